@@ -1,0 +1,63 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The error table and the one function that fills an error. See err.h.
+ */
+#include "base/err.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+static const struct {
+    const char *name;
+    int status;
+    bool retryable;
+} table[] = {
+#define ERR_ROW(name, status, retryable) {#name, status, retryable},
+    ERR_CODES(ERR_ROW)
+#undef ERR_ROW
+};
+
+int err_set(struct err *err, enum err_code code, int errnum, const char *format, ...)
+{
+    /* Built aside: the arguments may point into err->message itself. */
+    char message[ERR_MESSAGE_BYTES];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(message, sizeof(message), format, args);
+    va_end(args);
+
+    size_t length = strlen(message);
+    if (errnum) {
+        char text[128];
+        snprintf(message + length, sizeof(message) - length, ": %s",
+                 strerror_r(errnum, text, sizeof(text)));
+    }
+    err->code = code;
+    err->errnum = errnum;
+    memcpy(err->message, message, sizeof(message));
+    return -1;
+}
+
+const char *err_code_name(enum err_code code)
+{
+    return (unsigned)code < ERR_CODE_COUNT ? table[code].name : "InternalError";
+}
+
+enum err_code err_code_from_name(const char *name)
+{
+    for (int code = 0; code < ERR_CODE_COUNT; code++)
+        if (strcmp(table[code].name, name) == 0)
+            return (enum err_code)code;
+    return ERR_CODE_COUNT;
+}
+
+int err_code_status(enum err_code code)
+{
+    return (unsigned)code < ERR_CODE_COUNT ? table[code].status : 500;
+}
+
+bool err_code_retryable(enum err_code code)
+{
+    return (unsigned)code < ERR_CODE_COUNT && table[code].retryable;
+}

@@ -1,0 +1,80 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The error of a control path: what went wrong, in a form that a REST client can act on.
+ *
+ * Control paths return 0 or -1 (a pointer or NULL) and fill the caller's `struct err`, their last argument;
+ * it is untouched on success. Data paths return 0 or -errno and never use it. No heap is involved, so an
+ * error can always be told.
+ *
+ * ERR_CODES is the one table of codes: name, HTTP status, whether the same request may succeed if sent
+ * again unchanged. service/reply.c alone reads the statuses. tests/api compares the table with
+ * api/openapi.yaml. The first four names are QEMU's of 2012.
+ */
+#ifndef BASE_ERR_H
+#define BASE_ERR_H
+
+#include <stdbool.h>
+
+#define ERR_CODES(X)                                                                               \
+    X(DeviceNotFound, 404, false)                                                                  \
+    X(DeviceInUse, 409, true)                                                                      \
+    X(OpenFileFailed, 422, false)     /* 507 when the errno is ENOSPC or EDQUOT */                 \
+    X(InvalidBlockFormat, 422, false) /* unknown format, unsupported feature, damaged image */     \
+    X(DeviceIsReadOnly, 422, false)                                                                \
+    X(DeviceFailed, 409, false)                                                                    \
+    X(DeviceExists, 409, false)                                                                    \
+    X(DuplicateDevice, 422, false)                                                                 \
+    X(EmptyGroup, 422, false)                                                                      \
+    X(GroupNotFound, 404, false)                                                                   \
+    X(GroupExists, 409, false)                                                                     \
+    X(MalformedJSON, 400, false)                                                                   \
+    X(UnknownField, 400, false)                                                                    \
+    X(DuplicateField, 400, false)                                                                  \
+    X(MissingField, 400, false)                                                                    \
+    X(WrongType, 400, false)                                                                       \
+    X(InvalidParameter, 400, false) /* a query parameter or a path segment */                      \
+    X(InvalidValue, 422, false)                                                                    \
+    X(Forbidden, 403, false)                                                                       \
+    X(NotFound, 404, false)                                                                        \
+    X(MethodNotAllowed, 405, false)                                                                \
+    X(BodyTooLarge, 413, false)                                                                    \
+    X(UnsupportedMediaType, 415, false)                                                            \
+    X(NotReady, 503, true)                                                                         \
+    X(StoreFailed, 503, true)                                                                      \
+    X(OutOfResources, 503, true)                                                                   \
+    X(InternalError, 500, false)
+
+enum err_code {
+#define ERR_ENUM(name, status, retryable) Err##name,
+    ERR_CODES(ERR_ENUM)
+#undef ERR_ENUM
+        ERR_CODE_COUNT
+};
+
+#define ERR_MESSAGE_BYTES 1024
+
+struct err {
+    enum err_code code;
+    int errnum; /* the errno behind it, or 0 */
+    char message[ERR_MESSAGE_BYTES];
+};
+
+/*
+ * Fills `err` and returns -1, so that a failing function ends in `return err_set(...)`. The message is a
+ * phrase that names the object and what to do: no newline, no full stop. With errnum != 0 its text is
+ * appended after ": ". Over-long messages are cut, never overflow. `err` may not be NULL.
+ */
+int err_set(struct err *err, enum err_code code, int errnum, const char *format, ...)
+    __attribute__((format(printf, 4, 5)));
+
+/* "OpenFileFailed" and so on; never NULL for a code of the table. */
+const char *err_code_name(enum err_code code);
+
+/* The code whose name is `name`, or ERR_CODE_COUNT if there is none. */
+enum err_code err_code_from_name(const char *name);
+
+/* The table's HTTP status; reply.c applies the one exception noted there. */
+int err_code_status(enum err_code code);
+bool err_code_retryable(enum err_code code);
+
+#endif

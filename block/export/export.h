@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * How an export reaches devices: by name, counted, so that detach can refuse while a client is connected.
+ * Implemented in block/registry.c. Any thread.
+ */
+#ifndef BLOCK_EXPORT_EXPORT_H
+#define BLOCK_EXPORT_EXPORT_H
+
+#include "base/err.h"
+
+struct block;
+struct device;
+struct nbd_server;
+
+/* Finds a published device, or opens a frozen member ("vda@group", read-only), and counts one user. NULL and
+ * *err: DeviceNotFound, DeviceFailed, OpenFileFailed, InvalidBlockFormat. */
+struct device *export_use(struct block *block, const char *name, struct err *err);
+void export_unuse(struct block *block, struct device *device);
+
+/* Calls `each` for every export's name, devices first. Stops at the first non-zero and returns it. */
+int export_list(struct block *block, int (*each)(void *arg, const char *name), void *arg);
+
+/* nbd.c: one server per block layer, any number of listening addresses. */
+struct nbd_server *nbd_server_new(struct block *block);
+int nbd_server_listen(struct nbd_server *server, const char *address, struct err *err);
+const char *nbd_server_address(const struct nbd_server *server);
+
+/* Stops listening; every connection finishes the requests it has received, then closes; frees. */
+void nbd_server_free(struct nbd_server *server);
+
+#endif

@@ -1,0 +1,149 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * raw: the file is the disk. Offset N of the guest is offset N of the file.
+ *
+ * A file whose length is no multiple of a sector is shown rounded up; what lies past the end of the file reads
+ * as zeros, and a write there extends the file. Holes of the file are holes of the disk.
+ */
+#include "base/cleanup.h"
+#include "block/driver.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/falloc.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static int raw_open(struct node *node, struct err *err)
+{
+    struct stat st;
+    if (fstat(node->fd, &st) != 0)
+        return err_set(err, ErrOpenFileFailed, errno, "image '%s': cannot be examined", node->path);
+    if (st.st_size == 0)
+        return err_set(err, ErrInvalidBlockFormat, 0, "image '%s': an empty file is no raw disk",
+                       node->path);
+    if ((uint64_t)st.st_size > DEVICE_SIZE_MAX_BYTES)
+        return err_set(err, ErrInvalidBlockFormat, 0, "image '%s': larger than 8 PiB", node->path);
+    node->size_bytes =
+        ((uint64_t)st.st_size + BLOCK_SECTOR_BYTES - 1) & ~(uint64_t)(BLOCK_SECTOR_BYTES - 1);
+    return 0;
+}
+
+static void raw_close(struct node *node)
+{
+    (void)node;
+}
+
+static int raw_create(int fd, const struct image_spec *spec, struct err *err)
+{
+    if (spec->backing_file || spec->group_id)
+        return err_set(err, ErrInvalidBlockFormat, 0,
+                       "format 'raw' cannot hold an overlay: it records no backing file");
+    if (ftruncate(fd, (off_t)spec->size_bytes) != 0)
+        return err_set(err, ErrOpenFileFailed, errno, "raw image of %llu bytes cannot be made",
+                       (unsigned long long)spec->size_bytes);
+    return 0;
+}
+
+/* How far from `offset` the file says the same: data or hole. A file system that cannot tell says data. */
+static int raw_extent(struct node *node, uint64_t offset, uint64_t *length, bool *is_data)
+{
+    off_t data = lseek(node->fd, (off_t)offset, SEEK_DATA);
+    if (data < 0 && errno != ENXIO) {
+        *is_data = true;
+        return errno == EINVAL || errno == EOPNOTSUPP ? 0 : -errno;
+    }
+    *is_data = data == (off_t)offset;
+    off_t end = data; /* of the hole; ENXIO: the hole goes on for ever */
+    if (*is_data)
+        end = lseek(node->fd, (off_t)offset, SEEK_HOLE);
+    if (end > (off_t)offset && (uint64_t)end - offset < *length)
+        *length = (uint64_t)end - offset;
+    return 0;
+}
+
+static int raw_read(struct node *node, void *buf, uint64_t offset, uint64_t *length,
+                    enum extent_kind *kind)
+{
+    if (!buf) {
+        bool is_data = true;
+        int ret = raw_extent(node, offset, length, &is_data);
+        *kind = is_data ? EXTENT_DATA : EXTENT_ZERO;
+        return ret;
+    }
+    uint64_t done = 0;
+    while (done < *length) {
+        ssize_t n =
+            pread(node->fd, (char *)buf + done, *length - done, (off_t)(offset + done));
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0)
+            return -errno;
+        if (n == 0)
+            break;
+        done += (uint64_t)n;
+    }
+    *kind = done ? EXTENT_DATA : EXTENT_ZERO; /* nothing there: past the end of the file */
+    if (done)
+        *length = done;
+    return 0;
+}
+
+static int raw_write(struct node *node, const void *buf, uint64_t offset, uint64_t length)
+{
+    return file_write(node->fd, buf, offset, length);
+}
+
+static int raw_write_zeros(struct node *node, uint64_t offset, uint64_t length)
+{
+    enum { CHUNK_BYTES = 1 << 20 };
+    CLEANUP_FREE char *zeros = calloc(1, length < CHUNK_BYTES ? length : CHUNK_BYTES);
+    if (!zeros)
+        return -ENOMEM;
+    while (length) {
+        uint64_t n = length < CHUNK_BYTES ? length : CHUNK_BYTES;
+        int ret = file_write(node->fd, zeros, offset, n);
+        if (ret)
+            return ret;
+        offset += n;
+        length -= n;
+    }
+    return 0;
+}
+
+static int raw_zero(struct node *node, uint64_t offset, uint64_t length, bool unmap)
+{
+    int mode = unmap ? FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE : FALLOC_FL_ZERO_RANGE;
+    if (fallocate(node->fd, mode, (off_t)offset, (off_t)length) == 0)
+        return 0; /* a hole past the end of the file reads as zeros as it is */
+    if (errno != EOPNOTSUPP && errno != ENOSYS && errno != EINVAL)
+        return -errno;
+    return raw_write_zeros(node, offset, length);
+}
+
+static int raw_discard(struct node *node, uint64_t offset, uint64_t length)
+{
+    if (fallocate(node->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)offset,
+                  (off_t)length) == 0)
+        return 0;
+    return errno == EOPNOTSUPP || errno == ENOSYS ? 0 : -errno; /* advice: may be left undone */
+}
+
+static int raw_flush(struct node *node)
+{
+    return node_sync(node);
+}
+
+const struct driver driver_raw = {
+    .name = "raw",
+    .open = raw_open,
+    .close = raw_close,
+    .create = raw_create,
+    .read = raw_read,
+    .write = raw_write,
+    .zero = raw_zero,
+    .discard = raw_discard,
+    .flush = raw_flush,
+};

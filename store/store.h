@@ -1,0 +1,145 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The store remembers: the catalogue (devices) and the history (groups and their members), in SQLite (WAL,
+ * synchronous=FULL, foreign keys on). One function per query, one file per table (devices.c, groups.c).
+ * Every call may be made from any thread; one lock inside orders them. A call that changes anything is one
+ * durable SQLite transaction: when it returned 0 the change survives power loss.
+ *
+ * Errors: a row that is not there or a name that is taken gets its own code. Everything else is StoreFailed,
+ * and then the outcome of a change is unknown: the store refuses all further calls (StoreFailed) until
+ * store_reopen() succeeds, after which the caller looks at what is there.
+ *
+ * Strings in a row given to insert are borrowed; those in a row got back are heap and freed by its _clear.
+ * Times are microseconds since the epoch, UTC.
+ */
+#ifndef STORE_STORE_H
+#define STORE_STORE_H
+
+#include "base/cleanup.h"
+#include "base/err.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct store;
+
+#define STORE_ID_CHARS 36 /* a UUID's text */
+
+/* Opens or creates the database file, applies missing schema files, syncs the directory when it was created.
+ * A schema newer than this program's is refused. NULL and *err (StoreFailed). */
+struct store *store_open(const char *path, struct err *err);
+void store_close(struct store *store);
+
+/* After StoreFailed: closes and opens again. */
+int store_reopen(struct store *store, struct err *err);
+
+/* Whether calls are refused until store_reopen(). */
+bool store_is_failed(struct store *store);
+
+/* ---- devices ---- */
+
+enum device_row_state {
+    DEVICE_ROW_CREATING, /* its image is being made; recovery takes it away */
+    DEVICE_ROW_ATTACHED,
+};
+
+struct device_row {
+    char id[STORE_ID_CHARS + 1];
+    enum device_row_state state;
+    char *name;
+    char *image;      /* absolute path given at attach */
+    char *format;     /* of `image` */
+    char *top;        /* absolute path of the top image now; `image` until the first group */
+    char *top_format;
+    bool read_only;
+    char *labels; /* JSON object, opaque here */
+    uint64_t created_at_us;
+};
+void device_row_clear(struct device_row *row);
+
+int store_device_insert(struct store *store, const struct device_row *row, struct err *err); /* DeviceExists */
+int store_device_update_state(struct store *store, const char *name, enum device_row_state state,
+                              struct err *err);                                    /* DeviceNotFound */
+int store_device_delete(struct store *store, const char *name, struct err *err);  /* DeviceNotFound */
+int store_device_get(struct store *store, const char *name, struct device_row *row,
+                     struct err *err); /* DeviceNotFound */
+
+/* Up to `limit` rows with names after `after` (NULL: from the first), by name. *rows is heap; free with
+ * device_rows_free. */
+int store_device_list(struct store *store, const char *after, size_t limit, struct device_row **rows,
+                      size_t *count, struct err *err);
+void device_rows_free(struct device_row *rows, size_t count);
+
+/* ---- groups ---- */
+
+enum group_state {
+    GROUP_PREPARING,
+    GROUP_COMMITTING, /* the point of no return */
+    GROUP_COMMITTED,
+    GROUP_ABORTING,
+    GROUP_ABORTED,
+};
+const char *group_state_name(enum group_state state); /* "preparing" and so on */
+
+struct member_row {
+    char *device;
+    char *backing_file;   /* absolute; NULL if the attempt failed before it was known */
+    char *backing_format; /* likewise */
+    char *snapshot_file;  /* absolute where it could be resolved, else as asked */
+    char *format;         /* of snapshot_file */
+    bool has_pause;
+    uint64_t pause_us;
+};
+
+struct group_row {
+    char id[STORE_ID_CHARS + 1];
+    enum group_state state;
+    char *name;
+    char *labels; /* JSON object, opaque here */
+    uint64_t created_at_us;
+    bool has_cut; /* cut_at_us and pause_us are known; not so if recovery committed the group */
+    uint64_t cut_at_us, pause_us;
+    bool has_duration;
+    uint64_t duration_us;
+    size_t member_count;
+    struct member_row *members; /* in list order */
+    /* Of an aborted group: what went wrong. */
+    bool has_error;
+    enum err_code error_code;
+    int error_errnum;
+    char *error_message;
+    bool has_error_member;
+    size_t error_member; /* position of the failing member */
+};
+void group_row_clear(struct group_row *row);
+
+/* Inserts the group with its members, in state GROUP_PREPARING or (a failed attempt) GROUP_ABORTED.
+ * GroupExists: a group that is not aborted has this name. */
+int store_group_insert(struct store *store, const struct group_row *row, struct err *err);
+
+/* preparing -> committing. */
+int store_group_update_committing(struct store *store, const char *id, struct err *err);
+
+/* committing -> committed; in the same transaction each member's snapshot_file becomes its device's top. `row` gives
+ * id, has_cut, cut_at_us, pause_us, has_duration, duration_us and each member's pause, by position. */
+int store_group_update_committed(struct store *store, const struct group_row *row, struct err *err);
+
+/* preparing -> aborting -> aborted, with the error of `row` (aborted keeps the one recorded before if
+ * !row->has_error). */
+int store_group_update_aborting(struct store *store, const struct group_row *row, struct err *err);
+int store_group_update_aborted(struct store *store, const struct group_row *row, struct err *err);
+
+/* By id, or by the name of a group that is not aborted. GroupNotFound. */
+int store_group_get(struct store *store, const char *id_or_name, struct group_row *row,
+                    struct err *err);
+
+/* Newest first, up to `limit` groups older than `cursor` (NULL: from the newest). `next` gets the cursor that
+ * continues, "" if there are no more. `state` >= 0 keeps only groups of that state. */
+#define STORE_CURSOR_CHARS 64
+int store_group_list(struct store *store, const char *cursor, size_t limit, int state,
+                     struct group_row **rows, size_t *count, char next[STORE_CURSOR_CHARS + 1],
+                     struct err *err);
+void group_rows_free(struct group_row *rows, size_t count);
+
+#endif
