@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Scope-bound release of what a function acquires. An acquisition and its CLEANUP_ attribute stand on
- * one line and the variable is always initialised:
+ * Scope-bound release of what a function acquires. An acquisition and its CLEANUP_ attribute stand
+ * on one line and the variable is always initialised:
  *
  *     CLEANUP_FREE char *path = strdup(name);
  *     CLEANUP_CLOSE int fd = open(path, O_RDONLY | O_CLOEXEC);
@@ -17,7 +17,8 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-/* Defines cleanup_NAME() for variables of TYPE, which calls FUNCTION unless the variable is NULL. */
+/* Defines cleanup_NAME() for variables of TYPE, which calls FUNCTION unless the variable is NULL.
+ */
 #define CLEANUP_DEFINE(name, type, function)                                                       \
     static inline void cleanup_##name(type *p)                                                     \
     {                                                                                              \
@@ -47,8 +48,10 @@ static inline void cleanup_unlock(pthread_mutex_t **lock)
 #define CLEANUP_CLOSE __attribute__((cleanup(cleanup_close)))
 
 /* Holds `lock` until the enclosing scope ends. */
-#define LOCK_GUARD(lock)                                                                           \
-    __attribute__((cleanup(cleanup_unlock), unused)) pthread_mutex_t *lock_guard_ =                \
+#define LOCK_GUARD(lock)          LOCK_GUARD_NAMED(lock, __COUNTER__)
+#define LOCK_GUARD_NAMED(lock, n) LOCK_GUARD_PASTED(lock, n)
+#define LOCK_GUARD_PASTED(lock, n)                                                                 \
+    __attribute__((cleanup(cleanup_unlock), unused)) pthread_mutex_t *lock_guard_##n =             \
         (pthread_mutex_lock(lock), (lock))
 
 /* Hands a pointer over: returns it and leaves NULL behind. */

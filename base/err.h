@@ -2,12 +2,12 @@
  *
  * The error of a control path: what went wrong, in a form that a REST client can act on.
  *
- * Control paths return 0 or -1 (a pointer or NULL) and fill the caller's `struct err`, their last argument;
- * it is untouched on success. Data paths return 0 or -errno and never use it. No heap is involved, so an
- * error can always be told.
+ * Control paths return 0 or -1 (a pointer or NULL) and fill the caller's `struct err`, their last
+ * argument; it is untouched on success. Data paths return 0 or -errno and never use it. No heap is
+ * involved, so an error can always be told.
  *
- * ERR_CODES is the one table of codes: name, HTTP status, whether the same request may succeed if sent
- * again unchanged. service/reply.c alone reads the statuses. tests/api compares the table with
+ * ERR_CODES is the one table of codes: name, HTTP status, whether the same request may succeed if
+ * sent again unchanged. service/reply.c alone reads the statuses. tests/api compares the table with
  * api/openapi.yaml. The first four names are QEMU's of 2012.
  */
 #ifndef BASE_ERR_H
@@ -60,9 +60,9 @@ struct err {
 };
 
 /*
- * Fills `err` and returns -1, so that a failing function ends in `return err_set(...)`. The message is a
- * phrase that names the object and what to do: no newline, no full stop. With errnum != 0 its text is
- * appended after ": ". Over-long messages are cut, never overflow. `err` may not be NULL.
+ * Fills `err` and returns -1, so that a failing function ends in `return err_set(...)`. The message
+ * is a phrase that names the object and what to do: no newline, no full stop. With errnum != 0 its
+ * text is appended after ": ". Over-long messages are cut, never overflow. `err` may not be NULL.
  */
 int err_set(struct err *err, enum err_code code, int errnum, const char *format, ...)
     __attribute__((format(printf, 4, 5)));

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The control interface of the block layer: devices, image files, the group transaction, exports. Everything
- * here may block on disks and be called from any thread, unless it says otherwise. Paths are relative to the
- * image directory or absolute beneath it; nothing outside it is ever opened (openat2, RESOLVE_BENEATH).
- * Strings passed in are copied; those handed out belong to the receiver where a _free or _clear is named.
+ * The control interface of the block layer: devices, image files, the group transaction, exports.
+ * Everything here may block on disks and be called from any thread, unless it says otherwise. Paths
+ * are relative to the image directory or absolute beneath it; nothing outside it is ever opened
+ * (openat2, RESOLVE_BENEATH). Strings passed in are copied; those handed out belong to the receiver
+ * where a _free or _clear is named.
  */
 #ifndef BLOCK_BLOCK_H
 #define BLOCK_BLOCK_H
@@ -19,19 +20,20 @@ struct block;
 struct device;
 struct group;
 
-#define GROUP_ID_BYTES       16
-#define DEVICE_NAME_MAX      64  /* characters of a device's name */
-#define GROUP_NAME_MAX       128 /* of a group's */
-#define GROUP_MEMBERS_MAX    1024
-#define DEVICE_SIZE_MAX_BYTES (1ULL << 53) /* the largest integer that JSON clients can carry exactly */
+#define GROUP_ID_BYTES    16
+#define DEVICE_NAME_MAX   64  /* characters of a device's name */
+#define GROUP_NAME_MAX    128 /* of a group's */
+#define GROUP_MEMBERS_MAX 1024
+#define DEVICE_SIZE_MAX_BYTES                                                                      \
+    (1ULL << 53) /* the largest integer that JSON clients can carry exactly */
 
 /* ---- life ---- */
 
 /* `image_dir` must exist. NULL and *err (OpenFileFailed) on failure. */
 struct block *block_open(const char *image_dir, struct err *err);
 
-/* Stops all exports (requests under way are finished), flushes and closes every device. Returns -1 and *err if
- * a flush failed; everything is closed and freed all the same. */
+/* Stops all exports (requests under way are finished), flushes and closes every device. Returns -1
+ * and *err if a flush failed; everything is closed and freed all the same. */
 int block_close(struct block *block, struct err *err);
 
 /* The image directory's canonical absolute path. */
@@ -39,20 +41,23 @@ const char *block_image_dir(const struct block *block);
 
 /* ---- image files ---- */
 
-/* The absolute path of `path` with its parent directory resolved (the file itself need not exist). Heap;
- * NULL and *err (OpenFileFailed) if it leaves the image directory or its parent cannot be opened. */
+/* The absolute path of `path` with its parent directory resolved (the file itself need not exist).
+ * Heap; NULL and *err (OpenFileFailed) if it leaves the image directory or its parent cannot be
+ * opened. */
 char *block_resolve(struct block *block, const char *path, struct err *err);
 
 /* Whether a driver of that name exists. */
 bool block_format_known(const char *format);
 
 /*
- * Creates the image `path` of `size_bytes`, durable. It must not exist yet. Until image_settle() a second name
- * (".snapgroupd-ID.tmp" beside it) marks it as made by `id`, so that after a crash image_discard() takes
- * away exactly this file or nothing. Codes: OpenFileFailed, InvalidBlockFormat.
+ * Creates the image `path` of `size_bytes`, durable. It must not exist yet. Until image_settle() a
+ * second name
+ * (".snapgroupd-ID.tmp" beside it) marks it as made by `id`, so that after a crash image_discard()
+ * takes away exactly this file or nothing. Codes: OpenFileFailed, InvalidBlockFormat.
  */
 int block_image_create(struct block *block, const char *path, const char *format,
-                       uint64_t size_bytes, const unsigned char id[GROUP_ID_BYTES], struct err *err);
+                       uint64_t size_bytes, const unsigned char id[GROUP_ID_BYTES],
+                       struct err *err);
 
 /* The image is wanted: removes the marking name, if it is there. */
 int block_image_settle(struct block *block, const char *path,
@@ -72,21 +77,23 @@ struct device_spec {
 };
 
 /*
- * Opens the chain and reserves the name; exports do not see the device until block_device_publish(). Codes:
- * DeviceExists (name taken), DeviceInUse (a file of the chain is in use by another device in a way that
- * excludes this one; the message names it), OpenFileFailed, InvalidBlockFormat.
+ * Opens the chain and reserves the name; exports do not see the device until
+ * block_device_publish(). Codes: DeviceExists (name taken), DeviceInUse (a file of the chain is in
+ * use by another device in a way that excludes this one; the message names it), OpenFileFailed,
+ * InvalidBlockFormat.
  */
 int block_device_open(struct block *block, const struct device_spec *spec, struct err *err);
 void block_device_publish(struct block *block, const char *name);
 
-/* A device that cannot be served: state `failed` with `reason`, so that it can be seen and detached. */
+/* A device that cannot be served: state `failed` with `reason`, so that it can be seen and
+ * detached. */
 int block_device_open_failed(struct block *block, const struct device_spec *spec,
                              const char *reason, struct err *err);
 
 /*
- * Flushes and closes, published or not. DeviceNotFound; DeviceInUse (message says by what) while a client is
- * connected or a group holds it. A flush that fails is reported (OpenFileFailed) and the device stays,
- * failed, so that a second call closes it.
+ * Flushes and closes, published or not. DeviceNotFound; DeviceInUse (message says by what) while a
+ * client is connected or a group holds it. A flush that fails is reported (OpenFileFailed) and the
+ * device stays, failed, so that a second call closes it.
  */
 int block_device_close(struct block *block, const char *name, struct err *err);
 
@@ -99,13 +106,13 @@ struct chain_image {
 struct device_info {
     bool failed;
     bool read_only;
-    char *reason;             /* of the failure, or NULL */
-    char *top;                /* absolute path of the top image */
-    const char *format;       /* of the top image; NULL if it could not be opened */
-    uint64_t size_bytes;      /* as a guest sees it */
-    size_t chain_length;      /* top to base; 0 if it could not be opened */
+    char *reason;        /* of the failure, or NULL */
+    char *top;           /* absolute path of the top image */
+    const char *format;  /* of the top image; NULL if it could not be opened */
+    uint64_t size_bytes; /* as a guest sees it */
+    size_t chain_length; /* top to base; 0 if it could not be opened */
     struct chain_image *chain;
-    unsigned clients;         /* connected right now */
+    unsigned clients; /* connected right now */
 };
 int block_device_info(struct block *block, const char *name, struct device_info *info,
                       struct err *err);
@@ -113,8 +120,8 @@ void device_info_clear(struct device_info *info);
 
 /* ---- frozen members ---- */
 
-/* Offers the frozen image read-only as the exports "DEVICE@GROUP_NAME" and "DEVICE@GROUP_ID"; it is opened
- * when the first client asks for it and closed after the last. */
+/* Offers the frozen image read-only as the exports "DEVICE@GROUP_NAME" and "DEVICE@GROUP_ID"; it is
+ * opened when the first client asks for it and closed after the last. */
 int block_frozen_add(struct block *block, const char *device, const char *group_name,
                      const char *group_id, const char *image, const char *format, struct err *err);
 
@@ -124,10 +131,11 @@ int block_frozen_add(struct block *block, const char *device, const char *group_
  *        |               |              (the caller has recorded `committing` before group_pivot)
  *        +---------------+--> group_abort --> group_free
  *
- * group_begin resolves and validates all members and holds the devices, group_prepare creates every overlay,
- * durable, and opens it; both may fail, touch nothing that existed, and leave `*failed_member` at the first
- * failing member's position. After group_prepare nothing can fail: group_pivot raises the fence on all
- * members, waits for writes in flight, swaps every top, lowers the fences.
+ * group_begin resolves and validates all members and holds the devices, group_prepare creates every
+ * overlay, durable, and opens it; both may fail, touch nothing that existed, and leave
+ * `*failed_member` at the first failing member's position. After group_prepare nothing can fail:
+ * group_pivot raises the fence on all members, waits for writes in flight, swaps every top, lowers
+ * the fences.
  */
 struct group_member {
     const char *device;
@@ -144,7 +152,8 @@ struct group_member_info {
 };
 
 /* Codes: EmptyGroup, DuplicateDevice, DeviceNotFound, DeviceInUse, DeviceIsReadOnly, DeviceFailed,
- * InvalidBlockFormat, OpenFileFailed. NULL on failure. `*failed_member` is SIZE_MAX if no member is to blame. */
+ * InvalidBlockFormat, OpenFileFailed. NULL on failure. `*failed_member` is SIZE_MAX if no member is
+ * to blame. */
 struct group *group_begin(struct block *block, const unsigned char id[GROUP_ID_BYTES],
                           const struct group_member *members, size_t count, size_t *failed_member,
                           struct err *err);
@@ -155,30 +164,33 @@ int group_prepare(struct group *group, size_t *failed_member, struct err *err);
 /* Cannot fail. *cut_at_us: microseconds since the epoch; *pause_us: the longest member's. */
 void group_pivot(struct group *group, uint64_t *cut_at_us, uint64_t *pause_us);
 
-/* Makes the frozen images durable and read-only. A member whose frozen image cannot be flushed turns its
- * device `failed`; the group stands. */
+/* Makes the frozen images durable and read-only. A member whose frozen image cannot be flushed
+ * turns its device `failed`; the group stands. */
 void group_settle(struct group *group);
 
-/* Removes every overlay that this group created. -1 and *err if one could not be removed (a restart will). */
+/* Removes every overlay that this group created. -1 and *err if one could not be removed (a restart
+ * will). */
 int group_abort(struct group *group, struct err *err);
 
 void group_member_info(const struct group *group, size_t position, struct group_member_info *info);
 
-/* Releases the devices. After begin/prepare, group_abort() or group_settle() must have come first. */
+/* Releases the devices. After begin/prepare, group_abort() or group_settle() must have come first.
+ */
 void group_free(struct group *group);
 
-/* Recovery: removes the overlay `path` if, and only if, its header says that group `id` created it, and
- * the marking name of a creation that was cut short. A file that is not there is no error. */
+/* Recovery: removes the overlay `path` if, and only if, its header says that group `id` created it,
+ * and the marking name of a creation that was cut short. A file that is not there is no error. */
 int block_overlay_discard(struct block *block, const char *path, const char *format,
                           const unsigned char id[GROUP_ID_BYTES], struct err *err);
 
 /* ---- exports ---- */
 
-/* Starts serving NBD on `address`: "unix:PATH" or "ADDR:PORT" (loopback only; port 0 picks one). May be called more
- * than once. Codes: InvalidValue, OpenFileFailed. */
+/* Starts serving NBD on `address`: "unix:PATH" or "ADDR:PORT" (loopback only; port 0 picks one).
+ * May be called more than once. Codes: InvalidValue, OpenFileFailed. */
 int block_nbd_listen(struct block *block, const char *address, struct err *err);
 
-/* The first listening address as it was bound ("unix:/run/x/nbd.sock", "127.0.0.1:10809"), or NULL. */
+/* The first listening address as it was bound ("unix:/run/x/nbd.sock", "127.0.0.1:10809"), or NULL.
+ */
 const char *block_nbd_address(const struct block *block);
 
 /* Stops listening, lets requests under way finish, closes every connection. */

@@ -1,23 +1,24 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The waist between the block layer and image formats. A format is one `struct driver`; a node is one
- * opened image. node.c wraps every callback: ranges are checked, lengths are never 0, and nothing that
- * writes reaches a read-only node, so drivers stay short.
+ * The waist between the block layer and image formats. A format is one `struct driver`; a node is
+ * one opened image. node.c wraps every callback: ranges are checked, lengths are never 0, and
+ * nothing that writes reaches a read-only node, so drivers stay short.
  *
  *      device --> node (top) --> node (backing) --> ... --> node (base)
  *                  |  driver        |  driver
  *                  v                v
  *                 file             file
  *
- * Threads: open, close and freeze are called by one thread with no other call under way on the node. All
- * other callbacks may be called by any number of threads at once, on overlapping ranges too; a driver
- * locks its own metadata and never holds a lock while it calls node_read_backing(). Overlapping requests
- * that are under way together may take effect in any order, but none may damage what lies outside its range.
+ * Threads: open, close and freeze are called by one thread with no other call under way on the
+ * node. All other callbacks may be called by any number of threads at once, on overlapping ranges
+ * too; a driver locks its own metadata and never holds a lock while it calls node_read_backing().
+ * Overlapping requests that are under way together may take effect in any order, but none may
+ * damage what lies outside its range.
  *
  * Durability: write, zero and discard may leave data in the page cache and metadata in memory until
- * flush. But whatever a driver puts into the file must at every moment be an image that the next open
- * finds free of errors, whichever of the writes since the last fdatasync reached the disk (leaked
- * clusters are no error). A call that returned 0 is seen by every later read on this node.
+ * flush. But whatever a driver puts into the file must at every moment be an image that the next
+ * open finds free of errors, whichever of the writes since the last fdatasync reached the disk
+ * (leaked clusters are no error). A call that returned 0 is seen by every later read on this node.
  */
 #ifndef BLOCK_DRIVER_H
 #define BLOCK_DRIVER_H
@@ -25,6 +26,7 @@
 #include "base/err.h"
 #include "block/block.h" /* GROUP_ID_BYTES */
 
+#include <pthread.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -43,24 +45,24 @@ enum extent_kind {
 
 /* What create() writes. */
 struct image_spec {
-    uint64_t size_bytes;                   /* a multiple of BLOCK_SECTOR_BYTES */
-    uint32_t cluster_bytes;                /* 0: the format's default */
-    bool extended_l2;                      /* qcow2 subclusters */
-    const char *backing_file;              /* as it is to stand in the header, or NULL */
-    const char *backing_format;            /* a driver's name; required with backing_file */
-    const unsigned char *group_id;         /* GROUP_ID_BYTES, or NULL: who created the file */
+    uint64_t size_bytes;           /* a multiple of BLOCK_SECTOR_BYTES */
+    uint32_t cluster_bytes;        /* 0: the format's default */
+    bool extended_l2;              /* qcow2 subclusters */
+    const char *backing_file;      /* as it is to stand in the header, or NULL */
+    const char *backing_format;    /* a driver's name; required with backing_file */
+    const unsigned char *group_id; /* GROUP_ID_BYTES, or NULL: who created the file */
 };
 
 struct node;
 
 struct driver {
-    const char *name;         /* "raw", "qcow2": what users write as `format` */
-    bool supports_backing;    /* can be an overlay */
+    const char *name;      /* "raw", "qcow2": what users write as `format` */
+    bool supports_backing; /* can be an overlay */
 
-    /* Required. Parses the file; sets node->size_bytes and state, and backing_file and backing_format
-     * (heap, owned by the node) if the header names one. May write if !node->read_only (repair). Codes:
-     * InvalidBlockFormat (message names the feature or field refused), OpenFileFailed (I/O). On failure
-     * leaves nothing allocated in `state`. */
+    /* Required. Parses the file; sets node->size_bytes and state, and backing_file and
+     * backing_format (heap, owned by the node) if the header names one. May write if
+     * !node->read_only (repair). Codes: InvalidBlockFormat (message names the feature or field
+     * refused), OpenFileFailed (I/O). On failure leaves nothing allocated in `state`. */
     int (*open)(struct node *node, struct err *err);
 
     /* Required. Frees `state`; writes nothing (flush came first). */
@@ -69,25 +71,26 @@ struct driver {
     /* Optional. Writes a new image into the empty file `fd`, not synced. Codes as for open. */
     int (*create)(int fd, const struct image_spec *spec, struct err *err);
 
-    /* Optional. Reads which group created the file `fd`: 0 and the id, -ENOENT if none did, or -errno. */
+    /* Optional. Reads which group created the file `fd`: 0 and the id, -ENOENT if none did, or
+     * -errno. */
     int (*group_id)(int fd, unsigned char id[GROUP_ID_BYTES]);
 
-    /* Required. Looks at the range from `offset` on, at most *length bytes (> 0); sets *kind, and *length to
-     * how many bytes are of that kind (> 0; may stop short of the extent's end). EXTENT_DATA: those bytes
-     * are in `buf`. Otherwise `buf` is untouched. `buf` NULL: only says what is there (any thread; no data
-     * read). 0 or -errno. */
+    /* Required. Looks at the range from `offset` on, at most *length bytes (> 0); sets *kind, and
+     * *length to how many bytes are of that kind (> 0; may stop short of the extent's end).
+     * EXTENT_DATA: those bytes are in `buf`. Otherwise `buf` is untouched. `buf` NULL: only says
+     * what is there (any thread; no data read). 0 or -errno. */
     int (*read)(struct node *node, void *buf, uint64_t offset, uint64_t *length,
                 enum extent_kind *kind);
 
-    /* Required. Writes all of the range. 0 or -errno; after an error the range's content is undefined,
-     * that of others is not. */
+    /* Required. Writes all of the range. 0 or -errno; after an error the range's content is
+     * undefined, that of others is not. */
     int (*write)(struct node *node, const void *buf, uint64_t offset, uint64_t length);
 
     /* Required. The range reads as zeros afterwards. `unmap`: space may be given back. */
     int (*zero)(struct node *node, uint64_t offset, uint64_t length, bool unmap);
 
-    /* Required. The range is not needed any more: each of its bytes reads as before or as zero, never as
-     * what a backing node holds. */
+    /* Required. The range is not needed any more: each of its bytes reads as before or as zero,
+     * never as what a backing node holds. */
     int (*discard)(struct node *node, uint64_t offset, uint64_t length);
 
     /* Required. All that returned before is durable on return. Uses node_sync(). */
@@ -98,20 +101,21 @@ struct driver {
  * One opened image. Owned by reference counts: the node above and the device each hold one.
  */
 struct node {
+    pthread_mutex_t flush_lock; /* one flush at a time; the second finds nothing left to do */
     atomic_uint refs;
     const struct driver *driver;
     int fd;
-    char *path;               /* absolute, canonical */
-    dev_t dev;                /* which file it is, whatever its names */
+    char *path; /* absolute, canonical */
+    dev_t dev;  /* which file it is, whatever its names */
     ino_t ino;
-    uint64_t size_bytes;      /* as a guest sees it: a multiple of BLOCK_SECTOR_BYTES */
-    atomic_bool read_only;    /* set for good by node_freeze() */
-    atomic_bool unflushed;    /* written to since the last flush began */
-    atomic_int sync_error;    /* the errno of the first fdatasync that failed; later ones fail too */
-    char *backing_file;       /* the header's words, or NULL */
-    char *backing_format;     /* a driver's name, or NULL if the header does not record it */
-    struct node *backing;     /* owned reference, or NULL */
-    void *state;              /* the driver's */
+    uint64_t size_bytes;   /* as a guest sees it: a multiple of BLOCK_SECTOR_BYTES */
+    atomic_bool read_only; /* set for good by node_freeze() */
+    atomic_bool unflushed; /* a write was finished since the last flush began */
+    atomic_int sync_error; /* the errno of the first fdatasync that failed; later ones fail too */
+    char *backing_file;    /* the header's words, or NULL */
+    char *backing_format;  /* a driver's name, or NULL if the header does not record it */
+    struct node *backing;  /* owned reference, or NULL */
+    void *state;           /* the driver's */
 };
 
 /* The drivers of this build: "raw", "qcow2". NULL if there is none of that name. */
@@ -125,10 +129,12 @@ extern const struct driver driver_qcow2;
  * For drivers.
  */
 
-/* Fills `buf` with what the node's backing chain holds there: zeros past its end or without one. 0 or -errno. */
+/* Fills `buf` with what the node's backing chain holds there: zeros past its end or without one. 0
+ * or -errno. */
 int node_read_backing(struct node *node, void *buf, uint64_t offset, uint64_t length);
 
-/* fdatasync of the node's file. Once it failed it always fails: the kernel may have dropped the pages. */
+/* fdatasync of the node's file. Once it failed it always fails: the kernel may have dropped the
+ * pages. */
 int node_sync(struct node *node);
 
 /* Whole-length pread/pwrite on `fd`: 0, or -errno; -EIO where the file ends too soon. */

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The data interface: what exports do with a device. Any thread may call any of these at any time on a
- * device that it holds (block.h: block_device_use). All return 0 or -errno:
- *   -EINVAL  the range leaves the device      -EROFS  the device is read-only
- *   -EIO     the device failed, or its disk   -ENOSPC no space left for a new cluster
- * An error never takes the device or any other request with it, but for a failed flush (see device.c).
+ * The data interface: what exports do with a device. Any thread may call any of these at any time
+ * on a device that it holds (block.h: block_device_use). All return 0 or -errno: -EINVAL  the range
+ * leaves the device      -EROFS  the device is read-only -EIO     the device failed, or its disk
+ * -ENOSPC no space left for a new cluster An error never takes the device or any other request with
+ * it, but for a failed flush (see device.c).
  */
 #ifndef BLOCK_IO_H
 #define BLOCK_IO_H
@@ -28,8 +28,8 @@ int device_write(struct device *device, const void *buf, uint64_t offset, uint64
 int device_zero(struct device *device, uint64_t offset, uint64_t length, unsigned flags);
 int device_discard(struct device *device, uint64_t offset, uint64_t length, unsigned flags);
 
-/* Every write acknowledged before the call, on whatever connection and on whichever side of a cut, is
- * durable on return. */
+/* Every write acknowledged before the call, on whatever connection and on whichever side of a cut,
+ * is durable on return. */
 int device_flush(struct device *device);
 
 #endif

@@ -1,1 +1,193 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The connection: opening, the schema, failing and reopening. See store.h.
+ *
+ *   open --store_fail--> failed (every call refused) --store_reopen--> open
+ *
+ * WAL with synchronous=FULL: a commit that returned has been synced. One process per database: an
+ * exclusive lock on "PATH.lock" is held from store_open to store_close, across store_reopen.
+ */
+#include "store/internal.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <libgen.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/file.h>
+
+extern const char store_schema_1[];
+
+static const char *const schemas[] = {store_schema_1};
+enum {
+    SCHEMA_VERSION = sizeof(schemas) / sizeof(schemas[0]),
+    APPLICATION_ID = 0x534e4150, /* "SNAP" */
+    BUSY_TIMEOUT_MS = 5000,
+};
+
+int store_out_of_memory(struct err *err)
+{
+    return err_set(err, ErrOutOfResources, ENOMEM, "the store cannot answer");
+}
+
+int store_fail(struct store *store, struct err *err)
+{
+    store->has_failed = true;
+    int errnum = sqlite3_system_errno(store->db);
+    if (sqlite3_errcode(store->db) == SQLITE_FULL && !errnum)
+        errnum = ENOSPC;
+    return err_set(err, ErrStoreFailed, errnum, "database '%s': %s", store->path,
+                   sqlite3_errmsg(store->db));
+}
+
+struct store *store_enter(struct store *store, struct err *err)
+{
+    pthread_mutex_lock(&store->lock);
+    if (!store->has_failed)
+        return store;
+    err_set(err, ErrStoreFailed, 0, "database '%s' failed and is not open again yet", store->path);
+    pthread_mutex_unlock(&store->lock);
+    return NULL;
+}
+
+void store_leave(struct store *store)
+{
+    pthread_mutex_unlock(&store->lock);
+}
+
+/* ---- opening ---- */
+
+static int store_execute(struct store *store, const char *sql, struct err *err)
+{
+    return sqlite3_exec(store->db, sql, NULL, NULL, NULL) == SQLITE_OK ? 0 : store_fail(store, err);
+}
+
+static int store_schema_version(struct store *store, int *version, struct err *err)
+{
+    CLEANUP(statement) sqlite3_stmt *statement = statement_new(store, "PRAGMA user_version", err);
+    if (!statement)
+        return -1;
+    if (sqlite3_step(statement) != SQLITE_ROW)
+        return store_fail(store, err);
+    *version = sqlite3_column_int(statement, 0);
+    return 0;
+}
+
+/* Applies the schema files that are missing, each in a transaction with its version. */
+static int store_upgrade(struct store *store, struct err *err)
+{
+    int version = 0;
+    if (store_schema_version(store, &version, err) != 0)
+        return -1;
+    if (version > SCHEMA_VERSION)
+        return err_set(err, ErrStoreFailed, 0,
+                       "database '%s' has schema %d, newer than this program's %d; use a newer "
+                       "snapgroupd",
+                       store->path, version, SCHEMA_VERSION);
+    for (; version < SCHEMA_VERSION; version++) {
+        char stamp[96];
+        snprintf(stamp, sizeof(stamp), "PRAGMA user_version = %d; PRAGMA application_id = %d",
+                 version + 1, APPLICATION_ID);
+        if (transaction_begin(store, err) != 0)
+            return -1;
+        int ret = store_execute(store, schemas[version], err);
+        if (ret == 0)
+            ret = store_execute(store, stamp, err);
+        if (transaction_end(store, ret, err) != 0)
+            return -1;
+    }
+    return 0;
+}
+
+/* The names of a new database and its WAL are durable too. */
+static int store_sync_directory(const struct store *store, struct err *err)
+{
+    CLEANUP_FREE char *copy = strdup(store->path);
+    if (!copy)
+        return store_out_of_memory(err);
+    CLEANUP_CLOSE int fd = open(dirname(copy), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0 || fsync(fd) != 0)
+        return err_set(err, ErrStoreFailed, errno, "the directory of '%s' cannot be synced",
+                       store->path);
+    return 0;
+}
+
+static int store_connect(struct store *store, struct err *err)
+{
+    int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_FULLMUTEX;
+    if (sqlite3_open_v2(store->path, &store->db, flags, NULL) != SQLITE_OK)
+        return store->db ? store_fail(store, err) : store_out_of_memory(err);
+    sqlite3_extended_result_codes(store->db, 1);
+    sqlite3_busy_timeout(store->db, BUSY_TIMEOUT_MS);
+    if (store_execute(store,
+                      "PRAGMA journal_mode = WAL;"
+                      "PRAGMA synchronous = FULL;"
+                      "PRAGMA foreign_keys = ON;",
+                      err) != 0)
+        return -1;
+    if (store_upgrade(store, err) != 0)
+        return -1;
+    return store_sync_directory(store, err);
+}
+
+static int store_lock_file(struct store *store, struct err *err)
+{
+    CLEANUP_FREE char *path = NULL;
+    if (asprintf(&path, "%s.lock", store->path) < 0) {
+        path = NULL;
+        return store_out_of_memory(err);
+    }
+    store->lock_fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    if (store->lock_fd < 0)
+        return err_set(err, ErrStoreFailed, errno, "'%s' cannot be opened", path);
+    if (flock(store->lock_fd, LOCK_EX | LOCK_NB) == 0)
+        return 0;
+    if (errno == EWOULDBLOCK)
+        return err_set(err, ErrStoreFailed, 0, "database '%s' is in use by another snapgroupd",
+                       store->path);
+    return err_set(err, ErrStoreFailed, errno, "'%s' cannot be locked", path);
+}
+
+struct store *store_open(const char *path, struct err *err)
+{
+    struct store *store = calloc(1, sizeof(*store));
+    if (!store || !(store->path = strdup(path))) {
+        free(store);
+        store_out_of_memory(err);
+        return NULL;
+    }
+    store->lock_fd = -1;
+    pthread_mutex_init(&store->lock, NULL);
+    if (store_lock_file(store, err) != 0 || store_connect(store, err) != 0) {
+        store_close(store);
+        return NULL;
+    }
+    return store;
+}
+
+void store_close(struct store *store)
+{
+    sqlite3_close(store->db);
+    if (store->lock_fd >= 0)
+        close(store->lock_fd);
+    pthread_mutex_destroy(&store->lock);
+    free(store->path);
+    free(store);
+}
+
+int store_reopen(struct store *store, struct err *err)
+{
+    LOCK_GUARD(&store->lock);
+    sqlite3_close(steal(store->db));
+    store->has_failed = false;
+    if (store_connect(store, err) == 0)
+        return 0;
+    store->has_failed = true;
+    return -1;
+}
+
+bool store_is_failed(struct store *store)
+{
+    LOCK_GUARD(&store->lock);
+    return store->has_failed;
+}

@@ -1,16 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The store remembers: the catalogue (devices) and the history (groups and their members), in SQLite (WAL,
- * synchronous=FULL, foreign keys on). One function per query, one file per table (devices.c, groups.c).
- * Every call may be made from any thread; one lock inside orders them. A call that changes anything is one
- * durable SQLite transaction: when it returned 0 the change survives power loss.
+ * The store remembers: the catalogue (devices) and the history (groups and their members), in
+ * SQLite (WAL, synchronous=FULL, foreign keys on). One function per query, one file per table
+ * (devices.c, groups.c). Every call may be made from any thread; one lock inside orders them. A
+ * call that changes anything is one durable SQLite transaction: when it returned 0 the change
+ * survives power loss.
  *
- * Errors: a row that is not there or a name that is taken gets its own code. Everything else is StoreFailed,
- * and then the outcome of a change is unknown: the store refuses all further calls (StoreFailed) until
- * store_reopen() succeeds, after which the caller looks at what is there.
+ * Errors: a row that is not there or a name that is taken gets its own code. Everything else is
+ * StoreFailed, and then the outcome of a change is unknown: the store refuses all further calls
+ * (StoreFailed) until store_reopen() succeeds, after which the caller looks at what is there.
  *
- * Strings in a row given to insert are borrowed; those in a row got back are heap and freed by its _clear.
- * Times are microseconds since the epoch, UTC.
+ * Strings in a row given to insert are borrowed; those in a row got back are heap and freed by its
+ * _clear. Times are microseconds since the epoch, UTC.
  */
 #ifndef STORE_STORE_H
 #define STORE_STORE_H
@@ -26,8 +27,8 @@ struct store;
 
 #define STORE_ID_CHARS 36 /* a UUID's text */
 
-/* Opens or creates the database file, applies missing schema files, syncs the directory when it was created.
- * A schema newer than this program's is refused. NULL and *err (StoreFailed). */
+/* Opens or creates the database file, applies missing schema files, syncs the directory when it was
+ * created. A schema newer than this program's is refused. NULL and *err (StoreFailed). */
 struct store *store_open(const char *path, struct err *err);
 void store_close(struct store *store);
 
@@ -48,9 +49,9 @@ struct device_row {
     char id[STORE_ID_CHARS + 1];
     enum device_row_state state;
     char *name;
-    char *image;      /* absolute path given at attach */
-    char *format;     /* of `image` */
-    char *top;        /* absolute path of the top image now; `image` until the first group */
+    char *image;  /* absolute path given at attach */
+    char *format; /* of `image` */
+    char *top;    /* absolute path of the top image now; `image` until the first group */
     char *top_format;
     bool read_only;
     char *labels; /* JSON object, opaque here */
@@ -58,17 +59,19 @@ struct device_row {
 };
 void device_row_clear(struct device_row *row);
 
-int store_device_insert(struct store *store, const struct device_row *row, struct err *err); /* DeviceExists */
+int store_device_insert(struct store *store, const struct device_row *row,
+                        struct err *err); /* DeviceExists */
 int store_device_update_state(struct store *store, const char *name, enum device_row_state state,
-                              struct err *err);                                    /* DeviceNotFound */
-int store_device_delete(struct store *store, const char *name, struct err *err);  /* DeviceNotFound */
+                              struct err *err); /* DeviceNotFound */
+int store_device_delete(struct store *store, const char *name,
+                        struct err *err); /* DeviceNotFound */
 int store_device_get(struct store *store, const char *name, struct device_row *row,
                      struct err *err); /* DeviceNotFound */
 
-/* Up to `limit` rows with names after `after` (NULL: from the first), by name. *rows is heap; free with
- * device_rows_free. */
-int store_device_list(struct store *store, const char *after, size_t limit, struct device_row **rows,
-                      size_t *count, struct err *err);
+/* Up to `limit` rows with names after `after` (NULL: from the first), by name. *rows is heap; free
+ * with device_rows_free. */
+int store_device_list(struct store *store, const char *after, size_t limit,
+                      struct device_row **rows, size_t *count, struct err *err);
 void device_rows_free(struct device_row *rows, size_t count);
 
 /* ---- groups ---- */
@@ -121,12 +124,13 @@ int store_group_insert(struct store *store, const struct group_row *row, struct 
 /* preparing -> committing. */
 int store_group_update_committing(struct store *store, const char *id, struct err *err);
 
-/* committing -> committed; in the same transaction each member's snapshot_file becomes its device's top. `row` gives
- * id, has_cut, cut_at_us, pause_us, has_duration, duration_us and each member's pause, by position. */
+/* committing -> committed; in the same transaction each member's snapshot_file becomes its device's
+ * top. `row` gives id, has_cut, cut_at_us, pause_us, has_duration, duration_us and each member's
+ * pause, by position. */
 int store_group_update_committed(struct store *store, const struct group_row *row, struct err *err);
 
-/* preparing -> aborting -> aborted, with the error of `row` (aborted keeps the one recorded before if
- * !row->has_error). */
+/* preparing -> aborting -> aborted, with the error of `row` (aborted keeps the one recorded before
+ * if !row->has_error). */
 int store_group_update_aborting(struct store *store, const struct group_row *row, struct err *err);
 int store_group_update_aborted(struct store *store, const struct group_row *row, struct err *err);
 
@@ -134,8 +138,8 @@ int store_group_update_aborted(struct store *store, const struct group_row *row,
 int store_group_get(struct store *store, const char *id_or_name, struct group_row *row,
                     struct err *err);
 
-/* Newest first, up to `limit` groups older than `cursor` (NULL: from the newest). `next` gets the cursor that
- * continues, "" if there are no more. `state` >= 0 keeps only groups of that state. */
+/* Newest first, up to `limit` groups older than `cursor` (NULL: from the newest). `next` gets the
+ * cursor that continues, "" if there are no more. `state` >= 0 keeps only groups of that state. */
 #define STORE_CURSOR_CHARS 64
 int store_group_list(struct store *store, const char *cursor, size_t limit, int state,
                      struct group_row **rows, size_t *count, char next[STORE_CURSOR_CHARS + 1],

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * How an export reaches devices: by name, counted, so that detach can refuse while a client is connected.
- * Implemented in block/registry.c. Any thread.
+ * How an export reaches devices: by name, counted, so that detach can refuse while a client is
+ * connected. Implemented in block/registry.c. Any thread.
  */
 #ifndef BLOCK_EXPORT_EXPORT_H
 #define BLOCK_EXPORT_EXPORT_H
@@ -12,12 +12,13 @@ struct block;
 struct device;
 struct nbd_server;
 
-/* Finds a published device, or opens a frozen member ("vda@group", read-only), and counts one user. NULL and
- * *err: DeviceNotFound, DeviceFailed, OpenFileFailed, InvalidBlockFormat. */
+/* Finds a published device, or opens a frozen member ("vda@group", read-only), and counts one user.
+ * NULL and *err: DeviceNotFound, DeviceFailed, OpenFileFailed, InvalidBlockFormat. */
 struct device *export_use(struct block *block, const char *name, struct err *err);
 void export_unuse(struct block *block, struct device *device);
 
-/* Calls `each` for every export's name, devices first. Stops at the first non-zero and returns it. */
+/* Calls `each` for every export's name, devices first. Stops at the first non-zero and returns it.
+ */
 int export_list(struct block *block, int (*each)(void *arg, const char *name), void *arg);
 
 /* nbd.c: one server per block layer, any number of listening addresses. */

@@ -1,1 +1,142 @@
-#include "block/driver.h"
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * qcow2: opening, closing, and the driver's table. The format and its invariants are in qcow2.h.
+ *
+ * Opening to write does more than reading: autoclear bits are cleared (what they vouch for is not kept up),
+ * reference counts are repaired if the image is dirty, and the set of metadata clusters is built, which also
+ * finds images whose metadata overlap.
+ */
+#include "block/format/qcow2.h"
+
+#include <sys/stat.h>
+
+static void qcow2_free(struct qcow2 *q)
+{
+    if (q->cache.buckets)
+        qcow2_cache_free(&q->cache);
+    free(q->snapshots);
+    free(q->l1);
+    free(q->l1_dirty);
+    free(q->refcount_table);
+    free(q->frees.clusters);
+    free(q->metadata.clusters);
+    pthread_cond_destroy(&q->unclaimed);
+    pthread_mutex_destroy(&q->lock);
+    pthread_rwlock_destroy(&q->io_lock);
+    free(q);
+}
+
+static struct qcow2 *qcow2_new(int fd)
+{
+    struct qcow2 *q = calloc(1, sizeof(*q));
+    if (!q)
+        return NULL;
+    /* A flush that waits to reuse clusters must not wait behind ever new requests. */
+    pthread_rwlockattr_t attributes;
+    pthread_rwlockattr_init(&attributes);
+    pthread_rwlockattr_setkind_np(&attributes, PTHREAD_RWLOCK_PREFER_WRITER_NONRECURSIVE_NP);
+    pthread_rwlock_init(&q->io_lock, &attributes);
+    pthread_rwlockattr_destroy(&attributes);
+    pthread_mutex_init(&q->lock, NULL);
+    pthread_cond_init(&q->unclaimed, NULL);
+    q->fd = fd;
+    return q;
+}
+
+/* Adds [offset, offset + bytes) to the metadata; -EEXIST if some of it was there already. */
+static int metadata_add_range(struct qcow2 *q, uint64_t offset, uint64_t bytes)
+{
+    uint64_t first = offset >> q->cluster_bits;
+    for (uint64_t i = 0; i < qcow2_clusters(q, bytes); i++) {
+        if (qcow2_metadata_has(q, first + i, 1))
+            return -EEXIST;
+        int ret = qcow2_metadata_add(q, first + i);
+        if (ret)
+            return ret;
+    }
+    return 0;
+}
+
+static int metadata_collect(struct qcow2 *q)
+{
+    int ret = metadata_add_range(q, q->l1_offset, q->l1_entries * sizeof(uint64_t));
+    if (ret == 0)
+        ret = metadata_add_range(q, q->refcount_table_offset,
+                                 q->refcount_table_entries * sizeof(uint64_t));
+    if (ret == 0)
+        ret = metadata_add_range(q, q->snapshots_offset, q->snapshots_bytes);
+    for (uint32_t i = 0; i < q->snapshot_count && ret == 0; i++)
+        ret = metadata_add_range(q, q->snapshots[i].l1_offset,
+                                 q->snapshots[i].l1_entries * sizeof(uint64_t));
+    for (uint64_t i = 0; i < q->refcount_table_entries && ret == 0; i++)
+        if (q->refcount_table[i])
+            ret = metadata_add_range(q, q->refcount_table[i], 1);
+    for (uint32_t i = 0; i < q->l1_entries && ret == 0; i++)
+        if (q->l1[i] & QCOW2_OFFSET_MASK)
+            ret = metadata_add_range(q, q->l1[i] & QCOW2_OFFSET_MASK, 1);
+    return ret;
+}
+
+static int qcow2_make_writable(struct node *node, struct err *err)
+{
+    struct qcow2 *q = node->state;
+    struct stat st;
+    if (fstat(q->fd, &st) != 0)
+        return err_set(err, ErrOpenFileFailed, errno, "image '%s' cannot be examined", node->path);
+    q->end_cluster = qcow2_clusters(q, (uint64_t)st.st_size);
+    int ret = metadata_collect(q);
+    if (ret == -EEXIST)
+        return err_set(err, ErrInvalidBlockFormat, 0,
+                       "qcow2 image '%s': its metadata overlap; run qemu-img check", node->path);
+    if (ret == 0 && q->autoclear) {
+        q->autoclear = 0;
+        ret = qcow2_header_store_features(node, QCOW2_AUTOCLEAR_FIELD, 0);
+    }
+    if (ret)
+        return err_set(err, ErrOpenFileFailed, -ret, "qcow2 image '%s' cannot be opened to write",
+                       node->path);
+    return q->incompatible & QCOW2_INCOMPATIBLE_DIRTY ? qcow2_repair(node, err) : 0;
+}
+
+static int qcow2_open(struct node *node, struct err *err)
+{
+    struct qcow2 *q = qcow2_new(node->fd);
+    if (!q)
+        return err_set(err, ErrOutOfResources, ENOMEM, "image '%s' cannot be opened", node->path);
+    node->state = q;
+    int ret = qcow2_header_load(node, q, err);
+    if (ret == 0) {
+        uint32_t slice_bytes = q->cluster_bytes < QCOW2_SLICE_BYTES_MAX ? (uint32_t)q->cluster_bytes
+                                                                        : QCOW2_SLICE_BYTES_MAX;
+        if (qcow2_cache_init(&q->cache, slice_bytes) != 0)
+            ret =
+                err_set(err, ErrOutOfResources, ENOMEM, "image '%s' cannot be opened", node->path);
+    }
+    if (ret == 0 && !atomic_load(&node->read_only))
+        ret = qcow2_make_writable(node, err);
+    if (ret) {
+        qcow2_free(q);
+        node->state = NULL;
+    }
+    return ret;
+}
+
+static void qcow2_close(struct node *node)
+{
+    qcow2_free(node->state);
+    node->state = NULL;
+}
+
+const struct driver driver_qcow2 = {
+    .name = "qcow2",
+    .supports_backing = true,
+    .open = qcow2_open,
+    .close = qcow2_close,
+    .create = qcow2_create,
+    .group_id = qcow2_group_id,
+    .read = qcow2_read,
+    .write = qcow2_write,
+    .zero = qcow2_zero,
+    .discard = qcow2_discard,
+    .flush = qcow2_flush,
+};

@@ -2,8 +2,8 @@
  *
  * raw: the file is the disk. Offset N of the guest is offset N of the file.
  *
- * A file whose length is no multiple of a sector is shown rounded up; what lies past the end of the file reads
- * as zeros, and a write there extends the file. Holes of the file are holes of the disk.
+ * A file whose length is no multiple of a sector is shown rounded up; what lies past the end of the
+ * file reads as zeros, and a write there extends the file. Holes of the file are holes of the disk.
  */
 #include "base/cleanup.h"
 #include "block/driver.h"
@@ -47,7 +47,8 @@ static int raw_create(int fd, const struct image_spec *spec, struct err *err)
     return 0;
 }
 
-/* How far from `offset` the file says the same: data or hole. A file system that cannot tell says data. */
+/* How far from `offset` the file says the same: data or hole. A file system that cannot tell says
+ * data. */
 static int raw_extent(struct node *node, uint64_t offset, uint64_t *length, bool *is_data)
 {
     off_t data = lseek(node->fd, (off_t)offset, SEEK_DATA);
@@ -75,8 +76,7 @@ static int raw_read(struct node *node, void *buf, uint64_t offset, uint64_t *len
     }
     uint64_t done = 0;
     while (done < *length) {
-        ssize_t n =
-            pread(node->fd, (char *)buf + done, *length - done, (off_t)(offset + done));
+        ssize_t n = pread(node->fd, (char *)buf + done, *length - done, (off_t)(offset + done));
         if (n < 0 && errno == EINTR)
             continue;
         if (n < 0)

@@ -1,0 +1,176 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The block layer's life, and the making of new image files. See block.h.
+ */
+#include "block/block.h"
+
+#include "base/log.h"
+#include "block/export/export.h"
+#include "block/registry.h"
+#include "block/stage.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+struct block *block_open(const char *image_dir, struct err *err)
+{
+    struct block *block = calloc(1, sizeof(*block));
+    if (!block) {
+        err_set(err, ErrOutOfResources, ENOMEM, "the block layer cannot be opened");
+        return NULL;
+    }
+    if (image_dir_open(&block->dir, image_dir, err) != 0) {
+        free(block);
+        return NULL;
+    }
+    pthread_mutex_init(&block->open_lock, NULL);
+    pthread_mutex_init(&block->cut_lock, NULL);
+    pthread_mutex_init(&block->lock, NULL);
+    return block;
+}
+
+int block_close(struct block *block, struct err *err)
+{
+    int ret = 0;
+    block_nbd_stop(block);
+    while (block->devices) {
+        struct device *device = block->devices;
+        int flushed = atomic_load(&device->failed) ? 0 : device_flush(device);
+        if (flushed)
+            ret = err_set(err, ErrOpenFileFailed, -flushed, "device '%s' could not be flushed",
+                          device->name);
+        block->devices = device->next;
+        device_free(device);
+    }
+    while (block->frozen) {
+        struct frozen *frozen = block->frozen;
+        block->frozen = frozen->next;
+        frozen_free(frozen);
+    }
+    image_dir_close(&block->dir);
+    pthread_mutex_destroy(&block->lock);
+    pthread_mutex_destroy(&block->cut_lock);
+    pthread_mutex_destroy(&block->open_lock);
+    free(block);
+    return ret;
+}
+
+const char *block_image_dir(const struct block *block)
+{
+    return block->dir.path;
+}
+
+char *block_resolve(struct block *block, const char *path, struct err *err)
+{
+    CLEANUP_PLACE struct image_place place = IMAGE_PLACE_INIT;
+    if (image_place_open(&block->dir, path, &place, err) != 0)
+        return NULL;
+    return steal(place.path);
+}
+
+bool block_format_known(const char *format)
+{
+    return driver_find(format) != NULL;
+}
+
+/* ---- image files ---- */
+
+static int image_write(int fd, const struct image_place *place, const char *format,
+                       uint64_t size_bytes, struct err *err)
+{
+    const struct driver *driver = driver_find(format);
+    if (!driver || !driver->create)
+        return err_set(err, ErrInvalidBlockFormat, 0, "unknown format '%s', use raw or qcow2",
+                       format);
+    uint64_t whole = (size_bytes + BLOCK_SECTOR_BYTES - 1) & ~(uint64_t)(BLOCK_SECTOR_BYTES - 1);
+    if (driver->create(fd, &(struct image_spec){.size_bytes = whole}, err) != 0)
+        return -1;
+    if (fsync(fd) != 0)
+        return err_set(err, ErrOpenFileFailed, errno, "image '%s' cannot be made durable",
+                       place->path);
+    return 0;
+}
+
+int block_image_create(struct block *block, const char *path, const char *format,
+                       uint64_t size_bytes, const unsigned char id[GROUP_ID_BYTES], struct err *err)
+{
+    CLEANUP_PLACE struct image_place place = IMAGE_PLACE_INIT;
+    if (size_bytes == 0 || size_bytes > DEVICE_SIZE_MAX_BYTES)
+        return err_set(err, ErrInvalidValue, 0, "an image has 1 to %llu bytes",
+                       DEVICE_SIZE_MAX_BYTES);
+    if (image_place_open(&block->dir, path, &place, err) != 0)
+        return -1;
+    CLEANUP_CLOSE int fd = stage_create(&place, id, err);
+    if (fd < 0)
+        return -1;
+    struct err ignored;
+    if (image_write(fd, &place, format, size_bytes, err) != 0 ||
+        stage_publish(&place, id, err) != 0) {
+        stage_discard(&place, id, &ignored);
+        return -1;
+    }
+    if (fsync(place.dirfd) != 0) {
+        err_set(err, ErrOpenFileFailed, errno, "image '%s' cannot be made durable", place.path);
+        stage_discard(&place, id, &ignored);
+        return -1;
+    }
+    return 0;
+}
+
+/* Opens the place and does one thing in it, durably. A directory that is gone holds nothing of
+ * ours. */
+static int
+image_finish(struct block *block, const char *path, const unsigned char id[GROUP_ID_BYTES],
+             int (*finish)(const struct image_place *, const unsigned char *, struct err *),
+             struct err *err)
+{
+    CLEANUP_PLACE struct image_place place = IMAGE_PLACE_INIT;
+    struct err cause;
+    if (image_place_open(&block->dir, path, &place, &cause) != 0) {
+        if (cause.errnum == ENOENT || cause.errnum == ENOTDIR)
+            return 0;
+        *err = cause;
+        return -1;
+    }
+    if (finish(&place, id, err) != 0)
+        return -1;
+    if (fsync(place.dirfd) != 0)
+        return err_set(err, ErrOpenFileFailed, errno, "the directory of '%s' cannot be synced",
+                       place.path);
+    return 0;
+}
+
+int block_image_settle(struct block *block, const char *path,
+                       const unsigned char id[GROUP_ID_BYTES], struct err *err)
+{
+    return image_finish(block, path, id, stage_settle, err);
+}
+
+int block_image_discard(struct block *block, const char *path,
+                        const unsigned char id[GROUP_ID_BYTES], struct err *err)
+{
+    return image_finish(block, path, id, stage_discard, err);
+}
+
+/* ---- exports ---- */
+
+int block_nbd_listen(struct block *block, const char *address, struct err *err)
+{
+    if (!block->server)
+        block->server = nbd_server_new(block);
+    if (!block->server)
+        return err_set(err, ErrOutOfResources, ENOMEM, "NBD cannot be served");
+    return nbd_server_listen(block->server, address, err);
+}
+
+const char *block_nbd_address(const struct block *block)
+{
+    return block->server ? nbd_server_address(block->server) : NULL;
+}
+
+void block_nbd_stop(struct block *block)
+{
+    if (block->server)
+        nbd_server_free(steal(block->server));
+}

@@ -1,0 +1,113 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Opening a chain: the top, then what each header names, down to the base. See node.h.
+ *
+ * Nothing is probed: a backing image's format is the one that the header above it records. A
+ * relative name counts from the directory of the image that names it. A file met twice is a loop
+ * and refused.
+ */
+#include "block/image.h"
+#include "block/node.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+
+struct chain_open {
+    const struct image_dir *dir;
+    const struct chain_guard *guard;
+    struct node *top; /* the nodes opened so far hang below it */
+    struct node *last;
+    size_t count;
+};
+
+static int chain_check_loop(const struct chain_open *chain, const struct stat *st, const char *path,
+                            struct err *err)
+{
+    for (const struct node *node = chain->top; node; node = node->backing)
+        if (node->dev == st->st_dev && node->ino == st->st_ino)
+            return err_set(err, ErrInvalidBlockFormat, 0,
+                           "image '%s' is its own backing file: loop '%s' -> '%s'", path,
+                           chain->last->path, path);
+    return 0;
+}
+
+/* Opens one more image below those that are open. */
+static int chain_append(struct chain_open *chain, const char *path, const char *format,
+                        bool read_only, struct err *err)
+{
+    const struct driver *driver = driver_find(format);
+    if (!driver)
+        return err_set(err, ErrInvalidBlockFormat, 0,
+                       "image '%s': unknown format '%s', use raw or qcow2", path, format);
+    if (chain->count == CHAIN_NODES_MAX)
+        return err_set(err, ErrInvalidBlockFormat, 0,
+                       "image '%s': its chain has more than %d images", chain->top->path,
+                       CHAIN_NODES_MAX);
+    CLEANUP_FREE char *canonical = NULL;
+    CLEANUP_CLOSE int fd = image_open(chain->dir, path, read_only, &canonical, err);
+    if (fd < 0)
+        return -1;
+    struct stat st;
+    if (fstat(fd, &st) != 0)
+        return err_set(err, ErrOpenFileFailed, errno, "image '%s' cannot be examined", canonical);
+    if (chain_check_loop(chain, &st, canonical, err) != 0)
+        return -1;
+    if (chain->guard && chain->guard->admit(chain->guard->arg, st.st_dev, st.st_ino, read_only,
+                                            canonical, err) != 0)
+        return -1;
+    struct node *node = node_open(fd, canonical, driver, read_only, NULL, err);
+    if (!node)
+        return -1;
+    steal_fd(&fd);
+    if (chain->last)
+        chain->last->backing = node;
+    else
+        chain->top = node;
+    chain->last = node;
+    chain->count++;
+    return 0;
+}
+
+/* Where the last image's header says the next one is; heap, NULL when memory is short. */
+static char *chain_backing_path(const struct node *node)
+{
+    if (node->backing_file[0] == '/')
+        return strdup(node->backing_file);
+    char *path = NULL;
+    int directory_length = (int)(strrchr(node->path, '/') - node->path);
+    if (asprintf(&path, "%.*s/%s", directory_length, node->path, node->backing_file) < 0)
+        return NULL;
+    return path;
+}
+
+static int chain_append_backing(struct chain_open *chain, struct err *err)
+{
+    const struct node *node = chain->last;
+    if (!node->backing_format)
+        return err_set(
+            err, ErrInvalidBlockFormat, 0,
+            "image '%s' records no format for its backing file '%s' and none is guessed; "
+            "record it with qemu-img rebase -u -F",
+            node->path, node->backing_file);
+    CLEANUP_FREE char *path = chain_backing_path(node);
+    if (!path)
+        return err_set(err, ErrOutOfResources, ENOMEM, "image '%s' cannot be opened", node->path);
+    struct err cause;
+    if (chain_append(chain, path, node->backing_format, true, &cause) == 0)
+        return 0;
+    return err_set(err, cause.code, 0, "backing file of '%s': %s", node->path, cause.message);
+}
+
+struct node *chain_open(const struct image_dir *dir, const char *path, const char *format,
+                        bool read_only, const struct chain_guard *guard, struct err *err)
+{
+    struct chain_open chain = {.dir = dir, .guard = guard};
+    int ret = chain_append(&chain, path, format, read_only, err);
+    while (ret == 0 && chain.last->backing_file)
+        ret = chain_append_backing(&chain, err);
+    if (ret != 0 && chain.top)
+        node_unref(chain.top);
+    return ret == 0 ? chain.top : NULL;
+}

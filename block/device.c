@@ -1,0 +1,186 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Requests to a device. See device.h and io.h.
+ *
+ *   change:  fence_enter -> node_write(top) -> fence_leave -> (FUA: flush)
+ *   read:    pin the top, node_read, unpin: not held by the fence
+ *   flush:   pin the top; flush its frozen backing node, then itself
+ *
+ * The flush of the backing node is what makes a write durable that was acknowledged just before a
+ * cut: it went to the image that is frozen now. One level is enough, since a device is in one group
+ * at a time and its group makes the frozen image durable before it lets go of the device.
+ *
+ * A failed fdatasync fails the device for good (the kernel may have dropped the pages it could not
+ * write); any other error is only the request's.
+ */
+#include "block/device.h"
+
+#include "base/log.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+struct device *device_new(const char *name, const char *image, const char *format, bool read_only)
+{
+    struct device *device = calloc(1, sizeof(*device));
+    if (!device)
+        return NULL;
+    fence_init(&device->fence);
+    pthread_mutex_init(&device->lock, NULL);
+    device->read_only = read_only;
+    device->name = strdup(name);
+    device->image = strdup(image);
+    device->format = strdup(format);
+    if (!device->name || !device->image || !device->format) {
+        device_free(device);
+        return NULL;
+    }
+    return device;
+}
+
+void device_free(struct device *device)
+{
+    if (device->top)
+        node_unref(device->top);
+    pthread_mutex_destroy(&device->lock);
+    fence_destroy(&device->fence);
+    free(device->reason);
+    free(device->name);
+    free(device->image);
+    free(device->format);
+    free(device);
+}
+
+void device_set_top(struct device *device, struct node *top)
+{
+    device->top = top;
+    device->size_bytes = top->size_bytes;
+}
+
+struct node *device_top(struct device *device)
+{
+    LOCK_GUARD(&device->lock);
+    return device->top ? node_ref(device->top) : NULL;
+}
+
+struct node *device_swap_top(struct device *device, struct node *overlay)
+{
+    LOCK_GUARD(&device->lock);
+    struct node *frozen = device->top;
+    device->top = overlay;
+    return frozen;
+}
+
+void device_fail(struct device *device, const char *format, ...)
+{
+    char reason[512];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(reason, sizeof(reason), format, args);
+    va_end(args);
+
+    LOCK_GUARD(&device->lock);
+    if (atomic_exchange(&device->failed, true))
+        return;
+    device->reason = strdup(reason);
+    log_error("device '%s' failed: %s", device->name, reason);
+}
+
+uint64_t device_size_bytes(const struct device *device)
+{
+    return device->size_bytes;
+}
+
+bool device_is_read_only(const struct device *device)
+{
+    return device->read_only;
+}
+
+static int device_check(const struct device *device, uint64_t offset, uint64_t length)
+{
+    if (atomic_load(&device->failed))
+        return -EIO;
+    if (offset > device->size_bytes || length > device->size_bytes - offset)
+        return -EINVAL;
+    return 0;
+}
+
+int device_read(struct device *device, void *buf, uint64_t offset, uint64_t length)
+{
+    int ret = device_check(device, offset, length);
+    if (ret)
+        return ret;
+    CLEANUP(node) struct node *top = device_top(device);
+    return node_read(top, buf, offset, length);
+}
+
+static int device_flush_node(struct device *device, struct node *node)
+{
+    int ret = node_flush(node);
+    if (ret && atomic_load(&node->sync_error))
+        device_fail(device, "image '%s' could not be made durable: %s; its last writes may be lost",
+                    node->path, strerror(-ret));
+    return ret;
+}
+
+int device_flush(struct device *device)
+{
+    int ret = device_check(device, 0, 0);
+    if (ret)
+        return ret;
+    CLEANUP(node) struct node *top = device_top(device);
+    if (top->backing && (ret = device_flush_node(device, top->backing)))
+        return ret;
+    return device_flush_node(device, top);
+}
+
+enum change { CHANGE_WRITE, CHANGE_ZERO, CHANGE_DISCARD };
+
+static int device_change_top(struct device *device, enum change change, const void *buf,
+                             uint64_t offset, uint64_t length, unsigned flags)
+{
+    struct node *top = device->top;
+    switch (change) {
+    case CHANGE_WRITE:
+        return node_write(top, buf, offset, length);
+    case CHANGE_ZERO:
+        return node_zero(top, offset, length, !(flags & IO_NO_HOLE));
+    case CHANGE_DISCARD:
+        return node_discard(top, offset, length);
+    }
+    return -EINVAL;
+}
+
+static int device_change(struct device *device, enum change change, const void *buf,
+                         uint64_t offset, uint64_t length, unsigned flags)
+{
+    int ret = device_check(device, offset, length);
+    if (ret)
+        return ret;
+    if (device->read_only)
+        return -EROFS;
+    fence_enter(&device->fence);
+    ret = device_change_top(device, change, buf, offset, length, flags);
+    fence_leave(&device->fence);
+    if (!ret && (flags & IO_FUA))
+        ret = device_flush(device);
+    return ret;
+}
+
+int device_write(struct device *device, const void *buf, uint64_t offset, uint64_t length,
+                 unsigned flags)
+{
+    return device_change(device, CHANGE_WRITE, buf, offset, length, flags);
+}
+
+int device_zero(struct device *device, uint64_t offset, uint64_t length, unsigned flags)
+{
+    return device_change(device, CHANGE_ZERO, NULL, offset, length, flags);
+}
+
+int device_discard(struct device *device, uint64_t offset, uint64_t length, unsigned flags)
+{
+    return device_change(device, CHANGE_DISCARD, NULL, offset, length, flags);
+}

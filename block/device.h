@@ -1,0 +1,57 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * A device: a named disk, its top node and its fence. io.h is its data interface; this is what the
+ * registry and the group transaction use. Private to block/.
+ *
+ * Life: device_new (no chain) --device_set_top--> online --device_fail--> failed; device_free
+ * closes the chain. Who may free it is the registry's business (`clients`, `holder`).
+ */
+#ifndef BLOCK_DEVICE_H
+#define BLOCK_DEVICE_H
+
+#include "base/cleanup.h"
+#include "base/err.h"
+#include "block/fence.h"
+#include "block/io.h"
+#include "block/node.h"
+
+struct device {
+    struct fence fence;
+    pthread_mutex_t lock; /* taken after the fence; guards top and reason */
+    struct node *top; /* owned reference; NULL if it could not be opened. A change inside the fence
+                       * may use it without the lock: it is swapped only when nobody is inside */
+    char *reason;     /* why it failed */
+    atomic_bool failed; /* set for good; every request gets -EIO */
+    bool read_only;
+    char *name;
+    uint64_t size_bytes;
+
+    /* Guarded by the registry's lock (registry.h). */
+    struct device *next;
+    struct node *overlay; /* what a running group has prepared for it; borrowed from the group */
+    char holder[64]; /* what holds it, as a phrase ("snapshot group ..."); "" if nothing does */
+    char *image, *format; /* what it was opened with */
+    unsigned clients;     /* connected exports */
+    bool published;       /* exports may use it */
+};
+
+struct device *device_new(const char *name, const char *image, const char *format, bool read_only);
+void device_free(struct device *device);
+CLEANUP_DEFINE(device, struct device *, device_free)
+
+/* Gives the device its chain (the reference is taken over). Before anybody uses it. */
+void device_set_top(struct device *device, struct node *top);
+
+/* The top with a reference of its own, or NULL. */
+struct node *device_top(struct device *device);
+
+/* From now on every request gets -EIO. The first reason stays; it is logged. */
+void device_fail(struct device *device, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
+
+/* The pivot: `overlay` (reference taken over), whose backing node is the top, becomes top; the old
+ * top's reference passes to the caller. The fence is raised and drained. Memory only; cannot fail.
+ */
+struct node *device_swap_top(struct device *device, struct node *overlay);
+
+#endif

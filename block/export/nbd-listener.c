@@ -1,0 +1,186 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Listening addresses of the NBD server. On the thread that calls nbd_server_listen() or
+ * nbd_server_free().
+ *
+ *   "unix:PATH"   a socket file with mode 0600. A socket on which nobody answers is what a killed
+ *                 daemon left behind, and is replaced; anything else there stays and is an error
+ *   "ADDR:PORT"   TCP, ADDR a numeric loopback address: 127.0.0.0/8 or [::1]; port 0 lets the
+ *                 kernel pick one
+ */
+#include "base/cleanup.h"
+#include "block/export/nbd-server.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <netinet/in.h>
+#include <stdio.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+
+#define UNIX_PREFIX "unix:"
+
+union address {
+    struct sockaddr any;
+    struct sockaddr_un path;
+    struct sockaddr_in v4;
+    struct sockaddr_in6 v6;
+};
+
+static int listener_socket(int family)
+{
+    return socket(family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+}
+
+/* ---- Unix sockets ---- */
+
+/* Makes way for a new socket at the path, if nobody serves there. */
+static int listener_remove_stale(const union address *where, struct err *err)
+{
+    const char *path = where->path.sun_path;
+    struct stat st;
+    if (lstat(path, &st) != 0) {
+        if (errno == ENOENT)
+            return 0;
+        return err_set(err, ErrOpenFileFailed, errno, "socket '%s' cannot be looked at", path);
+    }
+    if (!S_ISSOCK(st.st_mode))
+        return err_set(err, ErrOpenFileFailed, EEXIST, "'%s' is not a socket", path);
+    CLEANUP_CLOSE int fd = listener_socket(AF_UNIX);
+    if (fd < 0)
+        return err_set(err, ErrOpenFileFailed, errno, "socket '%s' cannot be tried", path);
+    if (connect(fd, &where->any, sizeof(where->path)) == 0 || errno != ECONNREFUSED)
+        return err_set(err, ErrOpenFileFailed, EADDRINUSE, "socket '%s' has a server", path);
+    if (unlink(path) != 0)
+        return err_set(err, ErrOpenFileFailed, errno, "stale socket '%s' cannot be removed", path);
+    return 0;
+}
+
+static int listener_open_unix(struct nbd_listener *listener, const char *path, struct err *err)
+{
+    union address where = {.path = {.sun_family = AF_UNIX}};
+    if (!*path || strlen(path) >= sizeof(where.path.sun_path))
+        return err_set(err, ErrInvalidValue, 0, "a socket's path has 1 to %zu bytes, '%s' has %zu",
+                       sizeof(where.path.sun_path) - 1, path, strlen(path));
+    strcpy(where.path.sun_path, path);
+    if (listener_remove_stale(&where, err) != 0)
+        return -1;
+    CLEANUP_CLOSE int fd = listener_socket(AF_UNIX);
+    struct stat st;
+    /* The mode of the socket before bind() is the mode of the file after it: no moment with another
+     * one. */
+    if (fd < 0 || fchmod(fd, 0600) != 0 || bind(fd, &where.any, sizeof(where.path)) != 0)
+        return err_set(err, ErrOpenFileFailed, errno, "socket '%s' cannot be created", path);
+    if (lstat(path, &st) != 0 || listen(fd, SOMAXCONN) != 0) {
+        err_set(err, ErrOpenFileFailed, errno, "socket '%s' cannot be served", path);
+        unlink(path);
+        return -1;
+    }
+    *listener = (struct nbd_listener){
+        .fd = steal_fd(&fd), .is_unix = true, .dev = st.st_dev, .ino = st.st_ino};
+    snprintf(listener->address, sizeof(listener->address), UNIX_PREFIX "%s", path);
+    return 0;
+}
+
+/* ---- TCP ---- */
+
+static int listener_invalid(const char *address, struct err *err)
+{
+    return err_set(err, ErrInvalidValue, 0,
+                   "NBD address '%s' is none of unix:PATH, 127.0.0.1:PORT and [::1]:PORT", address);
+}
+
+/* Splits "ADDR:PORT" or "[ADDR]:PORT"; -1 if it is neither. */
+static int address_split(const char *address, char host[64], bool *brackets, uint16_t *port)
+{
+    const char *colon = strrchr(address, ':');
+    size_t length = colon ? (size_t)(colon - address) : 0;
+    *brackets = length > 2 && address[0] == '[' && address[length - 1] == ']';
+    if (*brackets) {
+        address++;
+        length -= 2;
+    }
+    if (length == 0 || length >= 64)
+        return -1;
+    memcpy(host, address, length);
+    host[length] = '\0';
+
+    size_t digits = strspn(colon + 1, "0123456789");
+    unsigned long number = strtoul(colon + 1, NULL, 10);
+    if (digits == 0 || digits > 5 || colon[1 + digits] || number > UINT16_MAX)
+        return -1;
+    *port = (uint16_t)number;
+    return 0;
+}
+
+static int address_parse(const char *address, union address *where, socklen_t *length)
+{
+    char host[64];
+    bool brackets;
+    uint16_t port;
+    *where = (union address){.any = {.sa_family = AF_UNSPEC}};
+    if (address_split(address, host, &brackets, &port) != 0)
+        return -1;
+    if (brackets) {
+        where->v6 = (struct sockaddr_in6){.sin6_family = AF_INET6, .sin6_port = htons(port)};
+        *length = sizeof(where->v6);
+        return inet_pton(AF_INET6, host, &where->v6.sin6_addr) == 1 &&
+                       IN6_IS_ADDR_LOOPBACK(&where->v6.sin6_addr)
+                   ? 0
+                   : -1;
+    }
+    where->v4 = (struct sockaddr_in){.sin_family = AF_INET, .sin_port = htons(port)};
+    *length = sizeof(where->v4);
+    return inet_pton(AF_INET, host, &where->v4.sin_addr) == 1 &&
+                   ntohl(where->v4.sin_addr.s_addr) >> 24 == IN_LOOPBACKNET
+               ? 0
+               : -1;
+}
+
+static void address_format(const union address *where, char text[NBD_ADDRESS_BYTES])
+{
+    char host[INET6_ADDRSTRLEN];
+    if (where->any.sa_family == AF_INET6) {
+        inet_ntop(AF_INET6, &where->v6.sin6_addr, host, sizeof(host));
+        snprintf(text, NBD_ADDRESS_BYTES, "[%s]:%u", host, ntohs(where->v6.sin6_port));
+    } else {
+        inet_ntop(AF_INET, &where->v4.sin_addr, host, sizeof(host));
+        snprintf(text, NBD_ADDRESS_BYTES, "%s:%u", host, ntohs(where->v4.sin_port));
+    }
+}
+
+static int listener_open_tcp(struct nbd_listener *listener, const char *address, struct err *err)
+{
+    union address where;
+    socklen_t length;
+    if (address_parse(address, &where, &length) != 0)
+        return listener_invalid(address, err);
+    CLEANUP_CLOSE int fd = listener_socket(where.any.sa_family);
+    if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &(int){1}, sizeof(int)) != 0 ||
+        bind(fd, &where.any, length) != 0 || listen(fd, SOMAXCONN) != 0 ||
+        getsockname(fd, &where.any, &length) != 0)
+        return err_set(err, ErrOpenFileFailed, errno, "NBD address '%s' cannot be served", address);
+    *listener = (struct nbd_listener){.fd = steal_fd(&fd)};
+    address_format(&where, listener->address);
+    return 0;
+}
+
+/* ---- both ---- */
+
+int nbd_listener_open(struct nbd_listener *listener, const char *address, struct err *err)
+{
+    if (strncmp(address, UNIX_PREFIX, strlen(UNIX_PREFIX)) == 0)
+        return listener_open_unix(listener, address + strlen(UNIX_PREFIX), err);
+    return listener_open_tcp(listener, address, err);
+}
+
+void nbd_listener_close(struct nbd_listener *listener)
+{
+    struct stat st;
+    const char *path = listener->address + strlen(UNIX_PREFIX);
+    if (listener->is_unix && lstat(path, &st) == 0 && st.st_dev == listener->dev &&
+        st.st_ino == listener->ino)
+        unlink(path);
+    close(listener->fd);
+}

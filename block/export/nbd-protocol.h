@@ -1,0 +1,161 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * What stands on the wire: the NBD protocol, fixed newstyle, simple replies. Source: "The NBD
+ * protocol" (NetworkBlockDevice/nbd, doc/proto.md); its sections are named in quotes below. All
+ * numbers are big-endian.
+ *
+ *   struct                  bytes  fields and their bytes
+ *   nbd_greeting_be            18  magic 8, option_magic 8, flags 2
+ *   (client flags)              4  flags 4
+ *   nbd_option_be              16  magic 8, option 4, length 4; `length` bytes follow
+ *   nbd_option_reply_be        20  magic 8, option 4, type 4, length 4; `length` bytes follow
+ *   nbd_export_be             134  size 8, flags 2, zeros 124 (none with NO_ZEROES)
+ *   nbd_info_export_be         12  type 2, size 8, flags 2
+ *   nbd_info_block_size_be     14  type 2, minimum 4, preferred 4, maximum 4
+ *   nbd_request_be             28  magic 4, flags 2, type 2, cookie 8, offset 8, length 4; the
+ *                                  data of a WRITE follow
+ *   nbd_simple_reply_be        16  magic 4, error 4, cookie 8; the data of a good READ follow
+ *
+ * The data of the options INFO and GO: name length 4, name, count 2, count times a type 2.
+ */
+#ifndef BLOCK_EXPORT_NBD_PROTOCOL_H
+#define BLOCK_EXPORT_NBD_PROTOCOL_H
+
+#include <assert.h>
+#include <stdint.h>
+
+#define NBD_MAGIC              0x4e42444d41474943ULL /* "NBDMAGIC" */
+#define NBD_OPTION_MAGIC       0x49484156454f5054ULL /* "IHAVEOPT" */
+#define NBD_OPTION_REPLY_MAGIC 0x0003e889045565a9ULL
+#define NBD_REQUEST_MAGIC      0x25609513U
+#define NBD_SIMPLE_REPLY_MAGIC 0x67446698U
+
+/* "Conventions": no string is longer. */
+#define NBD_STRING_BYTES_MAX 4096
+
+/* "Block size constraints": the payload that any server must take, and the most that this one does.
+ */
+#define NBD_PAYLOAD_BYTES_MAX     (32U << 20)
+#define NBD_BLOCK_BYTES_MIN       1U
+#define NBD_BLOCK_BYTES_PREFERRED 4096U
+
+/* "Handshake flags" and "Client flags" share their bits. */
+enum nbd_handshake_flags {
+    NBD_FLAG_FIXED_NEWSTYLE = 1 << 0,
+    NBD_FLAG_NO_ZEROES = 1 << 1,
+};
+
+/* "Transmission flags" */
+enum nbd_transmission_flags {
+    NBD_FLAG_HAS_FLAGS = 1 << 0,
+    NBD_FLAG_READ_ONLY = 1 << 1,
+    NBD_FLAG_SEND_FLUSH = 1 << 2,
+    NBD_FLAG_SEND_FUA = 1 << 3,
+    NBD_FLAG_SEND_TRIM = 1 << 5,
+    NBD_FLAG_SEND_WRITE_ZEROES = 1 << 6,
+    NBD_FLAG_CAN_MULTI_CONN = 1 << 8,
+};
+
+/* "Option types" */
+enum nbd_option {
+    NBD_OPT_EXPORT_NAME = 1,
+    NBD_OPT_ABORT = 2,
+    NBD_OPT_LIST = 3,
+    NBD_OPT_INFO = 6,
+    NBD_OPT_GO = 7,
+};
+
+/* "Option reply types" */
+#define NBD_REP_ACK         1U
+#define NBD_REP_SERVER      2U
+#define NBD_REP_INFO        3U
+#define NBD_REP_ERR_UNSUP   (1U << 31 | 1)
+#define NBD_REP_ERR_INVALID (1U << 31 | 3)
+#define NBD_REP_ERR_UNKNOWN (1U << 31 | 6)
+#define NBD_REP_ERR_TOO_BIG (1U << 31 | 9)
+
+/* Information types of NBD_REP_INFO */
+enum nbd_info {
+    NBD_INFO_EXPORT = 0,
+    NBD_INFO_NAME = 1,
+    NBD_INFO_BLOCK_SIZE = 3,
+};
+
+/* "Request types" and "Command flags" */
+enum nbd_command {
+    NBD_CMD_READ = 0,
+    NBD_CMD_WRITE = 1,
+    NBD_CMD_DISC = 2,
+    NBD_CMD_FLUSH = 3,
+    NBD_CMD_TRIM = 4,
+    NBD_CMD_WRITE_ZEROES = 6,
+};
+enum nbd_command_flags {
+    NBD_CMD_FLAG_FUA = 1 << 0,
+    NBD_CMD_FLAG_NO_HOLE = 1 << 1,
+};
+
+/* "Error values" */
+enum nbd_error {
+    NBD_SUCCESS = 0,
+    NBD_EPERM = 1,
+    NBD_EIO = 5,
+    NBD_ENOMEM = 12,
+    NBD_EINVAL = 22,
+    NBD_ENOSPC = 28,
+};
+
+struct nbd_greeting_be {
+    uint64_t magic, option_magic;
+    uint16_t flags;
+} __attribute__((packed));
+
+struct nbd_option_be {
+    uint64_t magic;
+    uint32_t option, length;
+} __attribute__((packed));
+
+struct nbd_option_reply_be {
+    uint64_t magic;
+    uint32_t option, type, length;
+} __attribute__((packed));
+
+struct nbd_export_be {
+    uint64_t size_bytes;
+    uint16_t flags;
+    unsigned char zeros[124];
+} __attribute__((packed));
+
+struct nbd_info_export_be {
+    uint16_t type;
+    uint64_t size_bytes;
+    uint16_t flags;
+} __attribute__((packed));
+
+struct nbd_info_block_size_be {
+    uint16_t type;
+    uint32_t minimum, preferred, maximum;
+} __attribute__((packed));
+
+struct nbd_request_be {
+    uint32_t magic;
+    uint16_t flags, type;
+    uint64_t cookie, offset;
+    uint32_t length;
+} __attribute__((packed));
+
+struct nbd_simple_reply_be {
+    uint32_t magic, error;
+    uint64_t cookie;
+} __attribute__((packed));
+
+static_assert(sizeof(struct nbd_greeting_be) == 18, "greeting");
+static_assert(sizeof(struct nbd_option_be) == 16, "option");
+static_assert(sizeof(struct nbd_option_reply_be) == 20, "option reply");
+static_assert(sizeof(struct nbd_export_be) == 134, "export");
+static_assert(sizeof(struct nbd_info_export_be) == 12, "export information");
+static_assert(sizeof(struct nbd_info_block_size_be) == 14, "block size information");
+static_assert(sizeof(struct nbd_request_be) == 28, "request");
+static_assert(sizeof(struct nbd_simple_reply_be) == 16, "simple reply");
+
+#endif

@@ -1,0 +1,319 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The NBD server: accepting, and the life of connections. See nbd-server.h for the objects and
+ * their threads.
+ *
+ * Trust: a Unix socket's peer must be root or the daemon's own user; TCP is loopback only. What a
+ * peer can take is bounded: time in the handshake, connections, memory per connection
+ * (nbd-socket.h). No peer can hold up another one, nor the accepting thread, which does no I/O with
+ * peers.
+ *
+ * Stopping: no more connections; every connection executes and answers the complete requests that
+ * have arrived by then (nbd-transmission.c), and hangs up. One whose client does not read its
+ * replies is cut off after limits.stop_ms.
+ */
+#include "block/export/nbd-server.h"
+
+#include "base/cleanup.h"
+#include "base/log.h"
+#include "block/export/export.h"
+
+#include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+#include <time.h>
+
+enum {
+    SEND_SOCKET_BYTES = 2 << 20,
+    ACCEPT_PAUSE_MS = 100, /* before trying again when descriptors or memory ran out */
+};
+
+static const struct nbd_limits limits_default = {
+    .handshake_ms = 10000, .stop_ms = 5000, .linger_ms = 1000, .connections = 1024};
+
+static void server_wake(struct nbd_server *server)
+{
+    eventfd_write(server->wake_fd, 1);
+}
+
+/* Threads of the server leave signals to the others. */
+static int server_thread_new(pthread_t *thread, const char *name, void *(*run)(void *), void *arg)
+{
+    sigset_t all, before;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    int ret = pthread_create(thread, NULL, run, arg);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    if (ret == 0)
+        pthread_setname_np(*thread, name);
+    return -ret;
+}
+
+/* ---- connections ---- */
+
+static void connection_free(struct nbd_connection *connection)
+{
+    nbd_buffer_close(&connection->in);
+    nbd_buffer_close(&connection->out);
+    free(connection);
+}
+CLEANUP_DEFINE(connection, struct nbd_connection *, connection_free)
+
+static struct nbd_connection *connection_new(struct nbd_server *server, int fd)
+{
+    CLEANUP(connection) struct nbd_connection *connection = calloc(1, sizeof(*connection));
+    if (!connection || nbd_buffer_open(&connection->in) != 0 ||
+        nbd_buffer_open(&connection->out) != 0)
+        return NULL;
+    connection->server = server;
+    connection->fd = fd;
+    return steal(connection);
+}
+
+static void connection_finish(struct nbd_connection *connection)
+{
+    struct nbd_server *server = connection->server;
+    if (connection->device)
+        export_unuse(server->block, connection->device);
+
+    pthread_mutex_lock(&server->lock);
+    struct nbd_connection **slot = &server->live;
+    while (*slot != connection)
+        slot = &(*slot)->next;
+    *slot = connection->next;
+    server->live_count--;
+    close(connection->fd);
+    connection->next = server->finished;
+    server->finished = connection;
+    pthread_cond_signal(&server->left);
+    server_wake(server);
+    pthread_mutex_unlock(&server->lock);
+}
+
+static void *connection_run(void *arg)
+{
+    struct nbd_connection *connection = arg;
+    if (nbd_handshake(connection) == 0)
+        nbd_transmission(connection);
+    connection_finish(connection);
+    return NULL;
+}
+
+/* Takes over `fd` and starts its thread. */
+static int connection_start(struct nbd_server *server, int fd)
+{
+    CLEANUP_CLOSE int owned = fd;
+    LOCK_GUARD(&server->lock);
+    if (server->live_count >= server->limits.connections)
+        return -EUSERS;
+    CLEANUP(connection) struct nbd_connection *connection = connection_new(server, fd);
+    if (!connection)
+        return -ENOMEM;
+    int ret = server_thread_new(&connection->thread, "nbd-conn", connection_run, connection);
+    if (ret)
+        return ret;
+    steal_fd(&owned);
+    connection->next = server->live;
+    server->live = steal(connection);
+    server->live_count++;
+    return 0;
+}
+
+static void server_join_finished(struct nbd_server *server)
+{
+    pthread_mutex_lock(&server->lock);
+    struct nbd_connection *finished = steal(server->finished);
+    pthread_mutex_unlock(&server->lock);
+    while (finished) {
+        struct nbd_connection *next = finished->next;
+        pthread_join(finished->thread, NULL);
+        connection_free(finished);
+        finished = next;
+    }
+}
+
+/* ---- accepting ---- */
+
+/* Whether the peer may speak to us; prepares its socket. */
+static bool peer_admit(const struct nbd_listener *listener, int fd)
+{
+    struct ucred peer = {.uid = (uid_t)-1};
+    socklen_t length = sizeof(peer);
+    if (!listener->is_unix) {
+        /* No SO_SNDBUF here: it would end TCP's own, better tuning. */
+        return setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &(int){1}, sizeof(int)) == 0;
+    }
+    if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &length) != 0)
+        return false;
+    if (peer.uid != 0 && peer.uid != geteuid()) {
+        log_warning(
+            "NBD connection of user %u refused: only root's and the daemon's own may use %s",
+            (unsigned)peer.uid, listener->address);
+        return false;
+    }
+    /* With no privilege the system's limit applies, which is still worth having. */
+    if (setsockopt(fd, SOL_SOCKET, SO_SNDBUFFORCE, &(int){SEND_SOCKET_BYTES}, sizeof(int)) != 0)
+        setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &(int){SEND_SOCKET_BYTES}, sizeof(int));
+    return true;
+}
+
+/* Tells once per shortage, not once per connection. */
+static void server_tell_refusal(struct nbd_server *server, int error)
+{
+    if (!server->refusing)
+        log_warning("NBD connections are refused: %s", strerror(error));
+    server->refusing = true;
+}
+
+/* Accepts one connection. 0, or -1 if there is nothing to gain from trying again at once. */
+static int server_accept(struct nbd_server *server, const struct nbd_listener *listener)
+{
+    int fd = accept4(listener->fd, NULL, NULL, SOCK_CLOEXEC);
+    if (fd < 0) {
+        if (errno != EMFILE && errno != ENFILE && errno != ENOBUFS && errno != ENOMEM)
+            return 0; /* this connection's error, not ours */
+        server_tell_refusal(server, errno);
+        return -1;
+    }
+    if (!peer_admit(listener, fd)) {
+        close(fd);
+        return 0;
+    }
+    int ret = connection_start(server, fd);
+    if (ret)
+        server_tell_refusal(server, -ret);
+    else
+        server->refusing = false;
+    return 0;
+}
+
+static size_t server_watch(struct nbd_server *server, struct pollfd *watched)
+{
+    LOCK_GUARD(&server->lock);
+    watched[0] = (struct pollfd){.fd = server->wake_fd, .events = POLLIN};
+    for (size_t i = 0; i < server->listener_count; i++)
+        watched[1 + i] = (struct pollfd){.fd = server->listeners[i].fd, .events = POLLIN};
+    return 1 + server->listener_count;
+}
+
+static void *server_accept_loop(void *arg)
+{
+    struct nbd_server *server = arg;
+    struct pollfd watched[1 + NBD_LISTENERS_MAX];
+    while (!atomic_load(&server->stopping)) {
+        eventfd_t ignored;
+        bool pause = false;
+        size_t count = server_watch(server, watched);
+        if (poll(watched, count, -1) < 0)
+            continue;
+        if (watched[0].revents)
+            eventfd_read(server->wake_fd, &ignored);
+        server_join_finished(server);
+        for (size_t i = 1; i < count; i++)
+            if (watched[i].revents && server_accept(server, &server->listeners[i - 1]) != 0)
+                pause = true;
+        if (pause)
+            poll(watched, 1, ACCEPT_PAUSE_MS);
+    }
+    return NULL;
+}
+
+/* ---- the server ---- */
+
+struct nbd_server *nbd_server_new(struct block *block)
+{
+    struct nbd_server *server = calloc(1, sizeof(*server));
+    if (!server)
+        return NULL;
+    server->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (server->wake_fd < 0) {
+        free(server);
+        return NULL;
+    }
+    server->block = block;
+    server->limits = limits_default;
+    pthread_mutex_init(&server->lock, NULL);
+    pthread_condattr_t attributes;
+    pthread_condattr_init(&attributes);
+    pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
+    pthread_cond_init(&server->left, &attributes);
+    pthread_condattr_destroy(&attributes);
+    return server;
+}
+
+int nbd_server_listen(struct nbd_server *server, const char *address, struct err *err)
+{
+    LOCK_GUARD(&server->lock);
+    if (server->listener_count == NBD_LISTENERS_MAX)
+        return err_set(err, ErrInvalidValue, 0, "NBD is served on at most %d addresses",
+                       NBD_LISTENERS_MAX);
+    struct nbd_listener *listener = &server->listeners[server->listener_count];
+    if (nbd_listener_open(listener, address, err) != 0)
+        return -1;
+    if (!server->accepting) {
+        int ret = server_thread_new(&server->acceptor, "nbd-accept", server_accept_loop, server);
+        if (ret) {
+            nbd_listener_close(listener);
+            return err_set(err, ErrOpenFileFailed, -ret, "NBD address '%s' cannot be served",
+                           address);
+        }
+        server->accepting = true;
+    }
+    server->listener_count++;
+    server_wake(server);
+    return 0;
+}
+
+const char *nbd_server_address(const struct nbd_server *server)
+{
+    return server->listener_count ? server->listeners[0].address : NULL;
+}
+
+static void server_stop_accepting(struct nbd_server *server)
+{
+    atomic_store(&server->stopping, true);
+    server_wake(server);
+    if (server->accepting)
+        pthread_join(server->acceptor, NULL);
+    for (size_t i = 0; i < server->listener_count; i++)
+        nbd_listener_close(&server->listeners[i]);
+}
+
+static void server_shut_down_locked(struct nbd_server *server, int how)
+{
+    for (struct nbd_connection *one = server->live; one; one = one->next)
+        shutdown(one->fd, how);
+}
+
+static void server_stop_connections(struct nbd_server *server)
+{
+    uint64_t deadline_ms = nbd_deadline(server->limits.stop_ms);
+    struct timespec deadline = {.tv_sec = (time_t)(deadline_ms / 1000),
+                                .tv_nsec = (long)(deadline_ms % 1000) * 1000000};
+    LOCK_GUARD(&server->lock);
+    server_shut_down_locked(server, SHUT_RD);
+    while (server->live && pthread_cond_timedwait(&server->left, &server->lock, &deadline) == 0)
+        ;
+    if (server->live)
+        log_warning("NBD stops: %u connections whose clients do not read their replies are cut off",
+                    server->live_count);
+    server_shut_down_locked(server, SHUT_RDWR);
+    while (server->live)
+        pthread_cond_wait(&server->left, &server->lock);
+}
+
+void nbd_server_free(struct nbd_server *server)
+{
+    server_stop_accepting(server);
+    server_stop_connections(server);
+    server_join_finished(server);
+    close(server->wake_fd);
+    pthread_cond_destroy(&server->left);
+    pthread_mutex_destroy(&server->lock);
+    free(server);
+}

@@ -1,0 +1,88 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The NBD server's objects. Private to block/export/nbd-*.c; export.h is what others use.
+ *
+ *   nbd_server --> listeners                 nbd-listener.c; one thread, "nbd-accept", for all
+ *        |
+ *        +-------> live: connection, ...     each with its own thread, "nbd-conn", which runs
+ *        |                                   nbd-handshake.c, then nbd-transmission.c
+ *        +-------> finished: connection, ... their threads are over
+ *
+ * A connection's life: admitted by nbd-accept into `live`; its thread runs the two phases, gives
+ * the device back, moves the connection to `finished` and closes the socket; nbd-accept, at the end
+ * nbd_server_free, joins the thread and frees it. So whatever is in `live` has an open socket that
+ * may be shut down under the lock, and a client that sees its connection closed finds the device
+ * free.
+ */
+#ifndef BLOCK_EXPORT_NBD_SERVER_H
+#define BLOCK_EXPORT_NBD_SERVER_H
+
+#include "base/err.h"
+#include "block/export/nbd-socket.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <sys/types.h>
+
+struct block;
+struct device;
+
+enum { NBD_LISTENERS_MAX = 16, NBD_ADDRESS_BYTES = 128 };
+
+struct nbd_listener {
+    int fd;
+    char address[NBD_ADDRESS_BYTES]; /* as it was bound: "unix:PATH", "[::1]:10809" */
+    bool is_unix;
+    dev_t dev; /* which file the socket is, so that no other one is unlinked */
+    ino_t ino;
+};
+
+struct nbd_limits {
+    unsigned handshake_ms; /* for the whole handshake */
+    unsigned stop_ms;      /* for a connection to send its last replies when the server stops */
+    unsigned linger_ms;    /* for a peer to hang up once it has been told to */
+    unsigned connections;
+};
+
+struct nbd_server {
+    pthread_mutex_t lock;
+    pthread_cond_t left; /* a connection left `live`; monotonic clock */
+    struct block *block;
+    struct nbd_limits limits; /* a test changes them before they come into play */
+    int wake_fd;              /* an eventfd: look at `stopping`, `finished` and `listeners` */
+    atomic_bool stopping;
+    bool refusing; /* nbd-accept's: it has told that it refuses connections */
+
+    /* Guarded by lock. */
+    bool accepting; /* `acceptor` runs */
+    pthread_t acceptor;
+    size_t listener_count; /* only grows, until nbd-accept is gone */
+    struct nbd_listener listeners[NBD_LISTENERS_MAX];
+    struct nbd_connection *live, *finished;
+    unsigned live_count;
+};
+
+struct nbd_connection {
+    struct nbd_server *server;
+    struct nbd_connection *next; /* guarded by server->lock */
+    pthread_t thread;
+    int fd;
+    /* The thread's own. */
+    struct device *device; /* in use since NBD_OPT_GO or _EXPORT_NAME, or NULL */
+    struct nbd_buffer in, out;
+    bool draining; /* the server stops: only `drain_bytes` more are received */
+    size_t drain_bytes;
+};
+
+/* Parses, binds and listens. On failure nothing is left. Codes: InvalidValue, OpenFileFailed. */
+int nbd_listener_open(struct nbd_listener *listener, const char *address, struct err *err);
+void nbd_listener_close(struct nbd_listener *listener);
+
+/* Negotiates. 0: connection->device is in use, transmission follows; -errno: hang up. */
+int nbd_handshake(struct nbd_connection *connection);
+
+/* Serves requests until either side ends it. */
+void nbd_transmission(struct nbd_connection *connection);
+
+#endif

@@ -1,0 +1,178 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Whole-length reads and writes with a deadline, and the buffers of a connection. See nbd-socket.h.
+ *
+ * A deadline is for the whole call, and the same deadline may be given to many calls: a peer that
+ * sends a byte now and then gains nothing. Without a deadline the calls block in the kernel and
+ * cost one system call; nbd-server.c wakes them by shutting the socket down.
+ */
+#include "block/export/nbd-socket.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <limits.h>
+#include <poll.h>
+#include <stdbool.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <time.h>
+
+/* Memory that an idle buffer keeps: one 2 MiB request (what QEMU's tools send) and its neighbours.
+ */
+#define BUFFER_KEEP_BYTES ((size_t)(2 << 20) + (64 << 10))
+
+/* ---- buffers ---- */
+
+int nbd_buffer_open(struct nbd_buffer *buffer)
+{
+    void *bytes = mmap(NULL, NBD_BUFFER_BYTES, PROT_READ | PROT_WRITE,
+                       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (bytes == MAP_FAILED)
+        return -errno;
+    *buffer = (struct nbd_buffer){.bytes = bytes};
+    return 0;
+}
+
+void nbd_buffer_close(struct nbd_buffer *buffer)
+{
+    if (buffer->bytes)
+        munmap(buffer->bytes, NBD_BUFFER_BYTES);
+    buffer->bytes = NULL;
+}
+
+void nbd_buffer_extend(struct nbd_buffer *buffer, size_t length)
+{
+    assert(length <= nbd_buffer_room(buffer));
+    buffer->end += length;
+    if (buffer->touched < buffer->end)
+        buffer->touched = buffer->end;
+}
+
+void nbd_buffer_append(struct nbd_buffer *buffer, const void *data, size_t length)
+{
+    assert(length <= nbd_buffer_room(buffer));
+    memcpy(buffer->bytes + buffer->end, data, length);
+    nbd_buffer_extend(buffer, length);
+}
+
+void nbd_buffer_consume(struct nbd_buffer *buffer, size_t length)
+{
+    assert(length <= nbd_buffer_length(buffer));
+    buffer->start += length;
+    if (buffer->start < buffer->end)
+        return;
+    buffer->start = buffer->end = 0;
+    if (buffer->touched > BUFFER_KEEP_BYTES) {
+        /* Its failure would cost memory only. */
+        madvise(buffer->bytes + BUFFER_KEEP_BYTES, NBD_BUFFER_BYTES - BUFFER_KEEP_BYTES,
+                MADV_DONTNEED);
+        buffer->touched = BUFFER_KEEP_BYTES;
+    }
+}
+
+void nbd_buffer_compact(struct nbd_buffer *buffer)
+{
+    size_t length = nbd_buffer_length(buffer);
+    if (buffer->start == 0)
+        return;
+    memmove(buffer->bytes, buffer->bytes + buffer->start, length);
+    buffer->start = 0;
+    buffer->end = length;
+}
+
+/* ---- sockets ---- */
+
+static uint64_t socket_now_ms(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+}
+
+uint64_t nbd_deadline(unsigned timeout_ms)
+{
+    return socket_now_ms() + timeout_ms;
+}
+
+static int socket_wait(int fd, short events, uint64_t deadline_ms)
+{
+    uint64_t now_ms = socket_now_ms();
+    if (now_ms >= deadline_ms)
+        return -ETIMEDOUT;
+    uint64_t left_ms = deadline_ms - now_ms;
+    struct pollfd pollfd = {.fd = fd, .events = events};
+    int ready = poll(&pollfd, 1, left_ms > INT_MAX ? INT_MAX : (int)left_ms);
+    if (ready < 0 && errno != EINTR)
+        return -errno;
+    return ready == 0 ? -ETIMEDOUT : 0;
+}
+
+/* What to do about a recv() or send() that failed: 0 means try again. */
+static int socket_retry(int fd, short events, uint64_t deadline_ms)
+{
+    if (errno == EINTR)
+        return 0;
+    if (errno != EAGAIN)
+        return -errno;
+    return socket_wait(fd, events, deadline_ms);
+}
+
+int nbd_socket_read(int fd, void *buf, size_t length, uint64_t deadline_ms)
+{
+    unsigned char *at = buf;
+    int flags = deadline_ms == NBD_NO_DEADLINE ? MSG_WAITALL : MSG_DONTWAIT;
+    while (length > 0) {
+        ssize_t got = recv(fd, at, length, flags);
+        if (got == 0)
+            return -ECONNRESET;
+        if (got < 0) {
+            int ret = socket_retry(fd, POLLIN, deadline_ms);
+            if (ret)
+                return ret;
+            continue;
+        }
+        at += got;
+        length -= (size_t)got;
+    }
+    return 0;
+}
+
+int nbd_socket_write(int fd, const void *buf, size_t length, uint64_t deadline_ms)
+{
+    const unsigned char *at = buf;
+    int flags = MSG_NOSIGNAL | (deadline_ms == NBD_NO_DEADLINE ? 0 : MSG_DONTWAIT);
+    while (length > 0) {
+        ssize_t sent = send(fd, at, length, flags);
+        if (sent < 0) {
+            int ret = socket_retry(fd, POLLOUT, deadline_ms);
+            if (ret)
+                return ret;
+            continue;
+        }
+        at += sent;
+        length -= (size_t)sent;
+    }
+    return 0;
+}
+
+int nbd_socket_send_buffer(int fd, struct nbd_buffer *buffer, uint64_t deadline_ms)
+{
+    size_t length = nbd_buffer_length(buffer);
+    int ret = nbd_socket_write(fd, nbd_buffer_head(buffer), length, deadline_ms);
+    nbd_buffer_consume(buffer, length);
+    return ret;
+}
+
+void nbd_socket_linger(int fd, uint64_t deadline_ms)
+{
+    unsigned char dropped[16384];
+    if (shutdown(fd, SHUT_WR) != 0)
+        return;
+    for (;;) {
+        ssize_t got = recv(fd, dropped, sizeof(dropped), MSG_DONTWAIT);
+        if (got == 0 || (got < 0 && socket_retry(fd, POLLIN, deadline_ms) != 0))
+            return;
+        if (socket_now_ms() >= deadline_ms)
+            return;
+    }
+}

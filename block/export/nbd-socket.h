@@ -1,0 +1,81 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * A peer's socket and the two buffers of its connection. Data paths: 0 or -errno; -ECONNRESET where
+ * the peer has hung up, -ETIMEDOUT where the deadline has passed. The thread that owns the
+ * connection calls these.
+ *
+ * A buffer is one anonymous mapping, large enough for the largest request or reply, of which only
+ * the part that was used takes memory:
+ *
+ *      0        start            end                        NBD_BUFFER_BYTES
+ *      |--------|################|--------------------------|
+ *               received, not    free: the next recv() or
+ *               yet executed     the next reply goes here
+ *
+ * So a payload of any size is received, and the data of any READ sent, without one more copy.
+ */
+#ifndef BLOCK_EXPORT_NBD_SOCKET_H
+#define BLOCK_EXPORT_NBD_SOCKET_H
+
+#include "block/export/nbd-protocol.h"
+
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+/* One payload with its header, behind what can have been received in front of it. */
+#define NBD_BUFFER_BYTES ((size_t)NBD_PAYLOAD_BYTES_MAX + (1U << 20))
+
+struct nbd_buffer {
+    unsigned char *bytes;
+    size_t start, end;
+    size_t touched; /* no byte at or after this one takes memory */
+};
+
+int nbd_buffer_open(struct nbd_buffer *buffer);
+void nbd_buffer_close(struct nbd_buffer *buffer);
+
+static inline size_t nbd_buffer_length(const struct nbd_buffer *buffer)
+{
+    return buffer->end - buffer->start;
+}
+
+static inline const unsigned char *nbd_buffer_head(const struct nbd_buffer *buffer)
+{
+    return buffer->bytes + buffer->start;
+}
+
+static inline size_t nbd_buffer_room(const struct nbd_buffer *buffer)
+{
+    return NBD_BUFFER_BYTES - buffer->end;
+}
+
+/* Marks the first `length` free bytes, filled in place, as used. They fit. */
+void nbd_buffer_extend(struct nbd_buffer *buffer, size_t length);
+
+/* Appends a copy. It fits. */
+void nbd_buffer_append(struct nbd_buffer *buffer, const void *data, size_t length);
+
+/* Takes `length` bytes off the front; an emptied buffer starts again at 0 and gives memory back. */
+void nbd_buffer_consume(struct nbd_buffer *buffer, size_t length);
+
+/* Moves what is in the buffer to its front. */
+void nbd_buffer_compact(struct nbd_buffer *buffer);
+
+/* Milliseconds on the monotonic clock, `timeout_ms` from now. */
+uint64_t nbd_deadline(unsigned timeout_ms);
+#define NBD_NO_DEADLINE UINT64_MAX
+
+/* Receives or sends all of `length` bytes. */
+int nbd_socket_read(int fd, void *buf, size_t length, uint64_t deadline_ms);
+int nbd_socket_write(int fd, const void *buf, size_t length, uint64_t deadline_ms);
+
+/* Sends and empties the buffer. */
+int nbd_socket_send_buffer(int fd, struct nbd_buffer *buffer, uint64_t deadline_ms);
+
+/* For a connection that is closed before the peer expects it: says so, then reads and drops what is
+ * still under way, until the peer has hung up or the deadline has passed, so that a reset overtakes
+ * no reply. */
+void nbd_socket_linger(int fd, uint64_t deadline_ms);
+
+#endif

@@ -1,0 +1,167 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Entries of L2 tables: finding, judging and changing them, and making a table writable.
+ *
+ *     standard     63 copied | 62 compressed | 55..9 host offset | 0 reads as zeros (version 3)
+ *     extended     the same without bit 0, then a word: 63..32 subcluster reads as zeros, 31..0 is allocated
+ *
+ * An L1 entry without the copied flag names a table that an internal snapshot shares: it is copied before it is
+ * changed. All calls hold the image's lock.
+ */
+#include "block/format/qcow2.h"
+
+static uint64_t l1_index(const struct qcow2 *q, uint64_t offset)
+{
+    return offset >> (q->cluster_bits + q->l2_bits);
+}
+
+static uint64_t l2_index(const struct qcow2 *q, uint64_t offset)
+{
+    return offset >> q->cluster_bits & ((1ULL << q->l2_bits) - 1);
+}
+
+/* The host offset of the L2 table for guest `offset`: 0 if there is none. 0 or -EIO. */
+static int table_offset(struct qcow2 *q, uint64_t offset, uint64_t *table)
+{
+    uint64_t index = l1_index(q, offset);
+    *table = 0;
+    if (index >= q->l1_entries)
+        return 0;
+    *table = q->l1[index] & QCOW2_OFFSET_MASK;
+    if (q->l1[index] & QCOW2_L1_RESERVED || *table & (q->cluster_bytes - 1))
+        return -EIO;
+    return 0;
+}
+
+static int entry_slice(struct qcow2 *q, uint64_t table, uint64_t offset, struct qcow2_slice **slice,
+                       uint64_t **words)
+{
+    uint64_t place = table + l2_index(q, offset) * q->l2_entry_bytes;
+    int ret = qcow2_cache_get(q, place, false, slice);
+    if (ret == 0)
+        *words = (uint64_t *)(void *)((*slice)->bytes + place % q->cache.slice_bytes);
+    return ret;
+}
+
+int qcow2_entry_get(struct qcow2 *q, uint64_t offset, struct qcow2_entry *entry)
+{
+    struct qcow2_slice *slice;
+    uint64_t table, *words;
+    *entry = (struct qcow2_entry){0};
+    int ret = table_offset(q, offset, &table);
+    if (ret || !table)
+        return ret;
+    ret = entry_slice(q, table, offset, &slice, &words);
+    if (ret)
+        return ret;
+    entry->word = be64toh(words[0]);
+    if (q->has_extended_l2)
+        entry->bitmap = be64toh(words[1]);
+    return 0;
+}
+
+int qcow2_entry_set(struct qcow2 *q, uint64_t offset, struct qcow2_entry entry)
+{
+    struct qcow2_slice *slice;
+    uint64_t table, *words;
+    int ret = table_offset(q, offset, &table);
+    if (ret)
+        return ret;
+    assert(table);
+    ret = entry_slice(q, table, offset, &slice, &words);
+    if (ret)
+        return ret;
+    words[0] = htobe64(entry.word);
+    if (q->has_extended_l2)
+        words[1] = htobe64(entry.bitmap);
+    qcow2_cache_dirty(&q->cache, slice);
+    return 0;
+}
+
+int qcow2_entry_kind(struct qcow2 *q, struct qcow2_entry entry, uint64_t offset,
+                     enum qcow2_kind *kind, uint64_t *host)
+{
+    uint64_t word = entry.word;
+    *host = 0;
+    if (word & QCOW2_COMPRESSED) {
+        *kind = QCOW2_PACKED;
+        return 0;
+    }
+    uint64_t reserved = QCOW2_L2_RESERVED | (q->has_extended_l2 || q->version < 3 ? QCOW2_ZERO : 0);
+    uint64_t cluster = word & QCOW2_OFFSET_MASK;
+    if (word & reserved || cluster & (q->cluster_bytes - 1))
+        return -EIO;
+    bool is_zero = word & QCOW2_ZERO, is_allocated = cluster != 0;
+    if (q->has_extended_l2) {
+        uint64_t bits = entry.bitmap >> (offset % q->cluster_bytes / q->subcluster_bytes);
+        is_zero = bits >> 32 & 1;
+        is_allocated = bits & 1;
+        if (is_allocated && (is_zero || !cluster))
+            return -EIO;
+    }
+    *kind = is_zero ? QCOW2_ZEROS : is_allocated ? QCOW2_DATA : QCOW2_UNALLOCATED;
+    if (*kind == QCOW2_DATA)
+        *host = cluster + offset % q->cluster_bytes;
+    return 0;
+}
+
+/* Copies a shared table into `cluster`, or clears it if `from` is 0. */
+static int table_fill(struct qcow2 *q, uint64_t cluster, uint64_t from)
+{
+    CLEANUP_FREE unsigned char *bytes = calloc(1, q->cluster_bytes);
+    if (!bytes)
+        return -ENOMEM;
+    for (uint64_t at = 0; from && at < q->cluster_bytes; at += q->cache.slice_bytes) {
+        struct qcow2_slice *slice; /* from the cache: it may be newer than the file */
+        int ret = qcow2_cache_get(q, from + at, false, &slice);
+        if (ret)
+            return ret;
+        memcpy(bytes + at, slice->bytes, q->cache.slice_bytes);
+    }
+    qcow2_cache_drop(q, cluster);
+    return file_write(q->fd, bytes, cluster << q->cluster_bits, q->cluster_bytes);
+}
+
+int qcow2_table_make_writable(struct qcow2 *q, uint64_t offset)
+{
+    uint64_t index = l1_index(q, offset), old, cluster;
+    bool is_fresh;
+    int ret = table_offset(q, offset, &old);
+    if (ret)
+        return qcow2_corrupt(q, "impossible L1 entry", index);
+    if (old && (q->l1[index] & QCOW2_COPIED))
+        return 0;
+    ret = qcow2_allocate(q, 1, &cluster, &is_fresh);
+    if (ret)
+        return ret;
+    /* Written at once, and synced by the flush that writes the L1 entry, before that. */
+    ret = table_fill(q, cluster, old);
+    if (ret == 0)
+        ret = qcow2_metadata_add(q, cluster);
+    if (ret == 0 && old)
+        ret = qcow2_release_later(q, old >> q->cluster_bits);
+    if (ret) {
+        qcow2_unallocate(q, cluster, 1);
+        return ret;
+    }
+    q->l1[index] = cluster << q->cluster_bits | QCOW2_COPIED;
+    q->l1_dirty[index] = 1;
+    q->has_dirty_l1 = true;
+    return 0;
+}
+
+int qcow2_entry_release(struct qcow2 *q, struct qcow2_entry entry)
+{
+    uint64_t offset = entry.word & QCOW2_OFFSET_MASK, length = q->cluster_bytes;
+    if (entry.word & QCOW2_COMPRESSED)
+        qcow2_packed_place(q, entry.word, &offset, &length);
+    else if (!offset)
+        return 0;
+    for (uint64_t cluster = offset >> q->cluster_bits;
+         cluster <= (offset + length - 1) >> q->cluster_bits; cluster++) {
+        int ret = qcow2_release_later(q, cluster);
+        if (ret)
+            return ret; /* leaked */
+    }
+    return 0;
+}

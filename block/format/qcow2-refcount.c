@@ -1,0 +1,410 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Reference counts of host clusters, allocation, and the set of clusters that hold metadata.
+ *
+ *     refcount table [cluster / per_block] -> refcount block [cluster % per_block] -> count, 1 to 64 bits wide
+ *
+ * Counts go up in memory at once. They go down only in qcow2_release(), which a flush calls when the change that
+ * dropped the reference is on the disk: until then the cluster is not free for anybody.
+ *
+ * A new refcount block takes the lowest free cluster; it is often the one that counts itself. All calls hold the
+ * image's lock.
+ */
+#include "block/format/qcow2.h"
+
+#include "base/log.h"
+
+#include <fcntl.h>
+#include <linux/falloc.h>
+
+/* ---- counts ---- */
+
+static uint64_t per_block(const struct qcow2 *q)
+{
+    return q->cluster_bytes * 8 >> q->refcount_order;
+}
+
+static uint64_t count_read(const unsigned char *bytes, uint64_t index, uint32_t order)
+{
+    if (order < 3) {
+        unsigned bits = 1u << order, per_byte = 8 / bits;
+        return bytes[index / per_byte] >> index % per_byte * bits & ((1u << bits) - 1);
+    }
+    uint64_t count = 0;
+    for (uint64_t i = 0, width = 1u << (order - 3); i < width; i++)
+        count = count << 8 | bytes[index * width + i];
+    return count;
+}
+
+static void count_write(unsigned char *bytes, uint64_t index, uint32_t order, uint64_t count)
+{
+    if (order < 3) {
+        unsigned bits = 1u << order, per_byte = 8 / bits, shift = index % per_byte * bits;
+        unsigned mask = ((1u << bits) - 1) << shift;
+        unsigned char *byte = &bytes[index / per_byte];
+        *byte = (unsigned char)((*byte & ~mask) | (unsigned)count << shift);
+        return;
+    }
+    for (uint64_t width = 1u << (order - 3), i = width; i-- > 0; count >>= 8)
+        bytes[index * width + i] = (unsigned char)count;
+}
+
+/* The slice that has the cluster's count, and the count's index in it. The block exists. */
+static int count_slice(struct qcow2 *q, uint64_t cluster, struct qcow2_slice **slice,
+                       uint64_t *index)
+{
+    uint64_t block = q->refcount_table[cluster / per_block(q)];
+    uint64_t per_slice = (uint64_t)q->cache.slice_bytes * 8 >> q->refcount_order;
+    uint64_t in_block = cluster % per_block(q);
+    *index = in_block % per_slice;
+    return qcow2_cache_get(q, block + in_block / per_slice * q->cache.slice_bytes, true, slice);
+}
+
+static bool has_block(const struct qcow2 *q, uint64_t cluster)
+{
+    uint64_t block = cluster / per_block(q);
+    return block < q->refcount_table_entries && q->refcount_table[block];
+}
+
+int qcow2_refcount_get(struct qcow2 *q, uint64_t cluster, uint64_t *count)
+{
+    struct qcow2_slice *slice;
+    uint64_t index;
+    *count = 0;
+    if (!has_block(q, cluster))
+        return 0;
+    int ret = count_slice(q, cluster, &slice, &index);
+    if (ret == 0)
+        *count = count_read(slice->bytes, index, q->refcount_order);
+    return ret;
+}
+
+static int refcount_put(struct qcow2 *q, uint64_t cluster, uint64_t count)
+{
+    struct qcow2_slice *slice;
+    uint64_t index;
+    int ret = count_slice(q, cluster, &slice, &index);
+    if (ret)
+        return ret;
+    count_write(slice->bytes, index, q->refcount_order, count);
+    qcow2_cache_dirty(&q->cache, slice);
+    return 0;
+}
+
+/* ---- metadata clusters ---- */
+
+static uint64_t *metadata_place(const struct qcow2_metadata *metadata, uint64_t cluster)
+{
+    uint64_t at = (cluster * 0x9e3779b97f4a7c15ULL >> 20) % metadata->room;
+    while (metadata->clusters[at] && metadata->clusters[at] != cluster)
+        at = (at + 1) % metadata->room;
+    return &metadata->clusters[at];
+}
+
+static int metadata_grow(struct qcow2_metadata *metadata)
+{
+    struct qcow2_metadata bigger = {.room = metadata->room ? metadata->room * 2 : 64};
+    bigger.clusters = calloc(bigger.room, sizeof(*bigger.clusters));
+    if (!bigger.clusters)
+        return -ENOMEM;
+    for (size_t i = 0; i < metadata->room; i++)
+        if (metadata->clusters[i])
+            *metadata_place(&bigger, metadata->clusters[i]) = metadata->clusters[i];
+    bigger.count = metadata->count;
+    free(metadata->clusters);
+    *metadata = bigger;
+    return 0;
+}
+
+int qcow2_metadata_add(struct qcow2 *q, uint64_t cluster)
+{
+    struct qcow2_metadata *metadata = &q->metadata;
+    if (cluster == 0)
+        return 0;
+    if (metadata->count * 2 >= metadata->room) {
+        int ret = metadata_grow(metadata);
+        if (ret)
+            return ret;
+    }
+    uint64_t *place = metadata_place(metadata, cluster);
+    metadata->count += !*place;
+    *place = cluster;
+    return 0;
+}
+
+/* Takes one out; those that had to move on because of it move back. */
+static void metadata_remove(struct qcow2_metadata *metadata, uint64_t cluster)
+{
+    uint64_t *place = metadata_place(metadata, cluster);
+    if (!*place)
+        return;
+    *place = 0;
+    metadata->count--;
+    size_t at = (size_t)(place - metadata->clusters);
+    for (at = (at + 1) % metadata->room; metadata->clusters[at]; at = (at + 1) % metadata->room) {
+        uint64_t moved = metadata->clusters[at];
+        metadata->clusters[at] = 0;
+        *metadata_place(metadata, moved) = moved;
+    }
+}
+
+bool qcow2_metadata_has(const struct qcow2 *q, uint64_t cluster, uint64_t count)
+{
+    for (uint64_t i = cluster; i < cluster + count; i++)
+        if (i == 0 || (q->metadata.room && *metadata_place(&q->metadata, i) == i))
+            return true;
+    return false;
+}
+
+int qcow2_corrupt(struct qcow2 *q, const char *what, uint64_t offset)
+{
+    if (q->is_corrupt)
+        return -EIO;
+    q->is_corrupt = true;
+    log_error("qcow2 image is corrupt: %s at offset %llu; no change is accepted any more, run "
+              "qemu-img check",
+              what, (unsigned long long)offset);
+    if (q->version >= 3) {
+        uint64_t word = htobe64(q->incompatible | QCOW2_INCOMPATIBLE_CORRUPT);
+        file_write(q->fd, &word, QCOW2_INCOMPATIBLE_FIELD,
+                   sizeof(word)); /* as well as it can be said */
+    }
+    return -EIO;
+}
+
+/* ---- allocation ---- */
+
+/* The first run of `count` clusters that nothing counts, from the hint on. */
+static int find_free(struct qcow2 *q, uint64_t count, uint64_t *first)
+{
+    uint64_t run = 0, cluster = q->free_hint;
+    bool is_lowest = true;
+    for (; run < count; cluster++) {
+        uint64_t used;
+        int ret = qcow2_refcount_get(q, cluster, &used);
+        if (ret)
+            return ret;
+        if (used) {
+            run = 0;
+            continue;
+        }
+        if (is_lowest)
+            q->free_hint = cluster;
+        is_lowest = false;
+        run++;
+    }
+    *first = cluster - count;
+    if (*first + count > QCOW2_OFFSET_MASK >> q->cluster_bits)
+        return -EFBIG;
+    if (qcow2_metadata_has(q, *first, count))
+        return qcow2_corrupt(q, "metadata lies in clusters that are counted as free",
+                             *first << q->cluster_bits);
+    return 0;
+}
+
+/* Makes a cluster that will hold metadata read as zeros. */
+static int cluster_clear(struct qcow2 *q, uint64_t cluster)
+{
+    uint64_t offset = cluster << q->cluster_bits;
+    qcow2_cache_drop(q, cluster);
+    if (fallocate(q->fd, FALLOC_FL_ZERO_RANGE, (off_t)offset, (off_t)q->cluster_bytes) == 0)
+        return 0;
+    if (errno != EOPNOTSUPP && errno != ENOSYS && errno != EINVAL)
+        return -errno;
+    CLEANUP_FREE void *zeros = calloc(1, q->cluster_bytes);
+    return zeros ? file_write(q->fd, zeros, offset, q->cluster_bytes) : -ENOMEM;
+}
+
+static void use_until(struct qcow2 *q, uint64_t cluster)
+{
+    if (q->end_cluster < cluster)
+        q->end_cluster = cluster;
+}
+
+static int refcount_table_grow(struct qcow2 *q, uint64_t block);
+
+/* The refcount block that counts `cluster` exists afterwards. */
+static int refcount_block_ensure(struct qcow2 *q, uint64_t cluster)
+{
+    while (!has_block(q, cluster)) {
+        uint64_t block = cluster / per_block(q), place;
+        int ret = 0;
+        if (block >= q->refcount_table_entries) {
+            ret = refcount_table_grow(q, block);
+            if (ret)
+                return ret;
+            continue;
+        }
+        ret = find_free(q, 1, &place);
+        if (ret)
+            return ret;
+        if (place / per_block(q) != block && !has_block(q, place)) {
+            /* The lowest free cluster is in a part that has no block either: that part comes first. */
+            ret = refcount_block_ensure(q, place);
+            if (ret)
+                return ret;
+            continue;
+        }
+        ret = cluster_clear(q, place);
+        if (ret == 0)
+            ret = qcow2_metadata_add(q, place);
+        if (ret)
+            return ret;
+        q->refcount_table[block] = place << q->cluster_bits;
+        q->has_dirty_refcount_table = true;
+        use_until(q, place + 1);
+        ret = refcount_put(q, place, 1);
+        if (ret) {
+            q->refcount_table[block] = 0;
+            return ret;
+        }
+    }
+    return 0;
+}
+
+int qcow2_allocate(struct qcow2 *q, uint64_t count, uint64_t *cluster, bool *is_fresh)
+{
+    uint64_t first;
+    for (bool is_counted = false; !is_counted;) {
+        int ret = find_free(q, count, &first);
+        if (ret)
+            return ret;
+        is_counted = true;
+        for (uint64_t i = first; i < first + count && is_counted; i++)
+            if (!has_block(q, i)) {
+                /* The new block may take one of these clusters: look again. */
+                ret = refcount_block_ensure(q, i);
+                if (ret)
+                    return ret;
+                is_counted = false;
+            }
+    }
+    for (uint64_t i = 0; i < count; i++) {
+        int ret = refcount_put(q, first + i, 1);
+        if (ret) {
+            qcow2_unallocate(q, first, i);
+            return ret;
+        }
+    }
+    *is_fresh = first >= q->end_cluster;
+    use_until(q, first + count);
+    if (q->free_hint == first)
+        q->free_hint = first + count;
+    *cluster = first;
+    return 0;
+}
+
+void qcow2_unallocate(struct qcow2 *q, uint64_t cluster, uint64_t count)
+{
+    for (uint64_t i = cluster; i < cluster + count; i++)
+        if (refcount_put(q, i, 0) != 0)
+            return; /* the rest stays counted: leaked, not lost */
+    if (q->free_hint > cluster)
+        q->free_hint = cluster;
+}
+
+/* Makes room for entry `block`; the table has to move then. */
+static int refcount_table_grow(struct qcow2 *q, uint64_t block)
+{
+    uint64_t per_cluster = q->cluster_bytes / sizeof(uint64_t);
+    uint64_t entries = q->refcount_table_entries * 3 / 2;
+    entries = (entries > block ? entries : block + 1) + per_cluster - 1;
+    entries -= entries % per_cluster;
+    if (entries * sizeof(uint64_t) > QCOW2_REFCOUNT_TABLE_BYTES_MAX)
+        return -EFBIG;
+    uint64_t *table = realloc(q->refcount_table, entries * sizeof(*table));
+    if (!table)
+        return -ENOMEM;
+    memset(table + q->refcount_table_entries, 0,
+           (entries - q->refcount_table_entries) * sizeof(*table));
+    q->refcount_table = table;
+    q->refcount_table_entries = entries;
+    q->must_move_refcount_table = true;
+    return qcow2_refcount_table_move(q);
+}
+
+int qcow2_refcount_table_move(struct qcow2 *q)
+{
+    uint64_t per_cluster = q->cluster_bytes / sizeof(uint64_t), entries, place;
+    bool is_fresh;
+    for (;;) {
+        entries = q->refcount_table_entries;
+        int ret = qcow2_allocate(q, entries / per_cluster, &place, &is_fresh);
+        if (ret)
+            return ret; /* a flush tries again, and writes no table before it has moved */
+        if (!q->must_move_refcount_table) { /* it moved while room for it was made */
+            qcow2_unallocate(q, place, entries / per_cluster);
+            return 0;
+        }
+        if (entries == q->refcount_table_entries)
+            break;
+        qcow2_unallocate(q, place, entries / per_cluster);
+    }
+    for (uint64_t i = 0; i < entries / per_cluster; i++) {
+        int ret = qcow2_metadata_add(q, place + i);
+        if (ret)
+            return ret;
+    }
+    uint64_t old_place = q->refcount_table_offset >> q->cluster_bits;
+    for (uint64_t i = 0; i < q->refcount_table_disk_entries / per_cluster; i++) {
+        metadata_remove(&q->metadata, old_place + i);
+        int ret = qcow2_release_later(q, old_place + i);
+        if (ret)
+            return ret; /* leaked */
+    }
+    q->refcount_table_offset = place << q->cluster_bits;
+    q->refcount_table_disk_entries = entries;
+    q->must_move_refcount_table = false;
+    q->has_moved_refcount_table = q->has_dirty_refcount_table = true;
+    return 0;
+}
+
+/* Only repair sets counts of clusters that it did not allocate. */
+int qcow2_refcount_set(struct qcow2 *q, uint64_t cluster, uint64_t count)
+{
+    if (count == 0 && !has_block(q, cluster))
+        return 0;
+    int ret = refcount_block_ensure(q, cluster);
+    return ret ? ret : refcount_put(q, cluster, count);
+}
+
+/* ---- letting go ---- */
+
+int qcow2_release_later(struct qcow2 *q, uint64_t cluster)
+{
+    struct qcow2_frees *frees = &q->frees;
+    if (frees->count == frees->room) {
+        size_t room = frees->room ? frees->room * 2 : 64;
+        uint64_t *clusters = realloc(frees->clusters, room * sizeof(*clusters));
+        if (!clusters)
+            return -ENOMEM;
+        frees->clusters = clusters;
+        frees->room = room;
+    }
+    frees->clusters[frees->count++] = cluster;
+    return 0;
+}
+
+int qcow2_release(struct qcow2 *q, const struct qcow2_frees *frees)
+{
+    for (size_t i = 0; i < frees->count; i++) {
+        uint64_t cluster = frees->clusters[i], count;
+        int ret = qcow2_refcount_get(q, cluster, &count);
+        if (ret)
+            return ret; /* the rest stays counted: leaked, not lost */
+        if (count == 0)
+            return qcow2_corrupt(q, "a cluster in use is counted as free",
+                                 cluster << q->cluster_bits);
+        ret = refcount_put(q, cluster, count - 1);
+        if (ret)
+            return ret;
+        if (count == 1) {
+            qcow2_cache_drop(q, cluster);
+            if (cluster < q->free_hint)
+                q->free_hint = cluster;
+            fallocate(q->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+                      (off_t)(cluster << q->cluster_bits), (off_t)q->cluster_bytes);
+        }
+    }
+    return 0;
+}

@@ -1,0 +1,219 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Repair of an image whose dirty bit is set: its reference counts may be wrong (lazy refcounts, or a writer that
+ * died). All references are counted by walking everything that the header leads to; then every count that differs is
+ * set, and every copied flag. The dirty bit goes last, so a repair that is cut short is simply done again.
+ *
+ * Bitmaps are not walked: their autoclear bit is gone by now and their clusters are nobody's.
+ */
+#include "block/format/qcow2.h"
+
+struct walk {
+    struct qcow2 *q;
+    uint32_t *counts; /* of each cluster of the file */
+    uint64_t clusters;
+    const char *why; /* what is wrong beyond repair */
+};
+
+static int walk_fail(struct walk *walk, const char *why)
+{
+    walk->why = why;
+    return -EINVAL;
+}
+
+static int walk_count(struct walk *walk, uint64_t offset, uint64_t bytes)
+{
+    const struct qcow2 *q = walk->q;
+    if (bytes == 0)
+        return 0;
+    uint64_t first = offset >> q->cluster_bits, last = (offset + bytes - 1) >> q->cluster_bits;
+    if (last >= walk->clusters)
+        return walk_fail(walk, "it refers to clusters past the end of the file");
+    for (uint64_t cluster = first; cluster <= last; cluster++)
+        if (++walk->counts[cluster] == 0 ||
+            (q->refcount_order < 5 && walk->counts[cluster] >> (1u << q->refcount_order)))
+            return walk_fail(walk, "a cluster has more references than its count can hold");
+    return 0;
+}
+
+static int walk_entry(struct walk *walk, struct qcow2_entry entry)
+{
+    uint64_t offset = entry.word & QCOW2_OFFSET_MASK, length = walk->q->cluster_bytes;
+    if (entry.word & QCOW2_COMPRESSED)
+        qcow2_packed_place(walk->q, entry.word, &offset, &length);
+    else if (offset & (walk->q->cluster_bytes - 1))
+        return walk_fail(walk, "an L2 entry is impossible");
+    else if (!offset)
+        return 0;
+    /* The last sectors of compressed data may pass the end of the file. */
+    uint64_t end = walk->clusters << walk->q->cluster_bits;
+    if (entry.word & QCOW2_COMPRESSED && offset < end && length > end - offset)
+        length = end - offset;
+    return walk_count(walk, offset, length);
+}
+
+/* One L2 table and all that it names. */
+static int walk_table(struct walk *walk, uint64_t word)
+{
+    struct qcow2 *q = walk->q;
+    uint64_t table = word & QCOW2_OFFSET_MASK;
+    if (!table)
+        return 0;
+    if (table & (q->cluster_bytes - 1))
+        return walk_fail(walk, "an L1 entry is impossible");
+    int ret = walk_count(walk, table, q->cluster_bytes);
+    CLEANUP_FREE uint64_t *words = ret ? NULL : malloc(q->cluster_bytes);
+    if (ret || !words)
+        return ret ? ret : -ENOMEM;
+    uint64_t room = (walk->clusters << q->cluster_bits) - table; /* the file may end inside */
+    memset(words, 0, q->cluster_bytes);
+    for (uint64_t at = 0; at < q->cluster_bytes && at < room; at += q->cache.slice_bytes) {
+        struct qcow2_slice *slice;
+        ret = qcow2_cache_get(q, table + at, false, &slice);
+        if (ret)
+            return ret;
+        memcpy((char *)words + at, slice->bytes, q->cache.slice_bytes);
+    }
+    uint64_t step = q->l2_entry_bytes / sizeof(uint64_t);
+    for (uint64_t i = 0; i < q->cluster_bytes / sizeof(uint64_t) && ret == 0; i += step)
+        ret = walk_entry(walk, (struct qcow2_entry){.word = be64toh(words[i])});
+    return ret;
+}
+
+static int walk_l1(struct walk *walk, uint64_t offset, const uint64_t *words, uint32_t entries)
+{
+    int ret = walk_count(walk, offset, entries * sizeof(uint64_t));
+    for (uint32_t i = 0; i < entries && ret == 0; i++)
+        ret = walk_table(walk, words[i]);
+    return ret;
+}
+
+static int walk_snapshot(struct walk *walk, const struct qcow2_snapshot *snapshot)
+{
+    CLEANUP_FREE uint64_t *words = malloc(snapshot->l1_entries * sizeof(*words) + 1);
+    if (!words)
+        return -ENOMEM;
+    int ret =
+        file_read(walk->q->fd, words, snapshot->l1_offset, snapshot->l1_entries * sizeof(*words));
+    if (ret)
+        return ret;
+    for (uint32_t i = 0; i < snapshot->l1_entries; i++)
+        words[i] = be64toh(words[i]);
+    return walk_l1(walk, snapshot->l1_offset, words, snapshot->l1_entries);
+}
+
+static int walk_all(struct walk *walk)
+{
+    struct qcow2 *q = walk->q;
+    int ret = walk_count(walk, 0, 1);
+    if (ret == 0)
+        ret = walk_l1(walk, q->l1_offset, q->l1, q->l1_entries);
+    if (ret == 0)
+        ret = walk_count(walk, q->snapshots_offset, q->snapshots_bytes);
+    for (uint32_t i = 0; i < q->snapshot_count && ret == 0; i++)
+        ret = walk_snapshot(walk, &q->snapshots[i]);
+    if (ret == 0)
+        ret = walk_count(walk, q->refcount_table_offset,
+                         q->refcount_table_entries * sizeof(uint64_t));
+    for (uint64_t i = 0; i < q->refcount_table_entries && ret == 0; i++)
+        if (q->refcount_table[i])
+            ret = walk_count(walk, q->refcount_table[i], q->cluster_bytes);
+    return ret;
+}
+
+/* ---- setting ---- */
+
+static bool has_block(const struct qcow2 *q, uint64_t cluster)
+{
+    uint64_t block = cluster / (q->cluster_bytes * 8 >> q->refcount_order);
+    return block < q->refcount_table_entries && q->refcount_table[block];
+}
+
+static int counts_set(const struct walk *walk, bool with_block)
+{
+    struct qcow2 *q = walk->q;
+    for (uint64_t cluster = 0; cluster < walk->clusters; cluster++) {
+        uint64_t count;
+        if (has_block(q, cluster) != with_block)
+            continue;
+        int ret = qcow2_refcount_get(q, cluster, &count);
+        if (ret == 0 && count != walk->counts[cluster])
+            ret = qcow2_refcount_set(q, cluster, walk->counts[cluster]);
+        if (ret)
+            return ret;
+    }
+    return 0;
+}
+
+static uint64_t with_copied(const struct walk *walk, uint64_t word)
+{
+    uint64_t offset = word & QCOW2_OFFSET_MASK;
+    if (word & QCOW2_COMPRESSED || !offset)
+        return word & ~QCOW2_COPIED;
+    bool is_single = walk->counts[offset >> walk->q->cluster_bits] == 1;
+    return is_single ? word | QCOW2_COPIED : word & ~QCOW2_COPIED;
+}
+
+static int copied_set(const struct walk *walk)
+{
+    struct qcow2 *q = walk->q;
+    for (uint32_t i = 0; i < q->l1_entries; i++) {
+        uint64_t table = q->l1[i] & QCOW2_OFFSET_MASK, word = with_copied(walk, q->l1[i]);
+        if (word != q->l1[i]) {
+            q->l1[i] = word;
+            q->l1_dirty[i] = q->has_dirty_l1 = 1;
+        }
+        for (uint64_t at = 0; table && at < q->cluster_bytes; at += q->l2_entry_bytes) {
+            struct qcow2_slice *slice;
+            int ret = qcow2_cache_get(q, table + at, false, &slice);
+            if (ret)
+                return ret;
+            uint64_t *place =
+                (uint64_t *)(void *)(slice->bytes + (table + at) % q->cache.slice_bytes);
+            word = with_copied(walk, be64toh(*place));
+            if (word != be64toh(*place)) {
+                *place = htobe64(word);
+                qcow2_cache_dirty(&q->cache, slice);
+            }
+        }
+    }
+    return 0;
+}
+
+static int walk_apply(struct walk *walk)
+{
+    struct qcow2 *q = walk->q;
+    int ret = counts_set(walk, true);
+    /* Blocks that are missing go past everything: what they will count reads as free until then. */
+    q->free_hint = walk->clusters;
+    if (ret == 0)
+        ret = counts_set(walk, false);
+    q->free_hint = 0;
+    return ret ? ret : copied_set(walk);
+}
+
+int qcow2_repair(struct node *node, struct err *err)
+{
+    enum { CLUSTERS_MAX = 1 << 28 };
+    struct qcow2 *q = node->state;
+    struct walk walk = {.q = q, .clusters = q->end_cluster, .why = "it cannot be repaired"};
+    int ret = -EFBIG;
+    if (walk.clusters <= CLUSTERS_MAX) {
+        walk.counts = calloc(walk.clusters + 1, sizeof(*walk.counts));
+        ret = walk.counts ? walk_all(&walk) : -ENOMEM;
+        if (ret == 0)
+            ret = walk_apply(&walk);
+        free(walk.counts);
+    }
+    if (ret == 0)
+        ret = qcow2_flush(node);
+    if (ret == 0) {
+        q->incompatible &= ~QCOW2_INCOMPATIBLE_DIRTY;
+        ret = qcow2_header_store_features(node, QCOW2_INCOMPATIBLE_FIELD, q->incompatible);
+    }
+    if (ret == 0)
+        return 0;
+    return err_set(
+        err, ret == -EINVAL ? ErrInvalidBlockFormat : ErrOpenFileFailed, ret == -EINVAL ? 0 : -ret,
+        "qcow2 image '%s' is marked dirty and %s; run qemu-img check -r all", node->path, walk.why);
+}

@@ -1,0 +1,358 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Writing. A request is cut into pieces of two sorts:
+ *
+ *   in place    all it touches is data of our own, in one piece in the file: written there, no table changes
+ *   mapped      anything else: clusters are allocated (or, with extended L2, more subclusters of one that is there),
+ *               what the request leaves of them is filled with the old content, and only when all that is in the
+ *               file the entries change, in memory
+ *
+ * A mapped piece claims its guest clusters from its look at the tables until its entries are changed; other mapped
+ * pieces, zeroes and discards of these clusters wait. Pieces in place need no claim: the entries they rely on are
+ * changed by nobody but zero and discard, and what those let go is not reused while we hold io_lock.
+ *
+ *     |----------- unit -----------|----------- unit -----------|      unit: subcluster, or cluster if the old
+ *     fill_start      offset .............. end          fill_end             content must move as a whole
+ *     [  old content ][       the request's      ][ old content ]
+ */
+#include "block/format/qcow2.h"
+
+#include <sys/uio.h>
+
+enum { PIECE_BYTES_MAX = 4 << 20 };
+
+/* ---- claims ---- */
+
+static bool is_claimed(const struct qcow2 *q, uint64_t first, uint64_t last)
+{
+    for (const struct qcow2_claim *claim = q->claims; claim; claim = claim->next)
+        if (claim->first <= last && first <= claim->last)
+            return true;
+    return false;
+}
+
+void qcow2_claim_begin(struct qcow2 *q, struct qcow2_claim *claim)
+{
+    while (is_claimed(q, claim->first, claim->last))
+        pthread_cond_wait(&q->unclaimed, &q->lock);
+    claim->next = q->claims;
+    q->claims = claim;
+}
+
+void qcow2_claim_end(struct qcow2 *q, struct qcow2_claim *claim)
+{
+    struct qcow2_claim **place = &q->claims;
+    while (*place != claim)
+        place = &(*place)->next;
+    *place = claim->next;
+    pthread_cond_broadcast(&q->unclaimed);
+}
+
+/* ---- pieces ---- */
+
+struct piece {
+    struct qcow2_claim claim; /* mapped pieces */
+    uint64_t offset, end;     /* in the guest */
+    uint64_t host;            /* of `offset` if in place, else of fill_start */
+    bool is_in_place;
+    bool is_new;   /* clusters were allocated for it */
+    bool is_fresh; /* and they read as zeros */
+    bool is_whole; /* the old content of the cluster moves along */
+    uint64_t fill_start, fill_end;
+    struct qcow2_entry old; /* of the first cluster */
+};
+
+static uint64_t cluster_end(const struct qcow2 *q, uint64_t offset)
+{
+    return (offset | (q->cluster_bytes - 1)) + 1;
+}
+
+static uint64_t min_u64(uint64_t a, uint64_t b)
+{
+    return a < b ? a : b;
+}
+
+/* How the bytes from `offset` to `end`, in one cluster, can be written: true if in place, then *host is where. */
+static int cluster_is_in_place(struct qcow2 *q, struct qcow2_entry entry, uint64_t offset,
+                               uint64_t end, bool *in_place, uint64_t *host)
+{
+    *in_place = entry.word & QCOW2_COPIED && !(entry.word & QCOW2_COMPRESSED);
+    for (uint64_t at = offset; at < end; at = (at | (q->subcluster_bytes - 1)) + 1) {
+        enum qcow2_kind kind;
+        uint64_t place;
+        int ret = qcow2_entry_kind(q, entry, at, &kind, &place);
+        if (ret)
+            return qcow2_corrupt(q, "impossible L2 entry for guest", at);
+        if (at == offset)
+            *host = place;
+        *in_place &= kind == QCOW2_DATA;
+    }
+    return 0;
+}
+
+/* Makes the piece as long as its neighbours can be written in place right behind it. */
+static int piece_extend_in_place(struct qcow2 *q, struct piece *piece, uint64_t end)
+{
+    while (piece->end < end) {
+        struct qcow2_entry entry;
+        uint64_t next_end = min_u64(end, cluster_end(q, piece->end)), host;
+        bool in_place;
+        int ret = qcow2_entry_get(q, piece->end, &entry);
+        if (ret == 0)
+            ret = cluster_is_in_place(q, entry, piece->end, next_end, &in_place, &host);
+        if (ret)
+            return ret;
+        if (!in_place || host != piece->host + (piece->end - piece->offset))
+            break;
+        piece->end = next_end;
+    }
+    uint64_t first = piece->host >> q->cluster_bits;
+    uint64_t last = (piece->host + (piece->end - piece->offset) - 1) >> q->cluster_bits;
+    if (qcow2_metadata_has(q, first, last - first + 1))
+        return qcow2_corrupt(q, "guest data lie over metadata", piece->host);
+    return 0;
+}
+
+/* Makes the piece as long as its neighbours have no host cluster either, in the same L2 table, nobody's claim. */
+static int piece_extend_unmapped(struct qcow2 *q, struct piece *piece, uint64_t end)
+{
+    uint64_t table_bytes = q->cluster_bytes << q->l2_bits;
+    uint64_t limit = (piece->offset | (table_bytes - 1)) + 1;
+    limit = min_u64(limit, piece->offset + PIECE_BYTES_MAX);
+    while (piece->end < end && piece->end < limit) {
+        struct qcow2_entry entry;
+        uint64_t cluster = piece->end >> q->cluster_bits;
+        int ret = qcow2_entry_get(q, piece->end, &entry);
+        if (ret)
+            return ret;
+        if (entry.word & (QCOW2_OFFSET_MASK | QCOW2_COMPRESSED) || is_claimed(q, cluster, cluster))
+            break;
+        piece->end = min_u64(end, cluster_end(q, piece->end));
+    }
+    return 0;
+}
+
+/* What of the piece's first and last unit the request leaves and must be filled. A unit of ours that is data already
+ * is not touched: others may be writing there. */
+static int piece_find_fill(struct qcow2 *q, struct piece *piece)
+{
+    uint64_t unit = piece->is_whole ? q->cluster_bytes : q->subcluster_bytes;
+    enum qcow2_kind kind;
+    uint64_t host;
+    piece->fill_start = piece->offset - piece->offset % unit;
+    piece->fill_end = (piece->end + unit - 1) / unit * unit;
+    if (piece->is_new)
+        return 0;
+    int ret = qcow2_entry_kind(q, piece->old, piece->offset, &kind, &host);
+    if (ret == 0 && kind == QCOW2_DATA)
+        piece->fill_start = piece->offset;
+    if (ret == 0)
+        ret = qcow2_entry_kind(q, piece->old, piece->end - 1, &kind, &host);
+    if (ret == 0 && kind == QCOW2_DATA)
+        piece->fill_end = piece->end;
+    return ret;
+}
+
+/* The first cluster cannot be written in place: decides what is allocated. */
+static int piece_map(struct qcow2 *q, struct piece *piece, uint64_t end)
+{
+    uint64_t old_host = qcow2_entry_host(piece->old), cluster;
+    bool is_ours = old_host && piece->old.word & QCOW2_COPIED;
+    /* A cluster of ours that lacks subclusters gets more of them; its zero flag (without them) frees it. */
+    piece->is_new = !(is_ours && q->has_extended_l2);
+    piece->is_whole = piece->is_new && (old_host || piece->old.word & QCOW2_COMPRESSED);
+    int ret = 0;
+    if (piece->is_new && !piece->is_whole)
+        ret = piece_extend_unmapped(q, piece, end);
+    if (ret == 0)
+        ret = piece_find_fill(q, piece);
+    if (ret == 0)
+        ret = qcow2_table_make_writable(q, piece->offset);
+    if (ret)
+        return ret;
+    uint64_t first = piece->offset >> q->cluster_bits;
+    uint64_t count = ((piece->end - 1) >> q->cluster_bits) - first + 1;
+    if (piece->is_new) {
+        ret = qcow2_allocate(q, count, &cluster, &piece->is_fresh);
+        if (ret)
+            return ret;
+        old_host = cluster << q->cluster_bits;
+    } else if (qcow2_metadata_has(q, old_host >> q->cluster_bits, 1))
+        return qcow2_corrupt(q, "guest data lie over metadata", old_host);
+    piece->host = old_host + (piece->fill_start - (first << q->cluster_bits));
+    return 0;
+}
+
+/* Looks at the tables: what the next piece of [offset, end) is. Afterwards a mapped one is claimed. */
+static int piece_begin(struct qcow2 *q, struct piece *piece, uint64_t offset, uint64_t end)
+{
+    *piece = (struct piece){.offset = offset, .end = min_u64(end, cluster_end(q, offset))};
+    piece->claim.first = piece->claim.last = offset >> q->cluster_bits;
+    LOCK_GUARD(&q->lock);
+    if (q->is_corrupt)
+        return -EIO;
+    qcow2_claim_begin(q, &piece->claim);
+    int ret = qcow2_entry_get(q, offset, &piece->old);
+    if (ret == 0)
+        ret = cluster_is_in_place(q, piece->old, offset, piece->end, &piece->is_in_place,
+                                  &piece->host);
+    if (ret == 0)
+        ret = piece->is_in_place ? piece_extend_in_place(q, piece, end) : piece_map(q, piece, end);
+    piece->claim.last = (piece->end - 1) >> q->cluster_bits;
+    if (ret || piece->is_in_place)
+        qcow2_claim_end(q, &piece->claim);
+    return ret;
+}
+
+/* ---- filling ---- */
+
+/* Reads the old content; *is_zero if it is known to be zeros, then `buf` was not touched. */
+static int old_read(struct node *node, unsigned char *buf, uint64_t offset, uint64_t length,
+                    bool *is_zero)
+{
+    struct qcow2 *q = node->state;
+    *is_zero = true;
+    for (uint64_t done = 0, n; done < length; done += n) {
+        enum extent_kind kind = EXTENT_DATA;
+        n = length - done;
+        int ret = qcow2_read_held(node, buf + done, offset + done, &n, &kind);
+        if (ret)
+            return ret;
+        if (kind == EXTENT_ZERO || (kind == EXTENT_BACKING && !q->has_backing)) {
+            memset(buf + done, 0, n);
+            continue;
+        }
+        *is_zero = false;
+        if (kind == EXTENT_BACKING)
+            ret = node_read_backing(node, buf + done, offset + done, n);
+        if (ret)
+            return ret;
+    }
+    return 0;
+}
+
+static int vector_write(int fd, struct iovec *vector, int count, uint64_t offset)
+{
+    while (count) {
+        ssize_t n = pwritev(fd, vector, count, (off_t)offset);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n <= 0)
+            return n ? -errno : -EIO;
+        offset += (uint64_t)n;
+        for (; count && (size_t)n >= vector->iov_len; vector++, count--)
+            n -= (ssize_t)vector->iov_len;
+        if (count) {
+            vector->iov_base = (char *)vector->iov_base + n;
+            vector->iov_len -= (size_t)n;
+        }
+    }
+    return 0;
+}
+
+/* Puts the piece's units into the file: old content before, the request's bytes, old content behind. */
+static int piece_write_mapped(struct node *node, const struct piece *piece, const void *buf)
+{
+    struct qcow2 *q = node->state;
+    uint64_t head = piece->offset - piece->fill_start, tail = piece->fill_end - piece->end;
+    bool no_head = true, no_tail = true;
+    CLEANUP_FREE unsigned char *old = malloc(head + tail + 1);
+    if (!old)
+        return -ENOMEM;
+    int ret = old_read(node, old, piece->fill_start, head, &no_head);
+    if (ret == 0)
+        ret = old_read(node, old + head, piece->end, tail, &no_tail);
+    if (ret)
+        return ret;
+    /* Zeros need not be written where the file has a hole. */
+    bool skip_head = no_head && piece->is_fresh, skip_tail = no_tail && piece->is_fresh;
+    struct iovec vector[3];
+    int count = 0;
+    if (head && !skip_head)
+        vector[count++] = (struct iovec){old, head};
+    vector[count++] = (struct iovec){(void *)buf, piece->end - piece->offset};
+    if (tail && !skip_tail)
+        vector[count++] = (struct iovec){old + head, tail};
+    return vector_write(q->fd, vector, count, piece->host + (skip_head ? head : 0));
+}
+
+/* ---- entries ---- */
+
+/* The bits of the subclusters of the cluster at `start` that lie in the piece's units. */
+static uint64_t piece_bits(const struct qcow2 *q, const struct piece *piece, uint64_t start)
+{
+    uint64_t from = piece->fill_start > start ? piece->fill_start - start : 0;
+    uint64_t to = min_u64(piece->fill_end - start, q->cluster_bytes);
+    uint64_t first = from / q->subcluster_bytes;
+    uint64_t last = (to - 1) / q->subcluster_bytes;
+    return (QCOW2_BITMAP_ALL >> (31 - (last - first))) << first & QCOW2_BITMAP_ALL;
+}
+
+static int piece_set_entries(struct qcow2 *q, const struct piece *piece)
+{
+    uint64_t start = piece->claim.first << q->cluster_bits;
+    uint64_t host = (piece->host - (piece->fill_start - start));
+    for (uint64_t i = 0; i <= piece->claim.last - piece->claim.first; i++) {
+        uint64_t at = start + (i << q->cluster_bits);
+        struct qcow2_entry old, entry = {.word = (host + (i << q->cluster_bits)) | QCOW2_COPIED};
+        int ret = qcow2_entry_get(q, at, &old);
+        if (ret)
+            return ret;
+        if (q->has_extended_l2) {
+            uint64_t bits = piece_bits(q, piece, at);
+            entry.bitmap = (old.bitmap | bits) & ~(bits << 32);
+        }
+        ret = qcow2_entry_set(q, at, entry);
+        if (ret == 0 && piece->is_whole)
+            ret = qcow2_entry_release(q, old);
+        if (ret)
+            return ret;
+    }
+    return 0;
+}
+
+static int piece_end(struct qcow2 *q, struct piece *piece, int ret)
+{
+    LOCK_GUARD(&q->lock);
+    if (ret == 0)
+        ret = piece_set_entries(q, piece);
+    else if (piece->is_new)
+        qcow2_unallocate(q, piece->host >> q->cluster_bits,
+                         piece->claim.last - piece->claim.first + 1);
+    qcow2_claim_end(q, &piece->claim);
+    return ret;
+}
+
+int qcow2_write_held(struct node *node, const void *data, uint64_t offset, uint64_t length)
+{
+    const char *buf = data;
+    struct qcow2 *q = node->state;
+    uint64_t end = offset + length;
+    while (offset < end) {
+        struct piece piece;
+        int ret = piece_begin(q, &piece, offset, end);
+        if (ret)
+            return ret;
+        if (piece.is_in_place)
+            ret = file_write(q->fd, buf, piece.host, piece.end - offset);
+        else
+            ret = piece_end(q, &piece, piece_write_mapped(node, &piece, buf));
+        if (ret)
+            return ret;
+        buf += piece.end - offset;
+        offset = piece.end;
+    }
+    return 0;
+}
+
+int qcow2_write(struct node *node, const void *buf, uint64_t offset, uint64_t length)
+{
+    struct qcow2 *q = node->state;
+    int ret = qcow2_flush_if_full(node);
+    if (ret)
+        return ret;
+    pthread_rwlock_rdlock(&q->io_lock);
+    ret = qcow2_write_held(node, buf, offset, length);
+    pthread_rwlock_unlock(&q->io_lock);
+    return ret;
+}

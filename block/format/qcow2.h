@@ -1,0 +1,325 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * What the files of the qcow2 driver share. The format: qcow2 specification (QEMU, docs/interop/qcow2).
+ *
+ *     header -> refcount table -> refcount blocks      how many references each host cluster has
+ *            -> L1 table -> L2 tables -> data clusters  where each guest cluster is
+ *
+ * In memory: the header's fields, the L1 table and the refcount table whole; of L2 tables and refcount blocks
+ * slices of at most 4 KiB in a cache (qcow2-cache.c). Nothing of it goes to the file but in a flush.
+ *
+ * Write order. One flush writes, in this order, what had changed when it began:
+ *
+ *     guest data (written as it came)      refcount slices (counts that went up)
+ *                       \                   /
+ *                        fdatasync --> refcount table --> fdatasync     (only if a block or the table is new)
+ *                                                             |
+ *                        L2 slices, L1 entries  <-------------+
+ *                                 |
+ *                             fdatasync --> clusters let go may be used again; their counts go down
+ *
+ * So an entry that is on the disk always points at a cluster that is counted and whose data is there, whichever of
+ * the writes after the last fdatasync reached the disk; what is lost to a crash is at most a leaked cluster.
+ *
+ * Locks, in the order they are taken: node->flush_lock, io_lock, lock. Requests hold io_lock shared from
+ * their look at the tables to the end of their data I/O; a flush takes it exclusively for an instant before it
+ * reuses clusters, so that no request under way still writes to a cluster that was let go.
+ */
+#ifndef BLOCK_FORMAT_QCOW2_H
+#define BLOCK_FORMAT_QCOW2_H
+
+#include "base/cleanup.h"
+#include "block/driver.h"
+
+#include <assert.h>
+#include <endian.h>
+#include <errno.h>
+#include <string.h>
+
+/* ---- on disk: all numbers big-endian ---- */
+
+#define QCOW2_MAGIC 0x514649fbU /* "QFI\xfb" */
+
+struct qcow2_header_be {
+    uint32_t magic;
+    uint32_t version;
+    uint64_t backing_file_offset;
+    uint32_t backing_file_size;
+    uint32_t cluster_bits;
+    uint64_t size;
+    uint32_t crypt_method;
+    uint32_t l1_size;
+    uint64_t l1_table_offset;
+    uint64_t refcount_table_offset;
+    uint32_t refcount_table_clusters;
+    uint32_t nb_snapshots;
+    uint64_t snapshots_offset;
+    /* Version 3. */
+    uint64_t incompatible_features;
+    uint64_t compatible_features;
+    uint64_t autoclear_features;
+    uint32_t refcount_order;
+    uint32_t header_length;
+    uint8_t compression_type;
+    uint8_t padding[7];
+};
+static_assert(sizeof(struct qcow2_header_be) == 112, "qcow2 header");
+
+enum {
+    QCOW2_HEADER_V2_BYTES = 72,
+    QCOW2_HEADER_V3_BYTES = 104, /* without compression_type */
+    QCOW2_REFCOUNT_TABLE_FIELD = 48,
+    QCOW2_INCOMPATIBLE_FIELD = 72,
+    QCOW2_AUTOCLEAR_FIELD = 88,
+};
+
+struct qcow2_extension_be {
+    uint32_t type;
+    uint32_t length; /* the data follow, padded to 8 bytes */
+};
+static_assert(sizeof(struct qcow2_extension_be) == 8, "qcow2 header extension");
+
+struct qcow2_snapshot_be {
+    uint64_t l1_table_offset;
+    uint32_t l1_size;
+    uint16_t id_size;
+    uint16_t name_size;
+    uint32_t date_sec, date_nsec;
+    uint64_t vm_clock_nsec;
+    uint32_t vm_state_size;
+    uint32_t extra_data_size; /* extra data, id and name follow, padded to 8 bytes */
+};
+static_assert(sizeof(struct qcow2_snapshot_be) == 40, "qcow2 snapshot");
+
+#define QCOW2_EXTENSION_END            0x00000000U
+#define QCOW2_EXTENSION_BACKING_FORMAT 0xe2792acaU
+#define QCOW2_EXTENSION_FEATURE_NAMES  0x6803f857U
+#define QCOW2_EXTENSION_GROUP_ID                                                                   \
+    0x534e4147U /* "SNAG": ours; 16 bytes, the group that made the file */
+
+#define QCOW2_INCOMPATIBLE_DIRTY       (1ULL << 0)
+#define QCOW2_INCOMPATIBLE_CORRUPT     (1ULL << 1)
+#define QCOW2_INCOMPATIBLE_DATA_FILE   (1ULL << 2)
+#define QCOW2_INCOMPATIBLE_COMPRESSION (1ULL << 3)
+#define QCOW2_INCOMPATIBLE_EXTENDED_L2 (1ULL << 4)
+#define QCOW2_AUTOCLEAR_BITMAPS        (1ULL << 0)
+#define QCOW2_AUTOCLEAR_RAW_DATA       (1ULL << 1)
+
+/* L1 and L2 entries. */
+#define QCOW2_COPIED      (1ULL << 63) /* the cluster has exactly one reference */
+#define QCOW2_COMPRESSED  (1ULL << 62)
+#define QCOW2_ZERO        1ULL /* reads as zeros; not with extended L2 */
+#define QCOW2_OFFSET_MASK 0x00fffffffffffe00ULL
+#define QCOW2_L2_RESERVED 0x3f000000000001feULL
+#define QCOW2_L1_RESERVED 0x7f000000000001ffULL
+#define QCOW2_BITMAP_ALL  0xffffffffULL
+#define QCOW2_SUBCLUSTERS 32
+
+/* Limits on what a header may ask for; the same as QEMU's, so that what it makes can be opened. */
+#define QCOW2_L1_BYTES_MAX             (32u << 20)
+#define QCOW2_REFCOUNT_TABLE_BYTES_MAX (8u << 20)
+#define QCOW2_SNAPSHOTS_MAX            65536u
+#define QCOW2_SNAPSHOT_TABLE_BYTES_MAX (64u << 20)
+#define QCOW2_BACKING_NAME_MAX         1023u
+
+/* ---- in memory ---- */
+
+enum { QCOW2_SLICE_BYTES_MAX = 4096 };
+
+/* A piece of an L2 table or a refcount block. */
+struct qcow2_slice {
+    struct qcow2_slice *hash_next;
+    struct qcow2_slice *older, *newer; /* all slices, by last use */
+    uint64_t offset;                   /* in the file */
+    bool is_refcount;                  /* of a refcount block: written before those of L2 tables */
+    bool is_dirty;
+    bool is_flushing; /* a flush has a copy of it that is not on the disk yet */
+    unsigned char *bytes;
+};
+
+struct qcow2_cache {
+    struct qcow2_slice **buckets;
+    struct qcow2_slice *oldest, *newest;
+    size_t count, dirty_count;
+    uint32_t slice_bytes;
+};
+
+/* Host clusters that are let go once the change that dropped them is durable. */
+struct qcow2_frees {
+    uint64_t *clusters;
+    size_t count, room;
+};
+
+/* A set of host clusters that hold metadata; no guest data may go there. */
+struct qcow2_metadata {
+    uint64_t *clusters; /* open addressing; 0 is empty (cluster 0 is the header, always metadata) */
+    size_t count, room;
+};
+
+/* A range of guest clusters that a request is about to map anew; others wait. */
+struct qcow2_claim {
+    struct qcow2_claim *next;
+    uint64_t first, last;
+};
+
+struct qcow2_snapshot {
+    uint64_t l1_offset;
+    uint32_t l1_entries;
+};
+
+struct qcow2 {
+    pthread_rwlock_t io_lock;
+    pthread_mutex_t lock; /* guards all below that changes */
+    pthread_cond_t unclaimed;
+    int fd;
+
+    /* Fixed at open. */
+    uint32_t version, cluster_bits, refcount_order, l2_bits, l2_entry_bytes;
+    uint64_t cluster_bytes, subcluster_bytes; /* equal without extended L2 */
+    bool has_extended_l2, has_backing, is_zstd;
+    uint32_t l1_entries, header_bytes;
+    uint64_t l1_offset;
+    uint64_t snapshots_offset, snapshots_bytes;
+    uint32_t snapshot_count;
+    struct qcow2_snapshot *snapshots;
+
+    uint64_t incompatible, autoclear; /* as on disk */
+    bool is_corrupt;                  /* refuses changes */
+    uint64_t *l1;                     /* host byte order */
+    unsigned char *l1_dirty;          /* a flag for each entry */
+    bool has_dirty_l1;
+    uint64_t *refcount_table; /* host byte order */
+    uint64_t refcount_table_entries, refcount_table_offset;
+    bool has_dirty_refcount_table;        /* a block is new */
+    uint64_t refcount_table_disk_entries; /* what has room at refcount_table_offset */
+    bool must_move_refcount_table;        /* it has grown past that */
+    bool has_moved_refcount_table;        /* the header does not know yet */
+    uint64_t free_hint;                   /* no cluster below it is free */
+    uint64_t end_cluster;                 /* no cluster from it on was ever used: they are holes */
+    struct qcow2_cache cache;
+    struct qcow2_frees frees;
+    struct qcow2_metadata metadata;
+    struct qcow2_claim *claims;
+};
+
+static inline uint64_t qcow2_clusters(const struct qcow2 *q, uint64_t bytes)
+{
+    return (bytes >> q->cluster_bits) + !!(bytes & (q->cluster_bytes - 1));
+}
+
+/* qcow2-header.c: reads and checks the header and everything it points at. */
+int qcow2_header_load(struct node *node, struct qcow2 *q, struct err *err);
+
+/* qcow2-header.c: driver.group_id */
+int qcow2_group_id(int fd, unsigned char id[GROUP_ID_BYTES]);
+
+/* qcow2-header.c: writes one of the feature words and syncs. 0 or -errno. */
+int qcow2_header_store_features(struct node *node, uint64_t field, uint64_t value);
+
+/* qcow2-create.c: driver.create */
+int qcow2_create(int fd, const struct image_spec *spec, struct err *err);
+
+/* qcow2-repair.c: makes all refcounts right; the image is open for writing, nothing else uses it. */
+int qcow2_repair(struct node *node, struct err *err);
+
+/* qcow2-cache.c. All with the lock held. */
+int qcow2_cache_init(struct qcow2_cache *cache, uint32_t slice_bytes);
+void qcow2_cache_free(struct qcow2_cache *cache);
+
+/* The slice that contains `offset`, read from the file if need be; valid until the next call. 0 or -errno. */
+int qcow2_cache_get(struct qcow2 *q, uint64_t offset, bool is_refcount, struct qcow2_slice **slice);
+void qcow2_cache_dirty(struct qcow2_cache *cache, struct qcow2_slice *slice);
+
+/* Forgets what is cached of a cluster that changes its use. */
+void qcow2_cache_drop(struct qcow2 *q, uint64_t cluster);
+
+/* Whether it is time for a flush before more is changed. */
+bool qcow2_cache_is_full_of_changes(const struct qcow2_cache *cache);
+
+/* qcow2-refcount.c. All with the lock held; 0 or -errno. */
+int qcow2_refcount_get(struct qcow2 *q, uint64_t cluster, uint64_t *count);
+int qcow2_refcount_set(struct qcow2 *q, uint64_t cluster, uint64_t count);
+
+/* Finds a new place for a refcount table that has grown. */
+int qcow2_refcount_table_move(struct qcow2 *q);
+
+/* Allocates `count` contiguous clusters: reference count 1 each. *is_fresh: they were never used and read as zeros. */
+int qcow2_allocate(struct qcow2 *q, uint64_t count, uint64_t *cluster, bool *is_fresh);
+
+/* Gives back what qcow2_allocate() gave and nothing points at. */
+void qcow2_unallocate(struct qcow2 *q, uint64_t cluster, uint64_t count);
+
+/* Drops a reference once the change that dropped it is durable. */
+int qcow2_release_later(struct qcow2 *q, uint64_t cluster);
+
+/* Takes what is to be let go, decreases the counts. Holding the lock; no request is under way. */
+int qcow2_release(struct qcow2 *q, const struct qcow2_frees *frees);
+
+/* Metadata clusters. */
+int qcow2_metadata_add(struct qcow2 *q, uint64_t cluster);
+bool qcow2_metadata_has(const struct qcow2 *q, uint64_t cluster, uint64_t count);
+
+/* The image is not what it should be: no change is accepted from now on, and its header says so. -EIO. */
+int qcow2_corrupt(struct qcow2 *q, const char *what, uint64_t offset);
+
+/* qcow2-l2.c: what a guest (sub)cluster's entry says. */
+enum qcow2_kind {
+    QCOW2_UNALLOCATED, /* the backing node decides */
+    QCOW2_ZEROS,
+    QCOW2_DATA,
+    QCOW2_PACKED, /* compressed */
+};
+
+struct qcow2_entry {
+    uint64_t word;   /* the L2 entry */
+    uint64_t bitmap; /* with extended L2 */
+};
+
+/* The entry of the cluster at guest `offset`; all zeros if there is no L2 table. Lock held. 0 or -errno. */
+int qcow2_entry_get(struct qcow2 *q, uint64_t offset, struct qcow2_entry *entry);
+
+/* Changes it. The L2 table must be writable (qcow2_table_make_writable). Lock held. 0 or -errno. */
+int qcow2_entry_set(struct qcow2 *q, uint64_t offset, struct qcow2_entry entry);
+
+/* The L2 table for guest `offset` exists and is ours alone. Lock held. 0 or -errno. */
+int qcow2_table_make_writable(struct qcow2 *q, uint64_t offset);
+
+/* What the subcluster at `offset` is; *host its place (DATA). 0, or -EIO for an impossible entry. Lock held. */
+int qcow2_entry_kind(struct qcow2 *q, struct qcow2_entry entry, uint64_t offset,
+                     enum qcow2_kind *kind, uint64_t *host);
+
+static inline uint64_t qcow2_entry_host(struct qcow2_entry entry)
+{
+    return entry.word & QCOW2_COMPRESSED ? 0 : entry.word & QCOW2_OFFSET_MASK;
+}
+
+/* Drops, later, the references that an entry which is replaced holds. Lock held. 0 or -errno. */
+int qcow2_entry_release(struct qcow2 *q, struct qcow2_entry entry);
+
+/* qcow2-compressed.c: where a compressed cluster lies; unpacks it whole into `buf`. */
+void qcow2_packed_place(const struct qcow2 *q, uint64_t word, uint64_t *offset, uint64_t *length);
+int qcow2_packed_read(const struct qcow2 *q, uint64_t word, unsigned char *buf);
+
+/* qcow2-read.c: driver.read, and the same for one that holds io_lock already. */
+int qcow2_read(struct node *node, void *buf, uint64_t offset, uint64_t *length,
+               enum extent_kind *kind);
+int qcow2_read_held(struct node *node, void *buf, uint64_t offset, uint64_t *length,
+                    enum extent_kind *kind);
+
+/* qcow2-write.c: driver.write, and the same for one that holds io_lock already; claims. */
+int qcow2_write(struct node *node, const void *buf, uint64_t offset, uint64_t length);
+int qcow2_write_held(struct node *node, const void *buf, uint64_t offset, uint64_t length);
+void qcow2_claim_begin(struct qcow2 *q, struct qcow2_claim *claim); /* lock held; waits */
+void qcow2_claim_end(struct qcow2 *q, struct qcow2_claim *claim);   /* lock held */
+
+/* qcow2-zero.c */
+int qcow2_zero(struct node *node, uint64_t offset, uint64_t length, bool unmap);
+int qcow2_discard(struct node *node, uint64_t offset, uint64_t length);
+
+/* qcow2-flush.c */
+int qcow2_flush(struct node *node);
+
+/* A flush that a writer makes when too much has changed in memory. Holds no lock. */
+int qcow2_flush_if_full(struct node *node);
+
+#endif

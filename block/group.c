@@ -1,0 +1,466 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The group transaction: what block.h promises of group_begin ... group_free.
+ *
+ *   begin    for each member in list order: find and hold its device, look at where its overlay
+ * goes. Nothing is touched. prepare  for each member in list order: flush the image to be frozen,
+ * stage the overlay, open it on top of that image; sync all overlays at once; then for each:
+ * publish its name; sync each directory. pivot    raise every fence; drain every fence; swap every
+ * top; lower every fence. settle   make the frozen images durable and read-only. abort    take away
+ * the names that prepare published, then those it staged.
+ *
+ * Invariants:
+ *   1. Between the first fence_raise and the last fence_lower only memory is touched and nothing
+ * can fail.
+ *   2. All fences are drained before the first top is swapped, and all tops swapped before the
+ * first fence is lowered: no change is under way anywhere while any device has the one top and
+ * another the other.
+ *   3. A file is removed only if this group made it: its staged name has the group's id.
+ *   4. An overlay is known to the registry before it has a name, so that no one else ever opens it.
+ *
+ * One thread runs a group. Devices are held (`holder`) from begin to free.
+ */
+#include "block/registry.h"
+#include "block/stage.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <uuid/uuid.h>
+
+/* The longest backing file name that a qcow2 header may hold (qcow2 specification, "Header"). */
+enum { BACKING_NAME_MAX = 1023 };
+
+struct member {
+    struct device *device; /* held */
+    const struct driver *driver;
+    struct image_place place;
+    char *backing_name;   /* as it is to stand in the overlay's header */
+    char *backing_file;   /* absolute */
+    struct node *overlay; /* open, on top of the device's top; the device's after the pivot */
+    struct node *frozen;  /* the old top, after the pivot */
+    bool is_staged;
+    bool is_published;
+    uint64_t pause_us;
+};
+
+struct group {
+    struct block *block;
+    unsigned char id[GROUP_ID_BYTES];
+    char text[UUID_STR_LEN];
+    bool is_pivoted;
+    size_t count;
+    struct member members[];
+};
+
+/* ---- begin ---- */
+
+static int group_check_list(const struct group_member *members, size_t count, struct err *err)
+{
+    if (count == 0)
+        return err_set(err, ErrEmptyGroup, 0, "a snapshot group needs at least one device");
+    for (size_t i = 0; i < count; i++)
+        for (size_t j = 0; j < i; j++)
+            if (strcmp(members[i].device, members[j].device) == 0)
+                return err_set(err, ErrDuplicateDevice, 0,
+                               "device '%s' is named twice, at positions %zu and %zu",
+                               members[i].device, j, i);
+    return 0;
+}
+
+/* Finds the member's device and holds it for the group. */
+static int member_hold(struct group *group, struct member *member, const char *name,
+                       struct err *err)
+{
+    LOCK_GUARD(&group->block->lock);
+    struct device *device = registry_find_locked(group->block, name);
+    if (!device || !device->published)
+        return err_set(err, ErrDeviceNotFound, 0, "there is no device '%s'", name);
+    if (*device->holder)
+        return err_set(err, ErrDeviceInUse, 0, "device '%s' is in use by %s", name, device->holder);
+    if (atomic_load(&device->failed))
+        return err_set(err, ErrDeviceFailed, 0, "device '%s' failed and cannot be frozen", name);
+    if (device->read_only)
+        return err_set(err, ErrDeviceIsReadOnly, 0,
+                       "device '%s' is read-only: it cannot change, so there is nothing to freeze",
+                       name);
+    snprintf(device->holder, sizeof(device->holder), "snapshot group %s", group->text);
+    member->device = device;
+    return 0;
+}
+
+static int member_check_format(struct member *member, const char *format, struct err *err)
+{
+    member->driver = driver_find(format);
+    if (!member->driver)
+        return err_set(err, ErrInvalidBlockFormat, 0, "unknown format '%s', use qcow2", format);
+    if (!member->driver->supports_backing || !member->driver->create)
+        return err_set(err, ErrInvalidBlockFormat, 0,
+                       "format '%s' cannot be an overlay: it records no backing file, use qcow2",
+                       format);
+    return 0;
+}
+
+/* Whose active image or backing file is that? "" if nobody's. */
+static void group_name_user(struct group *group, const struct stat *st, char *user, size_t bytes)
+{
+    LOCK_GUARD(&group->block->lock);
+    *user = 0;
+    for (struct device *d = group->block->devices; d; d = d->next) {
+        CLEANUP(node) struct node *top = device_top(d);
+        for (const struct node *node = top; node; node = node->backing)
+            if (node->dev == st->st_dev && node->ino == st->st_ino) {
+                snprintf(user, bytes, " and is %s of device '%s'",
+                         node == top ? "the active image" : "a backing file", d->name);
+                return;
+            }
+    }
+}
+
+/* Looks at where the overlay is to go, as far as that is possible without making it. */
+static int member_check_place(struct group *group, struct member *member, const char *path,
+                              struct err *err)
+{
+    struct image_place *place = &member->place;
+    if (image_place_open(&group->block->dir, path, place, err) != 0)
+        return -1;
+    for (struct member *other = group->members; other < member; other++)
+        if (strcmp(other->place.path, place->path) == 0)
+            return err_set(err, ErrOpenFileFailed, EEXIST,
+                           "snapshot_file '%s' is named twice in this group", place->path);
+    struct stat st;
+    if (fstatat(place->dirfd, place->name, &st, AT_SYMLINK_NOFOLLOW) == 0) {
+        char user[128] = "";
+        if (fstatat(place->dirfd, place->name, &st, 0) == 0) /* what a link leads to */
+            group_name_user(group, &st, user, sizeof(user));
+        return err_set(err, ErrOpenFileFailed, EEXIST, "snapshot_file '%s' cannot be created%s",
+                       place->path, user);
+    }
+    if (errno != ENOENT)
+        return err_set(err, ErrOpenFileFailed, errno, "snapshot_file '%s' cannot be created",
+                       place->path);
+    if (faccessat(place->dirfd, ".", W_OK, AT_EACCESS) != 0)
+        return err_set(err, ErrOpenFileFailed, errno, "snapshot_file '%s' cannot be created",
+                       place->path);
+    return 0;
+}
+
+static int member_name_backing(struct member *member, struct err *err)
+{
+    CLEANUP(node) struct node *top = device_top(member->device);
+    CLEANUP_FREE char *directory =
+        strndup(member->place.path, (size_t)(member->place.name - member->place.path) - 1);
+    if (directory)
+        member->backing_name = image_relative(*directory ? directory : "/", top->path);
+    member->backing_file = strdup(top->path);
+    if (!member->backing_name || !member->backing_file)
+        return err_set(err, ErrOutOfResources, ENOMEM, "device '%s' cannot be frozen",
+                       member->device->name);
+    if (strlen(member->backing_name) > BACKING_NAME_MAX)
+        return err_set(
+            err, ErrOpenFileFailed, ENAMETOOLONG,
+            "snapshot_file '%s' cannot name its backing file in %d bytes; put it nearer to "
+            "that",
+            member->place.path, BACKING_NAME_MAX);
+    return 0;
+}
+
+static int member_begin(struct group *group, struct member *member, const struct group_member *spec,
+                        struct err *err)
+{
+    if (member_hold(group, member, spec->device, err) != 0)
+        return -1;
+    if (member_check_format(member, spec->format, err) != 0)
+        return -1;
+    if (member_check_place(group, member, spec->snapshot_file, err) != 0)
+        return -1;
+    return member_name_backing(member, err);
+}
+
+struct group *group_begin(struct block *block, const unsigned char id[GROUP_ID_BYTES],
+                          const struct group_member *members, size_t count, size_t *failed_member,
+                          struct err *err)
+{
+    *failed_member = SIZE_MAX;
+    if (group_check_list(members, count, err) != 0)
+        return NULL;
+    struct group *group = calloc(1, sizeof(*group) + count * sizeof(group->members[0]));
+    if (!group) {
+        err_set(err, ErrOutOfResources, ENOMEM, "a group of %zu members cannot be begun", count);
+        return NULL;
+    }
+    group->block = block;
+    memcpy(group->id, id, GROUP_ID_BYTES);
+    uuid_unparse_lower(id, group->text);
+    for (size_t i = 0; i < count; i++) {
+        group->members[i].place = (struct image_place)IMAGE_PLACE_INIT;
+        group->count = i + 1;
+        if (member_begin(group, &group->members[i], &members[i], err) != 0) {
+            *failed_member = i;
+            group_free(group);
+            return NULL;
+        }
+    }
+    return group;
+}
+
+/* ---- prepare ---- */
+
+/* The image to be frozen, flushed while everything still runs: little is left to settle, and a disk
+ * that fails now fails the attempt, not the snapshot. */
+static int member_flush(struct member *member, struct err *err)
+{
+    int ret = device_flush(member->device);
+    if (ret == 0)
+        return 0;
+    enum err_code code = atomic_load(&member->device->failed) ? ErrDeviceFailed : ErrOpenFileFailed;
+    return err_set(err, code, -ret, "device '%s' cannot be flushed before it is frozen",
+                   member->device->name);
+}
+
+/* Writes the overlay under its staged name and opens it. */
+static int member_stage(struct group *group, struct member *member, struct err *err)
+{
+    if (member_flush(member, err) != 0)
+        return -1;
+    CLEANUP_CLOSE int fd = stage_create(&member->place, group->id, err);
+    if (fd < 0)
+        return -1;
+    member->is_staged = true;
+    CLEANUP(node) struct node *top = device_top(member->device);
+    const struct image_spec spec = {
+        .size_bytes = top->size_bytes,
+        .backing_file = member->backing_name,
+        .backing_format = top->driver->name,
+        .group_id = group->id,
+    };
+    struct err cause;
+    if (member->driver->create(fd, &spec, &cause) != 0) {
+        err_set(err, cause.code, 0, "snapshot_file '%s' cannot be created: %s", member->place.path,
+                cause.message);
+        err->errnum = cause.errnum;
+        return -1;
+    }
+    member->overlay = node_open(fd, member->place.path, member->driver, false, top, err);
+    if (!member->overlay)
+        return -1;
+    steal_fd(&fd);
+    registry_set_overlay(group->block, member->device, member->overlay);
+    return 0;
+}
+
+/* Syncs the descriptor of every member, `fd_of` says which; the first that fails, in list order, is
+ * reported. */
+static int group_sync(struct group *group, int (*fd_of)(const struct member *),
+                      size_t *failed_member, struct err *err)
+{
+    CLEANUP_FREE int *fds = calloc(group->count, sizeof(*fds));
+    CLEANUP_FREE int *results = calloc(group->count, sizeof(*results));
+    if (!fds || !results)
+        return err_set(err, ErrOutOfResources, ENOMEM, "the overlays cannot be made durable");
+    for (size_t i = 0; i < group->count; i++)
+        fds[i] = fd_of(&group->members[i]);
+    file_sync_all(fds, group->count, results);
+    for (size_t i = 0; i < group->count; i++)
+        if (results[i]) {
+            *failed_member = i;
+            return err_set(err, ErrOpenFileFailed, -results[i],
+                           "snapshot_file '%s' cannot be made durable",
+                           group->members[i].place.path);
+        }
+    return 0;
+}
+
+static int member_overlay_fd(const struct member *member)
+{
+    return member->overlay->fd;
+}
+
+static int member_directory_fd(const struct member *member)
+{
+    return member->place.dirfd;
+}
+
+static int member_publish(struct group *group, struct member *member, struct err *err)
+{
+    if (stage_publish(&member->place, group->id, err) != 0)
+        return -1;
+    member->is_published = true;
+    return stage_settle(&member->place, group->id, err);
+}
+
+int group_prepare(struct group *group, size_t *failed_member, struct err *err)
+{
+    *failed_member = SIZE_MAX;
+    for (size_t i = 0; i < group->count; i++)
+        if (member_stage(group, &group->members[i], err) != 0) {
+            *failed_member = i;
+            return -1;
+        }
+    if (group_sync(group, member_overlay_fd, failed_member, err) != 0)
+        return -1;
+    for (size_t i = 0; i < group->count; i++)
+        if (member_publish(group, &group->members[i], err) != 0) {
+            *failed_member = i;
+            return -1;
+        }
+    return group_sync(group, member_directory_fd, failed_member, err);
+}
+
+/* ---- pivot: nothing below, up to settle, can fail ---- */
+
+static uint64_t group_now_us(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    return (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000;
+}
+
+void group_pivot(struct group *group, uint64_t *cut_at_us, uint64_t *pause_us)
+{
+    struct member *end = group->members + group->count;
+    pthread_mutex_lock(&group->block->cut_lock);
+    for (struct member *member = group->members; member < end; member++)
+        fence_raise(&member->device->fence);
+    for (struct member *member = group->members; member < end; member++)
+        fence_drain(&member->device->fence);
+    *cut_at_us = group_now_us();
+    for (struct member *member = group->members; member < end; member++)
+        member->frozen = device_swap_top(member->device, member->overlay);
+    *pause_us = 0;
+    for (struct member *member = group->members; member < end; member++) {
+        member->pause_us = fence_lower(&member->device->fence);
+        if (member->pause_us > *pause_us)
+            *pause_us = member->pause_us;
+    }
+    group->is_pivoted = true;
+    pthread_mutex_unlock(&group->block->cut_lock);
+    for (struct member *member = group->members; member < end; member++)
+        registry_set_overlay(group->block, member->device, NULL);
+}
+
+void group_settle(struct group *group)
+{
+    for (size_t i = 0; i < group->count; i++) {
+        struct member *member = &group->members[i];
+        int ret = node_freeze(member->frozen);
+        if (ret)
+            device_fail(member->device, "frozen image '%s' could not be made durable: %s",
+                        member->frozen->path, strerror(-ret));
+    }
+}
+
+/* ---- the other way ---- */
+
+/* The published name goes only if it still is the file that was staged. */
+static int member_unpublish(struct member *member, struct err *err)
+{
+    struct stat st;
+    if (fstatat(member->place.dirfd, member->place.name, &st, AT_SYMLINK_NOFOLLOW) != 0)
+        return errno == ENOENT ? 0
+                               : err_set(err, ErrOpenFileFailed, errno, "'%s' cannot be removed",
+                                         member->place.path);
+    if (st.st_dev != member->overlay->dev || st.st_ino != member->overlay->ino)
+        return 0;
+    if (unlinkat(member->place.dirfd, member->place.name, 0) != 0)
+        return err_set(err, ErrOpenFileFailed, errno, "'%s' cannot be removed", member->place.path);
+    return 0;
+}
+
+static int member_abort(struct group *group, struct member *member, struct err *err)
+{
+    int ret = 0;
+    if (member->is_published)
+        ret = member_unpublish(member, err);
+    if (member->is_staged && stage_settle(&member->place, group->id, err) != 0)
+        ret = -1;
+    registry_set_overlay(group->block, member->device, NULL);
+    if (member->overlay)
+        node_unref(steal(member->overlay));
+    if (ret == 0 && member->is_staged && fsync(member->place.dirfd) != 0)
+        ret = err_set(err, ErrOpenFileFailed, errno, "removal of '%s' is not durable",
+                      member->place.path);
+    return ret;
+}
+
+int group_abort(struct group *group, struct err *err)
+{
+    int ret = 0;
+    for (size_t i = 0; i < group->count; i++)
+        if (group->members[i].device && member_abort(group, &group->members[i], err) != 0)
+            ret = -1;
+    return ret;
+}
+
+void group_member_info(const struct group *group, size_t position, struct group_member_info *info)
+{
+    const struct member *member = &group->members[position];
+    CLEANUP(node) struct node *top = device_top(member->device);
+    const struct node *backing = group->is_pivoted ? member->frozen : top;
+    *info = (struct group_member_info){
+        .backing_file = member->backing_file,
+        .backing_format = backing->driver->name,
+        .snapshot_file = member->place.path,
+        .pause_us = member->pause_us,
+    };
+}
+
+static void member_free(struct group *group, struct member *member)
+{
+    if (member->device) {
+        LOCK_GUARD(&group->block->lock);
+        member->device->overlay = NULL;
+        *member->device->holder = 0;
+    }
+    if (member->frozen)
+        node_unref(member->frozen);
+    else if (member->overlay)
+        node_unref(member->overlay);
+    image_place_close(&member->place);
+    free(member->backing_name);
+    free(member->backing_file);
+}
+
+void group_free(struct group *group)
+{
+    for (size_t i = 0; i < group->count; i++)
+        member_free(group, &group->members[i]);
+    free(group);
+}
+
+/* ---- recovery ---- */
+
+int block_overlay_discard(struct block *block, const char *path, const char *format,
+                          const unsigned char id[GROUP_ID_BYTES], struct err *err)
+{
+    CLEANUP_PLACE struct image_place place = IMAGE_PLACE_INIT;
+    const struct driver *driver = driver_find(format);
+    if (!driver || !driver->group_id)
+        return 0; /* no overlay of this format can have been made */
+    struct err cause;
+    if (image_place_open(&block->dir, path, &place, &cause) != 0) {
+        if (cause.errnum == ENOENT || cause.errnum == ENOTDIR)
+            return 0;
+        *err = cause;
+        return -1;
+    }
+    if (stage_discard(&place, id, err) != 0)
+        return -1;
+    CLEANUP_CLOSE int fd =
+        openat(place.dirfd, place.name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+    if (fd < 0)
+        return errno == ENOENT || errno == ELOOP
+                   ? 0
+                   : err_set(err, ErrOpenFileFailed, errno, "overlay '%s' cannot be opened", path);
+    unsigned char found[GROUP_ID_BYTES];
+    int ret = driver->group_id(fd, found);
+    if (ret == -EIO)
+        return err_set(err, ErrOpenFileFailed, EIO, "overlay '%s' cannot be read", path);
+    if (ret == 0 && memcmp(found, id, GROUP_ID_BYTES) == 0 &&
+        (unlinkat(place.dirfd, place.name, 0) != 0 || fsync(place.dirfd) != 0))
+        return err_set(err, ErrOpenFileFailed, errno, "overlay '%s' cannot be removed", path);
+    return 0;
+}

@@ -1,0 +1,215 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Nodes: what wraps every driver callback. See node.h and driver.h.
+ *
+ * A read walks down the chain one extent at a time: the driver answers data, zeros, or "ask below";
+ * past the end of a shorter backing image there are zeros. It is a loop, not a recursion: chains
+ * get long.
+ *
+ * `unflushed` is set after a write has finished and before its caller hears of it, and cleared
+ * before a flush looks at anything; so a flush that finds it clear has nothing acknowledged to make
+ * durable.
+ */
+#include "block/node.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+
+struct node *node_open(int fd, const char *path, const struct driver *driver, bool read_only,
+                       struct node *backing, struct err *err)
+{
+    struct stat st;
+    if (fstat(fd, &st) != 0) {
+        err_set(err, ErrOpenFileFailed, errno, "image '%s' cannot be examined", path);
+        return NULL;
+    }
+    struct node *node = calloc(1, sizeof(*node));
+    char *path_copy = strdup(path);
+    if (!node || !path_copy) {
+        free(node);
+        free(path_copy);
+        err_set(err, ErrOutOfResources, ENOMEM, "image '%s' cannot be opened", path);
+        return NULL;
+    }
+    pthread_mutex_init(&node->flush_lock, NULL);
+    atomic_init(&node->refs, 1);
+    atomic_init(&node->read_only, read_only);
+    node->driver = driver;
+    node->fd = fd;
+    node->path = path_copy;
+    node->dev = st.st_dev;
+    node->ino = st.st_ino;
+    if (driver->open(node, err) != 0) {
+        node->fd = -1;
+        node->driver = NULL;
+        node_unref(node);
+        return NULL;
+    }
+    node->backing = backing ? node_ref(backing) : NULL;
+    return node;
+}
+
+struct node *node_ref(struct node *node)
+{
+    atomic_fetch_add(&node->refs, 1);
+    return node;
+}
+
+void node_unref(struct node *node)
+{
+    while (node && atomic_fetch_sub(&node->refs, 1) == 1) {
+        struct node *backing = node->backing;
+        if (node->driver)
+            node->driver->close(node);
+        if (node->fd >= 0)
+            close(node->fd);
+        pthread_mutex_destroy(&node->flush_lock);
+        free(node->backing_file);
+        free(node->backing_format);
+        free(node->path);
+        free(node);
+        node = backing;
+    }
+}
+
+static bool node_has_range(const struct node *node, uint64_t offset, uint64_t length)
+{
+    return offset <= node->size_bytes && length <= node->size_bytes - offset;
+}
+
+/* Reads from `node` downwards as far as one extent reaches; *length says how far that was. The
+ * range may pass the end of `node`: zeros. */
+static int node_read_extent(struct node *node, void *buf, uint64_t offset, uint64_t *length)
+{
+    for (; node; node = node->backing) {
+        if (offset >= node->size_bytes)
+            break;
+        if (*length > node->size_bytes - offset)
+            *length = node->size_bytes - offset;
+        enum extent_kind kind = EXTENT_ZERO;
+        int ret = node->driver->read(node, buf, offset, length, &kind);
+        if (ret || kind == EXTENT_DATA)
+            return ret;
+        if (kind == EXTENT_ZERO)
+            break;
+    }
+    memset(buf, 0, *length);
+    return 0;
+}
+
+static int node_read_chain(struct node *node, void *buf, uint64_t offset, uint64_t length)
+{
+    while (length) {
+        uint64_t n = length;
+        int ret = node_read_extent(node, buf, offset, &n);
+        if (ret)
+            return ret;
+        buf = (char *)buf + n;
+        offset += n;
+        length -= n;
+    }
+    return 0;
+}
+
+int node_read(struct node *node, void *buf, uint64_t offset, uint64_t length)
+{
+    if (!node_has_range(node, offset, length))
+        return -EINVAL;
+    return node_read_chain(node, buf, offset, length);
+}
+
+int node_read_backing(struct node *node, void *buf, uint64_t offset, uint64_t length)
+{
+    return node_read_chain(node->backing, buf, offset, length);
+}
+
+/* Whether a change may go ahead: 0, 1 for "nothing to do", or -errno. */
+static int node_check_change(const struct node *node, uint64_t offset, uint64_t length)
+{
+    if (!node_has_range(node, offset, length))
+        return -EINVAL;
+    if (atomic_load(&node->read_only))
+        return -EROFS;
+    return length == 0;
+}
+
+/* A failed write may have changed something too. */
+static int node_changed(struct node *node, int ret)
+{
+    atomic_store(&node->unflushed, true);
+    return ret;
+}
+
+int node_write(struct node *node, const void *buf, uint64_t offset, uint64_t length)
+{
+    int ret = node_check_change(node, offset, length);
+    if (ret)
+        return ret < 0 ? ret : 0;
+    return node_changed(node, node->driver->write(node, buf, offset, length));
+}
+
+int node_zero(struct node *node, uint64_t offset, uint64_t length, bool unmap)
+{
+    int ret = node_check_change(node, offset, length);
+    if (ret)
+        return ret < 0 ? ret : 0;
+    return node_changed(node, node->driver->zero(node, offset, length, unmap));
+}
+
+int node_discard(struct node *node, uint64_t offset, uint64_t length)
+{
+    int ret = node_check_change(node, offset, length);
+    if (ret)
+        return ret < 0 ? ret : 0;
+    return node_changed(node, node->driver->discard(node, offset, length));
+}
+
+int node_flush(struct node *node)
+{
+    LOCK_GUARD(&node->flush_lock);
+    int sync_error = atomic_load(&node->sync_error);
+    if (sync_error)
+        return -sync_error;
+    if (!atomic_exchange(&node->unflushed, false))
+        return 0;
+    int ret = node->driver->flush(node);
+    if (ret)
+        atomic_store(&node->unflushed, true);
+    return ret;
+}
+
+int node_sync(struct node *node)
+{
+    int sync_error = atomic_load(&node->sync_error);
+    if (!sync_error && fdatasync(node->fd) != 0) {
+        sync_error = errno;
+        atomic_store(&node->sync_error, sync_error);
+    }
+    return -sync_error;
+}
+
+int node_freeze(struct node *node)
+{
+    int ret = node_flush(node);
+    atomic_store(&node->read_only, true);
+    /* dup3 replaces the descriptor in one step: reads under way keep the file, later ones get it
+     * read-only. Where /proc is missing the flag alone guards the image. */
+    char link[32];
+    snprintf(link, sizeof(link), "/proc/self/fd/%d", node->fd);
+    CLEANUP_CLOSE int fd = open(link, O_RDONLY | O_CLOEXEC);
+    if (fd >= 0)
+        dup3(fd, node->fd, O_CLOEXEC);
+    return ret;
+}
+
+int node_allocated_bytes(const struct node *node, uint64_t *bytes)
+{
+    struct stat st;
+    if (fstat(node->fd, &st) != 0)
+        return -errno;
+    *bytes = (uint64_t)st.st_blocks * 512; /* stat(2): in units of 512 bytes */
+    return 0;
+}

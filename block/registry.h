@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The block layer's one object: which devices there are, who uses them, where images may be.
+ * Private to block/.
+ *
+ * A file may be open in several chains at once as long as nobody writes it; registry_admit() sees
+ * to that for every file before anything of it is read.
+ */
+#ifndef BLOCK_REGISTRY_H
+#define BLOCK_REGISTRY_H
+
+#include "block/block.h"
+#include "block/device.h"
+#include "block/image.h"
+
+struct nbd_server;
+
+/* A frozen image that is offered as "DEVICE@GROUP". */
+struct frozen {
+    struct frozen *next;
+    char *name, *alias; /* DEVICE@GROUP_NAME and DEVICE@GROUP_ID */
+    char *image, *format;
+    char *group;           /* its group's name */
+    struct device *device; /* open while somebody uses it, else NULL; guarded by block->lock */
+};
+
+struct block {
+    pthread_mutex_t open_lock; /* one chain is opened at a time: judged, then in the list */
+    pthread_mutex_t cut_lock;  /* one cut at a time */
+    pthread_mutex_t
+        lock; /* taken before a device's own; guards the lists and what device.h names */
+    struct image_dir dir;
+    struct device *devices;    /* in order of their opening */
+    struct frozen *frozen;     /* newest first */
+    struct nbd_server *server; /* NULL until the first block_nbd_listen() */
+};
+
+/* The device of that name, published or not, or NULL. The lock is held. */
+struct device *registry_find_locked(struct block *block, const char *name);
+
+/* For group_prepare: tells the registry of an overlay before it gets its name, so that nobody else
+ * opens it. */
+void registry_set_overlay(struct block *block, struct device *device, struct node *overlay);
+
+void frozen_free(struct frozen *frozen);
+
+#endif

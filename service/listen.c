@@ -1,0 +1,160 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Listening sockets for REST. See listen.h.
+ */
+#include "service/listen.h"
+
+#include "base/cleanup.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <netinet/in.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+
+#define LISTEN_BACKLOG 1024
+
+/* ---- Unix sockets ---- */
+
+/* Makes room for the socket `name`: a left-over one goes, anything else stays and is an error. */
+static int listen_unix_clear(const struct sockaddr_un *name, struct err *err)
+{
+    struct stat stat;
+    if (lstat(name->sun_path, &stat) != 0)
+        return errno == ENOENT ? 0
+                               : err_set(err, ErrOpenFileFailed, errno,
+                                         "cannot look for socket '%s'", name->sun_path);
+    if (!S_ISSOCK(stat.st_mode))
+        return err_set(err, ErrOpenFileFailed, 0, "'%s' exists and is no socket; remove it",
+                       name->sun_path);
+    CLEANUP_CLOSE int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (fd < 0)
+        return err_set(err, ErrOpenFileFailed, errno, "cannot make a socket");
+    if (connect(fd, (const struct sockaddr *)name, sizeof(*name)) == 0 || errno != ECONNREFUSED)
+        return err_set(err, ErrOpenFileFailed, EADDRINUSE, "cannot listen on '%s'", name->sun_path);
+    if (unlink(name->sun_path) != 0)
+        return err_set(err, ErrOpenFileFailed, errno, "cannot remove the left-over socket '%s'",
+                       name->sun_path);
+    return 0;
+}
+
+static int listen_unix(struct listen_socket *listening, const char *path, struct err *err)
+{
+    struct sockaddr_un name = {.sun_family = AF_UNIX};
+    if (!*path || strlen(path) >= sizeof(name.sun_path))
+        return err_set(err, ErrInvalidValue, 0, "'unix:%.200s': a socket's path has 1 to %zu bytes",
+                       path, sizeof(name.sun_path) - 1);
+    strcpy(name.sun_path, path);
+    if (listen_unix_clear(&name, err) != 0)
+        return -1;
+    CLEANUP_CLOSE int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    /* Linux gives the name the mode of the unbound socket, so it is private from its first moment.
+     */
+    if (fd < 0 || fchmod(fd, 0600) != 0 ||
+        bind(fd, (const struct sockaddr *)&name, sizeof(name)) != 0 ||
+        listen(fd, LISTEN_BACKLOG) != 0)
+        return err_set(err, ErrOpenFileFailed, errno, "cannot listen on 'unix:%s'", path);
+    *listening = (struct listen_socket){.fd = steal_fd(&fd), .is_unix = true};
+    snprintf(listening->address, sizeof(listening->address), "unix:%s", path);
+    return 0;
+}
+
+/* ---- TCP ---- */
+
+union tcp_address {
+    struct sockaddr any;
+    struct sockaddr_in v4;
+    struct sockaddr_in6 v6;
+};
+
+static int port_parse(const char *text, in_port_t *port)
+{
+    size_t digits = strspn(text, "0123456789");
+    if (digits == 0 || digits > 5 || text[digits] || atoi(text) > 65535)
+        return -1;
+    *port = htons((in_port_t)atoi(text));
+    return 0;
+}
+
+/* Splits "HOST:PORT" at its last colon and strips the brackets that IPv6 needs. */
+static int tcp_address_parse(const char *text, union tcp_address *address)
+{
+    char host[INET6_ADDRSTRLEN + 2];
+    const char *colon = strrchr(text, ':');
+    if (!colon || (size_t)(colon - text) >= sizeof(host))
+        return -1;
+    snprintf(host, sizeof(host), "%.*s", (int)(colon - text), text);
+    size_t length = strlen(host);
+    *address = (union tcp_address){0};
+    if (host[0] == '[' && host[length - 1] == ']') {
+        host[length - 1] = '\0';
+        address->v6.sin6_family = AF_INET6;
+        if (inet_pton(AF_INET6, host + 1, &address->v6.sin6_addr) != 1)
+            return -1;
+        return port_parse(colon + 1, &address->v6.sin6_port);
+    }
+    address->v4.sin_family = AF_INET;
+    if (inet_pton(AF_INET, host, &address->v4.sin_addr) != 1)
+        return -1;
+    return port_parse(colon + 1, &address->v4.sin_port);
+}
+
+static bool tcp_address_is_loopback(const union tcp_address *address)
+{
+    if (address->any.sa_family == AF_INET)
+        return ntohl(address->v4.sin_addr.s_addr) >> 24 == IN_LOOPBACKNET;
+    return IN6_IS_ADDR_LOOPBACK(&address->v6.sin6_addr);
+}
+
+static void tcp_address_format(const union tcp_address *address, char *text, size_t bytes)
+{
+    char host[INET6_ADDRSTRLEN];
+    if (address->any.sa_family == AF_INET) {
+        inet_ntop(AF_INET, &address->v4.sin_addr, host, sizeof(host));
+        snprintf(text, bytes, "%s:%u", host, ntohs(address->v4.sin_port));
+    } else {
+        inet_ntop(AF_INET6, &address->v6.sin6_addr, host, sizeof(host));
+        snprintf(text, bytes, "[%s]:%u", host, ntohs(address->v6.sin6_port));
+    }
+}
+
+static int listen_tcp(struct listen_socket *listening, const char *text, struct err *err)
+{
+    union tcp_address address;
+    if (tcp_address_parse(text, &address) != 0)
+        return err_set(err, ErrInvalidValue, 0,
+                       "'%.200s' is no address; write unix:PATH, 127.0.0.1:7420 or [::1]:7420",
+                       text);
+    if (!tcp_address_is_loopback(&address))
+        return err_set(
+            err, ErrInvalidValue, 0,
+            "'%s' is not a loopback address; only 127.0.0.1 and [::1] are served without "
+            "TLS and tokens",
+            text);
+    socklen_t bytes = address.any.sa_family == AF_INET ? sizeof(address.v4) : sizeof(address.v6);
+    CLEANUP_CLOSE int fd = socket(address.any.sa_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    int on = 1;
+    if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)) != 0 ||
+        bind(fd, &address.any, bytes) != 0 || listen(fd, LISTEN_BACKLOG) != 0 ||
+        getsockname(fd, &address.any, &bytes) != 0)
+        return err_set(err, ErrOpenFileFailed, errno, "cannot listen on '%s'", text);
+    *listening = (struct listen_socket){.fd = steal_fd(&fd)};
+    tcp_address_format(&address, listening->address, sizeof(listening->address));
+    return 0;
+}
+
+int listen_open(struct listen_socket *listening, const char *address, struct err *err)
+{
+    if (strncmp(address, "unix:", 5) == 0)
+        return listen_unix(listening, address + 5, err);
+    return listen_tcp(listening, address, err);
+}
+
+void listen_unlink(const struct listen_socket *listening)
+{
+    if (listening->is_unix)
+        unlink(listening->address + 5);
+}

@@ -1,0 +1,104 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The command line. See options.h.
+ */
+#include "service/options.h"
+
+#include "service/utf8.h"
+
+#include <getopt.h>
+#include <stdio.h>
+
+static const char help[] =
+    "Usage: snapgroupd [OPTION]...\n"
+    "Owns virtual disks, serves them over NBD and takes atomic group snapshots over REST.\n"
+    "\n"
+    "  --state-dir DIR    where the database is kept        [/var/lib/snapgroupd/state]\n"
+    "  --image-dir DIR    where all images lie              [/var/lib/snapgroupd/images]\n"
+    "  --runtime-dir DIR  where the default sockets appear  [/run/snapgroupd]\n"
+    "  --listen ADDRESS   serve REST there                  [unix:RUNTIME-DIR/api.sock]\n"
+    "  --nbd ADDRESS      serve NBD there                   [unix:RUNTIME-DIR/nbd.sock]\n"
+    "  --help             print this and exit\n"
+    "  --version          print the version and exit\n"
+    "\n"
+    "ADDRESS is unix:PATH, or ADDR:PORT on the loopback interface: 127.0.0.1:7420, [::1]:0\n"
+    "(port 0 picks a free one). --listen and --nbd may be given more than once.\n"
+    "\n"
+    "When all addresses are served, each is written to standard output on a line of its own\n"
+    "(\"api ADDRESS\", \"nbd ADDRESS\"), then \"ready\". SIGTERM or SIGINT ends the daemon: it\n"
+    "finishes what runs, flushes, and exits with 0, or with 1 if a flush failed.\n"
+    "Exit status 2: the command line is wrong.\n";
+
+static int options_wrong(void)
+{
+    fprintf(stderr, "Try 'snapgroupd --help'.\n");
+    return 2;
+}
+
+static int options_add(const char **list, size_t *count, const char *address)
+{
+    if (*count == OPTIONS_ADDRESSES_MAX) {
+        fprintf(stderr, "snapgroupd: at most %d addresses of a kind\n", OPTIONS_ADDRESSES_MAX);
+        return options_wrong();
+    }
+    list[(*count)++] = address;
+    return OPTIONS_RUN;
+}
+
+static int options_take(struct options *options, int letter)
+{
+    if (letter != '?' && optarg && (!*optarg || !utf8_is_valid(optarg))) {
+        fprintf(stderr, "snapgroupd: an option's value is empty or not UTF-8\n");
+        return options_wrong();
+    }
+    switch (letter) {
+    case 's':
+        options->state_dir = optarg;
+        return OPTIONS_RUN;
+    case 'i':
+        options->image_dir = optarg;
+        options->image_dir_given = true;
+        return OPTIONS_RUN;
+    case 'r':
+        options->runtime_dir = optarg;
+        return OPTIONS_RUN;
+    case 'l':
+        return options_add(options->listen, &options->listen_count, optarg);
+    case 'n':
+        return options_add(options->nbd, &options->nbd_count, optarg);
+    case 'h':
+        fputs(help, stdout);
+        return 0;
+    case 'v':
+        puts("snapgroupd " SNAPGROUPD_VERSION);
+        return 0;
+    default:
+        return options_wrong();
+    }
+}
+
+int options_parse(int argc, char **argv, struct options *options)
+{
+    static const struct option table[] = {
+        {"state-dir", required_argument, NULL, 's'},   {"image-dir", required_argument, NULL, 'i'},
+        {"runtime-dir", required_argument, NULL, 'r'}, {"listen", required_argument, NULL, 'l'},
+        {"nbd", required_argument, NULL, 'n'},         {"help", no_argument, NULL, 'h'},
+        {"version", no_argument, NULL, 'v'},           {NULL, 0, NULL, 0},
+    };
+    *options = (struct options){
+        .state_dir = "/var/lib/snapgroupd/state",
+        .image_dir = "/var/lib/snapgroupd/images",
+        .runtime_dir = "/run/snapgroupd",
+    };
+    int letter;
+    while ((letter = getopt_long(argc, argv, "", table, NULL)) != -1) {
+        int status = options_take(options, letter);
+        if (status != OPTIONS_RUN)
+            return status;
+    }
+    if (optind < argc) {
+        fprintf(stderr, "snapgroupd: '%s' is no option\n", argv[optind]);
+        return options_wrong();
+    }
+    return OPTIONS_RUN;
+}

@@ -1,0 +1,165 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Recovery, in this order:
+ *
+ *   row                      what is done                                            then the row
+ *   device CREATING          its image is removed, if it is the one that was made    is deleted
+ *   device ATTACHED          its image is settled, if a creation was cut short       stays
+ *   group preparing          overlays that carry the group's id are removed          aborted
+ *   group aborting           likewise                                                aborted
+ *   group committing         marking names of its overlays are removed               committed:
+ * tops move device ATTACHED          its chain is opened from the recorded top, or it is a failed
+ * device group committed          its frozen members are offered
+ *
+ * Groups come before devices are opened: they decide which image is a device's top. Removing is
+ * idempotent and comes before the row changes, so a recovery that is killed is simply run again.
+ */
+#include "service/recovery.h"
+
+#include "base/log.h"
+#include "service/devices.h"
+#include "service/names.h"
+#include "service/service.h"
+#include "service/snapshot-groups.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#define RECOVERY_PAGE_ROWS 100
+
+/* ---- devices ---- */
+
+static int device_finish(struct service *service, const struct device_row *row, struct err *err)
+{
+    unsigned char id[GROUP_ID_BYTES];
+    struct err failure;
+    if (row->state == DEVICE_ROW_CREATING) {
+        log_warning("device '%s' was never finished; it is removed", row->name);
+        return devices_discard(service, row, err);
+    }
+    id_bytes(row->id, id);
+    if (block_image_settle(service->block, row->image, id, &failure) != 0)
+        log_error("device '%s': %s", row->name, failure.message);
+    return 0;
+}
+
+static int device_restore(struct service *service, const struct device_row *row, struct err *err)
+{
+    (void)err;
+    if (row->state == DEVICE_ROW_ATTACHED)
+        devices_restore(service, row);
+    return 0;
+}
+
+/* Calls `each` for every device's row, page by page; `each` may delete the row. */
+static int devices_each(struct service *service,
+                        int (*each)(struct service *, const struct device_row *, struct err *),
+                        struct err *err)
+{
+    char after[DEVICE_NAME_MAX + 1] = "";
+    size_t count;
+    do {
+        struct device_row *rows;
+        if (store_device_list(service->store, *after ? after : NULL, RECOVERY_PAGE_ROWS, &rows,
+                              &count, err) != 0)
+            return -1;
+        int result = 0;
+        for (size_t i = 0; i < count && result == 0; i++)
+            result = each(service, &rows[i], err);
+        if (count > 0)
+            snprintf(after, sizeof(after), "%s", rows[count - 1].name);
+        device_rows_free(rows, count);
+        if (result != 0)
+            return -1;
+    } while (count == RECOVERY_PAGE_ROWS);
+    return 0;
+}
+
+/* ---- groups ---- */
+
+/* Removes the group's overlays. False if one could not be removed, which is logged. */
+static bool group_discard_overlays(struct service *service, const struct group_row *row)
+{
+    unsigned char id[GROUP_ID_BYTES];
+    struct err err;
+    bool removed = true;
+    id_bytes(row->id, id);
+    for (size_t i = 0; i < row->member_count; i++)
+        if (block_overlay_discard(service->block, row->members[i].snapshot_file,
+                                  row->members[i].format, id, &err) != 0) {
+            log_error("group %s: %s; a restart tries again", row->id, err.message);
+            removed = false;
+        }
+    return removed;
+}
+
+static int group_roll_back(struct service *service, struct group_row *row, struct err *err)
+{
+    struct err cause;
+    err_set(&cause, ErrInternalError, 0,
+            "the daemon was stopped before the point of no return; nothing was frozen");
+    if (row->state == GROUP_PREPARING) {
+        snapshot_group_row_fail(row, &cause, SIZE_MAX);
+        if (store_group_update_aborting(service->store, row, err) != 0)
+            return -1;
+    } else {
+        row->has_error = false; /* the error recorded before stays */
+    }
+    log_warning("group %s was not finished; it is rolled back", row->id);
+    if (!group_discard_overlays(service, row))
+        return 0;
+    return store_group_update_aborted(service->store, row, err);
+}
+
+static int group_finish(struct service *service, struct group_row *row, struct err *err)
+{
+    unsigned char id[GROUP_ID_BYTES];
+    struct err failure;
+    id_bytes(row->id, id);
+    log_warning("group %s was past the point of no return; it is finished", row->id);
+    for (size_t i = 0; i < row->member_count; i++)
+        if (block_image_settle(service->block, row->members[i].snapshot_file, id, &failure) != 0)
+            log_error("group %s: %s", row->id, failure.message);
+    return store_group_update_committed(service->store, row, err);
+}
+
+static int group_publish(struct service *service, struct group_row *row, struct err *err)
+{
+    (void)err;
+    snapshot_groups_publish(service, row);
+    return 0;
+}
+
+/* Calls `each` for every group in `state`, page by page; `each` may change the state. */
+static int groups_each(struct service *service, enum group_state state,
+                       int (*each)(struct service *, struct group_row *, struct err *),
+                       struct err *err)
+{
+    char cursor[STORE_CURSOR_CHARS + 1] = "", next[STORE_CURSOR_CHARS + 1];
+    do {
+        struct group_row *rows;
+        size_t count;
+        if (store_group_list(service->store, *cursor ? cursor : NULL, RECOVERY_PAGE_ROWS,
+                             (int)state, &rows, &count, next, err) != 0)
+            return -1;
+        int result = 0;
+        for (size_t i = 0; i < count && result == 0; i++)
+            result = each(service, &rows[i], err);
+        group_rows_free(rows, count);
+        if (result != 0)
+            return -1;
+        memcpy(cursor, next, sizeof(cursor));
+    } while (*cursor);
+    return 0;
+}
+
+int recovery_run(struct service *service, struct err *err)
+{
+    if (devices_each(service, device_finish, err) != 0 ||
+        groups_each(service, GROUP_PREPARING, group_roll_back, err) != 0 ||
+        groups_each(service, GROUP_ABORTING, group_roll_back, err) != 0 ||
+        groups_each(service, GROUP_COMMITTING, group_finish, err) != 0 ||
+        devices_each(service, device_restore, err) != 0)
+        return -1;
+    return groups_each(service, GROUP_COMMITTED, group_publish, err);
+}

@@ -1,0 +1,213 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The life of the daemon: starting in order, waiting, ending in the opposite order.
+ *
+ *   directories -> store -> block -> recovery -> NBD sockets -> REST sockets -> "ready"
+ *
+ * The store holds a lock as long as it is open, so recovery never takes another daemon's running groups for
+ * unfinished ones.
+ */
+#include "service/service.h"
+
+#include "base/log.h"
+#include "service/http.h"
+#include "service/recovery.h"
+#include "service/unsettled.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+
+int service_check_ready(struct service *service, struct err *err)
+{
+    if (!atomic_load(&service->ready))
+        return err_set(err, ErrNotReady, 0, "the daemon is starting; try again");
+    return unsettled_resolve(service, err);
+}
+
+/* ---- directories ---- */
+
+/* Syncs the directory that holds `path`, so that the new entry there survives power loss. */
+static int parent_sync(const char *path, struct err *err)
+{
+    CLEANUP_FREE char *parent = NULL;
+    if (asprintf(&parent, "%s/..", path) < 0)
+        parent = NULL;
+    CLEANUP_CLOSE int fd = parent ? open(parent, O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
+    if (fd < 0 || fsync(fd) != 0)
+        return err_set(err, ErrOpenFileFailed, errno, "cannot make directory '%s' durable", path);
+    return 0;
+}
+
+/* Makes the directory `path`, and those above it that are missing, for the daemon's user alone. */
+static int directory_create(const char *path, struct err *err)
+{
+    CLEANUP_FREE char *copy = strdup(path);
+    if (!copy)
+        return err_set(err, ErrOutOfResources, 0, "there is no memory for '%s'", path);
+    for (char *end = copy; end;) {
+        end = strchr(end + 1, '/');
+        if (end)
+            *end = '\0';
+        if (mkdir(copy, 0700) == 0) {
+            if (parent_sync(copy, err) != 0)
+                return -1;
+        } else if (errno != EEXIST) {
+            return err_set(err, ErrOpenFileFailed, errno, "cannot make directory '%s'", path);
+        }
+        if (end)
+            *end = '/';
+    }
+    return 0;
+}
+
+/* Fills `path` with the canonical path of a directory, which is made if it is missing and may be.
+ */
+static int directory_open(const char *name, bool create, char path[PATH_MAX], struct err *err)
+{
+    struct stat stat_;
+    if (create && directory_create(name, err) != 0)
+        return -1;
+    if (!realpath(name, path) || stat(path, &stat_) != 0)
+        return err_set(err, ErrOpenFileFailed, errno, "cannot open directory '%s'", name);
+    if (!S_ISDIR(stat_.st_mode))
+        return err_set(err, ErrOpenFileFailed, ENOTDIR, "cannot open directory '%s'", name);
+    return 0;
+}
+
+/* ---- addresses ---- */
+
+/* An address that was given, or the default beneath the runtime directory. */
+static int nbd_open(struct service *service, const struct options *options, const char *runtime_dir,
+                    struct err *err)
+{
+    CLEANUP_FREE char *fallback = NULL;
+    if (asprintf(&fallback, "unix:%s/nbd.sock", runtime_dir) < 0)
+        return err_set(err, ErrOutOfResources, 0, "there is no memory for an address");
+    if (options->nbd_count == 0)
+        return block_nbd_listen(service->block, fallback, err);
+    for (size_t i = 0; i < options->nbd_count; i++)
+        if (block_nbd_listen(service->block, options->nbd[i], err) != 0)
+            return -1;
+    return 0;
+}
+
+static int api_open_one(struct http *http, const char *address, struct err *err)
+{
+    struct listen_socket listening;
+    if (listen_open(&listening, address, err) != 0)
+        return -1;
+    printf("api %s\n", listening.address);
+    return http_listen(http, &listening, err);
+}
+
+static int api_open(struct http *http, const struct options *options, const char *runtime_dir,
+                    struct err *err)
+{
+    CLEANUP_FREE char *fallback = NULL;
+    if (asprintf(&fallback, "unix:%s/api.sock", runtime_dir) < 0)
+        return err_set(err, ErrOutOfResources, 0, "there is no memory for an address");
+    if (options->listen_count == 0)
+        return api_open_one(http, fallback, err);
+    for (size_t i = 0; i < options->listen_count; i++)
+        if (api_open_one(http, options->listen[i], err) != 0)
+            return -1;
+    return 0;
+}
+
+/* The first NBD address as it was bound, the others as they were given. */
+static void nbd_announce(const struct service *service, const struct options *options)
+{
+    printf("nbd %s\n", block_nbd_address(service->block));
+    for (size_t i = 1; i < options->nbd_count; i++)
+        printf("nbd %s\n", options->nbd[i]);
+}
+
+/* ---- life ---- */
+
+static void wait_for_end(void)
+{
+    sigset_t ending;
+    int signal;
+    sigemptyset(&ending);
+    sigaddset(&ending, SIGTERM);
+    sigaddset(&ending, SIGINT);
+    sigwait(&ending, &signal);
+    log_info("ending: %s", strsignal(signal));
+}
+
+/* Serves until the end signal. `block` and `store` are open. */
+static int service_serve(struct service *service, const struct options *options,
+                         const char *runtime_dir, struct err *err)
+{
+    if (recovery_run(service, err) != 0 || nbd_open(service, options, runtime_dir, err) != 0)
+        return -1;
+    struct http *http = http_new(service, err);
+    if (!http)
+        return -1;
+    atomic_store(&service->ready, true);
+    int result = api_open(http, options, runtime_dir, err);
+    if (result == 0) {
+        nbd_announce(service, options);
+        puts("ready");
+        fflush(stdout);
+        wait_for_end();
+    }
+    http_free(http);
+    return result;
+}
+
+/* Opens store and block, serves, closes both. */
+static int service_open(struct service *service, const struct options *options,
+                        const char *state_dir, const char *image_dir, const char *runtime_dir,
+                        struct err *err)
+{
+    CLEANUP_FREE char *database = NULL;
+    if (asprintf(&database, "%s/snapgroupd.db", state_dir) < 0)
+        return err_set(err, ErrOutOfResources, 0, "there is no memory for a path");
+    service->store = store_open(database, err);
+    if (!service->store)
+        return -1;
+    int result = -1;
+    service->block = block_open(image_dir, err);
+    if (service->block) {
+        struct err closing;
+        result = service_serve(service, options, runtime_dir, err);
+        if (unsettled_resolve(service, &closing) != 0)
+            log_error("%s; the next start settles what is left", closing.message);
+        unsettled_close(service);
+        if (block_close(service->block, &closing) != 0) {
+            log_error("%s", closing.message);
+            result =
+                result == 0 ? err_set(err, closing.code, 0, "not everything was flushed") : result;
+        }
+    }
+    store_close(service->store);
+    return result;
+}
+
+static int service_start(const struct options *options, struct err *err)
+{
+    char state_dir[PATH_MAX], image_dir[PATH_MAX], runtime_dir[PATH_MAX];
+    if (directory_open(options->state_dir, true, state_dir, err) != 0 ||
+        directory_open(options->image_dir, !options->image_dir_given, image_dir, err) != 0 ||
+        directory_open(options->runtime_dir, true, runtime_dir, err) != 0)
+        return -1;
+    struct service service = {.names_lock = PTHREAD_MUTEX_INITIALIZER,
+                              .names_changed = PTHREAD_COND_INITIALIZER,
+                              .settle_lock = PTHREAD_MUTEX_INITIALIZER};
+    return service_open(&service, options, state_dir, image_dir, runtime_dir, err);
+}
+
+int service_run(const struct options *options)
+{
+    struct err err;
+    if (service_start(options, &err) == 0)
+        return 0;
+    log_error("%s", err.message);
+    return 1;
+}

@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Group snapshots: one call freezes many devices at one instant, all or none.
+ *
+ *   memory (block)                      row (store)
+ *   group_begin    resolve, hold
+ *                                       insert `preparing`
+ *   group_prepare  create overlays
+ *                                       `committing`: the point of no return
+ *   group_pivot    swap all tops
+ *   group_settle   sync frozen images
+ *                                       `committed`, devices' tops
+ *   group_free     let go
+ *
+ * A member that fails at begin or prepare ends the attempt; it is kept, `aborted`, with its error.
+ * What happens when the store cannot tell whether a row was written is in unsettled.h and in
+ * snapshot-groups.c. Any thread; two groups at once may run if they share no device.
+ */
+#ifndef SERVICE_SNAPSHOT_GROUPS_H
+#define SERVICE_SNAPSHOT_GROUPS_H
+
+#include "block/block.h"
+#include "store/store.h"
+
+struct service;
+
+/* What a client asks for; strings are borrowed. A member's snapshot_file and format may be NULL:
+ * then they are "DEVICE.NAME.qcow2" in the image directory, and "qcow2". */
+struct snapshot_group_request {
+    const char *name;   /* or NULL: the id */
+    const char *labels; /* JSON text */
+    size_t count;
+    const struct group_member *members;
+};
+
+/*
+ * Takes the snapshot. On success `row` is the committed group. On failure `row` says as much as is
+ * known of the attempt, has_error_member and error_member among it, and is to be cleared all the
+ * same. Codes: those of group_begin and group_prepare, GroupExists, StoreFailed, OutOfResources.
+ * After StoreFailed the group may turn out to have been taken.
+ */
+int snapshot_groups_take(struct service *service, const struct snapshot_group_request *request,
+                         struct group_row *row, struct err *err);
+
+/* By id or name. GroupNotFound, StoreFailed. */
+int snapshot_groups_get(struct service *service, const char *id_or_name, struct group_row *row,
+                        struct err *err);
+
+/* As store_group_list(). */
+int snapshot_groups_list(struct service *service, const char *cursor, size_t limit, int state,
+                         struct group_row **rows, size_t *count, char next[STORE_CURSOR_CHARS + 1],
+                         struct err *err);
+
+/* Offers the frozen members of a committed group over NBD. What cannot be offered is logged. */
+void snapshot_groups_publish(struct service *service, const struct group_row *row);
+
+/* Records in `row` why it is aborted; `member` is SIZE_MAX if none is to blame. */
+void snapshot_group_row_fail(struct group_row *row, const struct err *err, size_t member);
+
+#endif

@@ -1,0 +1,456 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The tables `groups` and `members`. See store.h.
+ *
+ *   preparing -> committing -> committed        store_group_update_committing, _committed
+ *       +-> aborting -> aborted                 store_group_update_aborting, _aborted
+ *       +------------------^
+ *
+ * A change of state names the states it may come from; from any other it is our own bug
+ * (InternalError) and nothing changes.
+ */
+#include "store/internal.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#define GROUP_COLUMNS                                                                              \
+    "id, state, name, labels, created_at_us, cut_at_us, pause_us, duration_us, error_code, "       \
+    "error_errnum, error_message, error_member"
+
+static const char *const state_names[] = {
+    [GROUP_PREPARING] = "preparing", [GROUP_COMMITTING] = "committing",
+    [GROUP_COMMITTED] = "committed", [GROUP_ABORTING] = "aborting",
+    [GROUP_ABORTED] = "aborted",
+};
+
+const char *group_state_name(enum group_state state)
+{
+    return state_names[state];
+}
+
+static void member_row_clear(struct member_row *row)
+{
+    free(row->device);
+    free(row->backing_file);
+    free(row->backing_format);
+    free(row->snapshot_file);
+    free(row->format);
+}
+
+void group_row_clear(struct group_row *row)
+{
+    for (size_t i = 0; i < row->member_count; i++)
+        member_row_clear(&row->members[i]);
+    free(row->members);
+    free(row->name);
+    free(row->labels);
+    free(row->error_message);
+    memset(row, 0, sizeof(*row));
+}
+
+void group_rows_free(struct group_row *rows, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        group_row_clear(&rows[i]);
+    free(rows);
+}
+
+/* ---- reading ---- */
+
+static bool column_int(sqlite3_stmt *statement, int column, uint64_t *value)
+{
+    *value = (uint64_t)sqlite3_column_int64(statement, column);
+    return sqlite3_column_type(statement, column) != SQLITE_NULL;
+}
+
+static enum group_state state_from_name(const char *name)
+{
+    int state = GROUP_PREPARING;
+    while (state < GROUP_ABORTED && strcmp(state_names[state], name) != 0)
+        state++;
+    return (enum group_state)state;
+}
+
+/* Reads the columns GROUP_COLUMNS of the current row; the members come separately. */
+static int group_row_load(struct group_row *row, sqlite3_stmt *statement, struct err *err)
+{
+    bool short_of_memory = false;
+    uint64_t errnum = 0, member = 0;
+    *row = (struct group_row){
+        .state = state_from_name((const char *)sqlite3_column_text(statement, 1)),
+        .name = statement_text(statement, 2, &short_of_memory),
+        .labels = statement_text(statement, 3, &short_of_memory),
+        .created_at_us = (uint64_t)sqlite3_column_int64(statement, 4),
+        .error_message = statement_text(statement, 10, &short_of_memory),
+    };
+    snprintf(row->id, sizeof(row->id), "%s", (const char *)sqlite3_column_text(statement, 0));
+    row->has_cut = column_int(statement, 5, &row->cut_at_us);
+    column_int(statement, 6, &row->pause_us);
+    row->has_duration = column_int(statement, 7, &row->duration_us);
+    column_int(statement, 9, &errnum);
+    row->error_errnum = (int)errnum;
+    row->has_error_member = column_int(statement, 11, &member);
+    row->error_member = (size_t)member;
+    const char *code = (const char *)sqlite3_column_text(statement, 8);
+    row->has_error = code != NULL;
+    if (code)
+        row->error_code = err_code_from_name(code);
+    if (!short_of_memory)
+        return 0;
+    group_row_clear(row);
+    return store_out_of_memory(err);
+}
+
+/* Appends the current row of the members' query. */
+static int member_row_append(struct group_row *row, sqlite3_stmt *statement, struct err *err)
+{
+    struct member_row *members =
+        realloc(row->members, (row->member_count + 1) * sizeof(*row->members));
+    if (!members)
+        return store_out_of_memory(err);
+    bool short_of_memory = false;
+    row->members = members;
+    struct member_row *member = &members[row->member_count++];
+    *member = (struct member_row){
+        .device = statement_text(statement, 0, &short_of_memory),
+        .backing_file = statement_text(statement, 1, &short_of_memory),
+        .backing_format = statement_text(statement, 2, &short_of_memory),
+        .snapshot_file = statement_text(statement, 3, &short_of_memory),
+        .format = statement_text(statement, 4, &short_of_memory),
+    };
+    member->has_pause = column_int(statement, 5, &member->pause_us);
+    return short_of_memory ? store_out_of_memory(err) : 0;
+}
+
+static int group_row_load_members(struct store *store, struct group_row *row, struct err *err)
+{
+    CLEANUP(statement)
+    sqlite3_stmt *statement = statement_new(
+        store,
+        "SELECT device, backing_file, backing_format, snapshot_file, format, pause_us "
+        "FROM members WHERE group_id = :id ORDER BY position",
+        err);
+    if (!statement)
+        return -1;
+    statement_bind_text(statement, ":id", row->id);
+    int ret;
+    while ((ret = statement_step(store, statement, ErrInternalError, row->id, err)) > 0)
+        if (member_row_append(row, statement, err) != 0)
+            return -1;
+    return ret;
+}
+
+/* The first row of `sql` with :key bound: 1 found, 0 not, -1 *err. */
+static int group_find(struct store *store, const char *sql, const char *key, struct group_row *row,
+                      struct err *err)
+{
+    CLEANUP(statement) sqlite3_stmt *statement = statement_new(store, sql, err);
+    if (!statement)
+        return -1;
+    statement_bind_text(statement, ":key", key);
+    int ret = statement_step(store, statement, ErrInternalError, key, err);
+    if (ret > 0 && group_row_load(row, statement, err) != 0)
+        return -1;
+    return ret;
+}
+
+int store_group_get(struct store *store, const char *id_or_name, struct group_row *row,
+                    struct err *err)
+{
+    CLEANUP(store) struct store *held = store_enter(store, err);
+    if (!held)
+        return -1;
+    int ret = group_find(held, "SELECT " GROUP_COLUMNS " FROM groups WHERE id = :key", id_or_name,
+                         row, err);
+    if (ret == 0)
+        ret = group_find(
+            held, "SELECT " GROUP_COLUMNS " FROM groups WHERE name = :key AND state <> 'aborted'",
+            id_or_name, row, err);
+    if (ret == 0)
+        return err_set(err, ErrGroupNotFound, 0, "there is no snapshot group '%s'", id_or_name);
+    if (ret < 0)
+        return -1;
+    if (group_row_load_members(held, row, err) == 0)
+        return 0;
+    group_row_clear(row);
+    return -1;
+}
+
+static int cursor_parse(const char *cursor, uint64_t *created_at_us, const char **id,
+                        struct err *err)
+{
+    *created_at_us = INT64_MAX;
+    *id = "";
+    if (!cursor)
+        return 0;
+    int used = 0;
+    if (strspn(cursor, "0123456789") == 0 || strspn(cursor, "0123456789") > 18 ||
+        sscanf(cursor, "%" SCNu64 "-%n", created_at_us, &used) != 1 || used == 0 ||
+        strlen(cursor + used) != STORE_ID_CHARS)
+        return err_set(err, ErrInvalidParameter, 0,
+                       "cursor is none of this list's; use the one in `next`");
+    *id = cursor + used;
+    return 0;
+}
+
+static int group_rows_load(struct store *store, sqlite3_stmt *statement, struct group_row *rows,
+                           size_t limit, size_t *count, struct err *err)
+{
+    int ret = 0;
+    while (*count < limit &&
+           (ret = statement_step(store, statement, ErrInternalError, "", err)) > 0) {
+        if (group_row_load(&rows[*count], statement, err) != 0)
+            return -1;
+        ++*count;
+        if (group_row_load_members(store, &rows[*count - 1], err) != 0)
+            return -1;
+    }
+    return ret < 0 ? -1 : 0;
+}
+
+int store_group_list(struct store *store, const char *cursor, size_t limit, int state,
+                     struct group_row **rows, size_t *count, char next[STORE_CURSOR_CHARS + 1],
+                     struct err *err)
+{
+    uint64_t before_us;
+    const char *before_id;
+    if (cursor_parse(cursor, &before_us, &before_id, err) != 0)
+        return -1;
+    CLEANUP(store) struct store *held = store_enter(store, err);
+    if (!held)
+        return -1;
+    CLEANUP(statement)
+    sqlite3_stmt *statement = statement_new(
+        held,
+        "SELECT " GROUP_COLUMNS " FROM groups WHERE (created_at_us, id) < (:before_us, :before_id) "
+        "AND (:state IS NULL OR state = :state) ORDER BY created_at_us DESC, id DESC LIMIT :limit",
+        err);
+    struct group_row *loaded = calloc(limit + 1, sizeof(*loaded));
+    *count = 0;
+    if (!statement || !loaded) {
+        free(loaded);
+        return statement ? store_out_of_memory(err) : -1;
+    }
+    statement_bind_int(statement, ":before_us", (int64_t)before_us);
+    statement_bind_text(statement, ":before_id", before_id);
+    statement_bind_text(statement, ":state", state < 0 ? NULL : state_names[state]);
+    statement_bind_int(statement, ":limit", (int64_t)limit + 1);
+    if (group_rows_load(held, statement, loaded, limit + 1, count, err) != 0) {
+        group_rows_free(loaded, *count);
+        return -1;
+    }
+    /* One more than asked for was read: whether there is one tells whether the list goes on. */
+    *next = 0;
+    if (*count > limit) {
+        group_row_clear(&loaded[--*count]);
+        snprintf(next, STORE_CURSOR_CHARS + 1, "%" PRIu64 "-%s", loaded[*count - 1].created_at_us,
+                 loaded[*count - 1].id);
+    }
+    *rows = loaded;
+    return 0;
+}
+
+/* ---- changing ---- */
+
+static void group_bind_error(sqlite3_stmt *statement, const struct group_row *row)
+{
+    if (!row->has_error)
+        return; /* what is not bound is NULL */
+    statement_bind_text(statement, ":error_code", err_code_name(row->error_code));
+    statement_bind_int(statement, ":error_errnum", row->error_errnum);
+    statement_bind_text(statement, ":error_message", row->error_message);
+    if (row->has_error_member)
+        statement_bind_int(statement, ":error_member", (int64_t)row->error_member);
+}
+
+static int member_insert(struct store *store, const char *id, size_t position,
+                         const struct member_row *member, struct err *err)
+{
+    CLEANUP(statement)
+    sqlite3_stmt *statement = statement_new(
+        store,
+        "INSERT INTO members (group_id, position, device, backing_file, backing_format, "
+        "snapshot_file, format, pause_us) VALUES (:id, :position, :device, :backing_file, "
+        ":backing_format, :snapshot_file, :format, :pause_us)",
+        err);
+    if (!statement)
+        return -1;
+    statement_bind_text(statement, ":id", id);
+    statement_bind_int(statement, ":position", (int64_t)position);
+    statement_bind_text(statement, ":device", member->device);
+    statement_bind_text(statement, ":backing_file", member->backing_file);
+    statement_bind_text(statement, ":backing_format", member->backing_format);
+    statement_bind_text(statement, ":snapshot_file", member->snapshot_file);
+    statement_bind_text(statement, ":format", member->format);
+    if (member->has_pause)
+        statement_bind_int(statement, ":pause_us", (int64_t)member->pause_us);
+    return statement_run(store, statement, ErrInternalError, id, err) < 0 ? -1 : 0;
+}
+
+static int group_insert(struct store *store, const struct group_row *row, struct err *err)
+{
+    CLEANUP(statement)
+    sqlite3_stmt *statement = statement_new(
+        store,
+        "INSERT INTO groups (" GROUP_COLUMNS ") VALUES (:id, :state, :name, :labels, "
+        ":created_at_us, :cut_at_us, :pause_us, :duration_us, :error_code, :error_errnum, "
+        ":error_message, :error_member)",
+        err);
+    if (!statement)
+        return -1;
+    statement_bind_text(statement, ":id", row->id);
+    statement_bind_text(statement, ":state", state_names[row->state]);
+    statement_bind_text(statement, ":name", row->name);
+    statement_bind_text(statement, ":labels", row->labels);
+    statement_bind_int(statement, ":created_at_us", (int64_t)row->created_at_us);
+    if (row->has_duration)
+        statement_bind_int(statement, ":duration_us", (int64_t)row->duration_us);
+    group_bind_error(statement, row);
+    if (statement_run(store, statement, ErrGroupExists, row->name, err) < 0)
+        return -1;
+    for (size_t i = 0; i < row->member_count; i++)
+        if (member_insert(store, row->id, i, &row->members[i], err) != 0)
+            return -1;
+    return 0;
+}
+
+int store_group_insert(struct store *store, const struct group_row *row, struct err *err)
+{
+    CLEANUP(store) struct store *held = store_enter(store, err);
+    if (!held || transaction_begin(held, err) != 0)
+        return -1;
+    return transaction_end(held, group_insert(held, row, err), err);
+}
+
+/* Runs a change of state (consuming the statement): exactly one row must have been in the state it
+ * comes from. */
+static int group_change(struct store *store, sqlite3_stmt *changing, const char *id,
+                        enum group_state to, struct err *err)
+{
+    CLEANUP(statement) sqlite3_stmt *statement = changing;
+    if (!statement)
+        return -1;
+    statement_bind_text(statement, ":id", id);
+    int hit = statement_run(store, statement, ErrInternalError, id, err);
+    if (hit != 0)
+        return hit < 0 ? -1 : 0;
+    struct group_row row;
+    int found =
+        group_find(store, "SELECT " GROUP_COLUMNS " FROM groups WHERE id = :key", id, &row, err);
+    if (found == 0)
+        return err_set(err, ErrGroupNotFound, 0, "there is no snapshot group '%s'", id);
+    if (found < 0)
+        return -1;
+    err_set(err, ErrInternalError, 0, "snapshot group '%s' cannot go from %s to %s", id,
+            state_names[row.state], state_names[to]);
+    group_row_clear(&row);
+    return -1;
+}
+
+int store_group_update_committing(struct store *store, const char *id, struct err *err)
+{
+    CLEANUP(store) struct store *held = store_enter(store, err);
+    if (!held)
+        return -1;
+    return group_change(
+        held,
+        statement_new(
+            held, "UPDATE groups SET state = 'committing' WHERE id = :id AND state = 'preparing'",
+            err),
+        id, GROUP_COMMITTING, err);
+}
+
+static int member_update_pause(struct store *store, const char *id, size_t position,
+                               const struct member_row *member, struct err *err)
+{
+    CLEANUP(statement)
+    sqlite3_stmt *statement =
+        statement_new(store,
+                      "UPDATE members SET pause_us = :pause_us WHERE group_id = :id AND position = "
+                      ":position",
+                      err);
+    if (!statement)
+        return -1;
+    if (member->has_pause)
+        statement_bind_int(statement, ":pause_us", (int64_t)member->pause_us);
+    statement_bind_text(statement, ":id", id);
+    statement_bind_int(statement, ":position", (int64_t)position);
+    return statement_run(store, statement, ErrInternalError, id, err) < 0 ? -1 : 0;
+}
+
+/* Every member's overlay becomes its device's top. */
+static int group_update_tops(struct store *store, const char *id, struct err *err)
+{
+    CLEANUP(statement)
+    sqlite3_stmt *statement =
+        statement_new(store,
+                      "UPDATE devices SET top = m.snapshot_file, top_format = m.format "
+                      "FROM members AS m WHERE m.group_id = :id AND m.device = devices.name",
+                      err);
+    if (!statement)
+        return -1;
+    statement_bind_text(statement, ":id", id);
+    return statement_run(store, statement, ErrInternalError, id, err) < 0 ? -1 : 0;
+}
+
+static int group_commit(struct store *store, const struct group_row *row, struct err *err)
+{
+    sqlite3_stmt *statement = statement_new(
+        store,
+        "UPDATE groups SET state = 'committed', cut_at_us = :cut_at_us, pause_us = "
+        ":pause_us, duration_us = :duration_us WHERE id = :id AND state = 'committing'",
+        err);
+    if (statement && row->has_cut) {
+        statement_bind_int(statement, ":cut_at_us", (int64_t)row->cut_at_us);
+        statement_bind_int(statement, ":pause_us", (int64_t)row->pause_us);
+    }
+    if (statement && row->has_duration)
+        statement_bind_int(statement, ":duration_us", (int64_t)row->duration_us);
+    if (group_change(store, statement, row->id, GROUP_COMMITTED, err) != 0)
+        return -1;
+    for (size_t i = 0; i < row->member_count; i++)
+        if (member_update_pause(store, row->id, i, &row->members[i], err) != 0)
+            return -1;
+    return group_update_tops(store, row->id, err);
+}
+
+int store_group_update_committed(struct store *store, const struct group_row *row, struct err *err)
+{
+    CLEANUP(store) struct store *held = store_enter(store, err);
+    if (!held || transaction_begin(held, err) != 0)
+        return -1;
+    return transaction_end(held, group_commit(held, row, err), err);
+}
+
+static int group_update_failed(struct store *store, const struct group_row *row, const char *sql,
+                               enum group_state to, struct err *err)
+{
+    CLEANUP(store) struct store *held = store_enter(store, err);
+    if (!held)
+        return -1;
+    sqlite3_stmt *statement = statement_new(held, sql, err);
+    if (statement)
+        group_bind_error(statement, row);
+    return group_change(held, statement, row->id, to, err);
+}
+
+/* Sets `state`, and the error if one is given; what is not given stays. */
+#define UPDATE_FAILED(state)                                                                       \
+    "UPDATE groups SET state = '" state "', error_code = coalesce(:error_code, error_code), "      \
+    "error_errnum = coalesce(:error_errnum, error_errnum), "                                       \
+    "error_message = coalesce(:error_message, error_message), "                                    \
+    "error_member = coalesce(:error_member, error_member) WHERE id = :id AND state IN "
+
+int store_group_update_aborting(struct store *store, const struct group_row *row, struct err *err)
+{
+    return group_update_failed(store, row, UPDATE_FAILED("aborting") "('preparing', 'aborting')",
+                               GROUP_ABORTING, err);
+}
+
+int store_group_update_aborted(struct store *store, const struct group_row *row, struct err *err)
+{
+    return group_update_failed(store, row, UPDATE_FAILED("aborted") "('preparing', 'aborting')",
+                               GROUP_ABORTED, err);
+}

@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * What the store's files share: the connection, transactions, statements. Private to store/.
+ *
+ * A query function reads:
+ *
+ *     CLEANUP(store) struct store *held = store_enter(store, err);      lock, refuse if failed
+ *     if (!held) return -1;
+ *     CLEANUP(statement) sqlite3_stmt *statement = statement_new(held, "SELECT ...", err);
+ *     if (!statement) return -1;
+ *     ... bind, statement_step ...
+ *
+ * A change stands between transaction_begin and transaction_end.
+ */
+#ifndef STORE_INTERNAL_H
+#define STORE_INTERNAL_H
+
+#include "store/store.h"
+
+#include <sqlite3.h>
+
+struct store {
+    pthread_mutex_t lock; /* guards all below */
+    sqlite3 *db;
+    bool has_failed; /* the outcome of the last change is unknown */
+    char *path;
+    int lock_fd; /* one process per database */
+};
+
+/* Takes the lock; NULL and *err if the store has failed. */
+struct store *store_enter(struct store *store, struct err *err);
+void store_leave(struct store *store);
+CLEANUP_DEFINE(store, struct store *, store_leave)
+
+/* Marks the store failed and fills *err from SQLite's last error. Returns -1. */
+int store_fail(struct store *store, struct err *err);
+
+int transaction_begin(struct store *store, struct err *err);
+
+/* Commits if `ret` is 0, rolls back otherwise; returns `ret`, or -1 when the commit failed. */
+int transaction_end(struct store *store, int ret, struct err *err);
+
+/* A prepared statement, or NULL and *err with the store failed. */
+sqlite3_stmt *statement_new(struct store *store, const char *sql, struct err *err);
+CLEANUP_DEFINE(statement, sqlite3_stmt *, sqlite3_finalize)
+
+/* Text of NULL binds NULL; borrowed until the statement is finalised. */
+void statement_bind_text(sqlite3_stmt *statement, const char *parameter, const char *text);
+void statement_bind_int(sqlite3_stmt *statement, const char *parameter, int64_t value);
+
+/* 1: a row; 0: done; -1: *err. `taken` says which code a broken uniqueness has. */
+int statement_step(struct store *store, sqlite3_stmt *statement, enum err_code taken,
+                   const char *name, struct err *err);
+
+/* Runs a change; how many rows it hit, or -1 and *err. */
+int statement_run(struct store *store, sqlite3_stmt *statement, enum err_code taken,
+                  const char *name, struct err *err);
+
+/* A column's text on the heap; NULL for NULL. Sets *short_of_memory. */
+char *statement_text(sqlite3_stmt *statement, int column, bool *short_of_memory);
+
+int store_out_of_memory(struct err *err);
+
+#endif

@@ -1,0 +1,39 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+#
+# --help and --version answer and exit 0; what is wrong exits 2 with a hint; the start announces addresses.
+. "$(dirname "$0")/../lib/functions.sh"
+
+run() { # STATUS ARGUMENT...
+    local wanted=$1 status=0
+    shift
+    "$SNAPGROUPD" "$@" >"$TMP/out" 2>"$TMP/err" </dev/null || status=$?
+    [ "$status" -eq "$wanted" ] || fail "$*: ended with $status: $(cat "$TMP/err")"
+}
+
+run 0 --version
+grep -qE '^snapgroupd [0-9]+\.[0-9]+\.[0-9]+$' "$TMP/out" || fail "$(cat "$TMP/out")"
+run 0 --help
+for option in --state-dir --image-dir --runtime-dir --listen --nbd --help --version; do
+    grep -q -- "$option" "$TMP/out" || fail "--help does not tell of $option"
+done
+for wrong in --nope -x stray --state-dir --listen= --help=1; do
+    run 2 "$wrong"
+    grep -q "Try 'snapgroupd --help'" "$TMP/err" || fail "$wrong: no hint"
+done
+run 2 --state-dir $'\xff'
+
+mkfifo "$TMP/lines"
+setpriv --pdeathsig KILL "$SNAPGROUPD" --state-dir "$STATE" --image-dir "$IMAGES" --runtime-dir "$RUNTIME" \
+    --listen "unix:$TMP/a" --listen 127.0.0.1:0 --nbd "unix:$TMP/n" >"$TMP/lines" 2>>"$DAEMON_LOG" &
+pid=$!
+mapfile -t lines < <(sed '/^ready$/q' <"$TMP/lines")
+[ "${#lines[@]}" -eq 4 ] || fail "said ${lines[*]}"
+[ "${lines[0]}" = "api unix:$TMP/a" ] || fail "said ${lines[0]}"
+port=${lines[1]#api 127.0.0.1:}
+[ "${lines[2]}" = "nbd unix:$TMP/n" ] || fail "said ${lines[2]}"
+[ "${lines[3]}" = ready ] || fail "said ${lines[3]}"
+[ "$(curl --silent --output /dev/null --write-out '%{http_code}' "http://127.0.0.1:$port/readyz")" = 200 ] ||
+    fail "not served at the port announced"
+kill -INT "$pid"
+wait "$pid" || fail "SIGINT: ended with $?"

@@ -1,0 +1,120 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: Apache-2.0
+#
+# api/openapi.yaml and the code agree: operations and service/routes.c, error codes and base/err.h, statuses, limits
+# and request fields; every reference resolves, every object is closed, every example fits its schema.
+import os
+import re
+import sys
+
+sys.dont_write_bytecode = True
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.realpath(__file__)), "..", "lib"))
+from openapi import SPEC, fits, operations, resolve, walk
+from snapgroupd import SOURCE_DIR, expect, main
+
+SCHEMAS = SPEC["components"]["schemas"]
+
+
+def source(path):
+    with open(os.path.join(SOURCE_DIR, path), encoding="utf-8") as file:
+        return file.read()
+
+
+def same(what, in_yaml, in_code):
+    expect(in_yaml == in_code, "%s: only in openapi.yaml %s, only in the code %s", what,
+           in_yaml - in_code, in_code - in_yaml)
+
+
+def structure():
+    expect(SPEC["openapi"].startswith("3.1"), "not OpenAPI 3.1")
+    for where, node in walk(SPEC):
+        if not isinstance(node, dict):
+            continue
+        resolve(node)
+        if node.get("type") == "object":
+            expect("additionalProperties" in node, "%s: the object is open", where)
+            expect(set(node.get("required", ())) <= set(node.get("properties", ())), "%s: required", where)
+        if "schema" in node and "example" in node:
+            fits(node["example"], node["schema"], where + "/example")
+        if "schema" in node and isinstance(node.get("examples"), dict):
+            for name, example in node["examples"].items():
+                fits(example["value"], node["schema"], "%s/examples/%s" % (where, name))
+    for path, item in SPEC["paths"].items():
+        declared = {resolve(parameter)["name"] for parameter in item.get("parameters", ())}
+        same(path + ": path parameters", declared, set(re.findall(r"\{(\w+)\}", path)))
+
+
+def routes():
+    code = source("service/routes.c")
+    rows = re.findall(r'\{"([A-Z]+)", "(/[^"]*)", (\w+), NEEDS_\w+, (\w+)\}', code)
+    expect(rows, "no routes found in routes.c")
+    same("operations", {(method, path, operation["operationId"])
+                        for (method, path), (_, operation) in operations().items()},
+         {row[:3] for row in rows})
+    same("handlers", {operation["operationId"] for _, operation in operations().values()},
+         set(re.findall(r"^void (\w+)\(struct service \*service, const", source("service/routes.h"), re.M)))
+    tables = dict(re.findall(r"(\w+_parameters)\[\] = \{(.*?)NULL\}", code))
+    for method, path, _, table in rows:
+        operation = operations()[method, path][1]
+        same("%s %s: query parameters" % (method, path),
+             {resolve(parameter)["name"] for parameter in operation.get("parameters", ())},
+             set(re.findall(r'"(\w+)"', tables.get(table, ""))))
+
+
+def errors():
+    status_of = dict(re.findall(r"\bX\((\w+), (\d+), (?:true|false)\)", source("base/err.h")))
+    same("error codes", set(SCHEMAS["ErrorCode"]["enum"]), set(status_of))
+    for key, (_, operation) in operations().items():
+        for status, response in operation["responses"].items():
+            response = resolve(response)
+            if status < "400":
+                continue
+            expect("application/problem+json" in response["content"], "%s %s: no problem", key, status)
+            codes = set(re.findall(r"`([A-Z]\w+)`", response["description"])) & set(status_of)
+            expect(codes, "%s %s: no code is named", key, status)
+            for code in codes if status != "507" else ():
+                expect(status_of[code] == status, "%s %s names %s, which is %s", key, status, code, status_of[code])
+            example = response["content"]["application/problem+json"].get("example")
+            expect(not example or status_of[example["code"]] == status == str(example["status"]),
+                   "%s %s: the example", key, status)
+
+
+def request_fields():
+    kinds = {"string": "TEXT", "integer": "NUMBER", "boolean": "BOOL", "object": "OBJECT", "array": "ARRAY"}
+    for file, table, name in (("devices-http.c", "device_fields", "DeviceRequest"),
+                              ("snapshot-groups-http.c", "group_fields", "SnapshotGroupRequest"),
+                              ("snapshot-groups-http.c", "member_fields", "MemberRequest")):
+        body = re.search(r"%s\[\] = \{(.*?)\n\};" % table, source("service/" + file), re.S)[1]
+        same(name, {(field, kinds[resolve(schema)["type"]], str(field in SCHEMAS[name]["required"]).lower())
+                    for field, schema in SCHEMAS[name]["properties"].items()},
+             set(re.findall(r'\{"(\w+)", DECODE_(\w+), (true|false)', body)))
+
+
+def limits():
+    code = source("block/block.h") + source("service/decode.h") + source("service/request.h")
+    number_of = {name: int(number) if number else 1 << int(shift) for name, number, shift in re.findall(
+        r"#define (\w+_(?:MAX|DEFAULT|MAX_BYTES))[\s\\]+(?:(\d+)\b|\(1ULL << (\d+)\))", code)}
+    page = SPEC["components"]["parameters"]["limit"]["schema"]
+    for name, value in {
+            "DEVICE_NAME_MAX": SCHEMAS["DeviceName"]["maxLength"],
+            "GROUP_NAME_MAX": SCHEMAS["GroupName"]["maxLength"],
+            "GROUP_MEMBERS_MAX": SCHEMAS["SnapshotGroupRequest"]["properties"]["devices"]["maxItems"],
+            "DEVICE_SIZE_MAX_BYTES": SCHEMAS["DeviceRequest"]["properties"]["size_bytes"]["maximum"],
+            "LABELS_MAX": SCHEMAS["Labels"]["maxProperties"],
+            "LABEL_BYTES_MAX": SCHEMAS["Labels"]["additionalProperties"]["maxLength"],
+            "REQUEST_LIMIT_MAX": page["maximum"],
+            "REQUEST_LIMIT_DEFAULT": page["default"]}.items():
+        expect(number_of.get(name) == value, "%s is %s, but %s in openapi.yaml", name, number_of.get(name), value)
+    same("version", {SPEC["info"]["version"]},
+         set(re.findall(r"VERSION ([\d.]+) LANGUAGES", source("CMakeLists.txt"))))
+
+
+def test():
+    structure()
+    routes()
+    errors()
+    request_fields()
+    limits()
+
+
+main(test)

@@ -1,0 +1,106 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: Apache-2.0
+#
+# POST /devices with size_bytes, and DELETE /devices/{name}, killed at every one of their system
+# calls. After the restart the device is there, whole and usable, or it is not there at all; creating leaves a
+# file only with its device; detaching leaves the file as it was, always. A device that has nothing to do with it
+# serves throughout.
+import os
+import sys
+
+sys.dont_write_bytecode = True
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.realpath(__file__)), "..", "lib"))
+from killwalk import kill_walk
+from snapgroupd import Daemon, checksum, expect, main, qcow2_check, run
+
+SIZE_BYTES = 4 << 20
+OTHER = "other.raw"
+
+
+class Device:
+    """What both tests look at after every step."""
+
+    def __init__(self, daemon, image_format):
+        self.daemon = daemon
+        self.format = image_format
+        self.image = "vda." + image_format
+
+    def is_there(self):
+        names = [device["name"] for device in self.daemon.list("/devices")]
+        expect(names in (["other"], ["other", "vda"]), "devices: %s", names)
+        expect(self.daemon.get("/devices/other")["state"] == "online", "`other` is not online")
+        return "vda" in names
+
+    def verify_device(self):
+        device = self.daemon.get("/devices/vda")
+        expect(device["state"] == "online" and device["size_bytes"] == SIZE_BYTES, "vda: %s", device)
+        handle = self.daemon.nbd("vda")
+        handle.pwrite(b"x" * 512, SIZE_BYTES - 512)
+        handle.flush()
+        handle.shutdown()
+
+    def verify_names(self, *names):
+        there = self.daemon.image_names()
+        expect(there == sorted(names), "files are %s, not %s", there, sorted(names))
+
+    def detach(self):
+        answer = self.daemon.request("DELETE", "/devices/vda")
+        expect(answer.status == 204, "DELETE /devices/vda: %s", answer)
+
+
+class Create(Device):
+    def request(self, step):
+        return "POST", "/devices", {"name": "vda", "image": self.image, "format": self.format,
+                                    "size_bytes": SIZE_BYTES}
+
+    def before(self, step):
+        pass
+
+    def after_kill(self, kill):
+        path = self.daemon.image(self.image)
+        if self.format == "qcow2" and os.path.exists(path):
+            qcow2_check(path)
+
+    def after_restart(self, kill):
+        if not self.is_there():
+            expect(not kill.answer, "the client was told %s", kill.answer)
+            self.verify_names(OTHER)
+            return
+        self.verify_names(OTHER, self.image)
+        self.verify_device()
+        self.detach()
+        os.unlink(self.daemon.image(self.image))
+
+
+class Detach(Device):
+    def request(self, step):
+        return "DELETE", "/devices/vda", None
+
+    def before(self, step):
+        if not self.is_there():
+            self.daemon.attach_device("vda", self.image, self.format)
+        self.verify_device()
+        self.checksum = checksum(self.daemon.image(self.image))
+
+    def after_kill(self, kill):
+        expect(checksum(self.daemon.image(self.image)) == self.checksum, "the image has changed")
+
+    def after_restart(self, kill):
+        is_there = self.is_there()
+        expect(not (kill.answer and is_there), "the client was told %s", kill.answer)
+        self.verify_names(OTHER, self.image)
+
+
+def test():
+    with Daemon() as daemon:
+        daemon.start()
+        daemon.create_device("other", "raw", SIZE_BYTES)
+        for image_format in ("raw", "qcow2"):
+            kill_walk(daemon, 201, Create(daemon, image_format))
+        daemon.create_device("vda", "qcow2", SIZE_BYTES)
+        detach = Detach(daemon, "qcow2")
+        kill_walk(daemon, 204, detach)
+        run("qemu-img", "check", "--force-share", "-f", "qcow2", daemon.image("vda.qcow2"))
+
+
+main(test)

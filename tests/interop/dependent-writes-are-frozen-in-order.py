@@ -1,0 +1,22 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: Apache-2.0
+#
+# A client writes counter k to disk k mod 8, each only after k-1 was acknowledged; in every one of 100 group snapshots
+# taken meanwhile the 8 latest values are consecutive.
+import os
+import sys
+
+sys.dont_write_bytecode = True
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.realpath(__file__)), "..", "lib"))
+from dependent import torn_snapshots
+from snapgroupd import Daemon, expect, main
+
+
+def test():
+    with Daemon() as daemon:
+        daemon.start()
+        torn = torn_snapshots(daemon, 100)
+        expect(not torn, "torn: %s", torn)
+
+
+main(test)

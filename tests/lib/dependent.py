@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Dependent writes: number k goes to disk k mod N, and only after k-1 was acknowledged. Whatever the instant at which
+all N disks are frozen together, the N numbers in them must then be consecutive; a cut that is not one instant
+shows as a gap. Snapshots are taken meanwhile, and every frozen member is read back over NBD."""
+import struct
+import threading
+
+from snapgroupd import expect, wait_until
+
+DISKS = 8
+SIZE_BYTES = 1 << 20
+SECTOR_BYTES = 512
+
+
+class Client(threading.Thread):
+    """One connection to each disk; one write at a time."""
+
+    def __init__(self, daemon, names):
+        super().__init__(daemon=True)
+        self.handles = [daemon.nbd(name) for name in names]
+        self.number = 0
+        self.stopping = threading.Event()
+        self.error = None
+
+    def run(self):
+        try:
+            while not self.stopping.is_set():
+                number = self.number + 1
+                sector = struct.pack("<Q", number) * (SECTOR_BYTES // 8)
+                self.handles[number % len(self.handles)].pwrite(sector, 0)
+                self.number = number
+        except Exception as error:  # of libnbd; the test tells it
+            self.error = error
+
+    def await_number(self, number):
+        wait_until(lambda: self.error or self.number >= number, "write number %d" % number)
+        expect(self.error is None, "the client got an error: %s", self.error)
+
+    def stop(self):
+        self.stopping.set()
+        self.join()
+        for handle in self.handles:
+            handle.shutdown()
+
+
+def frozen_numbers(daemon, names, group):
+    numbers = []
+    for name in names:
+        handle = daemon.nbd("%s@%s" % (name, group))
+        numbers.append(struct.unpack("<Q", bytes(handle.pread(8, 0)))[0])
+        handle.shutdown()
+    return numbers
+
+
+def is_consecutive(numbers):
+    return sorted(numbers) == list(range(min(numbers), min(numbers) + len(numbers)))
+
+
+def torn_snapshots(daemon, groups):
+    """Takes that many groups while the client writes; returns those whose numbers have gaps."""
+    names = ["disk%d" % i for i in range(DISKS)]
+    for i, name in enumerate(names):
+        daemon.create_device(name, "qcow2" if i % 2 else "raw", SIZE_BYTES)
+    client = Client(daemon, names)
+    client.start()
+    torn = []
+    longest_us = 0
+    for i in range(groups):
+        client.await_number(client.number + 2 * DISKS)  # writes run, and each overlay has some
+        group = daemon.snapshot("g%d" % i, names)
+        longest_us = max(longest_us, group["pause_us"])
+        numbers = frozen_numbers(daemon, names, group["name"])
+        if not is_consecutive(numbers):
+            torn.append((group["name"], numbers))
+    client.await_number(client.number + 2 * DISKS)
+    client.stop()
+    print("%d groups, %d writes, longest pause %d us, %d torn" %
+          (groups, client.number, longest_us, len(torn)))
+    return torn

@@ -1,0 +1,121 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * See disks.h.
+ */
+#include "tests/lib/disks.h"
+
+#include "tests/lib/faulty.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <uuid/uuid.h>
+
+enum { UNIT_BYTES = 4096 };
+
+void disk_add(struct block *block, const char *name, const char *image, const char *format)
+{
+    struct err err = {.message = ""};
+    unsigned char id[GROUP_ID_BYTES];
+    uuid_generate(id);
+    if (block_image_create(block, image, format, DISK_BYTES, id, &err) != 0 ||
+        block_image_settle(block, image, id, &err) != 0 ||
+        block_device_open(block, &(struct device_spec){name, image, format, false}, &err) != 0)
+        fail_msg("%s", err.message);
+    block_device_publish(block, name);
+}
+
+int disks_begin(void **state)
+{
+    void *unused = NULL;
+    scratch_begin(&unused);
+    faulty_install();
+    faulty_reset();
+    struct err err;
+    struct block *block = block_open(scratch_dir(), &err);
+    assert_non_null(block);
+    disk_add(block, "d0", "d0.qcow2", "qcow2");
+    disk_add(block, "d1", "d1.qcow2", "qcow2");
+    disk_add(block, "d2", "d2.qcow2", "qcow2");
+    *state = block;
+    return 0;
+}
+
+int disks_end(void **state)
+{
+    struct err err;
+    faulty_reset();
+    block_close(*state, &err);
+    void *unused = NULL;
+    return scratch_end(&unused);
+}
+
+struct device *disk(struct block *block, const char *name)
+{
+    LOCK_GUARD(&block->lock);
+    struct device *device = registry_find_locked(block, name);
+    assert_non_null(device);
+    return device;
+}
+
+void disk_write(struct block *block, const char *name, unsigned block_number, unsigned char value)
+{
+    unsigned char bytes[UNIT_BYTES];
+    memset(bytes, value, sizeof(bytes));
+    assert_int_equal(0, device_write(disk(block, name), bytes, (uint64_t)block_number * UNIT_BYTES,
+                                     sizeof(bytes), 0));
+}
+
+unsigned char disk_read(struct block *block, const char *name, unsigned block_number)
+{
+    unsigned char bytes[UNIT_BYTES];
+    assert_int_equal(0, device_read(disk(block, name), bytes, (uint64_t)block_number * UNIT_BYTES,
+                                    sizeof(bytes)));
+    for (size_t i = 1; i < sizeof(bytes); i++)
+        assert_int_equal(bytes[0], bytes[i]);
+    return bytes[0];
+}
+
+bool image_has(const char *image, const char *format, unsigned block_number, unsigned char value)
+{
+    return shell_status("qemu-io -r -f %s -c 'read -P %u %u %u' %s 2>&1 | grep -q 'read %u/%u' && "
+                        "! qemu-io -r -f %s -c 'read -P %u %u %u' %s 2>&1 | grep -q failed",
+                        format, value, block_number * UNIT_BYTES, UNIT_BYTES, image, UNIT_BYTES,
+                        UNIT_BYTES, format, value, block_number * UNIT_BYTES, UNIT_BYTES,
+                        image) == 0;
+}
+
+enum { GROUP_TEST_MAX = 8 };
+
+struct group *group_of(struct block *block, const char *suffix, size_t count,
+                       const char *const *names, size_t *failed_member, struct err *err)
+{
+    static char paths[GROUP_TEST_MAX][128];
+    struct group_member members[GROUP_TEST_MAX];
+    assert_true(count <= GROUP_TEST_MAX);
+    for (size_t i = 0; i < count; i++) {
+        snprintf(paths[i], sizeof(paths[i]), "%s.%s", names[i], suffix);
+        members[i] = (struct group_member){names[i], paths[i], "qcow2"};
+    }
+    unsigned char id[GROUP_ID_BYTES];
+    uuid_generate(id);
+    return group_begin(block, id, members, count, failed_member, err);
+}
+
+void group_take(struct block *block, const char *suffix, size_t count, const char *const *names)
+{
+    struct err err = {.message = ""};
+    size_t failed_member;
+    uint64_t cut_at_us, pause_us;
+    struct group *group = group_of(block, suffix, count, names, &failed_member, &err);
+    if (!group || group_prepare(group, &failed_member, &err) != 0)
+        fail_msg("%s", err.message);
+    group_pivot(group, &cut_at_us, &pause_us);
+    group_settle(group);
+    group_free(group);
+}
+
+char *scratch_listing(void)
+{
+    return shell_output(
+        "find . -type f -printf '%%P %%s ' -exec sha256sum {} \\; | sort; find . | sort");
+}

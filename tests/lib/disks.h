@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * A block layer on the scratch directory with a few small disks, for tests of devices and groups.
+ */
+#ifndef TESTS_DISKS_H
+#define TESTS_DISKS_H
+
+#include "block/registry.h"
+#include "tests/lib/testlib.h"
+
+enum { DISK_BYTES = 1 << 20 };
+
+/* cmocka set-up and tear-down of one test: *state is the block layer with the qcow2 devices "d0",
+ * "d1", "d2" (images d0.qcow2, ...), the faulty driver in place, without faults. */
+int disks_begin(void **state);
+int disks_end(void **state);
+
+struct device *disk(struct block *block, const char *name);
+
+/* Creates the image and attaches it. */
+void disk_add(struct block *block, const char *name, const char *image, const char *format);
+
+/* One byte value over a 4 KiB block, written and read; errors fail the test. */
+void disk_write(struct block *block, const char *name, unsigned block_number, unsigned char value);
+unsigned char disk_read(struct block *block, const char *name, unsigned block_number);
+
+/* The same from an image file, as qemu-io sees it. */
+bool image_has(const char *image, const char *format, unsigned block_number, unsigned char value);
+
+/* A group over the named devices with overlays NAME.SUFFIX, begun; NULL with *err and
+ * *failed_member else. */
+struct group *group_of(struct block *block, const char *suffix, size_t count,
+                       const char *const *names, size_t *failed_member, struct err *err);
+
+/* The whole transaction; an error fails the test. */
+void group_take(struct block *block, const char *suffix, size_t count, const char *const *names);
+
+/* Names, sizes and checksums of all that is in the scratch directory (heap). */
+char *scratch_listing(void);
+
+#endif

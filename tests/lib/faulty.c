@@ -1,0 +1,150 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * See faulty.h.
+ */
+#include "tests/lib/faulty.h"
+
+#include "tests/lib/testlib.h"
+
+#include <errno.h>
+#include <string.h>
+#include <time.h>
+
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER; /* guards all below */
+static pthread_cond_t changed = PTHREAD_COND_INITIALIZER;
+static int create_nth, create_errnum, open_nth, open_errnum, sync_errnum;
+static const char *sync_suffix;
+static bool is_holding;
+static int held;
+enum { FLUSHED_MAX = 256 };
+static char *flushed[FLUSHED_MAX];
+static int flushed_count;
+
+static bool ends_in(const char *text, const char *suffix)
+{
+    size_t length = strlen(text), tail = strlen(suffix);
+    return length >= tail && strcmp(text + length - tail, suffix) == 0;
+}
+
+/* Counts down; true for the call that is to fail. */
+static bool is_due(int *nth)
+{
+    return *nth && --*nth == 0;
+}
+
+static int faulty_create(int fd, const struct image_spec *spec, struct err *err)
+{
+    LOCK_GUARD(&lock);
+    if (is_due(&create_nth))
+        return err_set(err, ErrOpenFileFailed, create_errnum, "injected");
+    return driver_qcow2.create(fd, spec, err);
+}
+
+static int faulty_open(struct node *node, struct err *err)
+{
+    LOCK_GUARD(&lock);
+    if (is_due(&open_nth))
+        return err_set(err, ErrOpenFileFailed, open_errnum, "injected");
+    return driver_qcow2.open(node, err);
+}
+
+static int faulty_write(struct node *node, const void *buf, uint64_t offset, uint64_t length)
+{
+    pthread_mutex_lock(&lock);
+    held += is_holding;
+    pthread_cond_broadcast(&changed);
+    while (is_holding)
+        pthread_cond_wait(&changed, &lock);
+    pthread_mutex_unlock(&lock);
+    return driver_qcow2.write(node, buf, offset, length);
+}
+
+static int faulty_flush(struct node *node)
+{
+    pthread_mutex_lock(&lock);
+    if (flushed_count < FLUSHED_MAX)
+        flushed[flushed_count++] = strdup(node->path);
+    int errnum = sync_suffix && ends_in(node->path, sync_suffix) ? sync_errnum : 0;
+    pthread_mutex_unlock(&lock);
+    if (errnum) {
+        atomic_store(&node->sync_error, errnum); /* as node_sync() does */
+        return -errnum;
+    }
+    return driver_qcow2.flush(node);
+}
+
+static struct driver driver_faulty;
+
+void faulty_install(void)
+{
+    driver_faulty = driver_qcow2;
+    driver_faulty.create = faulty_create;
+    driver_faulty.open = faulty_open;
+    driver_faulty.write = faulty_write;
+    driver_faulty.flush = faulty_flush;
+    driver_register(&driver_faulty);
+}
+
+void faulty_reset(void)
+{
+    faulty_let_writes_go();
+    LOCK_GUARD(&lock);
+    create_nth = open_nth = held = 0;
+    sync_suffix = NULL;
+    while (flushed_count)
+        free(flushed[--flushed_count]);
+}
+
+void faulty_fail_create(int nth, int errnum)
+{
+    LOCK_GUARD(&lock);
+    create_nth = nth;
+    create_errnum = errnum;
+}
+
+void faulty_fail_open(int nth, int errnum)
+{
+    LOCK_GUARD(&lock);
+    open_nth = nth;
+    open_errnum = errnum;
+}
+
+void faulty_fail_sync(const char *suffix, int errnum)
+{
+    LOCK_GUARD(&lock);
+    sync_suffix = suffix;
+    sync_errnum = errnum;
+}
+
+void faulty_hold_writes(void)
+{
+    LOCK_GUARD(&lock);
+    is_holding = true;
+    held = 0;
+}
+
+void faulty_let_writes_go(void)
+{
+    LOCK_GUARD(&lock);
+    is_holding = false;
+    pthread_cond_broadcast(&changed);
+}
+
+void faulty_wait_held(int count)
+{
+    struct timespec deadline;
+    clock_gettime(CLOCK_REALTIME, &deadline);
+    deadline.tv_sec += 60;
+    LOCK_GUARD(&lock);
+    while (held < count)
+        assert_int_equal(0, pthread_cond_timedwait(&changed, &lock, &deadline));
+}
+
+int faulty_flushes(const char *suffix)
+{
+    LOCK_GUARD(&lock);
+    int count = 0;
+    for (int i = 0; i < flushed_count; i++)
+        count += ends_in(flushed[i], suffix);
+    return count;
+}

@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * A driver that misbehaves on request. faulty_install() registers it under the name "qcow2": it
+ * passes everything on to the real driver, but for the faults that a test asks for. One set of
+ * faults per process.
+ */
+#ifndef TESTS_FAULTY_H
+#define TESTS_FAULTY_H
+
+#include "block/driver.h"
+
+void faulty_install(void);
+
+/* No faults, counters at zero. */
+void faulty_reset(void);
+
+/* The Nth call from now on (1: the next) fails once with this errno; N 0: never. */
+void faulty_fail_create(int nth, int errnum);
+void faulty_fail_open(int nth, int errnum);
+
+/* fdatasync of images whose path ends in `suffix` fails with `errnum` from now on; NULL: never. */
+void faulty_fail_sync(const char *suffix, int errnum);
+
+/* Writes stop inside the driver until faulty_let_writes_go(). */
+void faulty_hold_writes(void);
+void faulty_let_writes_go(void);
+void faulty_wait_held(int count); /* until that many writes are held; fails the test after 60 s */
+
+/* How many flushes reached images whose path ends in `suffix` since the reset. */
+int faulty_flushes(const char *suffix);
+
+#endif

@@ -1,0 +1,221 @@
+# shellcheck shell=bash
+# SPDX-License-Identifier: Apache-2.0
+#
+# What shell tests share. A test begins with
+#
+#     #!/usr/bin/env bash
+#     . "$(dirname "$0")/../lib/functions.sh"
+#
+# and then has a strict shell, a directory of its own and this vocabulary:
+#
+#   start_daemon [ARGUMENT...]   starts snapgroupd on $IMAGES, $STATE, $RUNTIME and waits until it is ready
+#   stop_daemon, kill_daemon     SIGTERM, and it must exit 0; SIGKILL
+#   restart_daemon               stops it (unless it is down already) and starts it with the same arguments
+#   api METHOD PATH [JSON [CURL_ARGUMENT...]]   one REST call; sets STATUS, BODY, HEADERS; prints nothing
+#   expect_status N              the last call's status
+#   expect_json FILTER [JQ_ARGUMENT...]   jq's filter must be true of BODY
+#   create_device NAME FORMAT SIZE [JSON]   POST /devices; SIZE as in 64M; JSON overrides and adds fields
+#   snapshot NAME DEVICE...      POST /snapshot-groups, which must succeed
+#   nbd_uri NAME                 prints the export's URI
+#   qcow2_check FILE [no-leaks]  qemu-img check finds no error (and no leak)
+#   checksums DIRECTORY          prints name, size and SHA-256 of everything in it, sorted
+#   spawn COMMAND...             runs it in the background, sets SPAWNED to its pid; it ends with the test
+#   wait_until COMMAND...        repeats the command until it succeeds; fails after $DEADLINE_S seconds
+#   fail MESSAGE, skip MESSAGE   end the test
+#
+# When the test ends, whatever it started is stopped and $TMP goes away. The test fails if the daemon died by itself,
+# does not stop cleanly, or a sanitizer reported anything. $SNAPGROUPD, $BUILD_DIR and $SOURCE_DIR come from
+# ctest; by hand the dev preset's are used.
+# shellcheck disable=SC2034 # for the tests
+set -Eeuo pipefail
+export LC_ALL=C
+
+SOURCE_DIR=${SOURCE_DIR:-$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)}
+BUILD_DIR=${BUILD_DIR:-$SOURCE_DIR/build/dev}
+SNAPGROUPD=${SNAPGROUPD:-$BUILD_DIR/snapgroupd}
+DEADLINE_S=${DEADLINE_S:-60}
+POLL_S=0.01
+# shellcheck source=tests/lib/sanitizers.sh
+. "$SOURCE_DIR/tests/lib/sanitizers.sh"
+
+TMP=$(mktemp -d "${TMPDIR:-/tmp}/sg.XXXXXX") # short: a Unix socket's path has at most 107 bytes
+IMAGES=$TMP/images STATE=$TMP/state RUNTIME=$TMP/run
+DAEMON_LOG=$TMP/daemon.log
+mkdir "$IMAGES" "$STATE" "$RUNTIME"
+: >"$DAEMON_LOG"
+
+DAEMON_PID='' # empty: not running, and that is as the test wants it
+DAEMON_ARGUMENTS=() DAEMON_STDOUT='' DAEMON_STATUS=''
+SPAWNED='' SPAWNED_ALL=()
+STATUS='' BODY='' HEADERS=''
+
+fail() {
+    trap - ERR
+    printf 'FAILED: %s\n' "$*" >&2
+    exit 1
+}
+
+skip() {
+    printf 'SKIPPED: %s\n' "$*" >&2
+    exit 77
+}
+
+start_daemon() {
+    [ -z "$DAEMON_PID" ] || fail "start_daemon: it is running already"
+    DAEMON_ARGUMENTS=("$@")
+    rm -f "$TMP/stdout"
+    mkfifo "$TMP/stdout"
+    # The daemon dies with this shell, however that ends.
+    setpriv --pdeathsig KILL "$SNAPGROUPD" --state-dir "$STATE" --image-dir "$IMAGES" \
+        --runtime-dir "$RUNTIME" "$@" >"$TMP/stdout" 2>>"$DAEMON_LOG" &
+    DAEMON_PID=$!
+    exec {DAEMON_STDOUT}<"$TMP/stdout"
+    local line=''
+    until [ "$line" = ready ]; do
+        read -r -t "$DEADLINE_S" -u "$DAEMON_STDOUT" line || fail "the daemon did not become ready"
+    done
+}
+
+# Sends the signal, waits for the end of the daemon's standard output, which is its own end, and sets
+# DAEMON_STATUS: how it exited, or 124 if it had to be killed at the deadline.
+end_daemon() {
+    local rc=0 line
+    kill "-$1" "$DAEMON_PID" 2>/dev/null || true # gone already: its status tells why
+    while [ "$rc" -eq 0 ]; do
+        read -r -t "$DEADLINE_S" -u "$DAEMON_STDOUT" line || rc=$?
+    done
+    exec {DAEMON_STDOUT}<&-
+    [ "$rc" -eq 1 ] || kill -KILL "$DAEMON_PID"
+    DAEMON_STATUS=0
+    wait "$DAEMON_PID" 2>/dev/null || DAEMON_STATUS=$?
+    [ "$rc" -eq 1 ] || DAEMON_STATUS=124
+    DAEMON_PID=''
+}
+
+stop_daemon() {
+    end_daemon TERM
+    [ "$DAEMON_STATUS" -eq 0 ] || fail "the daemon ended with status $DAEMON_STATUS instead of 0"
+}
+
+kill_daemon() {
+    end_daemon KILL
+    [ "$DAEMON_STATUS" -eq 137 ] || fail "the daemon had ended by itself, status $DAEMON_STATUS"
+}
+
+restart_daemon() {
+    [ -z "$DAEMON_PID" ] || stop_daemon
+    start_daemon ${DAEMON_ARGUMENTS[@]+"${DAEMON_ARGUMENTS[@]}"}
+}
+
+api() {
+    local method=$1 path=$2 json=${3-} headers
+    headers=$(mktemp "$TMP/headers.XXXXXX")
+    shift "$(($# < 3 ? $# : 3))"
+    local request=(--silent --show-error --max-time "$DEADLINE_S" --unix-socket "$RUNTIME/api.sock"
+        --request "$method" --dump-header "$headers" --write-out '\n%{http_code}')
+    [ "$method" != HEAD ] || request+=(--head --output /dev/null)
+    [ -z "$json" ] || request+=(--header 'Content-Type: application/json' --data-raw "$json")
+    local answer
+    answer=$(curl "${request[@]}" "$@" "http://localhost$path") ||
+        fail "$method $path: curl got no answer"
+    STATUS=${answer##*$'\n'}
+    BODY=${answer%$'\n'*}
+    HEADERS=$(tr -d '\r' <"$headers")
+    rm -f "$headers"
+}
+
+expect_status() {
+    [ "$STATUS" = "$1" ] || fail "status $STATUS instead of $1: $BODY"
+}
+
+expect_json() {
+    local filter=$1
+    shift
+    jq --exit-status "$filter" "$@" >/dev/null <<<"$BODY" || fail "not true: $filter $* in: $BODY"
+}
+
+create_device() {
+    local name=$1 format=$2 size=$3 extra=${4-} body
+    [ -n "$extra" ] || extra='{}'
+    body=$(jq --null-input --compact-output --arg name "$name" --arg format "$format" \
+        --argjson size "$(numfmt --from=iec "$size")" --argjson extra "$extra" \
+        '{name: $name, image: "\($name).\($format)", format: $format, size_bytes: $size} + $extra')
+    api POST /devices "$body"
+    expect_status 201
+}
+
+snapshot() {
+    local name=$1 body
+    shift
+    body=$(jq --null-input --compact-output --arg name "$name" \
+        '{name: $name, devices: [$ARGS.positional[] | {device: .}]}' --args "$@")
+    api POST /snapshot-groups "$body"
+    expect_status 201
+}
+
+nbd_uri() {
+    printf 'nbd+unix:///%s?socket=%s\n' "$1" "$RUNTIME/nbd.sock"
+}
+
+qcow2_check() {
+    local rc=0 report
+    report=$(qemu-img check --force-share -f qcow2 "$1" 2>&1) || rc=$?
+    [ "$rc" -eq 0 ] || { [ "$rc" -eq 3 ] && [ "${2-}" != no-leaks ]; } ||
+        fail "qemu-img check $1 ends with $rc: $report"
+}
+
+checksums() {
+    (
+        cd "$1"
+        find . -mindepth 1 -printf '%P %y %s %l\n' | sort
+        find . -type f -print0 | sort -z | xargs -0 -r sha256sum
+    )
+}
+
+spawn() {
+    setpriv --pdeathsig KILL "$@" &
+    SPAWNED=$!
+    SPAWNED_ALL+=("$SPAWNED")
+}
+
+wait_until() {
+    local end=$((SECONDS + DEADLINE_S))
+    until "$@" >/dev/null 2>&1; do
+        [ "$SECONDS" -lt "$end" ] || fail "not within $DEADLINE_S s: $*"
+        sleep "$POLL_S"
+    done
+}
+
+# Ends the test: first its helpers, so that no client is connected; then the daemon, in good order.
+finish() {
+    local rc=$? pid
+    trap - EXIT ERR
+    set +Ee
+    for pid in ${SPAWNED_ALL[@]+"${SPAWNED_ALL[@]}"}; do
+        kill -KILL "$pid" 2>/dev/null
+        wait "$pid" 2>/dev/null
+    done
+    if [ -n "$DAEMON_PID" ] && [ "$rc" -ne 0 ]; then
+        end_daemon KILL
+    elif [ -n "$DAEMON_PID" ]; then
+        end_daemon TERM
+        if [ "$DAEMON_STATUS" -ne 0 ]; then
+            echo "FAILED: the daemon ended with status $DAEMON_STATUS instead of 0" >&2
+            rc=1
+        fi
+    fi
+    if grep -qE "$SANITIZER_REPORT" "$DAEMON_LOG"; then
+        echo 'FAILED: a sanitizer reported' >&2
+        rc=1
+    fi
+    if [ "$rc" -ne 0 ] && [ "$rc" -ne 77 ] && [ -s "$DAEMON_LOG" ]; then
+        echo '--- daemon.log' >&2
+        tail -n 200 "$DAEMON_LOG" >&2
+    fi
+    rm -rf "$TMP"
+    exit "$rc"
+}
+
+trap 'echo "FAILED: ${BASH_SOURCE[0]##*/}:$LINENO: status $?: $BASH_COMMAND" >&2' ERR
+trap finish EXIT
+trap 'exit 130' INT TERM HUP

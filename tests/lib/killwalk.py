@@ -1,0 +1,70 @@
+# SPDX-License-Identifier: Apache-2.0
+"""SIGKILL at every system call of one request.
+
+The request is sent again and again; each time the daemon is killed as it enters another call of the thread that
+serves the request (strace.py says which), until all had their turn. After each kill, and after the restart that
+follows it, the test looks at what is there.
+"""
+import http.client
+import os
+import sys
+import time
+
+from snapgroupd import expect
+from strace import Strace, Walk, served_by
+
+
+class Kill:
+    """What one step saw: its number, where the daemon was to die, the answer (None if it died before)."""
+
+    def __init__(self, step, where):
+        self.step = step
+        self.where = where
+        self.answer = None
+        self.strace = None
+
+    def __str__(self):
+        return "step %d, killed at %s: %s" % (self.step, self.where, self.strace and self.strace.last)
+
+
+def ask_and_kill(daemon, kill, injection, method, path, body):
+    connection, thread = served_by(daemon)
+    output = os.path.join(daemon.directory, "strace")
+    with Strace(thread, *injection, output=output) as kill.strace:
+        try:
+            kill.answer = connection.ask(method, path, body)
+        except (OSError, http.client.HTTPException):
+            pass
+    connection.close()
+    daemon.kill()
+
+
+def kill_walk(daemon, status, test):
+    """test.before(step), with the daemon up; test.request(step) -> (method, path, body); test.after_kill(kill), with
+    the daemon down; test.after_restart(kill). An answer must have `status`."""
+    began = time.monotonic()
+    walk = Walk()
+
+    def step(where, *injection):
+        kill = Kill(walk.steps, where)
+        try:
+            test.before(kill.step)
+            ask_and_kill(daemon, kill, injection, *test.request(kill.step))
+            expect(not kill.answer or kill.answer.status == status, "answered %s", kill.answer)
+            test.after_kill(kill)
+            daemon.start()
+            test.after_restart(kill)
+        except Exception:
+            sys.stderr.write("%s\n" % kill)
+            raise
+        walk.saw(kill.strace.names)
+        return kill
+
+    kill = step("none of its calls")
+    expect(kill.answer, "there is no answer even without a fault")
+    for name, number in walk:
+        if step("%s number %d" % (name, number),
+                "inject=%s:signal=KILL:when=%d" % (name, number)).answer:
+            walk.next_name()
+    print("%d kills at %d kinds of call in %.1f s" %
+          (walk.steps - len(walk.names), len(walk.names), time.monotonic() - began))

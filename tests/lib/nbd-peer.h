@@ -1,0 +1,119 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * A raw NBD client for tests of the NBD server, and the server it talks to. The numbers are those
+ * of the NBD protocol's text, written down here once more on purpose: nothing of
+ * block/export/nbd-protocol.h is used.
+ *
+ *     nbd_place   a block layer on the scratch directory, its devices, and an NBD server
+ *     probe       a driver with hooks
+ *     bytes       what is to be sent
+ *     peer        a client's socket; whatever takes longer than PEER_WAIT_S fails the test
+ *
+ * Main thread only, but for the peer_ functions whose comment says otherwise.
+ */
+#ifndef TESTS_NBD_PEER_H
+#define TESTS_NBD_PEER_H
+
+#include "block/block.h"
+#include "block/export/nbd-server.h"
+#include "tests/lib/testlib.h"
+
+enum { PEER_WAIT_S = 20 };
+
+/* ---- the server ---- */
+
+struct nbd_place {
+    struct block *block;
+    struct nbd_server *server;
+    const char *address; /* "unix:..." */
+};
+
+/* Opens the block layer and makes a server that does not listen yet, so that limits can be set. */
+void nbd_place_open(struct nbd_place *place);
+void nbd_place_listen(struct nbd_place *place);
+void nbd_place_close(struct nbd_place *place);
+
+/* Creates NAME.raw of that size (zeros) and serves it as NAME. */
+void nbd_place_add(struct nbd_place *place, const char *name, uint64_t size_bytes, bool read_only);
+
+/* Serves the file NAME.raw, which exists, through the driver `format`. */
+void nbd_place_attach(struct nbd_place *place, const char *name, const char *format,
+                      bool read_only);
+
+/* How many connections use the device now. */
+unsigned nbd_place_clients(struct nbd_place *place, const char *name);
+
+/* Waits until `*flag` is at least `value`; fails the test after PEER_WAIT_S. */
+void wait_until_at_least(const atomic_uint *flag, unsigned value);
+
+/* A driver "probe", which is raw with hooks, for what only a slow or failing disk shows. */
+struct probe {
+    atomic_int error;    /* what the next writes, zeroes, discards and reads return: 0 or -errno */
+    atomic_bool hold;    /* writes wait while this is set */
+    atomic_uint held;    /* writes that have come to wait, ever */
+    atomic_uint flushes; /* ever */
+    atomic_ullong zeroed_bytes, discarded_bytes; /* the length of the last one */
+    atomic_bool unmapped;                        /* the last zero's `unmap` */
+};
+extern struct probe probe;
+void probe_register(void);
+
+/* ---- bytes ---- */
+
+struct bytes {
+    unsigned char *at;
+    size_t length;
+};
+void bytes_add(struct bytes *bytes, const void *data, size_t length);
+void bytes_add_number(struct bytes *bytes, unsigned width, uint64_t value);
+void bytes_clear(struct bytes *bytes);
+
+/* Appends an option with its payload, a GO or INFO, a request's header. */
+void bytes_add_option(struct bytes *bytes, uint32_t option, const void *data, uint32_t length);
+void bytes_add_go(struct bytes *bytes, uint32_t option, const char *name, unsigned count,
+                  const uint16_t *requests);
+void bytes_add_request(struct bytes *bytes, unsigned flags, unsigned type, uint64_t cookie,
+                       uint64_t offset, uint32_t length);
+
+/* ---- the client ---- */
+
+/* Connects to "unix:PATH", "127.0.0.1:PORT" or "[::1]:PORT". Any thread; -1 if refused. */
+int peer_connect(const char *address);
+
+void peer_send(int fd, const void *data, size_t length);
+void peer_send_bytes(int fd, struct bytes *bytes); /* and empties it */
+void peer_receive(int fd, void *data, size_t length);
+uint64_t peer_receive_number(int fd, unsigned width);
+
+/* Expects the server to have hung up, with nothing more to read. */
+void peer_must_be_closed(int fd);
+
+/* Connects, expects the greeting, sends the client flags. */
+int peer_greet(const char *address, uint32_t client_flags);
+
+/* Receives a reply to `option` of type `type`; at most `room` bytes of data. Returns their number.
+ */
+size_t peer_option_reply(int fd, uint32_t option, uint32_t type, void *data, size_t room);
+
+/* Connects and goes to the transmission phase of the export. */
+int peer_open(const char *address, const char *name);
+
+/* Receives a simple reply for `cookie`, expects this error (0: success) and reads `length` bytes of
+ * data. */
+void peer_reply(int fd, uint64_t cookie, uint32_t error, void *data, size_t length);
+
+/* One request and its reply. For WRITE `data` is what to write; for READ where to read to. Returns
+ * the error. */
+uint32_t peer_request(int fd, unsigned flags, unsigned type, uint64_t offset, uint32_t length,
+                      void *data);
+
+enum { REP_ACK = 1, REP_SERVER = 2, REP_INFO = 3 };
+#define REP_ERR_UNSUP   0x80000001U
+#define REP_ERR_INVALID 0x80000003U
+#define REP_ERR_UNKNOWN 0x80000006U
+#define REP_ERR_TOO_BIG 0x80000009U
+enum { OPT_EXPORT_NAME = 1, OPT_ABORT = 2, OPT_LIST = 3, OPT_INFO = 6, OPT_GO = 7 };
+enum { CMD_READ, CMD_WRITE, CMD_DISC, CMD_FLUSH, CMD_TRIM, CMD_WRITE_ZEROES = 6 };
+enum { FUA = 1, NO_HOLE = 2 };
+
+#endif

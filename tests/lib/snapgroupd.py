@@ -1,0 +1,302 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What Python tests share: functions.sh's twin, for tests that need threads or many connections.
+
+    with Daemon() as daemon:
+        daemon.start()
+        daemon.create_device("vda", "qcow2", 64 << 20)
+        answer = daemon.request("POST", "/snapshot-groups", {"name": "g", "devices": [{"device": "vda"}]})
+
+Leaving the block stops the daemon with SIGTERM and removes its directory; it raises Failure if the daemon died by
+itself, did not stop cleanly, or a sanitizer reported anything. A Daemon is started from the main thread (it dies
+with the thread that started it); everything else may be called from any thread.
+"""
+import hashlib
+import http.client
+import json
+import os
+import re
+import select
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+
+SOURCE_DIR = os.environ.get("SOURCE_DIR") or os.path.realpath(
+    os.path.join(os.path.dirname(__file__), "..", ".."))
+BUILD_DIR = os.environ.get("BUILD_DIR") or os.path.join(SOURCE_DIR, "build", "dev")
+SNAPGROUPD = os.environ.get("SNAPGROUPD") or os.path.join(BUILD_DIR, "snapgroupd")
+DEADLINE_S = float(os.environ.get("DEADLINE_S", "60"))
+
+# The twin of sanitizers.sh.
+SANITIZER_REPORT = re.compile(r"(ERROR|WARNING): (Address|Leak|Memory|Thread)Sanitizer|: runtime error: ")
+SANITIZER_OPTIONS = {
+    "ASAN_OPTIONS": "halt_on_error=1:detect_leaks=1:exitcode=99",
+    "LSAN_OPTIONS": "exitcode=99",
+    "UBSAN_OPTIONS": "halt_on_error=1:print_stacktrace=1:exitcode=99",
+    "TSAN_OPTIONS": "halt_on_error=1:second_deadlock_stack=1:exitcode=99",
+}
+
+
+class Failure(Exception):
+    """A test's expectation did not hold."""
+
+
+def expect(condition, message, *args):
+    if not condition:
+        raise Failure(message % args if args else message)
+
+
+def run(*command):
+    """Runs a tool; its standard output, or Failure with all that it said."""
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True,
+                          timeout=10 * DEADLINE_S)
+    expect(done.returncode == 0, "%s ends with %d: %s%s", " ".join(command), done.returncode,
+           done.stdout, done.stderr)
+    return done.stdout
+
+
+def wait_until(condition, what):
+    """Waits until condition() is true; its value."""
+    end = time.monotonic() + DEADLINE_S
+    while True:
+        value = condition()
+        if value:
+            return value
+        expect(time.monotonic() < end, "not within %d s: %s", DEADLINE_S, what)
+        time.sleep(POLL_S)
+
+
+POLL_S = 0.01
+
+
+def qcow2_check(path):
+    """qemu-img check finds no error in the qcow2 image; leaked clusters are allowed."""
+    done = subprocess.run(["qemu-img", "check", "--force-share", "-f", "qcow2", path],
+                          capture_output=True, text=True, timeout=10 * DEADLINE_S)
+    expect(done.returncode in (0, 3), "qemu-img check %s ends with %d: %s%s", path, done.returncode,
+           done.stdout, done.stderr)
+
+
+def checksum(path):
+    with open(path, "rb") as image:
+        return hashlib.file_digest(image, "sha256").hexdigest()
+
+
+def checksums(paths):
+    return {path: checksum(path) for path in paths}
+
+
+class Answer:
+    """status, headers, and body: decoded JSON, or text if it is none."""
+
+    def __init__(self, response):
+        self.status = response.status
+        self.headers = response.headers
+        text = response.read().decode()
+        self.body = json.loads(text) if "json" in (response.getheader("Content-Type") or "") else text
+
+    def __str__(self):
+        return "%d %s" % (self.status, self.body)
+
+
+class Connection(http.client.HTTPConnection):
+    """One keep-alive HTTP connection to the daemon's Unix socket."""
+
+    def __init__(self, path):
+        super().__init__("localhost", timeout=DEADLINE_S)
+        self.path = path
+
+    def connect(self):
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(self.path)
+
+    def ask(self, method, path, body=None):
+        headers = {} if body is None else {"Content-Type": "application/json"}
+        self.request(method, path, None if body is None else json.dumps(body), headers)
+        return Answer(self.getresponse())
+
+
+class Daemon:
+    def __init__(self, executable=SNAPGROUPD, arguments=(), environment=None):
+        self.executable = executable
+        self.environment = {**SANITIZER_OPTIONS, **os.environ, **(environment or {})}
+        self.arguments = list(arguments)
+        self.directory = tempfile.mkdtemp(prefix="sg.")  # short: a Unix socket's path has 107 bytes
+        self.images = os.path.join(self.directory, "images")
+        self.state = os.path.join(self.directory, "state")
+        self.runtime = os.path.join(self.directory, "run")
+        self.log_path = os.path.join(self.directory, "daemon.log")
+        self.process = None
+        self.make_directories()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, value, traceback):
+        try:
+            if self.process and kind is None:
+                self.stop()
+            elif self.process:
+                self.process.kill()
+                self.process.wait()
+            with open(self.log_path, errors="replace") as log:
+                text = log.read()
+            expect(not SANITIZER_REPORT.search(text), "a sanitizer reported")
+        except Failure:
+            kind = kind or Failure
+            raise
+        finally:
+            if kind is not None:
+                sys.stderr.write("--- daemon.log\n")
+                with open(self.log_path, errors="replace") as log:
+                    sys.stderr.writelines(log.readlines()[-200:])
+            shutil.rmtree(self.directory, ignore_errors=True)
+
+    # ---- life ----
+
+    def make_directories(self):
+        for directory in (self.images, self.state, self.runtime):
+            os.makedirs(directory)
+        with open(self.log_path, "a"):
+            pass
+
+    def wipe(self):
+        """A daemon that is down starts with nothing next time; the log stays."""
+        expect(self.process is None, "wipe: the daemon is running")
+        for directory in (self.images, self.state, self.runtime):
+            shutil.rmtree(directory)
+        self.make_directories()
+
+    @property
+    def pid(self):
+        return self.process.pid
+
+    def start(self):
+        expect(self.process is None, "start: the daemon is running already")
+        with open(self.log_path, "a") as log:
+            self.process = subprocess.Popen(
+                ["setpriv", "--pdeathsig", "KILL", self.executable, "--state-dir", self.state,
+                 "--image-dir", self.images, "--runtime-dir", self.runtime] + self.arguments,
+                stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log,
+                env=self.environment)
+        self.await_ready()
+
+    def await_ready(self):
+        end = time.monotonic() + DEADLINE_S
+        said = b""
+        while b"ready\n" not in said:
+            left = end - time.monotonic()
+            readable, _, _ = select.select([self.process.stdout], [], [], max(left, 0))
+            expect(readable, "the daemon was not ready within %d s", DEADLINE_S)
+            part = os.read(self.process.stdout.fileno(), 4096)
+            expect(part, "the daemon ended before it was ready")
+            said += part
+
+    def end(self, number):
+        """Sends the signal and returns the exit status."""
+        process, self.process = self.process, None
+        process.send_signal(number)
+        try:
+            status = process.wait(DEADLINE_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+            raise Failure("the daemon did not end within %d s" % DEADLINE_S) from None
+        finally:
+            process.stdout.close()
+        return status
+
+    def stop(self):
+        status = self.end(signal.SIGTERM)
+        expect(status == 0, "the daemon ended with status %d instead of 0", status)
+
+    def kill(self):
+        """SIGKILL, if somebody else has not sent it already."""
+        status = self.end(signal.SIGKILL)
+        expect(status == -signal.SIGKILL, "the daemon had ended by itself, status %d", status)
+
+    def restart(self):
+        self.stop()
+        self.start()
+
+    # ---- REST ----
+
+    def connection(self):
+        return Connection(os.path.join(self.runtime, "api.sock"))
+
+    def request(self, method, path, body=None):
+        connection = self.connection()
+        try:
+            return connection.ask(method, path, body)
+        finally:
+            connection.close()
+
+    def get(self, path):
+        """The JSON of a GET that must succeed."""
+        answer = self.request("GET", path)
+        expect(answer.status == 200, "GET %s: %s", path, answer)
+        return answer.body
+
+    def list(self, path):
+        """All items of a list, page after page."""
+        page = self.get(path)
+        items = page["items"]
+        while page["next"]:
+            page = self.get(path + "?cursor=" + page["next"])
+            items += page["items"]
+        return items
+
+    def create_device(self, name, image_format, size_bytes, **more):
+        answer = self.request("POST", "/devices", {
+            "name": name, "image": "%s.%s" % (name, image_format), "format": image_format,
+            "size_bytes": size_bytes, **more})
+        expect(answer.status == 201, "POST /devices %s: %s", name, answer)
+        return answer.body
+
+    def attach_device(self, name, image, image_format):
+        answer = self.request("POST", "/devices",
+                              {"name": name, "image": image, "format": image_format})
+        expect(answer.status == 201, "POST /devices %s: %s", name, answer)
+        return answer.body
+
+    def snapshot(self, name, devices):
+        answer = self.request("POST", "/snapshot-groups", group_body(name, devices))
+        expect(answer.status == 201, "POST /snapshot-groups %s: %s", name, answer)
+        return answer.body
+
+    # ---- NBD ----
+
+    def nbd_uri(self, export):
+        return "nbd+unix:///%s?socket=%s" % (export, os.path.join(self.runtime, "nbd.sock"))
+
+    def nbd(self, export):
+        """A connected libnbd handle."""
+        import nbd
+        handle = nbd.NBD()
+        handle.connect_uri(self.nbd_uri(export))
+        return handle
+
+    # ---- files ----
+
+    def image(self, name):
+        return os.path.join(self.images, name)
+
+    def image_names(self):
+        return sorted(os.listdir(self.images))
+
+
+def group_body(name, devices):
+    return {"name": name, "devices": [{"device": device} for device in devices]}
+
+
+def main(test):
+    """Runs a test's function; its exit status is the script's."""
+    try:
+        test()
+    except Failure as failure:
+        sys.stderr.write("FAILED: %s\n" % failure)
+        sys.exit(1)

@@ -1,0 +1,124 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Faults from outside, with nothing added to the daemon: strace on one of its threads.
+
+A connection to the REST socket is served by a thread of its own, so strace on just that thread sees the system calls
+of the request that is sent on that connection, and no others. `when=K` counts the calls of one name:
+
+    connection, thread = served_by(daemon)
+    with Strace(thread, "inject=pwrite64:signal=KILL:when=17", output=...):
+        connection.ask("POST", "/snapshot-groups", ...)
+
+so to come by every call of a request a test walks over the names, and for each name over K (Walk).
+
+CRASH_STRIDE and CRASH_FIRST make the walk touch every STRIDEth call only; which ones depends on FIRST. Where the
+daemon is slow, several runs share the walk.
+"""
+import itertools
+import os
+import re
+import select
+import signal
+import subprocess
+import time
+
+from snapgroupd import DEADLINE_S, expect
+
+STRIDE = int(os.environ.get("CRASH_STRIDE", "1"))
+FIRST = int(os.environ.get("CRASH_FIRST", "1"))
+
+
+def threads(pid):
+    return set(os.listdir("/proc/%d/task" % pid))
+
+
+def served_by(daemon):
+    """A fresh keep-alive connection and the id of the one thread that serves it."""
+    before = threads(daemon.pid)
+    connection = daemon.connection()
+    answer = connection.ask("GET", "/livez")
+    expect(answer.status == 200, "GET /livez: %s", answer)
+    new = threads(daemon.pid) - before
+    expect(len(new) == 1, "%d new threads serve one new connection", len(new))
+    return connection, int(new.pop())
+
+
+class Strace:
+    """strace attached to one thread for as long as the block lasts. `lines` is what it saw, afterwards."""
+
+    def __init__(self, thread, *expressions, output):
+        self.output = output
+        self.command = ["strace", "-y", "-p", str(thread), "-o", output]
+        for expression in expressions:
+            self.command += ["-e", expression]
+        self.lines = []
+
+    def __enter__(self):
+        self.process = subprocess.Popen(self.command, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE)
+        end = time.monotonic() + DEADLINE_S
+        said = b""
+        while b" attached" not in said:
+            readable, _, _ = select.select([self.process.stderr], [], [], max(end - time.monotonic(), 0))
+            expect(readable, "strace did not attach within %d s: %s", DEADLINE_S, said)
+            part = os.read(self.process.stderr.fileno(), 4096)
+            expect(part, "strace cannot attach: %s", said.decode())
+            said += part
+        return self
+
+    def __exit__(self, *_):
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGINT)  # it detaches; the thread runs on
+        self.process.wait(DEADLINE_S)
+        self.process.stderr.close()
+        with open(self.output, errors="replace") as output:
+            self.lines = output.read().splitlines()
+
+    @property
+    def names(self):
+        """The names of the calls, in order of their first appearance."""
+        names = [re.match(r"(\w+)\(", line) for line in self.lines]
+        names = [name.group(1) for name in names if name and name.group(1) != "restart_syscall"]
+        return list(dict.fromkeys(names))
+
+    @property
+    def injected(self):
+        """The call that failed by our hand, or None."""
+        lines = [line for line in self.lines if "(INJECTED)" in line]
+        return lines[0] if lines else None
+
+    @property
+    def last(self):
+        """The call that it ended with."""
+        calls = [line for line in self.lines if "(" in line]
+        return calls[-1] if calls else ""
+
+
+class Walk:
+    """Which calls to spoil: for every name that any trace has shown, the 1st, 2nd, 3rd, ... until the test says that
+    there are no more. Names that turn up on the way join the walk.
+
+        for name, number in walk:
+            ... walk.saw(strace.names) ... if it was not reached: walk.next_name()
+    """
+
+    def __init__(self, is_wanted=lambda name: True):
+        self.is_wanted = is_wanted
+        self.names = []
+        self.has_ended = False
+        self.steps = 0
+
+    def saw(self, names):
+        self.names += [name for name in names if name not in self.names and self.is_wanted(name)]
+
+    def next_name(self):
+        self.has_ended = True
+
+    def __iter__(self):
+        for position in itertools.count():
+            if position == len(self.names):
+                return
+            self.has_ended = False
+            number = 1 + (FIRST - 1 + 3 * position) % STRIDE
+            while not self.has_ended:
+                self.steps += 1
+                yield self.names[position], number
+                number += STRIDE

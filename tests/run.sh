@@ -1,0 +1,64 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+#
+# Usage: tests/run.sh [LABEL...]
+#
+# Installs what is missing, builds with warnings as errors, and runs every test but `slow` and `bench`, or those with
+# one of the labels named: unit, api, interop, crash, fuzz, slow, bench. Ends with ctest's summary; the exit
+# status is 0 only if everything passed.
+#
+# SNAPGROUPD_PRESET=dev|asan|tsan|fuzz says which build is tested, dev if it is not set. With dev the code must
+# also build with clang and be formatted as .clang-format says. In a chroot, /proc must be mounted.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+. tests/lib/sanitizers.sh
+preset=${SNAPGROUPD_PRESET:-dev}
+
+step() {
+    printf '\n== %s\n' "$*"
+}
+
+build() {
+    step "building the $1 preset"
+    cmake --preset "$1" --log-level=WARNING
+    cmake --build "build/$1"
+}
+
+check_format() {
+    step 'clang-format'
+    find base block store service tests -name '*.[ch]' -print0 |
+        xargs -0 clang-format --dry-run --Werror
+}
+
+run_tests() {
+    local only=() without=() label
+    for label in slow bench; do
+        [[ " $* " == *" $label "* ]] || without+=("$label")
+    done
+    [ $# -eq 0 ] || only=(--label-regex "^($(IFS='|' && echo "$*"))\$")
+    [ "${#without[@]}" -eq 0 ] ||
+        only+=(--label-exclude "^($(IFS='|' && echo "${without[*]}"))\$")
+    local command=(ctest --test-dir "build/$preset" --parallel "$(nproc)" --output-on-failure
+        --no-tests=error "${only[@]}")
+    # ThreadSanitizer of this compiler cannot place its shadow where addresses are fully random.
+    [ "$preset" != tsan ] || ! setarch -R true 2>/dev/null || command=(setarch -R "${command[@]}")
+    step "testing the $preset preset"
+    "${command[@]}"
+}
+
+# Where every call takes longer, the crash tests walk over a part of the calls; each build takes another part.
+case $preset in
+asan) export CRASH_STRIDE=${CRASH_STRIDE:-8} CRASH_FIRST=${CRASH_FIRST:-1} ;;
+tsan) export CRASH_STRIDE=${CRASH_STRIDE:-8} CRASH_FIRST=${CRASH_FIRST:-5} ;;
+esac
+
+step 'packages'
+deploy/install-packages.sh test
+[ -r /proc/self/status ] || {
+    echo '/proc is not mounted: mount it first (mount -t proc proc /proc)' >&2
+    exit 1
+}
+[ "$preset" != dev ] || check_format
+build "$preset"
+[ "$preset" != dev ] || build clang
+run_tests "$@"

@@ -1,0 +1,83 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * A group whose overlay N cannot be created or opened is abandoned as a whole: the failing member
+ * is named, the image directory is as before to the byte, no device noticed, and the same group
+ * succeeds afterwards.
+ */
+#include "tests/lib/disks.h"
+#include "tests/lib/faulty.h"
+
+#include <errno.h>
+#include <string.h>
+
+static const char *const NAMES[] = {"d0", "d1", "d2"};
+
+static void attempt_fails(struct block *block, size_t position, enum err_code code, int errnum)
+{
+    CLEANUP_FREE char *before = scratch_listing();
+    struct err err;
+    size_t failed_member;
+    struct group *group = group_of(block, "g.qcow2", 3, NAMES, &failed_member, &err);
+    assert_non_null(group);
+    assert_int_equal(-1, group_prepare(group, &failed_member, &err));
+    assert_int_equal(position, failed_member);
+    assert_int_equal(code, err.code);
+    assert_int_equal(errnum, err.errnum);
+    assert_int_equal(0, group_abort(group, &err));
+    group_free(group);
+    CLEANUP_FREE char *after = scratch_listing();
+    assert_string_equal(before, after);
+}
+
+static void test_create_fails(void **state)
+{
+    struct block *block = *state;
+    for (int nth = 1; nth <= 3; nth++) {
+        disk_write(block, "d1", 1, (unsigned char)nth);
+        assert_int_equal(0, device_flush(disk(block, "d1")));
+        faulty_fail_create(nth, ENOSPC);
+        attempt_fails(block, (size_t)nth - 1, ErrOpenFileFailed, ENOSPC);
+        assert_int_equal(nth, disk_read(block, "d1", 1));
+    }
+    group_take(block, "g.qcow2", 3, NAMES);
+}
+
+static void test_open_fails(void **state)
+{
+    struct block *block = *state;
+    for (int nth = 1; nth <= 3; nth++) {
+        faulty_fail_open(nth, EIO);
+        attempt_fails(block, (size_t)nth - 1, ErrOpenFileFailed, EIO);
+    }
+    group_take(block, "g.qcow2", 3, NAMES);
+}
+
+/* Somebody else takes the name of the last overlay between begin and prepare: theirs stays. */
+static void test_name_is_taken_meanwhile(void **state)
+{
+    struct block *block = *state;
+    struct err err;
+    size_t failed_member;
+    struct group *group = group_of(block, "g.qcow2", 3, NAMES, &failed_member, &err);
+    assert_non_null(group);
+    shell("echo theirs > d2.g.qcow2");
+    CLEANUP_FREE char *before = scratch_listing();
+    assert_int_equal(-1, group_prepare(group, &failed_member, &err));
+    assert_int_equal(2, failed_member);
+    assert_int_equal(ErrOpenFileFailed, err.code);
+    assert_int_equal(EEXIST, err.errnum);
+    assert_int_equal(0, group_abort(group, &err));
+    group_free(group);
+    CLEANUP_FREE char *after = scratch_listing();
+    assert_string_equal(before, after);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(test_create_fails, disks_begin, disks_end),
+        cmocka_unit_test_setup_teardown(test_open_fails, disks_begin, disks_end),
+        cmocka_unit_test_setup_teardown(test_name_is_taken_meanwhile, disks_begin, disks_end),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,357 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * snapshot_groups_take() against a store whose call number N = 1, 2, 3, ... fails, with its change
+ * written or not, and that stays closed for a while. Block layer and store are models that stand in
+ * for the libraries: the linker takes theirs only for what is not defined here. Whatever fails,
+ * memory and row must agree:
+ *
+ *   - overlays are pivoted only if the row says committing or committed
+ *   - overlays are removed only if the row does not say so, nor ever will
+ *   - while the row cannot be read after the point of no return, the devices stay held, neither way
+ *   - once the store opens again the row is final, and what the client was told holds: 201 means
+ * committed
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+/* cmocka needs the three above first */
+#include <cmocka.h>
+#include <string.h>
+
+#include "service/service.h"
+#include "service/snapshot-groups.h"
+#include "service/unsettled.h"
+
+/* ---- the store's model: one row ---- */
+
+static struct {
+    bool failed;       /* calls are refused */
+    int reopen_fails;  /* so often */
+    int calls;         /* made so far, refused ones not counted */
+    int fail_at;       /* that call fails ... */
+    bool fail_applied; /* ... and its change is written all the same */
+    bool exists;
+    enum group_state state;
+    char id[STORE_ID_CHARS + 1];
+} row;
+
+/* Whether the call goes on; *apply says if its change is to be made. */
+static bool store_call(bool *apply, struct err *err)
+{
+    *apply = false;
+    if (row.failed) {
+        err_set(err, ErrStoreFailed, 0, "the store is closed");
+        return false;
+    }
+    *apply = true;
+    if (++row.calls != row.fail_at)
+        return true;
+    *apply = row.fail_applied;
+    row.failed = true;
+    err_set(err, ErrStoreFailed, 0, "the disk is gone");
+    return false;
+}
+
+static int store_change(enum group_state from, enum group_state to, struct err *err)
+{
+    bool apply, good = store_call(&apply, err);
+    if (apply) {
+        assert_true(row.exists);
+        assert_int_equal(row.state, from);
+        row.state = to;
+    }
+    return good ? 0 : -1;
+}
+
+int store_group_insert(struct store *store, const struct group_row *new, struct err *err)
+{
+    (void)store;
+    bool apply, good = store_call(&apply, err);
+    if (apply) {
+        row.exists = true;
+        row.state = new->state;
+        memcpy(row.id, new->id, sizeof(row.id));
+    }
+    return good ? 0 : -1;
+}
+
+int store_group_get(struct store *store, const char *id, struct group_row *now, struct err *err)
+{
+    (void)store;
+    bool apply;
+    if (!store_call(&apply, err))
+        return -1;
+    if (!row.exists || strcmp(id, row.id) != 0)
+        return err_set(err, ErrGroupNotFound, 0, "there is none");
+    *now = (struct group_row){.state = row.state};
+    return 0;
+}
+
+int store_group_update_committing(struct store *store, const char *id, struct err *err)
+{
+    (void)store;
+    assert_string_equal(id, row.id);
+    return store_change(GROUP_PREPARING, GROUP_COMMITTING, err);
+}
+
+int store_group_update_committed(struct store *store, const struct group_row *new, struct err *err)
+{
+    (void)store;
+    assert_true(new->has_cut &&new->has_duration);
+    assert_int_equal(new->member_count, 2);
+    assert_int_equal(new->members[1].pause_us, 22);
+    return store_change(GROUP_COMMITTING, GROUP_COMMITTED, err);
+}
+
+int store_group_update_aborting(struct store *store, const struct group_row *new, struct err *err)
+{
+    (void)store;
+    assert_true(new->has_error);
+    return store_change(GROUP_PREPARING, GROUP_ABORTING, err);
+}
+
+int store_group_update_aborted(struct store *store, const struct group_row *new, struct err *err)
+{
+    (void)store;
+    assert_true(new->has_error);
+    return store_change(GROUP_ABORTING, GROUP_ABORTED, err);
+}
+
+bool store_is_failed(struct store *store)
+{
+    (void)store;
+    return row.failed;
+}
+
+int store_reopen(struct store *store, struct err *err)
+{
+    (void)store;
+    if (row.reopen_fails > 0) {
+        row.reopen_fails--;
+        return err_set(err, ErrStoreFailed, 0, "still gone");
+    }
+    row.failed = false;
+    return 0;
+}
+
+int store_group_list(struct store *store, const char *cursor, size_t limit, int state,
+                     struct group_row **rows, size_t *count, char next[STORE_CURSOR_CHARS + 1],
+                     struct err *err)
+{
+    (void)store, (void)cursor, (void)limit, (void)state, (void)rows, (void)count, (void)next;
+    return err_set(err, ErrStoreFailed, 0, "not modelled");
+}
+
+void group_row_clear(struct group_row *gone)
+{
+    for (size_t i = 0; i < gone->member_count; i++) {
+        free(gone->members[i].device);
+        free(gone->members[i].backing_file);
+        free(gone->members[i].backing_format);
+        free(gone->members[i].snapshot_file);
+        free(gone->members[i].format);
+    }
+    free(gone->members);
+    free(gone->name);
+    free(gone->labels);
+    free(gone->error_message);
+    *gone = (struct group_row){0};
+}
+
+const char *group_state_name(enum group_state state)
+{
+    (void)state;
+    return "state";
+}
+
+/* ---- the block layer's model: one group ---- */
+
+static struct {
+    bool prepare_fails;
+    bool begun, prepared, pivoted, settled, aborted, freed;
+    int published;
+} memory;
+
+struct group *group_begin(struct block *block, const unsigned char id[GROUP_ID_BYTES],
+                          const struct group_member *members, size_t count, size_t *failed_member,
+                          struct err *err)
+{
+    (void)block, (void)id, (void)members, (void)failed_member, (void)err;
+    assert_int_equal(count, 2);
+    memory.begun = true;
+    return (struct group *)&memory;
+}
+
+int group_prepare(struct group *group, size_t *failed_member, struct err *err)
+{
+    (void)group;
+    assert_true(row.exists && row.state == GROUP_PREPARING);
+    memory.prepared = true;
+    *failed_member = 1;
+    return memory.prepare_fails ? err_set(err, ErrOpenFileFailed, 0, "no") : 0;
+}
+
+void group_pivot(struct group *group, uint64_t *cut_at_us, uint64_t *pause_us)
+{
+    (void)group;
+    assert_true(memory.prepared && !memory.pivoted && !memory.aborted && !memory.freed);
+    assert_int_equal(row.state, GROUP_COMMITTING);
+    memory.pivoted = true;
+    *cut_at_us = 1000;
+    *pause_us = 22;
+}
+
+void group_settle(struct group *group)
+{
+    (void)group;
+    assert_true(memory.pivoted);
+    memory.settled = true;
+}
+
+int group_abort(struct group *group, struct err *err)
+{
+    (void)group, (void)err;
+    assert_true(!memory.pivoted && !memory.aborted && !memory.freed);
+    assert_true(!row.exists || row.state == GROUP_PREPARING || row.state == GROUP_ABORTING);
+    memory.aborted = true;
+    return 0;
+}
+
+void group_member_info(const struct group *group, size_t position, struct group_member_info *info)
+{
+    (void)group;
+    *info = (struct group_member_info){.backing_file = "/i/a",
+                                       .backing_format = "raw",
+                                       .snapshot_file = "/i/b",
+                                       .pause_us = position ? 22 : 11};
+}
+
+void group_free(struct group *group)
+{
+    (void)group;
+    assert_true((memory.settled || memory.aborted) && !memory.freed);
+    memory.freed = true;
+}
+
+int block_frozen_add(struct block *block, const char *device, const char *group_name,
+                     const char *group_id, const char *image, const char *format, struct err *err)
+{
+    (void)block, (void)device, (void)group_name, (void)group_id, (void)image, (void)format;
+    (void)err;
+    assert_true(memory.pivoted);
+    memory.published++;
+    return 0;
+}
+
+char *block_resolve(struct block *block, const char *path, struct err *err)
+{
+    (void)block, (void)path, (void)err;
+    return NULL;
+}
+
+/* ---- the test ---- */
+
+static void check_agreement(int result)
+{
+    if (!memory.begun) {
+        assert_int_equal(result, -1);
+        assert_false(row.exists);
+        return;
+    }
+    assert_true(memory.freed);
+    assert_true(memory.pivoted != memory.aborted);
+    if (memory.pivoted) {
+        assert_int_equal(row.state, GROUP_COMMITTED);
+        assert_int_equal(memory.published, 2);
+    } else {
+        assert_int_equal(result, -1);
+        assert_true(!row.exists || row.state == GROUP_ABORTED);
+    }
+}
+
+/* Runs one attempt. False once the failing call comes no more. */
+static bool take_once(int fail_at, bool applied, int reopen_fails, bool prepare_fails)
+{
+    struct service service = {.settle_lock = PTHREAD_MUTEX_INITIALIZER};
+    const struct group_member members[] = {{.device = "a"}, {.device = "b"}};
+    const struct snapshot_group_request request = {
+        .name = "g", .labels = "{}", .count = 2, .members = members};
+    struct group_row result_row;
+    struct err err;
+    memset(&row, 0, sizeof(row));
+    memset(&memory, 0, sizeof(memory));
+    row.fail_at = fail_at;
+    row.fail_applied = applied;
+    row.reopen_fails = reopen_fails;
+    memory.prepare_fails = prepare_fails;
+
+    int result = snapshot_groups_take(&service, &request, &result_row, &err);
+    bool failed = row.calls >= fail_at;
+    if (result == 0) {
+        assert_int_equal(result_row.state, GROUP_COMMITTED);
+        assert_false(result_row.has_error);
+        assert_true(memory.pivoted && memory.freed);
+    }
+    if (row.exists && row.state == GROUP_COMMITTING && !memory.pivoted)
+        assert_true(!memory.aborted && !memory.freed);
+    group_row_clear(&result_row);
+
+    row.fail_at = 0;
+    row.reopen_fails = 0;
+    assert_int_equal(unsettled_resolve(&service, &err), 0);
+    assert_null(service.unsettled);
+    check_agreement(result);
+    return failed;
+}
+
+static void group_and_row_agree(void **state)
+{
+    (void)state;
+    for (int variant = 0; variant < 2 * 4 * 2; variant++) {
+        bool applied = variant & 1, prepare_fails = variant & 2;
+        int n = 1;
+        while (take_once(n, applied, variant / 4, prepare_fails))
+            n++;
+        assert_in_range(n, 5, 10);
+    }
+}
+
+/* The store stays closed: everything waits, and a second failure while settling changes nothing. */
+static void second_failure_is_survived(void **state)
+{
+    (void)state;
+    for (int second = 1; second < 6; second++) {
+        struct service service = {.settle_lock = PTHREAD_MUTEX_INITIALIZER};
+        const struct group_member members[] = {{.device = "a"}, {.device = "b"}};
+        const struct snapshot_group_request request = {
+            .name = "g", .labels = "{}", .count = 2, .members = members};
+        struct group_row result_row;
+        struct err err;
+        memset(&row, 0, sizeof(row));
+        memset(&memory, 0, sizeof(memory));
+        row.fail_at = 3; /* the name, the row, then `committing` */
+        row.fail_applied = true;
+        row.reopen_fails = 5;
+        assert_int_equal(snapshot_groups_take(&service, &request, &result_row, &err), -1);
+        assert_int_equal(err.code, ErrStoreFailed);
+        assert_true(!memory.pivoted && !memory.aborted && !memory.freed);
+        group_row_clear(&result_row);
+
+        assert_int_equal(unsettled_resolve(&service, &err), -1);
+        assert_false(memory.pivoted);
+        row.reopen_fails = 0;
+        row.fail_at = row.calls + second;
+        while (unsettled_resolve(&service, &err) != 0)
+            assert_int_equal(err.code, ErrStoreFailed);
+        check_agreement(-1);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(group_and_row_agree),
+        cmocka_unit_test(second_failure_is_survived),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,276 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Every command of the transmission phase: what it does, at the edges of the disk, with every flag,
+ * and what a bad one gets. The connection outlives every request that can be told from the next
+ * one. Error numbers are those of the protocol's "Error values"; content is compared with a flat
+ * array.
+ */
+#include "tests/lib/nbd-peer.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+enum { DISK_SIZE = 1000448, PAYLOAD_MAX = 32 << 20 };
+enum { EPERM_ = 1, EIO_ = 5, ENOMEM_ = 12, EINVAL_ = 22, ENOSPC_ = 28 };
+#define LARGE_SIZE (6ULL << 30)
+
+static struct nbd_place place;
+static int disk, old, large;
+
+static int begin(void **state)
+{
+    (void)state;
+    nbd_place_open(&place);
+    shell("truncate -s %d disk.raw && truncate -s 6G large.raw", DISK_SIZE);
+    nbd_place_attach(&place, "disk", "probe", false);
+    nbd_place_attach(&place, "large", "probe", false);
+    nbd_place_add(&place, "old", 65536, true);
+    nbd_place_listen(&place);
+    disk = peer_open(place.address, "disk");
+    old = peer_open(place.address, "old");
+    large = peer_open(place.address, "large");
+    return 0;
+}
+
+static int end(void **state)
+{
+    (void)state;
+    close(disk);
+    close(old);
+    close(large);
+    nbd_place_close(&place);
+    return 0;
+}
+
+static void any_range_can_be_read_and_written(void **state)
+{
+    (void)state;
+    struct random random = random_seeded(17);
+    CLEANUP(flat) struct flat *flat = flat_new(DISK_SIZE);
+    CLEANUP_FREE unsigned char *buf = malloc(DISK_SIZE);
+    for (int i = 0; i < 2000; i++) {
+        uint64_t offset = random_below(&random, DISK_SIZE);
+        uint64_t most = random_chance(&random, 90) ? 10000 : DISK_SIZE;
+        uint64_t length = random_below(&random, most);
+        if (length > DISK_SIZE - offset)
+            length = DISK_SIZE - offset;
+        bool fua = random_chance(&random, 20);
+        uint64_t draw = random_below(&random, 10);
+        if (draw < 4) {
+            random_fill(&random, buf, length);
+            memcpy(flat->bytes + offset, buf, length);
+            assert_int_equal(peer_request(disk, fua, CMD_WRITE, offset, (uint32_t)length, buf), 0);
+        } else if (draw < 6) {
+            unsigned flags = fua | (random_chance(&random, 50) ? NO_HOLE : 0);
+            memset(flat->bytes + offset, 0, length);
+            assert_int_equal(
+                peer_request(disk, flags, CMD_WRITE_ZEROES, offset, (uint32_t)length, NULL), 0);
+        } else {
+            assert_int_equal(peer_request(disk, fua, CMD_READ, offset, (uint32_t)length, buf), 0);
+            assert_memory_equal(buf, flat->bytes + offset, length);
+        }
+    }
+    assert_int_equal(peer_request(disk, 0, CMD_READ, 0, DISK_SIZE, buf), 0);
+    assert_memory_equal(buf, flat->bytes, DISK_SIZE);
+    flat_must_match_image(flat, "disk.raw", "raw");
+}
+
+static void ranges_past_the_end_are_refused(void **state)
+{
+    (void)state;
+    static const struct {
+        uint64_t offset;
+        uint32_t length;
+    } bad[] = {{DISK_SIZE, 1},        {DISK_SIZE - 1, 2},  {0, DISK_SIZE + 1},
+               {DISK_SIZE + 1, 0},    {UINT64_MAX, 1},     {UINT64_MAX, 0},
+               {UINT64_MAX - 10, 11}, {1ULL << 63, 65536}, {DISK_SIZE + 4096, 65536}};
+    CLEANUP_FREE char *data = calloc(1, DISK_SIZE + 1);
+    for (size_t i = 0; i < sizeof(bad) / sizeof(*bad); i++) {
+        uint64_t at = bad[i].offset;
+        uint32_t length = bad[i].length;
+        assert_int_equal(peer_request(disk, 0, CMD_READ, at, length, data), EINVAL_);
+        assert_int_equal(peer_request(disk, 0, CMD_WRITE, at, length, data), ENOSPC_);
+        assert_int_equal(peer_request(disk, 0, CMD_TRIM, at, length, NULL), EINVAL_);
+        assert_int_equal(peer_request(disk, 0, CMD_WRITE_ZEROES, at, length, NULL), ENOSPC_);
+    }
+    assert_int_equal(peer_request(disk, 0, CMD_TRIM, 0, UINT32_MAX, NULL), EINVAL_);
+    assert_int_equal(peer_request(disk, 0, CMD_READ, DISK_SIZE - 1, 1, data), 0);
+}
+
+static void requests_of_no_length_do_nothing(void **state)
+{
+    (void)state;
+    static const unsigned types[] = {CMD_READ, CMD_WRITE, CMD_TRIM, CMD_WRITE_ZEROES};
+    for (size_t i = 0; i < 4; i++) {
+        assert_int_equal(peer_request(disk, 0, types[i], 0, 0, NULL), 0);
+        assert_int_equal(peer_request(disk, FUA, types[i], DISK_SIZE, 0, NULL), 0);
+    }
+}
+
+static void only_documented_flags_are_taken(void **state)
+{
+    (void)state;
+    static const unsigned types[] = {CMD_READ, CMD_WRITE, CMD_FLUSH, CMD_TRIM, CMD_WRITE_ZEROES};
+    char data[512] = {0};
+    for (size_t i = 0; i < 5; i++)
+        for (unsigned bit = 0; bit < 16; bit++) {
+            bool good = bit == 0 || (bit == 1 && types[i] == CMD_WRITE_ZEROES);
+            uint32_t length = types[i] == CMD_FLUSH ? 0 : sizeof(data);
+            assert_int_equal(peer_request(disk, 1U << bit, types[i], 0, length, data),
+                             good ? 0 : EINVAL_);
+        }
+    assert_int_equal(peer_request(disk, 0, CMD_FLUSH, 1, 0, NULL), EINVAL_);
+    assert_int_equal(peer_request(disk, 0, CMD_FLUSH, 0, 512, NULL), EINVAL_);
+}
+
+static void unknown_commands_are_invalid(void **state)
+{
+    (void)state;
+    static const unsigned types[] = {5, 7, 8, 100, 0xffff};
+    for (size_t i = 0; i < sizeof(types) / sizeof(*types); i++)
+        assert_int_equal(peer_request(disk, 0, types[i], 0, 512, NULL), EINVAL_);
+    assert_int_equal(peer_request(disk, 0, CMD_FLUSH, 0, 0, NULL), 0);
+}
+
+static void read_only_exports_permit_reads_only(void **state)
+{
+    (void)state;
+    char data[4096], zeros[4096] = {0};
+    memset(data, 'x', sizeof(data));
+    assert_int_equal(peer_request(old, 0, CMD_WRITE, 0, 4096, data), EPERM_);
+    assert_int_equal(peer_request(old, 0, CMD_TRIM, 0, 4096, NULL), EPERM_);
+    assert_int_equal(peer_request(old, 0, CMD_WRITE_ZEROES, 0, 4096, NULL), EPERM_);
+    assert_int_equal(peer_request(old, 0, CMD_WRITE, 65536, 4096, data), EPERM_);
+    assert_int_equal(peer_request(old, 0, CMD_FLUSH, 0, 0, NULL), 0);
+    assert_int_equal(peer_request(old, 0, CMD_READ, 0, 4096, data), 0);
+    assert_memory_equal(data, zeros, sizeof(data));
+}
+
+static void fua_and_flush_reach_the_disk(void **state)
+{
+    (void)state;
+    static const struct {
+        unsigned flags, type;
+    } durable[] = {{FUA, CMD_WRITE}, {FUA, CMD_TRIM}, {FUA, CMD_WRITE_ZEROES}, {0, CMD_FLUSH}};
+    char data[512] = {1};
+    for (size_t i = 0; i < 4; i++) {
+        assert_int_equal(peer_request(disk, 0, CMD_WRITE, 4096, 512, data), 0);
+        unsigned before = atomic_load(&probe.flushes);
+        uint32_t length = durable[i].type == CMD_FLUSH ? 0 : 512;
+        assert_int_equal(peer_request(disk, durable[i].flags, durable[i].type, 0, length, data), 0);
+        assert_true(atomic_load(&probe.flushes) > before);
+    }
+    unsigned before = atomic_load(&probe.flushes);
+    assert_int_equal(peer_request(disk, 0, CMD_WRITE, 0, 512, data), 0);
+    assert_int_equal(atomic_load(&probe.flushes), before);
+}
+
+static void zero_and_trim_take_lengths_of_32_bits(void **state)
+{
+    (void)state;
+    static const uint32_t lengths[] = {0x7fffffff, 0x80000000, 0x80000001, 0xffffffff};
+    char data[512], zeros[512] = {0};
+    for (size_t i = 0; i < 4; i++) {
+        memset(data, 'z', sizeof(data));
+        assert_int_equal(peer_request(large, 0, CMD_WRITE, lengths[i], 512, data), 0);
+        assert_int_equal(peer_request(large, 0, CMD_WRITE_ZEROES, 0, lengths[i], NULL), 0);
+        assert_int_equal(peer_request(large, 0, CMD_TRIM, 0, lengths[i], NULL), 0);
+        assert_int_equal(peer_request(large, 0, CMD_READ, lengths[i], 512, data), 0);
+        assert_int_equal(data[0], 'z');
+        assert_int_equal(data[511], 'z');
+        assert_int_equal(peer_request(large, 0, CMD_WRITE_ZEROES, lengths[i] - 10ULL, 522, NULL),
+                         0);
+        assert_int_equal(peer_request(large, 0, CMD_READ, lengths[i], 512, data), 0);
+        assert_memory_equal(data, zeros, 512);
+    }
+}
+
+static void no_hole_keeps_the_space(void **state)
+{
+    (void)state;
+    assert_int_equal(peer_request(disk, 0, CMD_WRITE_ZEROES, 0, 4096, NULL), 0);
+    assert_true(atomic_load(&probe.unmapped));
+    assert_int_equal(peer_request(disk, NO_HOLE, CMD_WRITE_ZEROES, 0, 4096, NULL), 0);
+    assert_false(atomic_load(&probe.unmapped));
+}
+
+static void disk_errors_become_the_protocols(void **state)
+{
+    (void)state;
+    static const struct {
+        int disk;
+        uint32_t expected;
+    } errors[] = {{EIO, EIO_},       {ENOSPC, ENOSPC_}, {EDQUOT, ENOSPC_},
+                  {EFBIG, ENOSPC_},  {EPERM, EPERM_},   {EROFS, EPERM_},
+                  {ENOMEM, ENOMEM_}, {EINVAL, EINVAL_}, {ENXIO, EIO_}};
+    char data[512] = {0};
+    for (size_t i = 0; i < sizeof(errors) / sizeof(*errors); i++) {
+        atomic_store(&probe.error, -errors[i].disk);
+        assert_int_equal(peer_request(disk, 0, CMD_READ, 0, 512, data), errors[i].expected);
+        assert_int_equal(peer_request(disk, 0, CMD_WRITE, 0, 512, data), errors[i].expected);
+        assert_int_equal(peer_request(disk, 0, CMD_TRIM, 0, 512, NULL), errors[i].expected);
+        assert_int_equal(peer_request(disk, 0, CMD_WRITE_ZEROES, 0, 512, NULL), errors[i].expected);
+        atomic_store(&probe.error, 0);
+        assert_int_equal(peer_request(disk, 0, CMD_READ, 0, 512, data), 0);
+    }
+}
+
+static void payloads_have_a_limit(void **state)
+{
+    (void)state;
+    CLEANUP_FREE char *data = malloc(PAYLOAD_MAX), *back = malloc(PAYLOAD_MAX);
+    struct random random = random_seeded(3);
+    random_fill(&random, data, PAYLOAD_MAX);
+    assert_int_equal(peer_request(large, 0, CMD_WRITE, 1 << 20, PAYLOAD_MAX, data), 0);
+    assert_int_equal(peer_request(large, 0, CMD_READ, 1 << 20, PAYLOAD_MAX, back), 0);
+    assert_memory_equal(data, back, PAYLOAD_MAX);
+    assert_int_equal(peer_request(large, 0, CMD_READ, 0, PAYLOAD_MAX + 1, NULL), EINVAL_);
+    assert_int_equal(peer_request(large, 0, CMD_READ, 0, UINT32_MAX, NULL), EINVAL_);
+    assert_int_equal(peer_request(large, 0, CMD_READ, 0, 512, back), 0);
+
+    struct bytes bytes = {.length = 0}; /* the payload cannot be trusted to come: refused, closed */
+    bytes_add_request(&bytes, 0, CMD_WRITE, 99, 0, PAYLOAD_MAX + 1);
+    bytes_add(&bytes, data, 100000);
+    peer_send_bytes(large, &bytes);
+    peer_reply(large, 99, EINVAL_, NULL, 0);
+    peer_must_be_closed(large);
+    large = -1;
+    assert_int_equal(peer_request(disk, 0, CMD_READ, 0, 512, back), 0);
+}
+
+static void what_is_no_request_closes(void **state)
+{
+    (void)state;
+    struct bytes bytes = {.length = 0};
+    char data[512];
+    bytes_add_request(&bytes, 0, CMD_READ, 7, 0, 512);
+    bytes_add(&bytes, "\x25\x60\x95\x14", 4);
+    bytes_add(&bytes, data, 100);
+    peer_send_bytes(disk, &bytes);
+    peer_reply(disk, 7, 0, data, 512);
+    peer_must_be_closed(disk);
+    disk = -1;
+    assert_int_equal(peer_request(old, 0, CMD_READ, 0, 512, data), 0);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(any_range_can_be_read_and_written, begin, end),
+        cmocka_unit_test_setup_teardown(ranges_past_the_end_are_refused, begin, end),
+        cmocka_unit_test_setup_teardown(requests_of_no_length_do_nothing, begin, end),
+        cmocka_unit_test_setup_teardown(only_documented_flags_are_taken, begin, end),
+        cmocka_unit_test_setup_teardown(unknown_commands_are_invalid, begin, end),
+        cmocka_unit_test_setup_teardown(read_only_exports_permit_reads_only, begin, end),
+        cmocka_unit_test_setup_teardown(fua_and_flush_reach_the_disk, begin, end),
+        cmocka_unit_test_setup_teardown(zero_and_trim_take_lengths_of_32_bits, begin, end),
+        cmocka_unit_test_setup_teardown(no_hole_keeps_the_space, begin, end),
+        cmocka_unit_test_setup_teardown(disk_errors_become_the_protocols, begin, end),
+        cmocka_unit_test_setup_teardown(payloads_have_a_limit, begin, end),
+        cmocka_unit_test_setup_teardown(what_is_no_request_closes, begin, end),
+    };
+    probe_register();
+    return cmocka_run_group_tests_name("nbd commands", tests, scratch_begin, scratch_end);
+}

@@ -1,0 +1,253 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Requests are a stream: many in one segment, one in many segments, cut anywhere, or cut off for
+ * good. The replies come in the order of the requests, and content equals that of a flat array.
+ */
+#include "tests/lib/nbd-peer.h"
+
+#include <sched.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+enum { DISK_SIZE = 8 << 20 };
+
+static struct nbd_place place;
+
+static int begin(void **state)
+{
+    (void)state;
+    nbd_place_open(&place);
+    nbd_place_add(&place, "disk", DISK_SIZE, false);
+    nbd_place_listen(&place);
+    return 0;
+}
+
+static int end(void **state)
+{
+    (void)state;
+    nbd_place_close(&place);
+    return 0;
+}
+
+/* `count` requests of random kinds, with what each must be answered. */
+struct script {
+    struct bytes sent;
+    size_t count;
+    struct {
+        unsigned type;
+        uint32_t length;
+        unsigned char *expected; /* of a READ */
+    } steps[400];
+};
+
+static void script_add(struct script *script, struct random *random, struct flat *flat,
+                       uint64_t most)
+{
+    size_t n = script->count++;
+    uint64_t offset = random_below(random, DISK_SIZE - most);
+    uint32_t length = (uint32_t)random_between(random, 1, most);
+    unsigned type = random_chance(random, 50) ? CMD_WRITE : CMD_READ;
+    script->steps[n].type = type;
+    script->steps[n].length = length;
+    bytes_add_request(&script->sent, 0, type, 1000 + n, offset, length);
+    if (type == CMD_WRITE) {
+        random_fill(random, flat->bytes + offset, length);
+        bytes_add(&script->sent, flat->bytes + offset, length);
+    } else {
+        script->steps[n].expected = malloc(length);
+        memcpy(script->steps[n].expected, flat->bytes + offset, length);
+    }
+}
+
+static void script_check_and_clear(struct script *script, int fd)
+{
+    CLEANUP_FREE unsigned char *buf = malloc(DISK_SIZE);
+    for (size_t i = 0; i < script->count; i++) {
+        bool reads = script->steps[i].type == CMD_READ;
+        peer_reply(fd, 1000 + i, 0, buf, reads ? script->steps[i].length : 0);
+        if (reads)
+            assert_memory_equal(buf, script->steps[i].expected, script->steps[i].length);
+        free(script->steps[i].expected);
+    }
+    bytes_clear(&script->sent);
+    memset(script, 0, sizeof(*script));
+}
+
+static void many_in_one_segment(void **state)
+{
+    (void)state;
+    struct script script = {.count = 0};
+    struct random random = random_seeded(5);
+    CLEANUP(flat) struct flat *flat = flat_new(DISK_SIZE);
+    int fd = peer_open(place.address, "disk");
+    for (int round = 0; round < 8; round++) {
+        for (int i = 0; i < 300; i++)
+            script_add(&script, &random, flat, 512);
+        peer_send(fd, script.sent.at, script.sent.length);
+        script_check_and_clear(&script, fd);
+    }
+    close(fd);
+}
+
+static void cut_at_every_byte(void **state)
+{
+    (void)state;
+    struct random random = random_seeded(6);
+    CLEANUP(flat) struct flat *flat = flat_new(DISK_SIZE);
+    int fd = peer_open(place.address, "disk");
+    for (size_t wanted = 1; wanted < 200; wanted++) {
+        struct script script = {.count = 0};
+        for (int i = 0; i < 4; i++)
+            script_add(&script, &random, flat, 60);
+        size_t cut = wanted < script.sent.length ? wanted : script.sent.length;
+        peer_send(fd, script.sent.at, cut);
+        sched_yield(); /* the server may look at the first piece by itself, or at both */
+        peer_send(fd, script.sent.at + cut, script.sent.length - cut);
+        script_check_and_clear(&script, fd);
+    }
+    close(fd);
+}
+
+static void one_byte_at_a_time(void **state)
+{
+    (void)state;
+    struct script script = {.count = 0};
+    struct random random = random_seeded(7);
+    CLEANUP(flat) struct flat *flat = flat_new(DISK_SIZE);
+    int fd = peer_open(place.address, "disk");
+    for (int i = 0; i < 50; i++)
+        script_add(&script, &random, flat, 60);
+    for (size_t i = 0; i < script.sent.length; i++)
+        peer_send(fd, script.sent.at + i, 1);
+    script_check_and_clear(&script, fd);
+    close(fd);
+}
+
+static void large_and_small_mixed(void **state)
+{
+    (void)state;
+    struct random random = random_seeded(8);
+    CLEANUP(flat) struct flat *flat = flat_new(DISK_SIZE);
+    int fd = peer_open(place.address, "disk");
+    for (int round = 0; round < 50; round++) {
+        struct script script = {.count = 0};
+        for (int i = 0; i < 10; i++)
+            script_add(&script, &random, flat, random_chance(&random, 20) ? 100000 : 5000);
+        for (size_t sent = 0; sent < script.sent.length;) {
+            size_t piece = random_between(&random, 1, 70000);
+            if (piece > script.sent.length - sent)
+                piece = script.sent.length - sent;
+            peer_send(fd, script.sent.at + sent, piece);
+            sent += piece;
+        }
+        script_check_and_clear(&script, fd);
+    }
+    CLEANUP_FREE unsigned char *buf = malloc(DISK_SIZE);
+    assert_int_equal(peer_request(fd, 0, CMD_READ, 0, DISK_SIZE, buf), 0);
+    assert_memory_equal(buf, flat->bytes, DISK_SIZE);
+    close(fd);
+}
+
+/* Sends writes without a pause, cut where no request ends; more in all than any buffer holds. */
+enum { STREAM_WRITES = 10000, STREAM_LENGTH = 5000 };
+
+static void *stream_send(void *arg)
+{
+    struct bytes bytes = {.length = 0};
+    for (unsigned i = 0; i < 100; i++) {
+        char data[STREAM_LENGTH];
+        memset(data, (int)i, sizeof(data));
+        bytes_add_request(&bytes, 0, CMD_WRITE, i, i * STREAM_LENGTH, STREAM_LENGTH);
+        bytes_add(&bytes, data, sizeof(data));
+    }
+    for (unsigned i = 0; i < STREAM_WRITES / 100; i++)
+        send(*(int *)arg, bytes.at, bytes.length, MSG_NOSIGNAL);
+    bytes_clear(&bytes);
+    return NULL;
+}
+
+static void a_stream_without_end(void **state)
+{
+    (void)state;
+    pthread_t sender;
+    unsigned char data[STREAM_LENGTH];
+    int fd = peer_open(place.address, "disk");
+    pthread_create(&sender, NULL, stream_send, &fd);
+    for (unsigned i = 0; i < STREAM_WRITES; i++)
+        peer_reply(fd, i % 100, 0, NULL, 0);
+    pthread_join(sender, NULL);
+    for (unsigned i = 0; i < 100; i++) {
+        assert_int_equal(peer_request(fd, 0, CMD_READ, i * STREAM_LENGTH, STREAM_LENGTH, data), 0);
+        assert_true(data[0] == i && data[STREAM_LENGTH - 1] == i);
+    }
+    close(fd);
+}
+
+/* Waits until no connection uses the disk. */
+static void wait_until_free(void)
+{
+    for (int i = 0; i < PEER_WAIT_S * 1000 && nbd_place_clients(&place, "disk"); i++)
+        usleep(1000);
+    assert_int_equal(nbd_place_clients(&place, "disk"), 0);
+}
+
+static void half_a_request_has_no_effect(void **state)
+{
+    (void)state;
+    CLEANUP_FREE char *data = malloc(1 << 20), *back = malloc(1 << 20), *zeros = calloc(1, 1 << 20);
+    memset(data, 'x', 1 << 20);
+    static const size_t kept[] = {1, 27, 28, 29, 5000, 100000, (1 << 20) + 27};
+    for (size_t i = 0; i < sizeof(kept) / sizeof(*kept); i++) {
+        struct bytes bytes = {.length = 0};
+        int fd = peer_open(place.address, "disk");
+        bytes_add_request(&bytes, 0, CMD_WRITE, 1, 0, 1 << 20);
+        bytes_add(&bytes, data, 1 << 20);
+        peer_send(fd, bytes.at, kept[i]);
+        bytes_clear(&bytes);
+        close(fd);
+        wait_until_free();
+    }
+    int fd = peer_open(place.address, "disk");
+    assert_int_equal(peer_request(fd, 0, CMD_READ, 0, 1 << 20, back), 0);
+    assert_memory_equal(back, zeros, 1 << 20);
+    close(fd);
+}
+
+static void disconnect_finishes_what_came_before(void **state)
+{
+    (void)state;
+    struct script script = {.count = 0};
+    struct random random = random_seeded(9);
+    CLEANUP(flat) struct flat *flat = flat_new(DISK_SIZE);
+    int fd = peer_open(place.address, "disk");
+    for (int i = 0; i < 100; i++)
+        script_add(&script, &random, flat, 512);
+    bytes_add_request(&script.sent, 0, CMD_DISC, 0, 0, 0);
+    peer_send(fd, script.sent.at, script.sent.length);
+    script_check_and_clear(&script, fd);
+    peer_must_be_closed(fd);
+    assert_int_equal(nbd_place_clients(&place, "disk"), 0);
+
+    fd = peer_open(place.address, "disk"); /* a client that has nothing more to say, but listens */
+    for (int i = 0; i < 100; i++)
+        script_add(&script, &random, flat, 512);
+    peer_send(fd, script.sent.at, script.sent.length);
+    shutdown(fd, SHUT_WR);
+    script_check_and_clear(&script, fd);
+    peer_must_be_closed(fd);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(many_in_one_segment, begin, end),
+        cmocka_unit_test_setup_teardown(cut_at_every_byte, begin, end),
+        cmocka_unit_test_setup_teardown(one_byte_at_a_time, begin, end),
+        cmocka_unit_test_setup_teardown(large_and_small_mixed, begin, end),
+        cmocka_unit_test_setup_teardown(a_stream_without_end, begin, end),
+        cmocka_unit_test_setup_teardown(half_a_request_has_no_effect, begin, end),
+        cmocka_unit_test_setup_teardown(disconnect_finishes_what_came_before, begin, end),
+    };
+    return cmocka_run_group_tests_name("nbd requests in pieces", tests, scratch_begin, scratch_end);
+}
