@@ -26,7 +26,7 @@ static int header_check_size(const struct node *node, const struct qcow2 *q,
 {
     uint64_t size = be64toh(h->size);
     if (size > DEVICE_SIZE_MAX_BYTES)
-        return refuse(node, err, "its disk is larger than 8 PiB");
+        return refuse(node, err, "its disk size is larger than 8 PiB");
     uint64_t needed = qcow2_clusters(q, size);
     needed = (needed >> q->l2_bits) + !!(needed & ((1ULL << q->l2_bits) - 1));
     if ((uint64_t)q->l1_entries * sizeof(uint64_t) > QCOW2_L1_BYTES_MAX)
@@ -75,7 +75,7 @@ static int header_take_geometry(const struct node *node, struct qcow2 *q,
     if (q->has_extended_l2 && q->cluster_bits < 14)
         return refuse(node, err, "extended L2 entries need clusters of at least 16 KiB");
     if (q->refcount_order > 6)
-        return refuse(node, err, "its reference counts are wider than 64 bits");
+        return refuse(node, err, "its refcounts are wider than 64 bits");
     q->cluster_bytes = 1ULL << q->cluster_bits;
     q->subcluster_bytes =
         q->has_extended_l2 ? q->cluster_bytes / QCOW2_SUBCLUSTERS : q->cluster_bytes;

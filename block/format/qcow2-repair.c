@@ -102,6 +102,22 @@ static int walk_snapshot(struct walk *walk, const struct qcow2_snapshot *snapsho
     return walk_l1(walk, snapshot->l1_offset, words, snapshot->l1_entries);
 }
 
+/* Blocks are counted last: one that lies in something else, or nowhere, is given up and made anew. */
+static int walk_blocks(struct walk *walk)
+{
+    struct qcow2 *q = walk->q;
+    int ret = 0;
+    for (uint64_t i = 0; i < q->refcount_table_entries && ret == 0; i++) {
+        uint64_t block = q->refcount_table[i], cluster = block >> q->cluster_bits;
+        if (block && (cluster >= walk->clusters || walk->counts[cluster])) {
+            q->refcount_table[i] = 0;
+            q->has_dirty_refcount_table = true;
+        } else if (block)
+            ret = walk_count(walk, block, q->cluster_bytes);
+    }
+    return ret;
+}
+
 static int walk_all(struct walk *walk)
 {
     struct qcow2 *q = walk->q;
@@ -115,10 +131,7 @@ static int walk_all(struct walk *walk)
     if (ret == 0)
         ret = walk_count(walk, q->refcount_table_offset,
                          q->refcount_table_entries * sizeof(uint64_t));
-    for (uint64_t i = 0; i < q->refcount_table_entries && ret == 0; i++)
-        if (q->refcount_table[i])
-            ret = walk_count(walk, q->refcount_table[i], q->cluster_bytes);
-    return ret;
+    return ret ? ret : walk_blocks(walk);
 }
 
 /* ---- setting ---- */
@@ -129,12 +142,13 @@ static bool has_block(const struct qcow2 *q, uint64_t cluster)
     return block < q->refcount_table_entries && q->refcount_table[block];
 }
 
-static int counts_set(const struct walk *walk, bool with_block)
+/* Sets the counts that differ; where there is no block to hold them only if `make_blocks`. */
+static int counts_set(const struct walk *walk, bool make_blocks)
 {
     struct qcow2 *q = walk->q;
     for (uint64_t cluster = 0; cluster < walk->clusters; cluster++) {
         uint64_t count;
-        if (has_block(q, cluster) != with_block)
+        if (!make_blocks && !has_block(q, cluster))
             continue;
         int ret = qcow2_refcount_get(q, cluster, &count);
         if (ret == 0 && count != walk->counts[cluster])
@@ -183,11 +197,11 @@ static int copied_set(const struct walk *walk)
 static int walk_apply(struct walk *walk)
 {
     struct qcow2 *q = walk->q;
-    int ret = counts_set(walk, true);
+    int ret = counts_set(walk, false);
     /* Blocks that are missing go past everything: what they will count reads as free until then. */
     q->free_hint = walk->clusters;
     if (ret == 0)
-        ret = counts_set(walk, false);
+        ret = counts_set(walk, true);
     q->free_hint = 0;
     return ret ? ret : copied_set(walk);
 }

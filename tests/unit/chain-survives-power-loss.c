@@ -25,6 +25,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/syscall.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #if TEST_SANITIZED
@@ -181,6 +182,14 @@ ssize_t pwrite64(int fd, const void *buf, size_t length, off64_t offset)
     if (is_watched(fd))
         log_add((uint64_t)offset, length, buf);
     return syscall(SYS_pwrite64, fd, buf, length, offset);
+}
+
+ssize_t pwritev64(int fd, const struct iovec *vector, int count, off64_t offset)
+{
+    uint64_t at = (uint64_t)offset;
+    for (int i = 0; i < count && is_watched(fd); at += vector[i++].iov_len)
+        log_add(at, vector[i].iov_len, vector[i].iov_base);
+    return syscall(SYS_pwritev, fd, vector, (long)count, offset, 0L);
 }
 
 int fallocate64(int fd, int mode, off64_t offset, off64_t length)
