@@ -22,7 +22,7 @@ done <<'SIZES'
 1 512
 512 512
 1000001 1000448
-1073741824 1073741824
+8388608 8388608
 SIZES
 
 api POST /devices '{"name":"ro","image":"ro","format":"raw","size_bytes":512,"read_only":true}'

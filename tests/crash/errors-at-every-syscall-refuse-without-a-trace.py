@@ -28,7 +28,7 @@ CALLS = {"EIO": WRITING | READING, "ENOSPC": WRITING}
 SIZE_BYTES = 1 << 20
 NAMES = ["busya", "quieta", "busyb", "quietb"]
 FORMATS = ["raw", "raw", "qcow2", "qcow2"]
-GROUPS_MAX = 20  # then everything starts afresh, with short chains
+GROUPS_MAX = 12  # then everything starts afresh, with short chains
 
 
 class Test:

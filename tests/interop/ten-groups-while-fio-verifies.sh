@@ -7,9 +7,9 @@
 . "$(dirname "$0")/../lib/functions.sh"
 
 head -c 1000001 /dev/urandom >"$IMAGES/vda.raw"
-qemu-img create -q -f qcow2 -o cluster_size=64k "$IMAGES/vdb.qcow2" 16M
-head -c 12M /dev/urandom >"$IMAGES/base.raw"
-qemu-img create -q -f qcow2 -o cluster_size=2M -b base.raw -F raw "$IMAGES/vdc.qcow2" 16M
+qemu-img create -q -f qcow2 -o cluster_size=64k "$IMAGES/vdb.qcow2" 8M
+head -c 5M /dev/urandom >"$IMAGES/base.raw"
+qemu-img create -q -f qcow2 -o cluster_size=2M -b base.raw -F raw "$IMAGES/vdc.qcow2" 8M
 
 start_daemon
 for image in vda.raw vdb.qcow2 vdc.qcow2; do
@@ -24,7 +24,7 @@ keep_writing() {
     shift
     until [ -e "$TMP/stop" ]; do
         fio --name="$name" --ioengine=nbd --uri="$(nbd_uri "$name")" --rw=randwrite --iodepth=4 \
-            --verify=crc32c --verify_fatal=1 --verify_state_save=0 --randrepeat=0 --loops=5 \
+            --verify=crc32c --verify_fatal=1 --verify_state_save=0 --randrepeat=0 --loops=3 \
             "$@" >"$TMP/fio.$name" 2>&1 || return 1
         echo >>"$TMP/passes.$name"
     done
@@ -34,7 +34,7 @@ keep_writing vda --bs=512 --size=1000448 &
 clients=($!)
 keep_writing vdb --bs=4k --size=4m &
 clients+=($!)
-keep_writing vdc --bs=16k --size=16m &
+keep_writing vdc --bs=16k --size=8m &
 clients+=($!)
 SPAWNED_ALL+=("${clients[@]}")
 

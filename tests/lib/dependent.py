@@ -56,24 +56,27 @@ def is_consecutive(numbers):
     return sorted(numbers) == list(range(min(numbers), min(numbers) + len(numbers)))
 
 
-def torn_snapshots(daemon, groups):
-    """Takes that many groups while the client writes; returns those whose numbers have gaps."""
-    names = ["disk%d" % i for i in range(DISKS)]
-    for i, name in enumerate(names):
-        daemon.create_device(name, "qcow2" if i % 2 else "raw", SIZE_BYTES)
-    client = Client(daemon, names)
-    client.start()
+def torn_snapshots(daemon, groups, chain=25):
+    """Takes that many groups while the client writes; returns those whose numbers have gaps. After `chain` groups other
+    disks take over, so that chains stay short."""
     torn = []
-    longest_us = 0
-    for i in range(groups):
-        client.await_number(client.number + 2 * DISKS)  # writes run, and each overlay has some
-        group = daemon.snapshot("g%d" % i, names)
-        longest_us = max(longest_us, group["pause_us"])
-        numbers = frozen_numbers(daemon, names, group["name"])
-        if not is_consecutive(numbers):
-            torn.append((group["name"], numbers))
-    client.await_number(client.number + 2 * DISKS)
-    client.stop()
+    writes = longest_us = 0
+    for first in range(0, groups, chain):
+        names = ["disk%d-%d" % (first, i) for i in range(DISKS)]
+        for i, name in enumerate(names):
+            daemon.create_device(name, "qcow2" if i % 2 else "raw", SIZE_BYTES)
+        client = Client(daemon, names)
+        client.start()
+        for i in range(first, min(first + chain, groups)):
+            client.await_number(client.number + 2 * DISKS)  # writes run, and each overlay has some
+            group = daemon.snapshot("g%d" % i, names)
+            longest_us = max(longest_us, group["pause_us"])
+            numbers = frozen_numbers(daemon, names, group["name"])
+            if not is_consecutive(numbers):
+                torn.append((group["name"], numbers))
+        client.await_number(client.number + 2 * DISKS)
+        client.stop()
+        writes += client.number
     print("%d groups, %d writes, longest pause %d us, %d torn" %
-          (groups, client.number, longest_us, len(torn)))
+          (groups, writes, longest_us, len(torn)))
     return torn

@@ -18,7 +18,7 @@ static const struct row {
     {20, 4, 8, "cluster"},
     {20, 4, 22, "cluster"},
     {20, 4, UINT32_MAX, "cluster"},
-    {24, 8, UINT64_MAX - 511, "size"},
+    {24, 8, UINT64_MAX - 511, "disk"},
     {32, 4, 7, "encryption"},
     {36, 4, 0, "L1"},
     {36, 4, UINT32_MAX, "L1"},

@@ -15,6 +15,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/syscall.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 enum { DISK_BYTES = 512 << 10, REQUESTS = 30, CHECK_LEAKS = 3 };
@@ -38,6 +39,11 @@ static bool fault_due(void)
 ssize_t pwrite64(int fd, const void *buf, size_t length, off64_t offset)
 {
     return fault_due() ? -1 : syscall(SYS_pwrite64, fd, buf, length, offset);
+}
+
+ssize_t pwritev64(int fd, const struct iovec *vector, int count, off64_t offset)
+{
+    return fault_due() ? -1 : syscall(SYS_pwritev, fd, vector, (long)count, offset, 0L);
 }
 
 int fallocate64(int fd, int mode, off64_t offset, off64_t length)

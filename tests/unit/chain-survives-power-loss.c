@@ -3,7 +3,7 @@
  * Whenever the power fails, and whichever sectors of the writes since the last fdatasync reached
  * the disk, the image is free of errors (leaks aside) and holds everything that was flushed.
  *
- * This program puts itself between the driver and the kernel: its own pwrite64, fallocate64,
+ * This program puts itself between the driver and the kernel: its own pwrite64, pwritev64, fallocate64,
  * ftruncate64 and fdatasync keep a log of what was written since the last fdatasync. On every
  * fdatasync, just before it takes effect, disks that a power failure could have left are made up
  * from the log and examined:
@@ -22,6 +22,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <linux/falloc.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/syscall.h>
@@ -194,11 +195,17 @@ ssize_t pwritev64(int fd, const struct iovec *vector, int count, off64_t offset)
 
 int fallocate64(int fd, int mode, off64_t offset, off64_t length)
 {
-    if (is_watched(fd)) {
-        errno = EOPNOTSUPP; /* so that the content comes through pwrite64, or stays */
-        return -1;
+    int ret = (int)syscall(SYS_fallocate, fd, mode, offset, length);
+    if (is_watched(fd) && ret == 0) {
+        uint64_t start = (uint64_t)offset, end = start + (uint64_t)length;
+        if (end > disk.length && mode & FALLOC_FL_KEEP_SIZE)
+            end = disk.length;
+        if (mode & (FALLOC_FL_PUNCH_HOLE | FALLOC_FL_ZERO_RANGE) && end > start)
+            log_add(start, end - start, NULL);
+        if (end > disk.length)
+            disk.length = end;
     }
-    return (int)syscall(SYS_fallocate, fd, mode, offset, length);
+    return ret;
 }
 
 int ftruncate64(int fd, off64_t length)

@@ -1,24 +1,19 @@
-#!/usr/bin/env bash
+#!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
 #
-# Bodies that are not exactly what is asked for are refused, each with its status, code and pointer
-# ("-": no pointer), and nothing happens.
-. "$(dirname "$0")/../lib/functions.sh"
-start_daemon
+# Bodies that are not exactly what is asked for are refused, each with its status, code and pointer ("-": no pointer),
+# and nothing happens.
+import json
+import os
+import sys
 
-# Checks every line of standard input: STATUS CODE POINTER BODY.
-refused_by() {
-    local path=$1 status code pointer body
-    while read -r status code pointer body; do
-        api POST "$path" '' --header 'Content-Type: application/json' --data-raw "$body"
-        [ "$STATUS" = "$status" ] || fail "$body: status $STATUS: $BODY"
-        expect_json '.code == $code and (.pointer // "-") == $pointer and .status == $status' \
-            --arg code "$code" --arg pointer "${pointer//\"\"/}" --argjson status "$status"
-        expect_json '.type == "about:blank" and (.title | length > 0) and (.detail | length > 0)'
-    done
-}
+sys.dont_write_bytecode = True
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.realpath(__file__)), "..", "lib"))
+from openapi import fits, SPEC
+from snapgroupd import Answer, Daemon, expect, main
 
-refused_by /devices <<'TABLE'
+# STATUS CODE POINTER BODY
+DEVICES = r"""
 400 WrongType "" []
 400 WrongType "" null
 400 WrongType "" 7
@@ -53,9 +48,9 @@ refused_by /devices <<'TABLE'
 422 InvalidValue /name {"name":"a b","image":"a","format":"raw"}
 422 InvalidValue /name {"name":"a/b","image":"a","format":"raw"}
 422 InvalidValue /name {"name":"ä","image":"a","format":"raw"}
-TABLE
+"""
 
-refused_by /snapshot-groups <<'TABLE'
+GROUPS = r"""
 400 MissingField /devices {}
 400 WrongType /devices {"devices":{}}
 400 WrongType /devices/0 {"devices":["vda"]}
@@ -69,23 +64,55 @@ refused_by /snapshot-groups <<'TABLE'
 422 InvalidValue /name {"name":"6F1C1F5E-8F0A-4C57-9B8E-2A0D6C2F7A10","devices":[{"device":"a"}]}
 422 EmptyGroup /devices {"devices":[]}
 422 DuplicateDevice /devices/2 {"devices":[{"device":"a"},{"device":"b"},{"device":"a"}]}
-TABLE
+"""
 
-long=$(printf '%0300d' 0)
-refused_by /devices <<TABLE
-422 InvalidValue /labels/k {"name":"a","image":"a","format":"raw","labels":{"k":"$long"}}
-422 InvalidValue /labels/$long {"name":"a","image":"a","format":"raw","labels":{"$long":""}}
-422 InvalidValue /labels {"name":"a","image":"a","format":"raw","labels":$(jq -cn '[range(65) | {"\(.)":""}] | add')}
-422 InvalidValue /name {"name":"$(printf '%065d' 0)","image":"a","format":"raw"}
-400 UnknownField "" {"$(printf '%0600d' 0)":1}
-TABLE
-refused_by /snapshot-groups <<TABLE
-422 InvalidValue /devices {"devices":$(jq -cn '[range(1025) | {device: "d\(.)"}]')}
-422 InvalidValue /name {"name":"$(printf '%0129d' 0)","devices":[{"device":"a"}]}
-TABLE
 
-api GET /devices
-expect_json '.items == []'
-api GET /snapshot-groups
-expect_json '.items == []'
-[ -z "$(checksums "$IMAGES")" ] || fail "files appeared"
+def device(**more):
+    return json.dumps({"name": "a", "image": "a", "format": "raw", **more})
+
+
+LONG_DEVICES = [
+    (422, "InvalidValue", "/labels/k", device(labels={"k": "0" * 257})),
+    (422, "InvalidValue", "/labels/" + "0" * 257, device(labels={"0" * 257: ""})),
+    (422, "InvalidValue", "/labels", device(labels={str(i): "" for i in range(65)})),
+    (422, "InvalidValue", "/name", device(name="0" * 65)),
+    # A pointer that does not fit names what the field is in.
+    (400, "UnknownField", "", device(**{"0" * 600: 1})),
+]
+LONG_GROUPS = [
+    (422, "InvalidValue", "/devices", json.dumps({"devices": [{"device": "d%d" % i} for i in range(1025)]})),
+    (422, "InvalidValue", "/name", json.dumps({"name": "0" * 129, "devices": [{"device": "a"}]})),
+]
+
+
+def rows(table):
+    for line in table.strip().splitlines():
+        status, code, pointer, body = line.split(" ", 3)
+        yield int(status), code, pointer.replace('""', ""), body
+
+
+def check(connection, path, status, code, pointer, body):
+    connection.request("POST", path, body.encode(), {"Content-Type": "application/json"})
+    answer = Answer(connection.getresponse())
+    problem = answer.body
+    expect(answer.status == status == problem["status"], "%s: %s", body[:200], answer)
+    expect((problem["code"], problem.get("pointer", "-")) == (code, pointer), "%s: %s", body[:200], answer)
+    expect(problem["detail"] and problem["title"], "%s: %s", body[:200], answer)
+    fits(problem, SPEC["components"]["schemas"]["Problem"], body[:200])
+
+
+def test():
+    with Daemon() as daemon:
+        daemon.start()
+        connection = daemon.connection()
+        for row in list(rows(DEVICES)) + LONG_DEVICES:
+            check(connection, "/devices", *row)
+        for row in list(rows(GROUPS)) + LONG_GROUPS:
+            check(connection, "/snapshot-groups", *row)
+        for path in ("/devices", "/snapshot-groups"):
+            expect(daemon.get(path)["items"] == [], "something came into being: %s", daemon.get(path))
+        expect(daemon.image_names() == [], "files appeared: %s", daemon.image_names())
+        connection.close()
+
+
+main(test)
