@@ -36,7 +36,8 @@ SANITIZER_OPTIONS = {
     "ASAN_OPTIONS": "halt_on_error=1:detect_leaks=1:exitcode=99",
     "LSAN_OPTIONS": "exitcode=99",
     "UBSAN_OPTIONS": "halt_on_error=1:print_stacktrace=1:exitcode=99",
-    "TSAN_OPTIONS": "halt_on_error=1:second_deadlock_stack=1:exitcode=99",
+    "TSAN_OPTIONS": "halt_on_error=1:second_deadlock_stack=1:exitcode=99:suppressions=" + os.path.join(
+        os.path.dirname(os.path.realpath(__file__)), "tsan.supp"),
 }
 
 
