@@ -116,6 +116,57 @@ int device_read(struct device *device, void *buf, uint64_t offset, uint64_t leng
     return node_read(top, buf, offset, length);
 }
 
+/* Reads one extent without waiting; *length says how far that was. */
+static int extent_read_cached(struct node *top, void *buf, uint64_t offset, uint64_t *length)
+{
+    struct chain_extent extent = {.length = *length};
+    int ret = node_map(top, offset, MAP_CACHED, &extent);
+    if (ret)
+        return ret;
+    *length = extent.length;
+    if (extent.kind != EXTENT_DATA) {
+        memset(buf, 0, extent.length);
+        return 0;
+    }
+    if (extent.host == EXTENT_NO_HOST || !atomic_load(&extent.node->read_only))
+        return -EAGAIN;
+    return file_read_cached(extent.node->fd, buf, extent.host, extent.length);
+}
+
+int device_read_cached(struct device *device, void *buf, uint64_t offset, uint64_t length)
+{
+    int ret = device_check(device, offset, length);
+    if (ret)
+        return ret;
+    CLEANUP(node) struct node *top = device_top(device);
+    for (uint64_t done = 0, n; done < length; done += n) {
+        n = length - done;
+        ret = extent_read_cached(top, (char *)buf + done, offset + done, &n);
+        if (ret)
+            return ret;
+    }
+    return 0;
+}
+
+int device_map(struct device *device, uint64_t offset, struct device_extent *extent)
+{
+    int ret = device_check(device, offset, extent->length);
+    if (ret)
+        return ret;
+    CLEANUP(node) struct node *top = device_top(device);
+    struct chain_extent found = {.length = extent->length};
+    ret = node_map(top, offset, MAP_HOLES, &found);
+    if (ret)
+        return ret;
+    *extent = (struct device_extent){
+        .length = found.length,
+        .is_zero = found.kind != EXTENT_DATA,
+        .is_hole = found.kind != EXTENT_DATA,
+        .depth = found.depth,
+    };
+    return 0;
+}
+
 static int device_flush_node(struct device *device, struct node *node)
 {
     int ret = node_flush(node);

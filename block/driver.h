@@ -15,6 +15,10 @@
  * Overlapping requests that are under way together may take effect in any order, but none may
  * damage what lies outside its range.
  *
+ * Space that a change lets go may be used again only after the driver has held node->io_lock
+ * exclusively once: so what a map said stays readable for as long as its reader holds it shared.
+ * Every change of what map() would say counts node->map_changes up before its request returns.
+ *
  * Durability: write, zero and discard may leave data in the page cache and metadata in memory until
  * flush. But whatever a driver puts into the file must at every moment be an image that the next
  * open finds free of errors, whichever of the writes since the last fdatasync reached the disk
@@ -41,6 +45,21 @@ enum extent_kind {
     EXTENT_DATA,    /* this layer's own data */
     EXTENT_ZERO,    /* this layer says zeros, whatever lies below */
     EXTENT_BACKING, /* this layer says nothing: the backing node decides; zeros if there is none */
+};
+
+#define EXTENT_NO_HOST UINT64_MAX
+
+struct extent {
+    enum extent_kind kind;
+    uint64_t length; /* asked: at most so many bytes (> 0); told: so many (> 0), perhaps fewer than
+                      * there are */
+    uint64_t host; /* DATA: where in the file they begin, or EXTENT_NO_HOST if only read() can tell
+                      * what they are. Past the end of the file there are zeros */
+};
+
+enum map_flags {
+    MAP_HOLES = 1,  /* holes of the file are told as zeros, where the file system knows them */
+    MAP_CACHED = 2, /* -EAGAIN rather than wait for a disk or for somebody who does */
 };
 
 /* What create() writes. */
@@ -75,12 +94,13 @@ struct driver {
      * -errno. */
     int (*group_id)(int fd, unsigned char id[GROUP_ID_BYTES]);
 
-    /* Required. Looks at the range from `offset` on, at most *length bytes (> 0); sets *kind, and
-     * *length to how many bytes are of that kind (> 0; may stop short of the extent's end).
-     * EXTENT_DATA: those bytes are in `buf`. Otherwise `buf` is untouched. `buf` NULL: only says
-     * what is there (any thread; no data read). 0 or -errno. */
-    int (*read)(struct node *node, void *buf, uint64_t offset, uint64_t *length,
-                enum extent_kind *kind);
+    /* Required. What the layer holds from `offset` on; nothing of it is read. node->io_lock is held
+     * shared if the node can be written. 0 or -errno. */
+    int (*map)(struct node *node, uint64_t offset, unsigned flags, struct extent *extent);
+
+    /* Optional. Reads a range that map() told to be data at EXTENT_NO_HOST, whole. Locks as for
+     * map. 0 or -errno. */
+    int (*read)(struct node *node, void *buf, uint64_t offset, uint64_t length);
 
     /* Required. Writes all of the range. 0 or -errno; after an error the range's content is
      * undefined, that of others is not. */
@@ -102,15 +122,19 @@ struct driver {
  */
 struct node {
     pthread_mutex_t flush_lock; /* one flush at a time; the second finds nothing left to do */
+    pthread_rwlock_t io_lock;   /* shared: from a look at the maps to the end of the I/O that relies
+                                 * on it. Exclusively: for an instant, by a driver, before space that
+                                 * was let go is used again */
     atomic_uint refs;
     const struct driver *driver;
     int fd;
     char *path; /* absolute, canonical */
     dev_t dev;  /* which file it is, whatever its names */
     ino_t ino;
-    uint64_t size_bytes;   /* as a guest sees it: a multiple of BLOCK_SECTOR_BYTES */
-    atomic_bool read_only; /* set for good by node_freeze() */
-    atomic_bool unflushed; /* a write was finished since the last flush began */
+    uint64_t size_bytes;       /* as a guest sees it: a multiple of BLOCK_SECTOR_BYTES */
+    atomic_bool read_only;     /* set for good by node_freeze() */
+    atomic_bool unflushed;     /* a write was finished since the last flush began */
+    atomic_ullong map_changes; /* how often what map() says has changed */
     atomic_int sync_error; /* the errno of the first fdatasync that failed; later ones fail too */
     char *backing_file;    /* the header's words, or NULL */
     char *backing_format;  /* a driver's name, or NULL if the header does not record it */
@@ -140,5 +164,11 @@ int node_sync(struct node *node);
 /* Whole-length pread/pwrite on `fd`: 0, or -errno; -EIO where the file ends too soon. */
 int file_read(int fd, void *buf, uint64_t offset, uint64_t length);
 int file_write(int fd, const void *buf, uint64_t offset, uint64_t length);
+
+/* The same, but what lies past the end of the file reads as zeros. */
+int file_read_padded(int fd, void *buf, uint64_t offset, uint64_t length);
+
+/* The same as that, but -EAGAIN if not all of it is in memory; then `buf` is undefined. */
+int file_read_cached(int fd, void *buf, uint64_t offset, uint64_t length);
 
 #endif

@@ -5,6 +5,8 @@
  * leaves the device      -EROFS  the device is read-only -EIO     the device failed, or its disk
  * -ENOSPC no space left for a new cluster An error never takes the device or any other request with
  * it, but for a failed flush (see device.c).
+ *
+ * device_read_cached() never waits for a disk: -EAGAIN where it would have to. All others may.
  */
 #ifndef BLOCK_IO_H
 #define BLOCK_IO_H
@@ -23,6 +25,19 @@ uint64_t device_size_bytes(const struct device *device);
 bool device_is_read_only(const struct device *device);
 
 int device_read(struct device *device, void *buf, uint64_t offset, uint64_t length);
+
+/* The same if all of it is in memory, else -EAGAIN; then `buf` is undefined. */
+int device_read_cached(struct device *device, void *buf, uint64_t offset, uint64_t length);
+
+/* What a range of the device is. */
+struct device_extent {
+    uint64_t length; /* asked: at most (> 0); told: > 0, maybe less than there is of that kind */
+    bool is_zero;    /* reads as zeros */
+    bool is_hole;    /* takes no space of its own: in no image, or a hole of one */
+    unsigned depth;  /* which image of the chain says so: 1 is the top, 0 none */
+};
+int device_map(struct device *device, uint64_t offset, struct device_extent *extent);
+
 int device_write(struct device *device, const void *buf, uint64_t offset, uint64_t length,
                  unsigned flags);
 int device_zero(struct device *device, uint64_t offset, uint64_t length, unsigned flags);

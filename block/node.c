@@ -2,9 +2,10 @@
  *
  * Nodes: what wraps every driver callback. See node.h and driver.h.
  *
- * A read walks down the chain one extent at a time: the driver answers data, zeros, or "ask below";
+ * A read walks down the chain one extent at a time: the driver tells data, zeros, or "ask below";
  * past the end of a shorter backing image there are zeros. It is a loop, not a recursion: chains
- * get long.
+ * get long. Data are read from where the driver says that they lie; only what is not there as it is
+ * (compressed) goes through the driver.
  *
  * `unflushed` is set after a write has finished and before its caller hears of it, and cleared
  * before a flush looks at anything; so a flush that finds it clear has nothing acknowledged to make
@@ -17,6 +18,16 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+
+/* A driver that waits to reuse space must not wait behind ever new requests. */
+static void node_init_io_lock(struct node *node)
+{
+    pthread_rwlockattr_t attributes;
+    pthread_rwlockattr_init(&attributes);
+    pthread_rwlockattr_setkind_np(&attributes, PTHREAD_RWLOCK_PREFER_WRITER_NONRECURSIVE_NP);
+    pthread_rwlock_init(&node->io_lock, &attributes);
+    pthread_rwlockattr_destroy(&attributes);
+}
 
 struct node *node_open(int fd, const char *path, const struct driver *driver, bool read_only,
                        struct node *backing, struct err *err)
@@ -35,6 +46,7 @@ struct node *node_open(int fd, const char *path, const struct driver *driver, bo
         return NULL;
     }
     pthread_mutex_init(&node->flush_lock, NULL);
+    node_init_io_lock(node);
     atomic_init(&node->refs, 1);
     atomic_init(&node->read_only, read_only);
     node->driver = driver;
@@ -66,6 +78,7 @@ void node_unref(struct node *node)
             node->driver->close(node);
         if (node->fd >= 0)
             close(node->fd);
+        pthread_rwlock_destroy(&node->io_lock);
         pthread_mutex_destroy(&node->flush_lock);
         free(node->backing_file);
         free(node->backing_format);
@@ -80,6 +93,33 @@ static bool node_has_range(const struct node *node, uint64_t offset, uint64_t le
     return offset <= node->size_bytes && length <= node->size_bytes - offset;
 }
 
+bool node_begin_io(struct node *node)
+{
+    if (atomic_load(&node->read_only))
+        return false;
+    pthread_rwlock_rdlock(&node->io_lock);
+    return true;
+}
+
+void node_end_io(struct node *node, bool is_held)
+{
+    if (is_held)
+        pthread_rwlock_unlock(&node->io_lock);
+}
+
+/* One layer's extent; with `buf` its data too. */
+static int node_read_layer(struct node *node, void *buf, uint64_t offset, struct extent *extent)
+{
+    bool is_held = node_begin_io(node);
+    int ret = node->driver->map(node, offset, 0, extent);
+    if (ret == 0 && extent->kind == EXTENT_DATA)
+        ret = extent->host == EXTENT_NO_HOST
+                  ? node->driver->read(node, buf, offset, extent->length)
+                  : file_read_padded(node->fd, buf, extent->host, extent->length);
+    node_end_io(node, is_held);
+    return ret;
+}
+
 /* Reads from `node` downwards as far as one extent reaches; *length says how far that was. The
  * range may pass the end of `node`: zeros. */
 static int node_read_extent(struct node *node, void *buf, uint64_t offset, uint64_t *length)
@@ -89,11 +129,14 @@ static int node_read_extent(struct node *node, void *buf, uint64_t offset, uint6
             break;
         if (*length > node->size_bytes - offset)
             *length = node->size_bytes - offset;
-        enum extent_kind kind = EXTENT_ZERO;
-        int ret = node->driver->read(node, buf, offset, length, &kind);
-        if (ret || kind == EXTENT_DATA)
+        struct extent extent = {.length = *length};
+        int ret = node_read_layer(node, buf, offset, &extent);
+        if (ret)
             return ret;
-        if (kind == EXTENT_ZERO)
+        *length = extent.length;
+        if (extent.kind == EXTENT_DATA)
+            return 0;
+        if (extent.kind == EXTENT_ZERO)
             break;
     }
     memset(buf, 0, *length);
@@ -119,6 +162,29 @@ int node_read(struct node *node, void *buf, uint64_t offset, uint64_t length)
     if (!node_has_range(node, offset, length))
         return -EINVAL;
     return node_read_chain(node, buf, offset, length);
+}
+
+int node_map(struct node *node, uint64_t offset, unsigned flags, struct chain_extent *found)
+{
+    uint64_t length = found->length;
+    *found = (struct chain_extent){.kind = EXTENT_BACKING};
+    for (unsigned depth = 1; node && offset < node->size_bytes; node = node->backing, depth++) {
+        if (length > node->size_bytes - offset)
+            length = node->size_bytes - offset;
+        struct extent extent = {.length = length};
+        bool is_held = node_begin_io(node);
+        int ret = node->driver->map(node, offset, flags, &extent);
+        node_end_io(node, is_held);
+        if (ret)
+            return ret;
+        length = extent.length;
+        if (extent.kind != EXTENT_BACKING) {
+            *found = (struct chain_extent){extent.kind, depth, node, extent.host, length};
+            return 0;
+        }
+    }
+    found->length = length;
+    return 0;
 }
 
 int node_read_backing(struct node *node, void *buf, uint64_t offset, uint64_t length)

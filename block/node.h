@@ -46,6 +46,24 @@ int node_write(struct node *node, const void *buf, uint64_t offset, uint64_t len
 int node_zero(struct node *node, uint64_t offset, uint64_t length, bool unmap);
 int node_discard(struct node *node, uint64_t offset, uint64_t length);
 
+/* What a range of a chain is, and which of its images says so. */
+struct chain_extent {
+    enum extent_kind kind; /* BACKING: no image holds anything there; it reads as zeros */
+    unsigned depth;        /* 1 is the top, 0 no image at all */
+    struct node *node;     /* borrowed; NULL if depth is 0 */
+    uint64_t host;         /* as in struct extent */
+    uint64_t length;       /* asked: at most (> 0); told: > 0 */
+};
+
+/* Maps from `offset` on, which lies within the node. `flags`: map_flags; MAP_CACHED: -EAGAIN rather
+ * than wait. 0 or -errno. */
+int node_map(struct node *node, uint64_t offset, unsigned flags, struct chain_extent *found);
+
+/* Around I/O that relies on what map() said of this very node: true if the io_lock had to be taken.
+ */
+bool node_begin_io(struct node *node);
+void node_end_io(struct node *node, bool is_held);
+
 /* All that returned before is durable on return. Free of cost if nothing was written since. */
 int node_flush(struct node *node);
 

@@ -90,23 +90,29 @@ static int slice_load(int fd, struct qcow2_slice *slice, uint32_t bytes)
     return 0;
 }
 
-int qcow2_cache_get(struct qcow2 *q, uint64_t offset, bool is_refcount, struct qcow2_slice **slice)
+struct qcow2_slice *qcow2_cache_find(struct qcow2 *q, uint64_t offset)
 {
     struct qcow2_cache *cache = &q->cache;
     offset -= offset % cache->slice_bytes;
-    struct qcow2_slice **bucket = cache_bucket(cache, offset), *found = *bucket;
+    struct qcow2_slice *found = *cache_bucket(cache, offset);
     while (found && found->offset != offset)
         found = found->hash_next;
-    if (found) {
-        if (found != cache->newest) {
-            cache_unlink_use(cache, found);
-            cache_link_use(cache, found);
-        }
-        *slice = found;
-        return 0;
+    if (found && found != cache->newest) {
+        cache_unlink_use(cache, found);
+        cache_link_use(cache, found);
     }
+    return found;
+}
+
+int qcow2_cache_get(struct qcow2 *q, uint64_t offset, bool is_refcount, struct qcow2_slice **slice)
+{
+    struct qcow2_cache *cache = &q->cache;
+    *slice = qcow2_cache_find(q, offset);
+    if (*slice)
+        return 0;
+    offset -= offset % cache->slice_bytes;
     cache_make_room(cache);
-    found = calloc(1, sizeof(*found));
+    struct qcow2_slice **bucket = cache_bucket(cache, offset), *found = calloc(1, sizeof(*found));
     unsigned char *bytes = malloc(cache->slice_bytes);
     if (!found || !bytes) {
         free(found);

@@ -33,14 +33,32 @@ static int table_offset(struct qcow2 *q, uint64_t offset, uint64_t *table)
     return 0;
 }
 
+/* Where in its table's file range the entry is. */
+static uint64_t entry_place(const struct qcow2 *q, uint64_t table, uint64_t offset)
+{
+    return table + l2_index(q, offset) * q->l2_entry_bytes;
+}
+
+static uint64_t *slice_words(const struct qcow2 *q, struct qcow2_slice *slice, uint64_t place)
+{
+    return (uint64_t *)(void *)(slice->bytes + place % q->cache.slice_bytes);
+}
+
 static int entry_slice(struct qcow2 *q, uint64_t table, uint64_t offset, struct qcow2_slice **slice,
                        uint64_t **words)
 {
-    uint64_t place = table + l2_index(q, offset) * q->l2_entry_bytes;
+    uint64_t place = entry_place(q, table, offset);
     int ret = qcow2_cache_get(q, place, false, slice);
     if (ret == 0)
-        *words = (uint64_t *)(void *)((*slice)->bytes + place % q->cache.slice_bytes);
+        *words = slice_words(q, *slice, place);
     return ret;
+}
+
+static void entry_decode(const struct qcow2 *q, const uint64_t *words, struct qcow2_entry *entry)
+{
+    entry->word = be64toh(words[0]);
+    if (q->has_extended_l2)
+        entry->bitmap = be64toh(words[1]);
 }
 
 int qcow2_entry_get(struct qcow2 *q, uint64_t offset, struct qcow2_entry *entry)
@@ -52,11 +70,23 @@ int qcow2_entry_get(struct qcow2 *q, uint64_t offset, struct qcow2_entry *entry)
     if (ret || !table)
         return ret;
     ret = entry_slice(q, table, offset, &slice, &words);
-    if (ret)
+    if (ret == 0)
+        entry_decode(q, words, entry);
+    return ret;
+}
+
+int qcow2_entry_get_cached(struct qcow2 *q, uint64_t offset, struct qcow2_entry *entry)
+{
+    uint64_t table;
+    *entry = (struct qcow2_entry){0};
+    int ret = table_offset(q, offset, &table);
+    if (ret || !table)
         return ret;
-    entry->word = be64toh(words[0]);
-    if (q->has_extended_l2)
-        entry->bitmap = be64toh(words[1]);
+    uint64_t place = entry_place(q, table, offset);
+    struct qcow2_slice *slice = qcow2_cache_find(q, place);
+    if (!slice)
+        return -EAGAIN;
+    entry_decode(q, slice_words(q, slice, place), entry);
     return 0;
 }
 
@@ -75,6 +105,7 @@ int qcow2_entry_set(struct qcow2 *q, uint64_t offset, struct qcow2_entry entry)
     if (q->has_extended_l2)
         words[1] = htobe64(entry.bitmap);
     qcow2_cache_dirty(&q->cache, slice);
+    atomic_fetch_add(&q->node->map_changes, 1);
     return 0;
 }
 

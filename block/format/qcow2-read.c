@@ -1,16 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Reading one extent: subclusters that follow one another, of one kind and, if data, in one piece in the file.
+ * Mapping: one extent is subclusters that follow one another, of one kind and, if data, in one piece in the file.
+ * Reading, for compressed clusters: they are unpacked whole.
  */
 #include "block/format/qcow2.h"
-
-/* One extent of the image. */
-struct extent {
-    enum qcow2_kind kind;
-    uint64_t host; /* DATA: where it starts */
-    uint64_t word; /* PACKED: the entry */
-    uint64_t length;
-};
 
 /* How far from `offset` its subcluster, or whole compressed cluster, reaches. */
 static uint64_t unit_left(const struct qcow2 *q, enum qcow2_kind kind, uint64_t offset)
@@ -19,8 +12,9 @@ static uint64_t unit_left(const struct qcow2 *q, enum qcow2_kind kind, uint64_t 
     return unit - offset % unit;
 }
 
-/* Finds the extent at `offset`, at most extent->length long. Lock held. */
-static int extent_find(struct qcow2 *q, uint64_t offset, struct extent *extent)
+/* What lies at `offset`, and how far that reaches. Lock held. */
+static int extent_find(struct qcow2 *q, uint64_t offset, unsigned flags, enum qcow2_kind *first,
+                       struct extent *extent)
 {
     uint64_t limit = extent->length, done = 0;
     struct qcow2_entry entry;
@@ -29,40 +23,43 @@ static int extent_find(struct qcow2 *q, uint64_t offset, struct extent *extent)
         enum qcow2_kind kind;
         int ret = 0;
         if (done == 0 || at % q->cluster_bytes == 0)
-            ret = qcow2_entry_get(q, at, &entry);
+            ret = flags & MAP_CACHED ? qcow2_entry_get_cached(q, at, &entry)
+                                     : qcow2_entry_get(q, at, &entry);
         if (ret == 0)
             ret = qcow2_entry_kind(q, entry, at, &kind, &host);
         if (ret && done == 0)
             return ret;
         if (ret)
-            break; /* the next read meets it */
-        if (done == 0)
-            *extent = (struct extent){.kind = kind, .host = host, .word = entry.word};
-        else if (kind != extent->kind || kind == QCOW2_PACKED ||
-                 (kind == QCOW2_DATA && host != extent->host + done))
+            break; /* the next look meets it */
+        if (done == 0) {
+            *first = kind;
+            extent->host = host;
+        } else if (kind != *first || kind == QCOW2_PACKED ||
+                   (kind == QCOW2_DATA && host != extent->host + done)) {
             break;
+        }
         done += unit_left(q, kind, at);
     }
     extent->length = done < limit ? done : limit;
     return 0;
 }
 
-/* Data that lie past the end of the file were never written: zeros. */
-static int data_read(const struct qcow2 *q, void *buf, uint64_t host, uint64_t length)
+int qcow2_map(struct node *node, uint64_t offset, unsigned flags, struct extent *extent)
 {
-    uint64_t done = 0;
-    while (done < length) {
-        ssize_t n = pread(q->fd, (char *)buf + done, length - done, (off_t)(host + done));
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n < 0)
-            return -errno;
-        if (n == 0)
-            break;
-        done += (uint64_t)n;
-    }
-    memset((char *)buf + done, 0, length - done);
-    return 0;
+    struct qcow2 *q = node->state;
+    enum qcow2_kind kind = QCOW2_UNALLOCATED;
+    if (!(flags & MAP_CACHED))
+        pthread_mutex_lock(&q->lock);
+    else if (pthread_mutex_trylock(&q->lock) != 0)
+        return -EAGAIN; /* its holder may be reading a table */
+    int ret = extent_find(q, offset, flags, &kind, extent);
+    pthread_mutex_unlock(&q->lock);
+    extent->kind = kind == QCOW2_UNALLOCATED ? EXTENT_BACKING
+                   : kind == QCOW2_ZEROS     ? EXTENT_ZERO
+                                             : EXTENT_DATA;
+    if (kind == QCOW2_PACKED)
+        extent->host = EXTENT_NO_HOST;
+    return ret;
 }
 
 static int packed_read(const struct qcow2 *q, void *buf, uint64_t word, uint64_t offset,
@@ -77,40 +74,37 @@ static int packed_read(const struct qcow2 *q, void *buf, uint64_t word, uint64_t
     return ret;
 }
 
-int qcow2_read_held(struct node *node, void *buf, uint64_t offset, uint64_t *length,
-                    enum extent_kind *kind)
+/* One unit; what it is may have changed since it was mapped, by a request under way at the same time. */
+static int unit_read(struct qcow2 *q, void *buf, uint64_t offset, uint64_t *length)
 {
-    struct qcow2 *q = node->state;
-    struct extent extent = {.length = *length};
+    struct qcow2_entry entry;
+    enum qcow2_kind kind;
+    uint64_t host;
     pthread_mutex_lock(&q->lock);
-    int ret = extent_find(q, offset, &extent);
+    int ret = qcow2_entry_get(q, offset, &entry);
+    if (ret == 0)
+        ret = qcow2_entry_kind(q, entry, offset, &kind, &host);
     pthread_mutex_unlock(&q->lock);
     if (ret)
         return ret;
-    *length = extent.length;
-    switch (extent.kind) {
-    case QCOW2_UNALLOCATED:
-        *kind = EXTENT_BACKING;
-        return 0;
-    case QCOW2_ZEROS:
-        *kind = EXTENT_ZERO;
-        return 0;
-    case QCOW2_DATA:
-        *kind = EXTENT_DATA;
-        return buf ? data_read(q, buf, extent.host, extent.length) : 0;
-    case QCOW2_PACKED:
-        *kind = EXTENT_DATA;
-        return buf ? packed_read(q, buf, extent.word, offset, extent.length) : 0;
-    }
-    return -EIO;
+    uint64_t left = unit_left(q, kind, offset);
+    if (*length > left)
+        *length = left;
+    if (kind == QCOW2_PACKED)
+        return packed_read(q, buf, entry.word, offset, *length);
+    if (kind == QCOW2_DATA)
+        return file_read_padded(q->fd, buf, host, *length);
+    memset(buf, 0, *length);
+    return 0;
 }
 
-int qcow2_read(struct node *node, void *buf, uint64_t offset, uint64_t *length,
-               enum extent_kind *kind)
+int qcow2_read(struct node *node, void *buf, uint64_t offset, uint64_t length)
 {
-    struct qcow2 *q = node->state;
-    pthread_rwlock_rdlock(&q->io_lock);
-    int ret = qcow2_read_held(node, buf, offset, length, kind);
-    pthread_rwlock_unlock(&q->io_lock);
-    return ret;
+    for (uint64_t done = 0, n; done < length; done += n) {
+        n = length - done;
+        int ret = unit_read(node->state, (char *)buf + done, offset + done, &n);
+        if (ret)
+            return ret;
+    }
+    return 0;
 }

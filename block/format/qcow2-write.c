@@ -212,21 +212,24 @@ static int old_read(struct node *node, unsigned char *buf, uint64_t offset, uint
 {
     struct qcow2 *q = node->state;
     *is_zero = true;
-    for (uint64_t done = 0, n; done < length; done += n) {
-        enum extent_kind kind = EXTENT_DATA;
-        n = length - done;
-        int ret = qcow2_read_held(node, buf + done, offset + done, &n, &kind);
+    for (uint64_t done = 0; done < length;) {
+        struct extent extent = {.length = length - done};
+        int ret = qcow2_map(node, offset + done, 0, &extent);
         if (ret)
             return ret;
-        if (kind == EXTENT_ZERO || (kind == EXTENT_BACKING && !q->has_backing)) {
-            memset(buf + done, 0, n);
-            continue;
+        if (extent.kind == EXTENT_ZERO || (extent.kind == EXTENT_BACKING && !q->has_backing)) {
+            memset(buf + done, 0, extent.length);
+        } else {
+            *is_zero = false;
+            ret = extent.kind == EXTENT_BACKING
+                      ? node_read_backing(node, buf + done, offset + done, extent.length)
+                  : extent.host == EXTENT_NO_HOST
+                      ? qcow2_read(node, buf + done, offset + done, extent.length)
+                      : file_read_padded(q->fd, buf + done, extent.host, extent.length);
         }
-        *is_zero = false;
-        if (kind == EXTENT_BACKING)
-            ret = node_read_backing(node, buf + done, offset + done, n);
         if (ret)
             return ret;
+        done += extent.length;
     }
     return 0;
 }
@@ -347,12 +350,11 @@ int qcow2_write_held(struct node *node, const void *data, uint64_t offset, uint6
 
 int qcow2_write(struct node *node, const void *buf, uint64_t offset, uint64_t length)
 {
-    struct qcow2 *q = node->state;
     int ret = qcow2_flush_if_full(node);
     if (ret)
         return ret;
-    pthread_rwlock_rdlock(&q->io_lock);
+    pthread_rwlock_rdlock(&node->io_lock);
     ret = qcow2_write_held(node, buf, offset, length);
-    pthread_rwlock_unlock(&q->io_lock);
+    pthread_rwlock_unlock(&node->io_lock);
     return ret;
 }

@@ -124,14 +124,15 @@ static int zeros_write(struct node *node, uint64_t at, uint64_t end, bool unmap)
         return -ENOMEM;
     while (at < end) {
         uint64_t n = end - at < q->cluster_bytes ? end - at : q->cluster_bytes;
-        enum extent_kind kind = EXTENT_DATA;
-        int ret = qcow2_read_held(node, NULL, at, &n, &kind);
-        bool is_zero = kind == EXTENT_ZERO || (kind == EXTENT_BACKING && !q->has_backing);
+        struct extent extent = {.length = n};
+        int ret = qcow2_map(node, at, 0, &extent);
+        bool is_zero =
+            extent.kind == EXTENT_ZERO || (extent.kind == EXTENT_BACKING && !q->has_backing);
         if (ret == 0 && !(is_zero && unmap))
-            ret = qcow2_write_held(node, zeros, at, n);
+            ret = qcow2_write_held(node, zeros, at, extent.length);
         if (ret)
             return ret;
-        at += n;
+        at += extent.length;
     }
     return 0;
 }
@@ -167,13 +168,12 @@ static int zero_held(struct node *node, uint64_t offset, uint64_t end, bool unma
 
 int qcow2_zero(struct node *node, uint64_t offset, uint64_t length, bool unmap)
 {
-    struct qcow2 *q = node->state;
     int ret = qcow2_flush_if_full(node);
     if (ret)
         return ret;
-    pthread_rwlock_rdlock(&q->io_lock);
+    pthread_rwlock_rdlock(&node->io_lock);
     ret = zero_held(node, offset, offset + length, unmap);
-    pthread_rwlock_unlock(&q->io_lock);
+    pthread_rwlock_unlock(&node->io_lock);
     return ret;
 }
 
@@ -205,8 +205,8 @@ int qcow2_discard(struct node *node, uint64_t offset, uint64_t length)
     int ret = qcow2_flush_if_full(node);
     if (ret)
         return ret;
-    pthread_rwlock_rdlock(&q->io_lock);
+    pthread_rwlock_rdlock(&node->io_lock);
     ret = discard_held(node, offset, offset + length);
-    pthread_rwlock_unlock(&q->io_lock);
+    pthread_rwlock_unlock(&node->io_lock);
     return ret;
 }

@@ -22,24 +22,18 @@ static void qcow2_free(struct qcow2 *q)
     free(q->metadata.clusters);
     pthread_cond_destroy(&q->unclaimed);
     pthread_mutex_destroy(&q->lock);
-    pthread_rwlock_destroy(&q->io_lock);
     free(q);
 }
 
-static struct qcow2 *qcow2_new(int fd)
+static struct qcow2 *qcow2_new(struct node *node)
 {
     struct qcow2 *q = calloc(1, sizeof(*q));
     if (!q)
         return NULL;
-    /* A flush that waits to reuse clusters must not wait behind ever new requests. */
-    pthread_rwlockattr_t attributes;
-    pthread_rwlockattr_init(&attributes);
-    pthread_rwlockattr_setkind_np(&attributes, PTHREAD_RWLOCK_PREFER_WRITER_NONRECURSIVE_NP);
-    pthread_rwlock_init(&q->io_lock, &attributes);
-    pthread_rwlockattr_destroy(&attributes);
     pthread_mutex_init(&q->lock, NULL);
     pthread_cond_init(&q->unclaimed, NULL);
-    q->fd = fd;
+    q->node = node;
+    q->fd = node->fd;
     return q;
 }
 
@@ -100,7 +94,7 @@ static int qcow2_make_writable(struct node *node, struct err *err)
 
 static int qcow2_open(struct node *node, struct err *err)
 {
-    struct qcow2 *q = qcow2_new(node->fd);
+    struct qcow2 *q = qcow2_new(node);
     if (!q)
         return err_set(err, ErrOutOfResources, ENOMEM, "image '%s' cannot be opened", node->path);
     node->state = q;
@@ -134,6 +128,7 @@ const struct driver driver_qcow2 = {
     .close = qcow2_close,
     .create = qcow2_create,
     .group_id = qcow2_group_id,
+    .map = qcow2_map,
     .read = qcow2_read,
     .write = qcow2_write,
     .zero = qcow2_zero,

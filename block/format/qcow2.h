@@ -21,7 +21,7 @@
  * So an entry that is on the disk always points at a cluster that is counted and whose data is there, whichever of
  * the writes after the last fdatasync reached the disk; what is lost to a crash is at most a leaked cluster.
  *
- * Locks, in the order they are taken: node->flush_lock, io_lock, lock. Requests hold io_lock shared from
+ * Locks, in the order they are taken: node->flush_lock, node->io_lock, lock. Requests hold io_lock shared from
  * their look at the tables to the end of their data I/O; a flush takes it exclusively for an instant before it
  * reuses clusters, so that no request under way still writes to a cluster that was let go.
  */
@@ -168,7 +168,7 @@ struct qcow2_snapshot {
 };
 
 struct qcow2 {
-    pthread_rwlock_t io_lock;
+    struct node *node;
     pthread_mutex_t lock; /* guards all below that changes */
     pthread_cond_t unclaimed;
     int fd;
@@ -228,6 +228,8 @@ void qcow2_cache_free(struct qcow2_cache *cache);
 
 /* The slice that contains `offset`, read from the file if need be; valid until the next call. 0 or -errno. */
 int qcow2_cache_get(struct qcow2 *q, uint64_t offset, bool is_refcount, struct qcow2_slice **slice);
+struct qcow2_slice *qcow2_cache_find(struct qcow2 *q,
+                                     uint64_t offset); /* NULL if it is not there */
 void qcow2_cache_dirty(struct qcow2_cache *cache, struct qcow2_slice *slice);
 
 /* Forgets what is cached of a cluster that changes its use. */
@@ -278,6 +280,9 @@ struct qcow2_entry {
 /* The entry of the cluster at guest `offset`; all zeros if there is no L2 table. Lock held. 0 or -errno. */
 int qcow2_entry_get(struct qcow2 *q, uint64_t offset, struct qcow2_entry *entry);
 
+/* The same, but -EAGAIN if the file would have to be read for it. */
+int qcow2_entry_get_cached(struct qcow2 *q, uint64_t offset, struct qcow2_entry *entry);
+
 /* Changes it. The L2 table must be writable (qcow2_table_make_writable). Lock held. 0 or -errno. */
 int qcow2_entry_set(struct qcow2 *q, uint64_t offset, struct qcow2_entry entry);
 
@@ -300,11 +305,9 @@ int qcow2_entry_release(struct qcow2 *q, struct qcow2_entry entry);
 void qcow2_packed_place(const struct qcow2 *q, uint64_t word, uint64_t *offset, uint64_t *length);
 int qcow2_packed_read(const struct qcow2 *q, uint64_t word, unsigned char *buf);
 
-/* qcow2-read.c: driver.read, and the same for one that holds io_lock already. */
-int qcow2_read(struct node *node, void *buf, uint64_t offset, uint64_t *length,
-               enum extent_kind *kind);
-int qcow2_read_held(struct node *node, void *buf, uint64_t offset, uint64_t *length,
-                    enum extent_kind *kind);
+/* qcow2-read.c: driver.map and driver.read. */
+int qcow2_map(struct node *node, uint64_t offset, unsigned flags, struct extent *extent);
+int qcow2_read(struct node *node, void *buf, uint64_t offset, uint64_t length);
 
 /* qcow2-write.c: driver.write, and the same for one that holds io_lock already; claims. */
 int qcow2_write(struct node *node, const void *buf, uint64_t offset, uint64_t length);

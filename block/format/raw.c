@@ -49,46 +49,26 @@ static int raw_create(int fd, const struct image_spec *spec, struct err *err)
 
 /* How far from `offset` the file says the same: data or hole. A file system that cannot tell says
  * data. */
-static int raw_extent(struct node *node, uint64_t offset, uint64_t *length, bool *is_data)
+static int raw_find_holes(struct node *node, uint64_t offset, struct extent *extent)
 {
     off_t data = lseek(node->fd, (off_t)offset, SEEK_DATA);
-    if (data < 0 && errno != ENXIO) {
-        *is_data = true;
+    if (data < 0 && errno != ENXIO)
         return errno == EINVAL || errno == EOPNOTSUPP ? 0 : -errno;
-    }
-    *is_data = data == (off_t)offset;
     off_t end = data; /* of the hole; ENXIO: the hole goes on for ever */
-    if (*is_data)
+    if (data == (off_t)offset)
         end = lseek(node->fd, (off_t)offset, SEEK_HOLE);
-    if (end > (off_t)offset && (uint64_t)end - offset < *length)
-        *length = (uint64_t)end - offset;
+    else
+        extent->kind = EXTENT_ZERO;
+    if (end > (off_t)offset && (uint64_t)end - offset < extent->length)
+        extent->length = (uint64_t)end - offset;
     return 0;
 }
 
-static int raw_read(struct node *node, void *buf, uint64_t offset, uint64_t *length,
-                    enum extent_kind *kind)
+static int raw_map(struct node *node, uint64_t offset, unsigned flags, struct extent *extent)
 {
-    if (!buf) {
-        bool is_data = true;
-        int ret = raw_extent(node, offset, length, &is_data);
-        *kind = is_data ? EXTENT_DATA : EXTENT_ZERO;
-        return ret;
-    }
-    uint64_t done = 0;
-    while (done < *length) {
-        ssize_t n = pread(node->fd, (char *)buf + done, *length - done, (off_t)(offset + done));
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n < 0)
-            return -errno;
-        if (n == 0)
-            break;
-        done += (uint64_t)n;
-    }
-    *kind = done ? EXTENT_DATA : EXTENT_ZERO; /* nothing there: past the end of the file */
-    if (done)
-        *length = done;
-    return 0;
+    extent->kind = EXTENT_DATA;
+    extent->host = offset;
+    return flags & MAP_HOLES ? raw_find_holes(node, offset, extent) : 0;
 }
 
 static int raw_write(struct node *node, const void *buf, uint64_t offset, uint64_t length)
@@ -141,7 +121,7 @@ const struct driver driver_raw = {
     .open = raw_open,
     .close = raw_close,
     .create = raw_create,
-    .read = raw_read,
+    .map = raw_map,
     .write = raw_write,
     .zero = raw_zero,
     .discard = raw_discard,

@@ -138,13 +138,13 @@ static void image_query(struct node *node)
 {
     uint64_t offset = 0;
     for (int i = 0; i < QUERIES_MAX && offset < node->size_bytes; i++) {
-        enum extent_kind kind = EXTENT_DATA;
-        uint64_t asked = node->size_bytes - offset, length = asked;
-        if (node->driver->read(node, NULL, offset, &length, &kind) != 0)
-            length = PIECE_BYTES;
+        uint64_t asked = node->size_bytes - offset;
+        struct extent extent = {.length = asked};
+        if (node->driver->map(node, offset, MAP_HOLES, &extent) != 0)
+            extent.length = PIECE_BYTES;
         else
-            MUST(length > 0 && length <= asked);
-        offset += length;
+            MUST(extent.length > 0 && extent.length <= asked);
+        offset += extent.length;
     }
 }
 

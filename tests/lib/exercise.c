@@ -162,9 +162,10 @@ static void exercise_query(struct exercise *e, struct range r)
     assert_non_null(buf);
     exercise_note(e, 'q', r);
     while (r.length) {
-        enum extent_kind kind = (enum extent_kind)99;
-        struct range part = r;
-        int ret = e->node->driver->read(e->node, NULL, r.offset, &part.length, &kind);
+        struct extent extent = {.kind = (enum extent_kind)99, .length = r.length};
+        int ret = e->node->driver->map(e->node, r.offset, MAP_HOLES, &extent);
+        enum extent_kind kind = extent.kind;
+        struct range part = {r.offset, extent.length};
         exercise_expect(e, ret, "query", r);
         assert_in_range(part.length, 1, r.length);
         assert_true(kind == EXTENT_DATA || kind == EXTENT_ZERO || kind == EXTENT_BACKING);

@@ -88,11 +88,19 @@ void wait_until_at_least(const atomic_uint *flag, unsigned value)
 
 struct probe probe;
 
-static int probe_read(struct node *node, void *buf, uint64_t offset, uint64_t *length,
-                      enum extent_kind *kind)
+/* All data, and only the probe's read() can tell them: so every read comes by. */
+static int probe_map(struct node *node, uint64_t offset, unsigned flags, struct extent *extent)
+{
+    int ret = driver_raw.map(node, offset, flags, extent);
+    if (extent->kind == EXTENT_DATA)
+        extent->host = EXTENT_NO_HOST;
+    return ret;
+}
+
+static int probe_read(struct node *node, void *buf, uint64_t offset, uint64_t length)
 {
     int error = atomic_load(&probe.error);
-    return error ? error : driver_raw.read(node, buf, offset, length, kind);
+    return error ? error : file_read_padded(node->fd, buf, offset, length);
 }
 
 static int probe_write(struct node *node, const void *buf, uint64_t offset, uint64_t length)
@@ -131,6 +139,7 @@ void probe_register(void)
     static struct driver driver;
     driver = driver_raw;
     driver.name = "probe";
+    driver.map = probe_map;
     driver.read = probe_read;
     driver.write = probe_write;
     driver.zero = probe_zero;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * A driver's read() without a buffer says what a range is: data, zeros, or the backing image's.
+ * A driver's map() says what a range is: data, zeros, or the backing image's.
  * What QEMU put into each place decides what must be said (of raw: what the file system calls a
  * hole).
  */
@@ -13,15 +13,14 @@
 static void must_be(struct node *node, uint64_t offset, uint64_t length, enum extent_kind expected)
 {
     while (length) {
-        enum extent_kind kind = (enum extent_kind)99;
-        uint64_t n = length;
-        assert_int_equal(node->driver->read(node, NULL, offset, &n, &kind), 0);
-        assert_in_range(n, 1, length);
-        if (kind != expected)
+        struct extent extent = {.kind = (enum extent_kind)99, .length = length};
+        assert_int_equal(node->driver->map(node, offset, MAP_HOLES, &extent), 0);
+        assert_in_range(extent.length, 1, length);
+        if (extent.kind != expected)
             fail_msg("%s: offset %llu is of kind %d, not %d", node->path,
-                     (unsigned long long)offset, kind, expected);
-        offset += n;
-        length -= n;
+                     (unsigned long long)offset, extent.kind, expected);
+        offset += extent.length;
+        length -= extent.length;
     }
 }
 
