@@ -24,10 +24,17 @@ struct block *block_open(const char *image_dir, struct err *err)
         free(block);
         return NULL;
     }
+    index_memory_init(&block->index_memory, INDEX_MEMORY_DEFAULT_BYTES);
     pthread_mutex_init(&block->open_lock, NULL);
     pthread_mutex_init(&block->cut_lock, NULL);
     pthread_mutex_init(&block->lock, NULL);
     return block;
+}
+
+void block_set_index_memory(struct block *block, uint64_t budget_bytes)
+{
+    LOCK_GUARD(&block->index_memory.lock);
+    block->index_memory.budget_bytes = budget_bytes;
 }
 
 int block_close(struct block *block, struct err *err)
@@ -48,6 +55,7 @@ int block_close(struct block *block, struct err *err)
         block->frozen = frozen->next;
         frozen_free(frozen);
     }
+    index_memory_destroy(&block->index_memory);
     image_dir_close(&block->dir);
     pthread_mutex_destroy(&block->lock);
     pthread_mutex_destroy(&block->cut_lock);

@@ -32,6 +32,11 @@ struct group;
 /* `image_dir` must exist. NULL and *err (OpenFileFailed) on failure. */
 struct block *block_open(const char *image_dir, struct err *err);
 
+/* How much memory the indexes of all devices may take together: what tells where each part of a
+ * device lies. Enough is 1/8192 of the bytes that are in use all the time; with less, reads walk
+ * their chain more often. */
+void block_set_index_memory(struct block *block, uint64_t budget_bytes);
+
 /* Stops all exports (requests under way are finished), flushes and closes every device. Returns -1
  * and *err if a flush failed; everything is closed and freed all the same. */
 int block_close(struct block *block, struct err *err);

@@ -3,7 +3,8 @@
  * Requests to a device. See device.h and io.h.
  *
  *   change:  fence_enter -> node_write(top) -> fence_leave -> (FUA: flush)
- *   read:    pin the top, node_read, unpin: not held by the fence
+ *   read:    index_find, then the file of the image that it names; not held by the fence. What the
+ *            index does not know is found out first; what it cannot tell is read down the chain
  *   flush:   pin the top; flush its frozen backing node, then itself
  *
  * The flush of the backing node is what makes a write durable that was acknowledged just before a
@@ -42,8 +43,10 @@ struct device *device_new(const char *name, const char *image, const char *forma
 
 void device_free(struct device *device)
 {
-    if (device->top)
+    if (device->top) {
+        index_free(device->index);
         node_unref(device->top);
+    }
     pthread_mutex_destroy(&device->lock);
     fence_destroy(&device->fence);
     free(device->reason);
@@ -53,10 +56,14 @@ void device_free(struct device *device)
     free(device);
 }
 
-void device_set_top(struct device *device, struct node *top)
+int device_set_top(struct device *device, struct node *top, struct index_memory *memory)
 {
+    device->index = index_new(memory, top);
+    if (!device->index)
+        return -1;
     device->top = top;
     device->size_bytes = top->size_bytes;
+    return 0;
 }
 
 struct node *device_top(struct device *device)
@@ -70,6 +77,7 @@ struct node *device_swap_top(struct device *device, struct node *overlay)
     LOCK_GUARD(&device->lock);
     struct node *frozen = device->top;
     device->top = overlay;
+    index_push(device->index, overlay);
     return frozen;
 }
 
@@ -107,45 +115,82 @@ static int device_check(const struct device *device, uint64_t offset, uint64_t l
     return 0;
 }
 
+/* Reads what the index finds at `offset`; *length says how far that was. */
+static enum index_answer device_read_found(struct device *device, struct node *top, void *buf,
+                                           uint64_t offset, uint64_t *length, int *ret, bool cached)
+{
+    struct chain_extent found = {.length = *length};
+    enum index_answer answer = index_find(device->index, top, offset, &found);
+    if (answer == INDEX_MISS)
+        return answer;
+    *length = found.length;
+    if (answer == INDEX_WALK)
+        return answer;
+    *ret = 0;
+    if (found.kind == EXTENT_ZERO)
+        memset(buf, 0, found.length);
+    else if (cached)
+        *ret = file_read_cached(found.node->fd, buf, found.host, found.length);
+    else
+        *ret = file_read_padded(found.node->fd, buf, found.host, found.length);
+    return answer;
+}
+
+/* Reads one extent; *length says how far that was. */
+static int device_read_extent(struct device *device, void *buf, uint64_t offset, uint64_t *length)
+{
+    /* A change under way all the time could keep what is found out from being kept. */
+    for (int tries = 0; tries < 3; tries++) {
+        struct node *top = index_top(device->index);
+        int ret = 0;
+        bool is_held = node_begin_io(top);
+        enum index_answer answer = device_read_found(device, top, buf, offset, length, &ret, false);
+        node_end_io(top, is_held);
+        if (answer == INDEX_FOUND)
+            return ret;
+        if (answer == INDEX_WALK || index_fill(device->index, offset, 0) != 0)
+            break; /* the walk tells what is wrong */
+    }
+    return node_read(index_top(device->index), buf, offset, *length);
+}
+
 int device_read(struct device *device, void *buf, uint64_t offset, uint64_t length)
 {
     int ret = device_check(device, offset, length);
-    if (ret)
-        return ret;
-    CLEANUP(node) struct node *top = device_top(device);
-    return node_read(top, buf, offset, length);
+    for (uint64_t done = 0, n; done < length && ret == 0; done += n) {
+        n = length - done;
+        ret = device_read_extent(device, (char *)buf + done, offset + done, &n);
+    }
+    return ret;
 }
 
-/* Reads one extent without waiting; *length says how far that was. */
-static int extent_read_cached(struct node *top, void *buf, uint64_t offset, uint64_t *length)
+static int device_read_extent_cached(struct device *device, void *buf, uint64_t offset,
+                                     uint64_t *length)
 {
-    struct chain_extent extent = {.length = *length};
-    int ret = node_map(top, offset, MAP_CACHED, &extent);
-    if (ret)
-        return ret;
-    *length = extent.length;
-    if (extent.kind != EXTENT_DATA) {
-        memset(buf, 0, extent.length);
-        return 0;
+    for (int tries = 0; tries < 2; tries++) {
+        struct node *top = index_top(device->index);
+        bool is_held;
+        int ret = node_try_io(top, &is_held);
+        if (ret)
+            return ret;
+        enum index_answer answer = device_read_found(device, top, buf, offset, length, &ret, true);
+        node_end_io(top, is_held);
+        if (answer == INDEX_FOUND)
+            return ret;
+        if (answer == INDEX_WALK || index_fill(device->index, offset, MAP_CACHED) != 0)
+            break;
     }
-    if (extent.host == EXTENT_NO_HOST || !atomic_load(&extent.node->read_only))
-        return -EAGAIN;
-    return file_read_cached(extent.node->fd, buf, extent.host, extent.length);
+    return -EAGAIN;
 }
 
 int device_read_cached(struct device *device, void *buf, uint64_t offset, uint64_t length)
 {
     int ret = device_check(device, offset, length);
-    if (ret)
-        return ret;
-    CLEANUP(node) struct node *top = device_top(device);
-    for (uint64_t done = 0, n; done < length; done += n) {
+    for (uint64_t done = 0, n; done < length && ret == 0; done += n) {
         n = length - done;
-        ret = extent_read_cached(top, (char *)buf + done, offset + done, &n);
-        if (ret)
-            return ret;
+        ret = device_read_extent_cached(device, (char *)buf + done, offset + done, &n);
     }
-    return 0;
+    return ret;
 }
 
 int device_map(struct device *device, uint64_t offset, struct device_extent *extent)

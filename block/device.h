@@ -12,6 +12,7 @@
 #include "base/cleanup.h"
 #include "base/err.h"
 #include "block/fence.h"
+#include "block/index.h"
 #include "block/io.h"
 #include "block/node.h"
 
@@ -20,8 +21,9 @@ struct device {
     pthread_mutex_t lock; /* taken after the fence; guards top and reason */
     struct node *top; /* owned reference; NULL if it could not be opened. A change inside the fence
                        * may use it without the lock: it is swapped only when nobody is inside */
-    char *reason;     /* why it failed */
-    atomic_bool failed; /* set for good; every request gets -EIO */
+    struct index *index; /* of the chain; as old as it */
+    char *reason;        /* why it failed */
+    atomic_bool failed;  /* set for good; every request gets -EIO */
     bool read_only;
     char *name;
     uint64_t size_bytes;
@@ -39,8 +41,9 @@ struct device *device_new(const char *name, const char *image, const char *forma
 void device_free(struct device *device);
 CLEANUP_DEFINE(device, struct device *, device_free)
 
-/* Gives the device its chain (the reference is taken over). Before anybody uses it. */
-void device_set_top(struct device *device, struct node *top);
+/* Gives the device its chain, and the chain an index. Before anybody uses it. The reference is taken
+ * over on success only; -1 when memory is short. */
+int device_set_top(struct device *device, struct node *top, struct index_memory *memory);
 
 /* The top with a reference of its own, or NULL. */
 struct node *device_top(struct device *device);

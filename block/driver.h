@@ -17,7 +17,7 @@
  *
  * Space that a change lets go may be used again only after the driver has held node->io_lock
  * exclusively once: so what a map said stays readable for as long as its reader holds it shared.
- * Every change of what map() would say counts node->map_changes up before its request returns.
+ * Every change of what map() would say is told (node_map_changed) while the changer holds it.
  *
  * Durability: write, zero and discard may leave data in the page cache and metadata in memory until
  * flush. But whatever a driver puts into the file must at every moment be an image that the next
@@ -131,10 +131,13 @@ struct node {
     char *path; /* absolute, canonical */
     dev_t dev;  /* which file it is, whatever its names */
     ino_t ino;
-    uint64_t size_bytes;       /* as a guest sees it: a multiple of BLOCK_SECTOR_BYTES */
-    atomic_bool read_only;     /* set for good by node_freeze() */
-    atomic_bool unflushed;     /* a write was finished since the last flush began */
-    atomic_ullong map_changes; /* how often what map() says has changed */
+    uint64_t size_bytes;   /* as a guest sees it: a multiple of BLOCK_SECTOR_BYTES */
+    atomic_bool read_only; /* set for good by node_freeze() */
+    atomic_bool unflushed; /* a write was finished since the last flush began */
+    /* Who wants to know when what map() says of a range has changed, or NULL. Set while no change
+     * is under way. Called with the driver's locks held; calls nothing of the node. */
+    void (*changed)(void *arg, uint64_t offset, uint64_t length);
+    void *changed_arg;
     atomic_int sync_error; /* the errno of the first fdatasync that failed; later ones fail too */
     char *backing_file;    /* the header's words, or NULL */
     char *backing_format;  /* a driver's name, or NULL if the header does not record it */
@@ -156,6 +159,13 @@ extern const struct driver driver_qcow2;
 /* Fills `buf` with what the node's backing chain holds there: zeros past its end or without one. 0
  * or -errno. */
 int node_read_backing(struct node *node, void *buf, uint64_t offset, uint64_t length);
+
+/* To be called after each change of what map() says of the range, before its io_lock is let go. */
+static inline void node_map_changed(const struct node *node, uint64_t offset, uint64_t length)
+{
+    if (node->changed)
+        node->changed(node->changed_arg, offset, length);
+}
 
 /* fdatasync of the node's file. Once it failed it always fails: the kernel may have dropped the
  * pages. */

@@ -148,9 +148,16 @@ static int member_check_place(struct group *group, struct member *member, const 
     return 0;
 }
 
-static int member_name_backing(struct member *member, struct err *err)
+static int member_look_at_backing(struct member *member, struct err *err)
 {
     CLEANUP(node) struct node *top = device_top(member->device);
+    size_t images = 0;
+    for (const struct node *node = top; node; node = node->backing)
+        images++;
+    if (images == CHAIN_NODES_MAX)
+        return err_set(err, ErrOpenFileFailed, EMLINK,
+                       "device '%s' has %zu images in its chain already, and no more can be opened",
+                       member->device->name, images);
     CLEANUP_FREE char *directory =
         strndup(member->place.path, (size_t)(member->place.name - member->place.path) - 1);
     if (directory)
@@ -177,7 +184,7 @@ static int member_begin(struct group *group, struct member *member, const struct
         return -1;
     if (member_check_place(group, member, spec->snapshot_file, err) != 0)
         return -1;
-    return member_name_backing(member, err);
+    return member_look_at_backing(member, err);
 }
 
 struct group *group_begin(struct block *block, const unsigned char id[GROUP_ID_BYTES],

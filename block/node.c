@@ -101,6 +101,12 @@ bool node_begin_io(struct node *node)
     return true;
 }
 
+int node_try_io(struct node *node, bool *is_held)
+{
+    *is_held = !atomic_load(&node->read_only);
+    return *is_held && pthread_rwlock_tryrdlock(&node->io_lock) != 0 ? -EAGAIN : 0;
+}
+
 void node_end_io(struct node *node, bool is_held)
 {
     if (is_held)

@@ -146,9 +146,13 @@ int block_device_open(struct block *block, const struct device_spec *spec, struc
         return -1;
     }
     pthread_mutex_lock(&block->lock);
-    device_set_top(device, top);
+    int ret = device_set_top(device, top, &block->index_memory);
     pthread_mutex_unlock(&block->lock);
-    return 0;
+    if (ret == 0)
+        return 0;
+    node_unref(top);
+    registry_drop(block, device);
+    return err_set(err, ErrOutOfResources, ENOMEM, "device '%s' cannot be opened", spec->name);
 }
 
 void block_device_publish(struct block *block, const char *name)
@@ -333,7 +337,11 @@ static struct device *frozen_use(struct block *block, const char *name, struct e
     struct node *top = chain_open(&block->dir, frozen->image, frozen->format, true, &guard, err);
     if (!top)
         return NULL;
-    device_set_top(opened, top);
+    if (device_set_top(opened, top, &block->index_memory) != 0) {
+        node_unref(top);
+        err_set(err, ErrOutOfResources, ENOMEM, "export '%s' cannot be opened", name);
+        return NULL;
+    }
     opened->clients = 1;
     LOCK_GUARD(&block->lock);
     return frozen->device = steal(opened);

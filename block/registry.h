@@ -30,9 +30,10 @@ struct block {
     pthread_mutex_t
         lock; /* taken before a device's own; guards the lists and what device.h names */
     struct image_dir dir;
-    struct device *devices;    /* in order of their opening */
-    struct frozen *frozen;     /* newest first */
-    struct nbd_server *server; /* NULL until the first block_nbd_listen() */
+    struct index_memory index_memory; /* of all devices */
+    struct device *devices;           /* in order of their opening */
+    struct frozen *frozen;            /* newest first */
+    struct nbd_server *server;        /* NULL until the first block_nbd_listen() */
 };
 
 /* The device of that name, published or not, or NULL. The lock is held. */

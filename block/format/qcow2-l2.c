@@ -90,6 +90,26 @@ int qcow2_entry_get_cached(struct qcow2 *q, uint64_t offset, struct qcow2_entry 
     return 0;
 }
 
+/* Tells which of the cluster's subclusters are something else now, from the first to the last. */
+static void entry_tell_change(const struct qcow2 *q, uint64_t offset, struct qcow2_entry old,
+                              struct qcow2_entry entry)
+{
+    offset -= offset % q->cluster_bytes;
+    uint64_t bits = QCOW2_BITMAP_ALL, unit = q->subcluster_bytes;
+    if (!q->has_extended_l2 || (old.word | entry.word) & QCOW2_COMPRESSED) {
+        node_map_changed(q->node, offset, q->cluster_bytes);
+        return;
+    }
+    bits = old.bitmap ^ entry.bitmap;
+    if (old.word != entry.word) /* what was allocated has moved */
+        bits |= (old.bitmap | entry.bitmap) & QCOW2_BITMAP_ALL;
+    bits = (bits | bits >> 32) & QCOW2_BITMAP_ALL;
+    if (!bits)
+        return;
+    unsigned first = (unsigned)__builtin_ctzll(bits), last = 63 - (unsigned)__builtin_clzll(bits);
+    node_map_changed(q->node, offset + first * unit, (last - first + 1) * unit);
+}
+
 int qcow2_entry_set(struct qcow2 *q, uint64_t offset, struct qcow2_entry entry)
 {
     struct qcow2_slice *slice;
@@ -101,11 +121,13 @@ int qcow2_entry_set(struct qcow2 *q, uint64_t offset, struct qcow2_entry entry)
     ret = entry_slice(q, table, offset, &slice, &words);
     if (ret)
         return ret;
+    struct qcow2_entry old = {0};
+    entry_decode(q, words, &old);
     words[0] = htobe64(entry.word);
     if (q->has_extended_l2)
         words[1] = htobe64(entry.bitmap);
     qcow2_cache_dirty(&q->cache, slice);
-    atomic_fetch_add(&q->node->map_changes, 1);
+    entry_tell_change(q, offset, old, entry);
     return 0;
 }
 
