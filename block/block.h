@@ -20,6 +20,8 @@ struct block;
 struct device;
 struct group;
 
+#define INDEX_MEMORY_DEFAULT_BYTES (256ULL << 20) /* of 2 TiB in 64 KiB pieces */
+
 #define GROUP_ID_BYTES    16
 #define DEVICE_NAME_MAX   64  /* characters of a device's name */
 #define GROUP_NAME_MAX    128 /* of a group's */

@@ -24,8 +24,6 @@
 
 #include "block/node.h"
 
-#define INDEX_MEMORY_DEFAULT_BYTES (256ULL << 20)
-
 struct index;
 struct index_page;
 

@@ -4,10 +4,14 @@
  */
 #include "service/options.h"
 
+#include "block/block.h"
 #include "service/utf8.h"
 
+#include <errno.h>
 #include <getopt.h>
 #include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 
 static const char help[] =
     "Usage: snapgroupd [OPTION]...\n"
@@ -18,6 +22,8 @@ static const char help[] =
     "  --runtime-dir DIR  where the default sockets appear  [/run/snapgroupd]\n"
     "  --listen ADDRESS   serve REST there                  [unix:RUNTIME-DIR/api.sock]\n"
     "  --nbd ADDRESS      serve NBD there                   [unix:RUNTIME-DIR/nbd.sock]\n"
+    "  --index-memory SIZE  for what tells where each part of a disk lies; enough is 1/8192\n"
+    "                     of the bytes in use (K, M, G may follow)  [256M]\n"
     "  --help             print this and exit\n"
     "  --version          print the version and exit\n"
     "\n"
@@ -45,6 +51,24 @@ static int options_add(const char **list, size_t *count, const char *address)
     return OPTIONS_RUN;
 }
 
+/* A number of bytes; K, M, G, T may follow. */
+static int options_take_bytes(uint64_t *bytes, const char *text)
+{
+    static const char suffixes[] = "KMGT";
+    char *end;
+    errno = 0;
+    unsigned long long value = strtoull(text, &end, 10);
+    const char *suffix = *end ? strchr(suffixes, *end) : NULL;
+    unsigned shift = suffix ? 10 * (unsigned)(suffix - suffixes + 1) : 0;
+    if (errno || *text < '0' || *text > '9' || (*end && (!suffix || end[1])) ||
+        value > UINT64_MAX >> 8 >> shift) {
+        fprintf(stderr, "snapgroupd: '%s' is no size: a number, and K, M, G or T\n", text);
+        return options_wrong();
+    }
+    *bytes = (uint64_t)value << shift;
+    return OPTIONS_RUN;
+}
+
 static int options_take(struct options *options, int letter)
 {
     if (letter != '?' && optarg && (!*optarg || !utf8_is_valid(optarg))) {
@@ -66,6 +90,8 @@ static int options_take(struct options *options, int letter)
         return options_add(options->listen, &options->listen_count, optarg);
     case 'n':
         return options_add(options->nbd, &options->nbd_count, optarg);
+    case 'm':
+        return options_take_bytes(&options->index_memory_bytes, optarg);
     case 'h':
         fputs(help, stdout);
         return 0;
@@ -80,15 +106,21 @@ static int options_take(struct options *options, int letter)
 int options_parse(int argc, char **argv, struct options *options)
 {
     static const struct option table[] = {
-        {"state-dir", required_argument, NULL, 's'},   {"image-dir", required_argument, NULL, 'i'},
-        {"runtime-dir", required_argument, NULL, 'r'}, {"listen", required_argument, NULL, 'l'},
-        {"nbd", required_argument, NULL, 'n'},         {"help", no_argument, NULL, 'h'},
-        {"version", no_argument, NULL, 'v'},           {NULL, 0, NULL, 0},
+        {"state-dir", required_argument, NULL, 's'},
+        {"image-dir", required_argument, NULL, 'i'},
+        {"runtime-dir", required_argument, NULL, 'r'},
+        {"listen", required_argument, NULL, 'l'},
+        {"nbd", required_argument, NULL, 'n'},
+        {"index-memory", required_argument, NULL, 'm'},
+        {"help", no_argument, NULL, 'h'},
+        {"version", no_argument, NULL, 'v'},
+        {NULL, 0, NULL, 0},
     };
     *options = (struct options){
         .state_dir = "/var/lib/snapgroupd/state",
         .image_dir = "/var/lib/snapgroupd/images",
         .runtime_dir = "/run/snapgroupd",
+        .index_memory_bytes = INDEX_MEMORY_DEFAULT_BYTES,
     };
     int letter;
     while ((letter = getopt_long(argc, argv, "", table, NULL)) != -1) {

@@ -7,6 +7,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #define OPTIONS_ADDRESSES_MAX 16
 
@@ -17,6 +18,7 @@ struct options {
     size_t listen_count;
     const char *nbd[OPTIONS_ADDRESSES_MAX]; /* NBD; none: unix:RUNTIME/nbd.sock */
     size_t nbd_count;
+    uint64_t index_memory_bytes;
 };
 
 #define OPTIONS_RUN (-1)

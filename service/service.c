@@ -176,6 +176,7 @@ static int service_open(struct service *service, const struct options *options,
     service->block = block_open(image_dir, err);
     if (service->block) {
         struct err closing;
+        block_set_index_memory(service->block, options->index_memory_bytes);
         result = service_serve(service, options, runtime_dir, err);
         if (unsettled_resolve(service, &closing) != 0)
             log_error("%s; the next start settles what is left", closing.message);

@@ -14,10 +14,11 @@ run() { # STATUS ARGUMENT...
 run 0 --version
 grep -qE '^snapgroupd [0-9]+\.[0-9]+\.[0-9]+$' "$TMP/out" || fail "$(cat "$TMP/out")"
 run 0 --help
-for option in --state-dir --image-dir --runtime-dir --listen --nbd --help --version; do
+for option in --state-dir --image-dir --runtime-dir --listen --nbd --index-memory --help --version; do
     grep -q -- "$option" "$TMP/out" || fail "--help does not tell of $option"
 done
-for wrong in --nope -x stray --state-dir --listen= --help=1; do
+for wrong in --nope -x stray --state-dir --listen= --help=1 --index-memory=1X --index-memory=-1 --index-memory=1KB \
+    --index-memory=99999999999G; do
     run 2 "$wrong"
     grep -q "Try 'snapgroupd --help'" "$TMP/err" || fail "$wrong: no hint"
 done
@@ -25,7 +26,7 @@ run 2 --state-dir $'\xff'
 
 mkfifo "$TMP/lines"
 setpriv --pdeathsig KILL "$SNAPGROUPD" --state-dir "$STATE" --image-dir "$IMAGES" --runtime-dir "$RUNTIME" \
-    --listen "unix:$TMP/a" --listen 127.0.0.1:0 --nbd "unix:$TMP/n" >"$TMP/lines" 2>>"$DAEMON_LOG" &
+    --index-memory 64M --listen "unix:$TMP/a" --listen 127.0.0.1:0 --nbd "unix:$TMP/n" >"$TMP/lines" 2>>"$DAEMON_LOG" &
 pid=$!
 mapfile -t lines < <(sed '/^ready$/q' <"$TMP/lines")
 [ "${#lines[@]}" -eq 4 ] || fail "said ${lines[*]}"
