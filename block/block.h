@@ -85,9 +85,10 @@ struct device_spec {
 
 /*
  * Opens the chain and reserves the name; exports do not see the device until
- * block_device_publish(). Codes: DeviceExists (name taken), DeviceInUse (a file of the chain is in
- * use by another device in a way that excludes this one; the message names it), OpenFileFailed,
- * InvalidBlockFormat.
+ * block_device_publish(). Every file of the chain is locked for as long as it is open, with QEMU's
+ * lock bytes. Codes: DeviceExists (name taken), DeviceInUse (a file of the chain is in use by another
+ * device in a way that excludes this one; the message names it), OpenFileFailed (also: locked by
+ * another process, QEMU or other), InvalidBlockFormat.
  */
 int block_device_open(struct block *block, const struct device_spec *spec, struct err *err);
 void block_device_publish(struct block *block, const char *name);

@@ -128,8 +128,9 @@ struct node {
     atomic_uint refs;
     const struct driver *driver;
     int fd;
-    char *path; /* absolute, canonical */
-    dev_t dev;  /* which file it is, whatever its names */
+    bool is_locked; /* the file system keeps the image's lock (lock.h) */
+    char *path;     /* absolute, canonical */
+    dev_t dev;      /* which file it is, whatever its names */
     ino_t ino;
     uint64_t size_bytes;   /* as a guest sees it: a multiple of BLOCK_SECTOR_BYTES */
     atomic_bool read_only; /* set for good by node_freeze() */

@@ -13,6 +13,9 @@
  */
 #include "block/node.h"
 
+#include "base/log.h"
+#include "block/lock.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -54,7 +57,8 @@ struct node *node_open(int fd, const char *path, const struct driver *driver, bo
     node->path = path_copy;
     node->dev = st.st_dev;
     node->ino = st.st_ino;
-    if (driver->open(node, err) != 0) {
+    if (image_lock(fd, path, read_only, &node->is_locked, err) != 0 ||
+        driver->open(node, err) != 0) {
         node->fd = -1;
         node->driver = NULL;
         node_unref(node);
@@ -263,17 +267,34 @@ int node_sync(struct node *node)
     return -sync_error;
 }
 
-int node_freeze(struct node *node)
+/* Replaces the descriptor by one that cannot write, in one step (dup3): reads under way keep the
+ * file, later ones get it read-only. The new description is locked before the old one, and its lock
+ * with it, goes. 0 or -errno: all stays as it was. */
+static int node_reopen_read_only(struct node *node)
 {
-    int ret = node_flush(node);
-    atomic_store(&node->read_only, true);
-    /* dup3 replaces the descriptor in one step: reads under way keep the file, later ones get it
-     * read-only. Where /proc is missing the flag alone guards the image. */
     char link[32];
     snprintf(link, sizeof(link), "/proc/self/fd/%d", node->fd);
     CLEANUP_CLOSE int fd = open(link, O_RDONLY | O_CLOEXEC);
-    if (fd >= 0)
-        dup3(fd, node->fd, O_CLOEXEC);
+    if (fd < 0)
+        return -errno;
+    int ret = node->is_locked ? image_lock_share(fd) : 0;
+    if (ret == 0 && dup3(fd, node->fd, O_CLOEXEC) < 0)
+        ret = -errno;
+    return ret;
+}
+
+int node_freeze(struct node *node)
+{
+    int ret = node_flush(node);
+    /* Before `read_only` lets others of this process open the image. */
+    int unlocked = node->is_locked ? image_lock_to_reader(node->fd) : 0;
+    atomic_store(&node->read_only, true);
+    int reopened = node_reopen_read_only(node);
+    if (reopened)
+        log_warning("frozen image '%s' keeps a descriptor that could write%s: %s", node->path,
+                    unlocked ? ", and a lock that bars even readers until the device is detached"
+                             : "",
+                    strerror(-reopened));
     return ret;
 }
 

@@ -28,9 +28,9 @@ struct chain_guard {
 struct node *chain_open(const struct image_dir *dir, const char *path, const char *format,
                         bool read_only, const struct chain_guard *guard, struct err *err);
 
-/* Opens the image in `fd` (taken over on success only) on top of `backing` (a new reference is
- * taken; NULL: none), whatever file the header names. `path` is recorded. NULL and *err on failure.
- */
+/* Locks (lock.h) and opens the image in `fd` (taken over on success only; otherwise to be closed) on
+ * top of `backing` (a new reference is taken; NULL: none), whatever file the header names. `path` is
+ * recorded. NULL and *err on failure. */
 struct node *node_open(int fd, const char *path, const struct driver *driver, bool read_only,
                        struct node *backing, struct err *err);
 
@@ -68,8 +68,10 @@ void node_end_io(struct node *node, bool is_held);
 /* All that returned before is durable on return. Free of cost if nothing was written since. */
 int node_flush(struct node *node);
 
-/* Flushes, then turns the node read-only for good, its file descriptor too. The caller guarantees
- * that no write is under way; reads may be. 0, or the flush's -errno (read-only all the same). */
+/* Flushes, then turns the node read-only for good, its lock and its file descriptor too; there is no
+ * instant at which another writer could lock the image. The caller guarantees that no write is under
+ * way; reads may be. 0, or the flush's -errno (read-only all the same; what else goes wrong is
+ * logged). */
 int node_freeze(struct node *node);
 
 /* Space that the image takes on its file system. */

@@ -211,6 +211,7 @@ int block_device_close(struct block *block, const char *name, struct err *err)
                        "device '%s' could not be flushed; detach it again to give up what is lost",
                        name);
     }
+    LOCK_GUARD(&block->open_lock); /* out of the list and unlocked, before the next open looks */
     registry_drop(block, device);
     return 0;
 }
@@ -365,8 +366,11 @@ struct device *export_use(struct block *block, const char *name, struct err *err
     return device;
 }
 
-void export_unuse(struct block *block, struct device *device)
+/* A frozen member's last client closes it. */
+static void frozen_unuse(struct block *block, struct device *device)
 {
+    LOCK_GUARD(
+        &block->open_lock); /* not in use any more and unlocked, before the next open looks */
     struct device *last = NULL;
     pthread_mutex_lock(&block->lock);
     if (--device->clients == 0)
@@ -376,6 +380,16 @@ void export_unuse(struct block *block, struct device *device)
     pthread_mutex_unlock(&block->lock);
     if (last)
         device_free(last);
+}
+
+void export_unuse(struct block *block, struct device *device)
+{
+    if (strchr(device->name, '@')) {
+        frozen_unuse(block, device);
+        return;
+    }
+    LOCK_GUARD(&block->lock);
+    device->clients--;
 }
 
 int export_list(struct block *block, int (*each)(void *arg, const char *name), void *arg)

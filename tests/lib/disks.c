@@ -77,11 +77,11 @@ unsigned char disk_read(struct block *block, const char *name, unsigned block_nu
 
 bool image_has(const char *image, const char *format, unsigned block_number, unsigned char value)
 {
-    return shell_status("qemu-io -r -f %s -c 'read -P %u %u %u' %s 2>&1 | grep -q 'read %u/%u' && "
-                        "! qemu-io -r -f %s -c 'read -P %u %u %u' %s 2>&1 | grep -q failed",
-                        format, value, block_number * UNIT_BYTES, UNIT_BYTES, image, UNIT_BYTES,
-                        UNIT_BYTES, format, value, block_number * UNIT_BYTES, UNIT_BYTES,
-                        image) == 0;
+    return shell_status(
+               "qemu-io -r -U -f %s -c 'read -P %u %u %u' %s 2>&1 | grep -q 'read %u/%u' && "
+               "! qemu-io -r -U -f %s -c 'read -P %u %u %u' %s 2>&1 | grep -q failed",
+               format, value, block_number * UNIT_BYTES, UNIT_BYTES, image, UNIT_BYTES, UNIT_BYTES,
+               format, value, block_number * UNIT_BYTES, UNIT_BYTES, image) == 0;
 }
 
 enum { GROUP_TEST_MAX = 8 };
