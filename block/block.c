@@ -85,14 +85,17 @@ bool block_format_known(const char *format)
 /* ---- image files ---- */
 
 static int image_write(int fd, const struct image_place *place, const char *format,
-                       uint64_t size_bytes, struct err *err)
+                       uint64_t size_bytes, struct cluster_shape shape, struct err *err)
 {
     const struct driver *driver = driver_find(format);
     if (!driver || !driver->create)
         return err_set(err, ErrInvalidBlockFormat, 0, "unknown format '%s', use raw or qcow2",
                        format);
     uint64_t whole = (size_bytes + BLOCK_SECTOR_BYTES - 1) & ~(uint64_t)(BLOCK_SECTOR_BYTES - 1);
-    if (driver->create(fd, &(struct image_spec){.size_bytes = whole}, err) != 0)
+    const struct image_spec spec = {.size_bytes = whole,
+                                    .cluster_bytes = shape.cluster_bytes,
+                                    .extended_l2 = shape.extended_l2};
+    if (driver->create(fd, &spec, err) != 0)
         return -1;
     if (fsync(fd) != 0)
         return err_set(err, ErrOpenFileFailed, errno, "image '%s' cannot be made durable",
@@ -101,7 +104,8 @@ static int image_write(int fd, const struct image_place *place, const char *form
 }
 
 int block_image_create(struct block *block, const char *path, const char *format,
-                       uint64_t size_bytes, const unsigned char id[GROUP_ID_BYTES], struct err *err)
+                       uint64_t size_bytes, const struct cluster_shape *shape,
+                       const unsigned char id[GROUP_ID_BYTES], struct err *err)
 {
     CLEANUP_PLACE struct image_place place = IMAGE_PLACE_INIT;
     if (size_bytes == 0 || size_bytes > DEVICE_SIZE_MAX_BYTES)
@@ -113,7 +117,8 @@ int block_image_create(struct block *block, const char *path, const char *format
     if (fd < 0)
         return -1;
     struct err ignored;
-    if (image_write(fd, &place, format, size_bytes, err) != 0 ||
+    if (image_write(fd, &place, format, size_bytes, shape ? *shape : (struct cluster_shape){0},
+                    err) != 0 ||
         stage_publish(&place, id, err) != 0) {
         stage_discard(&place, id, &ignored);
         return -1;

@@ -29,6 +29,22 @@ struct group;
 #define DEVICE_SIZE_MAX_BYTES                                                                      \
     (1ULL << 53) /* the largest integer that JSON clients can carry exactly */
 
+/* How a qcow2 image is cut up: clusters of a power of two bytes (0: the format's default), with
+ * extended L2 each of 32 subclusters, so that a small write to a fresh cluster copies nothing. */
+struct cluster_shape {
+    uint32_t cluster_bytes;
+    bool extended_l2;
+};
+#define CLUSTER_BYTES_MIN          512
+#define CLUSTER_BYTES_MIN_EXTENDED 16384 /* with extended L2 */
+#define CLUSTER_BYTES_MAX          2097152
+
+#define IMAGE_CLUSTER_BYTES 65536 /* without extended L2, where nothing is asked for */
+
+/* What overlays have where nothing else is asked for. */
+#define OVERLAY_CLUSTER_BYTES 131072
+#define OVERLAY_EXTENDED_L2   true
+
 /* ---- life ---- */
 
 /* `image_dir` must exist. NULL and *err (OpenFileFailed) on failure. */
@@ -57,14 +73,15 @@ char *block_resolve(struct block *block, const char *path, struct err *err);
 bool block_format_known(const char *format);
 
 /*
- * Creates the image `path` of `size_bytes`, durable. It must not exist yet. Until image_settle() a
- * second name
+ * Creates the image `path` of `size_bytes`, durable. It must not exist yet. `shape` is for formats
+ * that have clusters; NULL: the format's default. Until image_settle() a second name
  * (".snapgroupd-ID.tmp" beside it) marks it as made by `id`, so that after a crash image_discard()
- * takes away exactly this file or nothing. Codes: OpenFileFailed, InvalidBlockFormat.
+ * takes away exactly this file or nothing. Codes: OpenFileFailed, InvalidBlockFormat, InvalidValue
+ * (the clusters are too small for a disk of that size).
  */
 int block_image_create(struct block *block, const char *path, const char *format,
-                       uint64_t size_bytes, const unsigned char id[GROUP_ID_BYTES],
-                       struct err *err);
+                       uint64_t size_bytes, const struct cluster_shape *shape,
+                       const unsigned char id[GROUP_ID_BYTES], struct err *err);
 
 /* The image is wanted: removes the marking name, if it is there. */
 int block_image_settle(struct block *block, const char *path,
@@ -81,6 +98,7 @@ struct device_spec {
     const char *image;  /* the top image to open now */
     const char *format; /* of that image; the ones under it are recorded in the headers */
     bool read_only;
+    struct cluster_shape overlay; /* of the overlays to come; cluster_bytes 0: the default */
 };
 
 /*
@@ -120,7 +138,9 @@ struct device_info {
     uint64_t size_bytes; /* as a guest sees it */
     size_t chain_length; /* top to base; 0 if it could not be opened */
     struct chain_image *chain;
-    unsigned clients; /* connected right now */
+    unsigned clients;             /* connected right now */
+    struct cluster_shape overlay; /* what the next overlay gets: larger than asked for where the
+                                   * disk is too large for the clusters asked for */
 };
 int block_device_info(struct block *block, const char *name, struct device_info *info,
                       struct err *err);

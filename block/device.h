@@ -27,6 +27,7 @@ struct device {
     bool read_only;
     char *name;
     uint64_t size_bytes;
+    struct cluster_shape overlay_shape; /* of the overlays to come; set before it is published */
 
     /* Guarded by the registry's lock (registry.h). */
     struct device *next;

@@ -20,6 +20,17 @@ const struct driver *driver_find(const char *name)
     return NULL;
 }
 
+struct cluster_shape driver_overlay_shape(struct cluster_shape wanted, uint64_t size_bytes)
+{
+    struct cluster_shape shape = wanted;
+    if (!wanted.cluster_bytes)
+        shape = (struct cluster_shape){OVERLAY_CLUSTER_BYTES, OVERLAY_EXTENDED_L2};
+    for (size_t i = 0; i < DRIVERS_MAX && drivers[i]; i++)
+        if (drivers[i]->supports_backing && drivers[i]->shape_fit)
+            drivers[i]->shape_fit(&shape, size_bytes);
+    return shape;
+}
+
 void driver_register(const struct driver *driver)
 {
     for (size_t i = 0; i < DRIVERS_MAX; i++)

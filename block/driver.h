@@ -90,6 +90,9 @@ struct driver {
     /* Optional. Writes a new image into the empty file `fd`, not synced. Codes as for open. */
     int (*create)(int fd, const struct image_spec *spec, struct err *err);
 
+    /* Optional. Makes the clusters as large as create() needs them for a disk of that size. */
+    void (*shape_fit)(struct cluster_shape *shape, uint64_t size_bytes);
+
     /* Optional. Reads which group created the file `fd`: 0 and the id, -ENOENT if none did, or
      * -errno. */
     int (*group_id)(int fd, unsigned char id[GROUP_ID_BYTES]);
@@ -149,6 +152,9 @@ struct node {
 /* The drivers of this build: "raw", "qcow2". NULL if there is none of that name. */
 const struct driver *driver_find(const char *name);
 void driver_register(const struct driver *driver); /* tests add theirs, before threads start */
+
+/* The shape that overlays of a disk of that size get: the default for a shape of 0, fitted. */
+struct cluster_shape driver_overlay_shape(struct cluster_shape wanted, uint64_t size_bytes);
 
 extern const struct driver driver_raw;
 extern const struct driver driver_qcow2;

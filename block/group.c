@@ -240,6 +240,8 @@ static int member_stage(struct group *group, struct member *member, struct err *
     CLEANUP(node) struct node *top = device_top(member->device);
     const struct image_spec spec = {
         .size_bytes = top->size_bytes,
+        .cluster_bytes = member->device->overlay_shape.cluster_bytes,
+        .extended_l2 = member->device->overlay_shape.extended_l2,
         .backing_file = member->backing_name,
         .backing_format = top->driver->name,
         .group_id = group->id,

@@ -97,6 +97,7 @@ static struct device *registry_reserve(struct block *block, const struct device_
         err_set(err, ErrOutOfResources, ENOMEM, "device '%s' cannot be opened", spec->name);
         return NULL;
     }
+    device->overlay_shape = driver_overlay_shape(spec->overlay, 0);
     LOCK_GUARD(&block->lock);
     if (registry_find_locked(block, spec->name)) {
         err_set(err, ErrDeviceExists, 0, "device '%s' exists already", spec->name);
@@ -147,6 +148,7 @@ int block_device_open(struct block *block, const struct device_spec *spec, struc
     }
     pthread_mutex_lock(&block->lock);
     int ret = device_set_top(device, top, &block->index_memory);
+    device->overlay_shape = driver_overlay_shape(spec->overlay, top->size_bytes);
     pthread_mutex_unlock(&block->lock);
     if (ret == 0)
         return 0;
@@ -254,6 +256,7 @@ int block_device_info(struct block *block, const char *name, struct device_info 
         .read_only = device->read_only,
         .size_bytes = device->size_bytes,
         .clients = device->clients,
+        .overlay = device->overlay_shape,
     };
     pthread_mutex_lock(&device->lock);
     info->reason = device->reason ? strdup(device->reason) : NULL;

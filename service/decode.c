@@ -90,6 +90,11 @@ static int decode_value(const struct cJSON *json, enum decode_type type, void *p
             return decode_wrong_type(json, "true or false", err);
         *(bool *)place = cJSON_IsTrue(json);
         return 0;
+    case DECODE_CHOICE:
+        if (!cJSON_IsBool(json))
+            return decode_wrong_type(json, "true or false", err);
+        *(struct decode_choice *)place = (struct decode_choice){true, cJSON_IsTrue(json)};
+        return 0;
     case DECODE_OBJECT:
         if (!cJSON_IsObject(json))
             return decode_wrong_type(json, "an object", err);

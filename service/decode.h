@@ -13,6 +13,7 @@
  *   DECODE_TEXT     const char *                      string; lives as long as the tree
  *   DECODE_NUMBER   struct decode_number              whole number from 0 to 2^53
  *   DECODE_BOOL     bool                              true, false
+ *   DECODE_CHOICE   struct decode_choice              true, false; tells that it was given
  *   DECODE_OBJECT   const struct cJSON *              object, not looked into
  *   DECODE_ARRAY    const struct cJSON *              array, not looked into
  *
@@ -31,7 +32,14 @@
 
 CLEANUP_DEFINE(json, struct cJSON *, cJSON_Delete)
 
-enum decode_type { DECODE_TEXT, DECODE_NUMBER, DECODE_BOOL, DECODE_OBJECT, DECODE_ARRAY };
+enum decode_type {
+    DECODE_TEXT,
+    DECODE_NUMBER,
+    DECODE_BOOL,
+    DECODE_CHOICE,
+    DECODE_OBJECT,
+    DECODE_ARRAY
+};
 
 struct decode_field {
     const char *name;
@@ -43,6 +51,11 @@ struct decode_field {
 struct decode_number {
     bool given;
     uint64_t value;
+};
+
+struct decode_choice {
+    bool given;
+    bool value;
 };
 
 #define DECODE_FIELDS_MAX 16

@@ -73,6 +73,8 @@ static struct cJSON *device_encode(const struct service *service, const struct d
     encode_text(json, "format", info->format ? info->format : row->top_format);
     encode_number(json, "size_bytes", info->size_bytes);
     encode_bool(json, "read_only", row->read_only);
+    encode_number(json, "cluster_size_bytes", info->overlay.cluster_bytes);
+    encode_bool(json, "extended_l2", info->overlay.extended_l2);
     encode_text(json, "state", info->failed ? "failed" : "online");
     encode_text(json, "reason", info->reason);
     encode_chain(json, info);
@@ -89,6 +91,8 @@ struct device_body {
     const char *name, *image, *format;
     struct decode_number size;
     bool read_only;
+    struct decode_number cluster_size;
+    struct decode_choice extended_l2;
     const struct cJSON *labels;
 };
 
@@ -98,8 +102,46 @@ static const struct decode_field device_fields[] = {
     {"format", DECODE_TEXT, true, offsetof(struct device_body, format)},
     {"size_bytes", DECODE_NUMBER, false, offsetof(struct device_body, size)},
     {"read_only", DECODE_BOOL, false, offsetof(struct device_body, read_only)},
+    {"cluster_size_bytes", DECODE_NUMBER, false, offsetof(struct device_body, cluster_size)},
+    {"extended_l2", DECODE_CHOICE, false, offsetof(struct device_body, extended_l2)},
     {"labels", DECODE_OBJECT, false, offsetof(struct device_body, labels)},
 };
+
+static int device_body_check_clusters(const struct device_body *body, struct problem *problem)
+{
+    uint64_t bytes = body->cluster_size.value;
+    bool is_extended = body->extended_l2.value;
+    uint64_t least = is_extended ? CLUSTER_BYTES_MIN_EXTENDED : CLUSTER_BYTES_MIN;
+    if (!body->cluster_size.given ||
+        ((bytes & (bytes - 1)) == 0 && bytes >= least && bytes <= CLUSTER_BYTES_MAX))
+        return 0;
+    err_set(&problem->err, ErrInvalidValue, 0,
+            "'cluster_size_bytes' must be a power of two from %llu%s to %d",
+            (unsigned long long)least, is_extended ? " (with 'extended_l2')" : "",
+            CLUSTER_BYTES_MAX);
+    return problem_point(problem, "/cluster_size_bytes");
+}
+
+/* What is not said follows from what is: clusters too small for subclusters have none. */
+static struct cluster_shape device_body_overlay(const struct device_body *body)
+{
+    bool is_plain = body->extended_l2.given && !body->extended_l2.value;
+    struct cluster_shape shape = {.cluster_bytes =
+                                      is_plain ? IMAGE_CLUSTER_BYTES : OVERLAY_CLUSTER_BYTES};
+    if (body->cluster_size.given)
+        shape.cluster_bytes = (uint32_t)body->cluster_size.value;
+    shape.extended_l2 = body->extended_l2.given ? body->extended_l2.value
+                                                : shape.cluster_bytes >= CLUSTER_BYTES_MIN_EXTENDED;
+    return shape;
+}
+
+/* The image that is created: its format's default, but for what is said. */
+static struct cluster_shape device_body_created(const struct device_body *body)
+{
+    if (body->extended_l2.value)
+        return device_body_overlay(body);
+    return (struct cluster_shape){.cluster_bytes = (uint32_t)body->cluster_size.value};
+}
 
 static int device_body_check(const struct device_body *body, struct problem *problem)
 {
@@ -119,7 +161,7 @@ static int device_body_check(const struct device_body *body, struct problem *pro
                 "a disk that is created cannot be read-only; leave 'size_bytes' out to attach one");
         return problem_point(problem, "/read_only");
     }
-    return 0;
+    return device_body_check_clusters(body, problem);
 }
 
 /* Where in the body an error of devices_add() lies. */
@@ -135,6 +177,9 @@ static void device_problem_locate(const struct device_body *body, struct problem
     case ErrOpenFileFailed:
     case ErrDeviceInUse:
         problem_point(problem, "/image");
+        break;
+    case ErrInvalidValue:
+        problem_point(problem, "/cluster_size_bytes");
         break;
     default:
         break;
@@ -164,7 +209,9 @@ void device_create(struct service *service, const struct request *request, struc
                                     .labels = labels,
                                     .read_only = body.read_only,
                                     .create = body.size.given,
-                                    .size_bytes = body.size.value};
+                                    .size_bytes = body.size.value,
+                                    .created = device_body_created(&body),
+                                    .overlay = device_body_overlay(&body)};
     CLEANUP_BY(device_view_clear) struct device_view view = {0};
     if (devices_add(service, &wanted, &view, &problem.err) != 0) {
         device_problem_locate(&body, &problem);

@@ -31,7 +31,8 @@ static struct device_spec device_row_spec(const struct device_row *row)
     return (struct device_spec){.name = row->name,
                                 .image = row->top,
                                 .format = row->top_format,
-                                .read_only = row->read_only};
+                                .read_only = row->read_only,
+                                .overlay = {row->cluster_size_bytes, row->extended_l2}};
 }
 
 /* ---- undoing and removing ---- */
@@ -133,6 +134,8 @@ static int device_row_fill(struct service *service, const struct device_request 
     row->top_format = strdup(request->format);
     row->labels = strdup(request->labels);
     row->read_only = request->read_only;
+    row->cluster_size_bytes = request->overlay.cluster_bytes;
+    row->extended_l2 = request->overlay.extended_l2;
     row->created_at_us = clock_now_us();
     if (!row->name || !row->format || !row->top || !row->top_format || !row->labels)
         return err_set(err, ErrOutOfResources, 0, "there is no memory for device '%s'",
@@ -151,14 +154,16 @@ static int device_attach(struct service *service, const struct device_row *row, 
 }
 
 static int device_create_image(struct service *service, const struct device_row *row,
-                               uint64_t size_bytes, struct err *err)
+                               const struct device_request *request, struct err *err)
 {
     unsigned char id[GROUP_ID_BYTES];
     struct device_spec spec = device_row_spec(row);
+    uint64_t size_bytes = (request->size_bytes + 511) / 512 * 512;
     id_bytes(row->id, id);
     if (store_device_insert(service->store, row, err) != 0)
         return err->code == ErrStoreFailed ? device_undo(service, row, false) : -1;
-    if (block_image_create(service->block, row->image, row->format, size_bytes, id, err) != 0 ||
+    if (block_image_create(service->block, row->image, row->format, size_bytes, &request->created,
+                           id, err) != 0 ||
         block_device_open(service->block, &spec, err) != 0)
         return device_undo(service, row, false);
     if (store_device_update_state(service->store, row->name, DEVICE_ROW_ATTACHED, err) != 0 ||
@@ -174,8 +179,7 @@ int devices_add(struct service *service, const struct device_request *request,
     *view = (struct device_view){0};
     if (device_row_fill(service, request, &view->row, err) != 0)
         return -1;
-    uint64_t size_bytes = (request->size_bytes + 511) / 512 * 512;
-    if ((request->create ? device_create_image(service, &view->row, size_bytes, err)
+    if ((request->create ? device_create_image(service, &view->row, request, err)
                          : device_attach(service, &view->row, err)) != 0)
         return -1;
     view->row.state = DEVICE_ROW_ATTACHED;

@@ -27,7 +27,9 @@ struct device_request {
     const char *labels; /* JSON text */
     bool read_only;
     bool create;
-    uint64_t size_bytes; /* with `create` */
+    uint64_t size_bytes;          /* with `create` */
+    struct cluster_shape created; /* with `create`, of a format that has clusters */
+    struct cluster_shape overlay; /* of the overlays to come */
 };
 
 /* What is remembered about a device and what it is now. */
@@ -39,7 +41,7 @@ void device_view_clear(struct device_view *view);
 void device_views_free(struct device_view *views, size_t count);
 
 /* Codes: DeviceExists, DeviceInUse, OpenFileFailed, InvalidBlockFormat, StoreFailed,
- * OutOfResources. */
+ * OutOfResources; InvalidValue: the clusters are too small for the size. */
 int devices_add(struct service *service, const struct device_request *request,
                 struct device_view *view, struct err *err);
 

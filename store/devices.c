@@ -8,7 +8,8 @@
 #include <string.h>
 
 #define DEVICE_COLUMNS                                                                             \
-    "id, state, name, image, format, top, top_format, read_only, labels, created_at_us"
+    "id, state, name, image, format, top, top_format, read_only, labels, created_at_us, "          \
+    "cluster_size_bytes, extended_l2"
 
 static const char *const state_names[] = {
     [DEVICE_ROW_CREATING] = "creating",
@@ -49,6 +50,8 @@ static int device_row_load(struct device_row *row, sqlite3_stmt *statement, stru
         .read_only = sqlite3_column_int(statement, 7),
         .labels = statement_text(statement, 8, &short_of_memory),
         .created_at_us = (uint64_t)sqlite3_column_int64(statement, 9),
+        .cluster_size_bytes = (uint32_t)sqlite3_column_int(statement, 10),
+        .extended_l2 = sqlite3_column_int(statement, 11),
     };
     snprintf(row->id, sizeof(row->id), "%s", (const char *)sqlite3_column_text(statement, 0));
     if (!short_of_memory)
@@ -66,7 +69,8 @@ int store_device_insert(struct store *store, const struct device_row *row, struc
     sqlite3_stmt *statement = statement_new(
         held,
         "INSERT INTO devices (" DEVICE_COLUMNS ") VALUES (:id, :state, :name, :image, "
-        ":format, :top, :top_format, :read_only, :labels, :created_at_us)",
+        ":format, :top, :top_format, :read_only, :labels, :created_at_us, :cluster_size_bytes, "
+        ":extended_l2)",
         err);
     if (!statement)
         return -1;
@@ -80,6 +84,8 @@ int store_device_insert(struct store *store, const struct device_row *row, struc
     statement_bind_int(statement, ":read_only", row->read_only);
     statement_bind_text(statement, ":labels", row->labels);
     statement_bind_int(statement, ":created_at_us", (int64_t)row->created_at_us);
+    statement_bind_int(statement, ":cluster_size_bytes", row->cluster_size_bytes);
+    statement_bind_int(statement, ":extended_l2", row->extended_l2);
     return statement_run(held, statement, ErrDeviceExists, row->name, err) < 0 ? -1 : 0;
 }
 

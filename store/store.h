@@ -54,6 +54,8 @@ struct device_row {
     char *top;    /* absolute path of the top image now; `image` until the first group */
     char *top_format;
     bool read_only;
+    uint32_t cluster_size_bytes; /* of overlays to come */
+    bool extended_l2;
     char *labels; /* JSON object, opaque here */
     uint64_t created_at_us;
 };

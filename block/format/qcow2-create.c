@@ -11,7 +11,8 @@
 
 #include <unistd.h>
 
-enum { CLUSTER_BITS_DEFAULT = 16, CLUSTER_BITS_MIN = 9, CLUSTER_BITS_MAX = 21, REFCOUNT_BYTES = 2 };
+enum { CLUSTER_BITS_MAX = 21, REFCOUNT_BYTES = 2 };
+static_assert(CLUSTER_BYTES_MAX == 1 << CLUSTER_BITS_MAX, "largest cluster");
 
 struct layout {
     uint32_t cluster_bits;
@@ -40,24 +41,40 @@ static void layout_fill(struct layout *layout, const struct image_spec *spec, ui
     }
 }
 
+static bool layout_is_too_large(const struct layout *layout)
+{
+    return layout->l1_entries * sizeof(uint64_t) > QCOW2_L1_BYTES_MAX;
+}
+
+void qcow2_shape_fit(struct cluster_shape *shape, uint64_t size_bytes)
+{
+    const struct image_spec spec = {.size_bytes = size_bytes, .extended_l2 = shape->extended_l2};
+    uint32_t bits = (uint32_t)__builtin_ctz(shape->cluster_bytes);
+    struct layout layout;
+    layout_fill(&layout, &spec, bits);
+    while (layout_is_too_large(&layout) && bits < CLUSTER_BITS_MAX)
+        layout_fill(&layout, &spec, ++bits);
+    shape->cluster_bytes = 1u << bits;
+}
+
 static int layout_choose(struct layout *layout, const struct image_spec *spec, struct err *err)
 {
-    uint32_t bits = CLUSTER_BITS_DEFAULT;
-    if (spec->cluster_bytes)
-        bits = (uint32_t)__builtin_ctz(spec->cluster_bytes);
-    if (spec->cluster_bytes & (spec->cluster_bytes - 1) || bits < CLUSTER_BITS_MIN ||
-        bits > CLUSTER_BITS_MAX || (spec->extended_l2 && bits < 14))
+    struct cluster_shape shape = {spec->cluster_bytes, spec->extended_l2};
+    uint32_t least = spec->extended_l2 ? CLUSTER_BYTES_MIN_EXTENDED : CLUSTER_BYTES_MIN;
+    if (!shape.cluster_bytes) {
+        /* A disk too large for its L1 table gets larger clusters, unless a size was asked for. */
+        shape.cluster_bytes = IMAGE_CLUSTER_BYTES;
+        qcow2_shape_fit(&shape, spec->size_bytes);
+    }
+    if (shape.cluster_bytes & (shape.cluster_bytes - 1) || shape.cluster_bytes < least ||
+        shape.cluster_bytes > CLUSTER_BYTES_MAX)
         return err_set(
             err, ErrInvalidBlockFormat, 0,
             "qcow2 clusters are a power of two from 512 bytes to 2 MiB (with extended L2 "
             "from 16 KiB)");
-    layout_fill(layout, spec, bits);
-    /* A disk too large for its L1 table gets larger clusters, unless a size was asked for. */
-    while (layout->l1_entries * sizeof(uint64_t) > QCOW2_L1_BYTES_MAX && !spec->cluster_bytes &&
-           bits < CLUSTER_BITS_MAX)
-        layout_fill(layout, spec, ++bits);
-    if (layout->l1_entries * sizeof(uint64_t) > QCOW2_L1_BYTES_MAX)
-        return err_set(err, ErrInvalidBlockFormat, 0,
+    layout_fill(layout, spec, (uint32_t)__builtin_ctz(shape.cluster_bytes));
+    if (layout_is_too_large(layout))
+        return err_set(err, ErrInvalidValue, 0,
                        "qcow2 clusters of %llu bytes are too small for a disk of %llu bytes",
                        (unsigned long long)layout->cluster_bytes,
                        (unsigned long long)spec->size_bytes);

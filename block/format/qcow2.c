@@ -127,6 +127,7 @@ const struct driver driver_qcow2 = {
     .open = qcow2_open,
     .close = qcow2_close,
     .create = qcow2_create,
+    .shape_fit = qcow2_shape_fit,
     .group_id = qcow2_group_id,
     .map = qcow2_map,
     .read = qcow2_read,

@@ -219,6 +219,9 @@ int qcow2_header_store_features(struct node *node, uint64_t field, uint64_t valu
 /* qcow2-create.c: driver.create */
 int qcow2_create(int fd, const struct image_spec *spec, struct err *err);
 
+/* qcow2-create.c: driver.shape_fit */
+void qcow2_shape_fit(struct cluster_shape *shape, uint64_t size_bytes);
+
 /* qcow2-repair.c: makes all refcounts right; the image is open for writing, nothing else uses it. */
 int qcow2_repair(struct node *node, struct err *err);
 

@@ -15,6 +15,8 @@ DISK = {"name": "vda", "image": "vda.qcow2", "format": "qcow2", "size_bytes": 1 
 CALLS = [
     (201, "POST", "/devices", DISK),
     (201, "POST", "/devices", {**DISK, "name": "vdb", "image": "vdb.raw", "format": "raw"}),
+    (201, "POST", "/devices", {**DISK, "name": "vdc", "image": "c", "cluster_size_bytes": 1 << 20, "extended_l2": True}),
+    (422, "POST", "/devices", {**DISK, "name": "vdd", "image": "d", "cluster_size_bytes": 1000}),
     (201, "POST", "/devices", {"name": "ro", "image": "ro.raw", "format": "raw", "read_only": True}),
     (409, "POST", "/devices", DISK),
     (409, "POST", "/devices", {"name": "x", "image": "vda.qcow2", "format": "qcow2"}),

@@ -87,7 +87,8 @@ def request_fields():
         body = re.search(r"%s\[\] = \{(.*?)\n\};" % table, source("service/" + file), re.S)[1]
         same(name, {(field, kinds[resolve(schema)["type"]], str(field in SCHEMAS[name]["required"]).lower())
                     for field, schema in SCHEMAS[name]["properties"].items()},
-             set(re.findall(r'\{"(\w+)", DECODE_(\w+), (true|false)', body)))
+             {(field, "BOOL" if kind == "CHOICE" else kind, required)
+              for field, kind, required in re.findall(r'\{"(\w+)", DECODE_(\w+), (true|false)', body)})
 
 
 def limits():
@@ -100,6 +101,7 @@ def limits():
             "GROUP_NAME_MAX": SCHEMAS["GroupName"]["maxLength"],
             "GROUP_MEMBERS_MAX": SCHEMAS["SnapshotGroupRequest"]["properties"]["devices"]["maxItems"],
             "DEVICE_SIZE_MAX_BYTES": SCHEMAS["DeviceRequest"]["properties"]["size_bytes"]["maximum"],
+            "CLUSTER_BYTES_MAX": SCHEMAS["DeviceRequest"]["properties"]["cluster_size_bytes"]["maximum"],
             "LABELS_MAX": SCHEMAS["Labels"]["maxProperties"],
             "LABEL_BYTES_MAX": SCHEMAS["Labels"]["additionalProperties"]["maxLength"],
             "REQUEST_LIMIT_MAX": page["maximum"],

@@ -17,9 +17,11 @@ void disk_add(struct block *block, const char *name, const char *image, const ch
     struct err err = {.message = ""};
     unsigned char id[GROUP_ID_BYTES];
     uuid_generate(id);
-    if (block_image_create(block, image, format, DISK_BYTES, id, &err) != 0 ||
+    if (block_image_create(block, image, format, DISK_BYTES, NULL, id, &err) != 0 ||
         block_image_settle(block, image, id, &err) != 0 ||
-        block_device_open(block, &(struct device_spec){name, image, format, false}, &err) != 0)
+        block_device_open(block,
+                          &(struct device_spec){.name = name, .image = image, .format = format},
+                          &err) != 0)
         fail_msg("%s", err.message);
     block_device_publish(block, name);
 }

@@ -29,9 +29,10 @@ static struct device *disk_make(struct block *block, const char *name, const cha
     struct err err = {.message = ""};
     unsigned char id[GROUP_ID_BYTES];
     uuid_generate(id);
-    if (block_image_create(block, name, format, size_bytes, id, &err) != 0 ||
+    if (block_image_create(block, name, format, size_bytes, NULL, id, &err) != 0 ||
         block_image_settle(block, name, id, &err) != 0 ||
-        block_device_open(block, &(struct device_spec){name, name, format, false}, &err) != 0)
+        block_device_open(
+            block, &(struct device_spec){.name = name, .image = name, .format = format}, &err) != 0)
         fail_msg("%s", err.message);
     block_device_publish(block, name);
     struct device *device = disk(block, name);

@@ -159,7 +159,9 @@ static void reads_match(uint64_t budget_bytes)
     struct block *block = block_open(scratch_dir(), &err);
     assert_non_null(block);
     block_set_index_memory(block, budget_bytes);
-    if (block_device_open(block, &(struct device_spec){"layered", "layer3", "qcow2", false}, &err))
+    if (block_device_open(
+            block, &(struct device_spec){.name = "layered", .image = "layer3", .format = "qcow2"},
+            &err))
         fail_msg("%s", err.message);
     block_device_publish(block, "layered");
     struct device *device = disk(block, "layered");

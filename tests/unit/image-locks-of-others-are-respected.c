@@ -31,7 +31,8 @@ static const struct {
 static void open_must(struct block *block, bool read_only, bool refuse, short byte)
 {
     struct err err = {.message = ""};
-    struct device_spec spec = {"x", "x.qcow2", "qcow2", read_only};
+    struct device_spec spec = {
+        .name = "x", .image = "x.qcow2", .format = "qcow2", .read_only = read_only};
     int ret = block_device_open(block, &spec, &err);
     if ((ret != 0) != refuse)
         fail_msg("byte %d, read_only %d: %d %s", byte, read_only, ret, err.message);
@@ -75,7 +76,7 @@ static void test_backing(void **state)
     CLEANUP_CLOSE int fd = open("base.raw", O_RDONLY | O_CLOEXEC);
     struct flock lock = {.l_type = F_RDLCK, .l_whence = SEEK_SET, .l_start = 101, .l_len = 1};
     assert_int_equal(0, fcntl(fd, F_OFD_SETLK, &lock));
-    struct device_spec spec = {"x", "x.qcow2", "qcow2", false};
+    struct device_spec spec = {.name = "x", .image = "x.qcow2", .format = "qcow2"};
     assert_int_equal(-1, block_device_open(block, &spec, &err));
     assert_int_equal(ErrOpenFileFailed, err.code);
     assert_non_null(strstr(err.message, "backing file of '"));

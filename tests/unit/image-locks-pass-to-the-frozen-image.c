@@ -141,7 +141,7 @@ static void test_no_locks(void **state)
     struct block *block = *state;
     struct err err = {.message = ""};
     shell("qemu-img create -q -f qcow2 x.qcow2 1M");
-    struct device_spec spec = {"x", "x.qcow2", "qcow2", false};
+    struct device_spec spec = {.name = "x", .image = "x.qcow2", .format = "qcow2"};
     for (size_t i = 0; i < sizeof(ERRORS) / sizeof(*ERRORS); i++) {
         lock_error = ERRORS[i];
         log_begin();

@@ -84,8 +84,9 @@ static void test_chain(void **state)
     struct err err;
     shell("qemu-img create -q -f raw base.raw 1M && for o in 1 2; do "
           "qemu-img create -q -f qcow2 -b base.raw -F raw $o.qcow2; done");
-    struct device_spec writer = {"writer", "1.qcow2", "qcow2", false};
-    struct device_spec reader = {"reader", "2.qcow2", "qcow2", true};
+    struct device_spec writer = {.name = "writer", .image = "1.qcow2", .format = "qcow2"};
+    struct device_spec reader = {
+        .name = "reader", .image = "2.qcow2", .format = "qcow2", .read_only = true};
     assert_int_equal(0, block_device_open(block, &writer, &err));
     assert_int_equal(0, block_device_open(block, &reader, &err));
     must_hold("base.raw", READER);

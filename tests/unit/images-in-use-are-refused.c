@@ -15,7 +15,8 @@ static void attach_must_be_refused(struct block *block, const char *image, bool 
                                    const char *word)
 {
     struct err err = {.message = ""};
-    struct device_spec spec = {"other", image, "qcow2", read_only};
+    struct device_spec spec = {
+        .name = "other", .image = image, .format = "qcow2", .read_only = read_only};
     assert_int_equal(-1, block_device_open(block, &spec, &err));
     assert_int_equal(ErrDeviceInUse, err.code);
     assert_non_null(strstr(err.message, word));
@@ -37,7 +38,8 @@ static void test_frozen_images(void **state)
     struct err err;
     group_take(block, "g.qcow2", 1, NAMES);
     attach_must_be_refused(block, "d0.qcow2", false, "device 'd0'");
-    struct device_spec reader = {"reader", "d0.qcow2", "qcow2", true};
+    struct device_spec reader = {
+        .name = "reader", .image = "d0.qcow2", .format = "qcow2", .read_only = true};
     assert_int_equal(0, block_device_open(block, &reader, &err));
     assert_int_equal(0, block_device_close(block, "reader", &err));
 

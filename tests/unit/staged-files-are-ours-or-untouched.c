@@ -30,7 +30,7 @@ static void test_image_of_a_device(void **state)
     struct block *block = *state;
     struct err err;
     CLEANUP_FREE char *before = scratch_listing();
-    assert_int_equal(0, block_image_create(block, "new.raw", "raw", 12345, id, &err));
+    assert_int_equal(0, block_image_create(block, "new.raw", "raw", 12345, NULL, id, &err));
     assert_int_equal(0, block_image_discard(block, "new.raw", other_id, &err));
     assert_int_equal(0, shell_status("test $(stat -c %%s new.raw) = 12800"));
     assert_int_equal(0, block_image_discard(block, "new.raw", id, &err));
@@ -38,14 +38,15 @@ static void test_image_of_a_device(void **state)
     listing_must_be(before);
 
     /* Settled, it is nobody's to remove. */
-    assert_int_equal(0, block_image_create(block, "new.raw", "raw", 12345, id, &err));
+    assert_int_equal(0, block_image_create(block, "new.raw", "raw", 12345, NULL, id, &err));
     assert_int_equal(0, block_image_settle(block, "new.raw", id, &err));
     CLEANUP_FREE char *settled = scratch_listing();
     assert_int_equal(0, block_image_discard(block, "new.raw", id, &err));
     listing_must_be(settled);
 
     /* An image that is there is not replaced, and what was staged for it goes. */
-    assert_int_equal(-1, block_image_create(block, "new.raw", "qcow2", 12345, other_id, &err));
+    assert_int_equal(-1,
+                     block_image_create(block, "new.raw", "qcow2", 12345, NULL, other_id, &err));
     assert_int_equal(ErrOpenFileFailed, err.code);
     listing_must_be(settled);
 }

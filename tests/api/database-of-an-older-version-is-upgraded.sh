@@ -1,0 +1,50 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+#
+# A database of schema 1 is brought up to date when it is opened: its devices are served as before and have the default
+# for what it could not say; one that is newer than the daemon is refused, untouched.
+. "$(dirname "$0")/../lib/functions.sh"
+
+DB=$STATE/snapgroupd.db
+newest=$(find "$SOURCE_DIR/store/schema" -name '*.sql' | wc -l)
+qemu-img create -q -f qcow2 "$IMAGES/vda.qcow2" 8M
+qemu-img create -q -f qcow2 -b vda.qcow2 -F qcow2 "$IMAGES/vda.g.qcow2"
+qemu-io -f qcow2 -c 'write -P 5 0 64k' "$IMAGES/vda.g.qcow2" >/dev/null
+sqlite3 "$DB" >/dev/null <<SQL
+.read $SOURCE_DIR/store/schema/1.sql
+PRAGMA application_id = 0x534e4150;
+PRAGMA user_version = 1;
+PRAGMA journal_mode = WAL;
+INSERT INTO devices VALUES ('vda', '6f1c1f5e-8f0a-4c57-9b8e-2a0d6c2f7a10', 'attached', '$IMAGES/vda.qcow2', 'qcow2',
+    '$IMAGES/vda.g.qcow2', 'qcow2', 0, '{"a":"b"}', 1767225600000000);
+INSERT INTO groups VALUES ('6f1c1f5e-8f0a-4c57-9b8e-2a0d6c2f7a11', 'committed', 'g', '{}', 1767225601000000,
+    1767225601000001, 7, 9, NULL, NULL, NULL, NULL);
+INSERT INTO members VALUES ('6f1c1f5e-8f0a-4c57-9b8e-2a0d6c2f7a11', 0, 'vda', '$IMAGES/vda.qcow2', 'qcow2',
+    '$IMAGES/vda.g.qcow2', 'qcow2', 7);
+SQL
+
+start_daemon
+[ "$(sqlite3 "$DB" 'PRAGMA user_version')" = "$newest" ] || fail "the schema's version is not $newest"
+for round in 1 2; do
+    api GET /devices/vda
+    expect_status 200
+    expect_json '.image == $i and .top == $t and .labels == {"a": "b"} and .state == "online"' \
+        --arg i "$IMAGES/vda.qcow2" --arg t "$IMAGES/vda.g.qcow2"
+    expect_json '.cluster_size_bytes == 131072 and .extended_l2 and .created_at == "2026-01-01T00:00:00.000000Z"'
+    api GET /snapshot-groups/g
+    expect_json '.state == "committed" and .pause_us == 7 and .members[0].snapshot_file == $t' \
+        --arg t "$IMAGES/vda.g.qcow2"
+    qemu-io -f raw -r -c 'read -P 5 0 64k' "$(nbd_uri vda)" | grep -q '^read 65536' || fail "round $round"
+    restart_daemon
+done
+snapshot h vda
+qemu-img info --force-share --output=json "$IMAGES/vda.h.qcow2" |
+    jq -e '."cluster-size" == 131072 and ."format-specific".data."extended-l2"' >/dev/null || fail "the overlay"
+
+stop_daemon
+sqlite3 "$DB" "PRAGMA user_version = $((newest + 1)); PRAGMA wal_checkpoint(TRUNCATE)" >/dev/null
+rc=0
+timeout "$DEADLINE_S" "$SNAPGROUPD" --state-dir "$STATE" --image-dir "$IMAGES" --runtime-dir "$RUNTIME" \
+    >/dev/null 2>"$TMP/refusal" || rc=$?
+[ "$rc" -ne 0 ] && grep -q "schema $((newest + 1)), newer than" "$TMP/refusal" || fail "$rc: $(cat "$TMP/refusal")"
+[ "$(sqlite3 "$DB" 'PRAGMA user_version')" = "$((newest + 1))" ] || fail "a newer database was changed"
