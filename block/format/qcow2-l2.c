@@ -159,8 +159,12 @@ int qcow2_entry_kind(struct qcow2 *q, struct qcow2_entry entry, uint64_t offset,
 }
 
 /* Copies a shared table into `cluster`, or clears it if `from` is 0. */
-static int table_fill(struct qcow2 *q, uint64_t cluster, uint64_t from)
+static int table_fill(struct qcow2 *q, uint64_t cluster, uint64_t from, bool is_fresh)
 {
+    if (!from && is_fresh && (cluster + 1) << q->cluster_bits <= q->file_bytes) {
+        qcow2_cache_drop(q, cluster);
+        return 0; /* a hole, and within the file */
+    }
     CLEANUP_FREE unsigned char *bytes = calloc(1, q->cluster_bytes);
     if (!bytes)
         return -ENOMEM;
@@ -188,7 +192,7 @@ int qcow2_table_make_writable(struct qcow2 *q, uint64_t offset)
     if (ret)
         return ret;
     /* Written at once, and synced by the flush that writes the L1 entry, before that. */
-    ret = table_fill(q, cluster, old);
+    ret = table_fill(q, cluster, old, is_fresh);
     if (ret == 0)
         ret = qcow2_metadata_add(q, cluster);
     if (ret == 0 && old)

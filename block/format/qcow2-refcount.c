@@ -7,6 +7,9 @@
  * Counts go up in memory at once. They go down only in qcow2_release(), which a flush calls when the change that
  * dropped the reference is on the disk: until then the cluster is not free for anybody.
  *
+ * The file grows ahead of its use, by a quarter of itself and at most GROW_BYTES_MAX at a time: what is added is a
+ * hole, and a write that need not move the file's end costs the kernel less.
+ *
  * A new refcount block takes the lowest free cluster; it is often the one that counts itself. All calls hold the
  * image's lock.
  */
@@ -16,6 +19,9 @@
 
 #include <fcntl.h>
 #include <linux/falloc.h>
+#include <unistd.h>
+
+enum { GROW_BYTES_MAX = 64 << 20 };
 
 /* ---- counts ---- */
 
@@ -174,26 +180,47 @@ int qcow2_corrupt(struct qcow2 *q, const char *what, uint64_t offset)
 
 /* ---- allocation ---- */
 
+/* How many clusters from `cluster` on are alike, free or not, as far as one slice tells; at most `limit`. */
+static int alike_count(struct qcow2 *q, uint64_t cluster, uint64_t limit, bool *is_free,
+                       uint64_t *alike)
+{
+    struct qcow2_slice *slice;
+    uint64_t index, in_block = per_block(q) - cluster % per_block(q);
+    *is_free = true;
+    *alike = in_block < limit ? in_block : limit;
+    if (!has_block(q, cluster))
+        return 0;
+    int ret = count_slice(q, cluster, &slice, &index);
+    if (ret)
+        return ret;
+    uint64_t end = (uint64_t)q->cache.slice_bytes * 8 >> q->refcount_order, at = index;
+    if (end - index > limit)
+        end = index + limit;
+    *is_free = !count_read(slice->bytes, index, q->refcount_order);
+    do
+        at++;
+    while (at < end && !count_read(slice->bytes, at, q->refcount_order) == *is_free);
+    *alike = at - index;
+    return 0;
+}
+
 /* The first run of `count` clusters that nothing counts, from the hint on. */
 static int find_free(struct qcow2 *q, uint64_t count, uint64_t *first)
 {
-    uint64_t run = 0, cluster = q->free_hint;
-    bool is_lowest = true;
-    for (; run < count; cluster++) {
-        uint64_t used;
-        int ret = qcow2_refcount_get(q, cluster, &used);
+    bool is_lowest = count == 1 || q->run_hint <= q->free_hint, is_free;
+    uint64_t run = 0, cluster = is_lowest ? q->free_hint : q->run_hint;
+    while (run < count) {
+        uint64_t alike;
+        int ret = alike_count(q, cluster, run ? count - run : UINT64_MAX, &is_free, &alike);
         if (ret)
             return ret;
-        if (used) {
-            run = 0;
-            continue;
-        }
-        if (is_lowest)
+        if (is_free && is_lowest)
             q->free_hint = cluster;
-        is_lowest = false;
-        run++;
+        is_lowest &= !is_free;
+        run = is_free ? run + alike : 0;
+        cluster += alike;
     }
-    *first = cluster - count;
+    *first = cluster - run;
     if (*first + count > QCOW2_OFFSET_MASK >> q->cluster_bits)
         return -EFBIG;
     if (qcow2_metadata_has(q, *first, count))
@@ -219,6 +246,21 @@ static void use_until(struct qcow2 *q, uint64_t cluster)
 {
     if (q->end_cluster < cluster)
         q->end_cluster = cluster;
+    uint64_t end = q->end_cluster << q->cluster_bits;
+    if (end <= q->file_bytes)
+        return;
+    uint64_t ahead = end / 4 < GROW_BYTES_MAX ? end / 4 : GROW_BYTES_MAX;
+    end = (end + ahead) & ~(q->cluster_bytes - 1);
+    /* Where this fails the writes themselves move the end, or say why they cannot. */
+    if (ftruncate(q->fd, (off_t)end) == 0)
+        q->file_bytes = end;
+}
+
+void qcow2_file_trim(struct qcow2 *q)
+{
+    uint64_t end = q->end_cluster << q->cluster_bits;
+    if (end < q->file_bytes && ftruncate(q->fd, (off_t)end) == 0)
+        q->file_bytes = end;
 }
 
 static int refcount_table_grow(struct qcow2 *q, uint64_t block);
@@ -290,8 +332,19 @@ int qcow2_allocate(struct qcow2 *q, uint64_t count, uint64_t *cluster, bool *is_
     use_until(q, first + count);
     if (q->free_hint == first)
         q->free_hint = first + count;
+    if (count > 1)
+        q->run_hint = first + count;
     *cluster = first;
     return 0;
+}
+
+/* What is free from now on may be found. */
+static void free_from(struct qcow2 *q, uint64_t cluster)
+{
+    if (q->free_hint > cluster)
+        q->free_hint = cluster;
+    if (q->run_hint > cluster)
+        q->run_hint = cluster;
 }
 
 void qcow2_unallocate(struct qcow2 *q, uint64_t cluster, uint64_t count)
@@ -299,8 +352,7 @@ void qcow2_unallocate(struct qcow2 *q, uint64_t cluster, uint64_t count)
     for (uint64_t i = cluster; i < cluster + count; i++)
         if (refcount_put(q, i, 0) != 0)
             return; /* the rest stays counted: leaked, not lost */
-    if (q->free_hint > cluster)
-        q->free_hint = cluster;
+    free_from(q, cluster);
 }
 
 /* Makes room for entry `block`; the table has to move then. */
@@ -400,8 +452,7 @@ int qcow2_release(struct qcow2 *q, const struct qcow2_frees *frees)
             return ret;
         if (count == 1) {
             qcow2_cache_drop(q, cluster);
-            if (cluster < q->free_hint)
-                q->free_hint = cluster;
+            free_from(q, cluster);
             fallocate(q->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
                       (off_t)(cluster << q->cluster_bits), (off_t)q->cluster_bytes);
         }

@@ -258,8 +258,10 @@ static int piece_write_mapped(struct node *node, const struct piece *piece, cons
 {
     struct qcow2 *q = node->state;
     uint64_t head = piece->offset - piece->fill_start, tail = piece->fill_end - piece->end;
+    if (head + tail == 0)
+        return file_write(q->fd, buf, piece->host, piece->end - piece->offset);
     bool no_head = true, no_tail = true;
-    CLEANUP_FREE unsigned char *old = malloc(head + tail + 1);
+    CLEANUP_FREE unsigned char *old = malloc(head + tail);
     if (!old)
         return -ENOMEM;
     int ret = old_read(node, old, piece->fill_start, head, &no_head);

@@ -77,7 +77,8 @@ static int qcow2_make_writable(struct node *node, struct err *err)
     struct stat st;
     if (fstat(q->fd, &st) != 0)
         return err_set(err, ErrOpenFileFailed, errno, "image '%s' cannot be examined", node->path);
-    q->end_cluster = qcow2_clusters(q, (uint64_t)st.st_size);
+    q->file_bytes = (uint64_t)st.st_size;
+    q->end_cluster = qcow2_clusters(q, q->file_bytes);
     int ret = metadata_collect(q);
     if (ret == -EEXIST)
         return err_set(err, ErrInvalidBlockFormat, 0,
@@ -117,7 +118,10 @@ static int qcow2_open(struct node *node, struct err *err)
 
 static void qcow2_close(struct node *node)
 {
-    qcow2_free(node->state);
+    struct qcow2 *q = node->state;
+    if (!atomic_load(&node->read_only) && !q->is_corrupt)
+        qcow2_file_trim(q);
+    qcow2_free(q);
     node->state = NULL;
 }
 

@@ -195,7 +195,9 @@ struct qcow2 {
     bool must_move_refcount_table;        /* it has grown past that */
     bool has_moved_refcount_table;        /* the header does not know yet */
     uint64_t free_hint;                   /* no cluster below it is free */
+    uint64_t run_hint;                    /* where the search for more than one begins, if higher */
     uint64_t end_cluster;                 /* no cluster from it on was ever used: they are holes */
+    uint64_t file_bytes;                  /* how far the file reaches at least */
     struct qcow2_cache cache;
     struct qcow2_frees frees;
     struct qcow2_metadata metadata;
@@ -250,6 +252,9 @@ int qcow2_refcount_table_move(struct qcow2 *q);
 
 /* Allocates `count` contiguous clusters: reference count 1 each. *is_fresh: they were never used and read as zeros. */
 int qcow2_allocate(struct qcow2 *q, uint64_t count, uint64_t *cluster, bool *is_fresh);
+
+/* Takes back what the file has grown ahead of use. No other call is under way. */
+void qcow2_file_trim(struct qcow2 *q);
 
 /* Gives back what qcow2_allocate() gave and nothing points at. */
 void qcow2_unallocate(struct qcow2 *q, uint64_t cluster, uint64_t count);
