@@ -188,7 +188,7 @@ static void scenario_add_layer(struct scenario *s, uint64_t cluster_bytes, unsig
 }
 
 /* A group snapshot in small: an overlay in front of the top, which is frozen without being closed.
- */
+ * Half of them are what a device gets by default; the others have any clusters that it may be given. */
 static void scenario_freeze(struct scenario *s)
 {
     struct node *frozen = s->exercise.node;
@@ -198,9 +198,15 @@ static void scenario_freeze(struct scenario *s)
     snprintf(s->image, sizeof(s->image), "layer%u.qcow2", s->layers++);
     struct image_spec spec = {.size_bytes = frozen->size_bytes, .backing_file = backing};
     spec.backing_format = s->format;
-    spec.extended_l2 = random_chance(&s->random, 50);
+    struct cluster_shape shape = driver_overlay_shape((struct cluster_shape){0}, spec.size_bytes);
+    if (random_chance(&s->random, 50)) {
+        shape.cluster_bytes = 512U << random_below(&s->random, 13);
+        shape.extended_l2 = shape.cluster_bytes >= 16384 && random_chance(&s->random, 50);
+    }
+    spec.cluster_bytes = shape.cluster_bytes;
+    spec.extended_l2 = shape.extended_l2;
     s->format = "qcow2";
-    s->options = (struct image_options){.cluster_bytes = 65536, .refcount_bits = 16};
+    s->options = (struct image_options){.cluster_bytes = shape.cluster_bytes, .refcount_bits = 16};
     s->exercise.node = overlay_must_create(s->image, &spec, frozen);
     s->exercise.cluster_bytes = s->options.cluster_bytes;
     assert_int_equal(node_freeze(frozen), 0);

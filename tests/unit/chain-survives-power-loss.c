@@ -279,12 +279,30 @@ static void guest_change(struct node *node, struct flat *flat, uint64_t cluster_
     }
 }
 
-static void guest_run(const struct image_options *options, bool snapshot, uint64_t states)
+/* The overlay that a group snapshot creates, nothing written yet. */
+static void overlay_create(const struct image_options *options)
 {
-    image_create("base.qcow2", options, DISK_BYTES, NULL, NULL);
-    image_fill("base.qcow2", DISK_BYTES, options->cluster_bytes, &disk.random);
-    image_create("top.qcow2", options, DISK_BYTES, "base.qcow2", "qcow2");
-    image_fill("top.qcow2", DISK_BYTES / 2, options->cluster_bytes, &disk.random);
+    const struct image_spec spec = {.size_bytes = DISK_BYTES,
+                                    .cluster_bytes = (uint32_t)options->cluster_bytes,
+                                    .extended_l2 = options->extended_l2,
+                                    .backing_file = "base.qcow2",
+                                    .backing_format = "qcow2"};
+    struct node *node = overlay_must_create("top.qcow2", &spec, NULL);
+    node_must_close(&node);
+}
+
+static void guest_run(const struct image_options *base, const struct image_options *options,
+                      bool ours, bool snapshot, uint64_t states)
+{
+    shell("rm -f base.qcow2 top.qcow2");
+    image_create("base.qcow2", base, DISK_BYTES, NULL, NULL);
+    image_fill("base.qcow2", DISK_BYTES, base->cluster_bytes, &disk.random);
+    if (ours) {
+        overlay_create(options);
+    } else {
+        image_create("top.qcow2", options, DISK_BYTES, "base.qcow2", "qcow2");
+        image_fill("top.qcow2", DISK_BYTES / 2, options->cluster_bytes, &disk.random);
+    }
     if (snapshot)
         image_snapshot("top.qcow2", "one");
     CLEANUP(flat) struct flat *flat = image_truth("top.qcow2", "qcow2");
@@ -316,14 +334,19 @@ static void power_loss_is_survived(void **state)
         {.cluster_bytes = 4096, .refcount_bits = 16, .version2 = true},
         {.cluster_bytes = 16384, .refcount_bits = 16, .extended_l2 = true},
         {.cluster_bytes = 65536, .refcount_bits = 16, .extended_l2 = true},
+        /* As group snapshots create them, over a base with other clusters. */
+        {.cluster_bytes = 16384, .refcount_bits = 16, .extended_l2 = true},
+        {.cluster_bytes = OVERLAY_CLUSTER_BYTES, .refcount_bits = 16, .extended_l2 = true},
     };
+    const unsigned ours = 6;
     const unsigned count = sizeof(variants) / sizeof(*variants);
     uint64_t states = environment_number("CHAIN_STATES", STATES_DEFAULT);
     disk.durable = malloc(FILE_BYTES_MAX);
     disk.touched = malloc(DISK_BYTES);
     disk.random = random_seeded(environment_number("CHAIN_SEED", 20121));
     for (unsigned i = 0; i < 2 * count; i++)
-        guest_run(&variants[i / 2], i % 2, states / count / 2);
+        guest_run(&variants[i / 2 < ours ? i / 2 : 2], &variants[i / 2], i / 2 >= ours, i % 2,
+                  states / count / 2);
     printf("%" PRIu64 " crash images examined\n", disk.states);
     assert_true(disk.states >= states / 2);
     free(disk.durable);
