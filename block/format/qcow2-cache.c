@@ -4,13 +4,12 @@
  *
  * A clean slice may be forgotten at any time; a dirty one, or one that a flush has copied but not yet written,
  * stays. So memory is bounded by CACHE_SLICES_MAX slices plus what writers make dirty before they are made to flush
- * (CACHE_DIRTY_MAX). All calls hold the image's lock.
+ * (qcow2-flusher.c). All calls hold the image's lock.
  */
 #include "block/format/qcow2.h"
 
 enum {
     CACHE_SLICES_MAX = 4096,
-    CACHE_DIRTY_MAX = 1024,
     CACHE_BUCKETS = 4096,
 };
 
@@ -152,9 +151,4 @@ void qcow2_cache_drop(struct qcow2 *q, uint64_t cluster)
         if (slice)
             cache_remove(&q->cache, slice);
     }
-}
-
-bool qcow2_cache_is_full_of_changes(const struct qcow2_cache *cache)
-{
-    return cache->dirty_count > CACHE_DIRTY_MAX;
 }

@@ -226,15 +226,3 @@ int qcow2_flush(struct node *node)
     batch_clear(&batch);
     return ret;
 }
-
-int qcow2_flush_if_full(struct node *node)
-{
-    struct qcow2 *q = node->state;
-    pthread_mutex_lock(&q->lock);
-    bool is_full = qcow2_cache_is_full_of_changes(&q->cache);
-    pthread_mutex_unlock(&q->lock);
-    if (!is_full)
-        return 0;
-    LOCK_GUARD(&node->flush_lock);
-    return qcow2_flush(node);
-}

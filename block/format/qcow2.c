@@ -20,6 +20,7 @@ static void qcow2_free(struct qcow2 *q)
     free(q->refcount_table);
     free(q->frees.clusters);
     free(q->metadata.clusters);
+    pthread_cond_destroy(&q->flusher.called);
     pthread_cond_destroy(&q->unclaimed);
     pthread_mutex_destroy(&q->lock);
     free(q);
@@ -32,6 +33,7 @@ static struct qcow2 *qcow2_new(struct node *node)
         return NULL;
     pthread_mutex_init(&q->lock, NULL);
     pthread_cond_init(&q->unclaimed, NULL);
+    pthread_cond_init(&q->flusher.called, NULL);
     q->node = node;
     q->fd = node->fd;
     return q;
@@ -119,6 +121,7 @@ static int qcow2_open(struct node *node, struct err *err)
 static void qcow2_close(struct node *node)
 {
     struct qcow2 *q = node->state;
+    qcow2_flusher_end(q);
     if (!atomic_load(&node->read_only) && !q->is_corrupt)
         qcow2_file_trim(q);
     qcow2_free(q);

@@ -162,6 +162,13 @@ struct qcow2_claim {
     uint64_t first, last;
 };
 
+/* The thread that flushes when much has changed in memory. Guarded by the image's lock. */
+struct qcow2_flusher {
+    pthread_cond_t called; /* is_wanted or is_ending */
+    pthread_t thread;
+    bool is_running, is_wanted, is_ending;
+};
+
 struct qcow2_snapshot {
     uint64_t l1_offset;
     uint32_t l1_entries;
@@ -202,6 +209,7 @@ struct qcow2 {
     struct qcow2_frees frees;
     struct qcow2_metadata metadata;
     struct qcow2_claim *claims;
+    struct qcow2_flusher flusher;
 };
 
 static inline uint64_t qcow2_clusters(const struct qcow2 *q, uint64_t bytes)
@@ -239,9 +247,6 @@ void qcow2_cache_dirty(struct qcow2_cache *cache, struct qcow2_slice *slice);
 
 /* Forgets what is cached of a cluster that changes its use. */
 void qcow2_cache_drop(struct qcow2 *q, uint64_t cluster);
-
-/* Whether it is time for a flush before more is changed. */
-bool qcow2_cache_is_full_of_changes(const struct qcow2_cache *cache);
 
 /* qcow2-refcount.c. All with the lock held; 0 or -errno. */
 int qcow2_refcount_get(struct qcow2 *q, uint64_t cluster, uint64_t *count);
@@ -330,7 +335,11 @@ int qcow2_discard(struct node *node, uint64_t offset, uint64_t length);
 /* qcow2-flush.c */
 int qcow2_flush(struct node *node);
 
-/* A flush that a writer makes when too much has changed in memory. Holds no lock. */
+/* qcow2-flusher.c: sees to it that what has changed in memory is flushed in time, by another thread while that keeps
+ * up, else here. Holds no lock. 0 or -errno. */
 int qcow2_flush_if_full(struct node *node);
+
+/* Ends that thread; no other call is under way. */
+void qcow2_flusher_end(struct qcow2 *q);
 
 #endif
