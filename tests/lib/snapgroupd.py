@@ -172,6 +172,13 @@ class Daemon:
             shutil.rmtree(directory)
         self.make_directories()
 
+    def forget(self):
+        """Starts anew with the images but no memory of devices and groups."""
+        self.stop()
+        shutil.rmtree(self.state)
+        os.makedirs(self.state)
+        self.start()
+
     @property
     def pid(self):
         return self.process.pid
