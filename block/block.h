@@ -42,7 +42,7 @@ struct cluster_shape {
 #define IMAGE_CLUSTER_BYTES 65536 /* without extended L2, where nothing is asked for */
 
 /* What overlays have where nothing else is asked for. */
-#define OVERLAY_CLUSTER_BYTES 131072
+#define OVERLAY_CLUSTER_BYTES 65536
 #define OVERLAY_EXTENDED_L2   true
 
 /* ---- life ---- */

@@ -30,7 +30,7 @@ for round in 1 2; do
     expect_status 200
     expect_json '.image == $i and .top == $t and .labels == {"a": "b"} and .state == "online"' \
         --arg i "$IMAGES/vda.qcow2" --arg t "$IMAGES/vda.g.qcow2"
-    expect_json '.cluster_size_bytes == 131072 and .extended_l2 and .created_at == "2026-01-01T00:00:00.000000Z"'
+    expect_json '.cluster_size_bytes == 65536 and .extended_l2 and .created_at == "2026-01-01T00:00:00.000000Z"'
     api GET /snapshot-groups/g
     expect_json '.state == "committed" and .pause_us == 7 and .members[0].snapshot_file == $t' \
         --arg t "$IMAGES/vda.g.qcow2"
@@ -39,7 +39,7 @@ for round in 1 2; do
 done
 snapshot h vda
 qemu-img info --force-share --output=json "$IMAGES/vda.h.qcow2" |
-    jq -e '."cluster-size" == 131072 and ."format-specific".data."extended-l2"' >/dev/null || fail "the overlay"
+    jq -e '."cluster-size" == 65536 and ."format-specific".data."extended-l2"' >/dev/null || fail "the overlay"
 
 stop_daemon
 sqlite3 "$DB" "PRAGMA user_version = $((newest + 1)); PRAGMA wal_checkpoint(TRUNCATE)" >/dev/null

@@ -15,10 +15,10 @@ expect_image() {
 
 # name | format | fields | the image, if it is qcow2 | the overlays
 table='
-none|qcow2|{}|[65536,false]|[131072,true]
-raw|raw|{}||[131072,true]
+none|qcow2|{}|[65536,false]|[65536,true]
+raw|raw|{}||[65536,true]
 plain|qcow2|{"extended_l2":false}|[65536,false]|[65536,false]
-extended|qcow2|{"extended_l2":true}|[131072,true]|[131072,true]
+extended|qcow2|{"extended_l2":true}|[65536,true]|[65536,true]
 large|qcow2|{"cluster_size_bytes":2097152}|[2097152,false]|[2097152,true]
 small|qcow2|{"cluster_size_bytes":8192}|[8192,false]|[8192,false]
 least|qcow2|{"cluster_size_bytes":512,"extended_l2":false}|[512,false]|[512,false]

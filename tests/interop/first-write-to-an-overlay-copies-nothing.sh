@@ -34,7 +34,7 @@ done
 [ "$(own_extents plain.g.qcow2)" = \
     '[[0,65536],[131072,65536],[1048576,65536],[19988480,65536],[67043328,65536]]' ] ||
     fail "the plain overlay holds $(own_extents plain.g.qcow2)"
-# 24 KiB of data, a few blocks of tables: not the five clusters of 128 KiB that they lie in.
+# 24 KiB of data, a few blocks of tables: not the five clusters of 64 KiB that they lie in.
 grown=$((($(stat -c %b "$IMAGES/thin.g.qcow2") - before) * 512))
 [ "$grown" -le $((128 << 10)) ] || fail "the overlay took $grown bytes"
 

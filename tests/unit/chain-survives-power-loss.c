@@ -336,7 +336,7 @@ static void power_loss_is_survived(void **state)
         {.cluster_bytes = 65536, .refcount_bits = 16, .extended_l2 = true},
         /* As group snapshots create them, over a base with other clusters. */
         {.cluster_bytes = 16384, .refcount_bits = 16, .extended_l2 = true},
-        {.cluster_bytes = OVERLAY_CLUSTER_BYTES, .refcount_bits = 16, .extended_l2 = true},
+        {.cluster_bytes = 131072, .refcount_bits = 16, .extended_l2 = true},
     };
     const unsigned ours = 6;
     const unsigned count = sizeof(variants) / sizeof(*variants);
