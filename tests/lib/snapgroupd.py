@@ -173,8 +173,8 @@ class Daemon:
         self.make_directories()
 
     def forget(self):
-        """Starts anew with the images but no memory of devices and groups."""
-        self.stop()
+        """Kills the daemon, unflushed; starts anew with the images but no memory of devices and groups."""
+        self.kill()
         shutil.rmtree(self.state)
         os.makedirs(self.state)
         self.start()
