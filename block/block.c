@@ -25,6 +25,7 @@ struct block *block_open(const char *image_dir, struct err *err)
         return NULL;
     }
     index_memory_init(&block->index_memory, INDEX_MEMORY_DEFAULT_BYTES);
+    block->journals_fd = -1;
     pthread_mutex_init(&block->open_lock, NULL);
     pthread_mutex_init(&block->cut_lock, NULL);
     pthread_mutex_init(&block->lock, NULL);
@@ -56,6 +57,7 @@ int block_close(struct block *block, struct err *err)
         frozen_free(frozen);
     }
     index_memory_destroy(&block->index_memory);
+    journals_close(block);
     image_dir_close(&block->dir);
     pthread_mutex_destroy(&block->lock);
     pthread_mutex_destroy(&block->cut_lock);

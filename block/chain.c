@@ -54,7 +54,7 @@ static int chain_append(struct chain_open *chain, const char *path, const char *
         return err_set(err, ErrOpenFileFailed, errno, "image '%s' cannot be examined", canonical);
     if (chain_check_loop(chain, &st, canonical, err) != 0)
         return -1;
-    if (chain->guard && chain->guard->admit(chain->guard->arg, st.st_dev, st.st_ino, read_only,
+    if (chain->guard && chain->guard->admit(chain->guard->arg, fd, st.st_dev, st.st_ino, read_only,
                                             canonical, err) != 0)
         return -1;
     struct node *node = node_open(fd, canonical, driver, read_only, NULL, err);

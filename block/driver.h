@@ -73,6 +73,8 @@ struct image_spec {
 };
 
 struct node;
+struct journal;
+struct journal_record;
 
 struct driver {
     const char *name;      /* "raw", "qcow2": what users write as `format` */
@@ -118,6 +120,16 @@ struct driver {
 
     /* Required. All that returned before is durable on return. Uses node_sync(). */
     int (*flush)(struct node *node);
+
+    /* Optional; with it, images open for writing have a journal (journal.h), and the driver appends
+     * to it what would be lost with its memory. Brings an image up to date after the daemon was
+     * killed: makes the changes that `records` tell of, in order, and flushes; node->journal, where
+     * they come from, is marked and dropped by that flush. The node is open read-only on a file
+     * that may be written, so that nothing has been written yet, and is closed afterwards. An image
+     * that is not as the records say it can be is refused and left as it is; one that a replay
+     * before this one had begun to change is not. -1 and *err (OpenFileFailed) on failure. */
+    int (*replay)(struct node *node, const struct journal_record *records, size_t count,
+                  struct err *err);
 };
 
 /*
@@ -142,11 +154,12 @@ struct node {
      * is under way. Called with the driver's locks held; calls nothing of the node. */
     void (*changed)(void *arg, uint64_t offset, uint64_t length);
     void *changed_arg;
-    atomic_int sync_error; /* the errno of the first fdatasync that failed; later ones fail too */
-    char *backing_file;    /* the header's words, or NULL */
-    char *backing_format;  /* a driver's name, or NULL if the header does not record it */
-    struct node *backing;  /* owned reference, or NULL */
-    void *state;           /* the driver's */
+    atomic_int sync_error;   /* the errno of the first fdatasync that failed; later ones fail too */
+    char *backing_file;      /* the header's words, or NULL */
+    char *backing_format;    /* a driver's name, or NULL if the header does not record it */
+    struct node *backing;    /* owned reference, or NULL */
+    struct journal *journal; /* owned, or NULL; while there are no writes flush_lock guards it */
+    void *state;             /* the driver's */
 };
 
 /* The drivers of this build: "raw", "qcow2". NULL if there is none of that name. */

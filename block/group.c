@@ -257,6 +257,8 @@ static int member_stage(struct group *group, struct member *member, struct err *
     if (!member->overlay)
         return -1;
     steal_fd(&fd);
+    if (journals_add(group->block, member->overlay, err) != 0)
+        return -1;
     registry_set_overlay(group->block, member->device, member->overlay);
     return 0;
 }

@@ -14,6 +14,7 @@
 #include "block/node.h"
 
 #include "base/log.h"
+#include "block/journal.h"
 #include "block/lock.h"
 
 #include <errno.h>
@@ -68,6 +69,27 @@ struct node *node_open(int fd, const char *path, const struct driver *driver, bo
     return node;
 }
 
+/* ---- the journal ---- */
+
+int node_add_journal(struct node *node, int dirfd, struct err *err)
+{
+    if (!node->driver->replay)
+        return 0;
+    node->journal = journal_create(dirfd, node->fd, node->path, node->driver->name, err);
+    return node->journal ? 0 : -1;
+}
+
+static void node_end_journal(struct node *node, bool discard)
+{
+    LOCK_GUARD(&node->flush_lock);
+    journal_close(steal(node->journal), discard);
+}
+
+void node_discard_journal(struct node *node)
+{
+    node_end_journal(node, true);
+}
+
 struct node *node_ref(struct node *node)
 {
     atomic_fetch_add(&node->refs, 1);
@@ -80,6 +102,7 @@ void node_unref(struct node *node)
         struct node *backing = node->backing;
         if (node->driver)
             node->driver->close(node);
+        journal_close(node->journal, false);
         if (node->fd >= 0)
             close(node->fd);
         pthread_rwlock_destroy(&node->io_lock);
@@ -286,6 +309,8 @@ static int node_reopen_read_only(struct node *node)
 int node_freeze(struct node *node)
 {
     int ret = node_flush(node);
+    if (ret == 0)
+        node_end_journal(node, false);
     /* Before `read_only` lets others of this process open the image. */
     int unlocked = node->is_locked ? image_lock_to_reader(node->fd) : 0;
     atomic_store(&node->read_only, true);

@@ -14,10 +14,10 @@ struct image_dir;
 /* Longest chain that is opened: a loop that escapes detection ends here. */
 #define CHAIN_NODES_MAX 1024
 
-/* Asked about every file of a chain after open(2) and before anything of it is read or written: may
- * it be used, by what it is (dev, ino), in this way? 0, or -1 and *err. */
+/* Asked about every file of a chain after open(2), as `fd`, and before anything of it is read or
+ * written: may it be used, by what it is (dev, ino), in this way? 0, or -1 and *err. */
 struct chain_guard {
-    int (*admit)(void *arg, dev_t dev, ino_t ino, bool read_only, const char *path,
+    int (*admit)(void *arg, int fd, dev_t dev, ino_t ino, bool read_only, const char *path,
                  struct err *err);
     void *arg;
 };
@@ -33,6 +33,14 @@ struct node *chain_open(const struct image_dir *dir, const char *path, const cha
  * recorded. NULL and *err on failure. */
 struct node *node_open(int fd, const char *path, const struct driver *driver, bool read_only,
                        struct node *backing, struct err *err);
+
+/* Gives a node that is open for writing its journal in the directory `dirfd` (borrowed while the
+ * node is open), if its driver wants one; before the first write. 0, or -1 and *err
+ * (OpenFileFailed). */
+int node_add_journal(struct node *node, int dirfd, struct err *err);
+
+/* What the journal still has is given up. No write is under way. */
+void node_discard_journal(struct node *node);
 
 struct node *node_ref(struct node *node);
 
@@ -68,10 +76,10 @@ void node_end_io(struct node *node, bool is_held);
 /* All that returned before is durable on return. Free of cost if nothing was written since. */
 int node_flush(struct node *node);
 
-/* Flushes, then turns the node read-only for good, its lock and its file descriptor too; there is no
- * instant at which another writer could lock the image. The caller guarantees that no write is under
- * way; reads may be. 0, or the flush's -errno (read-only all the same; what else goes wrong is
- * logged). */
+/* Flushes, then turns the node read-only for good, its lock and its file descriptor too, and ends its
+ * journal; there is no instant at which another writer could lock the image. The caller guarantees
+ * that no write is under way; reads may be. 0, or the flush's -errno (read-only all the same, but
+ * the journal stays; what else goes wrong is logged). */
 int node_freeze(struct node *node);
 
 /* Space that the image takes on its file system. */

@@ -63,10 +63,9 @@ static bool device_excludes(struct device *device, dev_t dev, ino_t ino, bool re
     return false;
 }
 
-static int registry_admit(void *arg, dev_t dev, ino_t ino, bool read_only, const char *path,
-                          struct err *err)
+static int registry_check_use(struct block *block, dev_t dev, ino_t ino, bool read_only,
+                              const char *path, struct err *err)
 {
-    struct block *block = arg;
     LOCK_GUARD(&block->lock);
     for (struct device *device = block->devices; device; device = device->next)
         if (device_excludes(device, dev, ino, read_only))
@@ -83,6 +82,14 @@ static int registry_admit(void *arg, dev_t dev, ino_t ino, bool read_only, const
                            frozen->name);
     }
     return 0;
+}
+
+static int registry_admit(void *arg, int fd, dev_t dev, ino_t ino, bool read_only, const char *path,
+                          struct err *err)
+{
+    if (registry_check_use(arg, dev, ino, read_only, path, err) != 0)
+        return -1;
+    return journals_admit(arg, fd, path, err);
 }
 
 /* ---- devices ---- */
@@ -140,7 +147,8 @@ int block_device_open(struct block *block, const struct device_spec *spec, struc
     struct chain_guard guard = {.admit = registry_admit, .arg = block};
     struct node *top =
         chain_open(&block->dir, spec->image, spec->format, spec->read_only, &guard, err);
-    if (!top || (!spec->read_only && chain_sync_leftovers(top, err) != 0)) {
+    if (!top || (!spec->read_only &&
+                 (chain_sync_leftovers(top, err) != 0 || journals_add(block, top, err) != 0))) {
         if (top)
             node_unref(top);
         registry_drop(block, device);
@@ -214,6 +222,9 @@ int block_device_close(struct block *block, const char *name, struct err *err)
                        name);
     }
     LOCK_GUARD(&block->open_lock); /* out of the list and unlocked, before the next open looks */
+    /* Empty now, or given up; gone before somebody else can open the images. */
+    for (struct node *node = device->top; node; node = node->backing)
+        node_discard_journal(node);
     registry_drop(block, device);
     return 0;
 }

@@ -14,6 +14,7 @@
 #include "block/image.h"
 
 struct nbd_server;
+struct kept_journal;
 
 /* A frozen image that is offered as "DEVICE@GROUP". */
 struct frozen {
@@ -34,6 +35,11 @@ struct block {
     struct device *devices;           /* in order of their opening */
     struct frozen *frozen;            /* newest first */
     struct nbd_server *server;        /* NULL until the first block_nbd_listen() */
+
+    /* Set by block_journals_open(), before any image is opened. */
+    int journals_fd; /* -1: images have no journals */
+    char *journals_path;
+    struct kept_journal *kept_journals; /* that could not be replayed */
 };
 
 /* The device of that name, published or not, or NULL. The lock is held. */
@@ -44,5 +50,12 @@ struct device *registry_find_locked(struct block *block, const char *name);
 void registry_set_overlay(struct block *block, struct device *device, struct node *overlay);
 
 void frozen_free(struct frozen *frozen);
+
+/* journals.c: gives a node that is open for writing its journal, if images have journals. */
+int journals_add(struct block *block, struct node *node, struct err *err);
+
+/* journals.c: whether nothing of the image that is open as `fd` is only in a journal. */
+int journals_admit(struct block *block, int fd, const char *path, struct err *err);
+void journals_close(struct block *block);
 
 #endif

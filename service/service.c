@@ -2,7 +2,7 @@
  *
  * The life of the daemon: starting in order, waiting, ending in the opposite order.
  *
- *   directories -> store -> block -> recovery -> NBD sockets -> REST sockets -> "ready"
+ *   directories -> store -> block -> journals -> recovery -> NBD sockets -> REST sockets -> "ready"
  *
  * The store holds a lock as long as it is open, so recovery never takes another daemon's running groups for
  * unfinished ones.
@@ -144,7 +144,8 @@ static void wait_for_end(void)
 static int service_serve(struct service *service, const struct options *options,
                          const char *runtime_dir, struct err *err)
 {
-    if (recovery_run(service, err) != 0 || nbd_open(service, options, runtime_dir, err) != 0)
+    if (block_journals_open(service->block, runtime_dir, err) != 0 ||
+        recovery_run(service, err) != 0 || nbd_open(service, options, runtime_dir, err) != 0)
         return -1;
     struct http *http = http_new(service, err);
     if (!http)

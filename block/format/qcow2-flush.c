@@ -119,6 +119,7 @@ static int batch_take(struct qcow2 *q, struct batch *batch)
     if (ret == 0) {
         batch->frees = q->frees;
         q->frees = (struct qcow2_frees){0};
+        journal_mark(q->node->journal);
     }
     return ret;
 }
@@ -213,6 +214,13 @@ static int frees_release(struct qcow2 *q, const struct qcow2_frees *frees)
     return ret;
 }
 
+/* The batch is durable. Its records go before its clusters do: a replay would take these for its own. */
+static void generation_drop(struct qcow2 *q)
+{
+    LOCK_GUARD(&q->lock);
+    journal_drop(q->node->journal);
+}
+
 int qcow2_flush(struct node *node)
 {
     struct qcow2 *q = node->state;
@@ -221,8 +229,20 @@ int qcow2_flush(struct node *node)
     if (ret == 0)
         ret = batch_write(node, &batch);
     batch_end(q, &batch, ret);
+    if (ret == 0)
+        generation_drop(q);
     if (ret == 0 && batch.frees.count)
         ret = frees_release(q, &batch.frees);
     batch_clear(&batch);
+    return ret;
+}
+
+int qcow2_make_room(struct node *node)
+{
+    pthread_rwlock_unlock(&node->io_lock);
+    pthread_mutex_lock(&node->flush_lock);
+    int ret = qcow2_flush(node);
+    pthread_mutex_unlock(&node->flush_lock);
+    pthread_rwlock_rdlock(&node->io_lock);
     return ret;
 }

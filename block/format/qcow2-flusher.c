@@ -5,6 +5,8 @@
  *     slices changed   up to FLUSH_AT        nothing
  *                      up to FLUSH_FIRST     the image's flusher, a thread, flushes; requests go on
  *                      more                  a request that changes something flushes first, itself
+ *     journal          three quarters full   the flusher flushes
+ *                      no room               a request that needs some flushes first, itself (qcow2_make_room)
  *
  * So a writer waits for the disk only if the disk does not keep up. The flusher is started by the first need and
  * joined when the image is closed. What fails in it is not lost: the changes stay in memory and the next flush that
@@ -60,8 +62,8 @@ int qcow2_flush_if_full(struct node *node)
 {
     struct qcow2 *q = node->state;
     pthread_mutex_lock(&q->lock);
-    bool is_full = q->cache.dirty_count > FLUSH_AT &&
-                   (!flusher_call(node) || q->cache.dirty_count > FLUSH_FIRST);
+    bool has_many = q->cache.dirty_count > FLUSH_AT || journal_is_filling(node->journal);
+    bool is_full = has_many && (!flusher_call(node) || q->cache.dirty_count > FLUSH_FIRST);
     pthread_mutex_unlock(&q->lock);
     if (!is_full)
         return 0;

@@ -123,6 +123,8 @@ int qcow2_entry_set(struct qcow2 *q, uint64_t offset, struct qcow2_entry entry)
         return ret;
     struct qcow2_entry old = {0};
     entry_decode(q, words, &old);
+    journal_append(q->node->journal, offset >> q->cluster_bits, (uint64_t[2]){old.word, old.bitmap},
+                   (uint64_t[2]){entry.word, q->has_extended_l2 ? entry.bitmap : 0});
     words[0] = htobe64(entry.word);
     if (q->has_extended_l2)
         words[1] = htobe64(entry.bitmap);
@@ -201,7 +203,10 @@ int qcow2_table_make_writable(struct qcow2 *q, uint64_t offset)
         qcow2_unallocate(q, cluster, 1);
         return ret;
     }
-    q->l1[index] = cluster << q->cluster_bits | QCOW2_COPIED;
+    uint64_t word = cluster << q->cluster_bits | QCOW2_COPIED;
+    journal_append(q->node->journal, QCOW2_PLACE_L1 | index, (uint64_t[2]){q->l1[index]},
+                   (uint64_t[2]){word});
+    q->l1[index] = word;
     q->l1_dirty[index] = 1;
     q->has_dirty_l1 = true;
     return 0;

@@ -19,7 +19,10 @@
 
 #include <sys/uio.h>
 
-enum { PIECE_BYTES_MAX = 4 << 20 };
+enum {
+    PIECE_BYTES_MAX = 4 << 20,
+    PIECE_CLUSTERS_MAX = 1024, /* each needs a record in the journal */
+};
 
 /* ---- claims ---- */
 
@@ -59,6 +62,7 @@ struct piece {
     bool is_fresh; /* and they read as zeros */
     bool is_whole; /* the old content of the cluster moves along */
     uint64_t fill_start, fill_end;
+    size_t reserved;        /* records in the journal */
     struct qcow2_entry old; /* of the first cluster */
 };
 
@@ -119,6 +123,8 @@ static int piece_extend_unmapped(struct qcow2 *q, struct piece *piece, uint64_t 
     uint64_t table_bytes = q->cluster_bytes << q->l2_bits;
     uint64_t limit = (piece->offset | (table_bytes - 1)) + 1;
     limit = min_u64(limit, piece->offset + PIECE_BYTES_MAX);
+    limit = min_u64(limit, ((piece->offset >> q->cluster_bits) + PIECE_CLUSTERS_MAX)
+                               << q->cluster_bits);
     while (piece->end < end && piece->end < limit) {
         struct qcow2_entry entry;
         uint64_t cluster = piece->end >> q->cluster_bits;
@@ -153,6 +159,21 @@ static int piece_find_fill(struct qcow2 *q, struct piece *piece)
     return ret;
 }
 
+static int piece_reserve(struct qcow2 *q, struct piece *piece, size_t records)
+{
+    if (!journal_reserve(q->node->journal, records))
+        return QCOW2_NEEDS_ROOM;
+    piece->reserved = records;
+    return 0;
+}
+
+/* The claim's end, and what goes with it. */
+static void piece_let_go(struct qcow2 *q, struct piece *piece)
+{
+    journal_unreserve(q->node->journal, piece->reserved);
+    qcow2_claim_end(q, &piece->claim);
+}
+
 /* The first cluster cannot be written in place: decides what is allocated. */
 static int piece_map(struct qcow2 *q, struct piece *piece, uint64_t end)
 {
@@ -166,12 +187,14 @@ static int piece_map(struct qcow2 *q, struct piece *piece, uint64_t end)
         ret = piece_extend_unmapped(q, piece, end);
     if (ret == 0)
         ret = piece_find_fill(q, piece);
+    uint64_t first = piece->offset >> q->cluster_bits;
+    uint64_t count = ((piece->end - 1) >> q->cluster_bits) - first + 1;
+    if (ret == 0)
+        ret = piece_reserve(q, piece, count + 1);
     if (ret == 0)
         ret = qcow2_table_make_writable(q, piece->offset);
     if (ret)
         return ret;
-    uint64_t first = piece->offset >> q->cluster_bits;
-    uint64_t count = ((piece->end - 1) >> q->cluster_bits) - first + 1;
     if (piece->is_new) {
         ret = qcow2_allocate(q, count, &cluster, &piece->is_fresh);
         if (ret)
@@ -183,7 +206,8 @@ static int piece_map(struct qcow2 *q, struct piece *piece, uint64_t end)
     return 0;
 }
 
-/* Looks at the tables: what the next piece of [offset, end) is. Afterwards a mapped one is claimed. */
+/* Looks at the tables: what the next piece of [offset, end) is. Afterwards a mapped one is claimed. QCOW2_NEEDS_ROOM if
+ * it cannot be mapped before a flush. */
 static int piece_begin(struct qcow2 *q, struct piece *piece, uint64_t offset, uint64_t end)
 {
     *piece = (struct piece){.offset = offset, .end = min_u64(end, cluster_end(q, offset))};
@@ -200,7 +224,7 @@ static int piece_begin(struct qcow2 *q, struct piece *piece, uint64_t offset, ui
         ret = piece->is_in_place ? piece_extend_in_place(q, piece, end) : piece_map(q, piece, end);
     piece->claim.last = (piece->end - 1) >> q->cluster_bits;
     if (ret || piece->is_in_place)
-        qcow2_claim_end(q, &piece->claim);
+        piece_let_go(q, piece);
     return ret;
 }
 
@@ -324,7 +348,7 @@ static int piece_end(struct qcow2 *q, struct piece *piece, int ret)
     else if (piece->is_new)
         qcow2_unallocate(q, piece->host >> q->cluster_bits,
                          piece->claim.last - piece->claim.first + 1);
-    qcow2_claim_end(q, &piece->claim);
+    piece_let_go(q, piece);
     return ret;
 }
 
@@ -336,6 +360,12 @@ int qcow2_write_held(struct node *node, const void *data, uint64_t offset, uint6
     while (offset < end) {
         struct piece piece;
         int ret = piece_begin(q, &piece, offset, end);
+        if (ret == QCOW2_NEEDS_ROOM) {
+            ret = qcow2_make_room(node);
+            if (ret)
+                return ret;
+            continue;
+        }
         if (ret)
             return ret;
         if (piece.is_in_place)

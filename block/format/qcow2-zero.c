@@ -17,7 +17,7 @@
  */
 #include "block/format/qcow2.h"
 
-enum { NEEDS_DATA = 1 };
+enum { NEEDS_DATA = 1 }; /* beside QCOW2_NEEDS_ROOM */
 
 static uint64_t round_up(uint64_t value, uint64_t unit)
 {
@@ -98,7 +98,7 @@ static uint64_t skip_empty(const struct qcow2 *q, uint64_t at)
     return index < q->l1_entries && q->l1[index] ? at : (index + 1) * table_bytes;
 }
 
-/* Waits until nobody maps this cluster, then calls the right one of the above. */
+/* Waits until nobody maps this cluster, then calls the right one of the above. QCOW2_NEEDS_ROOM: not before a flush. */
 static int cluster_change(struct qcow2 *q, uint64_t at, uint64_t end, bool unmap, bool discard)
 {
     LOCK_GUARD(&q->lock);
@@ -106,7 +106,12 @@ static int cluster_change(struct qcow2 *q, uint64_t at, uint64_t end, bool unmap
         return -EIO;
     struct qcow2_claim claim = {.first = at >> q->cluster_bits, .last = at >> q->cluster_bits};
     qcow2_claim_begin(q, &claim);
-    int ret = discard ? cluster_discard(q, at) : cluster_zero(q, at, end, unmap);
+    const size_t records = 2; /* its table's and its own */
+    int ret = QCOW2_NEEDS_ROOM;
+    if (journal_reserve(q->node->journal, records)) {
+        ret = discard ? cluster_discard(q, at) : cluster_zero(q, at, end, unmap);
+        journal_unreserve(q->node->journal, records);
+    }
     qcow2_claim_end(q, &claim);
     return ret;
 }
@@ -162,6 +167,10 @@ static int zero_held(struct node *node, uint64_t offset, uint64_t end, bool unma
         ret = cluster_change(q, at, next, unmap, false);
         if (ret == NEEDS_DATA)
             ret = zeros_write(node, at, next, unmap);
+        else if (ret == QCOW2_NEEDS_ROOM) {
+            ret = qcow2_make_room(node);
+            next = at;
+        }
     }
     return ret || last >= end ? ret : zeros_write(node, last, end, unmap);
 }
@@ -192,7 +201,10 @@ static int discard_held(struct node *node, uint64_t offset, uint64_t end)
             continue;
         }
         ret = cluster_change(q, at, at + q->cluster_bytes, true, true);
-        at += q->cluster_bytes;
+        if (ret == QCOW2_NEEDS_ROOM)
+            ret = qcow2_make_room(node);
+        else
+            at += q->cluster_bytes;
     }
     return ret;
 }

@@ -73,7 +73,7 @@ static int metadata_collect(struct qcow2 *q)
     return ret;
 }
 
-static int qcow2_make_writable(struct node *node, struct err *err)
+int qcow2_make_writable(struct node *node, struct err *err)
 {
     struct qcow2 *q = node->state;
     struct stat st;
@@ -142,4 +142,5 @@ const struct driver driver_qcow2 = {
     .zero = qcow2_zero,
     .discard = qcow2_discard,
     .flush = qcow2_flush,
+    .replay = qcow2_replay,
 };

@@ -21,6 +21,14 @@
  * So an entry that is on the disk always points at a cluster that is counted and whose data is there, whichever of
  * the writes after the last fdatasync reached the disk; what is lost to a crash is at most a leaked cluster.
  *
+ * What a flush has not written yet is in the image's journal as well, if it has one: every change of an L2 entry
+ * (qcow2_entry_set) and of an L1 entry (qcow2_table_make_writable). Counts need no records: they follow from the
+ * entries (qcow2-replay.c). A generation of records is dropped after its batch is durable and before the clusters
+ * that the batch let go may be used again: so no cluster that a record names is ever somebody else's, and no
+ * reference that a record drops has been taken off its count. Room is reserved before anything is changed: a mapped
+ * piece of a write needs one record for its table and one for each cluster, a cluster that is zeroed or discarded
+ * two. Who finds no room lets go of all it holds, flushes and looks again (QCOW2_NEEDS_ROOM).
+ *
  * Locks, in the order they are taken: node->flush_lock, node->io_lock, lock. Requests hold io_lock shared from
  * their look at the tables to the end of their data I/O; a flush takes it exclusively for an instant before it
  * reuses clusters, so that no request under way still writes to a cluster that was let go.
@@ -30,6 +38,7 @@
 
 #include "base/cleanup.h"
 #include "block/driver.h"
+#include "block/journal.h"
 
 #include <assert.h>
 #include <endian.h>
@@ -226,6 +235,9 @@ int qcow2_group_id(int fd, unsigned char id[GROUP_ID_BYTES]);
 /* qcow2-header.c: writes one of the feature words and syncs. 0 or -errno. */
 int qcow2_header_store_features(struct node *node, uint64_t field, uint64_t value);
 
+/* qcow2.c: builds what only changes need; may write (repair). */
+int qcow2_make_writable(struct node *node, struct err *err);
+
 /* qcow2-create.c: driver.create */
 int qcow2_create(int fd, const struct image_spec *spec, struct err *err);
 
@@ -341,5 +353,17 @@ int qcow2_flush_if_full(struct node *node);
 
 /* Ends that thread; no other call is under way. */
 void qcow2_flusher_end(struct qcow2 *q);
+
+/* Returned by what found no room in the journal and changed nothing. */
+enum { QCOW2_NEEDS_ROOM = 2 };
+
+/* The flush that makes room; the caller holds io_lock shared, which it loses meanwhile, and no claim. 0 or -errno. */
+int qcow2_make_room(struct node *node);
+
+/* qcow2-replay.c: driver.replay */
+#define QCOW2_PLACE_L1                                                                             \
+    (1ULL << 63) /* a record's place: this and an L1 index, or the number of a guest cluster */
+int qcow2_replay(struct node *node, const struct journal_record *records, size_t count,
+                 struct err *err);
 
 #endif

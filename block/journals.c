@@ -1,0 +1,218 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The directory of journals, RUNTIME_DIR/journals, and what is done with those that a killed daemon
+ * left there, before any image is opened:
+ *
+ *     of another boot, or empty              deleted: the image is as of its last flush, or whole
+ *     its image is gone, or replaced         deleted: there is nothing to apply it to
+ *     its image is as the records say        replayed, flushed, deleted
+ *     anything else                          stays, the image untouched; no chain with this image is
+ *                                            opened until somebody has decided (journals_admit)
+ *
+ * Which image a journal is of says its name (journal_name); its path only says where to look. The
+ * directory is locked as long as the block layer is open, so that a second daemon on it never
+ * replays what the first one is still writing.
+ */
+#include "block/registry.h"
+
+#include "base/log.h"
+#include "block/journal.h"
+#include "block/lock.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+
+/* A journal that could not be replayed. */
+struct kept_journal {
+    struct kept_journal *next;
+    char name[JOURNAL_NAME_BYTES];
+    char *reason;
+};
+
+/* ---- the directory ---- */
+
+static int journals_dir_open(const char *runtime_dir, struct err *err)
+{
+    CLEANUP_CLOSE int parent = open(runtime_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    CLEANUP_CLOSE int fd = -1;
+    if (parent >= 0 && (mkdirat(parent, "journals", 0700) == 0 || errno == EEXIST))
+        fd = openat(parent, "journals", O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    if (fd < 0 || fchmod(fd, 0700) != 0)
+        return err_set(err, ErrOpenFileFailed, errno, "directory '%s/journals' cannot be opened",
+                       runtime_dir);
+    if (flock(fd, LOCK_EX | LOCK_NB) != 0)
+        return err_set(err, ErrOpenFileFailed, errno,
+                       "directory '%s/journals' is in use; is another daemon running there?",
+                       runtime_dir);
+    return steal_fd(&fd);
+}
+
+void journals_close(struct block *block)
+{
+    while (block->kept_journals) {
+        struct kept_journal *kept = block->kept_journals;
+        block->kept_journals = kept->next;
+        free(kept->reason);
+        free(kept);
+    }
+    if (block->journals_fd >= 0)
+        close(block->journals_fd);
+    free(block->journals_path);
+}
+
+/* ---- one that was left behind ---- */
+
+static int journal_keep(struct block *block, const char *name, const char *cause, struct err *err)
+{
+    struct kept_journal *kept = calloc(1, sizeof(*kept));
+    char *reason = NULL;
+    if (!kept ||
+        asprintf(
+            &reason,
+            "%s; its last writes before the daemon was killed are only in journal '%s/%s': put "
+            "the image back as it was then, or delete the journal to give them up, and "
+            "restart the daemon",
+            cause, block->journals_path, name) < 0) {
+        free(kept);
+        return err_set(err, ErrOutOfResources, ENOMEM, "journal '%s' cannot be examined", name);
+    }
+    log_error("%s", reason);
+    snprintf(kept->name, sizeof(kept->name), "%s", name);
+    kept->reason = reason;
+    kept->next = block->kept_journals;
+    block->kept_journals = kept;
+    return 0;
+}
+
+/* Opens the image if it is still the one that the journal is of. -1: not; *is_gone says whether for good. */
+static int journal_open_image(struct block *block, const struct journal *journal, const char *name,
+                              bool *is_gone, struct err *err)
+{
+    char found[JOURNAL_NAME_BYTES] = "";
+    CLEANUP_FREE char *canonical = NULL;
+    CLEANUP_CLOSE int fd = image_open(&block->dir, journal_path(journal), false, &canonical, err);
+    *is_gone = fd < 0 && err->errnum == ENOENT;
+    if (fd < 0)
+        return -1;
+    int ret = journal_name(fd, found);
+    if (ret)
+        return err_set(err, ErrOpenFileFailed, -ret, "image '%s' cannot be examined", canonical);
+    if (strcmp(found, name) != 0) {
+        *is_gone = true;
+        return err_set(err, ErrOpenFileFailed, 0, "image '%s' is another file now", canonical);
+    }
+    return steal_fd(&fd);
+}
+
+/* Takes the descriptor and the journal over, whatever happens. */
+static int journal_apply(int image_fd, struct journal *journal, struct err *err)
+{
+    CLEANUP_CLOSE int fd = image_fd;
+    const struct driver *driver = driver_find(journal_format(journal));
+    CLEANUP_FREE struct journal_record *records = NULL;
+    size_t count;
+    struct node *node = NULL;
+    if (!driver || !driver->replay)
+        err_set(err, ErrInvalidBlockFormat, 0, "image '%s' is of format '%s', which has no journal",
+                journal_path(journal), journal_format(journal));
+    else if (journal_records(journal, &records, &count, err) == 0)
+        node = node_open(fd, journal_path(journal), driver, true, NULL, err);
+    if (!node) {
+        journal_close(journal, false);
+        return -1;
+    }
+    steal_fd(&fd);
+    node->journal = journal;
+    int ret = image_lock(node->fd, node->path, false, &node->is_locked, err);
+    if (ret == 0)
+        ret = driver->replay(node, records, count, err);
+    if (ret == 0)
+        log_info("image '%s': %zu changes of its tables were replayed", node->path, count);
+    node_unref(node);
+    return ret;
+}
+
+static int journal_recover(struct block *block, const char *name, struct err *err)
+{
+    struct err cause;
+    enum journal_state state;
+    struct journal *journal = journal_load(block->journals_fd, name, &state, &cause);
+    if (state == JOURNAL_VOID) {
+        log_info("journal '%s' is not of this boot or has nothing in it; it is deleted", name);
+        unlinkat(block->journals_fd, name, 0);
+        return 0;
+    }
+    if (!journal)
+        return journal_keep(block, name, cause.message, err);
+    bool is_gone = journal_is_empty(journal);
+    int fd = is_gone ? -1 : journal_open_image(block, journal, name, &is_gone, &cause);
+    if (fd < 0) {
+        if (is_gone && !journal_is_empty(journal))
+            log_warning("%s; the changes in its journal are given up", cause.message);
+        journal_close(journal, is_gone);
+        return is_gone ? 0 : journal_keep(block, name, cause.message, err);
+    }
+    return journal_apply(fd, journal, &cause) == 0 ? 0
+                                                   : journal_keep(block, name, cause.message, err);
+}
+
+int block_journals_open(struct block *block, const char *runtime_dir, struct err *err)
+{
+    if (asprintf(&block->journals_path, "%s/journals", runtime_dir) < 0) {
+        block->journals_path = NULL;
+        return err_set(err, ErrOutOfResources, ENOMEM, "the journals cannot be opened");
+    }
+    block->journals_fd = journals_dir_open(runtime_dir, err);
+    if (block->journals_fd < 0)
+        return -1;
+    int fd = openat(block->journals_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    DIR *dir = fd < 0 ? NULL : fdopendir(fd);
+    if (!dir) {
+        err_set(err, ErrOpenFileFailed, errno, "directory '%s' cannot be read",
+                block->journals_path);
+        if (fd >= 0)
+            close(fd);
+        return -1;
+    }
+    int ret = 0;
+    for (struct dirent *entry; ret == 0 && (entry = readdir(dir));) {
+        size_t length = strlen(entry->d_name), suffix = strlen(JOURNAL_SUFFIX);
+        if (length > suffix && length < JOURNAL_NAME_BYTES &&
+            strcmp(entry->d_name + length - suffix, JOURNAL_SUFFIX) == 0)
+            ret = journal_recover(block, entry->d_name, err);
+    }
+    closedir(dir);
+    return ret;
+}
+
+/* ---- afterwards ---- */
+
+int journals_add(struct block *block, struct node *node, struct err *err)
+{
+    return block->journals_fd < 0 ? 0 : node_add_journal(node, block->journals_fd, err);
+}
+
+int journals_admit(struct block *block, int fd, const char *path, struct err *err)
+{
+    char name[JOURNAL_NAME_BYTES];
+    if (block->journals_fd < 0)
+        return 0;
+    int ret = journal_name(fd, name);
+    if (ret)
+        return err_set(err, ErrOpenFileFailed, -ret, "image '%s' cannot be examined", path);
+    if (faccessat(block->journals_fd, name, F_OK, 0) != 0)
+        return 0;
+    for (const struct kept_journal *kept = block->kept_journals; kept; kept = kept->next)
+        if (strcmp(kept->name, name) == 0)
+            return err_set(err, ErrOpenFileFailed, 0, "%s", kept->reason);
+    return err_set(
+        err, ErrOpenFileFailed, 0,
+        "image '%s' was closed with writes that are only in journal '%s/%s'; restart the "
+        "daemon to apply them",
+        path, block->journals_path, name);
+}
