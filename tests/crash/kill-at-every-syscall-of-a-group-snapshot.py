@@ -7,7 +7,8 @@
 #   - the group is committed as a whole or aborted as a whole, and committed if the client was told so;
 #   - the image directory holds what the committed groups made and nothing else;
 #   - every disk's chain is what the committed groups made it;
-#   - every number that was flushed is there, on the disk and, if it was flushed before the call, in the frozen member.
+#   - every number that was acknowledged, flushed or not, is there: on the disk and, if it was acknowledged before the
+#     call, in the frozen member.
 import os
 import sys
 
@@ -52,7 +53,7 @@ class Test:
             self.end()
             self.begin_afresh()
         self.writers = start_writers(self.daemon, self.disks)
-        self.flushed = [list(disk.flushed) for disk in self.disks]
+        self.acknowledged = [list(disk.acknowledged) for disk in self.disks]
 
     def request(self, step):
         return "POST", "/snapshot-groups", group_body("g%d" % step, self.names)
@@ -79,8 +80,8 @@ class Test:
         for disk in self.disks:
             disk.verify_device(self.daemon)
         if state == "committed":
-            for disk, flushed in zip(self.disks, self.flushed):
-                disk.verify_frozen(self.daemon, group["name"], flushed, disk.issued)
+            for disk, acknowledged in zip(self.disks, self.acknowledged):
+                disk.verify_frozen(self.daemon, group["name"], acknowledged, disk.issued)
 
     def note_committed(self, group):
         self.committed += 1

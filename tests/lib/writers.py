@@ -6,8 +6,8 @@ block the disk remembers the numbers it has
 
     flushed  <=  acknowledged  <=  issued
 
-so whatever happens to the daemon, each number that is read later lies between the last one flushed before and the
-last one issued.
+so whatever happens to the daemon, each number that is read later lies between the last one acknowledged before and
+the last one issued. (After a power loss, which no test here makes, it would be the last one flushed.)
 """
 import array
 import random
@@ -41,28 +41,28 @@ class Disk:
         handle.flush()
         self.flushed = acknowledged
 
-    def verify(self, handle, flushed, issued, what):
+    def verify(self, handle, acknowledged, issued, what):
         """What is read lies between; returns the lowest number of each block."""
         lowest = []
         for block in range(BLOCKS):
             words = array.array("Q", bytes(handle.pread(BLOCK_BYTES, block * self.stride)))
-            expect(flushed[block] <= min(words) and max(words) <= issued[block],
-                   "%s, block %d: reads %d..%d, flushed %d, issued %d", what, block, min(words),
-                   max(words), flushed[block], issued[block])
+            expect(acknowledged[block] <= min(words) and max(words) <= issued[block],
+                   "%s, block %d: reads %d..%d, acknowledged %d, issued %d", what, block, min(words),
+                   max(words), acknowledged[block], issued[block])
             lowest.append(min(words))
         return lowest
 
     def verify_device(self, daemon):
         """After a restart. What was seen now must be there for good."""
         handle = daemon.nbd(self.name)
-        self.flushed = self.verify(handle, self.flushed, self.issued, self.name)
-        self.acknowledged = list(self.flushed)
+        self.acknowledged = self.verify(handle, self.acknowledged, self.issued, self.name)
+        self.flushed = list(self.acknowledged)
         handle.shutdown()
 
-    def verify_frozen(self, daemon, group, flushed, issued):
+    def verify_frozen(self, daemon, group, acknowledged, issued):
         export = "%s@%s" % (self.name, group)
         handle = daemon.nbd(export)
-        self.verify(handle, flushed, issued, export)
+        self.verify(handle, acknowledged, issued, export)
         handle.shutdown()
 
 
