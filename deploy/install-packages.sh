@@ -4,7 +4,8 @@
 # Usage: install-packages.sh build|demo|test...
 #
 # Installs what is missing of the named sets from Debian 12; where nothing is, it touches nothing and needs no root.
-# The one place that names packages:
+# What only a test's guest runs is not installed but unpacked under /var/cache: another kernel in /boot would be this
+# machine's next one, and mdadm a service. The one place that names packages:
 #   build   to build snapgroupd
 #   demo    to use it as deploy/quickstart.sh does
 #   test    to run tests/run.sh and .ci/run
@@ -13,15 +14,22 @@ set -euo pipefail
 build=(gcc libc6-dev cmake ninja-build pkg-config libmicrohttpd-dev libcjson-dev libsqlite3-dev
     uuid-dev zlib1g-dev libzstd-dev liburing-dev libcmocka-dev)
 demo=(curl jq libnbd-bin qemu-utils util-linux)
-test=("${build[@]}" "${demo[@]}" clang clang-format libclang-rt-14-dev e2fsprogs fio mount procps
-    python3 python3-libnbd python3-yaml qemu-system-common sqlite3 strace)
+test=("${build[@]}" "${demo[@]}" busybox-static clang clang-format libclang-rt-14-dev e2fsprogs fio mount
+    procps python3 python3-libnbd python3-yaml qemu-system-common qemu-system-x86 sqlite3 strace)
+guest_kernel=linux-image-cloud-amd64
+guest=(mdadm)
+guest_files=/var/cache/snapgroupd-tests/guest # tests/lib/guest.py looks here
 
 wanted=()
+wants_guest=''
 for set in "$@"; do
     case $set in
     build) wanted+=("${build[@]}") ;;
     demo) wanted+=("${demo[@]}") ;;
-    test) wanted+=("${test[@]}") ;;
+    test)
+        wanted+=("${test[@]}")
+        [ -d "$guest_files" ] || wants_guest=yes
+        ;;
     *)
         echo "usage: $0 build|demo|test..." >&2
         exit 2
@@ -34,18 +42,50 @@ for package in "${wanted[@]}"; do
     status=$(dpkg-query --show --showformat='${db:Status-Status}' "$package" 2>/dev/null || true)
     [ "$status" = installed ] || missing+=("$package")
 done
-[ "${#missing[@]}" -gt 0 ] || exit 0
+[ "${#missing[@]}" -gt 0 ] || [ "$wants_guest" ] || exit 0
 
-echo "Installing: ${missing[*]}"
+echo "Installing: ${missing[*]}${wants_guest:+ and a kernel for guests}"
 if [ "$(id -u)" -ne 0 ]; then
     echo "Only root can install packages: run this as root, or install those first" >&2
     exit 1
 fi
+
 install() {
     DEBIAN_FRONTEND=noninteractive apt-get install --yes --quiet --no-install-recommends \
         -o Dpkg::Use-Pty=0 "${missing[@]}" </dev/null
 }
+
+# Downloads the guest's packages into the directory $1.
+download_guest() {
+    local kernel # the package that the one without a version stands for
+    kernel=$(apt-cache depends "$guest_kernel" | sed -n 's/^ *Depends: //p')
+    [ -n "$kernel" ] && cd "$1" &&
+        apt-get download --quiet -o APT::Sandbox::User=root "$kernel" "${guest[@]}" </dev/null
+}
+
+unpack_guest() {
+    local new package version
+    new=$(mktemp -d "$guest_files.XXXXXX")
+    (download_guest "$new") 2>/dev/null || { apt-get update --quiet </dev/null && (download_guest "$new"); }
+    for package in "$new"/*.deb; do
+        dpkg-deb --extract "$package" "$new/files"
+    done
+    for version in "$new"/files/lib/modules/*; do
+        busybox depmod -b "$new/files" "${version##*/}"
+    done
+    # All of it or nothing, whenever this is cut short.
+    mv --no-target-directory "$new/files" "$guest_files"
+    rm -r "$new"
+}
+
 # The package lists of a fresh machine are missing or old: only then are they fetched.
-apt-get install --simulate --quiet "${missing[@]}" >/dev/null 2>&1 && install && exit 0
-apt-get update --quiet </dev/null
-install
+if [ "${#missing[@]}" -gt 0 ]; then
+    { apt-get install --simulate --quiet "${missing[@]}" >/dev/null 2>&1 && install; } || {
+        apt-get update --quiet </dev/null
+        install
+    }
+fi
+if [ "$wants_guest" ]; then
+    mkdir -p "${guest_files%/*}"
+    unpack_guest
+fi
