@@ -1,0 +1,54 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: Apache-2.0
+#
+# The guest on RAID 0 tells a right daemon from a wrong one. snapgroupd-no-fence swaps the top of one disk, lets the
+# guest take 4 more steps, and only then swaps the other's: by then files that the first disk's journal knows have
+# given back their blocks on the second disk. Most pairs frozen so must be found torn; the last one, of the file
+# system unmounted, must not.
+import concurrent.futures
+import os
+import sys
+
+sys.dont_write_bytecode = True
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.realpath(__file__)), "..", "lib"))
+from guestfiles import look_at, write_and_freeze
+from snapgroupd import BUILD_DIR, Daemon, expect, main, wait_until
+
+GROUPS = 3
+STEPS_BETWEEN = 4
+
+
+def open_gate(gate):
+    with open(gate, "x"):
+        pass
+
+
+def test():
+    # What has no fence has races; here they are the point.
+    with Daemon(os.path.join(BUILD_DIR, "tests", "snapgroupd-no-fence"),
+                environment={"TSAN_OPTIONS": "report_bugs=0"}) as daemon, \
+            concurrent.futures.ThreadPoolExecutor() as threads:
+        gate = daemon.environment["PIVOT_GATE"] = os.path.join(daemon.directory, "gate")
+
+        def freeze(_, told, name, names):
+            answer = threads.submit(daemon.snapshot, name, names)
+            try:
+                wait_until(lambda: os.path.exists(gate + ".reached"), "the first disk's top is swapped")
+                if name != "end":
+                    told.await_steps(STEPS_BETWEEN)
+            finally:
+                open_gate(gate)
+            answer.result()
+            os.unlink(gate)
+            os.unlink(gate + ".reached")
+
+        daemon.start()
+        told = write_and_freeze(daemon, GROUPS, freeze)
+        pairs, _ = look_at(daemon, told)
+        torn = {name for name, pair in pairs.items() if pair.faults(told[name])}
+        print("%d of %d pairs are torn, for example: %s" % (len(torn), GROUPS, pairs["g0"].faults(told["g0"])))
+        expect(len(torn) > GROUPS // 2, "only %d of %d pairs are torn without the fence", len(torn), GROUPS)
+        expect("end" not in torn, "the end: %s", pairs["end"].faults(told["end"]))
+
+
+main(test)
