@@ -26,7 +26,7 @@ write_files() {
 }
 
 /sbin/mdadm --create /dev/md0 --quiet --run --level=0 --chunk=64 --raid-devices=2 "$(disk vda)" "$(disk vdb)"
-/sbin/mke2fs -q -t ext4 -b 4096 -E discard /dev/md0
+/sbin/mke2fs -q -F -t ext4 -b 4096 -E discard /dev/md0
 mount -t ext4 -o discard /dev/md0 /mnt
 say "ready"
 writers=''
