@@ -12,7 +12,8 @@
 static int try_open(struct block *block, const char *image, const char *format, bool read_only,
                     struct err *err)
 {
-    const struct device_spec spec = {"vda", image, format, read_only};
+    const struct device_spec spec = {
+        .name = "vda", .image = image, .format = format, .read_only = read_only};
     int ret = block_device_open(block, &spec, err);
     return ret ? ret : block_device_close(block, "vda", err);
 }
