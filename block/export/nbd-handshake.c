@@ -47,13 +47,13 @@ struct handshake {
 
 static int handshake_read(struct handshake *handshake, void *buf, size_t length)
 {
-    return nbd_socket_read(handshake->connection->fd, buf, length, handshake->deadline_ms);
+    return nbd_channel_read(&handshake->connection->channel, buf, length, handshake->deadline_ms);
 }
 
 static int handshake_send(struct handshake *handshake)
 {
-    return nbd_socket_send_buffer(handshake->connection->fd, handshake->out,
-                                  handshake->deadline_ms);
+    return nbd_channel_send_buffer(&handshake->connection->channel, handshake->out,
+                                   handshake->deadline_ms);
 }
 
 /* ---- replies ---- */

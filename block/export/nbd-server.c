@@ -71,7 +71,7 @@ static struct nbd_connection *connection_new(struct nbd_server *server, int fd)
         nbd_buffer_open(&connection->out) != 0)
         return NULL;
     connection->server = server;
-    connection->fd = fd;
+    connection->channel.fd = fd;
     return steal(connection);
 }
 
@@ -87,7 +87,7 @@ static void connection_finish(struct nbd_connection *connection)
         slot = &(*slot)->next;
     *slot = connection->next;
     server->live_count--;
-    close(connection->fd);
+    close(connection->channel.fd);
     connection->next = server->finished;
     server->finished = connection;
     pthread_cond_signal(&server->left);
@@ -287,7 +287,7 @@ static void server_stop_accepting(struct nbd_server *server)
 static void server_shut_down_locked(struct nbd_server *server, int how)
 {
     for (struct nbd_connection *one = server->live; one; one = one->next)
-        shutdown(one->fd, how);
+        shutdown(one->channel.fd, how);
 }
 
 static void server_stop_connections(struct nbd_server *server)

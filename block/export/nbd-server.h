@@ -67,12 +67,10 @@ struct nbd_connection {
     struct nbd_server *server;
     struct nbd_connection *next; /* guarded by server->lock */
     pthread_t thread;
-    int fd;
+    struct nbd_channel channel; /* its fd: set before the thread starts */
     /* The thread's own. */
     struct device *device; /* in use since NBD_OPT_GO or _EXPORT_NAME, or NULL */
     struct nbd_buffer in, out;
-    bool draining; /* the server stops: only `drain_bytes` more are received */
-    size_t drain_bytes;
 };
 
 /* Parses, binds and listens. On failure nothing is left. Codes: InvalidValue, OpenFileFailed. */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Whole-length reads and writes with a deadline, and the buffers of a connection. See nbd-socket.h.
+ * The channel to a peer on its socket, and the buffers of a connection. See nbd-socket.h.
  *
  * A deadline is for the whole call, and the same deadline may be given to many calls: a peer that
  * sends a byte now and then gains nothing. Without a deadline the calls block in the kernel and
@@ -12,7 +12,7 @@
 #include <errno.h>
 #include <limits.h>
 #include <poll.h>
-#include <stdbool.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <time.h>
@@ -107,26 +107,41 @@ static int socket_wait(int fd, short events, uint64_t deadline_ms)
     return ready == 0 ? -ETIMEDOUT : 0;
 }
 
-/* What to do about a recv() or send() that failed: 0 means try again. */
-static int socket_retry(int fd, short events, uint64_t deadline_ms)
+/* What to do about a recv() or send() that failed with `error`: 0 means try again. */
+static int socket_retry(int fd, int error, short events, uint64_t deadline_ms)
 {
-    if (errno == EINTR)
+    if (error == EINTR)
         return 0;
-    if (errno != EAGAIN)
-        return -errno;
+    if (error != EAGAIN)
+        return -error;
     return socket_wait(fd, events, deadline_ms);
 }
 
-int nbd_socket_read(int fd, void *buf, size_t length, uint64_t deadline_ms)
+/* One recv(), within what draining allows: the number of bytes, or -errno. */
+static ssize_t socket_receive(struct nbd_channel *channel, void *buf, size_t length, int flags)
+{
+    if (channel->draining && length > channel->drain_bytes)
+        length = channel->drain_bytes;
+    if (length == 0)
+        return -ECONNRESET;
+    ssize_t got = recv(channel->fd, buf, length, flags);
+    if (got <= 0)
+        return got < 0 ? -errno : -ECONNRESET;
+    if (channel->draining)
+        channel->drain_bytes -= (size_t)got;
+    return got;
+}
+
+/* ---- channels ---- */
+
+int nbd_channel_read(struct nbd_channel *channel, void *buf, size_t length, uint64_t deadline_ms)
 {
     unsigned char *at = buf;
     int flags = deadline_ms == NBD_NO_DEADLINE ? MSG_WAITALL : MSG_DONTWAIT;
     while (length > 0) {
-        ssize_t got = recv(fd, at, length, flags);
-        if (got == 0)
-            return -ECONNRESET;
+        ssize_t got = socket_receive(channel, at, length, flags);
         if (got < 0) {
-            int ret = socket_retry(fd, POLLIN, deadline_ms);
+            int ret = socket_retry(channel->fd, (int)-got, POLLIN, deadline_ms);
             if (ret)
                 return ret;
             continue;
@@ -137,14 +152,15 @@ int nbd_socket_read(int fd, void *buf, size_t length, uint64_t deadline_ms)
     return 0;
 }
 
-int nbd_socket_write(int fd, const void *buf, size_t length, uint64_t deadline_ms)
+int nbd_channel_write(struct nbd_channel *channel, const void *buf, size_t length,
+                      uint64_t deadline_ms)
 {
     const unsigned char *at = buf;
     int flags = MSG_NOSIGNAL | (deadline_ms == NBD_NO_DEADLINE ? 0 : MSG_DONTWAIT);
     while (length > 0) {
-        ssize_t sent = send(fd, at, length, flags);
+        ssize_t sent = send(channel->fd, at, length, flags);
         if (sent < 0) {
-            int ret = socket_retry(fd, POLLOUT, deadline_ms);
+            int ret = socket_retry(channel->fd, errno, POLLOUT, deadline_ms);
             if (ret)
                 return ret;
             continue;
@@ -155,22 +171,45 @@ int nbd_socket_write(int fd, const void *buf, size_t length, uint64_t deadline_m
     return 0;
 }
 
-int nbd_socket_send_buffer(int fd, struct nbd_buffer *buffer, uint64_t deadline_ms)
+int nbd_channel_send_buffer(struct nbd_channel *channel, struct nbd_buffer *buffer,
+                            uint64_t deadline_ms)
 {
     size_t length = nbd_buffer_length(buffer);
-    int ret = nbd_socket_write(fd, nbd_buffer_head(buffer), length, deadline_ms);
+    int ret = nbd_channel_write(channel, nbd_buffer_head(buffer), length, deadline_ms);
     nbd_buffer_consume(buffer, length);
     return ret;
 }
 
-void nbd_socket_linger(int fd, uint64_t deadline_ms)
+ssize_t nbd_channel_receive(struct nbd_channel *channel, void *buf, size_t length,
+                            enum nbd_wait wait)
+{
+    static const int flags[] = {
+        [NBD_WAIT_NOT] = MSG_DONTWAIT, [NBD_WAIT_SOME] = 0, [NBD_WAIT_ALL] = MSG_WAITALL};
+    ssize_t got;
+    do
+        got = socket_receive(channel, buf, length, flags[wait]);
+    while (got == -EINTR);
+    return got;
+}
+
+void nbd_channel_drain(struct nbd_channel *channel)
+{
+    int queued = 0;
+    if (channel->draining)
+        return;
+    channel->draining = true;
+    if (ioctl(channel->fd, FIONREAD, &queued) == 0 && queued > 0)
+        channel->drain_bytes = (size_t)queued;
+}
+
+void nbd_channel_linger(struct nbd_channel *channel, uint64_t deadline_ms)
 {
     unsigned char dropped[16384];
-    if (shutdown(fd, SHUT_WR) != 0)
+    if (shutdown(channel->fd, SHUT_WR) != 0)
         return;
     for (;;) {
-        ssize_t got = recv(fd, dropped, sizeof(dropped), MSG_DONTWAIT);
-        if (got == 0 || (got < 0 && socket_retry(fd, POLLIN, deadline_ms) != 0))
+        ssize_t got = recv(channel->fd, dropped, sizeof(dropped), MSG_DONTWAIT);
+        if (got == 0 || (got < 0 && socket_retry(channel->fd, errno, POLLIN, deadline_ms) != 0))
             return;
         if (socket_now_ms() >= deadline_ms)
             return;

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * A peer's socket and the two buffers of its connection. Data paths: 0 or -errno; -ECONNRESET where
- * the peer has hung up, -ETIMEDOUT where the deadline has passed. The thread that owns the
- * connection calls these.
+ * The channel to a peer, and the two buffers of its connection. Data paths: 0 or -errno; -ECONNRESET
+ * where the peer has hung up, -ETIMEDOUT where the deadline has passed. All bytes of a connection go
+ * through its channel, so that nothing else need know what lies between it and the socket. One
+ * thread may receive while another one sends; everything else is for one thread at a time.
  *
  * A buffer is one anonymous mapping, large enough for the largest request or reply, of which only
  * the part that was used takes memory:
@@ -19,9 +20,11 @@
 
 #include "block/export/nbd-protocol.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
+#include <sys/types.h>
 
 /* One payload with its header, behind what can have been received in front of it. */
 #define NBD_BUFFER_BYTES ((size_t)NBD_PAYLOAD_BYTES_MAX + (1U << 20))
@@ -66,16 +69,38 @@ void nbd_buffer_compact(struct nbd_buffer *buffer);
 uint64_t nbd_deadline(unsigned timeout_ms);
 #define NBD_NO_DEADLINE UINT64_MAX
 
+struct nbd_channel {
+    int fd;
+    /* The receiving thread's. */
+    bool draining; /* only `drain_bytes` more are received from the socket */
+    size_t drain_bytes;
+};
+
 /* Receives or sends all of `length` bytes. */
-int nbd_socket_read(int fd, void *buf, size_t length, uint64_t deadline_ms);
-int nbd_socket_write(int fd, const void *buf, size_t length, uint64_t deadline_ms);
+int nbd_channel_read(struct nbd_channel *channel, void *buf, size_t length, uint64_t deadline_ms);
+int nbd_channel_write(struct nbd_channel *channel, const void *buf, size_t length,
+                      uint64_t deadline_ms);
 
 /* Sends and empties the buffer. */
-int nbd_socket_send_buffer(int fd, struct nbd_buffer *buffer, uint64_t deadline_ms);
+int nbd_channel_send_buffer(struct nbd_channel *channel, struct nbd_buffer *buffer,
+                            uint64_t deadline_ms);
+
+/* Receives what has arrived, up to `length` (at least 1) bytes. Returns how many; -errno if there
+ * are none. */
+enum nbd_wait {
+    NBD_WAIT_NOT,  /* -EAGAIN if nothing has arrived */
+    NBD_WAIT_SOME, /* until something has arrived */
+    NBD_WAIT_ALL,  /* until all of it has; less comes only at the end of the connection */
+};
+ssize_t nbd_channel_receive(struct nbd_channel *channel, void *buf, size_t length,
+                            enum nbd_wait wait);
+
+/* From now on only what has arrived by now is received; then it is as if the peer had hung up. */
+void nbd_channel_drain(struct nbd_channel *channel);
 
 /* For a connection that is closed before the peer expects it: says so, then reads and drops what is
  * still under way, until the peer has hung up or the deadline has passed, so that a reset overtakes
  * no reply. */
-void nbd_socket_linger(int fd, uint64_t deadline_ms);
+void nbd_channel_linger(struct nbd_channel *channel, uint64_t deadline_ms);
 
 #endif

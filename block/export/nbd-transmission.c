@@ -24,8 +24,6 @@
 #include <assert.h>
 #include <endian.h>
 #include <errno.h>
-#include <sys/ioctl.h>
-#include <sys/socket.h>
 
 enum {
     RECEIVE_BYTES = 256 << 10,
@@ -159,7 +157,7 @@ static int replies_send(struct nbd_connection *connection)
 {
     if (nbd_buffer_length(&connection->out) == 0)
         return 0;
-    return nbd_socket_send_buffer(connection->fd, &connection->out, NBD_NO_DEADLINE);
+    return nbd_channel_send_buffer(&connection->channel, &connection->out, NBD_NO_DEADLINE);
 }
 
 /* Whether the replies gathered so far should go out before this request is executed. */
@@ -211,7 +209,8 @@ static int connection_refuse_payload(struct nbd_connection *connection,
                 request->length, NBD_PAYLOAD_BYTES_MAX);
     nbd_buffer_append(&connection->out, &reply, sizeof(reply));
     if (replies_send(connection) == 0)
-        nbd_socket_linger(connection->fd, nbd_deadline(connection->server->limits.linger_ms));
+        nbd_channel_linger(&connection->channel,
+                           nbd_deadline(connection->server->limits.linger_ms));
     return -EMSGSIZE;
 }
 
@@ -243,40 +242,23 @@ static int connection_run_received(struct nbd_connection *connection, size_t *mi
     return 0;
 }
 
-/* Once the server stops, only what has arrived by now is still received. */
-static size_t connection_limit(struct nbd_connection *connection, size_t length)
-{
-    int queued = 0;
-    if (!connection->draining) {
-        if (!atomic_load(&connection->server->stopping))
-            return length;
-        connection->draining = true;
-        if (ioctl(connection->fd, FIONREAD, &queued) == 0 && queued > 0)
-            connection->drain_bytes = (size_t)queued;
-    }
-    return length < connection->drain_bytes ? length : connection->drain_bytes;
-}
-
 /* Waits for more input: for the whole rest of a large request and not a byte more, so that the
- * buffer is empty after it; else for whatever comes. */
+ * buffer is empty after it; else for whatever comes. Once the server stops, only what has arrived by
+ * then is still received. */
 static int connection_receive(struct nbd_connection *connection, size_t missing)
 {
     struct nbd_buffer *in = &connection->in;
     if (nbd_buffer_length(in) <= SMALL_BYTES)
         nbd_buffer_compact(in);
     bool large = missing > SMALL_BYTES || nbd_buffer_length(in) > SMALL_BYTES;
-    size_t length = connection_limit(connection, large ? missing : RECEIVE_BYTES);
-    if (length == 0)
-        return -ESHUTDOWN;
-    ssize_t got;
-    do
-        got = recv(connection->fd, in->bytes + in->end, length, large ? MSG_WAITALL : 0);
-    while (got < 0 && errno == EINTR);
-    if (got <= 0)
-        return got < 0 ? -errno : -ECONNRESET;
+    if (atomic_load(&connection->server->stopping))
+        nbd_channel_drain(&connection->channel);
+    ssize_t got =
+        nbd_channel_receive(&connection->channel, in->bytes + in->end,
+                            large ? missing : RECEIVE_BYTES, large ? NBD_WAIT_ALL : NBD_WAIT_SOME);
+    if (got < 0)
+        return (int)got;
     nbd_buffer_extend(in, (size_t)got);
-    if (connection->draining)
-        connection->drain_bytes -= (size_t)got;
     return 0;
 }
 
@@ -290,6 +272,7 @@ void nbd_transmission(struct nbd_connection *connection)
         if (!ret)
             ret = sent ? sent : connection_receive(connection, missing);
     }
-    if (connection->draining)
-        nbd_socket_linger(connection->fd, nbd_deadline(connection->server->limits.linger_ms));
+    if (connection->channel.draining)
+        nbd_channel_linger(&connection->channel,
+                           nbd_deadline(connection->server->limits.linger_ms));
 }
