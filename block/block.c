@@ -170,13 +170,26 @@ int block_image_discard(struct block *block, const char *path,
 
 /* ---- exports ---- */
 
-int block_nbd_listen(struct block *block, const char *address, struct err *err)
+static int block_nbd_start(struct block *block, struct err *err)
 {
     if (!block->server)
         block->server = nbd_server_new(block);
-    if (!block->server)
-        return err_set(err, ErrOutOfResources, ENOMEM, "NBD cannot be served");
-    return nbd_server_listen(block->server, address, err);
+    return block->server ? 0 : err_set(err, ErrOutOfResources, ENOMEM, "NBD cannot be served");
+}
+
+int block_nbd_set_tls(struct block *block, const struct nbd_tls_spec *spec, struct err *err)
+{
+    return block_nbd_start(block, err) ? -1 : nbd_server_set_tls(block->server, spec, err);
+}
+
+int block_nbd_listen(struct block *block, const char *address, struct err *err)
+{
+    return block_nbd_start(block, err) ? -1 : nbd_server_listen(block->server, address, err);
+}
+
+bool block_nbd_needs_tls(const struct block *block)
+{
+    return block->server && nbd_server_needs_tls(block->server);
 }
 
 const char *block_nbd_address(const struct block *block)

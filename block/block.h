@@ -219,13 +219,35 @@ int block_overlay_discard(struct block *block, const char *path, const char *for
 
 /* ---- exports ---- */
 
-/* Starts serving NBD on `address`: "unix:PATH" or "ADDR:PORT" (loopback only; port 0 picks one).
- * May be called more than once. Codes: InvalidValue, OpenFileFailed. */
+enum nbd_tls_mode {
+    NBD_TLS_OFF,      /* it is not offered */
+    NBD_TLS_OPTIONAL, /* a client may do without it, but beyond loopback */
+    NBD_TLS_REQUIRED, /* no client gets anywhere without it */
+};
+
+struct nbd_tls_spec {
+    enum nbd_tls_mode mode;
+    const char *cert_dir; /* server-cert.pem, server-key.pem; or NULL: no certificates */
+    bool verify_peer;     /* a client needs a certificate by cert_dir's ca-cert.pem, and not in its
+                             ca-crl.pem, if that exists */
+    const char *psk_file; /* lines NAME:HEXKEY; or NULL: no pre-shared keys */
+};
+
+/* TLS for NBD on every address; before the first block_nbd_listen(). The files are read now, not
+ * later. Codes: OpenFileFailed, InvalidValue; the message names the file. */
+int block_nbd_set_tls(struct block *block, const struct nbd_tls_spec *spec, struct err *err);
+
+/* Starts serving NBD on `address`: "unix:PATH" or "ADDR:PORT" (port 0 picks one; beyond loopback
+ * only if TLS makes every client prove who it is, and it is required there in any mode). May be
+ * called more than once. Codes: InvalidValue, OpenFileFailed. */
 int block_nbd_listen(struct block *block, const char *address, struct err *err);
 
 /* The first listening address as it was bound ("unix:/run/x/nbd.sock", "127.0.0.1:10809"), or NULL.
  */
 const char *block_nbd_address(const struct block *block);
+
+/* Whether a client at that address must use TLS. */
+bool block_nbd_needs_tls(const struct block *block);
 
 /* Stops listening, lets requests under way finish, closes every connection. */
 void block_nbd_stop(struct block *block);

@@ -39,12 +39,13 @@ static void encode_export(struct cJSON *json, const struct service *service, con
 {
     char uri[1024] = "", escaped[512];
     const char *address = block_nbd_address(service->block);
+    const char *scheme = block_nbd_needs_tls(service->block) ? "nbds" : "nbd";
     struct cJSON *export = cJSON_AddObjectToObject(json, "export");
     if (address && strncmp(address, "unix:", 5) == 0) {
         uri_escape(address + 5, escaped, sizeof(escaped));
-        snprintf(uri, sizeof(uri), "nbd+unix:///%s?socket=%s", name, escaped);
+        snprintf(uri, sizeof(uri), "%s+unix:///%s?socket=%s", scheme, name, escaped);
     } else if (address) {
-        snprintf(uri, sizeof(uri), "nbd://%s/%s", address, name);
+        snprintf(uri, sizeof(uri), "%s://%s/%s", scheme, address, name);
     }
     encode_text(export, "uri", address ? uri : NULL);
 }

@@ -24,11 +24,19 @@ static const char help[] =
     "  --nbd ADDRESS      serve NBD there                   [unix:RUNTIME-DIR/nbd.sock]\n"
     "  --index-memory SIZE  for what tells where each part of a disk lies; enough is 1/8192\n"
     "                     of the bytes in use (K, M, G may follow)  [256M]\n"
+    "  --nbd-tls MODE     TLS for NBD: off, optional, required      [off]\n"
+    "  --nbd-tls-cert-dir DIR    where server-cert.pem and server-key.pem are, and for\n"
+    "                            --nbd-tls-verify-peer ca-cert.pem and, if any, ca-crl.pem\n"
+    "  --nbd-tls-verify-peer     every client needs a certificate by that CA\n"
+    "  --nbd-tls-psk FILE        pre-shared keys: a line NAME:HEXKEY for each client (psktool)\n"
     "  --help             print this and exit\n"
     "  --version          print the version and exit\n"
     "\n"
     "ADDRESS is unix:PATH, or ADDR:PORT on the loopback interface: 127.0.0.1:7420, [::1]:0\n"
     "(port 0 picks a free one). --listen and --nbd may be given more than once.\n"
+    "--nbd takes other addresses too, such as 0.0.0.0:10809, if TLS makes every client prove\n"
+    "who it is: by --nbd-tls-verify-peer, or with --nbd-tls-psk and no certificates. TLS is\n"
+    "required there even if it is optional elsewhere.\n"
     "\n"
     "When all addresses are served, each is written to standard output on a line of its own\n"
     "(\"api ADDRESS\", \"nbd ADDRESS\"), then \"ready\". SIGTERM or SIGINT ends the daemon: it\n"
@@ -69,6 +77,35 @@ static int options_take_bytes(uint64_t *bytes, const char *text)
     return OPTIONS_RUN;
 }
 
+static int options_take_tls_mode(struct nbd_tls_spec *tls, const char *mode)
+{
+    static const char *const modes[] = {
+        [NBD_TLS_OFF] = "off", [NBD_TLS_OPTIONAL] = "optional", [NBD_TLS_REQUIRED] = "required"};
+    for (size_t i = 0; i < sizeof(modes) / sizeof(*modes); i++)
+        if (strcmp(mode, modes[i]) == 0) {
+            tls->mode = (enum nbd_tls_mode)i;
+            return OPTIONS_RUN;
+        }
+    fprintf(stderr, "snapgroupd: --nbd-tls is off, optional or required, not '%s'\n", mode);
+    return options_wrong();
+}
+
+/* Options that have no effect would leave an operator in the belief that they have. */
+static int options_check_tls(const struct nbd_tls_spec *tls)
+{
+    const char *wrong = NULL;
+    if (tls->mode == NBD_TLS_OFF && (tls->cert_dir || tls->psk_file || tls->verify_peer))
+        wrong = "--nbd-tls-* options need --nbd-tls optional or required";
+    else if (tls->mode != NBD_TLS_OFF && !tls->cert_dir && !tls->psk_file)
+        wrong = "--nbd-tls needs --nbd-tls-cert-dir, --nbd-tls-psk, or both";
+    else if (tls->verify_peer && !tls->cert_dir)
+        wrong = "--nbd-tls-verify-peer needs --nbd-tls-cert-dir";
+    if (!wrong)
+        return OPTIONS_RUN;
+    fprintf(stderr, "snapgroupd: %s\n", wrong);
+    return options_wrong();
+}
+
 static int options_take(struct options *options, int letter)
 {
     if (letter != '?' && optarg && (!*optarg || !utf8_is_valid(optarg))) {
@@ -92,6 +129,17 @@ static int options_take(struct options *options, int letter)
         return options_add(options->nbd, &options->nbd_count, optarg);
     case 'm':
         return options_take_bytes(&options->index_memory_bytes, optarg);
+    case 't':
+        return options_take_tls_mode(&options->nbd_tls, optarg);
+    case 'c':
+        options->nbd_tls.cert_dir = optarg;
+        return OPTIONS_RUN;
+    case 'p':
+        options->nbd_tls.psk_file = optarg;
+        return OPTIONS_RUN;
+    case 'y':
+        options->nbd_tls.verify_peer = true;
+        return OPTIONS_RUN;
     case 'h':
         fputs(help, stdout);
         return 0;
@@ -112,6 +160,10 @@ int options_parse(int argc, char **argv, struct options *options)
         {"listen", required_argument, NULL, 'l'},
         {"nbd", required_argument, NULL, 'n'},
         {"index-memory", required_argument, NULL, 'm'},
+        {"nbd-tls", required_argument, NULL, 't'},
+        {"nbd-tls-cert-dir", required_argument, NULL, 'c'},
+        {"nbd-tls-psk", required_argument, NULL, 'p'},
+        {"nbd-tls-verify-peer", no_argument, NULL, 'y'},
         {"help", no_argument, NULL, 'h'},
         {"version", no_argument, NULL, 'v'},
         {NULL, 0, NULL, 0},
@@ -132,5 +184,5 @@ int options_parse(int argc, char **argv, struct options *options)
         fprintf(stderr, "snapgroupd: '%s' is no option\n", argv[optind]);
         return options_wrong();
     }
-    return OPTIONS_RUN;
+    return options_check_tls(&options->nbd_tls);
 }

@@ -5,6 +5,8 @@
 #ifndef SERVICE_OPTIONS_H
 #define SERVICE_OPTIONS_H
 
+#include "block/block.h"
+
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -19,6 +21,7 @@ struct options {
     const char *nbd[OPTIONS_ADDRESSES_MAX]; /* NBD; none: unix:RUNTIME/nbd.sock */
     size_t nbd_count;
     uint64_t index_memory_bytes;
+    struct nbd_tls_spec nbd_tls;
 };
 
 #define OPTIONS_RUN (-1)

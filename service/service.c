@@ -88,6 +88,8 @@ static int nbd_open(struct service *service, const struct options *options, cons
     CLEANUP_FREE char *fallback = NULL;
     if (asprintf(&fallback, "unix:%s/nbd.sock", runtime_dir) < 0)
         return err_set(err, ErrOutOfResources, 0, "there is no memory for an address");
+    if (block_nbd_set_tls(service->block, &options->nbd_tls, err) != 0)
+        return -1;
     if (options->nbd_count == 0)
         return block_nbd_listen(service->block, fallback, err);
     for (size_t i = 0; i < options->nbd_count; i++)

@@ -8,9 +8,12 @@
 
 #include "base/err.h"
 
+#include <stdbool.h>
+
 struct block;
 struct device;
 struct nbd_server;
+struct nbd_tls_spec;
 
 /* Finds a published device, or opens a frozen member ("vda@group", read-only), and counts one user.
  * NULL and *err: DeviceNotFound, DeviceFailed, OpenFileFailed, InvalidBlockFormat. */
@@ -23,8 +26,15 @@ int export_list(struct block *block, int (*each)(void *arg, const char *name), v
 
 /* nbd.c: one server per block layer, any number of listening addresses. */
 struct nbd_server *nbd_server_new(struct block *block);
+
+/* TLS for all addresses, which are named after this. Codes: OpenFileFailed, InvalidValue. */
+int nbd_server_set_tls(struct nbd_server *server, const struct nbd_tls_spec *spec, struct err *err);
+
 int nbd_server_listen(struct nbd_server *server, const char *address, struct err *err);
 const char *nbd_server_address(const struct nbd_server *server);
+
+/* Whether a client at that address must use TLS. */
+bool nbd_server_needs_tls(const struct nbd_server *server);
 
 /* Stops listening; every connection finishes the requests it has received, then closes; frees. */
 void nbd_server_free(struct nbd_server *server);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * The handshake: fixed newstyle negotiation, from the greeting to the choice of an export. On the
- * connection's thread. Spec sections: "Fixed newstyle negotiation", "Option types".
+ * connection's thread. Spec sections: "Fixed newstyle negotiation", "Option types", "TLS support".
  *
  *   server           client
  *   greeting  -->
@@ -12,8 +12,14 @@
  *   replies   -->    transmission begins, unless the last reply is an error
  *             <--    EXPORT_NAME
  *   export    -->    transmission begins, or the server hangs up
+ *             <--    STARTTLS
+ *   ACK       -->    TLS's own handshake; what was negotiated before is forgotten
  *             <--    ABORT
  *   ACK       -->    the server hangs up
+ *
+ * Where TLS is required, everything but STARTTLS and ABORT is refused before it (the spec's
+ * FORCEDTLS mode). Nothing is received ahead: what a client, or somebody on the way, sends behind
+ * STARTTLS in plain text goes into TLS, which ends there.
  *
  * All of it has one deadline. An option's payload is read whole before it is looked at, into a
  * buffer whose size no client chooses; replies are gathered in connection->out and sent together.
@@ -258,6 +264,47 @@ static int option_info_or_go(struct handshake *handshake)
     return ret == 0 && go ? OPTION_TRANSMISSION : ret;
 }
 
+/* ---- STARTTLS ---- */
+
+static bool tls_is_missing(const struct handshake *handshake)
+{
+    return handshake->connection->tls_required && !handshake->connection->channel.tls;
+}
+
+static int reply_tls_is_missing(struct handshake *handshake)
+{
+    return reply_error(handshake, NBD_REP_ERR_TLS_REQD, "start TLS first: it is required here");
+}
+
+/* Somebody on the way may have sent the options so far in the client's name: none has an effect
+ * behind TLS. Only the client's flags, which came before all options, stay. */
+static void handshake_forget(struct handshake *handshake)
+{
+    assert(nbd_buffer_length(handshake->out) == 0);
+    assert(nbd_buffer_length(&handshake->connection->in) == 0);
+    assert(!handshake->connection->device);
+}
+
+static int option_starttls(struct handshake *handshake)
+{
+    struct nbd_channel *channel = &handshake->connection->channel;
+    const struct nbd_tls *tls = handshake->connection->server->tls;
+    if (channel->tls)
+        return reply_error(handshake, NBD_REP_ERR_INVALID, "TLS has been started already");
+    if (!tls)
+        return reply_error(handshake, NBD_REP_ERR_POLICY, "TLS is not offered here");
+    if (handshake->length != 0)
+        return reply_error(handshake, NBD_REP_ERR_INVALID, "STARTTLS has no data");
+    int ret = reply_acknowledge(handshake);
+    if (!ret)
+        ret = nbd_channel_start_tls(channel, tls, handshake->deadline_ms);
+    if (!ret)
+        handshake_forget(handshake);
+    else if (ret == -EPROTO) /* a client that is not told why is hard to help */
+        nbd_channel_linger(channel, nbd_deadline(handshake->connection->server->limits.linger_ms));
+    return ret;
+}
+
 /* ---- the phase ---- */
 
 static int handshake_greet(struct handshake *handshake)
@@ -291,6 +338,8 @@ static int option_skip(struct handshake *handshake)
             return ret;
         left -= piece;
     }
+    if (tls_is_missing(handshake))
+        return reply_tls_is_missing(handshake);
     return reply_error(handshake, NBD_REP_ERR_TOO_BIG, "the option has too much data");
 }
 
@@ -300,12 +349,19 @@ static int option_run(struct handshake *handshake)
     if (!(handshake->client_flags & NBD_FLAG_FIXED_NEWSTYLE) &&
         handshake->option != NBD_OPT_EXPORT_NAME)
         return -EPROTO;
+    if (tls_is_missing(handshake) && handshake->option == NBD_OPT_EXPORT_NAME)
+        return -EPERM; /* there is no way to answer with an error */
+    if (tls_is_missing(handshake) && handshake->option != NBD_OPT_STARTTLS &&
+        handshake->option != NBD_OPT_ABORT)
+        return reply_tls_is_missing(handshake);
     switch (handshake->option) {
     case NBD_OPT_EXPORT_NAME:
         return option_export_name(handshake);
     case NBD_OPT_ABORT:
         reply_acknowledge(handshake); /* the client may be gone already */
         return -ECONNABORTED;
+    case NBD_OPT_STARTTLS:
+        return option_starttls(handshake);
     case NBD_OPT_LIST:
         return option_list(handshake);
     case NBD_OPT_INFO:

@@ -5,8 +5,8 @@
  *
  *   "unix:PATH"   a socket file with mode 0600. A socket on which nobody answers is what a killed
  *                 daemon left behind, and is replaced; anything else there stays and is an error
- *   "ADDR:PORT"   TCP, ADDR a numeric loopback address: 127.0.0.0/8 or [::1]; port 0 lets the
- *                 kernel pick one
+ *   "ADDR:PORT"   TCP, ADDR a numeric address, IPv6 in brackets; port 0 lets the kernel pick one.
+ *                 Beyond 127.0.0.0/8 and [::1] only where the caller allows it
  */
 #include "base/cleanup.h"
 #include "block/export/nbd-server.h"
@@ -88,7 +88,7 @@ static int listener_open_unix(struct nbd_listener *listener, const char *path, s
 static int listener_invalid(const char *address, struct err *err)
 {
     return err_set(err, ErrInvalidValue, 0,
-                   "NBD address '%s' is none of unix:PATH, 127.0.0.1:PORT and [::1]:PORT", address);
+                   "NBD address '%s' is none of unix:PATH, ADDR:PORT and [ADDR]:PORT", address);
 }
 
 /* Splits "ADDR:PORT" or "[ADDR]:PORT"; -1 if it is neither. */
@@ -125,17 +125,18 @@ static int address_parse(const char *address, union address *where, socklen_t *l
     if (brackets) {
         where->v6 = (struct sockaddr_in6){.sin6_family = AF_INET6, .sin6_port = htons(port)};
         *length = sizeof(where->v6);
-        return inet_pton(AF_INET6, host, &where->v6.sin6_addr) == 1 &&
-                       IN6_IS_ADDR_LOOPBACK(&where->v6.sin6_addr)
-                   ? 0
-                   : -1;
+        return inet_pton(AF_INET6, host, &where->v6.sin6_addr) == 1 ? 0 : -1;
     }
     where->v4 = (struct sockaddr_in){.sin_family = AF_INET, .sin_port = htons(port)};
     *length = sizeof(where->v4);
-    return inet_pton(AF_INET, host, &where->v4.sin_addr) == 1 &&
-                   ntohl(where->v4.sin_addr.s_addr) >> 24 == IN_LOOPBACKNET
-               ? 0
-               : -1;
+    return inet_pton(AF_INET, host, &where->v4.sin_addr) == 1 ? 0 : -1;
+}
+
+static bool address_is_loopback(const union address *where)
+{
+    return where->any.sa_family == AF_INET6
+               ? IN6_IS_ADDR_LOOPBACK(&where->v6.sin6_addr)
+               : ntohl(where->v4.sin_addr.s_addr) >> 24 == IN_LOOPBACKNET;
 }
 
 static void address_format(const union address *where, char text[NBD_ADDRESS_BYTES])
@@ -150,29 +151,38 @@ static void address_format(const union address *where, char text[NBD_ADDRESS_BYT
     }
 }
 
-static int listener_open_tcp(struct nbd_listener *listener, const char *address, struct err *err)
+static int listener_open_tcp(struct nbd_listener *listener, const char *address, bool remote,
+                             struct err *err)
 {
     union address where;
     socklen_t length;
     if (address_parse(address, &where, &length) != 0)
         return listener_invalid(address, err);
+    if (!address_is_loopback(&where) && !remote)
+        return err_set(err, ErrInvalidValue, 0,
+                       "NBD address '%s' is not a loopback address: those are served only with TLS "
+                       "in which every client has a certificate that is verified or a pre-shared "
+                       "key",
+                       address);
     CLEANUP_CLOSE int fd = listener_socket(where.any.sa_family);
     if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &(int){1}, sizeof(int)) != 0 ||
         bind(fd, &where.any, length) != 0 || listen(fd, SOMAXCONN) != 0 ||
         getsockname(fd, &where.any, &length) != 0)
         return err_set(err, ErrOpenFileFailed, errno, "NBD address '%s' cannot be served", address);
-    *listener = (struct nbd_listener){.fd = steal_fd(&fd)};
+    *listener =
+        (struct nbd_listener){.fd = steal_fd(&fd), .is_remote = !address_is_loopback(&where)};
     address_format(&where, listener->address);
     return 0;
 }
 
 /* ---- both ---- */
 
-int nbd_listener_open(struct nbd_listener *listener, const char *address, struct err *err)
+int nbd_listener_open(struct nbd_listener *listener, const char *address, bool remote,
+                      struct err *err)
 {
     if (strncmp(address, UNIX_PREFIX, strlen(UNIX_PREFIX)) == 0)
         return listener_open_unix(listener, address + strlen(UNIX_PREFIX), err);
-    return listener_open_tcp(listener, address, err);
+    return listener_open_tcp(listener, address, remote, err);
 }
 
 void nbd_listener_close(struct nbd_listener *listener)

@@ -61,18 +61,21 @@ enum nbd_option {
     NBD_OPT_EXPORT_NAME = 1,
     NBD_OPT_ABORT = 2,
     NBD_OPT_LIST = 3,
+    NBD_OPT_STARTTLS = 5,
     NBD_OPT_INFO = 6,
     NBD_OPT_GO = 7,
 };
 
 /* "Option reply types" */
-#define NBD_REP_ACK         1U
-#define NBD_REP_SERVER      2U
-#define NBD_REP_INFO        3U
-#define NBD_REP_ERR_UNSUP   (1U << 31 | 1)
-#define NBD_REP_ERR_INVALID (1U << 31 | 3)
-#define NBD_REP_ERR_UNKNOWN (1U << 31 | 6)
-#define NBD_REP_ERR_TOO_BIG (1U << 31 | 9)
+#define NBD_REP_ACK          1U
+#define NBD_REP_SERVER       2U
+#define NBD_REP_INFO         3U
+#define NBD_REP_ERR_UNSUP    (1U << 31 | 1)
+#define NBD_REP_ERR_POLICY   (1U << 31 | 2)
+#define NBD_REP_ERR_INVALID  (1U << 31 | 3)
+#define NBD_REP_ERR_TLS_REQD (1U << 31 | 5)
+#define NBD_REP_ERR_UNKNOWN  (1U << 31 | 6)
+#define NBD_REP_ERR_TOO_BIG  (1U << 31 | 9)
 
 /* Information types of NBD_REP_INFO */
 enum nbd_info {

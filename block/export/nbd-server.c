@@ -3,10 +3,12 @@
  * The NBD server: accepting, and the life of connections. See nbd-server.h for the objects and
  * their threads.
  *
- * Trust: a Unix socket's peer must be root or the daemon's own user; TCP is loopback only. What a
- * peer can take is bounded: time in the handshake, connections, memory per connection
- * (nbd-socket.h). No peer can hold up another one, nor the accepting thread, which does no I/O with
- * peers.
+ * Trust: a Unix socket's peer must be root or the daemon's own user; TCP beyond loopback takes TLS
+ * in which every client proves who it is, whatever the server's mode is. What a peer can take is
+ * bounded: time in the handshake (with that of TLS), connections, memory per connection
+ * (nbd-socket.h). Strangers, which is who comes from elsewhere and is not done with the handshake,
+ * have a bound of their own, so that they leave room for others. No peer can hold up another one,
+ * nor the accepting thread, which does no I/O with peers.
  *
  * Stopping: no more connections; every connection executes and answers the complete requests that
  * have arrived by then (nbd-transmission.c), and hangs up. One whose client does not read its
@@ -17,7 +19,9 @@
 #include "base/cleanup.h"
 #include "base/log.h"
 #include "block/export/export.h"
+#include "block/export/nbd-tls.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -33,8 +37,11 @@ enum {
     ACCEPT_PAUSE_MS = 100, /* before trying again when descriptors or memory ran out */
 };
 
-static const struct nbd_limits limits_default = {
-    .handshake_ms = 10000, .stop_ms = 5000, .linger_ms = 1000, .connections = 1024};
+static const struct nbd_limits limits_default = {.handshake_ms = 10000,
+                                                 .stop_ms = 5000,
+                                                 .linger_ms = 1000,
+                                                 .connections = 1024,
+                                                 .strangers = 256};
 
 static void server_wake(struct nbd_server *server)
 {
@@ -64,7 +71,8 @@ static void connection_free(struct nbd_connection *connection)
 }
 CLEANUP_DEFINE(connection, struct nbd_connection *, connection_free)
 
-static struct nbd_connection *connection_new(struct nbd_server *server, int fd)
+static struct nbd_connection *connection_new(struct nbd_server *server,
+                                             const struct nbd_listener *listener, int fd)
 {
     CLEANUP(connection) struct nbd_connection *connection = calloc(1, sizeof(*connection));
     if (!connection || nbd_buffer_open(&connection->in) != 0 ||
@@ -72,7 +80,17 @@ static struct nbd_connection *connection_new(struct nbd_server *server, int fd)
         return NULL;
     connection->server = server;
     connection->channel.fd = fd;
+    connection->tls_required = server->tls_mode == NBD_TLS_REQUIRED || listener->is_remote;
+    connection->is_stranger = listener->is_remote;
     return steal(connection);
+}
+
+/* It is a stranger no more. */
+static void connection_introduce_locked(struct nbd_connection *connection)
+{
+    if (connection->is_stranger)
+        connection->server->stranger_count--;
+    connection->is_stranger = false;
 }
 
 static void connection_finish(struct nbd_connection *connection)
@@ -80,6 +98,7 @@ static void connection_finish(struct nbd_connection *connection)
     struct nbd_server *server = connection->server;
     if (connection->device)
         export_unuse(server->block, connection->device);
+    nbd_channel_end(&connection->channel);
 
     pthread_mutex_lock(&server->lock);
     struct nbd_connection **slot = &server->live;
@@ -87,6 +106,7 @@ static void connection_finish(struct nbd_connection *connection)
         slot = &(*slot)->next;
     *slot = connection->next;
     server->live_count--;
+    connection_introduce_locked(connection);
     close(connection->channel.fd);
     connection->next = server->finished;
     server->finished = connection;
@@ -98,20 +118,25 @@ static void connection_finish(struct nbd_connection *connection)
 static void *connection_run(void *arg)
 {
     struct nbd_connection *connection = arg;
-    if (nbd_handshake(connection) == 0)
+    if (nbd_handshake(connection) == 0) {
+        pthread_mutex_lock(&connection->server->lock);
+        connection_introduce_locked(connection);
+        pthread_mutex_unlock(&connection->server->lock);
         nbd_transmission(connection);
+    }
     connection_finish(connection);
     return NULL;
 }
 
 /* Takes over `fd` and starts its thread. */
-static int connection_start(struct nbd_server *server, int fd)
+static int connection_start(struct nbd_server *server, const struct nbd_listener *listener, int fd)
 {
     CLEANUP_CLOSE int owned = fd;
     LOCK_GUARD(&server->lock);
-    if (server->live_count >= server->limits.connections)
+    if (server->live_count >= server->limits.connections ||
+        (listener->is_remote && server->stranger_count >= server->limits.strangers))
         return -EUSERS;
-    CLEANUP(connection) struct nbd_connection *connection = connection_new(server, fd);
+    CLEANUP(connection) struct nbd_connection *connection = connection_new(server, listener, fd);
     if (!connection)
         return -ENOMEM;
     int ret = server_thread_new(&connection->thread, "nbd-conn", connection_run, connection);
@@ -121,6 +146,7 @@ static int connection_start(struct nbd_server *server, int fd)
     connection->next = server->live;
     server->live = steal(connection);
     server->live_count++;
+    server->stranger_count += listener->is_remote;
     return 0;
 }
 
@@ -184,7 +210,7 @@ static int server_accept(struct nbd_server *server, const struct nbd_listener *l
         close(fd);
         return 0;
     }
-    int ret = connection_start(server, fd);
+    int ret = connection_start(server, listener, fd);
     if (ret)
         server_tell_refusal(server, -ret);
     else
@@ -246,6 +272,18 @@ struct nbd_server *nbd_server_new(struct block *block)
     return server;
 }
 
+int nbd_server_set_tls(struct nbd_server *server, const struct nbd_tls_spec *spec, struct err *err)
+{
+    assert(!server->accepting && !server->tls);
+    if (spec->mode == NBD_TLS_OFF)
+        return 0;
+    server->tls = nbd_tls_new(spec, err);
+    if (!server->tls)
+        return -1;
+    server->tls_mode = spec->mode;
+    return 0;
+}
+
 int nbd_server_listen(struct nbd_server *server, const char *address, struct err *err)
 {
     LOCK_GUARD(&server->lock);
@@ -253,7 +291,8 @@ int nbd_server_listen(struct nbd_server *server, const char *address, struct err
         return err_set(err, ErrInvalidValue, 0, "NBD is served on at most %d addresses",
                        NBD_LISTENERS_MAX);
     struct nbd_listener *listener = &server->listeners[server->listener_count];
-    if (nbd_listener_open(listener, address, err) != 0)
+    bool remote = server->tls && nbd_tls_authenticates(server->tls);
+    if (nbd_listener_open(listener, address, remote, err) != 0)
         return -1;
     if (!server->accepting) {
         int ret = server_thread_new(&server->acceptor, "nbd-accept", server_accept_loop, server);
@@ -272,6 +311,12 @@ int nbd_server_listen(struct nbd_server *server, const char *address, struct err
 const char *nbd_server_address(const struct nbd_server *server)
 {
     return server->listener_count ? server->listeners[0].address : NULL;
+}
+
+bool nbd_server_needs_tls(const struct nbd_server *server)
+{
+    return server->tls_mode == NBD_TLS_REQUIRED ||
+           (server->listener_count && server->listeners[0].is_remote);
 }
 
 static void server_stop_accepting(struct nbd_server *server)
@@ -313,6 +358,8 @@ void nbd_server_free(struct nbd_server *server)
     server_stop_connections(server);
     server_join_finished(server);
     close(server->wake_fd);
+    if (server->tls)
+        nbd_tls_free(server->tls);
     pthread_cond_destroy(&server->left);
     pthread_mutex_destroy(&server->lock);
     free(server);

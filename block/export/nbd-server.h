@@ -18,6 +18,7 @@
 #define BLOCK_EXPORT_NBD_SERVER_H
 
 #include "base/err.h"
+#include "block/block.h"
 #include "block/export/nbd-socket.h"
 
 #include <pthread.h>
@@ -27,6 +28,7 @@
 
 struct block;
 struct device;
+struct nbd_tls;
 
 enum { NBD_LISTENERS_MAX = 16, NBD_ADDRESS_BYTES = 128 };
 
@@ -34,7 +36,8 @@ struct nbd_listener {
     int fd;
     char address[NBD_ADDRESS_BYTES]; /* as it was bound: "unix:PATH", "[::1]:10809" */
     bool is_unix;
-    dev_t dev; /* which file the socket is, so that no other one is unlinked */
+    bool is_remote; /* TCP beyond loopback: its connections take TLS only */
+    dev_t dev;      /* which file the socket is, so that no other one is unlinked */
     ino_t ino;
 };
 
@@ -43,14 +46,17 @@ struct nbd_limits {
     unsigned stop_ms;      /* for a connection to send its last replies when the server stops */
     unsigned linger_ms;    /* for a peer to hang up once it has been told to */
     unsigned connections;
+    unsigned strangers; /* of them: from beyond loopback and not done with the handshake */
 };
 
 struct nbd_server {
     pthread_mutex_t lock;
     pthread_cond_t left; /* a connection left `live`; monotonic clock */
     struct block *block;
-    struct nbd_limits limits; /* a test changes them before they come into play */
-    int wake_fd;              /* an eventfd: look at `stopping`, `finished` and `listeners` */
+    struct nbd_limits limits;   /* a test changes them before they come into play */
+    enum nbd_tls_mode tls_mode; /* this and `tls`: set before the first listener, then constant */
+    struct nbd_tls *tls;        /* or NULL: there is no TLS */
+    int wake_fd;                /* an eventfd: look at `stopping`, `finished` and `listeners` */
     atomic_bool stopping;
     bool refusing; /* nbd-accept's: it has told that it refuses connections */
 
@@ -60,12 +66,14 @@ struct nbd_server {
     size_t listener_count; /* only grows, until nbd-accept is gone */
     struct nbd_listener listeners[NBD_LISTENERS_MAX];
     struct nbd_connection *live, *finished;
-    unsigned live_count;
+    unsigned live_count, stranger_count;
 };
 
 struct nbd_connection {
     struct nbd_server *server;
     struct nbd_connection *next; /* guarded by server->lock */
+    bool is_stranger;            /* guarded by server->lock: counted in server->stranger_count */
+    bool tls_required;           /* nothing but STARTTLS before TLS */
     pthread_t thread;
     struct nbd_channel channel; /* its fd: set before the thread starts */
     /* The thread's own. */
@@ -73,8 +81,10 @@ struct nbd_connection {
     struct nbd_buffer in, out;
 };
 
-/* Parses, binds and listens. On failure nothing is left. Codes: InvalidValue, OpenFileFailed. */
-int nbd_listener_open(struct nbd_listener *listener, const char *address, struct err *err);
+/* Parses, binds and listens; with `remote`, beyond loopback too. On failure nothing is left. Codes:
+ * InvalidValue, OpenFileFailed. */
+int nbd_listener_open(struct nbd_listener *listener, const char *address, bool remote,
+                      struct err *err);
 void nbd_listener_close(struct nbd_listener *listener);
 
 /* Negotiates. 0: connection->device is in use, transmission follows; -errno: hang up. */

@@ -8,6 +8,8 @@
  */
 #include "block/export/nbd-socket.h"
 
+#include "block/export/nbd-tls.h"
+
 #include <assert.h>
 #include <errno.h>
 #include <limits.h>
@@ -118,7 +120,7 @@ static int socket_retry(int fd, int error, short events, uint64_t deadline_ms)
 }
 
 /* One recv(), within what draining allows: the number of bytes, or -errno. */
-static ssize_t socket_receive(struct nbd_channel *channel, void *buf, size_t length, int flags)
+static ssize_t socket_receive_once(struct nbd_channel *channel, void *buf, size_t length, int flags)
 {
     if (channel->draining && length > channel->drain_bytes)
         length = channel->drain_bytes;
@@ -132,28 +134,25 @@ static ssize_t socket_receive(struct nbd_channel *channel, void *buf, size_t len
     return got;
 }
 
-/* ---- channels ---- */
-
-int nbd_channel_read(struct nbd_channel *channel, void *buf, size_t length, uint64_t deadline_ms)
+/* With a deadline, NBD_WAIT_ALL may return less than all. */
+ssize_t nbd_socket_receive(struct nbd_channel *channel, void *buf, size_t length,
+                           enum nbd_wait wait, uint64_t deadline_ms)
 {
-    unsigned char *at = buf;
-    int flags = deadline_ms == NBD_NO_DEADLINE ? MSG_WAITALL : MSG_DONTWAIT;
-    while (length > 0) {
-        ssize_t got = socket_receive(channel, at, length, flags);
-        if (got < 0) {
-            int ret = socket_retry(channel->fd, (int)-got, POLLIN, deadline_ms);
-            if (ret)
-                return ret;
-            continue;
-        }
-        at += got;
-        length -= (size_t)got;
+    int flags = wait == NBD_WAIT_ALL ? MSG_WAITALL : 0;
+    if (wait == NBD_WAIT_NOT || deadline_ms != NBD_NO_DEADLINE)
+        flags = MSG_DONTWAIT;
+    for (;;) {
+        ssize_t got = socket_receive_once(channel, buf, length, flags);
+        if (got >= 0 || (got == -EAGAIN && wait == NBD_WAIT_NOT))
+            return got;
+        int ret = socket_retry(channel->fd, (int)-got, POLLIN, deadline_ms);
+        if (ret)
+            return ret;
     }
-    return 0;
 }
 
-int nbd_channel_write(struct nbd_channel *channel, const void *buf, size_t length,
-                      uint64_t deadline_ms)
+int nbd_socket_write(struct nbd_channel *channel, const void *buf, size_t length,
+                     uint64_t deadline_ms)
 {
     const unsigned char *at = buf;
     int flags = MSG_NOSIGNAL | (deadline_ms == NBD_NO_DEADLINE ? 0 : MSG_DONTWAIT);
@@ -171,6 +170,35 @@ int nbd_channel_write(struct nbd_channel *channel, const void *buf, size_t lengt
     return 0;
 }
 
+/* ---- channels ---- */
+
+static ssize_t channel_receive(struct nbd_channel *channel, void *buf, size_t length,
+                               enum nbd_wait wait, uint64_t deadline_ms)
+{
+    return channel->tls ? nbd_tls_receive(channel->tls, channel, buf, length, wait, deadline_ms)
+                        : nbd_socket_receive(channel, buf, length, wait, deadline_ms);
+}
+
+int nbd_channel_read(struct nbd_channel *channel, void *buf, size_t length, uint64_t deadline_ms)
+{
+    unsigned char *at = buf;
+    while (length > 0) {
+        ssize_t got = channel_receive(channel, at, length, NBD_WAIT_ALL, deadline_ms);
+        if (got < 0)
+            return (int)got;
+        at += got;
+        length -= (size_t)got;
+    }
+    return 0;
+}
+
+int nbd_channel_write(struct nbd_channel *channel, const void *buf, size_t length,
+                      uint64_t deadline_ms)
+{
+    return channel->tls ? nbd_tls_write(channel->tls, channel, buf, length, deadline_ms)
+                        : nbd_socket_write(channel, buf, length, deadline_ms);
+}
+
 int nbd_channel_send_buffer(struct nbd_channel *channel, struct nbd_buffer *buffer,
                             uint64_t deadline_ms)
 {
@@ -183,13 +211,7 @@ int nbd_channel_send_buffer(struct nbd_channel *channel, struct nbd_buffer *buff
 ssize_t nbd_channel_receive(struct nbd_channel *channel, void *buf, size_t length,
                             enum nbd_wait wait)
 {
-    static const int flags[] = {
-        [NBD_WAIT_NOT] = MSG_DONTWAIT, [NBD_WAIT_SOME] = 0, [NBD_WAIT_ALL] = MSG_WAITALL};
-    ssize_t got;
-    do
-        got = socket_receive(channel, buf, length, flags[wait]);
-    while (got == -EINTR);
-    return got;
+    return channel_receive(channel, buf, length, wait, NBD_NO_DEADLINE);
 }
 
 void nbd_channel_drain(struct nbd_channel *channel)
@@ -202,9 +224,19 @@ void nbd_channel_drain(struct nbd_channel *channel)
         channel->drain_bytes = (size_t)queued;
 }
 
+int nbd_channel_start_tls(struct nbd_channel *channel, const struct nbd_tls *tls,
+                          uint64_t deadline_ms)
+{
+    assert(!channel->tls);
+    channel->tls = nbd_tls_session_new(tls);
+    return channel->tls ? nbd_tls_handshake(channel->tls, channel, deadline_ms) : -ENOMEM;
+}
+
 void nbd_channel_linger(struct nbd_channel *channel, uint64_t deadline_ms)
 {
     unsigned char dropped[16384];
+    if (channel->tls)
+        nbd_tls_bye(channel->tls, channel, deadline_ms);
     if (shutdown(channel->fd, SHUT_WR) != 0)
         return;
     for (;;) {
@@ -214,4 +246,13 @@ void nbd_channel_linger(struct nbd_channel *channel, uint64_t deadline_ms)
         if (socket_now_ms() >= deadline_ms)
             return;
     }
+}
+
+void nbd_channel_end(struct nbd_channel *channel)
+{
+    if (!channel->tls)
+        return;
+    nbd_tls_bye(channel->tls, channel, 0);
+    nbd_tls_session_free(channel->tls);
+    channel->tls = NULL;
 }

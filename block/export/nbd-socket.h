@@ -69,8 +69,12 @@ void nbd_buffer_compact(struct nbd_buffer *buffer);
 uint64_t nbd_deadline(unsigned timeout_ms);
 #define NBD_NO_DEADLINE UINT64_MAX
 
+struct nbd_tls;
+struct nbd_tls_session;
+
 struct nbd_channel {
     int fd;
+    struct nbd_tls_session *tls; /* or NULL: what is sent is what the socket gets */
     /* The receiving thread's. */
     bool draining; /* only `drain_bytes` more are received from the socket */
     size_t drain_bytes;
@@ -98,9 +102,24 @@ ssize_t nbd_channel_receive(struct nbd_channel *channel, void *buf, size_t lengt
 /* From now on only what has arrived by now is received; then it is as if the peer had hung up. */
 void nbd_channel_drain(struct nbd_channel *channel);
 
+/* Starts TLS, as the server: from now on the channel carries what is inside it. On failure the
+ * connection is of no use any more. */
+int nbd_channel_start_tls(struct nbd_channel *channel, const struct nbd_tls *tls,
+                          uint64_t deadline_ms);
+
 /* For a connection that is closed before the peer expects it: says so, then reads and drops what is
  * still under way, until the peer has hung up or the deadline has passed, so that a reset overtakes
  * no reply. */
 void nbd_channel_linger(struct nbd_channel *channel, uint64_t deadline_ms);
+
+/* Says that nothing more is sent, without waiting, and gives back all but the descriptor. */
+void nbd_channel_end(struct nbd_channel *channel);
+
+/* ---- the socket beneath a channel: for nbd-tls-session.c ---- */
+
+ssize_t nbd_socket_receive(struct nbd_channel *channel, void *buf, size_t length,
+                           enum nbd_wait wait, uint64_t deadline_ms);
+int nbd_socket_write(struct nbd_channel *channel, const void *buf, size_t length,
+                     uint64_t deadline_ms);
 
 #endif

@@ -14,7 +14,8 @@ run() { # STATUS ARGUMENT...
 run 0 --version
 grep -qE '^snapgroupd [0-9]+\.[0-9]+\.[0-9]+$' "$TMP/out" || fail "$(cat "$TMP/out")"
 run 0 --help
-for option in --state-dir --image-dir --runtime-dir --listen --nbd --index-memory --help --version; do
+for option in --state-dir --image-dir --runtime-dir --listen --nbd --index-memory --nbd-tls --nbd-tls-cert-dir \
+    --nbd-tls-verify-peer --nbd-tls-psk --help --version; do
     grep -q -- "$option" "$TMP/out" || fail "--help does not tell of $option"
 done
 for wrong in --nope -x stray --state-dir --listen= --help=1 --index-memory=1X --index-memory=-1 --index-memory=1KB \
@@ -23,6 +24,17 @@ for wrong in --nope -x stray --state-dir --listen= --help=1 --index-memory=1X --
     grep -q "Try 'snapgroupd --help'" "$TMP/err" || fail "$wrong: no hint"
 done
 run 2 --state-dir $'\xff'
+
+# Options of TLS that would have no effect, or none that was wished for.
+run 2 --nbd-tls sometimes
+run 2 --nbd-tls required
+run 2 --nbd-tls-psk "$TMP/psk"
+run 2 --nbd-tls off --nbd-tls-cert-dir "$TMP"
+run 2 --nbd-tls optional --nbd-tls-verify-peer --nbd-tls-psk "$TMP/psk"
+echo 'alice:00112233445566778899aabbccddeeff' >"$TMP/psk"
+chmod 644 "$TMP/psk"
+run 1 --state-dir "$STATE" --image-dir "$IMAGES" --runtime-dir "$RUNTIME" --nbd-tls required --nbd-tls-psk "$TMP/psk"
+grep -q "'$TMP/psk' holds a secret" "$TMP/err" || fail "says $(cat "$TMP/err")"
 
 mkfifo "$TMP/lines"
 setpriv --pdeathsig KILL "$SNAPGROUPD" --state-dir "$STATE" --image-dir "$IMAGES" --runtime-dir "$RUNTIME" \

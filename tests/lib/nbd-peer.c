@@ -39,6 +39,13 @@ void nbd_place_listen(struct nbd_place *place)
     assert_string_equal(place->address, address);
 }
 
+void nbd_place_set_tls(struct nbd_place *place, const struct nbd_tls_spec *spec)
+{
+    struct err err;
+    if (nbd_server_set_tls(place->server, spec, &err) != 0)
+        fail_msg("%s", err.message);
+}
+
 void nbd_place_close(struct nbd_place *place)
 {
     struct err err;

@@ -33,6 +33,9 @@ void nbd_place_open(struct nbd_place *place);
 void nbd_place_listen(struct nbd_place *place);
 void nbd_place_close(struct nbd_place *place);
 
+/* Sets TLS with those options; before nbd_place_listen(). */
+void nbd_place_set_tls(struct nbd_place *place, const struct nbd_tls_spec *spec);
+
 /* Creates NAME.raw of that size (zeros) and serves it as NAME. */
 void nbd_place_add(struct nbd_place *place, const char *name, uint64_t size_bytes, bool read_only);
 
@@ -108,11 +111,20 @@ uint32_t peer_request(int fd, unsigned flags, unsigned type, uint64_t offset, ui
                       void *data);
 
 enum { REP_ACK = 1, REP_SERVER = 2, REP_INFO = 3 };
-#define REP_ERR_UNSUP   0x80000001U
-#define REP_ERR_INVALID 0x80000003U
-#define REP_ERR_UNKNOWN 0x80000006U
-#define REP_ERR_TOO_BIG 0x80000009U
-enum { OPT_EXPORT_NAME = 1, OPT_ABORT = 2, OPT_LIST = 3, OPT_INFO = 6, OPT_GO = 7 };
+#define REP_ERR_UNSUP    0x80000001U
+#define REP_ERR_POLICY   0x80000002U
+#define REP_ERR_INVALID  0x80000003U
+#define REP_ERR_TLS_REQD 0x80000005U
+#define REP_ERR_UNKNOWN  0x80000006U
+#define REP_ERR_TOO_BIG  0x80000009U
+enum {
+    OPT_EXPORT_NAME = 1,
+    OPT_ABORT = 2,
+    OPT_LIST = 3,
+    OPT_STARTTLS = 5,
+    OPT_INFO = 6,
+    OPT_GO = 7
+};
 enum { CMD_READ, CMD_WRITE, CMD_DISC, CMD_FLUSH, CMD_TRIM, CMD_WRITE_ZEROES = 6 };
 enum { FUA = 1, NO_HOLE = 2 };
 

@@ -202,12 +202,21 @@ static void what_export_name_cannot_have_closes(void **state)
 static void unknown_options_are_unsupported(void **state)
 {
     (void)state;
-    static const uint32_t options[] = {0, 4, 5, 8, 9, 10, 11, 12, 1000, 0xffffffff};
+    static const uint32_t options[] = {0, 4, 8, 9, 10, 11, 12, 1000, 0xffffffff};
     int fd = peer_greet(place.address, 3);
     for (size_t i = 0; i < sizeof(options) / sizeof(*options); i++) {
         expect_error(fd, options[i], NULL, 0, REP_ERR_UNSUP);
         expect_error(fd, options[i], "payload", 7, REP_ERR_UNSUP);
     }
+    expect_alive(fd);
+}
+
+static void starttls_is_against_the_policy(void **state)
+{
+    (void)state;
+    int fd = peer_greet(place.address, 3);
+    expect_error(fd, OPT_STARTTLS, NULL, 0, REP_ERR_POLICY);
+    expect_error(fd, OPT_STARTTLS, "payload", 7, REP_ERR_POLICY);
     expect_alive(fd);
 }
 
@@ -269,6 +278,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(export_name_starts_transmission, begin, end),
         cmocka_unit_test_setup_teardown(what_export_name_cannot_have_closes, begin, end),
         cmocka_unit_test_setup_teardown(unknown_options_are_unsupported, begin, end),
+        cmocka_unit_test_setup_teardown(starttls_is_against_the_policy, begin, end),
         cmocka_unit_test_setup_teardown(long_options_are_skipped_or_closed, begin, end),
         cmocka_unit_test_setup_teardown(other_magics_and_flags_close, begin, end),
         cmocka_unit_test_setup_teardown(abort_works_with_data_or_without_a_reader, begin, end),

@@ -3,7 +3,7 @@
  * Listening addresses: which are taken, which are refused and how; what happens to socket files
  * that are there before, and to ours after; who may connect.
  */
-#include "tests/lib/nbd-peer.h"
+#include "tests/lib/tls-peer.h"
 
 #include "block/export/export.h"
 
@@ -83,6 +83,42 @@ static void other_addresses_are_invalid(void **state)
     memset(path + 6, 'x', 107); /* 108 bytes: one too many for sun_path */
     must_refuse(path, ErrInvalidValue, "108");
     assert_null(nbd_server_address(place.server));
+}
+
+/* Everywhere, if every client proves who it is. */
+static void remote_addresses_need_proof(void **state)
+{
+    (void)state;
+    static const struct nbd_tls_spec weak[] = {
+        {.mode = NBD_TLS_OFF},
+        {.mode = NBD_TLS_REQUIRED, .cert_dir = "pki/server"},
+        {.mode = NBD_TLS_REQUIRED, .cert_dir = "pki/server", .psk_file = "pki/psk"},
+    };
+    static const struct nbd_tls_spec strong[] = {
+        {.mode = NBD_TLS_REQUIRED, .cert_dir = "pki/server", .verify_peer = true},
+        {.mode = NBD_TLS_OPTIONAL, .psk_file = "pki/psk"},
+    };
+    tls_pki_create();
+    for (size_t i = 0; i < 3; i++) {
+        nbd_server_free(place.server);
+        place.server = nbd_server_new(place.block);
+        nbd_place_set_tls(&place, &weak[i]);
+        must_refuse("0.0.0.0:0", ErrInvalidValue, "not a loopback address");
+        must_refuse("192.0.2.1:0", ErrInvalidValue, "not a loopback address");
+        must_refuse("[::]:0", ErrInvalidValue, "not a loopback address");
+        must_refuse("[::ffff:127.0.0.1]:0", ErrInvalidValue, "not a loopback address");
+        must_listen("127.0.0.1:0");
+        assert_int_equal(nbd_server_needs_tls(place.server), i > 0);
+    }
+    for (size_t i = 0; i < 2; i++) {
+        nbd_server_free(place.server);
+        place.server = nbd_server_new(place.block);
+        nbd_place_set_tls(&place, &strong[i]);
+        must_listen("0.0.0.0:0");
+        must_refuse("192.0.2.1:0", ErrOpenFileFailed, "Cannot assign"); /* nobody's: RFC 5737 */
+        assert_true(nbd_server_needs_tls(place.server));
+    }
+    shell("rm -r pki");
 }
 
 static void port_0_picks_one(void **state)
@@ -201,6 +237,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(other_addresses_are_invalid, begin, end),
+        cmocka_unit_test_setup_teardown(remote_addresses_need_proof, begin, end),
         cmocka_unit_test_setup_teardown(port_0_picks_one, begin, end),
         cmocka_unit_test_setup_teardown(only_a_dead_socket_is_replaced, begin, end),
         cmocka_unit_test_setup_teardown(socket_files_come_and_go, begin, end),

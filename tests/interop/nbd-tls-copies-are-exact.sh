@@ -1,0 +1,49 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+#
+# nbdcopy with many connections, qemu-img convert and requests of every kind by qemu-io, over TLS with certificates
+# and with keys, TCP and Unix sockets: what comes out is what went in, and the image behind holds it too.
+. "$(dirname "$0")/../lib/functions.sh"
+
+"$SOURCE_DIR/tests/lib/certificates.sh" "$TMP/pki" >/dev/null
+truncate -s 32M "$TMP/wanted"
+for spot in 0:3000000 5000001:777 20000000:9000000 33554000:432; do
+    head -c "${spot#*:}" /dev/urandom |
+        dd of="$TMP/wanted" bs=64k oflag=seek_bytes seek="${spot%:*}" conv=notrunc status=none
+done
+
+start_daemon --nbd 127.0.0.1:0 --nbd "unix:$RUNTIME/nbd.sock" --nbd-tls required --nbd-tls-verify-peer \
+    --nbd-tls-cert-dir "$TMP/pki/server" --nbd-tls-psk "$TMP/pki/psk"
+create_device vda raw 32M
+create_device vdb qcow2 32M
+create_device vdc qcow2 32M
+PORT=$(jq -r .export.uri <<<"$BODY" | grep -oE ':[0-9]+/' | tr -d :/)
+
+same() {
+    cmp "$1" "$TMP/wanted" || fail "$1 is not what was copied"
+}
+
+vda="nbds://127.0.0.1:$PORT/vda?tls-certificates=$TMP/pki/client"
+vdb="nbds+unix://alice@/vdb?socket=$RUNTIME/nbd.sock&tls-psk-file=$TMP/pki/psk"
+for uri in "$vda" "$vdb"; do
+    nbdcopy --connections=4 --requests=16 --flush "$TMP/wanted" "$uri"
+    nbdcopy --connections=4 --requests=16 "$uri" "$TMP/copy"
+    same "$TMP/copy"
+    nbdcopy --synchronous "$uri" "$TMP/copy"
+    same "$TMP/copy"
+done
+vdc="driver=nbd,host=127.0.0.1,port=$PORT,export=vdc,tls-creds=tls"
+tls=(--object "tls-creds-x509,id=tls,endpoint=client,dir=$TMP/pki/client")
+qemu-img convert "${tls[@]}" -n --target-image-opts -f raw "$TMP/wanted" "$vdc"
+qemu-img convert "${tls[@]}" -m 16 -W --image-opts -O raw "$vdc" "$TMP/copy"
+same "$TMP/copy"
+qemu-io "${tls[@]}" -c 'write -P 7 100 70000' -c 'write -z 20M 1M' -c 'discard 1M 64k' -c flush \
+    -c 'read -P 7 100 70000' -c 'read -P 0 20M 1M' --image-opts "$vdc" >"$TMP/out"
+! grep -qi 'fail\|error' "$TMP/out" || fail "qemu-io: $(cat "$TMP/out")"
+
+stop_daemon # while nobody waits: all is on disk
+for image in vda.raw vdb.qcow2; do
+    qemu-img compare -f raw -F "${image##*.}" "$TMP/wanted" "$IMAGES/$image"
+done
+qcow2_check "$IMAGES/vdb.qcow2"
+qcow2_check "$IMAGES/vdc.qcow2"
