@@ -51,7 +51,7 @@ class Round:
     def qsd(self, kind, mode):
         run("qemu-img", "create", "-q", "-f", "qcow2", "-o", QSD_OVERLAYS[kind], "-b",
             self.daemon.image("base.qcow2"), "-F", "qcow2", self.overlay)
-        with QSD(self.overlay, mode, os.path.join(self.daemon.directory, "qsd")) as peer:
+        with QSD(mode, os.path.join(self.daemon.directory, "qsd"), self.overlay) as peer:
             self.measure((kind, mode), peer.uri, peer.pid)
             peer.kill()  # a flush of what is deleted already would only take time
 

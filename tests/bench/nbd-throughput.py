@@ -5,7 +5,7 @@
 
 usage: nbd-throughput.py [ROUNDS [SECONDS]]    (defaults: 5 rounds, 3 seconds a job)
 
-One qcow2 disk of 2 GiB, written full once for each server, one connection over a Unix socket, fio's nbd engine. In
+One qcow2 disk of 2 GiB, written full once for each server, one connection (unless said) over a Unix socket, fio's nbd engine. In
 every round each job runs once against each server, one server after the other. Prints the machine, the medians, the
 ratio to the better of QSD's two modes, and the server's CPU time per operation. Only ratios of one run count.
 """
@@ -21,8 +21,16 @@ from peers import QSD, QSD_MODES, cpu_seconds, fio, resident_kib  # noqa: E402
 from snapgroupd import Daemon, run  # noqa: E402
 
 SIZE_BYTES = 2 << 30
-JOBS = [("randread", "4k", 32), ("randread", "4k", 1), ("randwrite", "4k", 32), ("randwrite", "4k", 1),
-        ("read", "1M", 8), ("write", "1M", 8)]
+JOBS = {  # what it is called: rw, bs, depth, further options
+    "randread 4k qd32": ("randread", "4k", 32),
+    "the same, 2 connections": ("randread", "4k", 32, "--numjobs=2"),
+    "randread 4k qd1": ("randread", "4k", 1),
+    "randwrite 4k qd32": ("randwrite", "4k", 32),
+    "randwrite 4k qd1": ("randwrite", "4k", 1),
+    "the same, each flushed": ("randwrite", "4k", 1, "--fsync=1"),
+    "read 1M qd8": ("read", "1M", 8),
+    "write 1M qd8": ("write", "1M", 8),
+}
 
 
 class Server:
@@ -34,9 +42,8 @@ class Server:
         fio(uri, "write", "1M", 8, "--size=%d" % SIZE_BYTES, "--end_fsync=1")
 
     def measure(self, job, seconds):
-        rw, bs, depth = job
         before = cpu_seconds(self.pid)
-        side = fio(self.uri, rw, bs, depth, "--size=%d" % SIZE_BYTES, "--runtime=%d" % seconds, "--time_based")
+        side = fio(self.uri, *JOBS[job], "--size=%d" % SIZE_BYTES, "--runtime=%d" % seconds, "--time_based")
         self.results.setdefault(job, []).append(
             (side["iops"], (cpu_seconds(self.pid) - before) / max(side["total_ios"], 1) * 1e6))
 
@@ -46,12 +53,12 @@ class Server:
 
 def report(servers):
     ours, threads, uring = servers
-    print("%-10s %-3s %-5s %12s %12s %12s %7s   %s" % ("job", "bs", "depth", "snapgroupd", "qsd threads",
-                                                      "qsd uring", "ratio", "CPU us/op (same order)"))
+    print("%-24s %12s %12s %12s %7s   %s" % ("job", "snapgroupd", "qsd threads", "qsd io_uring", "ratio",
+                                             "CPU us/op (same order)"))
     for job in JOBS:
         rows = [server.median(job) for server in (ours, threads, uring)]
-        print("%-10s %-3s %-5d %12.0f %12.0f %12.0f %7.2f   %.1f %.1f %.1f" % (
-            *job, *(row[0] for row in rows), rows[0][0] / max(rows[1][0], rows[2][0]),
+        print("%-24s %12.0f %12.0f %12.0f %7.2f   %.1f %.1f %.1f" % (
+            job, *(row[0] for row in rows), rows[0][0] / max(rows[1][0], rows[2][0]),
             *(row[1] for row in rows)))
     print("resident KiB: " + ", ".join("%s %d" % (s.name, resident_kib(s.pid)) for s in servers))
 
@@ -67,7 +74,7 @@ def main():
         for mode in QSD_MODES:
             image = os.path.join(directory, mode + ".qcow2")
             run("qemu-img", "create", "-q", "-f", "qcow2", image, str(SIZE_BYTES))
-            peer = stack.enter_context(QSD(image, mode, os.path.join(directory, mode)))
+            peer = stack.enter_context(QSD(mode, os.path.join(directory, mode), image))
             servers.append(Server("qsd " + mode, peer.uri, peer.pid))
         for _ in range(rounds):
             for job in JOBS:

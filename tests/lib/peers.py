@@ -20,15 +20,18 @@ def resident_kib(pid):
 
 
 class QSD:
-    """qemu-storage-daemon serving one qcow2 image over a Unix socket, until the block is left."""
+    """qemu-storage-daemon serving qcow2 images over one Unix socket, until the block is left. `uris` is in their order,
+    `uri` the first one's."""
 
-    def __init__(self, image, mode, socket_path):
-        self.uri = "nbd+unix:///d?socket=" + socket_path
-        self.process = subprocess.Popen(
-            ["setpriv", "--pdeathsig", "KILL", "qemu-storage-daemon", "--blockdev",
-             "driver=qcow2,node-name=n,file.driver=file,file.aio=%s,file.filename=%s" % (mode, image),
-             "--nbd-server", "addr.type=unix,addr.path=" + socket_path,
-             "--export", "type=nbd,id=e,node-name=n,name=d,writable=on"])
+    def __init__(self, mode, socket_path, *images):
+        self.uris = ["nbd+unix:///d%d?socket=%s" % (i, socket_path) for i in range(len(images))]
+        self.uri = self.uris[0]
+        command = ["setpriv", "--pdeathsig", "KILL", "qemu-storage-daemon",
+                   "--nbd-server", "addr.type=unix,max-connections=0,addr.path=" + socket_path]
+        for i, image in enumerate(images):
+            command += ["--blockdev", "driver=qcow2,node-name=n%d,file.driver=file,file.aio=%s,file.filename=%s" %
+                        (i, mode, image), "--export", "type=nbd,id=e%d,node-name=n%d,name=d%d,writable=on" % (i, i, i)]
+        self.process = subprocess.Popen(command)
         wait_until(lambda: os.path.exists(socket_path), "qemu-storage-daemon serves")
 
     @property
@@ -48,8 +51,11 @@ class QSD:
 
 
 def fio(uri, rw, bs, depth, *options):
-    """Runs one job over one connection; the report's side that matters, e.g. its "iops" and "total_ios"."""
-    said = run("fio", "--name=job", "--ioengine=nbd", "--uri=" + uri, "--rw=" + rw, "--bs=" + bs,
-               "--iodepth=%d" % depth, "--output-format=json", *options)
-    report = json.loads(said[said.index("{"):])["jobs"][0]
-    return report["read" if "read" in rw else "write"]
+    """Runs one job; with several uris (a list) one for each, at once. The sums of "iops" and "total_ios"."""
+    command = ["fio", "--output-format=json"]
+    for i, one in enumerate([uri] if isinstance(uri, str) else uri):
+        command += ["--name=job%d" % i, "--ioengine=nbd", "--uri=" + one, "--rw=" + rw, "--bs=" + bs,
+                    "--iodepth=%d" % depth, *options]
+    said = run(*command)
+    sides = [job[side] for job in json.loads(said[said.index("{"):])["jobs"] for side in ("read", "write")]
+    return {key: sum(side[key] for side in sides) for key in ("iops", "total_ios")}
