@@ -444,6 +444,28 @@ void group_free(struct group *group)
 
 /* ---- recovery ---- */
 
+/* Unlinks the overlay if its header says that `id` made it. */
+static int overlay_unlink(const struct image_place *place, const struct driver *driver,
+                          const unsigned char id[GROUP_ID_BYTES], struct err *err)
+{
+    CLEANUP_CLOSE int fd =
+        openat(place->dirfd, place->name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+    if (fd < 0)
+        return errno == ENOENT || errno == ELOOP
+                   ? 0
+                   : err_set(err, ErrOpenFileFailed, errno, "overlay '%s' cannot be opened",
+                             place->path);
+    unsigned char found[GROUP_ID_BYTES];
+    int ret = driver->group_id(fd, found);
+    if (ret == -EIO)
+        return err_set(err, ErrOpenFileFailed, EIO, "overlay '%s' cannot be read", place->path);
+    if (ret == 0 && memcmp(found, id, GROUP_ID_BYTES) == 0 &&
+        unlinkat(place->dirfd, place->name, 0) != 0)
+        return err_set(err, ErrOpenFileFailed, errno, "overlay '%s' cannot be removed",
+                       place->path);
+    return 0;
+}
+
 int block_overlay_discard(struct block *block, const char *path, const char *format,
                           const unsigned char id[GROUP_ID_BYTES], struct err *err)
 {
@@ -458,20 +480,10 @@ int block_overlay_discard(struct block *block, const char *path, const char *for
         *err = cause;
         return -1;
     }
-    if (stage_discard(&place, id, err) != 0)
+    if (stage_discard(&place, id, err) != 0 || overlay_unlink(&place, driver, id, err) != 0)
         return -1;
-    CLEANUP_CLOSE int fd =
-        openat(place.dirfd, place.name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
-    if (fd < 0)
-        return errno == ENOENT || errno == ELOOP
-                   ? 0
-                   : err_set(err, ErrOpenFileFailed, errno, "overlay '%s' cannot be opened", path);
-    unsigned char found[GROUP_ID_BYTES];
-    int ret = driver->group_id(fd, found);
-    if (ret == -EIO)
-        return err_set(err, ErrOpenFileFailed, EIO, "overlay '%s' cannot be read", path);
-    if (ret == 0 && memcmp(found, id, GROUP_ID_BYTES) == 0 &&
-        (unlinkat(place.dirfd, place.name, 0) != 0 || fsync(place.dirfd) != 0))
-        return err_set(err, ErrOpenFileFailed, errno, "overlay '%s' cannot be removed", path);
+    /* Also if there was nothing: who unlinked it may have been killed before this. */
+    if (fsync(place.dirfd) != 0)
+        return err_set(err, ErrOpenFileFailed, errno, "removal of '%s' is not durable", place.path);
     return 0;
 }
