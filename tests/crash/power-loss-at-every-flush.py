@@ -1,0 +1,18 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: Apache-2.0
+# label: slow
+# timeout: 7200
+#
+# power-loss-keeps-what-was-promised.py the long way: 5,000 disks that a power failure could have left, among
+# them one for every flush of every round. POWER_LOSS_STATES and its like (tests/lib/powerloss.py) make it longer or
+# shorter.
+import os
+import sys
+
+sys.dont_write_bytecode = True
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.realpath(__file__)), "..", "lib"))
+from powerloss import expect_no_losses, own_mounts
+from snapgroupd import main
+
+own_mounts()
+main(lambda: expect_no_losses(5000))

@@ -1,0 +1,233 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A disk that remembers the order of everything that was done to it, and what a power failure could have left of it.
+
+    daemon -> ext4 -> loop device -> file on FUSE, by qemu-storage-daemon -> blklogwrites -> disk.raw
+                                                                                  +-> log
+
+qemu-storage-daemon serves the file one request after the other and records each before it answers, so the log is the
+order in which the disk did things, and whatever the kernel knows to be done is in it. The log (as dm-log-writes has
+it, all little-endian, in sectors of 512 bytes):
+
+    sector 0             magic, version, number of entries (8 bytes each), sector size (4)
+    then for each entry  one sector: first sector, sectors, flags, 0 (8 bytes each); then the data
+    flags                1 flush, 2 FUA, 4 discard (no data follow; zeros are read there)
+
+A state is what the disk may hold after a power failure at `cut`, when it had done log[0:cut]:
+
+    log  | w w F w w w w F w w w w F ...     everything before the last flush is there; of the writes
+                         ^flush  ^cut        since then any part, in any order
+
+but a sector never goes back: where several writes of one sector survive, the last of them is what is read. A part of
+a write is made of blocks, or of sectors where the kind says `torn`. The first block of a file system is never torn: it
+holds the superblock of ext4, which needs a disk that writes its two sectors as one.
+
+The disk has one file system, with images/ and state/ in it; or one for each. Then a sync of the database
+carries nothing of the images along.
+"""
+import bisect
+import contextlib
+import mmap
+import os
+import random
+import signal
+import struct
+import subprocess
+
+from snapgroupd import DEADLINE_S, expect, run, wait_until
+
+DISK_BYTES = 64 << 20
+SECTOR_BYTES = 512
+BLOCK_BYTES = 4096
+FLAG_FLUSH, FLAG_FUA, FLAG_DISCARD = 1, 2, 4
+HEADER = struct.Struct("<QQQQ")
+
+
+class Part:
+    """A file system on the disk, and where it is mounted."""
+
+    def __init__(self, mountpoint, offset, size):
+        self.mountpoint, self.offset, self.bytes = mountpoint, offset, size
+
+    def create(self, path):
+        run("mkfs.ext4", "-q", "-F", "-b", str(BLOCK_BYTES), "-N", "256", "-J", "size=4", "-E",
+            "nodiscard,lazy_itable_init=0,lazy_journal_init=0,offset=%d" % self.offset, path,
+            "%dk" % (self.bytes >> 10))
+
+    def mount(self, path):
+        run("mount", "-o", "loop,offset=%d,sizelimit=%d" % (self.offset, self.bytes), path, self.mountpoint)
+
+
+def parts(mountpoint, is_split):
+    if not is_split:
+        return [Part(mountpoint, 0, DISK_BYTES)]
+    directories = [os.path.join(mountpoint, name) for name in ("images", "state")]
+    for directory in directories:
+        os.makedirs(directory, exist_ok=True)
+    return [Part(directories[0], 0, DISK_BYTES * 3 // 4),
+            Part(directories[1], DISK_BYTES * 3 // 4, DISK_BYTES // 4)]
+
+
+@contextlib.contextmanager
+def mounted(path, of_disk):
+    with contextlib.ExitStack() as mounts:
+        for part in of_disk:
+            part.mount(path)
+            mounts.callback(run, "umount", part.mountpoint)
+        yield
+
+
+class Disk:
+    """The recorded disk, mounted between begin and end. Files lie in `directory`."""
+
+    def __init__(self, directory, mountpoint, is_split):
+        self.mountpoint, self.parts = mountpoint, parts(mountpoint, is_split)
+        self.base, self.content, self.export, self.log = (
+            os.path.join(directory, name) for name in ("base.raw", "disk.raw", "disk", "log"))
+        self.recorder = None
+        self.mounts = contextlib.ExitStack()
+
+    def __enter__(self):
+        for path in (self.content, self.export, self.log):
+            with open(path, "w"):
+                pass
+        os.truncate(self.content, DISK_BYTES)
+        for part in self.parts:
+            part.create(self.content)
+        run("cp", "--sparse=always", self.content, self.base)
+        try:
+            self.mount()
+        except BaseException:
+            self.end()
+            raise
+        return self
+
+    def mount(self):
+        self.recorder = subprocess.Popen(
+            ["setpriv", "--pdeathsig", "KILL", "qemu-storage-daemon",
+             "--blockdev", "driver=file,node-name=content,discard=unmap,filename=" + self.content,
+             "--blockdev", "driver=file,node-name=log,filename=" + self.log,
+             "--blockdev", "driver=blklogwrites,node-name=disk,file=content,log=log,log-sector-size=%d"
+             % SECTOR_BYTES,
+             "--export", "fuse,id=disk,node-name=disk,writable=on,mountpoint=" + self.export])
+        wait_until(lambda: self.recorder.poll() is not None or os.stat(self.export).st_size == DISK_BYTES,
+                   "the recorder's file")
+        expect(self.recorder.poll() is None, "the recorder ended by itself")
+        self.mounts.enter_context(mounted(self.export, self.parts))
+
+    def position(self):
+        """Everything that is done by now lies in front of it; Log.count() makes a number of entries of it."""
+        return os.stat(self.log).st_size
+
+    def end(self):
+        self.mounts.close()
+        if self.recorder:
+            self.recorder.send_signal(signal.SIGTERM)
+            expect(self.recorder.wait(DEADLINE_S) == 0, "the recorder ended with %d",
+                   self.recorder.returncode)
+            self.recorder = None
+
+    def __exit__(self, kind, value, traceback):
+        try:
+            self.end()
+        except Exception:
+            if kind is None:
+                raise
+        finally:
+            if self.recorder and self.recorder.poll() is None:
+                self.recorder.kill()
+                self.recorder.wait()
+
+
+class Entry:
+    __slots__ = ("at", "offset", "bytes", "flags")  # in the log; on the disk
+
+    def __init__(self, at, offset, length, flags):
+        self.at, self.offset, self.bytes, self.flags = at, offset, length, flags
+
+
+class Log:
+    def __init__(self, path):
+        with open(path, "rb") as file:
+            self.data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        self.entries = []
+        at = SECTOR_BYTES
+        while at < len(self.data):
+            sector, sectors, flags, _ = HEADER.unpack_from(self.data, at)
+            self.entries.append(Entry(at, sector * SECTOR_BYTES, sectors * SECTOR_BYTES, flags))
+            at += SECTOR_BYTES + (0 if flags & FLAG_DISCARD else sectors * SECTOR_BYTES)
+        expect(at == len(self.data), "the log ends in the middle of an entry")
+        self.starts = [entry.at for entry in self.entries]
+        self.flushes = [i for i, entry in enumerate(self.entries) if entry.flags & FLAG_FLUSH]
+        # A loop device has no FUA: the kernel makes flushes of it.
+        expect(not any(entry.flags & FLAG_FUA for entry in self.entries), "FUA is not understood here")
+
+    def count(self, position):
+        return bisect.bisect_left(self.starts, position)
+
+    def bytes_of(self, entry):
+        if entry.flags & FLAG_DISCARD:
+            return bytes(entry.bytes)
+        start = entry.at + SECTOR_BYTES
+        return self.data[start:start + entry.bytes]
+
+    def apply(self, disk, first, end):
+        for entry in self.entries[first:end]:
+            disk[entry.offset:entry.offset + entry.bytes] = self.bytes_of(entry)
+
+    def verify(self, disk):
+        """The log saw everything, or the states prove nothing."""
+        with open(disk.base, "rb") as base, open(disk.content, "rb") as content:
+            replayed = bytearray(base.read())
+            self.apply(replayed, 0, len(self.entries))
+            expect(replayed == content.read(), "the log replayed is not what the disk holds")
+
+
+KINDS = ("all", "half", "one missing", "one alone", "blocks", "torn")
+
+
+class State:
+    """`flush`: log[0:flush] is there. `cut`: log[flush:cut] is there in part, as `kind` and `seed` say."""
+
+    def __init__(self, flush, cut, kind, seed):
+        self.flush, self.cut, self.kind, self.seed = flush, cut, kind, seed
+
+    def __str__(self):
+        return "flush %d, cut %d, %s, seed %d" % (self.flush, self.cut, self.kind, self.seed)
+
+    def apply(self, log, disk, whole):
+        """Makes the disk that has log[0:flush] what the power failure left. The blocks at `whole` are never torn."""
+        writes = log.entries[self.flush:self.cut]
+        draw = random.Random(self.seed)
+        odd = draw.randrange(len(writes)) if writes else 0
+        for i, entry in enumerate(writes):
+            if self.kind == "all" or (self.kind == "half" and draw.random() < 0.5) or \
+                    (self.kind == "one missing" and i != odd) or (self.kind == "one alone" and i == odd):
+                disk[entry.offset:entry.offset + entry.bytes] = log.bytes_of(entry)
+            elif self.kind in ("blocks", "torn"):
+                self.apply_parts(entry, log.bytes_of(entry), disk, draw, whole)
+
+    def apply_parts(self, entry, data, disk, draw, whole):
+        for at in range(0, entry.bytes, BLOCK_BYTES):
+            offset = entry.offset + at
+            unit = SECTOR_BYTES if self.kind == "torn" and offset not in whole else BLOCK_BYTES
+            for part in range(at, min(at + BLOCK_BYTES, entry.bytes), unit):
+                if draw.random() < 0.5:
+                    end = min(part + unit, entry.bytes)
+                    disk[entry.offset + part:entry.offset + end] = data[part:end]
+
+
+def states(log, first, count, seed):
+    """`count` states after log[0:first], in the order of their flushes: up to half of them as a flush left the disk
+    (every flush, if there are no more), the others with parts of what came after one."""
+    draw = random.Random(seed)
+    flushes = [i + 1 for i in log.flushes if i + 1 >= first]
+    windows = [(flush, end - 1) for flush, end in zip(flushes, flushes[1:] + [len(log.entries) + 1])]
+    windows = [(flush, end) for flush, end in windows if end > flush]
+    expect(windows, "nothing was written after the beginning")
+    chosen = flushes if len(flushes) <= count // 2 else draw.sample(flushes, count // 2)
+    drawn = [State(flush, flush, "prefix", 0) for flush in chosen]
+    while len(drawn) < count:
+        flush, end = draw.choice(windows)
+        cut = end if draw.random() < 0.5 else draw.randint(flush + 1, end)
+        drawn.append(State(flush, cut, KINDS[len(drawn) % len(KINDS)], draw.getrandbits(32)))
+    return sorted(drawn, key=lambda state: (state.flush, state.cut))

@@ -1,0 +1,360 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Power failures: a round of work is recorded (powerwork.py), disks that a power failure could have left are made of
+the record (powerlog.py), and each is mounted, recovered by snapgroupd and looked at:
+
+    store    opens, is intact; the daemon gets ready and ends with status 0
+    images   qemu-img check finds no error in any, before the recovery and after it
+    groups   committed or aborted as a whole, as the client was told if it was; frozen members hold every write
+             acknowledged before the call and none issued after the answer, and dependent writes up to one moment
+    devices  those that were promised, on the chain that the groups made; every change acknowledged
+             before a completed flush, or with FUA, is there; nothing is there that was never written
+    files    what those made, and nothing else
+    life     goes on: the devices can be written, flushed and frozen
+
+Everything happens in a mount namespace of the test's own, so that nothing stays mounted or looped, however it ends.
+POWER_LOSS_STATES, _SEED, _JOBS and _ROUND (states a round) say how much is done; the work itself depends on the
+moment, so a seed repeats the kinds of failure but not the bytes. POWER_LOSS_KEEP names a directory for disks that
+failed, as the power failure left them.
+"""
+import collections
+import concurrent.futures
+import ctypes
+import glob
+import hashlib
+import mmap
+import multiprocessing
+import os
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+import tempfile
+import time
+
+import powerlog
+from powerwork import DiskDaemon, record
+from snapgroupd import SNAPGROUPD, expect, qcow2_check, run
+
+GROUPS = 4  # taken in a round
+LIFE_EVERY = 4  # states
+CLONE_NEWNS = 0x20000
+PR_SET_PDEATHSIG = 1
+
+
+def own_mounts():
+    """Starts the script again in a mount namespace of its own; skips it where that cannot be."""
+    if os.environ.get("OWN_MOUNTS"):
+        return
+    able = os.geteuid() == 0 and os.path.exists("/dev/fuse") and os.path.exists("/dev/loop-control") and \
+        subprocess.run(["unshare", "--mount", "true"], stderr=subprocess.DEVNULL).returncode == 0
+    if not able:
+        sys.stderr.write("SKIPPED: this needs root, FUSE, loop devices and mount namespaces\n")
+        sys.exit(77)
+    os.environ["OWN_MOUNTS"] = "1"
+    os.execvp("unshare", ["unshare", "--mount"] + sys.argv)
+
+
+def data_of(fd):
+    """(offset, bytes) of all that is no hole."""
+    at, size = 0, os.fstat(fd).st_size
+    while at < size:
+        try:
+            at = os.lseek(fd, at, os.SEEK_DATA)
+        except OSError:  # there is no more
+            return
+        end = os.lseek(fd, at, os.SEEK_HOLE)
+        yield at, os.pread(fd, end - at, at)
+        at = end
+
+
+class Images:
+    """qemu-img's verdict on images. What it said of some content it need not be asked again."""
+
+    def __init__(self, directory):
+        self.directory = directory
+        self.good = set()
+
+    def check(self):
+        # A staged image, whose name begins with a dot, need not be whole.
+        for path in sorted(glob.glob(os.path.join(self.directory, "*.qcow2"))):
+            with open(path, "rb") as image:
+                content = hashlib.blake2b()
+                for offset, data in data_of(image.fileno()):
+                    content.update(b"%d %d:" % (offset, len(data)) + data)
+                content.update(b"%d" % os.fstat(image.fileno()).st_size)
+            if content.digest() not in self.good:
+                qcow2_check(path)
+                self.good.add(content.digest())
+
+
+class Checker:
+    """Looks at the states of one round. `kind` is what was looked at last."""
+
+    def __init__(self, daemon, log, work):
+        self.daemon, self.log, self.work = daemon, log, work
+        self.images = Images(daemon.images)
+        self.state = None
+        self.kind = None
+
+    def is_due(self, position):
+        return position is not None and self.state.cut >= self.log.count(position)
+
+    def is_possible(self, position):
+        return position is not None and self.state.cut > self.log.count(position)
+
+    def check(self, state, life):
+        self.state = state
+        self.kind = "images"
+        self.images.check()
+        self.kind = "store"
+        shutil.rmtree(self.daemon.runtime)
+        os.mkdir(self.daemon.runtime)
+        self.daemon.start()
+        self.check_groups()
+        self.check_devices()
+        if life:
+            self.kind = "life"
+            self.check_life()
+        self.kind = "store"
+        self.daemon.stop()
+        self.check_store()
+        self.kind = "images"
+        self.images.check()
+
+    def check_store(self):
+        for path in glob.glob(os.path.join(self.daemon.state, "*.db")):
+            with sqlite3.connect(path) as database:
+                said = database.execute("PRAGMA integrity_check").fetchall()
+            database.close()
+            expect(said == [("ok",)], "the database: %s", said)
+
+    def check_groups(self):
+        self.kind = "groups"
+        states = {group["name"]: group["state"] for group in self.daemon.list("/snapshot-groups")}
+        self.committed = []
+        for group in self.work.groups:
+            state = states.pop(group.name, None)
+            expect(state in (None, "committed", "aborted"), "%s is %s", group.name, state)
+            expect(not state or self.is_possible(group.issued), "%s is there too early", group.name)
+            if self.is_due(group.answered):
+                expect(state == group.told, "%s is %s, was %s", group.name, state, group.told)
+            if state == "committed":
+                self.committed.append(group)
+        expect(not states, "nobody asked for %s", sorted(states))
+        for group in self.committed:
+            self.check_frozen(group)
+
+    def check_frozen(self, group):
+        contents = [self.read("%s@%s" % (device.name, group.name), device) for device in group.devices]
+        for i, device in enumerate(group.devices):
+            device.verify(contents[i], group.oldest[i], group.newest[i], "%s@%s" % (device.name, group.name))
+        if group.devices == self.work.devices:
+            self.work.dependent.verify(contents, group.name)
+
+    def read(self, export, device):
+        handle = self.daemon.nbd(export)
+        content = bytes(handle.pread(device.size_bytes, 0))
+        handle.shutdown()
+        return content
+
+    def check_devices(self):
+        self.kind = "devices"
+        there = {device["name"]: device for device in self.daemon.list("/devices")}
+        files = {"base.raw", "vdc.qcow2"}
+        self.contents = {}
+        for creation in self.work.creations:
+            is_there = creation.device.name in there
+            self.check_creation(creation, is_there)
+            if is_there:
+                self.check_device(creation.device, there.pop(creation.device.name))
+            if is_there or self.is_possible(creation.delete_issued):
+                files.add(creation.image)
+        expect(not there, "nobody asked for %s", sorted(there))
+        self.check_dependent()
+        self.kind = "files"
+        for group in self.committed:
+            files.update(group.files)
+        names = set(self.daemon.image_names())
+        expect(names == files, "orphans %s, missing %s", sorted(names - files), sorted(files - names))
+
+    def check_creation(self, creation, is_there):
+        name = creation.device.name
+        if is_there:
+            expect(self.is_possible(creation.issued), "%s is there too early", name)
+            expect(not self.is_due(creation.delete_answered), "%s is there after its end", name)
+        else:
+            expect(not self.is_due(creation.answered) or self.is_possible(creation.delete_issued),
+                   "%s is not there", name)
+
+    def check_device(self, device, shown):
+        chain = [group.files[group.devices.index(device)] for group in reversed(self.committed)
+                 if device in group.devices]
+        chain += self.work.chains.get(device.name, [os.path.basename(shown["image"])])
+        found = [os.path.basename(image["image"]) for image in shown["chain"]]
+        expect(shown["state"] == "online" and found == chain, "%s should have the chain %s: %s",
+               device.name, chain, shown)
+        oldest = [device.durable(block, self.is_due) for block in range(len(device.events))]
+        self.contents[device] = self.read(device.name, device)
+        device.verify(self.contents[device], oldest, device.issued_now(), device.name)
+
+    def check_dependent(self):
+        promised = max([number for position, number in self.work.dependent.promises
+                        if self.is_due(position)], default=0)
+        if promised:
+            contents = [self.contents[device] for device in self.work.devices]
+            last = self.work.dependent.verify(contents, "the devices")
+            expect(last >= promised, "dependent number %d is lost, %d is there", promised, last)
+
+    def check_life(self):
+        names = sorted(device["name"] for device in self.daemon.list("/devices"))
+        block = b"life" * 1024
+        handles = [self.daemon.nbd(name) for name in names]
+        for handle in handles:
+            handle.pwrite(block, 65536 + 512)
+        if names:
+            self.daemon.snapshot("life", names)
+        for name, handle in zip(names, handles):
+            handle.pwrite(bytes(len(block)), 65536 + 512)
+            handle.flush()
+            frozen = self.daemon.nbd(name + "@life")
+            expect(bytes(frozen.pread(len(block), 65536 + 512)) == block, "%s@life", name)
+            frozen.shutdown()
+            handle.shutdown()
+
+
+# ---- many states ----
+
+class Round:
+    """What workers inherit."""
+    current = None
+
+    def __init__(self, directory, mountpoint, log, work, disk):
+        self.directory, self.mountpoint = directory, mountpoint
+        self.log, self.work, self.base, self.parts = log, work, disk.base, disk.parts
+        self.whole = {part.offset for part in disk.parts}
+
+
+def worker_begin():
+    libc = ctypes.CDLL(None, use_errno=True)
+    libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    expect(libc.unshare(CLONE_NEWNS) == 0, "unshare: %s", os.strerror(ctypes.get_errno()))
+
+
+def copy_sparse(source, target):
+    """What of the target is not written reads as zeros."""
+    os.ftruncate(target, 0)
+    os.ftruncate(target, os.fstat(source).st_size)
+    for offset, data in data_of(source):
+        os.pwrite(target, data, offset)
+
+
+def check_mounted(checker, path, state, life):
+    """What is wrong with the state, as (kind, text), or None."""
+    try:
+        checker.kind = "mount"
+        with powerlog.mounted(path, Round.current.parts):
+            try:
+                checker.check(state, life)
+            finally:
+                if checker.daemon.process:
+                    checker.daemon.end(signal.SIGKILL)
+    except Exception as failure:  # Failure, or libnbd's
+        return checker.kind, str(failure)
+    return None
+
+
+def check_states(numbered):
+    """Runs in a worker: [(state, kind, text)] of those that failed."""
+    this = Round.current
+    failures = []
+    directory = tempfile.mkdtemp(dir=this.directory)
+    durable_path, crash_path = (os.path.join(directory, name) for name in ("durable", "crash"))
+    run("cp", "--sparse=always", this.base, durable_path)
+    with open(durable_path, "r+b") as durable, open(crash_path, "w+b") as crash, \
+            DiskDaemon(this.mountpoint) as daemon:
+        disk = mmap.mmap(durable.fileno(), 0)
+        checker = Checker(daemon, this.log, this.work)
+        done = 0
+        for number, state in numbered:
+            this.log.apply(disk, done, state.flush)
+            done = state.flush
+            copy_sparse(durable.fileno(), crash.fileno())
+            with mmap.mmap(crash.fileno(), 0) as left:
+                state.apply(this.log, left, this.whole)
+            failure = check_mounted(checker, crash_path, state, number % LIFE_EVERY == 0)
+            if failure:
+                failures.append((str(state),) + failure)
+                keep(this, durable, crash_path, state)
+    shutil.rmtree(directory)
+    return failures
+
+
+def keep(this, durable, crash_path, state):
+    directory = os.environ.get("POWER_LOSS_KEEP")
+    if directory:
+        with open(os.path.join(directory, "%s.raw" % str(state).replace(" ", "-")), "w+b") as kept:
+            copy_sparse(durable.fileno(), kept.fileno())
+            with mmap.mmap(kept.fileno(), 0) as left:
+                state.apply(this.log, left, this.whole)
+
+
+def one_round(directory, count, jobs, seed, groups, executable, environment):
+    """Records a round and checks `count` states of it: (states by kind, failures). Of four seeds, two have images and
+    state on different file systems, two end with a kill; one has both."""
+    mountpoint = os.path.join(directory, "disk.d")
+    os.makedirs(mountpoint, exist_ok=True)
+    with powerlog.Disk(directory, mountpoint, seed // 2 % 2 == 1) as disk:
+        work = record(disk, seed, groups, executable, environment)
+    log = powerlog.Log(disk.log)
+    log.verify(disk)
+    states = powerlog.states(log, log.count(work.begin), count, seed)
+    work.daemon = work.disk = None
+    Round.current = Round(directory, mountpoint, log, work, disk)
+    numbered = list(enumerate(states))
+    share = -(-len(states) // (jobs * 4))
+    with concurrent.futures.ProcessPoolExecutor(
+            jobs, multiprocessing.get_context("fork"), worker_begin) as pool:
+        parts = pool.map(check_states, [numbered[i:i + share] for i in range(0, count, share)])
+        failures = [failure for part in parts for failure in part]
+    print("seed %d: %d file systems, %d entries, %d flushes, %d groups" %
+          (seed, len(disk.parts), len(log.entries), len(log.flushes), len(work.groups)), flush=True)
+    return collections.Counter(state.kind for state in states), failures
+
+
+def number(name, default):
+    return int(os.environ.get("POWER_LOSS_" + name) or default)
+
+
+def power_losses(count, seed, groups=GROUPS, executable=SNAPGROUPD, environment=None):
+    """(kind, text) of all that was lost in `count` states of rounds with that many groups."""
+    jobs = number("JOBS", os.cpu_count())
+    in_round = number("ROUND", 1250)
+    began = time.monotonic()
+    kinds, failures = collections.Counter(), []
+    with tempfile.TemporaryDirectory(prefix="sg.") as directory:
+        run("mount", "-t", "tmpfs", "-o", "size=2g", "tmpfs", directory)
+        tempfile.tempdir = directory
+        try:
+            for first in range(0, count, in_round):
+                work = (seed, groups, executable, environment)
+                of_round = one_round(directory, min(in_round, count - first), jobs, *work)
+                kinds += of_round[0]
+                failures += [("seed %d: %s" % (seed, state), kind, text) for state, kind, text in of_round[1]]
+                seed += 1
+        finally:
+            tempfile.tempdir = None
+            run("umount", "--lazy", directory)
+    print("%d states in %.0f s, %d failed: %s" %
+          (sum(kinds.values()), time.monotonic() - began, len(failures), dict(kinds)), flush=True)
+    for state, kind, text in failures[:10]:
+        print("%s: %s: %s" % (state, kind, text))
+    return [(kind, text) for _, kind, text in failures]
+
+
+def expect_no_losses(count):
+    """Half as many states where every call takes longer, as tests/run.sh says."""
+    if int(os.environ.get("CRASH_STRIDE") or 1) > 1:
+        count //= 2
+    failures = power_losses(number("STATES", count), number("SEED", time.time_ns() % 1000000))
+    expect(not failures, "%d states failed", len(failures))

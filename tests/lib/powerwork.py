@@ -1,0 +1,194 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One round of work on a recorded disk: three devices of different make whose clients never rest, while groups are
+taken of them (one that is refused too) and other devices come and go. What is left is a record of what was
+asked for and what was answered, each with its position (powerload.py says what a position is good for)."""
+import array
+import contextlib
+import json
+import os
+import random
+import select
+
+from powerload import BLOCKS, CLIENTS, Dependent, Device, Writeback, Writer, WORDS
+from snapgroupd import SNAPGROUPD, Daemon, expect, run, wait_until
+
+SIZE_BYTES = 768 << 10
+EXTRA_BYTES = 192 << 10
+STEPS_BETWEEN_GROUPS = 6
+BYTES_OF_A_GROUP = 600 << 10  # that reach the log while it is taken, and what clients write then
+
+
+class DiskDaemon(Daemon):
+    """A daemon whose images and state lie on the recorded disk. Its runtime directory does not: after a power failure
+    that is a new one."""
+
+    def __init__(self, mountpoint, executable=SNAPGROUPD, environment=None):
+        super().__init__(executable, environment=environment)
+        self.images = os.path.join(mountpoint, "images")
+        self.state = os.path.join(mountpoint, "state")
+
+
+class Creation:
+    """A device that was asked for, and perhaps asked to go; positions, None if it was not."""
+
+    def __init__(self, device, issued):
+        self.device = device
+        self.image = "%s.%s" % (device.name, device.format)
+        self.issued, self.answered = issued, None
+        self.delete_issued = self.delete_answered = None
+
+
+class Group:
+    """A group that was asked for. oldest: the events that are in it for sure; newest: those that may be; told: its
+    state at `answered`, None if there was no such group."""
+
+    def __init__(self, name, devices, position):
+        self.name, self.devices, self.issued = name, devices, position
+        self.files = ["%s.%s.qcow2" % (device.name, name) for device in devices]
+        self.oldest = [device.acknowledged_now() for device in devices]
+        self.answered = self.newest = self.told = None
+
+    def note(self, told, position):
+        self.told, self.answered = told, position
+        self.newest = [device.issued_now() for device in self.devices]
+
+
+class Work:
+    def __init__(self, daemon, disk, seed):
+        self.daemon, self.disk = daemon, disk
+        self.random = random.Random(seed)
+        self.begin = self.ready = None
+        self.creations, self.groups = [], []
+        based = [0xba5e << 32 | block for block in range(BLOCKS)]
+        self.devices = [Device("vda", "raw", SIZE_BYTES, 1 << 40),
+                        Device("vdb", "qcow2", SIZE_BYTES, 2 << 40),
+                        Device("vdc", "qcow2", SIZE_BYTES, 3 << 40, based)]
+        self.chains = {"vda": ["vda.raw"], "vdb": ["vdb.qcow2"], "vdc": ["vdc.qcow2", "base.raw"]}
+        self.clients, self.writers, self.dependent = [], [], None
+
+    def prepare(self):
+        """What is there before the first power failure."""
+        daemon, based = self.daemon, self.devices[2]
+        for directory in (daemon.images, daemon.state):
+            os.makedirs(directory, exist_ok=True)
+            with contextlib.suppress(FileNotFoundError):
+                os.rmdir(os.path.join(directory, "lost+found"))
+        with open(daemon.image("base.raw"), "wb") as base:
+            for block in range(BLOCKS):
+                base.seek(block * based.stride)
+                base.write(array.array("Q", based.events[block]).tobytes() * WORDS)
+            base.truncate(SIZE_BYTES)
+        run("qemu-img", "create", "-q", "-f", "qcow2", "-b", "base.raw", "-F", "raw", "-o",
+            "cluster_size=%d" % self.random.choice([512, 4096, 65536]), daemon.image("vdc.qcow2"))
+        run("sync", "-f", daemon.images)
+        run("sync", "-f", daemon.state)
+        self.begin = self.disk.position()
+
+    def create(self, device, **more):
+        creation = Creation(device, self.disk.position())
+        self.creations.append(creation)
+        self.daemon.create_device(device.name, device.format, device.size_bytes, **more)
+        creation.answered = self.disk.position()
+        return creation
+
+    def start(self):
+        daemon = self.daemon
+        daemon.start()
+        self.ready = self.disk.position()
+        for device in self.devices[:2]:
+            self.create(device)
+        based = Creation(self.devices[2], self.disk.position())
+        self.creations.append(based)
+        daemon.attach_device("vdc", based.image, "qcow2")
+        based.answered = self.disk.position()
+        self.dependent = Dependent(daemon, self.disk, self.devices)
+        self.writers = [Writer(daemon, self.disk, device, number, self.random.random())
+                        for device in self.devices for number in range(CLIENTS)]
+        self.clients = self.writers + [self.dependent, Writeback(daemon.images, self.random.random())]
+        for client in self.clients:
+            client.start()
+
+    def stop(self):
+        for client in self.clients:
+            client.stop()
+        for handle in [writer.handle for writer in self.writers] + self.dependent.handles:
+            handle.shutdown()
+
+    def ask(self, devices, **refused):
+        """What a group is asked for with; with snapshot_file its last member cannot be."""
+        members = [{"device": device.name} for device in devices]
+        members[-1].update(refused)
+        group = Group("g%d" % len(self.groups), devices, self.disk.position())
+        self.groups.append(group)
+        return group, {"name": group.name, "devices": members}
+
+    def take(self, devices, **refused):
+        group, body = self.ask(devices, **refused)
+        answer = self.daemon.request("POST", "/snapshot-groups", body)
+        expect(answer.status == 201 or refused, "the group %s: %s", group.name, answer)
+        group.note("aborted" if refused else "committed", self.disk.position())
+
+    def take_and_kill(self):
+        """The daemon is killed in the middle, under its clients, and starts again."""
+        group, body = self.ask(self.devices)
+        connection = self.daemon.connection()
+        connection.request("POST", "/snapshot-groups", json.dumps(body), {"Content-Type": "application/json"})
+        end = group.issued + self.random.randrange(BYTES_OF_A_GROUP)
+        answered = lambda: select.select([connection.sock], [], [], 0)[0]
+        while self.disk.position() < end and not answered():
+            pass
+        self.daemon.kill()
+        connection.close()
+        for client in self.clients:
+            client.stop_anyhow()
+        self.daemon.start()
+        states = {row["name"]: row["state"] for row in self.daemon.list("/snapshot-groups")}
+        group.note(states.get(group.name), self.disk.position())
+
+    def come(self, name, image_format):
+        """Another device, with data in it."""
+        device = Device(name, image_format, EXTRA_BYTES, len(self.creations) + 1 << 40)
+        creation = self.create(device)
+        writer = Writer(self.daemon, self.disk, device, 0, self.random.random())
+        for _ in range(3):
+            writer.step()
+        writer.flush()
+        writer.handle.shutdown()
+        return creation
+
+    def go(self, creation):
+        creation.delete_issued = self.disk.position()
+        path = "/devices/" + creation.device.name
+        wait_until(lambda: self.daemon.request("DELETE", path).status == 204, "DELETE " + path)
+        creation.delete_answered = self.disk.position()
+
+    def let_clients_write(self):
+        for client in self.writers + [self.dependent]:
+            client.expect_steps(STEPS_BETWEEN_GROUPS)
+
+    def run(self, groups):
+        extras = []
+        for i in range(groups):
+            self.let_clients_write()
+            self.take(self.devices if i % 2 == 0 else self.random.sample(self.devices, 2))
+            if i % 3 == 0:
+                extras.append(self.come("x%d" % i, "qcow2" if i % 2 else "raw"))
+            elif i % 3 == 1:
+                self.take(self.devices, snapshot_file="missing/o.qcow2")
+            else:
+                self.go(extras.pop())
+        self.let_clients_write()
+
+
+def record(disk, seed, groups, executable=SNAPGROUPD, environment=None):
+    """Works on the disk; what was promised. In every other round the daemon is killed and recovers."""
+    with DiskDaemon(disk.mountpoint, executable, environment) as daemon:
+        work = Work(daemon, disk, seed)
+        work.prepare()
+        work.start()
+        work.run(groups)
+        if seed % 2:
+            work.take_and_kill()
+        else:
+            work.stop()
+    return work
