@@ -133,7 +133,7 @@ static int option_export_name(struct handshake *handshake)
     struct device *device = export_find(handshake, handshake->payload, handshake->length, &err);
     if (!device)
         return -ENOENT;
-    handshake->connection->device = device;
+    handshake->connection->session.device = device;
     struct nbd_export_be export = {
         .size_bytes = htobe64(device_size_bytes(device)),
         .flags = htobe16(export_flags(device)),
@@ -256,7 +256,7 @@ static int option_info_or_go(struct handshake *handshake)
     int ret = info_add(handshake, &info, device);
     bool go = handshake->option == NBD_OPT_GO;
     if (go)
-        connection->device = device;
+        connection->session.device = device;
     else
         export_unuse(connection->server->block, device);
     if (!ret)
@@ -282,7 +282,7 @@ static void handshake_forget(struct handshake *handshake)
 {
     assert(nbd_buffer_length(handshake->out) == 0);
     assert(nbd_buffer_length(&handshake->connection->in) == 0);
-    assert(!handshake->connection->device);
+    assert(!handshake->connection->session.device);
 }
 
 static int option_starttls(struct handshake *handshake)

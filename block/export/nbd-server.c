@@ -6,7 +6,7 @@
  * Trust: a Unix socket's peer must be root or the daemon's own user; TCP beyond loopback takes TLS
  * in which every client proves who it is, whatever the server's mode is. What a peer can take is
  * bounded: time in the handshake (with that of TLS), connections, memory per connection
- * (nbd-socket.h). Strangers, which is who comes from elsewhere and is not done with the handshake,
+ * (nbd-socket.h, limits.task_bytes), threads (nbd-pool.h). Strangers, which is who comes from elsewhere and is not done with the handshake,
  * have a bound of their own, so that they leave room for others. No peer can hold up another one,
  * nor the accepting thread, which does no I/O with peers.
  *
@@ -37,19 +37,22 @@ enum {
     ACCEPT_PAUSE_MS = 100, /* before trying again when descriptors or memory ran out */
 };
 
-static const struct nbd_limits limits_default = {.handshake_ms = 10000,
-                                                 .stop_ms = 5000,
-                                                 .linger_ms = 1000,
-                                                 .connections = 1024,
-                                                 .strangers = 256};
+static const struct nbd_limits limits_default = {
+    .handshake_ms = 10000,
+    .stop_ms = 5000,
+    .linger_ms = 1000,
+    .connections = 1024,
+    .strangers = 256,
+    .tasks = 256,
+    .task_bytes = 64 << 20,
+};
 
 static void server_wake(struct nbd_server *server)
 {
     eventfd_write(server->wake_fd, 1);
 }
 
-/* Threads of the server leave signals to the others. */
-static int server_thread_new(pthread_t *thread, const char *name, void *(*run)(void *), void *arg)
+int nbd_thread_new(pthread_t *thread, const char *name, void *(*run)(void *), void *arg)
 {
     sigset_t all, before;
     sigfillset(&all);
@@ -67,6 +70,7 @@ static void connection_free(struct nbd_connection *connection)
 {
     nbd_buffer_close(&connection->in);
     nbd_buffer_close(&connection->out);
+    nbd_queue_close(&connection->queue);
     free(connection);
 }
 CLEANUP_DEFINE(connection, struct nbd_connection *, connection_free)
@@ -75,6 +79,8 @@ static struct nbd_connection *connection_new(struct nbd_server *server,
                                              const struct nbd_listener *listener, int fd)
 {
     CLEANUP(connection) struct nbd_connection *connection = calloc(1, sizeof(*connection));
+    if (connection)
+        nbd_queue_open(&connection->queue);
     if (!connection || nbd_buffer_open(&connection->in) != 0 ||
         nbd_buffer_open(&connection->out) != 0)
         return NULL;
@@ -96,8 +102,8 @@ static void connection_introduce_locked(struct nbd_connection *connection)
 static void connection_finish(struct nbd_connection *connection)
 {
     struct nbd_server *server = connection->server;
-    if (connection->device)
-        export_unuse(server->block, connection->device);
+    if (connection->session.device)
+        export_unuse(server->block, connection->session.device);
     nbd_channel_end(&connection->channel);
 
     pthread_mutex_lock(&server->lock);
@@ -139,7 +145,7 @@ static int connection_start(struct nbd_server *server, const struct nbd_listener
     CLEANUP(connection) struct nbd_connection *connection = connection_new(server, listener, fd);
     if (!connection)
         return -ENOMEM;
-    int ret = server_thread_new(&connection->thread, "nbd-conn", connection_run, connection);
+    int ret = nbd_thread_new(&connection->thread, "nbd-conn", connection_run, connection);
     if (ret)
         return ret;
     steal_fd(&owned);
@@ -263,6 +269,7 @@ struct nbd_server *nbd_server_new(struct block *block)
     }
     server->block = block;
     server->limits = limits_default;
+    nbd_pool_open(&server->pool);
     pthread_mutex_init(&server->lock, NULL);
     pthread_condattr_t attributes;
     pthread_condattr_init(&attributes);
@@ -295,7 +302,7 @@ int nbd_server_listen(struct nbd_server *server, const char *address, struct err
     if (nbd_listener_open(listener, address, remote, err) != 0)
         return -1;
     if (!server->accepting) {
-        int ret = server_thread_new(&server->acceptor, "nbd-accept", server_accept_loop, server);
+        int ret = nbd_thread_new(&server->acceptor, "nbd-accept", server_accept_loop, server);
         if (ret) {
             nbd_listener_close(listener);
             return err_set(err, ErrOpenFileFailed, -ret, "NBD address '%s' cannot be served",
@@ -357,6 +364,7 @@ void nbd_server_free(struct nbd_server *server)
     server_stop_accepting(server);
     server_stop_connections(server);
     server_join_finished(server);
+    nbd_pool_close(&server->pool);
     close(server->wake_fd);
     if (server->tls)
         nbd_tls_free(server->tls);

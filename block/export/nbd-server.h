@@ -6,6 +6,7 @@
  *        |
  *        +-------> live: connection, ...     each with its own thread, "nbd-conn", which runs
  *        |                                   nbd-handshake.c, then nbd-transmission.c
+ *        +-------> pool: threads, ...        nbd-pool.c; "nbd-pool", for requests that may wait
  *        +-------> finished: connection, ... their threads are over
  *
  * A connection's life: admitted by nbd-accept into `live`; its thread runs the two phases, gives
@@ -19,6 +20,7 @@
 
 #include "base/err.h"
 #include "block/block.h"
+#include "block/export/nbd-pool.h"
 #include "block/export/nbd-socket.h"
 
 #include <pthread.h>
@@ -47,6 +49,9 @@ struct nbd_limits {
     unsigned linger_ms;    /* for a peer to hang up once it has been told to */
     unsigned connections;
     unsigned strangers; /* of them: from beyond loopback and not done with the handshake */
+    /* For one connection; when they are reached, no more is received. */
+    unsigned tasks;    /* requests in the pool, with those whose replies are not sent yet */
+    size_t task_bytes; /* of payloads and replies of these; one task may be of any size */
 };
 
 struct nbd_server {
@@ -59,6 +64,7 @@ struct nbd_server {
     int wake_fd;                /* an eventfd: look at `stopping`, `finished` and `listeners` */
     atomic_bool stopping;
     bool refusing; /* nbd-accept's: it has told that it refuses connections */
+    struct nbd_pool pool;
 
     /* Guarded by lock. */
     bool accepting; /* `acceptor` runs */
@@ -76,9 +82,11 @@ struct nbd_connection {
     bool tls_required;           /* nothing but STARTTLS before TLS */
     pthread_t thread;
     struct nbd_channel channel; /* its fd: set before the thread starts */
+    struct nbd_session session;
+    struct nbd_queue queue; /* its requests in the pool */
     /* The thread's own. */
-    struct device *device; /* in use since NBD_OPT_GO or _EXPORT_NAME, or NULL */
     struct nbd_buffer in, out;
+    unsigned lone_streak; /* how many requests in a row came with nothing else under way */
 };
 
 /* Parses, binds and listens; with `remote`, beyond loopback too. On failure nothing is left. Codes:
@@ -86,6 +94,9 @@ struct nbd_connection {
 int nbd_listener_open(struct nbd_listener *listener, const char *address, bool remote,
                       struct err *err);
 void nbd_listener_close(struct nbd_listener *listener);
+
+/* Starts a thread that leaves signals to others. 0 or -errno. */
+int nbd_thread_new(pthread_t *thread, const char *name, void *(*run)(void *), void *arg);
 
 /* Negotiates. 0: connection->device is in use, transmission follows; -errno: hang up. */
 int nbd_handshake(struct nbd_connection *connection);

@@ -42,6 +42,14 @@ void nbd_buffer_close(struct nbd_buffer *buffer)
     buffer->bytes = NULL;
 }
 
+unsigned char *nbd_buffer_space(struct nbd_buffer *buffer, size_t length)
+{
+    assert(length <= nbd_buffer_room(buffer));
+    if (buffer->touched < buffer->end + length)
+        buffer->touched = buffer->end + length;
+    return buffer->bytes + buffer->end;
+}
+
 void nbd_buffer_extend(struct nbd_buffer *buffer, size_t length)
 {
     assert(length <= nbd_buffer_room(buffer));

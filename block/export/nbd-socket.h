@@ -53,6 +53,9 @@ static inline size_t nbd_buffer_room(const struct nbd_buffer *buffer)
     return NBD_BUFFER_BYTES - buffer->end;
 }
 
+/* The free bytes, to be filled in place; at most `length`, which fit. */
+unsigned char *nbd_buffer_space(struct nbd_buffer *buffer, size_t length);
+
 /* Marks the first `length` free bytes, filled in place, as used. They fit. */
 void nbd_buffer_extend(struct nbd_buffer *buffer, size_t length);
 

@@ -1,155 +1,49 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The transmission phase: requests in, simple replies out. On the connection's thread. Spec
- * sections: "Request message", "Simple reply message", "Request types", "Error values".
+ * The transmission phase: requests in, replies out. On the connection's thread, which alone receives
+ * and sends. Spec sections: "Transmission", "Ordering of messages and writes".
  *
- *      receive a lot --> execute every complete request, in order --> send all replies --+
- *           ^                                                                            |
- *           +------------- nothing complete is left: wait for more <---------------------+
+ *      receive a lot --> every complete request: execute, or submit to the pool --+
+ *           ^                                                                     |
+ *           |            send all replies <-- collect what the pool has done <----+
+ *           +--- nothing complete is left: wait for more, and for the pool
  *
  * Batch in, batch out: a client that keeps many requests under way costs one receive and one send
- * for all of them. A batch is sent before it grows beyond SEND_BYTES, and before a request that
- * waits for a disk, so that no finished request waits for a slow one. The payload of a WRITE is
- * written from where it was received, the data of a READ is read to where it is sent from.
+ * for all of them. Reads of what is in memory and plain writes are executed here; whatever may wait
+ * goes to the pool and is answered when it is done, so that it holds up nothing else. Two
+ * exceptions, since a change of threads costs more than it gains: a client that never has more than
+ * one request under way has nothing that could be held up (LONE_STREAK); and what the pool cannot
+ * take is executed here.
+ *
+ * What one connection can take is bounded: when limits.tasks or limits.task_bytes are reached, it
+ * stops executing and receiving until the pool has done something and its reply is sent. A client
+ * that reads no replies blocks this thread in its send, and no other.
  *
  * A request that cannot be executed gets an error and the connection lives on. It ends when the
  * client disconnects, when what arrives can no longer be told apart into requests, or when the
- * server stops.
+ * server stops; in each case what is in the pool is finished and answered first. A flush covers all
+ * writes that were acknowledged, since a write is acknowledged after it was executed.
  */
 #include "block/export/nbd-server.h"
 
 #include "base/log.h"
-#include "block/io.h"
 
 #include <assert.h>
-#include <endian.h>
 #include <errno.h>
+#include <poll.h>
+#include <sys/ioctl.h>
 
 enum {
     RECEIVE_BYTES = 256 << 10,
     SEND_BYTES = 256 << 10,
     SMALL_BYTES = 64 << 10, /* an unfinished request up to this size is moved to the front */
+    LONE_STREAK = 8,        /* so many requests one by one: the client seems to work like that */
+    LONE_BYTES = 4 << 20,   /* what is zeroed or discarded here at most: more may take long */
 };
 
 static_assert(RECEIVE_BYTES + SMALL_BYTES + sizeof(struct nbd_request_be) + NBD_PAYLOAD_BYTES_MAX <=
                   NBD_BUFFER_BYTES,
               "the largest WRITE fits behind what was received with its beginning");
-
-struct request {
-    uint16_t flags, type;
-    uint64_t cookie_be; /* the client's own; goes back as it came */
-    uint64_t offset;
-    uint32_t length;
-};
-
-/* What stands at the head of the input. */
-enum head { HEAD_PARTIAL, HEAD_COMPLETE, HEAD_GARBAGE };
-
-/* Decodes the head of the input; *missing is how many bytes a partial request still lacks, as far
- * as is known. */
-static enum head request_decode(const struct nbd_buffer *in, struct request *request,
-                                size_t *missing)
-{
-    struct nbd_request_be be;
-    size_t whole = sizeof(be);
-    *missing = 0;
-    if (nbd_buffer_length(in) < sizeof(be)) {
-        *missing = whole - nbd_buffer_length(in);
-        return HEAD_PARTIAL;
-    }
-    memcpy(&be, nbd_buffer_head(in), sizeof(be));
-    if (be32toh(be.magic) != NBD_REQUEST_MAGIC)
-        return HEAD_GARBAGE;
-    *request = (struct request){
-        .flags = be16toh(be.flags),
-        .type = be16toh(be.type),
-        .cookie_be = be.cookie,
-        .offset = be64toh(be.offset),
-        .length = be32toh(be.length),
-    };
-    if (request->type == NBD_CMD_WRITE && request->length <= NBD_PAYLOAD_BYTES_MAX)
-        whole += request->length;
-    if (nbd_buffer_length(in) >= whole)
-        return HEAD_COMPLETE;
-    *missing = whole - nbd_buffer_length(in);
-    return HEAD_PARTIAL;
-}
-
-/* ---- executing ---- */
-
-/* The one place where errnos become the protocol's. */
-static enum nbd_error error_from_errno(int error)
-{
-    switch (error) {
-    case 0:
-        return NBD_SUCCESS;
-    case EPERM:
-    case EROFS:
-        return NBD_EPERM;
-    case EINVAL:
-        return NBD_EINVAL;
-    case ENOSPC:
-    case EDQUOT:
-    case EFBIG:
-        return NBD_ENOSPC;
-    case ENOMEM:
-        return NBD_ENOMEM;
-    default:
-        return NBD_EIO;
-    }
-}
-
-static bool request_changes_device(const struct request *request)
-{
-    return request->type == NBD_CMD_WRITE || request->type == NBD_CMD_TRIM ||
-           request->type == NBD_CMD_WRITE_ZEROES;
-}
-
-/* Whether the client asks for something that there is. FUA is legal on every command. */
-static int request_check(const struct device *device, const struct request *request)
-{
-    uint16_t known = NBD_CMD_FLAG_FUA;
-    if (request->type == NBD_CMD_WRITE_ZEROES)
-        known |= NBD_CMD_FLAG_NO_HOLE;
-    if (request->flags & ~known)
-        return -EINVAL;
-    if (request->type == NBD_CMD_FLUSH)
-        return request->offset == 0 && request->length == 0 ? 0 : -EINVAL;
-    if (request->type != NBD_CMD_READ && !request_changes_device(request))
-        return -EINVAL;
-    if (request_changes_device(request) && device_is_read_only(device))
-        return -EPERM;
-    if (request->type == NBD_CMD_READ && request->length > NBD_PAYLOAD_BYTES_MAX)
-        return -EINVAL;
-    uint64_t size_bytes = device_size_bytes(device);
-    if (request->offset <= size_bytes && request->length <= size_bytes - request->offset)
-        return 0;
-    return request->type == NBD_CMD_WRITE || request->type == NBD_CMD_WRITE_ZEROES ? -ENOSPC
-                                                                                   : -EINVAL;
-}
-
-/* Executes a checked request; the data of a READ go to `data`. */
-static int request_execute(struct device *device, const struct request *request,
-                           const void *payload, void *data)
-{
-    unsigned flags = request->flags & NBD_CMD_FLAG_FUA ? IO_FUA : 0;
-    if (request->flags & NBD_CMD_FLAG_NO_HOLE)
-        flags |= IO_NO_HOLE;
-    switch (request->type) {
-    case NBD_CMD_READ:
-        return device_read(device, data, request->offset, request->length);
-    case NBD_CMD_WRITE:
-        return device_write(device, payload, request->offset, request->length, flags);
-    case NBD_CMD_FLUSH:
-        return device_flush(device);
-    case NBD_CMD_TRIM:
-        return device_discard(device, request->offset, request->length, flags);
-    case NBD_CMD_WRITE_ZEROES:
-        return device_zero(device, request->offset, request->length, flags);
-    default:
-        return -EINVAL;
-    }
-}
 
 /* ---- replies ---- */
 
@@ -160,55 +54,157 @@ static int replies_send(struct nbd_connection *connection)
     return nbd_channel_send_buffer(&connection->channel, &connection->out, NBD_NO_DEADLINE);
 }
 
-/* Whether the replies gathered so far should go out before this request is executed. */
-static bool replies_are_due(const struct nbd_buffer *out, const struct request *request)
+/* Makes room for a reply of `length` bytes: sends first if the batch would grow too large. */
+static int replies_make_room(struct nbd_connection *connection, size_t length)
 {
-    size_t length = nbd_buffer_length(out);
-    bool slow = request->type == NBD_CMD_FLUSH || request->type == NBD_CMD_TRIM ||
-                request->type == NBD_CMD_WRITE_ZEROES || (request->flags & NBD_CMD_FLAG_FUA);
-    size_t data_bytes = request->type == NBD_CMD_READ ? request->length : 0;
-    return length > 0 && (slow || length + data_bytes > SEND_BYTES);
+    size_t waiting = nbd_buffer_length(&connection->out);
+    return waiting > 0 && waiting + length > SEND_BYTES ? replies_send(connection) : 0;
 }
 
-/* Executes one request and appends its reply. Nonzero if the connection is to end. */
-static int connection_answer(struct nbd_connection *connection, const struct request *request,
+static int reply_task(struct nbd_connection *connection, const struct nbd_task *task)
+{
+    int ret = replies_make_room(connection, task->reply_bytes);
+    if (ret)
+        return ret;
+    if (task->reply_bytes > SMALL_BYTES)
+        return nbd_channel_write(&connection->channel, task->reply, task->reply_bytes,
+                                 NBD_NO_DEADLINE);
+    nbd_buffer_append(&connection->out, task->reply, task->reply_bytes);
+    return 0;
+}
+
+/* Adds the replies of all that the pool has done by now. */
+static int connection_collect(struct nbd_connection *connection)
+{
+    struct nbd_task *task = nbd_queue_collect(&connection->queue, &connection->server->pool);
+    int ret = 0;
+    while (task) {
+        struct nbd_task *next = task->next;
+        if (!ret)
+            ret = reply_task(connection, task);
+        nbd_queue_free_task(&connection->queue, task);
+        task = next;
+    }
+    return ret;
+}
+
+/* Waits until the pool has done something more, then collects it. */
+static int connection_await_pool(struct nbd_connection *connection)
+{
+    int ret = replies_send(connection);
+    struct pollfd done = {.fd = connection->queue.wake_fd, .events = POLLIN};
+    while (poll(&done, 1, -1) < 0)
+        ;
+    int collected = connection_collect(connection);
+    return ret ? ret : collected;
+}
+
+/* Nothing of the connection is left in the pool afterwards, whatever happens to the replies. */
+static int connection_finish_tasks(struct nbd_connection *connection)
+{
+    int ret = 0;
+    while (connection->queue.tasks) {
+        int got = connection_await_pool(connection);
+        ret = ret ? ret : got;
+    }
+    int sent = replies_send(connection);
+    return ret ? ret : sent;
+}
+
+/* ---- one request ---- */
+
+static void connection_refuse(struct nbd_connection *connection, const struct nbd_request *request,
+                              int error)
+{
+    const struct nbd_session *session = &connection->session;
+    void *reply = nbd_buffer_space(&connection->out, nbd_request_reply_bytes(session, NULL));
+    nbd_buffer_extend(&connection->out, nbd_request_refuse(session, request, error, reply));
+}
+
+/* Executes a request here. False: with `cached`, it would have had to wait. */
+static bool connection_execute(struct nbd_connection *connection, const struct nbd_request *request,
+                               const void *payload, bool cached)
+{
+    const struct nbd_session *session = &connection->session;
+    void *reply = nbd_buffer_space(&connection->out, nbd_request_reply_bytes(session, request));
+    size_t length = nbd_request_execute(session, request, payload, reply, cached);
+    nbd_buffer_extend(&connection->out, length);
+    return length > 0;
+}
+
+/* Hands a request to the pool, once there is room for it. */
+static int connection_submit(struct nbd_connection *connection, const struct nbd_request *request,
                              const void *payload)
 {
-    struct nbd_buffer *out = &connection->out;
-    if (replies_are_due(out, request)) {
-        int ret = replies_send(connection);
+    const struct nbd_limits *limits = &connection->server->limits;
+    struct nbd_queue *queue = &connection->queue;
+    size_t bytes = request->payload_bytes + nbd_request_reply_bytes(&connection->session, request);
+    while (queue->tasks &&
+           (queue->tasks >= limits->tasks || queue->task_bytes + bytes > limits->task_bytes)) {
+        int ret = connection_await_pool(connection);
         if (ret)
             return ret;
     }
-    int ret = request_check(connection->device, request);
-    if (!ret) {
-        void *data = out->bytes + out->end + sizeof(struct nbd_simple_reply_be);
-        ret = request_execute(connection->device, request, payload, data);
+    if (nbd_queue_submit(queue, &connection->server->pool, &connection->session, request,
+                         payload) == 0)
+        return 0;
+    int ret = replies_send(connection); /* no finished request waits for a slow one */
+    if (!ret)
+        connection_execute(connection, request, payload, false);
+    return ret;
+}
+
+/* Whether nothing else is under way or waiting here once `rest` bytes of input are left. */
+static bool connection_is_lone(const struct nbd_connection *connection, size_t rest)
+{
+    return rest == 0 && connection->queue.tasks == 0 && nbd_buffer_length(&connection->out) == 0;
+}
+
+/* Executes a slow request here, then looks whether it has held something up. */
+static void connection_execute_lone(struct nbd_connection *connection,
+                                    const struct nbd_request *request, const void *payload)
+{
+    int arrived = 0;
+    connection_execute(connection, request, payload, false);
+    if (ioctl(connection->channel.fd, FIONREAD, &arrived) != 0 || arrived > 0)
+        connection->lone_streak = 0;
+}
+
+/* Answers one request, or hands it to the pool. `rest`: how much input follows it. Nonzero if the
+ * connection is to end. */
+static int connection_run_request(struct nbd_connection *connection,
+                                  const struct nbd_request *request, const void *payload,
+                                  size_t rest)
+{
+    bool lone = connection_is_lone(connection, rest);
+    connection->lone_streak = lone ? connection->lone_streak + 1 : 0;
+    int ret = replies_make_room(connection, nbd_request_reply_bytes(&connection->session, request));
+    if (ret)
+        return ret;
+    int error = nbd_request_check(&connection->session, request);
+    if (error) {
+        connection_refuse(connection, request, error);
+        return 0;
     }
-    struct nbd_simple_reply_be reply = {
-        .magic = htobe32(NBD_SIMPLE_REPLY_MAGIC),
-        .error = htobe32(error_from_errno(-ret)),
-        .cookie = request->cookie_be,
-    };
-    nbd_buffer_append(out, &reply, sizeof(reply));
-    if (!ret && request->type == NBD_CMD_READ)
-        nbd_buffer_extend(out, request->length);
-    return 0;
+    if (!nbd_request_is_slow(request)) {
+        bool cached = request->type == NBD_CMD_READ;
+        if (connection_execute(connection, request, payload, cached))
+            return 0;
+    } else if (connection->lone_streak > LONE_STREAK && request->length <= LONE_BYTES) {
+        connection_execute_lone(connection, request, payload);
+        return 0;
+    }
+    return connection_submit(connection, request, payload);
 }
 
 /* A WRITE with a payload that no server need take: refused, and not waited for. */
 static int connection_refuse_payload(struct nbd_connection *connection,
-                                     const struct request *request)
+                                     const struct nbd_request *request)
 {
-    struct nbd_simple_reply_be reply = {
-        .magic = htobe32(NBD_SIMPLE_REPLY_MAGIC),
-        .error = htobe32(NBD_EINVAL),
-        .cookie = request->cookie_be,
-    };
-    log_warning("NBD connection closed: a write of %u bytes is over the limit of %u",
-                request->length, NBD_PAYLOAD_BYTES_MAX);
-    nbd_buffer_append(&connection->out, &reply, sizeof(reply));
-    if (replies_send(connection) == 0)
+    log_warning("NBD connection closed: a payload of %u bytes is over the limit of %u",
+                request->payload_bytes, NBD_PAYLOAD_BYTES_MAX);
+    connection_refuse(connection, request, -EINVAL);
+    if (connection_finish_tasks(connection) == 0)
         nbd_channel_linger(&connection->channel,
                            nbd_deadline(connection->server->limits.linger_ms));
     return -EMSGSIZE;
@@ -216,46 +212,59 @@ static int connection_refuse_payload(struct nbd_connection *connection,
 
 /* ---- the phase ---- */
 
-/* Executes every complete request that has arrived. 0: *missing bytes of the next one are still to
- * come. */
+/* Runs every complete request that has arrived. 0: *missing bytes of the next one are still to come.
+ */
 static int connection_run_received(struct nbd_connection *connection, size_t *missing)
 {
     struct nbd_buffer *in = &connection->in;
-    struct request request;
-    enum head head;
-    while ((head = request_decode(in, &request, missing)) == HEAD_COMPLETE) {
-        size_t payload_bytes = request.type == NBD_CMD_WRITE ? request.length : 0;
+    struct nbd_request request;
+    enum nbd_head head;
+    while ((head = nbd_request_decode(in, &request, missing)) == NBD_HEAD_COMPLETE) {
         if (request.type == NBD_CMD_DISC)
             return -ESHUTDOWN;
-        if (payload_bytes > NBD_PAYLOAD_BYTES_MAX)
+        if (request.payload_bytes > NBD_PAYLOAD_BYTES_MAX)
             return connection_refuse_payload(connection, &request);
-        const void *payload = nbd_buffer_head(in) + sizeof(struct nbd_request_be);
-        int ret = connection_answer(connection, &request, payload);
+        const unsigned char *payload = nbd_buffer_head(in) + sizeof(struct nbd_request_be);
+        size_t whole = sizeof(struct nbd_request_be) + request.payload_bytes;
+        int ret =
+            connection_run_request(connection, &request, payload, nbd_buffer_length(in) - whole);
         if (ret)
             return ret;
-        nbd_buffer_consume(in, sizeof(struct nbd_request_be) + payload_bytes);
+        nbd_buffer_consume(in, whole);
     }
-    if (head == HEAD_GARBAGE) {
+    if (head == NBD_HEAD_GARBAGE) {
         log_warning("NBD connection closed: what the client sent is not a request");
         return -EPROTO;
     }
     return 0;
 }
 
-/* Waits for more input: for the whole rest of a large request and not a byte more, so that the
- * buffer is empty after it; else for whatever comes. Once the server stops, only what has arrived by
- * then is still received. */
+/* Waits for input or for the pool. 0: there is, or may be, something of either. */
+static int connection_wait(struct nbd_connection *connection)
+{
+    struct pollfd events[] = {{.fd = connection->channel.fd, .events = POLLIN},
+                              {.fd = connection->queue.wake_fd, .events = POLLIN}};
+    return poll(events, 2, -1) < 0 && errno != EINTR ? -errno : 0;
+}
+
+/* Receives more input, or waits until there is or the pool has done something: for the whole rest of
+ * a large request and not a byte more, so that the buffer is empty after it; else for whatever
+ * comes. Once the server stops, only what has arrived by then is still received. */
 static int connection_receive(struct nbd_connection *connection, size_t missing)
 {
     struct nbd_buffer *in = &connection->in;
     if (nbd_buffer_length(in) <= SMALL_BYTES)
         nbd_buffer_compact(in);
     bool large = missing > SMALL_BYTES || nbd_buffer_length(in) > SMALL_BYTES;
+    enum nbd_wait wait = large ? NBD_WAIT_ALL : NBD_WAIT_SOME;
+    if (connection->queue.tasks)
+        wait = NBD_WAIT_NOT;
     if (atomic_load(&connection->server->stopping))
         nbd_channel_drain(&connection->channel);
-    ssize_t got =
-        nbd_channel_receive(&connection->channel, in->bytes + in->end,
-                            large ? missing : RECEIVE_BYTES, large ? NBD_WAIT_ALL : NBD_WAIT_SOME);
+    ssize_t got = nbd_channel_receive(&connection->channel, in->bytes + in->end,
+                                      large ? missing : RECEIVE_BYTES, wait);
+    if (got == -EAGAIN && wait == NBD_WAIT_NOT)
+        return connection_wait(connection);
     if (got < 0)
         return (int)got;
     nbd_buffer_extend(in, (size_t)got);
@@ -268,10 +277,13 @@ void nbd_transmission(struct nbd_connection *connection)
     while (!ret) {
         size_t missing = 0;
         ret = connection_run_received(connection, &missing);
-        int sent = replies_send(connection);
+        int sent = connection_collect(connection);
+        if (!sent)
+            sent = replies_send(connection);
         if (!ret)
             ret = sent ? sent : connection_receive(connection, missing);
     }
+    connection_finish_tasks(connection);
     if (connection->channel.draining)
         nbd_channel_linger(&connection->channel,
                            nbd_deadline(connection->server->limits.linger_ms));

@@ -93,13 +93,25 @@ void wait_until_at_least(const atomic_uint *flag, unsigned value)
 
 /* ---- the probe ---- */
 
-struct probe probe;
+struct probe probe = {.mapped_from = UINT64_MAX};
 
-/* All data, and only the probe's read() can tell them: so every read comes by. */
+/* Waits while `*hold` is set; counts whoever comes to wait. */
+static void probe_wait(const atomic_bool *hold, atomic_uint *held)
+{
+    if (atomic_load(hold))
+        atomic_fetch_add(held, 1);
+    while (atomic_load(hold))
+        nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
+}
+
+/* All data, and only the probe's read() can tell what they are: so every read comes by. */
 static int probe_map(struct node *node, uint64_t offset, unsigned flags, struct extent *extent)
 {
+    uint64_t mapped_from = atomic_load(&probe.mapped_from);
+    if (offset < mapped_from && extent->length > mapped_from - offset)
+        extent->length = mapped_from - offset;
     int ret = driver_raw.map(node, offset, flags, extent);
-    if (extent->kind == EXTENT_DATA)
+    if (extent->kind == EXTENT_DATA && offset < mapped_from)
         extent->host = EXTENT_NO_HOST;
     return ret;
 }
@@ -107,16 +119,14 @@ static int probe_map(struct node *node, uint64_t offset, unsigned flags, struct 
 static int probe_read(struct node *node, void *buf, uint64_t offset, uint64_t length)
 {
     int error = atomic_load(&probe.error);
+    probe_wait(&probe.hold_reads, &probe.held_reads);
     return error ? error : file_read_padded(node->fd, buf, offset, length);
 }
 
 static int probe_write(struct node *node, const void *buf, uint64_t offset, uint64_t length)
 {
     int error = atomic_load(&probe.error);
-    if (atomic_load(&probe.hold))
-        atomic_fetch_add(&probe.held, 1);
-    while (atomic_load(&probe.hold))
-        nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
+    probe_wait(&probe.hold, &probe.held);
     return error ? error : driver_raw.write(node, buf, offset, length);
 }
 
@@ -138,6 +148,7 @@ static int probe_discard(struct node *node, uint64_t offset, uint64_t length)
 static int probe_flush(struct node *node)
 {
     atomic_fetch_add(&probe.flushes, 1);
+    probe_wait(&probe.hold_flushes, &probe.held_flushes);
     return driver_raw.flush(node);
 }
 
@@ -336,6 +347,13 @@ void peer_reply(int fd, uint64_t cookie, uint32_t error, void *data, size_t leng
     assert_int_equal(peer_receive_number(fd, 8), cookie);
     if (!error)
         peer_receive(fd, data, length);
+}
+
+uint64_t peer_next_reply(int fd, uint32_t *error)
+{
+    assert_int_equal(peer_receive_number(fd, 4), 0x67446698);
+    *error = (uint32_t)peer_receive_number(fd, 4);
+    return peer_receive_number(fd, 8);
 }
 
 uint32_t peer_request(int fd, unsigned flags, unsigned type, uint64_t offset, uint32_t length,

@@ -49,12 +49,16 @@ unsigned nbd_place_clients(struct nbd_place *place, const char *name);
 /* Waits until `*flag` is at least `value`; fails the test after PEER_WAIT_S. */
 void wait_until_at_least(const atomic_uint *flag, unsigned value);
 
-/* A driver "probe", which is raw with hooks, for what only a slow or failing disk shows. */
+/* A driver "probe", which is raw with hooks, for what only a slow or failing disk shows. Reads of
+ * what lies at or after `mapped_from` bypass it, as raw's do. */
 struct probe {
-    atomic_int error;    /* what the next writes, zeroes, discards and reads return: 0 or -errno */
-    atomic_bool hold;    /* writes wait while this is set */
-    atomic_uint held;    /* writes that have come to wait, ever */
-    atomic_uint flushes; /* ever */
+    atomic_int error; /* what the next writes, zeroes, discards and reads return: 0 or -errno */
+    atomic_bool hold; /* writes wait while this is set */
+    atomic_uint held; /* writes that have come to wait, ever */
+    atomic_bool hold_reads, hold_flushes;
+    atomic_uint held_reads, held_flushes;
+    atomic_ullong mapped_from;
+    atomic_uint flushes;                         /* ever */
     atomic_ullong zeroed_bytes, discarded_bytes; /* the length of the last one */
     atomic_bool unmapped;                        /* the last zero's `unmap` */
 };
@@ -104,6 +108,9 @@ int peer_open(const char *address, const char *name);
 /* Receives a simple reply for `cookie`, expects this error (0: success) and reads `length` bytes of
  * data. */
 void peer_reply(int fd, uint64_t cookie, uint32_t error, void *data, size_t length);
+
+/* Receives the header of the next simple reply, whosever it is. Returns its cookie. */
+uint64_t peer_next_reply(int fd, uint32_t *error);
 
 /* One request and its reply. For WRITE `data` is what to write; for READ where to read to. Returns
  * the error. */

@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * One request of the transmission phase: taken from the wire, checked, executed, answered. What it
+ * becomes depends on its bytes and on the session only, so any thread may execute it; the
+ * connection's thread alone decides where that happens (nbd-transmission.c).
+ */
+#ifndef BLOCK_EXPORT_NBD_REQUEST_H
+#define BLOCK_EXPORT_NBD_REQUEST_H
+
+#include "block/export/nbd-socket.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct device;
+
+/* What the handshake has agreed on; does not change in the transmission phase. */
+struct nbd_session {
+    struct device *device; /* in use since NBD_OPT_GO or _EXPORT_NAME, or NULL */
+};
+
+struct nbd_request {
+    uint16_t flags, type;
+    uint64_t cookie_be; /* the client's own; goes back as it came */
+    uint64_t offset;
+    uint32_t length;
+    uint32_t payload_bytes; /* that follow the header */
+};
+
+/* What stands at the head of the input. */
+enum nbd_head { NBD_HEAD_PARTIAL, NBD_HEAD_COMPLETE, NBD_HEAD_GARBAGE };
+
+/* Decodes the head of the input; *missing is how many bytes a partial request still lacks, as far
+ * as is known. A payload over the limit is not waited for: such a request is complete. */
+enum nbd_head nbd_request_decode(const struct nbd_buffer *in, struct nbd_request *request,
+                                 size_t *missing);
+
+/* Whether the client asks for something that there is: 0 or -errno. */
+int nbd_request_check(const struct nbd_session *session, const struct nbd_request *request);
+
+/* Whether executing it may take long whatever is in memory. */
+bool nbd_request_is_slow(const struct nbd_request *request);
+
+/* The most that its reply takes on the wire; of none (NULL), what any refusal takes. */
+size_t nbd_request_reply_bytes(const struct nbd_session *session,
+                               const struct nbd_request *request);
+
+/* Executes a checked request and writes its reply, whether good or not, to `reply`. Returns the
+ * reply's length. With `cached` it waits for no disk, for which the request must not be slow: then
+ * 0 means that it would have had to, and nothing has happened. */
+size_t nbd_request_execute(const struct nbd_session *session, const struct nbd_request *request,
+                           const void *payload, unsigned char *reply, bool cached);
+
+/* Writes the reply of a request that fails with `error`, a -errno. Returns its length. */
+size_t nbd_request_refuse(const struct nbd_session *session, const struct nbd_request *request,
+                          int error, unsigned char *reply);
+
+#endif
