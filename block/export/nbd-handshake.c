@@ -6,7 +6,8 @@
  *   server           client
  *   greeting  -->
  *             <--    client flags
- *             <--    LIST, INFO, and all that is unknown or malformed: as often as it likes
+ *             <--    LIST, INFO, STRUCTURED_REPLY, EXTENDED_HEADERS, LIST_META_CONTEXT,
+ *                    SET_META_CONTEXT (nbd-meta.c), and all that is unknown or malformed
  *   replies   -->
  *             <--    GO
  *   replies   -->    transmission begins, unless the last reply is an error
@@ -21,10 +22,10 @@
  * FORCEDTLS mode). Nothing is received ahead: what a client, or somebody on the way, sends behind
  * STARTTLS in plain text goes into TLS, which ends there.
  *
- * All of it has one deadline. An option's payload is read whole before it is looked at, into a
+ * All of it has one deadline, and limits.options options at most. An option's payload is read whole before it is looked at, into a
  * buffer whose size no client chooses; replies are gathered in connection->out and sent together.
  */
-#include "block/export/nbd-server.h"
+#include "block/export/nbd-handshake.h"
 
 #include "block/export/export.h"
 #include "block/io.h"
@@ -34,29 +35,18 @@
 #include <errno.h>
 
 enum {
-    OPTION_BYTES_MAX = 64 << 10, /* of payload: far more than any option needs */
-    OPTION_SKIP_MAX = 32 << 20,  /* a longer one is hung up on, not skipped */
-    EXPORT_NAME_MAX = NBD_STRING_BYTES_MAX,
+    OPTION_SKIP_MAX = 32 << 20, /* a longer one is hung up on, not skipped */
 };
 
 /* What an option leads to; a negative errno hangs up. */
 enum { OPTION_NEXT = 0, OPTION_TRANSMISSION = 1 };
 
-struct handshake {
-    struct nbd_connection *connection;
-    struct nbd_buffer *out;
-    uint64_t deadline_ms;
-    uint32_t client_flags;
-    uint32_t option, length;
-    unsigned char payload[OPTION_BYTES_MAX];
-};
-
-static int handshake_read(struct handshake *handshake, void *buf, size_t length)
+static int handshake_read(struct nbd_handshake *handshake, void *buf, size_t length)
 {
     return nbd_channel_read(&handshake->connection->channel, buf, length, handshake->deadline_ms);
 }
 
-static int handshake_send(struct handshake *handshake)
+static int handshake_send(struct nbd_handshake *handshake)
 {
     return nbd_channel_send_buffer(&handshake->connection->channel, handshake->out,
                                    handshake->deadline_ms);
@@ -64,8 +54,7 @@ static int handshake_send(struct handshake *handshake)
 
 /* ---- replies ---- */
 
-/* Appends a reply's header; `length` bytes are to follow. -ENOBUFS if they would not fit. */
-static int reply_begin(struct handshake *handshake, uint32_t type, size_t length)
+int nbd_option_reply_begin(struct nbd_handshake *handshake, uint32_t type, size_t length)
 {
     struct nbd_option_reply_be reply = {
         .magic = htobe64(NBD_OPTION_REPLY_MAGIC),
@@ -79,47 +68,55 @@ static int reply_begin(struct handshake *handshake, uint32_t type, size_t length
     return 0;
 }
 
-static int reply_add(struct handshake *handshake, uint32_t type, const void *data, size_t length)
+int nbd_option_reply_add(struct nbd_handshake *handshake, uint32_t type, const void *data,
+                         size_t length)
 {
-    int ret = reply_begin(handshake, type, length);
+    int ret = nbd_option_reply_begin(handshake, type, length);
     if (ret)
         return ret;
     nbd_buffer_append(handshake->out, data, length);
     return 0;
 }
 
-static int reply_acknowledge(struct handshake *handshake)
+int nbd_option_acknowledge(struct nbd_handshake *handshake)
 {
-    int ret = reply_begin(handshake, NBD_REP_ACK, 0);
+    int ret = nbd_option_reply_begin(handshake, NBD_REP_ACK, 0);
     return ret ? ret : handshake_send(handshake);
 }
 
-/* Answers the option with an error; the client may go on. */
-static int reply_error(struct handshake *handshake, uint32_t type, const char *message)
+int nbd_option_error(struct nbd_handshake *handshake, uint32_t type, const char *message)
 {
     static_assert(ERR_MESSAGE_BYTES <= NBD_STRING_BYTES_MAX, "messages fit a protocol string");
-    int ret = reply_add(handshake, type, message, strlen(message));
+    int ret = nbd_option_reply_add(handshake, type, message, strlen(message));
     return ret ? ret : handshake_send(handshake);
 }
 
 /* ---- exports ---- */
 
-static uint16_t export_flags(const struct device *device)
+static uint16_t export_flags(const struct nbd_handshake *handshake, const struct device *device)
 {
-    uint16_t flags =
+    const struct nbd_session *session = &handshake->connection->session;
+    unsigned flags =
         NBD_FLAG_HAS_FLAGS | NBD_FLAG_SEND_FLUSH | NBD_FLAG_SEND_FUA | NBD_FLAG_CAN_MULTI_CONN;
-    return device_is_read_only(device) ? flags | NBD_FLAG_READ_ONLY
-                                       : flags | NBD_FLAG_SEND_TRIM | NBD_FLAG_SEND_WRITE_ZEROES;
+    if (device_is_read_only(device))
+        flags |= NBD_FLAG_READ_ONLY;
+    else
+        flags |= NBD_FLAG_SEND_TRIM | NBD_FLAG_SEND_WRITE_ZEROES;
+    if (session->style != NBD_STYLE_SIMPLE)
+        flags |= NBD_FLAG_SEND_DF;
+    if (session->style == NBD_STYLE_EXTENDED && session->contexts)
+        flags |= NBD_FLAG_BLOCK_STAT_PAYLOAD;
+    return (uint16_t)flags;
 }
 
 /* The device behind the name, in use. NULL and *err: a malformed name is InvalidValue. */
-static struct device *export_find(struct handshake *handshake, const unsigned char *name,
+static struct device *export_find(struct nbd_handshake *handshake, const unsigned char *name,
                                   size_t length, struct err *err)
 {
-    char text[EXPORT_NAME_MAX + 1];
-    if (length > EXPORT_NAME_MAX || memchr(name, '\0', length)) {
+    char text[NBD_EXPORT_NAME_MAX + 1];
+    if (length > NBD_EXPORT_NAME_MAX || memchr(name, '\0', length)) {
         err_set(err, ErrInvalidValue, 0, "an export's name has at most %d bytes and no NUL",
-                EXPORT_NAME_MAX);
+                NBD_EXPORT_NAME_MAX);
         return NULL;
     }
     memcpy(text, name, length);
@@ -127,16 +124,44 @@ static struct device *export_find(struct handshake *handshake, const unsigned ch
     return export_use(handshake->connection->server->block, text, err);
 }
 
-static int option_export_name(struct handshake *handshake)
+struct device *nbd_option_export(struct nbd_handshake *handshake, const unsigned char *name,
+                                 size_t length, int *ret)
 {
     struct err err;
+    struct device *device = export_find(handshake, name, length, &err);
+    if (device)
+        return device;
+    if (err.code == ErrInvalidValue)
+        *ret = nbd_option_error(handshake, NBD_REP_ERR_INVALID, err.message);
+    else if (err.code == ErrDeviceNotFound) /* what the client called it is not for echoing */
+        *ret = nbd_option_error(handshake, NBD_REP_ERR_UNKNOWN, "there is no export of that name");
+    else
+        *ret = nbd_option_error(handshake, NBD_REP_ERR_UNKNOWN, err.message);
+    return NULL;
+}
+
+/* The export is chosen: contexts that were selected for another one are not. */
+static void export_choose(struct nbd_handshake *handshake, struct device *device,
+                          const unsigned char *name, size_t length)
+{
+    struct nbd_session *session = &handshake->connection->session;
+    session->device = device;
+    if (!nbd_meta_contexts_are_of(handshake, name, length))
+        session->contexts = 0;
+}
+
+static int option_export_name(struct nbd_handshake *handshake)
+{
+    struct err err;
+    if (handshake->connection->session.style == NBD_STYLE_EXTENDED)
+        return -EPROTO; /* it cannot tell what extended headers add: GO is to be used */
     struct device *device = export_find(handshake, handshake->payload, handshake->length, &err);
     if (!device)
         return -ENOENT;
-    handshake->connection->session.device = device;
+    export_choose(handshake, device, handshake->payload, handshake->length);
     struct nbd_export_be export = {
         .size_bytes = htobe64(device_size_bytes(device)),
-        .flags = htobe16(export_flags(device)),
+        .flags = htobe16(export_flags(handshake, device)),
     };
     bool zeros = !(handshake->client_flags & NBD_FLAG_NO_ZEROES);
     nbd_buffer_append(handshake->out, &export,
@@ -149,10 +174,10 @@ static int option_export_name(struct handshake *handshake)
 
 static int list_add(void *arg, const char *name)
 {
-    struct handshake *handshake = arg;
+    struct nbd_handshake *handshake = arg;
     size_t length = strlen(name);
     uint32_t length_be = htobe32((uint32_t)length);
-    int ret = reply_begin(handshake, NBD_REP_SERVER, sizeof(length_be) + length);
+    int ret = nbd_option_reply_begin(handshake, NBD_REP_SERVER, sizeof(length_be) + length);
     if (ret)
         return ret;
     nbd_buffer_append(handshake->out, &length_be, sizeof(length_be));
@@ -160,15 +185,16 @@ static int list_add(void *arg, const char *name)
     return 0;
 }
 
-static int option_list(struct handshake *handshake)
+static int option_list(struct nbd_handshake *handshake)
 {
     if (handshake->length != 0)
-        return reply_error(handshake, NBD_REP_ERR_INVALID, "LIST has no data");
+        return nbd_option_error(handshake, NBD_REP_ERR_INVALID, "LIST has no data");
     if (export_list(handshake->connection->server->block, list_add, handshake) != 0) {
         nbd_buffer_consume(handshake->out, nbd_buffer_length(handshake->out));
-        return reply_error(handshake, NBD_REP_ERR_TOO_BIG, "there are too many exports to list");
+        return nbd_option_error(handshake, NBD_REP_ERR_TOO_BIG,
+                                "there are too many exports to list");
     }
-    return reply_acknowledge(handshake);
+    return nbd_option_acknowledge(handshake);
 }
 
 /* ---- INFO and GO ---- */
@@ -176,49 +202,73 @@ static int option_list(struct handshake *handshake)
 /* The payload taken apart; `name` and `requests` point into it. */
 struct info_payload {
     const unsigned char *name, *requests;
-    uint32_t name_length;
-    uint16_t request_count;
+    uint32_t name_length, request_count;
 };
 
-static uint16_t read_be16(const unsigned char *at)
+int nbd_reader_number(struct nbd_reader *reader, unsigned width, uint32_t *value)
 {
-    return (uint16_t)(at[0] << 8 | at[1]);
+    const unsigned char *bytes;
+    int ret = nbd_reader_bytes(reader, width, &bytes);
+    *value = 0;
+    for (unsigned i = 0; i < width && !ret; i++)
+        *value = *value << 8 | bytes[i];
+    return ret;
 }
 
-static int info_decode(const struct handshake *handshake, struct info_payload *info)
+int nbd_reader_bytes(struct nbd_reader *reader, size_t length, const unsigned char **bytes)
 {
-    uint32_t length_be;
-    size_t rest = handshake->length;
-    if (rest < sizeof(length_be) + sizeof(uint16_t))
+    if (length > reader->left)
         return -EINVAL;
-    memcpy(&length_be, handshake->payload, sizeof(length_be));
-    rest -= sizeof(length_be) + sizeof(uint16_t);
-    info->name_length = be32toh(length_be);
-    if (info->name_length > rest)
+    *bytes = reader->at;
+    reader->at += length;
+    reader->left -= length;
+    return 0;
+}
+
+int nbd_reader_string(struct nbd_reader *reader, const unsigned char **string, uint32_t *length)
+{
+    int ret = nbd_reader_number(reader, 4, length);
+    return ret ? ret : nbd_reader_bytes(reader, *length, string);
+}
+
+static int info_decode(const struct nbd_handshake *handshake, struct info_payload *info)
+{
+    struct nbd_reader reader = {handshake->payload, handshake->length};
+    if (nbd_reader_string(&reader, &info->name, &info->name_length) != 0 ||
+        nbd_reader_number(&reader, 2, &info->request_count) != 0)
         return -EINVAL;
-    info->name = handshake->payload + sizeof(length_be);
-    info->request_count = read_be16(info->name + info->name_length);
-    info->requests = info->name + info->name_length + sizeof(uint16_t);
-    rest -= info->name_length;
-    return rest == info->request_count * sizeof(uint16_t) ? 0 : -EINVAL;
+    info->requests = reader.at;
+    return reader.left == info->request_count * sizeof(uint16_t) ? 0 : -EINVAL;
 }
 
 static bool info_is_requested(const struct info_payload *info, enum nbd_info what)
 {
     for (size_t i = 0; i < info->request_count; i++)
-        if (read_be16(info->requests + i * sizeof(uint16_t)) == what)
+        if ((info->requests[2 * i] << 8 | info->requests[2 * i + 1]) == (int)what)
             return true;
     return false;
 }
 
+static int info_add_text(struct nbd_handshake *handshake, enum nbd_info type, const void *text,
+                         size_t length)
+{
+    uint16_t type_be = htobe16((uint16_t)type);
+    int ret = nbd_option_reply_begin(handshake, NBD_REP_INFO, sizeof(type_be) + length);
+    if (ret)
+        return ret;
+    nbd_buffer_append(handshake->out, &type_be, sizeof(type_be));
+    nbd_buffer_append(handshake->out, text, length);
+    return 0;
+}
+
 /* Appends what is known of the export. */
-static int info_add(struct handshake *handshake, const struct info_payload *info,
+static int info_add(struct nbd_handshake *handshake, const struct info_payload *info,
                     const struct device *device)
 {
     struct nbd_info_export_be export = {
         .type = htobe16(NBD_INFO_EXPORT),
         .size_bytes = htobe64(device_size_bytes(device)),
-        .flags = htobe16(export_flags(device)),
+        .flags = htobe16(export_flags(handshake, device)),
     };
     struct nbd_info_block_size_be block_size = {
         .type = htobe16(NBD_INFO_BLOCK_SIZE),
@@ -226,76 +276,75 @@ static int info_add(struct handshake *handshake, const struct info_payload *info
         .preferred = htobe32(NBD_BLOCK_BYTES_PREFERRED),
         .maximum = htobe32(NBD_PAYLOAD_BYTES_MAX),
     };
-    uint16_t name_type = htobe16(NBD_INFO_NAME);
-    int ret = reply_add(handshake, NBD_REP_INFO, &export, sizeof(export));
-    if (!ret && info_is_requested(info, NBD_INFO_NAME)) {
-        ret = reply_begin(handshake, NBD_REP_INFO, sizeof(name_type) + info->name_length);
-        if (!ret) {
-            nbd_buffer_append(handshake->out, &name_type, sizeof(name_type));
-            nbd_buffer_append(handshake->out, info->name, info->name_length);
-        }
-    }
-    return ret ? ret : reply_add(handshake, NBD_REP_INFO, &block_size, sizeof(block_size));
+    const char *description =
+        device_is_read_only(device) ? "read-only disk of snapgroupd" : "disk of snapgroupd";
+    int ret = nbd_option_reply_add(handshake, NBD_REP_INFO, &export, sizeof(export));
+    if (!ret && info_is_requested(info, NBD_INFO_NAME))
+        ret = info_add_text(handshake, NBD_INFO_NAME, info->name, info->name_length);
+    if (!ret && info_is_requested(info, NBD_INFO_DESCRIPTION))
+        ret = info_add_text(handshake, NBD_INFO_DESCRIPTION, description, strlen(description));
+    return ret ? ret
+               : nbd_option_reply_add(handshake, NBD_REP_INFO, &block_size, sizeof(block_size));
 }
 
-static int option_info_or_go(struct handshake *handshake)
+static int option_info_or_go(struct nbd_handshake *handshake)
 {
     struct nbd_connection *connection = handshake->connection;
     struct info_payload info;
-    struct err err;
+    int ret;
     if (info_decode(handshake, &info) != 0)
-        return reply_error(handshake, NBD_REP_ERR_INVALID, "the option's lengths do not add up");
-    struct device *device = export_find(handshake, info.name, info.name_length, &err);
-    if (!device && err.code == ErrInvalidValue)
-        return reply_error(handshake, NBD_REP_ERR_INVALID, err.message);
-    if (!device && err.code == ErrDeviceNotFound) /* what the client called it is not for echoing */
-        return reply_error(handshake, NBD_REP_ERR_UNKNOWN, "there is no export of that name");
+        return nbd_option_error(handshake, NBD_REP_ERR_INVALID,
+                                "the option's lengths do not add up");
+    struct device *device = nbd_option_export(handshake, info.name, info.name_length, &ret);
     if (!device)
-        return reply_error(handshake, NBD_REP_ERR_UNKNOWN, err.message);
-
-    int ret = info_add(handshake, &info, device);
+        return ret;
     bool go = handshake->option == NBD_OPT_GO;
     if (go)
-        connection->session.device = device;
-    else
+        export_choose(handshake, device, info.name, info.name_length);
+    ret = info_add(handshake, &info, device);
+    if (!go)
         export_unuse(connection->server->block, device);
     if (!ret)
-        ret = reply_acknowledge(handshake);
+        ret = nbd_option_acknowledge(handshake);
     return ret == 0 && go ? OPTION_TRANSMISSION : ret;
 }
 
 /* ---- STARTTLS ---- */
 
-static bool tls_is_missing(const struct handshake *handshake)
+static bool tls_is_missing(const struct nbd_handshake *handshake)
 {
     return handshake->connection->tls_required && !handshake->connection->channel.tls;
 }
 
-static int reply_tls_is_missing(struct handshake *handshake)
+static int reply_tls_is_missing(struct nbd_handshake *handshake)
 {
-    return reply_error(handshake, NBD_REP_ERR_TLS_REQD, "start TLS first: it is required here");
+    return nbd_option_error(handshake, NBD_REP_ERR_TLS_REQD,
+                            "start TLS first: it is required here");
 }
 
 /* Somebody on the way may have sent the options so far in the client's name: none has an effect
  * behind TLS. Only the client's flags, which came before all options, stay. */
-static void handshake_forget(struct handshake *handshake)
+static void handshake_forget(struct nbd_handshake *handshake)
 {
+    handshake->connection->session.style = NBD_STYLE_SIMPLE;
+    handshake->connection->session.contexts = 0;
+    handshake->context_export_length = 0;
     assert(nbd_buffer_length(handshake->out) == 0);
     assert(nbd_buffer_length(&handshake->connection->in) == 0);
     assert(!handshake->connection->session.device);
 }
 
-static int option_starttls(struct handshake *handshake)
+static int option_starttls(struct nbd_handshake *handshake)
 {
     struct nbd_channel *channel = &handshake->connection->channel;
     const struct nbd_tls *tls = handshake->connection->server->tls;
     if (channel->tls)
-        return reply_error(handshake, NBD_REP_ERR_INVALID, "TLS has been started already");
+        return nbd_option_error(handshake, NBD_REP_ERR_INVALID, "TLS has been started already");
     if (!tls)
-        return reply_error(handshake, NBD_REP_ERR_POLICY, "TLS is not offered here");
+        return nbd_option_error(handshake, NBD_REP_ERR_POLICY, "TLS is not offered here");
     if (handshake->length != 0)
-        return reply_error(handshake, NBD_REP_ERR_INVALID, "STARTTLS has no data");
-    int ret = reply_acknowledge(handshake);
+        return nbd_option_error(handshake, NBD_REP_ERR_INVALID, "STARTTLS has no data");
+    int ret = nbd_option_acknowledge(handshake);
     if (!ret)
         ret = nbd_channel_start_tls(channel, tls, handshake->deadline_ms);
     if (!ret)
@@ -305,9 +354,25 @@ static int option_starttls(struct handshake *handshake)
     return ret;
 }
 
+/* ---- STRUCTURED_REPLY and EXTENDED_HEADERS ---- */
+
+static int option_style(struct nbd_handshake *handshake, enum nbd_style style)
+{
+    struct nbd_session *session = &handshake->connection->session;
+    if (handshake->length != 0)
+        return nbd_option_error(handshake, NBD_REP_ERR_INVALID, "the option has no data");
+    if (session->style == style)
+        return nbd_option_error(handshake, NBD_REP_ERR_INVALID, "this has been negotiated already");
+    if (session->style == NBD_STYLE_EXTENDED)
+        return nbd_option_error(handshake, NBD_REP_ERR_EXT_HEADER_REQD,
+                                "extended headers have been negotiated already");
+    session->style = style;
+    return nbd_option_acknowledge(handshake);
+}
+
 /* ---- the phase ---- */
 
-static int handshake_greet(struct handshake *handshake)
+static int handshake_greet(struct nbd_handshake *handshake)
 {
     const uint32_t known = NBD_FLAG_FIXED_NEWSTYLE | NBD_FLAG_NO_ZEROES;
     struct nbd_greeting_be greeting = {
@@ -327,12 +392,12 @@ static int handshake_greet(struct handshake *handshake)
 }
 
 /* Reads and drops the payload of an option that is too long to be one. */
-static int option_skip(struct handshake *handshake)
+static int option_skip(struct nbd_handshake *handshake)
 {
     if (handshake->option == NBD_OPT_EXPORT_NAME || handshake->length > OPTION_SKIP_MAX)
         return -EMSGSIZE;
     for (size_t left = handshake->length; left > 0;) {
-        size_t piece = left < OPTION_BYTES_MAX ? left : OPTION_BYTES_MAX;
+        size_t piece = left < NBD_OPTION_BYTES_MAX ? left : NBD_OPTION_BYTES_MAX;
         int ret = handshake_read(handshake, handshake->payload, piece);
         if (ret)
             return ret;
@@ -340,10 +405,10 @@ static int option_skip(struct handshake *handshake)
     }
     if (tls_is_missing(handshake))
         return reply_tls_is_missing(handshake);
-    return reply_error(handshake, NBD_REP_ERR_TOO_BIG, "the option has too much data");
+    return nbd_option_error(handshake, NBD_REP_ERR_TOO_BIG, "the option has too much data");
 }
 
-static int option_run(struct handshake *handshake)
+static int option_run(struct nbd_handshake *handshake)
 {
     /* Without fixed newstyle a client cannot tell a reply to an option from the export. */
     if (!(handshake->client_flags & NBD_FLAG_FIXED_NEWSTYLE) &&
@@ -358,7 +423,7 @@ static int option_run(struct handshake *handshake)
     case NBD_OPT_EXPORT_NAME:
         return option_export_name(handshake);
     case NBD_OPT_ABORT:
-        reply_acknowledge(handshake); /* the client may be gone already */
+        nbd_option_acknowledge(handshake); /* the client may be gone already */
         return -ECONNABORTED;
     case NBD_OPT_STARTTLS:
         return option_starttls(handshake);
@@ -367,12 +432,19 @@ static int option_run(struct handshake *handshake)
     case NBD_OPT_INFO:
     case NBD_OPT_GO:
         return option_info_or_go(handshake);
+    case NBD_OPT_STRUCTURED_REPLY:
+        return option_style(handshake, NBD_STYLE_STRUCTURED);
+    case NBD_OPT_EXTENDED_HEADERS:
+        return option_style(handshake, NBD_STYLE_EXTENDED);
+    case NBD_OPT_LIST_META_CONTEXT:
+    case NBD_OPT_SET_META_CONTEXT:
+        return nbd_option_meta_context(handshake);
     default:
-        return reply_error(handshake, NBD_REP_ERR_UNSUP, "the option is not supported");
+        return nbd_option_error(handshake, NBD_REP_ERR_UNSUP, "the option is not supported");
     }
 }
 
-static int handshake_run_option(struct handshake *handshake)
+static int handshake_run_option(struct nbd_handshake *handshake)
 {
     struct nbd_option_be option;
     int ret = handshake_read(handshake, &option, sizeof(option));
@@ -380,9 +452,11 @@ static int handshake_run_option(struct handshake *handshake)
         return ret;
     if (be64toh(option.magic) != NBD_OPTION_MAGIC)
         return -EPROTO;
+    if (++handshake->options > handshake->connection->server->limits.options)
+        return -EMSGSIZE;
     handshake->option = be32toh(option.option);
     handshake->length = be32toh(option.length);
-    if (handshake->length > OPTION_BYTES_MAX)
+    if (handshake->length > NBD_OPTION_BYTES_MAX)
         return option_skip(handshake);
     ret = handshake_read(handshake, handshake->payload, handshake->length);
     return ret ? ret : option_run(handshake);
@@ -390,7 +464,7 @@ static int handshake_run_option(struct handshake *handshake)
 
 int nbd_handshake(struct nbd_connection *connection)
 {
-    struct handshake handshake = {
+    struct nbd_handshake handshake = {
         .connection = connection,
         .out = &connection->out,
         .deadline_ms = nbd_deadline(connection->server->limits.handshake_ms),

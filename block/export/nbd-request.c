@@ -1,45 +1,64 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Requests and their replies. See nbd-request.h. Spec sections: "Request message", "Simple reply
- * message", "Request types", "Error values".
+ * Requests. See nbd-request.h. Spec sections: "Request message", "Request types", "Command flags",
+ * "Block size constraints".
  *
- * The payload of a WRITE is written from where it was received, the data of a READ is read to where
- * it is sent from.
+ * The payload of a WRITE is written from where it was received.
  */
 #include "block/export/nbd-request.h"
 
+#include "block/export/nbd-reply.h"
 #include "block/io.h"
 
 #include <endian.h>
 #include <errno.h>
 
-enum nbd_head nbd_request_decode(const struct nbd_buffer *in, struct nbd_request *request,
-                                 size_t *missing)
+size_t nbd_request_header_bytes(const struct nbd_session *session)
 {
+    return session->style == NBD_STYLE_EXTENDED ? sizeof(struct nbd_extended_request_be)
+                                                : sizeof(struct nbd_request_be);
+}
+
+/* The header, which is there whole, whichever of the two it is. False: it is none. */
+static bool request_decode_header(const struct nbd_session *session, const unsigned char *head,
+                                  struct nbd_request *request)
+{
+    bool extended = session->style == NBD_STYLE_EXTENDED;
     struct nbd_request_be be;
-    size_t whole = sizeof(be);
-    *missing = 0;
-    if (nbd_buffer_length(in) < sizeof(be)) {
-        *missing = whole - nbd_buffer_length(in);
-        return NBD_HEAD_PARTIAL;
-    }
-    memcpy(&be, nbd_buffer_head(in), sizeof(be));
-    if (be32toh(be.magic) != NBD_REQUEST_MAGIC)
-        return NBD_HEAD_GARBAGE;
+    uint64_t length_be = 0;
+    memcpy(&be, head, sizeof(be)); /* up to the length they are the same */
+    memcpy(&length_be, head + offsetof(struct nbd_request_be, length),
+           extended ? sizeof(length_be) : 0);
     *request = (struct nbd_request){
         .flags = be16toh(be.flags),
         .type = be16toh(be.type),
         .cookie_be = be.cookie,
         .offset = be64toh(be.offset),
-        .length = be32toh(be.length),
+        .length = extended ? be64toh(length_be) : be32toh(be.length),
+        .contexts = session->contexts,
     };
-    if (request->type == NBD_CMD_WRITE)
-        request->payload_bytes = request->length;
+    bool has_payload =
+        extended ? request->flags & NBD_CMD_FLAG_PAYLOAD_LEN : request->type == NBD_CMD_WRITE;
+    request->payload_bytes = has_payload ? request->length : 0;
+    return be32toh(be.magic) == (extended ? NBD_EXTENDED_REQUEST_MAGIC : NBD_REQUEST_MAGIC);
+}
+
+enum nbd_head nbd_request_decode(const struct nbd_session *session, const struct nbd_buffer *in,
+                                 struct nbd_request *request, size_t *missing)
+{
+    size_t whole = nbd_request_header_bytes(session), length = nbd_buffer_length(in);
+    *missing = 0;
+    if (length < whole) {
+        *missing = whole - length;
+        return NBD_HEAD_PARTIAL;
+    }
+    if (!request_decode_header(session, nbd_buffer_head(in), request))
+        return NBD_HEAD_GARBAGE;
     if (request->payload_bytes <= NBD_PAYLOAD_BYTES_MAX)
         whole += request->payload_bytes;
-    if (nbd_buffer_length(in) >= whole)
+    if (length >= whole)
         return NBD_HEAD_COMPLETE;
-    *missing = whole - nbd_buffer_length(in);
+    *missing = whole - length;
     return NBD_HEAD_PARTIAL;
 }
 
@@ -51,21 +70,64 @@ static bool request_changes_device(const struct nbd_request *request)
            request->type == NBD_CMD_WRITE_ZEROES;
 }
 
-int nbd_request_check(const struct nbd_session *session, const struct nbd_request *request)
+/* The flags that this command may have in this session; FUA is legal on every command. */
+static unsigned request_known_flags(const struct nbd_session *session,
+                                    const struct nbd_request *request)
 {
-    uint16_t known = NBD_CMD_FLAG_FUA; /* legal on every command */
-    if (request->type == NBD_CMD_WRITE_ZEROES)
-        known |= NBD_CMD_FLAG_NO_HOLE;
-    if (request->flags & ~known)
-        return -EINVAL;
-    if (request->type == NBD_CMD_FLUSH)
+    const unsigned payload =
+        session->style == NBD_STYLE_EXTENDED ? (unsigned)NBD_CMD_FLAG_PAYLOAD_LEN : 0;
+    switch (request->type) {
+    case NBD_CMD_READ:
+        return NBD_CMD_FLAG_FUA | (session->style == NBD_STYLE_SIMPLE ? 0 : NBD_CMD_FLAG_DF);
+    case NBD_CMD_WRITE:
+        return NBD_CMD_FLAG_FUA | payload;
+    case NBD_CMD_WRITE_ZEROES:
+        return NBD_CMD_FLAG_FUA | NBD_CMD_FLAG_NO_HOLE;
+    case NBD_CMD_BLOCK_STATUS:
+        return NBD_CMD_FLAG_FUA | NBD_CMD_FLAG_REQ_ONE | payload;
+    default:
+        return NBD_CMD_FLAG_FUA;
+    }
+}
+
+/* What is particular to a command. */
+static int request_check_command(const struct nbd_session *session, struct nbd_request *request,
+                                 const unsigned char *payload)
+{
+    switch (request->type) {
+    case NBD_CMD_READ:
+        if (request->length <= NBD_PAYLOAD_BYTES_MAX)
+            return 0;
+        return request->flags & NBD_CMD_FLAG_DF ? -EOVERFLOW : -EINVAL;
+    case NBD_CMD_WRITE: /* extended headers: a WRITE without PAYLOAD_LEN has no data */
+        return request->payload_bytes == request->length ? 0 : -EINVAL;
+    case NBD_CMD_FLUSH:
         return request->offset == 0 && request->length == 0 ? 0 : -EINVAL;
-    if (request->type != NBD_CMD_READ && !request_changes_device(request))
+    case NBD_CMD_TRIM:
+    case NBD_CMD_WRITE_ZEROES:
+        return 0;
+    case NBD_CMD_BLOCK_STATUS:
+        if (request->flags & NBD_CMD_FLAG_PAYLOAD_LEN) {
+            int ret = nbd_status_decode(session, request, payload);
+            if (ret)
+                return ret;
+        }
+        return request->contexts && request->length ? 0 : -EINVAL;
+    default:
+        return -EINVAL;
+    }
+}
+
+int nbd_request_check(const struct nbd_session *session, struct nbd_request *request,
+                      const unsigned char *payload)
+{
+    if (request->flags & ~request_known_flags(session, request))
         return -EINVAL;
     if (request_changes_device(request) && device_is_read_only(session->device))
         return -EPERM;
-    if (request->type == NBD_CMD_READ && request->length > NBD_PAYLOAD_BYTES_MAX)
-        return -EINVAL;
+    int ret = request_check_command(session, request, payload);
+    if (ret)
+        return ret;
     uint64_t size_bytes = device_size_bytes(session->device);
     if (request->offset <= size_bytes && request->length <= size_bytes - request->offset)
         return 0;
@@ -80,62 +142,15 @@ bool nbd_request_is_slow(const struct nbd_request *request)
     return request->type != NBD_CMD_WRITE || (request->flags & NBD_CMD_FLAG_FUA);
 }
 
-/* ---- replies ---- */
-
-/* The one place where errnos become the protocol's. */
-static enum nbd_error error_from_errno(int error)
-{
-    switch (error) {
-    case 0:
-        return NBD_SUCCESS;
-    case EPERM:
-    case EROFS:
-        return NBD_EPERM;
-    case EINVAL:
-        return NBD_EINVAL;
-    case ENOSPC:
-    case EDQUOT:
-    case EFBIG:
-        return NBD_ENOSPC;
-    case ENOMEM:
-        return NBD_ENOMEM;
-    default:
-        return NBD_EIO;
-    }
-}
+/* ---- executing ---- */
 
 size_t nbd_request_reply_bytes(const struct nbd_session *session, const struct nbd_request *request)
 {
-    (void)session;
-    size_t length = sizeof(struct nbd_simple_reply_be);
-    return request && request->type == NBD_CMD_READ ? length + request->length : length;
-}
-
-size_t nbd_request_refuse(const struct nbd_session *session, const struct nbd_request *request,
-                          int error, unsigned char *reply)
-{
-    (void)session;
-    struct nbd_simple_reply_be be = {
-        .magic = htobe32(NBD_SIMPLE_REPLY_MAGIC),
-        .error = htobe32(error_from_errno(-error)),
-        .cookie = request->cookie_be,
-    };
-    memcpy(reply, &be, sizeof(be));
-    return sizeof(be);
-}
-
-/* ---- executing ---- */
-
-static size_t request_read(const struct nbd_session *session, const struct nbd_request *request,
-                           unsigned char *reply, bool cached)
-{
-    unsigned char *data = reply + sizeof(struct nbd_simple_reply_be);
-    int ret = cached ? device_read_cached(session->device, data, request->offset, request->length)
-                     : device_read(session->device, data, request->offset, request->length);
-    if (ret == -EAGAIN && cached)
-        return 0;
-    size_t length = nbd_request_refuse(session, request, ret, reply);
-    return ret ? length : length + request->length;
+    if (request && request->type == NBD_CMD_READ)
+        return nbd_read_reply_bytes(session, request);
+    if (request && request->type == NBD_CMD_BLOCK_STATUS)
+        return nbd_status_reply_bytes(session, request);
+    return NBD_CHUNK_BYTES_MAX;
 }
 
 static int request_change(struct device *device, const struct nbd_request *request,
@@ -162,7 +177,11 @@ size_t nbd_request_execute(const struct nbd_session *session, const struct nbd_r
                            const void *payload, unsigned char *reply, bool cached)
 {
     if (request->type == NBD_CMD_READ)
-        return request_read(session, request, reply, cached);
+        return nbd_read(session, request, reply, cached);
+    if (request->type == NBD_CMD_BLOCK_STATUS)
+        return nbd_status(session, request, reply);
     int ret = request_change(session->device, request, payload);
-    return nbd_request_refuse(session, request, ret, reply);
+    if (ret == -EOPNOTSUPP)
+        ret = -EIO; /* what the disk cannot do is not for the client to understand */
+    return nbd_reply_plain(session, request, ret, reply);
 }

@@ -3,6 +3,11 @@
  * One request of the transmission phase: taken from the wire, checked, executed, answered. What it
  * becomes depends on its bytes and on the session only, so any thread may execute it; the
  * connection's thread alone decides where that happens (nbd-transmission.c).
+ *
+ *     nbd-request.c   decode, check, execute
+ *     nbd-read.c      READ, in one chunk or in several
+ *     nbd-status.c    BLOCK_STATUS
+ *     nbd-reply.c     what replies look like
  */
 #ifndef BLOCK_EXPORT_NBD_REQUEST_H
 #define BLOCK_EXPORT_NBD_REQUEST_H
@@ -14,29 +19,45 @@
 
 struct device;
 
+/* How requests and replies look on the wire. */
+enum nbd_style { NBD_STYLE_SIMPLE, NBD_STYLE_STRUCTURED, NBD_STYLE_EXTENDED };
+
+/* The metadata contexts, by their ids on the wire. */
+enum nbd_context {
+    NBD_CONTEXT_ALLOCATION = 1, /* "base:allocation" */
+    NBD_CONTEXT_DEPTH = 2,      /* "qemu:allocation-depth" */
+    NBD_CONTEXT_LAST = NBD_CONTEXT_DEPTH,
+};
+
 /* What the handshake has agreed on; does not change in the transmission phase. */
 struct nbd_session {
     struct device *device; /* in use since NBD_OPT_GO or _EXPORT_NAME, or NULL */
+    enum nbd_style style;
+    unsigned contexts; /* a set: bit ID for the context of that id */
 };
 
 struct nbd_request {
     uint16_t flags, type;
     uint64_t cookie_be; /* the client's own; goes back as it came */
-    uint64_t offset;
-    uint32_t length;
-    uint32_t payload_bytes; /* that follow the header */
+    uint64_t offset, length;
+    uint64_t payload_bytes; /* that follow the header */
+    unsigned contexts;      /* BLOCK_STATUS: which are asked for */
 };
 
 /* What stands at the head of the input. */
 enum nbd_head { NBD_HEAD_PARTIAL, NBD_HEAD_COMPLETE, NBD_HEAD_GARBAGE };
 
+size_t nbd_request_header_bytes(const struct nbd_session *session);
+
 /* Decodes the head of the input; *missing is how many bytes a partial request still lacks, as far
  * as is known. A payload over the limit is not waited for: such a request is complete. */
-enum nbd_head nbd_request_decode(const struct nbd_buffer *in, struct nbd_request *request,
-                                 size_t *missing);
+enum nbd_head nbd_request_decode(const struct nbd_session *session, const struct nbd_buffer *in,
+                                 struct nbd_request *request, size_t *missing);
 
-/* Whether the client asks for something that there is: 0 or -errno. */
-int nbd_request_check(const struct nbd_session *session, const struct nbd_request *request);
+/* Whether the client asks for something that there is: 0 or -errno. Takes in what the payload says
+ * about the request; afterwards payload_bytes counts data only. */
+int nbd_request_check(const struct nbd_session *session, struct nbd_request *request,
+                      const unsigned char *payload);
 
 /* Whether executing it may take long whatever is in memory. */
 bool nbd_request_is_slow(const struct nbd_request *request);
@@ -50,9 +71,5 @@ size_t nbd_request_reply_bytes(const struct nbd_session *session,
  * 0 means that it would have had to, and nothing has happened. */
 size_t nbd_request_execute(const struct nbd_session *session, const struct nbd_request *request,
                            const void *payload, unsigned char *reply, bool cached);
-
-/* Writes the reply of a request that fails with `error`, a -errno. Returns its length. */
-size_t nbd_request_refuse(const struct nbd_session *session, const struct nbd_request *request,
-                          int error, unsigned char *reply);
 
 #endif

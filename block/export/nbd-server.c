@@ -43,6 +43,7 @@ static const struct nbd_limits limits_default = {
     .linger_ms = 1000,
     .connections = 1024,
     .strangers = 256,
+    .options = 1024,
     .tasks = 256,
     .task_bytes = 64 << 20,
 };

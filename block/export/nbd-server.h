@@ -49,6 +49,7 @@ struct nbd_limits {
     unsigned linger_ms;    /* for a peer to hang up once it has been told to */
     unsigned connections;
     unsigned strangers; /* of them: from beyond loopback and not done with the handshake */
+    unsigned options;   /* in one handshake */
     /* For one connection; when they are reached, no more is received. */
     unsigned tasks;    /* requests in the pool, with those whose replies are not sent yet */
     size_t task_bytes; /* of payloads and replies of these; one task may be of any size */

@@ -27,6 +27,7 @@
 #include "block/export/nbd-server.h"
 
 #include "base/log.h"
+#include "block/export/nbd-reply.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -41,7 +42,8 @@ enum {
     LONE_BYTES = 4 << 20,   /* what is zeroed or discarded here at most: more may take long */
 };
 
-static_assert(RECEIVE_BYTES + SMALL_BYTES + sizeof(struct nbd_request_be) + NBD_PAYLOAD_BYTES_MAX <=
+static_assert(RECEIVE_BYTES + SMALL_BYTES + sizeof(struct nbd_extended_request_be) +
+                      NBD_PAYLOAD_BYTES_MAX <=
                   NBD_BUFFER_BYTES,
               "the largest WRITE fits behind what was received with its beginning");
 
@@ -118,7 +120,7 @@ static void connection_refuse(struct nbd_connection *connection, const struct nb
 {
     const struct nbd_session *session = &connection->session;
     void *reply = nbd_buffer_space(&connection->out, nbd_request_reply_bytes(session, NULL));
-    nbd_buffer_extend(&connection->out, nbd_request_refuse(session, request, error, reply));
+    nbd_buffer_extend(&connection->out, nbd_reply_plain(session, request, error, reply));
 }
 
 /* Executes a request here. False: with `cached`, it would have had to wait. */
@@ -172,16 +174,17 @@ static void connection_execute_lone(struct nbd_connection *connection,
 
 /* Answers one request, or hands it to the pool. `rest`: how much input follows it. Nonzero if the
  * connection is to end. */
-static int connection_run_request(struct nbd_connection *connection,
-                                  const struct nbd_request *request, const void *payload,
-                                  size_t rest)
+static int connection_run_request(struct nbd_connection *connection, struct nbd_request *request,
+                                  const void *payload, size_t rest)
 {
     bool lone = connection_is_lone(connection, rest);
     connection->lone_streak = lone ? connection->lone_streak + 1 : 0;
-    int ret = replies_make_room(connection, nbd_request_reply_bytes(&connection->session, request));
+    int error = nbd_request_check(&connection->session, request, payload);
+    int ret = replies_make_room(connection,
+                                error ? NBD_CHUNK_BYTES_MAX
+                                      : nbd_request_reply_bytes(&connection->session, request));
     if (ret)
         return ret;
-    int error = nbd_request_check(&connection->session, request);
     if (error) {
         connection_refuse(connection, request, error);
         return 0;
@@ -201,8 +204,8 @@ static int connection_run_request(struct nbd_connection *connection,
 static int connection_refuse_payload(struct nbd_connection *connection,
                                      const struct nbd_request *request)
 {
-    log_warning("NBD connection closed: a payload of %u bytes is over the limit of %u",
-                request->payload_bytes, NBD_PAYLOAD_BYTES_MAX);
+    log_warning("NBD connection closed: a payload of %llu bytes is over the limit of %u",
+                (unsigned long long)request->payload_bytes, NBD_PAYLOAD_BYTES_MAX);
     connection_refuse(connection, request, -EINVAL);
     if (connection_finish_tasks(connection) == 0)
         nbd_channel_linger(&connection->channel,
@@ -217,15 +220,17 @@ static int connection_refuse_payload(struct nbd_connection *connection,
 static int connection_run_received(struct nbd_connection *connection, size_t *missing)
 {
     struct nbd_buffer *in = &connection->in;
+    size_t header_bytes = nbd_request_header_bytes(&connection->session);
     struct nbd_request request;
     enum nbd_head head;
-    while ((head = nbd_request_decode(in, &request, missing)) == NBD_HEAD_COMPLETE) {
+    while ((head = nbd_request_decode(&connection->session, in, &request, missing)) ==
+           NBD_HEAD_COMPLETE) {
         if (request.type == NBD_CMD_DISC)
             return -ESHUTDOWN;
         if (request.payload_bytes > NBD_PAYLOAD_BYTES_MAX)
             return connection_refuse_payload(connection, &request);
-        const unsigned char *payload = nbd_buffer_head(in) + sizeof(struct nbd_request_be);
-        size_t whole = sizeof(struct nbd_request_be) + request.payload_bytes;
+        const unsigned char *payload = nbd_buffer_head(in) + header_bytes;
+        size_t whole = header_bytes + request.payload_bytes;
         int ret =
             connection_run_request(connection, &request, payload, nbd_buffer_length(in) - whole);
         if (ret)

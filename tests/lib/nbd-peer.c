@@ -93,7 +93,7 @@ void wait_until_at_least(const atomic_uint *flag, unsigned value)
 
 /* ---- the probe ---- */
 
-struct probe probe = {.mapped_from = UINT64_MAX};
+struct probe probe = {.mapped_from = UINT64_MAX, .broken_from = UINT64_MAX};
 
 /* Waits while `*hold` is set; counts whoever comes to wait. */
 static void probe_wait(const atomic_bool *hold, atomic_uint *held)
@@ -120,6 +120,8 @@ static int probe_read(struct node *node, void *buf, uint64_t offset, uint64_t le
 {
     int error = atomic_load(&probe.error);
     probe_wait(&probe.hold_reads, &probe.held_reads);
+    if (offset + length > atomic_load(&probe.broken_from))
+        return -EIO;
     return error ? error : file_read_padded(node->fd, buf, offset, length);
 }
 
@@ -221,6 +223,35 @@ void bytes_add_request(struct bytes *bytes, unsigned flags, unsigned type, uint6
     bytes_add_number(bytes, 8, cookie);
     bytes_add_number(bytes, 8, offset);
     bytes_add_number(bytes, 4, length);
+}
+
+void bytes_add_extended_request(struct bytes *bytes, unsigned flags, unsigned type, uint64_t cookie,
+                                uint64_t offset, uint64_t length)
+{
+    bytes_add_number(bytes, 4, 0x21e41c71);
+    bytes_add_number(bytes, 2, flags);
+    bytes_add_number(bytes, 2, type);
+    bytes_add_number(bytes, 8, cookie);
+    bytes_add_number(bytes, 8, offset);
+    bytes_add_number(bytes, 8, length);
+}
+
+void bytes_add_meta(struct bytes *bytes, uint32_t option, const char *name,
+                    const char *const *queries)
+{
+    struct bytes payload = {.length = 0};
+    uint32_t count = 0;
+    while (queries[count])
+        count++;
+    bytes_add_number(&payload, 4, strlen(name));
+    bytes_add(&payload, name, strlen(name));
+    bytes_add_number(&payload, 4, count);
+    for (; *queries; queries++) {
+        bytes_add_number(&payload, 4, strlen(*queries));
+        bytes_add(&payload, *queries, strlen(*queries));
+    }
+    bytes_add_option(bytes, option, payload.at, (uint32_t)payload.length);
+    bytes_clear(&payload);
 }
 
 /* ---- the client ---- */
@@ -338,6 +369,70 @@ int peer_open(const char *address, const char *name)
     assert_int_equal(peer_option_reply(fd, OPT_GO, REP_INFO, NULL, 0), 14);
     assert_int_equal(peer_option_reply(fd, OPT_GO, REP_ACK, NULL, 0), 0);
     return fd;
+}
+
+int peer_open_with(const char *address, const char *name, uint32_t option, uint32_t ids[2])
+{
+    static const char *const contexts[] = {"base:allocation", "qemu:allocation-depth", NULL};
+    struct bytes bytes = {.length = 0};
+    char context[64];
+    int fd = peer_greet(address, 3);
+    bytes_add_option(&bytes, option, NULL, 0);
+    peer_send_bytes(fd, &bytes);
+    assert_int_equal(peer_option_reply(fd, option, REP_ACK, NULL, 0), 0);
+    bytes_add_meta(&bytes, OPT_SET_META, name, contexts);
+    peer_send_bytes(fd, &bytes);
+    for (int i = 0; i < 2; i++) {
+        size_t length =
+            peer_option_reply(fd, OPT_SET_META, REP_META_CONTEXT, context, sizeof(context));
+        assert_int_equal(length, 4 + strlen(contexts[i]));
+        assert_memory_equal(context + 4, contexts[i], length - 4);
+        ids[i] = ntohl(*(uint32_t *)(void *)context);
+    }
+    assert_int_equal(peer_option_reply(fd, OPT_SET_META, REP_ACK, NULL, 0), 0);
+    bytes_add_go(&bytes, OPT_GO, name, 0, NULL);
+    peer_send_bytes(fd, &bytes);
+    assert_int_equal(peer_option_reply(fd, OPT_GO, REP_INFO, NULL, 0), 12);
+    assert_int_equal(peer_option_reply(fd, OPT_GO, REP_INFO, NULL, 0), 14);
+    assert_int_equal(peer_option_reply(fd, OPT_GO, REP_ACK, NULL, 0), 0);
+    return fd;
+}
+
+void peer_chunk(int fd, bool extended, struct chunk *chunk)
+{
+    assert_int_equal(peer_receive_number(fd, 4), extended ? 0x6e8a278c : 0x668e33ef);
+    chunk->flags = (unsigned)peer_receive_number(fd, 2);
+    chunk->type = (unsigned)peer_receive_number(fd, 2);
+    chunk->cookie = peer_receive_number(fd, 8);
+    chunk->offset = extended ? peer_receive_number(fd, 8) : 0;
+    chunk->length = peer_receive_number(fd, extended ? 8 : 4);
+    assert_true(chunk->flags <= 1 && chunk->length <= sizeof(chunk->payload));
+    peer_receive(fd, chunk->payload, chunk->length);
+}
+
+uint64_t chunk_number(const struct chunk *chunk, size_t offset, unsigned width)
+{
+    uint64_t value = 0;
+    assert_true(offset + width <= chunk->length);
+    for (unsigned i = 0; i < width; i++)
+        value = value << 8 | chunk->payload[offset + i];
+    return value;
+}
+
+void peer_only_chunk(int fd, bool extended, uint64_t cookie, unsigned type, struct chunk *chunk)
+{
+    peer_chunk(fd, extended, chunk);
+    assert_int_equal(chunk->type, type);
+    assert_int_equal(chunk->flags, 1);
+    assert_int_equal(chunk->cookie, cookie);
+}
+
+void peer_error_chunk(int fd, bool extended, uint64_t cookie, uint32_t error)
+{
+    CLEANUP_FREE struct chunk *chunk = malloc(sizeof(*chunk));
+    peer_only_chunk(fd, extended, cookie, CHUNK_ERROR, chunk);
+    assert_int_equal(chunk_number(chunk, 0, 4), error);
+    assert_int_equal(chunk->length, 6 + chunk_number(chunk, 4, 2));
 }
 
 void peer_reply(int fd, uint64_t cookie, uint32_t error, void *data, size_t length)

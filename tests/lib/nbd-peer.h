@@ -57,7 +57,7 @@ struct probe {
     atomic_uint held; /* writes that have come to wait, ever */
     atomic_bool hold_reads, hold_flushes;
     atomic_uint held_reads, held_flushes;
-    atomic_ullong mapped_from;
+    atomic_ullong mapped_from, broken_from;      /* reads at or after `broken_from` fail with EIO */
     atomic_uint flushes;                         /* ever */
     atomic_ullong zeroed_bytes, discarded_bytes; /* the length of the last one */
     atomic_bool unmapped;                        /* the last zero's `unmap` */
@@ -82,6 +82,13 @@ void bytes_add_go(struct bytes *bytes, uint32_t option, const char *name, unsign
 void bytes_add_request(struct bytes *bytes, unsigned flags, unsigned type, uint64_t cookie,
                        uint64_t offset, uint32_t length);
 
+void bytes_add_extended_request(struct bytes *bytes, unsigned flags, unsigned type, uint64_t cookie,
+                                uint64_t offset, uint64_t length);
+
+/* Appends LIST_META_CONTEXT or SET_META_CONTEXT with these queries, which end with a NULL. */
+void bytes_add_meta(struct bytes *bytes, uint32_t option, const char *name,
+                    const char *const *queries);
+
 /* ---- the client ---- */
 
 /* Connects to "unix:PATH", "127.0.0.1:PORT" or "[::1]:PORT". Any thread; -1 if refused. */
@@ -105,6 +112,25 @@ size_t peer_option_reply(int fd, uint32_t option, uint32_t type, void *data, siz
 /* Connects and goes to the transmission phase of the export. */
 int peer_open(const char *address, const char *name);
 
+/* The same, with structured replies or extended headers negotiated (`option`), and both metadata
+ * contexts, whose ids go to ids[0] (base:allocation) and ids[1]. */
+int peer_open_with(const char *address, const char *name, uint32_t option, uint32_t ids[2]);
+
+/* A chunk of a structured or extended reply. */
+struct chunk {
+    unsigned flags, type;
+    uint64_t cookie, offset, length;
+    unsigned char payload[1 << 20];
+};
+void peer_chunk(int fd, bool extended, struct chunk *chunk);
+
+/* The number of `width` bytes at `offset` of its payload. */
+uint64_t chunk_number(const struct chunk *chunk, size_t offset, unsigned width);
+
+/* Receives a chunk that is all of a reply: of this type, or an error of this number. */
+void peer_only_chunk(int fd, bool extended, uint64_t cookie, unsigned type, struct chunk *chunk);
+void peer_error_chunk(int fd, bool extended, uint64_t cookie, uint32_t error);
+
 /* Receives a simple reply for `cookie`, expects this error (0: success) and reads `length` bytes of
  * data. */
 void peer_reply(int fd, uint64_t cookie, uint32_t error, void *data, size_t length);
@@ -117,22 +143,53 @@ uint64_t peer_next_reply(int fd, uint32_t *error);
 uint32_t peer_request(int fd, unsigned flags, unsigned type, uint64_t offset, uint32_t length,
                       void *data);
 
-enum { REP_ACK = 1, REP_SERVER = 2, REP_INFO = 3 };
-#define REP_ERR_UNSUP    0x80000001U
-#define REP_ERR_POLICY   0x80000002U
-#define REP_ERR_INVALID  0x80000003U
-#define REP_ERR_TLS_REQD 0x80000005U
-#define REP_ERR_UNKNOWN  0x80000006U
-#define REP_ERR_TOO_BIG  0x80000009U
+enum { REP_ACK = 1, REP_SERVER = 2, REP_INFO = 3, REP_META_CONTEXT = 4 };
+#define REP_ERR_UNSUP           0x80000001U
+#define REP_ERR_POLICY          0x80000002U
+#define REP_ERR_TLS_REQD        0x80000005U
+#define REP_ERR_INVALID         0x80000003U
+#define REP_ERR_UNKNOWN         0x80000006U
+#define REP_ERR_TOO_BIG         0x80000009U
+#define REP_ERR_EXT_HEADER_REQD 0x8000000aU
 enum {
     OPT_EXPORT_NAME = 1,
     OPT_ABORT = 2,
     OPT_LIST = 3,
     OPT_STARTTLS = 5,
     OPT_INFO = 6,
-    OPT_GO = 7
+    OPT_GO = 7,
+    OPT_STRUCTURED = 8,
+    OPT_LIST_META = 9,
+    OPT_SET_META = 10,
+    OPT_EXTENDED = 11
 };
-enum { CMD_READ, CMD_WRITE, CMD_DISC, CMD_FLUSH, CMD_TRIM, CMD_WRITE_ZEROES = 6 };
-enum { FUA = 1, NO_HOLE = 2 };
+enum {
+    CMD_READ,
+    CMD_WRITE,
+    CMD_DISC,
+    CMD_FLUSH,
+    CMD_TRIM,
+    CMD_CACHE,
+    CMD_WRITE_ZEROES,
+    CMD_BLOCK_STATUS
+};
+enum { FUA = 1, NO_HOLE = 2, DF = 4, REQ_ONE = 8, FAST_ZERO = 16, PAYLOAD_LEN = 32 };
+enum {
+    CHUNK_NONE,
+    CHUNK_DATA,
+    CHUNK_HOLE,
+    CHUNK_STATUS = 5,
+    CHUNK_STATUS_EXT,
+    CHUNK_ERROR = 0x8001,
+    CHUNK_ERROR_OFFSET
+};
+enum {
+    ERROR_PERM = 1,
+    ERROR_IO = 5,
+    ERROR_INVAL = 22,
+    ERROR_NOSPC = 28,
+    ERROR_OVERFLOW = 75,
+    ERROR_NOTSUP = 95
+};
 
 #endif

@@ -93,6 +93,8 @@ static void expect_info(int fd, uint32_t option, bool with_name, uint64_t size, 
     if (with_name) {
         assert_int_equal(peer_option_reply(fd, option, REP_INFO, data, sizeof(data)), 6);
         assert_memory_equal(data, "\0\1disk", 6);
+        size_t length = peer_option_reply(fd, option, REP_INFO, data, sizeof(data));
+        assert_true(length > 2 && data[0] == 0 && data[1] == 2); /* a description, in some words */
     }
     assert_int_equal(peer_option_reply(fd, option, REP_INFO, data, sizeof(data)), 14);
     assert_memory_equal(data, block_sizes, 14);
@@ -202,7 +204,7 @@ static void what_export_name_cannot_have_closes(void **state)
 static void unknown_options_are_unsupported(void **state)
 {
     (void)state;
-    static const uint32_t options[] = {0, 4, 8, 9, 10, 11, 12, 1000, 0xffffffff};
+    static const uint32_t options[] = {0, 4, 12, 1000, 0xffffffff};
     int fd = peer_greet(place.address, 3);
     for (size_t i = 0; i < sizeof(options) / sizeof(*options); i++) {
         expect_error(fd, options[i], NULL, 0, REP_ERR_UNSUP);
@@ -218,6 +220,18 @@ static void starttls_is_against_the_policy(void **state)
     expect_error(fd, OPT_STARTTLS, NULL, 0, REP_ERR_POLICY);
     expect_error(fd, OPT_STARTTLS, "payload", 7, REP_ERR_POLICY);
     expect_alive(fd);
+}
+
+static void options_are_limited_in_number(void **state)
+{
+    (void)state;
+    place.server->limits.options = 20;
+    int fd = peer_greet(place.address, 3);
+    for (int i = 0; i < 20; i++)
+        expect_error(fd, 1000, NULL, 0, REP_ERR_UNSUP);
+    struct bytes bytes = option_of(1000, NULL, 0);
+    peer_send_bytes(fd, &bytes);
+    peer_must_be_closed(fd);
 }
 
 static void long_options_are_skipped_or_closed(void **state)
@@ -279,6 +293,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(what_export_name_cannot_have_closes, begin, end),
         cmocka_unit_test_setup_teardown(unknown_options_are_unsupported, begin, end),
         cmocka_unit_test_setup_teardown(starttls_is_against_the_policy, begin, end),
+        cmocka_unit_test_setup_teardown(options_are_limited_in_number, begin, end),
         cmocka_unit_test_setup_teardown(long_options_are_skipped_or_closed, begin, end),
         cmocka_unit_test_setup_teardown(other_magics_and_flags_close, begin, end),
         cmocka_unit_test_setup_teardown(abort_works_with_data_or_without_a_reader, begin, end),

@@ -1,0 +1,196 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * LIST_META_CONTEXT and SET_META_CONTEXT: which queries find which contexts, what a selection is
+ * good for, and what malformed options get. Layouts are those of the protocol's text.
+ */
+#include "tests/lib/nbd-peer.h"
+
+#include <string.h>
+#include <unistd.h>
+
+static struct nbd_place place;
+static int fd;
+
+static int begin(void **state)
+{
+    (void)state;
+    struct bytes bytes = {.length = 0};
+    nbd_place_open(&place);
+    nbd_place_add(&place, "disk", 1 << 20, false);
+    nbd_place_add(&place, "other", 1 << 20, false);
+    nbd_place_listen(&place);
+    fd = peer_greet(place.address, 3);
+    bytes_add_option(&bytes, OPT_STRUCTURED, NULL, 0);
+    peer_send_bytes(fd, &bytes);
+    peer_option_reply(fd, OPT_STRUCTURED, REP_ACK, NULL, 0);
+    return 0;
+}
+
+static int end(void **state)
+{
+    (void)state;
+    close(fd);
+    nbd_place_close(&place);
+    return 0;
+}
+
+/* Sends the option for "disk" and expects these contexts, in this order, then ACK. */
+static void expect_contexts(uint32_t option, const char *const *queries,
+                            const char *const *expected)
+{
+    struct bytes bytes = {.length = 0};
+    char context[64];
+    bytes_add_meta(&bytes, option, "disk", queries);
+    peer_send_bytes(fd, &bytes);
+    for (; *expected; expected++) {
+        size_t length = peer_option_reply(fd, option, REP_META_CONTEXT, context, sizeof(context));
+        assert_int_equal(length, 4 + strlen(*expected));
+        assert_memory_equal(context + 4, *expected, length - 4);
+    }
+    assert_int_equal(peer_option_reply(fd, option, REP_ACK, NULL, 0), 0);
+}
+
+#define LIST(...) ((const char *const[]){__VA_ARGS__})
+#define BASE      "base:allocation"
+#define DEPTH     "qemu:allocation-depth"
+
+static void queries_find_contexts(void **state)
+{
+    (void)state;
+    expect_contexts(OPT_LIST_META, LIST(NULL), LIST(BASE, DEPTH, NULL));
+    expect_contexts(OPT_LIST_META, LIST("base:", NULL), LIST(BASE, NULL));
+    expect_contexts(OPT_LIST_META, LIST("qemu:", NULL), LIST(DEPTH, NULL));
+    expect_contexts(OPT_LIST_META, LIST(DEPTH, "qemu:", "base:", BASE, NULL),
+                    LIST(BASE, DEPTH, NULL));
+    static const char *const nothing[] = {
+        "", "base", "base:alloc", "base:allocations", "x:", "qemu:dirty-bitmap:", "BASE:allocation",
+        ":"};
+    for (size_t i = 0; i < sizeof(nothing) / sizeof(*nothing); i++) {
+        expect_contexts(OPT_LIST_META, LIST(nothing[i], NULL), LIST(NULL));
+        expect_contexts(OPT_SET_META, LIST(nothing[i], DEPTH, NULL), LIST(DEPTH, NULL));
+    }
+    expect_contexts(OPT_SET_META, LIST("base:", "qemu:", NULL),
+                    LIST(NULL)); /* no wildcards in a selection */
+    expect_contexts(OPT_SET_META, LIST(NULL), LIST(NULL));
+    expect_contexts(OPT_SET_META, LIST(DEPTH, BASE, BASE, NULL), LIST(BASE, DEPTH, NULL));
+}
+
+static void expect_error(uint32_t option, const void *data, uint32_t length, uint32_t type)
+{
+    struct bytes bytes = {.length = 0};
+    bytes_add_option(&bytes, option, data, length);
+    peer_send_bytes(fd, &bytes);
+    peer_option_reply(fd, option, type, NULL, 0);
+}
+
+static void malformed_ones_are_invalid(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *data;
+        uint32_t length;
+    } bad[] = {
+        {"", 0},
+        {"\0\0\0\4disk", 8},                              /* no count */
+        {"\0\0\0\5disk\0\0\0\0", 12},                     /* a name longer than it is */
+        {"\0\0\0\4disk\0\0\0\1", 12},                     /* one query, none there */
+        {"\0\0\0\4disk\0\0\0\1\0\0\0\6base:", 21},        /* a query longer than it is */
+        {"\0\0\0\4disk\0\0\0\0\0", 13},                   /* a byte too many */
+        {"\0\0\0\4disk\377\377\377\377\0\0\0\0", 16},     /* 4 G queries */
+        {"\0\0\0\4disk\0\0\0\1\377\377\377\377base", 20}, /* one of 4 GiB */
+    };
+    for (size_t i = 0; i < sizeof(bad) / sizeof(*bad); i++) {
+        expect_error(OPT_LIST_META, bad[i].data, bad[i].length, REP_ERR_INVALID);
+        expect_error(OPT_SET_META, bad[i].data, bad[i].length, REP_ERR_INVALID);
+    }
+    expect_error(OPT_SET_META, "\0\0\0\4nope\0\0\0\0", 12, REP_ERR_UNKNOWN);
+    CLEANUP_FREE char *data = calloc(1, 5000);
+    memcpy(data, "\0\0\0\4disk\0\0\0\1\0\0\x10\1", 16); /* a query of 4097 bytes: no string */
+    expect_error(OPT_LIST_META, data, 16 + 4097, REP_ERR_INVALID);
+}
+
+static void go(const char *name)
+{
+    struct bytes bytes = {.length = 0};
+    bytes_add_go(&bytes, OPT_GO, name, 0, NULL);
+    peer_send_bytes(fd, &bytes);
+    peer_option_reply(fd, OPT_GO, REP_INFO, NULL, 0);
+    peer_option_reply(fd, OPT_GO, REP_INFO, NULL, 0);
+    peer_option_reply(fd, OPT_GO, REP_ACK, NULL, 0);
+}
+
+/* Asks for the status of the disk; expects as many chunks, or for 0 an error. */
+static void expect_chunks(unsigned count)
+{
+    static struct chunk chunk;
+    struct bytes bytes = {.length = 0};
+    bytes_add_request(&bytes, 0, CMD_BLOCK_STATUS, 9, 0, 4096);
+    peer_send_bytes(fd, &bytes);
+    if (count == 0)
+        peer_error_chunk(fd, false, 9, ERROR_INVAL);
+    for (unsigned i = 0; i < count; i++) {
+        peer_chunk(fd, false, &chunk);
+        assert_int_equal(chunk.type, CHUNK_STATUS);
+        assert_int_equal(chunk.flags, i + 1 == count);
+    }
+}
+
+static void a_selection_is_good_for_its_export(void **state)
+{
+    (void)state;
+    expect_contexts(OPT_SET_META, LIST(BASE, DEPTH, NULL), LIST(BASE, DEPTH, NULL));
+    expect_contexts(OPT_LIST_META, LIST(BASE, NULL), LIST(BASE, NULL)); /* changes nothing */
+    go("disk");
+    expect_chunks(2);
+}
+
+static void not_for_another_one(void **state)
+{
+    (void)state;
+    expect_contexts(OPT_SET_META, LIST(BASE, DEPTH, NULL), LIST(BASE, DEPTH, NULL));
+    go("other");
+    expect_chunks(0);
+}
+
+static void the_last_selection_counts(void **state)
+{
+    (void)state;
+    expect_contexts(OPT_SET_META, LIST(BASE, DEPTH, NULL), LIST(BASE, DEPTH, NULL));
+    expect_contexts(OPT_SET_META, LIST(DEPTH, NULL), LIST(DEPTH, NULL));
+    go("disk");
+    expect_chunks(1);
+}
+
+static void even_one_that_failed(void **state)
+{
+    (void)state;
+    expect_contexts(OPT_SET_META, LIST(BASE, DEPTH, NULL), LIST(BASE, DEPTH, NULL));
+    expect_error(OPT_SET_META, "\0\0\0\4nope\0\0\0\0", 12, REP_ERR_UNKNOWN);
+    go("disk");
+    expect_chunks(0);
+}
+
+static void simple_replies_have_no_contexts(void **state)
+{
+    (void)state;
+    close(fd);
+    fd = peer_greet(place.address, 3);
+    expect_error(OPT_LIST_META, "\0\0\0\4disk\0\0\0\0", 12, REP_ERR_INVALID);
+    expect_error(OPT_SET_META, "\0\0\0\4disk\0\0\0\0", 12, REP_ERR_INVALID);
+    go("disk");
+    assert_int_equal(peer_request(fd, 0, CMD_BLOCK_STATUS, 0, 4096, NULL), ERROR_INVAL);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(queries_find_contexts, begin, end),
+        cmocka_unit_test_setup_teardown(malformed_ones_are_invalid, begin, end),
+        cmocka_unit_test_setup_teardown(a_selection_is_good_for_its_export, begin, end),
+        cmocka_unit_test_setup_teardown(not_for_another_one, begin, end),
+        cmocka_unit_test_setup_teardown(the_last_selection_counts, begin, end),
+        cmocka_unit_test_setup_teardown(even_one_that_failed, begin, end),
+        cmocka_unit_test_setup_teardown(simple_replies_have_no_contexts, begin, end),
+    };
+    return cmocka_run_group_tests_name("nbd contexts", tests, scratch_begin, scratch_end);
+}
