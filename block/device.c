@@ -19,6 +19,7 @@
 #include "base/log.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -212,6 +213,27 @@ int device_map(struct device *device, uint64_t offset, struct device_extent *ext
     return 0;
 }
 
+int device_prefetch(struct device *device, uint64_t offset, uint64_t length)
+{
+    const uint64_t most = 64 << 20; /* more would push out what is in memory with better reason */
+    int ret = device_check(device, offset, length);
+    if (ret)
+        return ret;
+    CLEANUP(node) struct node *top = device_top(device);
+    uint64_t end = offset + (length < most ? length : most);
+    while (offset < end) {
+        struct chain_extent extent = {.length = end - offset};
+        ret = node_map(top, offset, 0, &extent);
+        if (ret)
+            return ret;
+        if (extent.kind == EXTENT_DATA && extent.host != EXTENT_NO_HOST)
+            posix_fadvise(extent.node->fd, (off_t)extent.host, (off_t)extent.length,
+                          POSIX_FADV_WILLNEED);
+        offset += extent.length;
+    }
+    return 0;
+}
+
 static int device_flush_node(struct device *device, struct node *node)
 {
     int ret = node_flush(node);
@@ -242,7 +264,8 @@ static int device_change_top(struct device *device, enum change change, const vo
     case CHANGE_WRITE:
         return node_write(top, buf, offset, length);
     case CHANGE_ZERO:
-        return node_zero(top, offset, length, !(flags & IO_NO_HOLE));
+        return flags & IO_FAST ? node_zero_fast(top, offset, length, !(flags & IO_NO_HOLE))
+                               : node_zero(top, offset, length, !(flags & IO_NO_HOLE));
     case CHANGE_DISCARD:
         return node_discard(top, offset, length);
     }

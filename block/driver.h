@@ -114,6 +114,10 @@ struct driver {
     /* Required. The range reads as zeros afterwards. `unmap`: space may be given back. */
     int (*zero)(struct node *node, uint64_t offset, uint64_t length, bool unmap);
 
+    /* Optional. The same where that takes much less time than to write zeros, else -EOPNOTSUPP, at
+     * once and with nothing done. */
+    int (*zero_fast)(struct node *node, uint64_t offset, uint64_t length, bool unmap);
+
     /* Required. The range is not needed any more: each of its bytes reads as before or as zero,
      * never as what a backing node holds. */
     int (*discard)(struct node *node, uint64_t offset, uint64_t length);

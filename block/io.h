@@ -19,6 +19,7 @@ struct device;
 enum io_flags {
     IO_FUA = 1,     /* durable before it returns */
     IO_NO_HOLE = 2, /* device_zero: space stays allocated */
+    IO_FAST = 4,    /* device_zero: -EOPNOTSUPP, at once, where writing zeros would be as fast */
 };
 
 uint64_t device_size_bytes(const struct device *device);
@@ -37,6 +38,10 @@ struct device_extent {
     unsigned depth;  /* which image of the chain says so: 1 is the top, 0 none */
 };
 int device_map(struct device *device, uint64_t offset, struct device_extent *extent);
+
+/* Has a range read into memory, for reads to come; returns before that is done. Advice: parts of it
+ * may be left out. */
+int device_prefetch(struct device *device, uint64_t offset, uint64_t length);
 
 int device_write(struct device *device, const void *buf, uint64_t offset, uint64_t length,
                  unsigned flags);

@@ -258,6 +258,16 @@ int node_zero(struct node *node, uint64_t offset, uint64_t length, bool unmap)
     return node_changed(node, node->driver->zero(node, offset, length, unmap));
 }
 
+int node_zero_fast(struct node *node, uint64_t offset, uint64_t length, bool unmap)
+{
+    int ret = node_check_change(node, offset, length);
+    if (ret)
+        return ret < 0 ? ret : 0;
+    if (!node->driver->zero_fast)
+        return -EOPNOTSUPP;
+    return node_changed(node, node->driver->zero_fast(node, offset, length, unmap));
+}
+
 int node_discard(struct node *node, uint64_t offset, uint64_t length)
 {
     int ret = node_check_change(node, offset, length);

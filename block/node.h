@@ -52,6 +52,7 @@ CLEANUP_DEFINE(node, struct node *, node_unref)
 int node_read(struct node *node, void *buf, uint64_t offset, uint64_t length);
 int node_write(struct node *node, const void *buf, uint64_t offset, uint64_t length);
 int node_zero(struct node *node, uint64_t offset, uint64_t length, bool unmap);
+int node_zero_fast(struct node *node, uint64_t offset, uint64_t length, bool unmap);
 int node_discard(struct node *node, uint64_t offset, uint64_t length);
 
 /* What a range of a chain is, and which of its images says so. */

@@ -96,12 +96,12 @@ int nbd_option_error(struct nbd_handshake *handshake, uint32_t type, const char 
 static uint16_t export_flags(const struct nbd_handshake *handshake, const struct device *device)
 {
     const struct nbd_session *session = &handshake->connection->session;
-    unsigned flags =
-        NBD_FLAG_HAS_FLAGS | NBD_FLAG_SEND_FLUSH | NBD_FLAG_SEND_FUA | NBD_FLAG_CAN_MULTI_CONN;
+    unsigned flags = NBD_FLAG_HAS_FLAGS | NBD_FLAG_SEND_FLUSH | NBD_FLAG_SEND_FUA |
+                     NBD_FLAG_CAN_MULTI_CONN | NBD_FLAG_SEND_CACHE;
     if (device_is_read_only(device))
         flags |= NBD_FLAG_READ_ONLY;
     else
-        flags |= NBD_FLAG_SEND_TRIM | NBD_FLAG_SEND_WRITE_ZEROES;
+        flags |= NBD_FLAG_SEND_TRIM | NBD_FLAG_SEND_WRITE_ZEROES | NBD_FLAG_SEND_FAST_ZERO;
     if (session->style != NBD_STYLE_SIMPLE)
         flags |= NBD_FLAG_SEND_DF;
     if (session->style == NBD_STYLE_EXTENDED && session->contexts)

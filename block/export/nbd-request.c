@@ -82,7 +82,7 @@ static unsigned request_known_flags(const struct nbd_session *session,
     case NBD_CMD_WRITE:
         return NBD_CMD_FLAG_FUA | payload;
     case NBD_CMD_WRITE_ZEROES:
-        return NBD_CMD_FLAG_FUA | NBD_CMD_FLAG_NO_HOLE;
+        return NBD_CMD_FLAG_FUA | NBD_CMD_FLAG_NO_HOLE | NBD_CMD_FLAG_FAST_ZERO;
     case NBD_CMD_BLOCK_STATUS:
         return NBD_CMD_FLAG_FUA | NBD_CMD_FLAG_REQ_ONE | payload;
     default:
@@ -104,6 +104,7 @@ static int request_check_command(const struct nbd_session *session, struct nbd_r
     case NBD_CMD_FLUSH:
         return request->offset == 0 && request->length == 0 ? 0 : -EINVAL;
     case NBD_CMD_TRIM:
+    case NBD_CMD_CACHE:
     case NBD_CMD_WRITE_ZEROES:
         return 0;
     case NBD_CMD_BLOCK_STATUS:
@@ -153,12 +154,14 @@ size_t nbd_request_reply_bytes(const struct nbd_session *session, const struct n
     return NBD_CHUNK_BYTES_MAX;
 }
 
-static int request_change(struct device *device, const struct nbd_request *request,
-                          const void *payload)
+static int request_run(struct device *device, const struct nbd_request *request,
+                       const void *payload)
 {
     unsigned flags = request->flags & NBD_CMD_FLAG_FUA ? IO_FUA : 0;
     if (request->flags & NBD_CMD_FLAG_NO_HOLE)
         flags |= IO_NO_HOLE;
+    if (request->flags & NBD_CMD_FLAG_FAST_ZERO)
+        flags |= IO_FAST;
     switch (request->type) {
     case NBD_CMD_WRITE:
         return device_write(device, payload, request->offset, request->length, flags);
@@ -166,6 +169,8 @@ static int request_change(struct device *device, const struct nbd_request *reque
         return device_flush(device);
     case NBD_CMD_TRIM:
         return device_discard(device, request->offset, request->length, flags);
+    case NBD_CMD_CACHE:
+        return device_prefetch(device, request->offset, request->length);
     case NBD_CMD_WRITE_ZEROES:
         return device_zero(device, request->offset, request->length, flags);
     default:
@@ -180,8 +185,8 @@ size_t nbd_request_execute(const struct nbd_session *session, const struct nbd_r
         return nbd_read(session, request, reply, cached);
     if (request->type == NBD_CMD_BLOCK_STATUS)
         return nbd_status(session, request, reply);
-    int ret = request_change(session->device, request, payload);
-    if (ret == -EOPNOTSUPP)
-        ret = -EIO; /* what the disk cannot do is not for the client to understand */
+    int ret = request_run(session->device, request, payload);
+    if (ret == -EOPNOTSUPP && !(request->flags & NBD_CMD_FLAG_FAST_ZERO))
+        ret = -EIO; /* the protocol has ENOTSUP for fast zeroing only */
     return nbd_reply_plain(session, request, ret, reply);
 }

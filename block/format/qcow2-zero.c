@@ -186,6 +186,18 @@ int qcow2_zero(struct node *node, uint64_t offset, uint64_t length, bool unmap)
     return ret;
 }
 
+/* Whole clusters that may be given back become zeros by their entries alone. */
+int qcow2_zero_fast(struct node *node, uint64_t offset, uint64_t length, bool unmap)
+{
+    const struct qcow2 *q = node->state;
+    uint64_t end = offset + length;
+    bool is_whole =
+        offset % q->cluster_bytes == 0 && (end % q->cluster_bytes == 0 || end == node->size_bytes);
+    if (!is_whole || !unmap || (q->version < 3 && q->has_backing))
+        return -EOPNOTSUPP;
+    return qcow2_zero(node, offset, length, true);
+}
+
 static int discard_held(struct node *node, uint64_t offset, uint64_t end)
 {
     struct qcow2 *q = node->state;

@@ -140,6 +140,7 @@ const struct driver driver_qcow2 = {
     .read = qcow2_read,
     .write = qcow2_write,
     .zero = qcow2_zero,
+    .zero_fast = qcow2_zero_fast,
     .discard = qcow2_discard,
     .flush = qcow2_flush,
     .replay = qcow2_replay,

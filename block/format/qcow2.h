@@ -342,6 +342,7 @@ void qcow2_claim_end(struct qcow2 *q, struct qcow2_claim *claim);   /* lock held
 
 /* qcow2-zero.c */
 int qcow2_zero(struct node *node, uint64_t offset, uint64_t length, bool unmap);
+int qcow2_zero_fast(struct node *node, uint64_t offset, uint64_t length, bool unmap);
 int qcow2_discard(struct node *node, uint64_t offset, uint64_t length);
 
 /* qcow2-flush.c */

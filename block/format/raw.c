@@ -93,14 +93,18 @@ static int raw_write_zeros(struct node *node, uint64_t offset, uint64_t length)
     return 0;
 }
 
-static int raw_zero(struct node *node, uint64_t offset, uint64_t length, bool unmap)
+static int raw_zero_fast(struct node *node, uint64_t offset, uint64_t length, bool unmap)
 {
     int mode = unmap ? FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE : FALLOC_FL_ZERO_RANGE;
     if (fallocate(node->fd, mode, (off_t)offset, (off_t)length) == 0)
         return 0; /* a hole past the end of the file reads as zeros as it is */
-    if (errno != EOPNOTSUPP && errno != ENOSYS && errno != EINVAL)
-        return -errno;
-    return raw_write_zeros(node, offset, length);
+    return errno == ENOSYS || errno == EINVAL ? -EOPNOTSUPP : -errno;
+}
+
+static int raw_zero(struct node *node, uint64_t offset, uint64_t length, bool unmap)
+{
+    int ret = raw_zero_fast(node, offset, length, unmap);
+    return ret == -EOPNOTSUPP ? raw_write_zeros(node, offset, length) : ret;
 }
 
 static int raw_discard(struct node *node, uint64_t offset, uint64_t length)
@@ -124,6 +128,7 @@ const struct driver driver_raw = {
     .map = raw_map,
     .write = raw_write,
     .zero = raw_zero,
+    .zero_fast = raw_zero_fast,
     .discard = raw_discard,
     .flush = raw_flush,
 };

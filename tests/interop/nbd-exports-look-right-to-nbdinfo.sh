@@ -28,10 +28,11 @@ for address in "${addresses[@]}"; do
     api GET /devices/vda
     VDA_URI=$(jq -r .export.uri <<<"$BODY")
     look vda
-    expect_json '.protocol == "newstyle-fixed" and (.TLS | not) and (.structured | not)'
+    expect_json '.protocol == "newstyle-fixed" and (.TLS | not) and .structured'
     expect_json '.exports[0]."export-size" == 1048576 and (.exports[0].is_read_only | not)'
     expect_json '.exports[0] | .can_flush and .can_fua and .can_multi_conn and .can_trim and .can_zero'
-    expect_json '.exports[0] | (.can_cache or .can_df or .can_fast_zero or .is_rotational) | not'
+    expect_json '.exports[0] | .can_cache and .can_df and .can_fast_zero and (.is_rotational | not)'
+    expect_json '.exports[0].contexts == ["base:allocation", "qemu:allocation-depth"]'
     expect_json '.exports[0] | .block_size_minimum == 1 and .block_size_preferred == 4096'
     expect_json '.exports[0].block_size_maximum == 33554432'
     look vdb

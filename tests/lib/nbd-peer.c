@@ -140,6 +140,12 @@ static int probe_zero(struct node *node, uint64_t offset, uint64_t length, bool 
     return error ? error : driver_raw.zero(node, offset, length, true);
 }
 
+static int probe_zero_fast(struct node *node, uint64_t offset, uint64_t length, bool unmap)
+{
+    int error = atomic_load(&probe.zero_fast_error);
+    return error ? error : driver_raw.zero(node, offset, length, unmap);
+}
+
 static int probe_discard(struct node *node, uint64_t offset, uint64_t length)
 {
     int error = atomic_load(&probe.error);
@@ -163,6 +169,7 @@ void probe_register(void)
     driver.read = probe_read;
     driver.write = probe_write;
     driver.zero = probe_zero;
+    driver.zero_fast = probe_zero_fast;
     driver.discard = probe_discard;
     driver.flush = probe_flush;
     driver_register(&driver);

@@ -112,11 +112,12 @@ static void requests_of_no_length_do_nothing(void **state)
 static void only_documented_flags_are_taken(void **state)
 {
     (void)state;
-    static const unsigned types[] = {CMD_READ, CMD_WRITE, CMD_FLUSH, CMD_TRIM, CMD_WRITE_ZEROES};
+    static const unsigned types[] = {CMD_READ, CMD_WRITE, CMD_FLUSH,
+                                     CMD_TRIM, CMD_CACHE, CMD_WRITE_ZEROES};
     char data[512] = {0};
-    for (size_t i = 0; i < 5; i++)
+    for (size_t i = 0; i < 6; i++)
         for (unsigned bit = 0; bit < 16; bit++) {
-            bool good = bit == 0 || (bit == 1 && types[i] == CMD_WRITE_ZEROES);
+            bool good = bit == 0 || ((bit == 1 || bit == 4) && types[i] == CMD_WRITE_ZEROES);
             uint32_t length = types[i] == CMD_FLUSH ? 0 : sizeof(data);
             assert_int_equal(peer_request(disk, 1U << bit, types[i], 0, length, data),
                              good ? 0 : EINVAL_);
@@ -128,7 +129,7 @@ static void only_documented_flags_are_taken(void **state)
 static void unknown_commands_are_invalid(void **state)
 {
     (void)state;
-    static const unsigned types[] = {5, 7, 8, 100, 0xffff};
+    static const unsigned types[] = {7, 8, 9, 100, 0xffff};
     for (size_t i = 0; i < sizeof(types) / sizeof(*types); i++)
         assert_int_equal(peer_request(disk, 0, types[i], 0, 512, NULL), EINVAL_);
     assert_int_equal(peer_request(disk, 0, CMD_FLUSH, 0, 0, NULL), 0);
@@ -194,6 +195,34 @@ static void no_hole_keeps_the_space(void **state)
     assert_true(atomic_load(&probe.unmapped));
     assert_int_equal(peer_request(disk, NO_HOLE, CMD_WRITE_ZEROES, 0, 4096, NULL), 0);
     assert_false(atomic_load(&probe.unmapped));
+}
+
+static void fast_zero_is_fast_or_refused(void **state)
+{
+    (void)state;
+    char data[8192], zeros[4096] = {0};
+    memset(data, 'x', sizeof(data));
+    assert_int_equal(peer_request(disk, 0, CMD_WRITE, 0, sizeof(data), data), 0);
+    atomic_store(&probe.zero_fast_error, -EOPNOTSUPP);
+    assert_int_equal(peer_request(disk, FAST_ZERO, CMD_WRITE_ZEROES, 0, 4096, NULL), ERROR_NOTSUP);
+    assert_int_equal(peer_request(disk, 0, CMD_READ, 0, 4096, data), 0);
+    assert_int_equal(data[0], 'x'); /* nothing has happened */
+    atomic_store(&probe.zero_fast_error, 0);
+    assert_int_equal(peer_request(disk, FAST_ZERO, CMD_WRITE_ZEROES, 0, 4096, NULL), 0);
+    assert_int_equal(peer_request(disk, 0, CMD_READ, 0, sizeof(data), data), 0);
+    assert_memory_equal(data, zeros, 4096);
+    assert_int_equal(data[4096], 'x');
+    assert_int_equal(peer_request(old, FAST_ZERO, CMD_WRITE_ZEROES, 0, 4096, NULL), EPERM_);
+}
+
+static void cache_takes_any_range_of_the_disk(void **state)
+{
+    (void)state;
+    assert_int_equal(peer_request(disk, 0, CMD_CACHE, 0, DISK_SIZE, NULL), 0);
+    assert_int_equal(peer_request(disk, 0, CMD_CACHE, 77, 1, NULL), 0);
+    assert_int_equal(peer_request(old, 0, CMD_CACHE, 0, 65536, NULL), 0);
+    assert_int_equal(peer_request(large, 0, CMD_CACHE, 0, UINT32_MAX, NULL), 0);
+    assert_int_equal(peer_request(disk, 0, CMD_CACHE, 1, DISK_SIZE, NULL), EINVAL_);
 }
 
 static void disk_errors_become_the_protocols(void **state)
@@ -267,6 +296,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(fua_and_flush_reach_the_disk, begin, end),
         cmocka_unit_test_setup_teardown(zero_and_trim_take_lengths_of_32_bits, begin, end),
         cmocka_unit_test_setup_teardown(no_hole_keeps_the_space, begin, end),
+        cmocka_unit_test_setup_teardown(fast_zero_is_fast_or_refused, begin, end),
+        cmocka_unit_test_setup_teardown(cache_takes_any_range_of_the_disk, begin, end),
         cmocka_unit_test_setup_teardown(disk_errors_become_the_protocols, begin, end),
         cmocka_unit_test_setup_teardown(payloads_have_a_limit, begin, end),
         cmocka_unit_test_setup_teardown(what_is_no_request_closes, begin, end),

@@ -11,7 +11,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-enum { DISK_SIZE = 1000448, FLAGS_WRITABLE = 0x16d, FLAGS_READ_ONLY = 0x10f };
+enum { DISK_SIZE = 1000448, FLAGS_WRITABLE = 0xd6d, FLAGS_READ_ONLY = 0x50f };
 
 static struct nbd_place place;
 

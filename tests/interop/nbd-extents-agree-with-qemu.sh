@@ -1,0 +1,61 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+#
+# Where data, holes and zeros are, and at which depth of a chain, is the same to nbdinfo --map and to qemu-img map
+# whether snapgroupd or qemu-nbd serves the image; and what is read agrees with it.
+. "$(dirname "$0")/../lib/functions.sh"
+
+size=$((8 << 20))
+start_daemon
+create_device vda qcow2 $size
+qemu-io -f raw -c 'write -P 1 0 1M' -c 'write -P 2 3M 1M' -c 'write -z 4M 512k' "$(nbd_uri vda)" >/dev/null
+snapshot first vda
+qemu-io -f raw -c 'write -P 3 64k 128k' -c 'write -P 4 6M 256k' -c 'write -z 3M 256k' "$(nbd_uri vda)" >/dev/null
+snapshot second vda
+qemu-io -f raw -c 'write -P 5 7M 64k' -c 'write -P 6 128k 64k' "$(nbd_uri vda)" >/dev/null
+truncate -s $size "$IMAGES/vdb.raw"
+qemu-io -f raw -c 'write -P 9 1M 1M' -c 'write -P 9 5M 64k' "$IMAGES/vdb.raw" >/dev/null
+api POST /devices '{"name":"vdb","image":"vdb.raw","format":"raw"}'
+expect_status 201
+
+# merged CONTEXT URI: its map with neighbours of one kind joined
+merged() {
+    nbdinfo --map="$1" --json "$2" | jq -c 'reduce .[] as $e ([];
+        if length > 0 and .[-1].type == $e.type then .[-1].length += $e.length
+        else . + [{offset: $e.offset, length: $e.length, type: $e.type}] end)'
+}
+
+top() {
+    api GET /devices/"$1"
+    jq -r .top <<<"$BODY"
+}
+
+compare() { # NAME FORMAT
+    local ours theirs context image
+    image=$(top "$1")
+    spawn qemu-nbd --read-only --persistent --shared=8 --allocation-depth -k "$TMP/$1.sock" \
+        --image-opts "driver=$2,force-share=on,file.driver=file,file.filename=$image"
+    wait_until test -S "$TMP/$1.sock"
+    theirs="nbd+unix:///?socket=$TMP/$1.sock"
+    for context in base:allocation qemu:allocation-depth; do
+        ours=$(merged $context "$(nbd_uri "$1")")
+        [ "$ours" = "$(merged $context "$theirs")" ] ||
+            fail "$1: $context is $ours here, $(merged $context "$theirs") with qemu-nbd"
+    done
+    qemu-img map --output=json -f raw "$(nbd_uri "$1")" | jq -c 'map({start, length, zero, data})' >"$TMP/ours"
+    qemu-img map --output=json -f raw "$theirs" | jq -c 'map({start, length, zero, data})' >"$TMP/theirs"
+    cmp "$TMP/ours" "$TMP/theirs" || fail "$1: $(cat "$TMP/ours") is not $(cat "$TMP/theirs")"
+}
+
+qemu-io -f raw -c flush "$(nbd_uri vda)"
+compare vda qcow2
+compare vdb raw
+
+# A copy of holes takes no space, whoever copies.
+qemu-img convert -f raw -O raw "$(nbd_uri vdb)" "$TMP/convert"
+nbdcopy "$(nbd_uri vdb)" "$TMP/nbdcopy"
+for copy in convert nbdcopy; do
+    cmp "$TMP/$copy" "$IMAGES/vdb.raw"
+    [ "$(stat -c %b "$TMP/$copy")" -le $(((1 << 20 | 65536) / 512 + 256)) ] || fail "$copy is not sparse"
+done
+stop_daemon
