@@ -210,12 +210,14 @@ static struct nbd_task *task_new(const struct nbd_session *session,
                                  const struct nbd_request *request, const void *payload)
 {
     size_t bytes = request->payload_bytes + nbd_request_reply_bytes(session, request);
-    struct nbd_task *task = malloc(sizeof(*task) + bytes);
+    struct nbd_task *task = malloc(sizeof(*task) + bytes + NBD_DATA_ALIGNMENT);
     if (!task)
         return NULL;
     *task = (struct nbd_task){.request = *request, .bytes = bytes};
     task->payload = task->data;
     task->reply = task->data + request->payload_bytes;
+    uintptr_t data = (uintptr_t)task->reply + nbd_request_data_offset(session);
+    task->reply += -data % NBD_DATA_ALIGNMENT;
     if (request->payload_bytes)
         memcpy(task->data, payload, request->payload_bytes);
     return task;

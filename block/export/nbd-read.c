@@ -32,6 +32,12 @@ size_t nbd_read_reply_bytes(const struct nbd_session *session, const struct nbd_
     return 2 * NBD_CHUNK_BYTES_MAX + request->length; /* an error may follow the data */
 }
 
+size_t nbd_request_data_offset(const struct nbd_session *session)
+{
+    return session->style == NBD_STYLE_SIMPLE ? sizeof(struct nbd_simple_reply_be)
+                                              : nbd_chunk_header_bytes(session) + OFFSET_BYTES;
+}
+
 static int read_data(const struct nbd_session *session, void *buf, uint64_t offset, uint64_t length,
                      bool cached)
 {
@@ -53,7 +59,7 @@ static size_t read_simple(const struct nbd_session *session, const struct nbd_re
 /* Adds the data of a range. The chunk exists only if they could be read. */
 static int read_add_data(struct nbd_chunks *chunks, uint64_t offset, uint64_t length, bool cached)
 {
-    unsigned char *data = chunks->at + nbd_chunk_header_bytes(chunks->session) + OFFSET_BYTES;
+    unsigned char *data = chunks->at + nbd_request_data_offset(chunks->session);
     if (length == 0)
         return 0;
     int ret = read_data(chunks->session, data, offset, length, cached);

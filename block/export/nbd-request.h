@@ -66,6 +66,11 @@ bool nbd_request_is_slow(const struct nbd_request *request);
 size_t nbd_request_reply_bytes(const struct nbd_session *session,
                                const struct nbd_request *request);
 
+/* Where in the reply of a READ the data begin, if they are one piece. Copying is faster to where
+ * they are aligned. */
+size_t nbd_request_data_offset(const struct nbd_session *session);
+enum { NBD_DATA_ALIGNMENT = 64 };
+
 /* Executes a checked request and writes its reply, whether good or not, to `reply`. Returns the
  * reply's length. With `cached` it waits for no disk, for which the request must not be slow: then
  * 0 means that it would have had to, and nothing has happened. */

@@ -53,6 +53,12 @@ static inline size_t nbd_buffer_room(const struct nbd_buffer *buffer)
     return NBD_BUFFER_BYTES - buffer->end;
 }
 
+/* Has what is filled in next begin `skip` bytes further on; the buffer is empty. */
+static inline void nbd_buffer_skip(struct nbd_buffer *buffer, size_t skip)
+{
+    buffer->start = buffer->end = skip;
+}
+
 /* The free bytes, to be filled in place; at most `length`, which fit. */
 unsigned char *nbd_buffer_space(struct nbd_buffer *buffer, size_t length);
 

@@ -128,6 +128,8 @@ static bool connection_execute(struct nbd_connection *connection, const struct n
                                const void *payload, bool cached)
 {
     const struct nbd_session *session = &connection->session;
+    if (nbd_buffer_length(&connection->out) == 0)
+        nbd_buffer_skip(&connection->out, NBD_DATA_ALIGNMENT - nbd_request_data_offset(session));
     void *reply = nbd_buffer_space(&connection->out, nbd_request_reply_bytes(session, request));
     size_t length = nbd_request_execute(session, request, payload, reply, cached);
     nbd_buffer_extend(&connection->out, length);
