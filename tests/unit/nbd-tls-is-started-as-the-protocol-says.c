@@ -132,6 +132,23 @@ static void either_way_works_where_it_is_optional(void **state)
 }
 
 /* What somebody on the way adds behind STARTTLS must have no effect, inside TLS or outside. */
+static void what_was_negotiated_before_is_forgotten(void **state)
+{
+    (void)state;
+    const char contexts[] = "\0\0\0\4disk\0\0\0\1\0\0\0\17base:allocation";
+    int fd = peer_greet(place.address, 3);
+    expect_reply(fd, OPT_EXTENDED, NULL, 0, REP_ACK);
+    send_option(fd, OPT_SET_META, contexts, sizeof(contexts) - 1);
+    peer_option_reply(fd, OPT_SET_META, REP_META_CONTEXT, NULL, 0);
+    peer_option_reply(fd, OPT_SET_META, REP_ACK, NULL, 0);
+    fd = tls_peer_start(fd, &client);
+    assert_true(fd >= 0);
+    expect_reply(fd, OPT_SET_META, contexts, sizeof(contexts) - 1, REP_ERR_INVALID);
+    expect_go(fd); /* in compact requests and simple replies */
+    assert_int_equal(peer_request(fd, 0, CMD_BLOCK_STATUS, 0, 4096, NULL), ERROR_INVAL);
+    close(fd);
+}
+
 static void plain_text_behind_it_ends_the_connection(void **state)
 {
     (void)state;
@@ -180,7 +197,11 @@ int main(void)
         cmocka_unit_test_setup_teardown(export_name_works_inside, begin_required, end),
         cmocka_unit_test_setup_teardown(it_starts_once_and_without_data, begin_required, end),
         cmocka_unit_test_setup_teardown(either_way_works_where_it_is_optional, begin_optional, end),
+        cmocka_unit_test_setup_teardown(what_was_negotiated_before_is_forgotten, begin_optional,
+                                        end),
         cmocka_unit_test_setup_teardown(plain_text_behind_it_ends_the_connection, begin_optional,
+                                        end),
+        cmocka_unit_test_setup_teardown(what_was_negotiated_before_is_forgotten, begin_optional,
                                         end),
         cmocka_unit_test_setup_teardown(plain_text_behind_it_ends_the_connection, begin_required,
                                         end),
