@@ -3,13 +3,15 @@
  * Slices of L2 tables and refcount blocks: a hash table by file offset, and all of them in order of last use.
  *
  * A clean slice may be forgotten at any time; a dirty one, or one that a flush has copied but not yet written,
- * stays. So memory is bounded by CACHE_SLICES_MAX slices plus what writers make dirty before they are made to flush
+ * stays. What is read of a frozen image is kept by the device's index, so its slices can be few. So memory is bounded
+ * by CACHE_SLICES_MAX slices plus what writers make dirty before they are made to flush
  * (qcow2-flusher.c). All calls hold the image's lock.
  */
 #include "block/format/qcow2.h"
 
 enum {
     CACHE_SLICES_MAX = 4096,
+    CACHE_SLICES_FROZEN_MAX = 256, /* of each image below a top: chains get long */
     CACHE_BUCKETS = 4096,
 };
 
@@ -60,10 +62,10 @@ void qcow2_cache_free(struct qcow2_cache *cache)
     free(cache->buckets);
 }
 
-static void cache_make_room(struct qcow2_cache *cache)
+static void cache_make_room(struct qcow2_cache *cache, size_t slices_max)
 {
     struct qcow2_slice *slice = cache->oldest;
-    while (slice && cache->count >= CACHE_SLICES_MAX) {
+    while (slice && cache->count >= slices_max) {
         struct qcow2_slice *newer = slice->newer;
         if (!slice->is_dirty && !slice->is_flushing)
             cache_remove(cache, slice);
@@ -110,7 +112,8 @@ int qcow2_cache_get(struct qcow2 *q, uint64_t offset, bool is_refcount, struct q
     if (*slice)
         return 0;
     offset -= offset % cache->slice_bytes;
-    cache_make_room(cache);
+    cache_make_room(cache,
+                    atomic_load(&q->node->read_only) ? CACHE_SLICES_FROZEN_MAX : CACHE_SLICES_MAX);
     struct qcow2_slice **bucket = cache_bucket(cache, offset), *found = calloc(1, sizeof(*found));
     unsigned char *bytes = malloc(cache->slice_bytes);
     if (!found || !bytes) {
