@@ -73,24 +73,6 @@ static void cache_make_room(struct qcow2_cache *cache, size_t slices_max)
     }
 }
 
-/* Reads a slice; what lies past the end of the file is zeros. */
-static int slice_load(int fd, struct qcow2_slice *slice, uint32_t bytes)
-{
-    uint32_t done = 0;
-    while (done < bytes) {
-        ssize_t n = pread(fd, slice->bytes + done, bytes - done, (off_t)(slice->offset + done));
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n < 0)
-            return -errno;
-        if (n == 0)
-            break;
-        done += (uint32_t)n;
-    }
-    memset(slice->bytes + done, 0, bytes - done);
-    return 0;
-}
-
 struct qcow2_slice *qcow2_cache_find(struct qcow2 *q, uint64_t offset)
 {
     struct qcow2_cache *cache = &q->cache;
@@ -124,7 +106,7 @@ int qcow2_cache_get(struct qcow2 *q, uint64_t offset, bool is_refcount, struct q
     found->offset = offset;
     found->is_refcount = is_refcount;
     found->bytes = bytes;
-    int ret = slice_load(q->fd, found, cache->slice_bytes);
+    int ret = file_read_padded(q->fd, bytes, offset, cache->slice_bytes);
     if (ret) {
         free(bytes);
         free(found);
