@@ -21,6 +21,7 @@ static void signals_prepare(void)
     sigaddset(&ending, SIGINT);
     pthread_sigmask(SIG_BLOCK, &ending, NULL);
     signal(SIGPIPE, SIG_IGN);
+    signal(SIGXFSZ, SIG_IGN); /* a write past the file size limit is one request's error */
 }
 
 static void files_limit_raise(void)

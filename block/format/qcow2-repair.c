@@ -8,17 +8,35 @@
  */
 #include "block/format/qcow2.h"
 
+enum { CHUNK_CLUSTERS = 1 << 14 };
+
 struct walk {
     struct qcow2 *q;
-    uint32_t *counts; /* of each cluster of the file */
-    uint64_t clusters;
-    const char *why; /* what is wrong beyond repair */
+    uint32_t *
+        *chunks; /* of CHUNK_CLUSTERS counts each; NULL: all zeros. A sparse file costs little */
+    uint64_t clusters; /* of the file */
+    const char *why;   /* what is wrong beyond repair */
 };
 
 static int walk_fail(struct walk *walk, const char *why)
 {
     walk->why = why;
     return -EINVAL;
+}
+
+static uint32_t count_get(const struct walk *walk, uint64_t cluster)
+{
+    const uint32_t *chunk = walk->chunks[cluster / CHUNK_CLUSTERS];
+    return chunk ? chunk[cluster % CHUNK_CLUSTERS] : 0;
+}
+
+/* NULL when memory is short. */
+static uint32_t *count_place(struct walk *walk, uint64_t cluster)
+{
+    uint32_t **chunk = &walk->chunks[cluster / CHUNK_CLUSTERS];
+    if (!*chunk)
+        *chunk = calloc(CHUNK_CLUSTERS, sizeof(**chunk));
+    return *chunk ? &(*chunk)[cluster % CHUNK_CLUSTERS] : NULL;
 }
 
 static int walk_count(struct walk *walk, uint64_t offset, uint64_t bytes)
@@ -29,10 +47,13 @@ static int walk_count(struct walk *walk, uint64_t offset, uint64_t bytes)
     uint64_t first = offset >> q->cluster_bits, last = (offset + bytes - 1) >> q->cluster_bits;
     if (last >= walk->clusters)
         return walk_fail(walk, "it refers to clusters past the end of the file");
-    for (uint64_t cluster = first; cluster <= last; cluster++)
-        if (++walk->counts[cluster] == 0 ||
-            (q->refcount_order < 5 && walk->counts[cluster] >> (1u << q->refcount_order)))
+    for (uint64_t cluster = first; cluster <= last; cluster++) {
+        uint32_t *count = count_place(walk, cluster);
+        if (!count)
+            return -ENOMEM;
+        if (++*count == 0 || (q->refcount_order < 5 && *count >> (1u << q->refcount_order)))
             return walk_fail(walk, "a cluster has more references than its count can hold");
+    }
     return 0;
 }
 
@@ -109,7 +130,7 @@ static int walk_blocks(struct walk *walk)
     int ret = 0;
     for (uint64_t i = 0; i < q->refcount_table_entries && ret == 0; i++) {
         uint64_t block = q->refcount_table[i], cluster = block >> q->cluster_bits;
-        if (block && (cluster >= walk->clusters || walk->counts[cluster])) {
+        if (block && (cluster >= walk->clusters || count_get(walk, cluster))) {
             q->refcount_table[i] = 0;
             q->has_dirty_refcount_table = true;
         } else if (block)
@@ -136,25 +157,44 @@ static int walk_all(struct walk *walk)
 
 /* ---- setting ---- */
 
+static uint64_t block_clusters(const struct qcow2 *q)
+{
+    return q->cluster_bytes * 8 >> q->refcount_order;
+}
+
 static bool has_block(const struct qcow2 *q, uint64_t cluster)
 {
-    uint64_t block = cluster / (q->cluster_bytes * 8 >> q->refcount_order);
+    uint64_t block = cluster / block_clusters(q);
     return block < q->refcount_table_entries && q->refcount_table[block];
+}
+
+/* How many clusters from here on have no block to hold their counts, and need none; 0: this one does. */
+static uint64_t clusters_to_skip(const struct walk *walk, uint64_t cluster, bool make_blocks)
+{
+    bool is_counted = make_blocks && walk->chunks[cluster / CHUNK_CLUSTERS];
+    if (is_counted || has_block(walk->q, cluster))
+        return 0;
+    uint64_t in_block = block_clusters(walk->q) - cluster % block_clusters(walk->q);
+    uint64_t in_chunk = CHUNK_CLUSTERS - cluster % CHUNK_CLUSTERS;
+    return in_block < in_chunk ? in_block : in_chunk;
 }
 
 /* Sets the counts that differ; where there is no block to hold them only if `make_blocks`. */
 static int counts_set(const struct walk *walk, bool make_blocks)
 {
     struct qcow2 *q = walk->q;
-    for (uint64_t cluster = 0; cluster < walk->clusters; cluster++) {
-        uint64_t count;
-        if (!make_blocks && !has_block(q, cluster))
+    for (uint64_t cluster = 0; cluster < walk->clusters;) {
+        uint64_t skip = clusters_to_skip(walk, cluster, make_blocks), count;
+        if (skip) {
+            cluster += skip;
             continue;
+        }
         int ret = qcow2_refcount_get(q, cluster, &count);
-        if (ret == 0 && count != walk->counts[cluster])
-            ret = qcow2_refcount_set(q, cluster, walk->counts[cluster]);
+        if (ret == 0 && count != count_get(walk, cluster))
+            ret = qcow2_refcount_set(q, cluster, count_get(walk, cluster));
         if (ret)
             return ret;
+        cluster++;
     }
     return 0;
 }
@@ -164,7 +204,7 @@ static uint64_t with_copied(const struct walk *walk, uint64_t word)
     uint64_t offset = word & QCOW2_OFFSET_MASK;
     if (word & QCOW2_COMPRESSED || !offset)
         return word & ~QCOW2_COPIED;
-    bool is_single = walk->counts[offset >> walk->q->cluster_bits] == 1;
+    bool is_single = count_get(walk, offset >> walk->q->cluster_bits) == 1;
     return is_single ? word | QCOW2_COPIED : word & ~QCOW2_COPIED;
 }
 
@@ -213,11 +253,14 @@ int qcow2_repair(struct node *node, struct err *err)
     struct walk walk = {.q = q, .clusters = q->end_cluster, .why = "it cannot be repaired"};
     int ret = -EFBIG;
     if (walk.clusters <= CLUSTERS_MAX) {
-        walk.counts = calloc(walk.clusters + 1, sizeof(*walk.counts));
-        ret = walk.counts ? walk_all(&walk) : -ENOMEM;
+        size_t chunks = walk.clusters / CHUNK_CLUSTERS + 1;
+        walk.chunks = calloc(chunks, sizeof(*walk.chunks));
+        ret = walk.chunks ? walk_all(&walk) : -ENOMEM;
         if (ret == 0)
             ret = walk_apply(&walk);
-        free(walk.counts);
+        for (size_t i = 0; walk.chunks && i < chunks; i++)
+            free(walk.chunks[i]);
+        free(walk.chunks);
     }
     if (ret == 0)
         ret = qcow2_flush(node);

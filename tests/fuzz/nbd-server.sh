@@ -6,7 +6,6 @@
 #
 # FUZZ_RUNS connections, always the same ones (FUZZ_SEED). An input that fails is kept in $BUILD_DIR/fuzz-failures;
 # FUZZ_CORPUS, if set, is a directory where inputs are kept from one run to the next.
-# label: slow
 set -eu
 runs=${FUZZ_RUNS:-100000}
 seed=${FUZZ_SEED:-1}
@@ -25,4 +24,4 @@ seed_input structured '\002\005\000\012\000\002\000\001\000\000\000\000\000\013\
 seed_input extended '\001\007\000\012\001\002\000\001\000\000\000\001\000\003\000\000\000\000\100\013\310\000\000\000\100\002'
 
 "$BUILD_DIR/tests/fuzz-nbd-server" -runs="$runs" -seed="$seed" -timeout=10 -rss_limit_mb=1024 \
-    -malloc_limit_mb=256 -max_len=600 -print_final_stats=1 -artifact_prefix="$failures/" "$corpus"
+    -malloc_limit_mb=256 -max_len=600 -print_final_stats=1 -error_exitcode=1 -artifact_prefix="$failures/" "$corpus"

@@ -5,7 +5,6 @@
 #
 # Small images with every feature are made by qemu-img; the fuzzer mutates them FUZZ_RUNS times, always in the
 # same order (FUZZ_SEED). An input that fails is kept in $BUILD_DIR/fuzz-failures.
-# label: slow
 set -eu
 runs=${FUZZ_RUNS:-100000}
 seed=${FUZZ_SEED:-1}
@@ -60,5 +59,5 @@ cp snapshot corrupt
 patch corrupt 79 '\002'
 
 "$BUILD_DIR/tests/fuzz-qcow2-image" -runs="$runs" -seed="$seed" -timeout=10 -rss_limit_mb=1024 \
-    -malloc_limit_mb=256 -max_len=262144 -len_control=0 -print_final_stats=1 \
+    -malloc_limit_mb=256 -max_len=262144 -len_control=0 -print_final_stats=1 -error_exitcode=1 -handle_xfsz=0 \
     -artifact_prefix="$failures/" "$scratch/corpus"
