@@ -31,6 +31,7 @@
 #include <sys/eventfd.h>
 #include <sys/socket.h>
 #include <time.h>
+#include <unistd.h>
 
 enum {
     SEND_SOCKET_BYTES = 2 << 20,
@@ -270,6 +271,7 @@ struct nbd_server *nbd_server_new(struct block *block)
     }
     server->block = block;
     server->limits = limits_default;
+    server->spinning_max = (unsigned)sysconf(_SC_NPROCESSORS_ONLN) / 2;
     nbd_pool_open(&server->pool);
     pthread_mutex_init(&server->lock, NULL);
     pthread_condattr_t attributes;

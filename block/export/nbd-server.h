@@ -64,7 +64,9 @@ struct nbd_server {
     struct nbd_tls *tls;        /* or NULL: there is no TLS */
     int wake_fd;                /* an eventfd: look at `stopping`, `finished` and `listeners` */
     atomic_bool stopping;
-    bool refusing; /* nbd-accept's: it has told that it refuses connections */
+    bool refusing;         /* nbd-accept's: it has told that it refuses connections */
+    unsigned spinning_max; /* constant */
+    atomic_uint spinning;  /* connections that watch their socket rather than sleep */
     struct nbd_pool pool;
 
     /* Guarded by lock. */
@@ -87,6 +89,7 @@ struct nbd_connection {
     struct nbd_queue queue; /* its requests in the pool */
     /* The thread's own. */
     struct nbd_buffer in, out;
+    bool spins;           /* the last request came so soon that sleeping would have cost more */
     unsigned lone_streak; /* how many requests in a row came with nothing else under way */
 };
 
