@@ -22,4 +22,4 @@ mount_tmpfs() {
     mount -t tmpfs -o "$2" tmpfs "$1"
     MOUNTED+=("$1")
 }
-trap 'rc=$?; umount --lazy ${MOUNTED[@]+"${MOUNTED[@]}"} || true; (exit "$rc"); finish' EXIT
+trap 'rc=$?; [ "${#MOUNTED[@]}" -eq 0 ] || umount --lazy "${MOUNTED[@]}" || true; (exit "$rc"); finish' EXIT
