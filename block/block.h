@@ -61,6 +61,13 @@ void block_set_index_memory(struct block *block, uint64_t budget_bytes);
  * block_device_open() refuses it and says why. Once, before anything is opened. OpenFileFailed. */
 int block_journals_open(struct block *block, const char *runtime_dir, struct err *err);
 
+/* Writes what the journals had to those images that no device has opened since. */
+void block_journals_settle(struct block *block);
+
+/* Everything that an earlier daemon left of the image is durable on return. OpenFileFailed; *err has the errno ENOENT
+ * if there is no such file. */
+int block_image_sync(struct block *block, const char *path, struct err *err);
+
 /* Stops all exports (requests under way are finished), flushes and closes every device. Returns -1
  * and *err if a flush failed; everything is closed and freed all the same. */
 int block_close(struct block *block, struct err *err);

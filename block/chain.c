@@ -54,13 +54,16 @@ static int chain_append(struct chain_open *chain, const char *path, const char *
         return err_set(err, ErrOpenFileFailed, errno, "image '%s' cannot be examined", canonical);
     if (chain_check_loop(chain, &st, canonical, err) != 0)
         return -1;
-    if (chain->guard && chain->guard->admit(chain->guard->arg, fd, st.st_dev, st.st_ino, read_only,
-                                            canonical, err) != 0)
+    const struct chain_file file = {fd, st.st_dev, st.st_ino, canonical, driver, read_only};
+    struct node *node = NULL;
+    if (chain->guard && chain->guard->admit(chain->guard->arg, &file, &node, err) != 0)
         return -1;
-    struct node *node = node_open(fd, canonical, driver, read_only, NULL, err);
-    if (!node)
-        return -1;
-    steal_fd(&fd);
+    if (!node) {
+        node = node_open(fd, canonical, driver, read_only, NULL, err);
+        if (!node)
+            return -1;
+        steal_fd(&fd);
+    }
     if (chain->last)
         chain->last->backing = node;
     else
@@ -108,6 +111,6 @@ struct node *chain_open(const struct image_dir *dir, const char *path, const cha
     while (ret == 0 && chain.last->backing_file)
         ret = chain_append_backing(&chain, err);
     if (ret != 0 && chain.top)
-        node_unref(chain.top);
+        node_give_up(chain.top);
     return ret == 0 ? chain.top : NULL;
 }

@@ -127,11 +127,12 @@ struct driver {
 
     /* Optional; with it, images open for writing have a journal (journal.h), and the driver appends
      * to it what would be lost with its memory. Brings an image up to date after the daemon was
-     * killed: makes the changes that `records` tell of, in order, and flushes; node->journal, where
-     * they come from, is marked and dropped by that flush. The node is open read-only on a file
-     * that may be written, so that nothing has been written yet, and is closed afterwards. An image
-     * that is not as the records say it can be is refused and left as it is; one that a replay
-     * before this one had begun to change is not. -1 and *err (OpenFileFailed) on failure. */
+     * killed: makes the changes that `records` tell of, in order, in memory, as if they had been
+     * made since it was opened; the next flush writes them, and drops the records in node->journal,
+     * where they come from. The node is open read-only on a file that may be written, so that
+     * nothing has been written yet, and open to write from then on. An image that is not as the
+     * records say it can be is refused and left as it is; one that a flush after another replay had
+     * begun to change is not. -1 and *err (OpenFileFailed) on failure. */
     int (*replay)(struct node *node, const struct journal_record *records, size_t count,
                   struct err *err);
 };

@@ -151,11 +151,13 @@ static bool journal_grow(struct journal *journal)
 static struct journal *journal_map(int dirfd, const char *name, int fd)
 {
     CLEANUP_FREE struct journal *journal = calloc(1, sizeof(*journal));
-    if (!journal)
+    CLEANUP_FREE uint64_t *latest = calloc(1U << LATEST_BITS, sizeof(*latest));
+    if (!journal || !latest)
         return NULL;
     void *mapping = mmap(NULL, FILE_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
     if (mapping == MAP_FAILED)
         return NULL;
+    journal->latest = steal(latest);
     journal->header = mapping;
     journal->dirfd = dirfd;
     snprintf(journal->name, sizeof(journal->name), "%s", name);
@@ -221,9 +223,7 @@ struct journal *journal_create(int dirfd, int image_fd, const char *path, const 
     if (ret == 0)
         ret = -posix_fallocate(fd, 0, HEADER_BYTES + SEGMENTS_MIN * SEGMENT_BYTES);
     CLEANUP(journal) struct journal *journal = ret ? NULL : journal_map(dirfd, name, fd);
-    if (journal)
-        journal->latest = calloc(1U << LATEST_BITS, sizeof(*journal->latest));
-    if (!journal || !journal->latest)
+    if (!journal)
         journal_error(path, ret ? -ret : ENOMEM, err);
     else if (journal_fill_header(journal, path, format, err) == 0)
         return steal(journal);
@@ -448,4 +448,19 @@ int journal_records(const struct journal *journal, struct journal_record **recor
     *records = steal(copies);
     *count = tail - head;
     return 0;
+}
+
+void journal_resume(struct journal *journal, size_t count)
+{
+    struct header *header = journal->header;
+    uint64_t head = atomic_load(&header->head), tail = head + count;
+    atomic_store(&header->tail, tail);
+    journal->mark = tail;
+    journal->free_segments = header->segments < 64 ? (1ULL << header->segments) - 1 : UINT64_MAX;
+    for (uint64_t i = head / SEGMENT_RECORDS; i * SEGMENT_RECORDS < tail; i++)
+        journal->free_segments &= ~(1ULL << journal->place_of[i % SEGMENTS_MAX]);
+    for (unsigned place = 0; place < header->segments; place++)
+        if (journal->free_segments >> place & 1)
+            segment_at(journal, place)->number = 0; /* that of a torn record may be given again */
+    journal->is_loaded = false;
 }

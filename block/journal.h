@@ -15,7 +15,7 @@
  *                  journal_drop    what was there at the mark is not needed any more
  *          flush fails: no drop; the next flush marks and drops both generations
  *     journal_close: an empty journal is deleted, one with records stays for the next start
- *     start of the daemon: journal_load, driver.replay, journal_close (journals.c)
+ *     start of the daemon: journal_load, driver.replay, journal_resume, then like any other (journals.c)
  *
  * A record says that the word pair at `place`, a number that only the driver understands, was `old`
  * and is `new`. The records of one place form a chain: each starts with what the one before it
@@ -65,7 +65,7 @@ enum journal_state {
     JOURNAL_FOREIGN, /* not to be understood; *err says why */
 };
 
-/* Opens what is left behind to be replayed: nothing can be appended. NULL unless JOURNAL_GOOD. */
+/* Opens what is left behind to be replayed: appending does nothing. NULL unless JOURNAL_GOOD. */
 struct journal *journal_load(int dirfd, const char *name, enum journal_state *state,
                              struct err *err);
 const char *journal_path(const struct journal *journal);   /* of the image */
@@ -74,6 +74,10 @@ const char *journal_format(const struct journal *journal); /* of the image */
 /* All records, in order (heap). A last one that is torn is left out. 0, or -1 and *err. */
 int journal_records(const struct journal *journal, struct journal_record **records, size_t *count,
                     struct err *err);
+
+/* The first `count` records have been replayed; what changes from now on is appended to them. A torn
+ * one is overwritten. */
+void journal_resume(struct journal *journal, size_t count);
 
 bool journal_is_empty(const struct journal *journal);
 

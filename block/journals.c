@@ -5,9 +5,15 @@
  *
  *     of another boot, or empty              deleted: the image is as of its last flush, or whole
  *     its image is gone, or replaced         deleted: there is nothing to apply it to
- *     its image is as the records say        replayed, flushed, deleted
+ *     its image is as the records say        replayed
  *     anything else                          stays, the image untouched; no chain with this image is
  *                                            opened until somebody has decided (journals_admit)
+ *
+ * Replayed means: the changes are in the memory of a node that is open to write, and still in its
+ * journal, as they were before the kill. A device that opens the image to write goes on with that
+ * node, so no start waits for a disk to take what may be gigabytes. Whoever wants the image in
+ * another way has it flushed and closed first; what nobody wants is when all devices are open
+ * (block_journals_settle).
  *
  * Which image a journal is of says its name (journal_name); its path only says where to look. The
  * directory is locked as long as the block layer is open, so that a second daemon on it never
@@ -34,6 +40,12 @@ struct kept_journal {
     char *reason;
 };
 
+/* An image that was. */
+struct replayed {
+    struct replayed *next;
+    struct node *node; /* open to write, with its journal */
+};
+
 /* ---- the directory ---- */
 
 static int journals_dir_open(const char *runtime_dir, struct err *err)
@@ -50,19 +62,6 @@ static int journals_dir_open(const char *runtime_dir, struct err *err)
                        "directory '%s/journals' is in use; is another daemon running there?",
                        runtime_dir);
     return steal_fd(&fd);
-}
-
-void journals_close(struct block *block)
-{
-    while (block->kept_journals) {
-        struct kept_journal *kept = block->kept_journals;
-        block->kept_journals = kept->next;
-        free(kept->reason);
-        free(kept);
-    }
-    if (block->journals_fd >= 0)
-        close(block->journals_fd);
-    free(block->journals_path);
 }
 
 /* ---- one that was left behind ---- */
@@ -109,14 +108,15 @@ static int journal_open_image(struct block *block, const struct journal *journal
     return steal_fd(&fd);
 }
 
-/* Takes the descriptor and the journal over, whatever happens. */
-static int journal_apply(int image_fd, struct journal *journal, struct err *err)
+/* Opens the image and brings it up to date, in memory. Takes the descriptor and the journal over,
+ * whatever happens. */
+static struct node *journal_replay(int image_fd, struct journal *journal, struct err *err)
 {
     CLEANUP_CLOSE int fd = image_fd;
     const struct driver *driver = driver_find(journal_format(journal));
     CLEANUP_FREE struct journal_record *records = NULL;
     size_t count;
-    struct node *node = NULL;
+    CLEANUP(node) struct node *node = NULL;
     if (!driver || !driver->replay)
         err_set(err, ErrInvalidBlockFormat, 0, "image '%s' is of format '%s', which has no journal",
                 journal_path(journal), journal_format(journal));
@@ -124,17 +124,33 @@ static int journal_apply(int image_fd, struct journal *journal, struct err *err)
         node = node_open(fd, journal_path(journal), driver, true, NULL, err);
     if (!node) {
         journal_close(journal, false);
-        return -1;
+        return NULL;
     }
     steal_fd(&fd);
     node->journal = journal;
-    int ret = image_lock(node->fd, node->path, false, &node->is_locked, err);
-    if (ret == 0)
-        ret = driver->replay(node, records, count, err);
-    if (ret == 0)
-        log_info("image '%s': %zu changes of its tables were replayed", node->path, count);
-    node_unref(node);
-    return ret;
+    if (image_lock(node->fd, node->path, false, &node->is_locked, err) != 0 ||
+        driver->replay(node, records, count, err) != 0)
+        return NULL;
+    journal_resume(journal, count);
+    atomic_store(&node->read_only, false);
+    atomic_store(&node->unflushed, true);
+    log_info("image '%s': %zu changes of its tables were replayed", node->path, count);
+    return steal(node);
+}
+
+static int journal_apply(struct block *block, int image_fd, struct journal *journal,
+                         struct err *err)
+{
+    CLEANUP_FREE struct replayed *replayed = malloc(sizeof(*replayed));
+    struct node *node = journal_replay(image_fd, journal, err);
+    if (!node)
+        return -1;
+    if (!replayed)
+        return node_give_up(node) ? err_set(err, ErrOutOfResources, ENOMEM, "it cannot be kept")
+                                  : 0;
+    *replayed = (struct replayed){block->replayed, node};
+    block->replayed = steal(replayed);
+    return 0;
 }
 
 static int journal_recover(struct block *block, const char *name, struct err *err)
@@ -157,8 +173,9 @@ static int journal_recover(struct block *block, const char *name, struct err *er
         journal_close(journal, is_gone);
         return is_gone ? 0 : journal_keep(block, name, cause.message, err);
     }
-    return journal_apply(fd, journal, &cause) == 0 ? 0
-                                                   : journal_keep(block, name, cause.message, err);
+    return journal_apply(block, fd, journal, &cause) == 0
+               ? 0
+               : journal_keep(block, name, cause.message, err);
 }
 
 int block_journals_open(struct block *block, const char *runtime_dir, struct err *err)
@@ -197,14 +214,84 @@ int journals_add(struct block *block, struct node *node, struct err *err)
     return block->journals_fd < 0 ? 0 : node_add_journal(node, block->journals_fd, err);
 }
 
-int journals_admit(struct block *block, int fd, const char *path, struct err *err)
+static struct node *replayed_take(struct replayed **slot)
+{
+    struct replayed *replayed = *slot;
+    struct node *node = replayed->node;
+    *slot = replayed->next;
+    free(replayed);
+    return node;
+}
+
+static struct replayed **replayed_find(struct block *block, dev_t dev, ino_t ino)
+{
+    struct replayed **slot = &block->replayed;
+    while (*slot && ((*slot)->node->dev != dev || (*slot)->node->ino != ino))
+        slot = &(*slot)->next;
+    return slot;
+}
+
+/* Writes it to its image and closes it. */
+static int replayed_settle(struct replayed **slot, struct err *err)
+{
+    struct node *node = replayed_take(slot);
+    CLEANUP_FREE char *path = strdup(node->path);
+    int ret = node_give_up(node);
+    return ret ? err_set(err, ErrOpenFileFailed, -ret,
+                         "image '%s' cannot be brought up to date from its journal",
+                         path ? path : "")
+               : 0;
+}
+
+void block_journals_settle(struct block *block)
+{
+    LOCK_GUARD(&block->open_lock);
+    struct err err;
+    while (block->replayed)
+        if (replayed_settle(&block->replayed, &err) != 0)
+            log_error("%s", err.message);
+}
+
+void journals_close(struct block *block)
+{
+    block_journals_settle(block);
+    while (block->kept_journals) {
+        struct kept_journal *kept = block->kept_journals;
+        block->kept_journals = kept->next;
+        free(kept->reason);
+        free(kept);
+    }
+    if (block->journals_fd >= 0)
+        close(block->journals_fd);
+    free(block->journals_path);
+}
+
+int block_image_sync(struct block *block, const char *path, struct err *err)
+{
+    LOCK_GUARD(&block->open_lock);
+    CLEANUP_FREE char *canonical = NULL;
+    CLEANUP_CLOSE int fd = image_open(&block->dir, path, true, &canonical, err);
+    struct stat st;
+    if (fd < 0)
+        return -1;
+    if (fstat(fd, &st) != 0)
+        return err_set(err, ErrOpenFileFailed, errno, "image '%s' cannot be examined", canonical);
+    struct replayed **slot = replayed_find(block, st.st_dev, st.st_ino);
+    if (*slot && replayed_settle(slot, err) != 0)
+        return -1;
+    if (fdatasync(fd) != 0)
+        return err_set(err, ErrOpenFileFailed, errno, "image '%s' cannot be made durable",
+                       canonical);
+    return 0;
+}
+
+/* Whether nothing of the image is only in a journal that nobody can apply now. */
+static int journals_check(struct block *block, const struct chain_file *file, struct err *err)
 {
     char name[JOURNAL_NAME_BYTES];
-    if (block->journals_fd < 0)
-        return 0;
-    int ret = journal_name(fd, name);
+    int ret = journal_name(file->fd, name);
     if (ret)
-        return err_set(err, ErrOpenFileFailed, -ret, "image '%s' cannot be examined", path);
+        return err_set(err, ErrOpenFileFailed, -ret, "image '%s' cannot be examined", file->path);
     if (faccessat(block->journals_fd, name, F_OK, 0) != 0)
         return 0;
     for (const struct kept_journal *kept = block->kept_journals; kept; kept = kept->next)
@@ -214,5 +301,19 @@ int journals_admit(struct block *block, int fd, const char *path, struct err *er
         err, ErrOpenFileFailed, 0,
         "image '%s' was closed with writes that are only in journal '%s/%s'; restart the "
         "daemon to apply them",
-        path, block->journals_path, name);
+        file->path, block->journals_path, name);
+}
+
+int journals_admit(struct block *block, const struct chain_file *file, struct node **node,
+                   struct err *err)
+{
+    if (block->journals_fd < 0)
+        return 0;
+    struct replayed **slot = replayed_find(block, file->dev, file->ino);
+    if (!*slot)
+        return journals_check(block, file, err);
+    if (file->read_only || (*slot)->node->driver != file->driver)
+        return replayed_settle(slot, err);
+    *node = replayed_take(slot);
+    return 0;
 }

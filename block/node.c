@@ -115,6 +115,13 @@ void node_unref(struct node *node)
     }
 }
 
+int node_give_up(struct node *node)
+{
+    int ret = atomic_load(&node->read_only) ? 0 : node_flush(node);
+    node_unref(node);
+    return ret;
+}
+
 static bool node_has_range(const struct node *node, uint64_t offset, uint64_t length)
 {
     return offset <= node->size_bytes && length <= node->size_bytes - offset;

@@ -14,11 +14,20 @@ struct image_dir;
 /* Longest chain that is opened: a loop that escapes detection ends here. */
 #define CHAIN_NODES_MAX 1024
 
-/* Asked about every file of a chain after open(2), as `fd`, and before anything of it is read or
- * written: may it be used, by what it is (dev, ino), in this way? 0, or -1 and *err. */
+/* A file of a chain after open(2), before anything of it is read or written. */
+struct chain_file {
+    int fd;
+    dev_t dev;
+    ino_t ino;
+    const char *path; /* canonical */
+    const struct driver *driver;
+    bool read_only;
+};
+
+/* Asked about every file of a chain: may it be used in this way? 0, or -1 and *err. Sets *node if the
+ * file is open like that already and the chain is to have that node, with its reference. */
 struct chain_guard {
-    int (*admit)(void *arg, int fd, dev_t dev, ino_t ino, bool read_only, const char *path,
-                 struct err *err);
+    int (*admit)(void *arg, const struct chain_file *file, struct node **node, struct err *err);
     void *arg;
 };
 
@@ -47,6 +56,10 @@ struct node *node_ref(struct node *node);
 /* Drops a reference; the last one closes the node, then its backing node's reference in turn. */
 void node_unref(struct node *node);
 CLEANUP_DEFINE(node, struct node *, node_unref)
+
+/* Drops the reference of a node that is not needed after all: what is only in its journal is written
+ * to the image first. 0 or -errno: the journal keeps it. */
+int node_give_up(struct node *node);
 
 /* Data: 0 or -errno. Ranges must lie within size_bytes (-EINVAL else); length 0 succeeds. */
 int node_read(struct node *node, void *buf, uint64_t offset, uint64_t length);

@@ -47,49 +47,49 @@ void registry_set_overlay(struct block *block, struct device *device, struct nod
 /* ---- who may open what ---- */
 
 /* Whether `node` is that file and one of the two uses would write it. */
-static bool node_excludes(const struct node *node, dev_t dev, ino_t ino, bool read_only)
+static bool node_excludes(const struct node *node, const struct chain_file *file)
 {
-    return node->dev == dev && node->ino == ino && !(read_only && atomic_load(&node->read_only));
+    return node->dev == file->dev && node->ino == file->ino &&
+           !(file->read_only && atomic_load(&node->read_only));
 }
 
-static bool device_excludes(struct device *device, dev_t dev, ino_t ino, bool read_only)
+static bool device_excludes(struct device *device, const struct chain_file *file)
 {
-    if (device->overlay && node_excludes(device->overlay, dev, ino, read_only))
+    if (device->overlay && node_excludes(device->overlay, file))
         return true;
     CLEANUP(node) struct node *top = device_top(device);
     for (const struct node *node = top; node; node = node->backing)
-        if (node_excludes(node, dev, ino, read_only))
+        if (node_excludes(node, file))
             return true;
     return false;
 }
 
-static int registry_check_use(struct block *block, dev_t dev, ino_t ino, bool read_only,
-                              const char *path, struct err *err)
+static int registry_check_use(struct block *block, const struct chain_file *file, struct err *err)
 {
     LOCK_GUARD(&block->lock);
     for (struct device *device = block->devices; device; device = device->next)
-        if (device_excludes(device, dev, ino, read_only))
-            return err_set(err, ErrDeviceInUse, 0, "image '%s' is in use by device '%s'", path,
-                           device->name);
+        if (device_excludes(device, file))
+            return err_set(err, ErrDeviceInUse, 0, "image '%s' is in use by device '%s'",
+                           file->path, device->name);
     for (struct frozen *frozen = block->frozen; frozen; frozen = frozen->next) {
-        if (!read_only && strcmp(frozen->image, path) == 0)
+        if (!file->read_only && strcmp(frozen->image, file->path) == 0)
             return err_set(err, ErrDeviceInUse, 0,
                            "image '%s' is frozen by snapshot group '%s'; attach it read-only, or "
                            "write to an overlay of it",
-                           path, frozen->group);
-        if (frozen->device && device_excludes(frozen->device, dev, ino, read_only))
-            return err_set(err, ErrDeviceInUse, 0, "image '%s' is in use by export '%s'", path,
-                           frozen->name);
+                           file->path, frozen->group);
+        if (frozen->device && device_excludes(frozen->device, file))
+            return err_set(err, ErrDeviceInUse, 0, "image '%s' is in use by export '%s'",
+                           file->path, frozen->name);
     }
     return 0;
 }
 
-static int registry_admit(void *arg, int fd, dev_t dev, ino_t ino, bool read_only, const char *path,
+static int registry_admit(void *arg, const struct chain_file *file, struct node **node,
                           struct err *err)
 {
-    if (registry_check_use(arg, dev, ino, read_only, path, err) != 0)
+    if (registry_check_use(arg, file, err) != 0)
         return -1;
-    return journals_admit(arg, fd, path, err);
+    return journals_admit(arg, file, node, err);
 }
 
 /* ---- devices ---- */
@@ -122,20 +122,12 @@ static void registry_drop(struct block *block, struct device *device)
     device_free(device);
 }
 
-/* A killed daemon may have left acknowledged writes in the page cache only, of the top and of the
- * image that its last group froze. Nobody can tell, so they are synced before anybody builds on
- * them. */
-static int chain_sync_leftovers(struct node *top, struct err *err)
+/* Whoever opens a device to write may rely on what an earlier daemon acknowledged: the first flush
+ * makes that durable too, though it may be in the page cache only. */
+static int chain_make_writable(struct block *block, struct node *top, struct err *err)
 {
-    for (struct node *node = top; node && (node == top || node == top->backing);
-         node = node->backing) {
-        atomic_store(&node->unflushed, true);
-        int ret = node_flush(node);
-        if (ret)
-            return err_set(err, ErrOpenFileFailed, -ret, "image '%s' cannot be made durable",
-                           node->path);
-    }
-    return 0;
+    atomic_store(&top->unflushed, true);
+    return top->journal ? 0 : journals_add(block, top, err);
 }
 
 int block_device_open(struct block *block, const struct device_spec *spec, struct err *err)
@@ -147,10 +139,9 @@ int block_device_open(struct block *block, const struct device_spec *spec, struc
     struct chain_guard guard = {.admit = registry_admit, .arg = block};
     struct node *top =
         chain_open(&block->dir, spec->image, spec->format, spec->read_only, &guard, err);
-    if (!top || (!spec->read_only &&
-                 (chain_sync_leftovers(top, err) != 0 || journals_add(block, top, err) != 0))) {
+    if (!top || (!spec->read_only && chain_make_writable(block, top, err) != 0)) {
         if (top)
-            node_unref(top);
+            node_give_up(top);
         registry_drop(block, device);
         return -1;
     }
@@ -160,7 +151,7 @@ int block_device_open(struct block *block, const struct device_spec *spec, struc
     pthread_mutex_unlock(&block->lock);
     if (ret == 0)
         return 0;
-    node_unref(top);
+    node_give_up(top);
     registry_drop(block, device);
     return err_set(err, ErrOutOfResources, ENOMEM, "device '%s' cannot be opened", spec->name);
 }

@@ -15,6 +15,7 @@
 
 struct nbd_server;
 struct kept_journal;
+struct replayed;
 
 /* A frozen image that is offered as "DEVICE@GROUP". */
 struct frozen {
@@ -40,6 +41,7 @@ struct block {
     int journals_fd; /* -1: images have no journals */
     char *journals_path;
     struct kept_journal *kept_journals; /* that could not be replayed */
+    struct replayed *replayed; /* images that were, until somebody opens them; under open_lock */
 };
 
 /* The device of that name, published or not, or NULL. The lock is held. */
@@ -54,8 +56,9 @@ void frozen_free(struct frozen *frozen);
 /* journals.c: gives a node that is open for writing its journal, if images have journals. */
 int journals_add(struct block *block, struct node *node, struct err *err);
 
-/* journals.c: whether nothing of the image that is open as `fd` is only in a journal. */
-int journals_admit(struct block *block, int fd, const char *path, struct err *err);
+/* journals.c: as a chain_guard; refuses an image that has its last writes only in a journal. */
+int journals_admit(struct block *block, const struct chain_file *file, struct node **node,
+                   struct err *err);
 void journals_close(struct block *block);
 
 #endif

@@ -7,12 +7,15 @@
  *   device ATTACHED          its image is settled, if a creation was cut short       stays
  *   group preparing          overlays that carry the group's id are removed          aborted
  *   group aborting           likewise                                                aborted
- *   group committing         marking names of its overlays are removed               committed:
- * tops move device ATTACHED          its chain is opened from the recorded top, or it is a failed
- * device group committed          its frozen members are offered
+ *   group committing         its frozen images are made durable, marking names      committed:
+ *                            of its overlays are removed                             tops move
+ *   device ATTACHED          its chain is opened from the recorded top, or it        stays
+ *                            is a failed device
+ *   group committed          its frozen members are offered                          stays
  *
  * Groups come before devices are opened: they decide which image is a device's top. Removing is
- * idempotent and comes before the row changes, so a recovery that is killed is simply run again.
+ * idempotent and comes before the row changes, so a recovery that is killed is simply run again. What
+ * is left in journals of images that nobody has opened is written to them at the end.
  */
 #include "service/recovery.h"
 
@@ -111,12 +114,23 @@ static int group_roll_back(struct service *service, struct group_row *row, struc
     return store_group_update_aborted(service->store, row, err);
 }
 
+/* Once the group is committed, a power loss must not take any of what was acknowledged before its cut. */
+static void group_sync_frozen(struct service *service, const struct group_row *row)
+{
+    struct err err;
+    for (size_t i = 0; i < row->member_count; i++)
+        if (row->members[i].backing_file &&
+            block_image_sync(service->block, row->members[i].backing_file, &err) != 0)
+            log_error("group %s: %s", row->id, err.message);
+}
+
 static int group_finish(struct service *service, struct group_row *row, struct err *err)
 {
     unsigned char id[GROUP_ID_BYTES];
     struct err failure;
     id_bytes(row->id, id);
     log_warning("group %s was past the point of no return; it is finished", row->id);
+    group_sync_frozen(service, row);
     for (size_t i = 0; i < row->member_count; i++)
         if (block_image_settle(service->block, row->members[i].snapshot_file, id, &failure) != 0)
             log_error("group %s: %s", row->id, failure.message);
@@ -161,5 +175,6 @@ int recovery_run(struct service *service, struct err *err)
         groups_each(service, GROUP_COMMITTING, group_finish, err) != 0 ||
         devices_each(service, device_restore, err) != 0)
         return -1;
+    block_journals_settle(service->block);
     return groups_each(service, GROUP_COMMITTED, group_publish, err);
 }

@@ -17,9 +17,10 @@
  * named by none of its own chain in the file may have been counted by our flush, or given to something else
  * by another program. In that case all L2 tables in the file are read to make sure that nobody names it.
  *
- * Then tables and counts are changed in memory and written by an ordinary flush, in its safe order. Refcount blocks
- * that are missing go past the end of the file, where no cluster is that a record names. Cut short, it is done again:
- * the records stay until that flush has made the entries durable, and go before it decreases counts.
+ * Then tables and counts are changed in memory, as they were when the daemon was killed; the next flush writes them.
+ * Refcount blocks that are missing go past the end of the file, where no cluster is that a record names. The records
+ * stay until that flush has made the entries durable, and go before it decreases counts. Until then no cluster that
+ * one of them names may be given to anybody else, so those of no sn are counted, and released by that flush.
  */
 #include "block/format/qcow2.h"
 
@@ -322,11 +323,12 @@ static int replay_set_counts(struct replay *replay)
     for (size_t i = 0; i < replay->claimed_room && ret == 0; i++) {
         const struct claimed *claimed = &replay->claimed[i];
         uint64_t count = 0;
-        if (claimed->cluster)
-            ret = qcow2_refcount_get(q, claimed->cluster, &count);
-        if (ret == 0 && claimed->is_final && count == 0)
+        if (!claimed->cluster)
+            continue;
+        ret = qcow2_refcount_get(q, claimed->cluster, &count);
+        if (ret == 0 && count == 0)
             ret = qcow2_refcount_set(q, claimed->cluster, 1);
-        else if (ret == 0 && claimed->cluster && !claimed->is_final && count == 1)
+        if (ret == 0 && !claimed->is_final)
             ret = qcow2_release_later(q, claimed->cluster);
     }
     q->free_hint = 0;
@@ -382,10 +384,6 @@ int qcow2_replay(struct node *node, const struct journal_record *records, size_t
     pthread_mutex_unlock(&q->lock);
     free(replay.records);
     free(replay.claimed);
-    if (ret == 0) {
-        LOCK_GUARD(&node->flush_lock);
-        ret = qcow2_flush(node);
-    }
     if (ret == -EINVAL && replay.why)
         return err_set(err, ErrOpenFileFailed, 0, "image '%s': %s", node->path, replay.why);
     return ret ? err_set(err, ErrOpenFileFailed, -ret,

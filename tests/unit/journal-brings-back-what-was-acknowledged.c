@@ -2,11 +2,13 @@
  *
  * A writer is killed at any moment, in the midst of a flush too; what it was told is written is
  * there after the journal has been replayed, whether it was flushed or not, though the replay is
- * killed as well, several times. qemu-img finds no error in the image.
+ * killed as well, several times, and so are writers that went on after it. qemu-img finds no error in
+ * the image.
  *
  * The writer shares with its parent what the disk holds and which range it is about to change: of
  * that range alone nothing is known after a kill. CHAIN_SEED repeats a run, JOURNAL_KILLS scales it.
  */
+#include "block/registry.h"
 #include "tests/lib/killable.h"
 
 #include <inttypes.h>
@@ -31,6 +33,7 @@ struct round {
     struct shared *shared;
     uint64_t seed, cluster_bytes;
     unsigned flush_percent;
+    bool resumes; /* what a writer before it left */
 };
 
 static int guest_request(struct node *node, struct shared *shared, struct random *r,
@@ -64,11 +67,29 @@ static int guest_request(struct node *node, struct shared *shared, struct random
     return ret;
 }
 
+/* The node that a device has after the start of a daemon. What was under way is settled. */
+static struct node *resumed_open(struct shared *shared)
+{
+    struct block *block = journals_must_open();
+    struct err err;
+    const struct device_spec spec = {.name = "vda", .image = "top.qcow2", .format = "qcow2"};
+    if (block_device_open(block, &spec, &err) != 0) {
+        fprintf(stderr, "%s\n", err.message);
+        return NULL;
+    }
+    struct node *node = device_top(registry_find_locked(block, "vda"));
+    if (shared->length &&
+        node_read(node, shared->bytes + shared->offset, shared->offset, shared->length) != 0)
+        return NULL;
+    shared->length = 0;
+    return node;
+}
+
 static int writer(void *arg)
 {
     const struct round *round = arg;
     struct random random = random_seeded(round->seed);
-    struct node *node = journaled_open("top.qcow2");
+    struct node *node = round->resumes ? resumed_open(round->shared) : journaled_open("top.qcow2");
     if (!node)
         return 3;
     for (uint64_t i = 0, n = random_between(&random, 1, REQUESTS_MAX); i < n; i++)
@@ -129,7 +150,7 @@ static void run(const struct image_options *options, bool snapshot, uint64_t kil
                 struct shared *shared, struct random *random)
 {
     const char *what = image_options_text(options);
-    uint64_t in_flight = 0, replays = 0, leaks = 0;
+    uint64_t in_flight = 0, replays = 0, resumed = 0, leaks = 0;
     for (uint64_t i = 0; i < kills; i++) {
         if (i % 10 == 0) {
             disk_make(options, snapshot, random);
@@ -137,10 +158,15 @@ static void run(const struct image_options *options, bool snapshot, uint64_t kil
             memcpy(shared->bytes, flat->bytes, DISK_BYTES);
         }
         struct round round = {shared, random_next(random), options->cluster_bytes,
-                              random_chance(random, 50) ? 30 : 3};
-        bool at_call = random_chance(random, 75);
-        assert_true(killed_child(writer, &round, at_call ? random_between(random, 3, 300) : 0,
-                                 random_chance(random, 50)));
+                              random_chance(random, 50) ? 30 : 3, false};
+        do {
+            bool at_call = random_chance(random, 75);
+            assert_true(killed_child(writer, &round, at_call ? random_between(random, 3, 300) : 0,
+                                     random_chance(random, 50)));
+            resumed += round.resumes;
+            round.resumes = true;
+            round.seed = random_next(random);
+        } while (random_chance(random, 50));
         in_flight += shared->length != 0;
         while (
             random_chance(random, 60) &&
@@ -150,9 +176,9 @@ static void run(const struct image_options *options, bool snapshot, uint64_t kil
         leaks += must_be_sound(what, i);
         must_hold(shared, what, i);
     }
-    printf("%s%s: %" PRIu64 " kills, %" PRIu64 " in a request, %" PRIu64
-           " in a replay; leaks after %" PRIu64 "\n",
-           what, snapshot ? ", snapshot" : "", kills, in_flight, replays, leaks);
+    printf("%s%s: %" PRIu64 " kills, %" PRIu64 " in a request, %" PRIu64 " in a replay, %" PRIu64
+           " after one; leaks after %" PRIu64 "\n",
+           what, snapshot ? ", snapshot" : "", kills, in_flight, replays, resumed, leaks);
 }
 
 static void acknowledged_writes_come_back(void **state)
