@@ -137,61 +137,55 @@ static enum index_answer device_read_found(struct device *device, struct node *t
     return answer;
 }
 
+static int device_begin_read(struct node *top, bool cached, bool *is_held)
+{
+    if (cached)
+        return node_try_io(top, is_held);
+    *is_held = node_begin_io(top);
+    return 0;
+}
+
 /* Reads one extent; *length says how far that was. */
-static int device_read_extent(struct device *device, void *buf, uint64_t offset, uint64_t *length)
+static int device_read_extent(struct device *device, void *buf, uint64_t offset, uint64_t *length,
+                              bool cached)
 {
     /* A change under way all the time could keep what is found out from being kept. */
     for (int tries = 0; tries < 3; tries++) {
         struct node *top = index_top(device->index);
-        int ret = 0;
-        bool is_held = node_begin_io(top);
-        enum index_answer answer = device_read_found(device, top, buf, offset, length, &ret, false);
+        bool is_held;
+        int ret = device_begin_read(top, cached, &is_held);
+        if (ret)
+            return ret;
+        enum index_answer answer =
+            device_read_found(device, top, buf, offset, length, &ret, cached);
         node_end_io(top, is_held);
         if (answer == INDEX_FOUND)
             return ret;
-        if (answer == INDEX_WALK || index_fill(device->index, offset, 0) != 0)
+        if (answer == INDEX_WALK || index_fill(device->index, offset, cached ? MAP_CACHED : 0) != 0)
             break; /* the walk tells what is wrong */
     }
-    return node_read(index_top(device->index), buf, offset, *length);
+    return cached ? -EAGAIN : node_read(index_top(device->index), buf, offset, *length);
+}
+
+static int device_read_range(struct device *device, void *buf, uint64_t offset, uint64_t length,
+                             bool cached)
+{
+    int ret = device_check(device, offset, length);
+    for (uint64_t done = 0, n; done < length && ret == 0; done += n) {
+        n = length - done;
+        ret = device_read_extent(device, (char *)buf + done, offset + done, &n, cached);
+    }
+    return ret;
 }
 
 int device_read(struct device *device, void *buf, uint64_t offset, uint64_t length)
 {
-    int ret = device_check(device, offset, length);
-    for (uint64_t done = 0, n; done < length && ret == 0; done += n) {
-        n = length - done;
-        ret = device_read_extent(device, (char *)buf + done, offset + done, &n);
-    }
-    return ret;
-}
-
-static int device_read_extent_cached(struct device *device, void *buf, uint64_t offset,
-                                     uint64_t *length)
-{
-    for (int tries = 0; tries < 2; tries++) {
-        struct node *top = index_top(device->index);
-        bool is_held;
-        int ret = node_try_io(top, &is_held);
-        if (ret)
-            return ret;
-        enum index_answer answer = device_read_found(device, top, buf, offset, length, &ret, true);
-        node_end_io(top, is_held);
-        if (answer == INDEX_FOUND)
-            return ret;
-        if (answer == INDEX_WALK || index_fill(device->index, offset, MAP_CACHED) != 0)
-            break;
-    }
-    return -EAGAIN;
+    return device_read_range(device, buf, offset, length, false);
 }
 
 int device_read_cached(struct device *device, void *buf, uint64_t offset, uint64_t length)
 {
-    int ret = device_check(device, offset, length);
-    for (uint64_t done = 0, n; done < length && ret == 0; done += n) {
-        n = length - done;
-        ret = device_read_extent_cached(device, (char *)buf + done, offset + done, &n);
-    }
-    return ret;
+    return device_read_range(device, buf, offset, length, true);
 }
 
 int device_map(struct device *device, uint64_t offset, struct device_extent *extent)
