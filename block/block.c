@@ -44,7 +44,7 @@ int block_close(struct block *block, struct err *err)
     block_nbd_stop(block);
     while (block->devices) {
         struct device *device = block->devices;
-        int flushed = atomic_load(&device->failed) ? 0 : device_flush(device);
+        int flushed = device_has_failed(device) ? 0 : device_flush(device);
         if (flushed)
             ret = err_set(err, ErrOpenFileFailed, -flushed, "device '%s' could not be flushed",
                           device->name);

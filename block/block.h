@@ -111,6 +111,9 @@ struct device_spec {
     const char *image;  /* the top image to open now */
     const char *format; /* of that image; the ones under it are recorded in the headers */
     bool read_only;
+    bool
+        is_restored; /* after a start, not by a user: an image that could not be made durable since the
+                       * machine was booted is refused; else it is taken as it is */
     struct cluster_shape overlay; /* of the overlays to come; cluster_bytes 0: the default */
 };
 

@@ -11,8 +11,9 @@
  * cut: it went to the image that is frozen now. One level is enough, since a device is in one group
  * at a time and its group makes the frozen image durable before it lets go of the device.
  *
- * A failed fdatasync fails the device for good (the kernel may have dropped the pages it could not
- * write); any other error is only the request's.
+ * A failed fdatasync, whoever asked for it, fails the device until somebody attaches its image anew
+ * (the kernel may have dropped the pages it could not write; journal.h); any other error is only the
+ * request's.
  */
 #include "block/device.h"
 
@@ -97,6 +98,22 @@ void device_fail(struct device *device, const char *format, ...)
     log_error("device '%s' failed: %s", device->name, reason);
 }
 
+/* Fails the device if an fdatasync of that image of its failed. */
+static bool device_check_sync(struct device *device, const struct node *node)
+{
+    int sync_error = atomic_load(&node->sync_error);
+    if (sync_error)
+        device_fail(device, "image '%s' could not be made durable: %s; its last writes may be lost",
+                    node->path, strerror(sync_error));
+    return sync_error;
+}
+
+bool device_has_failed(struct device *device)
+{
+    return atomic_load(&device->failed) ||
+           (device->index && device_check_sync(device, index_top(device->index)));
+}
+
 uint64_t device_size_bytes(const struct device *device)
 {
     return device->size_bytes;
@@ -107,9 +124,9 @@ bool device_is_read_only(const struct device *device)
     return device->read_only;
 }
 
-static int device_check(const struct device *device, uint64_t offset, uint64_t length)
+static int device_check(struct device *device, uint64_t offset, uint64_t length)
 {
-    if (atomic_load(&device->failed))
+    if (device_has_failed(device))
         return -EIO;
     if (offset > device->size_bytes || length > device->size_bytes - offset)
         return -EINVAL;
@@ -231,9 +248,8 @@ int device_prefetch(struct device *device, uint64_t offset, uint64_t length)
 static int device_flush_node(struct device *device, struct node *node)
 {
     int ret = node_flush(node);
-    if (ret && atomic_load(&node->sync_error))
-        device_fail(device, "image '%s' could not be made durable: %s; its last writes may be lost",
-                    node->path, strerror(-ret));
+    if (ret)
+        device_check_sync(device, node);
     return ret;
 }
 

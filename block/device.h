@@ -53,6 +53,9 @@ struct node *device_top(struct device *device);
 void device_fail(struct device *device, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 
+/* Whether it has; also if an fdatasync of its top failed that nobody has asked for. */
+bool device_has_failed(struct device *device);
+
 /* The pivot: `overlay` (reference taken over), whose backing node is the top, becomes top; the old
  * top's reference passes to the caller. The fence is raised and drained. Memory only; cannot fail.
  */

@@ -164,6 +164,7 @@ struct node {
     char *backing_format;    /* a driver's name, or NULL if the header does not record it */
     struct node *backing;    /* owned reference, or NULL */
     struct journal *journal; /* owned, or NULL; while there are no writes flush_lock guards it */
+    int journals_fd;         /* the directory where a failed fdatasync is noted (borrowed), or -1 */
     void *state;             /* the driver's */
 };
 
@@ -193,7 +194,7 @@ static inline void node_map_changed(const struct node *node, uint64_t offset, ui
 }
 
 /* fdatasync of the node's file. Once it failed it always fails: the kernel may have dropped the
- * pages. */
+ * pages; what is in memory of the file is not trusted any more until the next boot (journal.h). */
 int node_sync(struct node *node);
 
 /* Whole-length pread/pwrite on `fd`: 0, or -errno; -EIO where the file ends too soon. */

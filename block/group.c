@@ -81,7 +81,7 @@ static int member_hold(struct group *group, struct member *member, const char *n
         return err_set(err, ErrDeviceNotFound, 0, "there is no device '%s'", name);
     if (*device->holder)
         return err_set(err, ErrDeviceInUse, 0, "device '%s' is in use by %s", name, device->holder);
-    if (atomic_load(&device->failed))
+    if (device_has_failed(device))
         return err_set(err, ErrDeviceFailed, 0, "device '%s' failed and cannot be frozen", name);
     if (device->read_only)
         return err_set(err, ErrDeviceIsReadOnly, 0,
@@ -223,7 +223,7 @@ static int member_flush(struct member *member, struct err *err)
     int ret = device_flush(member->device);
     if (ret == 0)
         return 0;
-    enum err_code code = atomic_load(&member->device->failed) ? ErrDeviceFailed : ErrOpenFileFailed;
+    enum err_code code = device_has_failed(member->device) ? ErrDeviceFailed : ErrOpenFileFailed;
     return err_set(err, code, -ret, "device '%s' cannot be flushed before it is frozen",
                    member->device->name);
 }

@@ -464,3 +464,68 @@ void journal_resume(struct journal *journal, size_t count)
             segment_at(journal, place)->number = 0; /* that of a torn record may be given again */
     journal->is_loaded = false;
 }
+
+/* ---- images that are not trusted ---- */
+
+static int distrust_name(int image_fd, char name[JOURNAL_NAME_BYTES])
+{
+    int ret = journal_name(image_fd, name);
+    char *suffix = ret ? NULL : strstr(name, JOURNAL_SUFFIX);
+    static_assert(sizeof(DISTRUST_SUFFIX) <= sizeof(JOURNAL_SUFFIX), "the name has room for it");
+    if (suffix)
+        strcpy(suffix, DISTRUST_SUFFIX);
+    return ret;
+}
+
+/* Whether the note is there, and of this boot. */
+static bool distrust_is_noted(int dirfd, const char *name)
+{
+    char now[BOOT_ID_BYTES], then[BOOT_ID_BYTES];
+    struct err err;
+    CLEANUP_CLOSE int fd = openat(dirfd, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+    if (fd < 0)
+        return false;
+    bool is_old = read(fd, then, BOOT_ID_BYTES) == BOOT_ID_BYTES && boot_id_read(now, &err) == 0 &&
+                  memcmp(then, now, BOOT_ID_BYTES) != 0;
+    return !is_old;
+}
+
+void journal_distrust(int dirfd, int image_fd, const char *path, int errnum)
+{
+    char name[JOURNAL_NAME_BYTES], boot_id[BOOT_ID_BYTES];
+    struct err err;
+    log_error(
+        "image '%s' could not be made durable: %s; nothing tells what of its last writes will "
+        "survive a power loss",
+        path, strerror(errnum));
+    if (dirfd < 0)
+        return;
+    CLEANUP_CLOSE int fd = -1;
+    if (distrust_name(image_fd, name) == 0)
+        fd = openat(dirfd, name, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600);
+    /* A note without a boot id holds for any. */
+    if (fd < 0 ||
+        (boot_id_read(boot_id, &err) == 0 && write(fd, boot_id, BOOT_ID_BYTES) != BOOT_ID_BYTES))
+        log_error("image '%s': that cannot be noted for the next start: %s", path, strerror(errno));
+}
+
+bool journal_is_distrusted(int dirfd, int image_fd)
+{
+    char name[JOURNAL_NAME_BYTES];
+    return distrust_name(image_fd, name) == 0 && distrust_is_noted(dirfd, name);
+}
+
+void journal_forgive(int dirfd, int image_fd)
+{
+    char name[JOURNAL_NAME_BYTES];
+    if (journal_name(image_fd, name) == 0)
+        unlinkat(dirfd, name, 0);
+    if (distrust_name(image_fd, name) == 0)
+        unlinkat(dirfd, name, 0);
+}
+
+void journal_expire(int dirfd, const char *name)
+{
+    if (!distrust_is_noted(dirfd, name))
+        unlinkat(dirfd, name, 0);
+}

@@ -84,6 +84,26 @@ bool journal_is_empty(const struct journal *journal);
 /* Unmaps and frees; deletes the file if the journal is empty or, `discard`, in any case. */
 void journal_close(struct journal *journal, bool discard);
 
+/*
+ * A failed fdatasync: the kernel may have dropped pages that it could not write, and say that all is well
+ * the next time. So until the machine boots again nobody can tell whether what is read of the image will be
+ * there after a power loss. That is noted beside the journals, for a daemon that is started again: it must
+ * not go on as if nothing had been. Whoever attaches the image by himself after that has decided.
+ */
+
+/* Notes it, and logs it. `dirfd` may be -1. */
+void journal_distrust(int dirfd, int image_fd, const char *path, int errnum);
+
+/* Whether it is noted of the image that is open as `image_fd`, in this boot. */
+bool journal_is_distrusted(int dirfd, int image_fd);
+
+/* Takes the note back, and gives up what the image's journal has. */
+void journal_forgive(int dirfd, int image_fd);
+
+/* Deletes the note `name` if it is of another boot. */
+void journal_expire(int dirfd, const char *name);
+#define DISTRUST_SUFFIX ".failed"
+
 /* Room for `count` more records, until it is given back with journal_unreserve (all of it, however
  * much was appended). False: flush first. `count` up to JOURNAL_RESERVE_MAX. */
 #define JOURNAL_RESERVE_MAX 1300

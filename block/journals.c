@@ -6,6 +6,7 @@
  *     of another boot, or empty              deleted: the image is as of its last flush, or whole
  *     its image is gone, or replaced         deleted: there is nothing to apply it to
  *     its image is as the records say        replayed
+ *     an fdatasync of the image failed       stays, the image untouched; its device comes back failed
  *     anything else                          stays, the image untouched; no chain with this image is
  *                                            opened until somebody has decided (journals_admit)
  *
@@ -110,7 +111,8 @@ static int journal_open_image(struct block *block, const struct journal *journal
 
 /* Opens the image and brings it up to date, in memory. Takes the descriptor and the journal over,
  * whatever happens. */
-static struct node *journal_replay(int image_fd, struct journal *journal, struct err *err)
+static struct node *journal_replay(int journals_fd, int image_fd, struct journal *journal,
+                                   struct err *err)
 {
     CLEANUP_CLOSE int fd = image_fd;
     const struct driver *driver = driver_find(journal_format(journal));
@@ -128,6 +130,7 @@ static struct node *journal_replay(int image_fd, struct journal *journal, struct
     }
     steal_fd(&fd);
     node->journal = journal;
+    node->journals_fd = journals_fd;
     if (image_lock(node->fd, node->path, false, &node->is_locked, err) != 0 ||
         driver->replay(node, records, count, err) != 0)
         return NULL;
@@ -142,7 +145,7 @@ static int journal_apply(struct block *block, int image_fd, struct journal *jour
                          struct err *err)
 {
     CLEANUP_FREE struct replayed *replayed = malloc(sizeof(*replayed));
-    struct node *node = journal_replay(image_fd, journal, err);
+    struct node *node = journal_replay(block->journals_fd, image_fd, journal, err);
     if (!node)
         return -1;
     if (!replayed)
@@ -173,9 +176,20 @@ static int journal_recover(struct block *block, const char *name, struct err *er
         journal_close(journal, is_gone);
         return is_gone ? 0 : journal_keep(block, name, cause.message, err);
     }
+    if (journal_is_distrusted(block->journals_fd, fd)) {
+        journal_close(journal, false);
+        close(fd);
+        return 0;
+    }
     return journal_apply(block, fd, journal, &cause) == 0
                ? 0
                : journal_keep(block, name, cause.message, err);
+}
+
+static bool has_suffix(const char *name, const char *suffix)
+{
+    size_t length = strlen(name), end = strlen(suffix);
+    return length > end && length < JOURNAL_NAME_BYTES && strcmp(name + length - end, suffix) == 0;
 }
 
 int block_journals_open(struct block *block, const char *runtime_dir, struct err *err)
@@ -198,9 +212,9 @@ int block_journals_open(struct block *block, const char *runtime_dir, struct err
     }
     int ret = 0;
     for (struct dirent *entry; ret == 0 && (entry = readdir(dir));) {
-        size_t length = strlen(entry->d_name), suffix = strlen(JOURNAL_SUFFIX);
-        if (length > suffix && length < JOURNAL_NAME_BYTES &&
-            strcmp(entry->d_name + length - suffix, JOURNAL_SUFFIX) == 0)
+        if (has_suffix(entry->d_name, DISTRUST_SUFFIX))
+            journal_expire(block->journals_fd, entry->d_name);
+        else if (has_suffix(entry->d_name, JOURNAL_SUFFIX))
             ret = journal_recover(block, entry->d_name, err);
     }
     closedir(dir);
@@ -279,9 +293,28 @@ int block_image_sync(struct block *block, const char *path, struct err *err)
     struct replayed **slot = replayed_find(block, st.st_dev, st.st_ino);
     if (*slot && replayed_settle(slot, err) != 0)
         return -1;
-    if (fdatasync(fd) != 0)
-        return err_set(err, ErrOpenFileFailed, errno, "image '%s' cannot be made durable",
-                       canonical);
+    if (fdatasync(fd) == 0)
+        return 0;
+    int errnum = errno;
+    journal_distrust(block->journals_fd, fd, canonical, errnum);
+    return err_set(err, ErrOpenFileFailed, errnum, "image '%s' cannot be made durable", canonical);
+}
+
+/* Whether what is read of the image can be relied on, or somebody has said that he does. */
+static int journals_check_trust(struct block *block, const struct chain_file *file,
+                                bool is_restored, struct err *err)
+{
+    if (!journal_is_distrusted(block->journals_fd, file->fd))
+        return 0;
+    if (is_restored)
+        return err_set(
+            err, ErrOpenFileFailed, 0,
+            "image '%s' could not be made durable since the machine was booted; its last "
+            "writes may be lost: detach the device, and attach the image again as it is",
+            file->path);
+    log_warning("image '%s' is attached as it is; what could not be made durable is given up",
+                file->path);
+    journal_forgive(block->journals_fd, file->fd);
     return 0;
 }
 
@@ -304,11 +337,13 @@ static int journals_check(struct block *block, const struct chain_file *file, st
         file->path, block->journals_path, name);
 }
 
-int journals_admit(struct block *block, const struct chain_file *file, struct node **node,
-                   struct err *err)
+int journals_admit(struct block *block, const struct chain_file *file, bool is_restored,
+                   struct node **node, struct err *err)
 {
     if (block->journals_fd < 0)
         return 0;
+    if (journals_check_trust(block, file, is_restored, err) != 0)
+        return -1;
     struct replayed **slot = replayed_find(block, file->dev, file->ino);
     if (!*slot)
         return journals_check(block, file, err);

@@ -55,6 +55,7 @@ struct node *node_open(int fd, const char *path, const struct driver *driver, bo
     atomic_init(&node->read_only, read_only);
     node->driver = driver;
     node->fd = fd;
+    node->journals_fd = -1;
     node->path = path_copy;
     node->dev = st.st_dev;
     node->ino = st.st_ino;
@@ -73,6 +74,7 @@ struct node *node_open(int fd, const char *path, const struct driver *driver, bo
 
 int node_add_journal(struct node *node, int dirfd, struct err *err)
 {
+    node->journals_fd = dirfd;
     if (!node->driver->replay)
         return 0;
     node->journal = journal_create(dirfd, node->fd, node->path, node->driver->name, err);
@@ -302,6 +304,7 @@ int node_sync(struct node *node)
     int sync_error = atomic_load(&node->sync_error);
     if (!sync_error && fdatasync(node->fd) != 0) {
         sync_error = errno;
+        journal_distrust(node->journals_fd, node->fd, node->path, sync_error);
         atomic_store(&node->sync_error, sync_error);
     }
     return -sync_error;

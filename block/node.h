@@ -43,8 +43,8 @@ struct node *chain_open(const struct image_dir *dir, const char *path, const cha
 struct node *node_open(int fd, const char *path, const struct driver *driver, bool read_only,
                        struct node *backing, struct err *err);
 
-/* Gives a node that is open for writing its journal in the directory `dirfd` (borrowed while the
- * node is open), if its driver wants one; before the first write. 0, or -1 and *err
+/* Gives a node that is open for writing the directory of journals, `dirfd` (borrowed while the node is
+ * open), and a journal there if its driver wants one; before the first write. 0, or -1 and *err
  * (OpenFileFailed). */
 int node_add_journal(struct node *node, int dirfd, struct err *err);
 

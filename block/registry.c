@@ -84,12 +84,19 @@ static int registry_check_use(struct block *block, const struct chain_file *file
     return 0;
 }
 
+/* Whoever opens a chain. */
+struct opener {
+    struct block *block;
+    bool is_restored; /* by itself, not because somebody asks for it */
+};
+
 static int registry_admit(void *arg, const struct chain_file *file, struct node **node,
                           struct err *err)
 {
-    if (registry_check_use(arg, file, err) != 0)
+    const struct opener *opener = arg;
+    if (registry_check_use(opener->block, file, err) != 0)
         return -1;
-    return journals_admit(arg, file, node, err);
+    return journals_admit(opener->block, file, opener->is_restored, node, err);
 }
 
 /* ---- devices ---- */
@@ -136,7 +143,8 @@ int block_device_open(struct block *block, const struct device_spec *spec, struc
     if (!device)
         return -1;
     LOCK_GUARD(&block->open_lock);
-    struct chain_guard guard = {.admit = registry_admit, .arg = block};
+    struct opener opener = {block, spec->is_restored};
+    struct chain_guard guard = {.admit = registry_admit, .arg = &opener};
     struct node *top =
         chain_open(&block->dir, spec->image, spec->format, spec->read_only, &guard, err);
     if (!top || (!spec->read_only && chain_make_writable(block, top, err) != 0)) {
@@ -200,7 +208,7 @@ int block_device_close(struct block *block, const char *name, struct err *err)
     struct device *device = registry_claim(block, name, err);
     if (!device)
         return -1;
-    bool had_failed = atomic_load(&device->failed);
+    bool had_failed = device_has_failed(device);
     int ret = had_failed ? 0 : device_flush(device);
     if (ret) {
         device_fail(device, "its last flush failed: %s", strerror(-ret));
@@ -254,7 +262,7 @@ int block_device_info(struct block *block, const char *name, struct device_info 
         return err_set(err, ErrDeviceNotFound, 0, "there is no device '%s'", name);
     CLEANUP(node) struct node *top = device_top(device);
     *info = (struct device_info){
-        .failed = atomic_load(&device->failed),
+        .failed = device_has_failed(device),
         .read_only = device->read_only,
         .size_bytes = device->size_bytes,
         .clients = device->clients,
@@ -339,7 +347,8 @@ static struct device *frozen_use(struct block *block, const char *name, struct e
         err_set(err, ErrOutOfResources, ENOMEM, "export '%s' cannot be opened", name);
         return NULL;
     }
-    struct chain_guard guard = {.admit = registry_admit, .arg = block};
+    struct opener opener = {block, true};
+    struct chain_guard guard = {.admit = registry_admit, .arg = &opener};
     struct node *top = chain_open(&block->dir, frozen->image, frozen->format, true, &guard, err);
     if (!top)
         return NULL;
@@ -363,7 +372,7 @@ struct device *export_use(struct block *block, const char *name, struct err *err
         err_set(err, ErrDeviceNotFound, 0, "there is no export '%s'", name);
         return NULL;
     }
-    if (atomic_load(&device->failed)) {
+    if (device_has_failed(device)) {
         err_set(err, ErrDeviceFailed, 0, "device '%s' failed", name);
         return NULL;
     }

@@ -56,9 +56,10 @@ void frozen_free(struct frozen *frozen);
 /* journals.c: gives a node that is open for writing its journal, if images have journals. */
 int journals_add(struct block *block, struct node *node, struct err *err);
 
-/* journals.c: as a chain_guard; refuses an image that has its last writes only in a journal. */
-int journals_admit(struct block *block, const struct chain_file *file, struct node **node,
-                   struct err *err);
+/* journals.c: as a chain_guard; refuses an image that has its last writes only in a journal and, if
+ * `is_restored`, one that an fdatasync of failed. */
+int journals_admit(struct block *block, const struct chain_file *file, bool is_restored,
+                   struct node **node, struct err *err);
 void journals_close(struct block *block);
 
 #endif
