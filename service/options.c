@@ -27,7 +27,7 @@ static const char help[] =
     "  --nbd-tls MODE     TLS for NBD: off, optional, required      [off]\n"
     "  --nbd-tls-cert-dir DIR    where server-cert.pem and server-key.pem are, and for\n"
     "                            --nbd-tls-verify-peer ca-cert.pem and, if any, ca-crl.pem\n"
-    "  --nbd-tls-verify-peer     every client needs a certificate by that CA\n"
+    "  --nbd-tls-verify-peer     every client needs a certificate by that CA, or a key\n"
     "  --nbd-tls-psk FILE        pre-shared keys: a line NAME:HEXKEY for each client (psktool)\n"
     "  --help             print this and exit\n"
     "  --version          print the version and exit\n"

@@ -278,9 +278,25 @@ static int header_load_tables(struct node *node, struct qcow2 *q, struct err *er
     return 0;
 }
 
+/* Snapshots cost memory by the size of their tables; so tables that are not there are refused, and more
+ * than a file of any use has. */
+static bool snapshot_is_possible(const struct qcow2 *q, const struct qcow2_snapshot *snapshot,
+                                 uint64_t file_bytes, uint64_t *l1_bytes)
+{
+    uint64_t bytes = snapshot->l1_entries * 8ULL;
+    if (bytes > QCOW2_L1_BYTES_MAX || !table_is_placed(q, snapshot->l1_offset, bytes) ||
+        snapshot->l1_offset + bytes > file_bytes)
+        return false;
+    *l1_bytes += bytes;
+    return *l1_bytes <= QCOW2_SNAPSHOT_L1_BYTES_MAX;
+}
+
 static int header_load_snapshots(struct node *node, struct qcow2 *q, struct err *err)
 {
-    uint64_t at = q->snapshots_offset;
+    struct stat st;
+    uint64_t at = q->snapshots_offset, l1_bytes = 0;
+    if (fstat(q->fd, &st) != 0)
+        return header_read_error(node, -errno, err);
     q->snapshots = calloc(q->snapshot_count + 1, sizeof(*q->snapshots));
     if (!q->snapshots)
         return header_read_error(node, -ENOMEM, err);
@@ -292,8 +308,7 @@ static int header_load_snapshots(struct node *node, struct qcow2 *q, struct err 
         struct qcow2_snapshot *snapshot = &q->snapshots[i];
         snapshot->l1_offset = be64toh(be.l1_table_offset);
         snapshot->l1_entries = be32toh(be.l1_size);
-        if (snapshot->l1_entries * 8ULL > QCOW2_L1_BYTES_MAX ||
-            !table_is_placed(q, snapshot->l1_offset, snapshot->l1_entries * 8ULL))
+        if (!snapshot_is_possible(q, snapshot, (uint64_t)st.st_size, &l1_bytes))
             return refuse(node, err, "an internal snapshot's L1 table is impossible");
         uint64_t length = sizeof(be) + (uint64_t)be32toh(be.extra_data_size) + be16toh(be.id_size) +
                           be16toh(be.name_size);

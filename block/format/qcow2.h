@@ -129,6 +129,7 @@ static_assert(sizeof(struct qcow2_snapshot_be) == 40, "qcow2 snapshot");
 #define QCOW2_REFCOUNT_TABLE_BYTES_MAX (8u << 20)
 #define QCOW2_SNAPSHOTS_MAX            65536u
 #define QCOW2_SNAPSHOT_TABLE_BYTES_MAX (64u << 20)
+#define QCOW2_SNAPSHOT_L1_BYTES_MAX    (512u << 20) /* of all of them together */
 #define QCOW2_BACKING_NAME_MAX         1023u
 
 /* ---- in memory ---- */

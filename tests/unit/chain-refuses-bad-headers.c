@@ -81,6 +81,28 @@ static void long_backing_name_is_refused(void **state)
     chain_must_refuse("image", "qcow2", true, ErrInvalidBlockFormat, WORDS("backing"));
 }
 
+/* A snapshot's L1 table past the end of the file, and so many that they could only be there to cost
+ * memory. */
+static void snapshots_that_cannot_be_are_refused(void **state)
+{
+    (void)state;
+    shell("rm -f image && qemu-img create -q -f qcow2 image 1M && qemu-img snapshot -c one image");
+    uint64_t table = image_peek("image", 64, 8);
+    image_poke("image", table, 8, 1ULL << 32);
+    chain_must_refuse("image", "qcow2", true, ErrInvalidBlockFormat, WORDS("snapshot", "L1"));
+    chain_must_refuse("image", "qcow2", false, ErrInvalidBlockFormat, WORDS("snapshot", "L1"));
+
+    enum { SNAPSHOTS = 20, ENTRY_BYTES = 40, L1_BYTES = 32 << 20 };
+    image_poke("image", 60, 4, SNAPSHOTS);
+    image_poke("image", 64, 8, 1 << 30);
+    for (uint64_t i = 0; i < SNAPSHOTS; i++) {
+        image_poke("image", (1 << 30) + i * ENTRY_BYTES, 8, (2ULL << 30) + i * L1_BYTES);
+        image_poke("image", (1 << 30) + i * ENTRY_BYTES + 8, 4, L1_BYTES / 8);
+    }
+    shell("truncate -s 8G image");
+    chain_must_refuse("image", "qcow2", true, ErrInvalidBlockFormat, WORDS("snapshot", "L1"));
+}
+
 static void short_files_are_refused(void **state)
 {
     (void)state;
@@ -99,6 +121,7 @@ int main(void)
         cmocka_unit_test(unknown_compression_is_refused),
         cmocka_unit_test(extended_l2_needs_clusters_of_16k),
         cmocka_unit_test(long_backing_name_is_refused),
+        cmocka_unit_test(snapshots_that_cannot_be_are_refused),
         cmocka_unit_test(short_files_are_refused),
     };
     return cmocka_run_group_tests(tests, scratch_begin, scratch_end);
