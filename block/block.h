@@ -56,8 +56,8 @@ struct block *block_open(const char *image_dir, struct err *err);
 void block_set_index_memory(struct block *block, uint64_t budget_bytes);
 
 /* Keeps a journal for every image that is opened for writing from now on, in `runtime_dir`/journals, so
- * that what was acknowledged survives the daemon's being killed. First brings the images up to date that
- * a killed daemon left journals of; one where that cannot be done stays as it is, and
+ * that what was acknowledged survives the daemon's being killed. First brings up to date, in memory, the
+ * images that a killed daemon left journals of; one where that cannot be done stays as it is, and
  * block_device_open() refuses it and says why. Once, before anything is opened. OpenFileFailed. */
 int block_journals_open(struct block *block, const char *runtime_dir, struct err *err);
 

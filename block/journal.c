@@ -57,7 +57,7 @@ struct header {
 static_assert(sizeof(struct header) <= HEADER_BYTES, "journal header");
 
 struct segment {
-    uint64_t number; /* + 1; 0: never used */
+    uint64_t number; /* + 1; 0: not in use */
     uint64_t unused[5];
     struct journal_record records[SEGMENT_RECORDS];
 };

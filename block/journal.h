@@ -25,8 +25,8 @@
  * A journal must never overflow: whoever wants to change something reserves room for the most that
  * this may append, before anything is changed, and may be told to flush first.
  *
- * Threads: the caller holds the image's lock in all of these but create, load and close. All take
- * NULL for an image without a journal.
+ * Threads: the caller holds the image's lock from the first append on, in all of these but close. Those
+ * that a driver calls take NULL for an image without a journal.
  */
 #ifndef BLOCK_JOURNAL_H
 #define BLOCK_JOURNAL_H

@@ -12,9 +12,9 @@
  *
  * Replayed means: the changes are in the memory of a node that is open to write, and still in its
  * journal, as they were before the kill. A device that opens the image to write goes on with that
- * node, so no start waits for a disk to take what may be gigabytes. Whoever wants the image in
- * another way has it flushed and closed first; what nobody wants is when all devices are open
- * (block_journals_settle).
+ * node, so it waits for no disk to take what may be gigabytes. Whoever wants the image in another way
+ * or under another name has it flushed and closed first; what nobody wants is when all devices are
+ * open (block_journals_settle).
  *
  * Which image a journal is of says its name (journal_name); its path only says where to look. The
  * directory is locked as long as the block layer is open, so that a second daemon on it never
@@ -89,30 +89,30 @@ static int journal_keep(struct block *block, const char *name, const char *cause
     return 0;
 }
 
-/* Opens the image if it is still the one that the journal is of. -1: not; *is_gone says whether for good. */
+/* Opens the image if it is still the one that the journal is of; its path is *canonical (heap). -1: not;
+ * *is_gone says whether for good. */
 static int journal_open_image(struct block *block, const struct journal *journal, const char *name,
-                              bool *is_gone, struct err *err)
+                              char **canonical, bool *is_gone, struct err *err)
 {
     char found[JOURNAL_NAME_BYTES] = "";
-    CLEANUP_FREE char *canonical = NULL;
-    CLEANUP_CLOSE int fd = image_open(&block->dir, journal_path(journal), false, &canonical, err);
+    CLEANUP_CLOSE int fd = image_open(&block->dir, journal_path(journal), false, canonical, err);
     *is_gone = fd < 0 && err->errnum == ENOENT;
     if (fd < 0)
         return -1;
     int ret = journal_name(fd, found);
     if (ret)
-        return err_set(err, ErrOpenFileFailed, -ret, "image '%s' cannot be examined", canonical);
+        return err_set(err, ErrOpenFileFailed, -ret, "image '%s' cannot be examined", *canonical);
     if (strcmp(found, name) != 0) {
         *is_gone = true;
-        return err_set(err, ErrOpenFileFailed, 0, "image '%s' is another file now", canonical);
+        return err_set(err, ErrOpenFileFailed, 0, "image '%s' is another file now", *canonical);
     }
     return steal_fd(&fd);
 }
 
 /* Opens the image and brings it up to date, in memory. Takes the descriptor and the journal over,
  * whatever happens. */
-static struct node *journal_replay(int journals_fd, int image_fd, struct journal *journal,
-                                   struct err *err)
+static struct node *journal_replay(int journals_fd, int image_fd, const char *path,
+                                   struct journal *journal, struct err *err)
 {
     CLEANUP_CLOSE int fd = image_fd;
     const struct driver *driver = driver_find(journal_format(journal));
@@ -121,9 +121,9 @@ static struct node *journal_replay(int journals_fd, int image_fd, struct journal
     CLEANUP(node) struct node *node = NULL;
     if (!driver || !driver->replay)
         err_set(err, ErrInvalidBlockFormat, 0, "image '%s' is of format '%s', which has no journal",
-                journal_path(journal), journal_format(journal));
+                path, journal_format(journal));
     else if (journal_records(journal, &records, &count, err) == 0)
-        node = node_open(fd, journal_path(journal), driver, true, NULL, err);
+        node = node_open(fd, path, driver, true, NULL, err);
     if (!node) {
         journal_close(journal, false);
         return NULL;
@@ -141,11 +141,11 @@ static struct node *journal_replay(int journals_fd, int image_fd, struct journal
     return steal(node);
 }
 
-static int journal_apply(struct block *block, int image_fd, struct journal *journal,
-                         struct err *err)
+static int journal_apply(struct block *block, int image_fd, const char *path,
+                         struct journal *journal, struct err *err)
 {
     CLEANUP_FREE struct replayed *replayed = malloc(sizeof(*replayed));
-    struct node *node = journal_replay(block->journals_fd, image_fd, journal, err);
+    struct node *node = journal_replay(block->journals_fd, image_fd, path, journal, err);
     if (!node)
         return -1;
     if (!replayed)
@@ -169,7 +169,8 @@ static int journal_recover(struct block *block, const char *name, struct err *er
     if (!journal)
         return journal_keep(block, name, cause.message, err);
     bool is_gone = journal_is_empty(journal);
-    int fd = is_gone ? -1 : journal_open_image(block, journal, name, &is_gone, &cause);
+    CLEANUP_FREE char *path = NULL;
+    int fd = is_gone ? -1 : journal_open_image(block, journal, name, &path, &is_gone, &cause);
     if (fd < 0) {
         if (is_gone && !journal_is_empty(journal))
             log_warning("%s; the changes in its journal are given up", cause.message);
@@ -181,7 +182,7 @@ static int journal_recover(struct block *block, const char *name, struct err *er
         close(fd);
         return 0;
     }
-    return journal_apply(block, fd, journal, &cause) == 0
+    return journal_apply(block, fd, path, journal, &cause) == 0
                ? 0
                : journal_keep(block, name, cause.message, err);
 }
@@ -347,7 +348,9 @@ int journals_admit(struct block *block, const struct chain_file *file, bool is_r
     struct replayed **slot = replayed_find(block, file->dev, file->ino);
     if (!*slot)
         return journals_check(block, file, err);
-    if (file->read_only || (*slot)->node->driver != file->driver)
+    const struct node *replayed = (*slot)->node;
+    if (file->read_only || replayed->driver != file->driver ||
+        strcmp(replayed->path, file->path) != 0)
         return replayed_settle(slot, err);
     *node = replayed_take(slot);
     return 0;

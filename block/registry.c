@@ -130,10 +130,15 @@ static void registry_drop(struct block *block, struct device *device)
 }
 
 /* Whoever opens a device to write may rely on what an earlier daemon acknowledged: the first flush
- * makes that durable too, though it may be in the page cache only. */
+ * makes that durable too, though it may be in the page cache only, of the top or of the image that was
+ * the top before it (device_flush). */
 static int chain_make_writable(struct block *block, struct node *top, struct err *err)
 {
     atomic_store(&top->unflushed, true);
+    if (top->backing) {
+        atomic_store(&top->backing->unflushed, true);
+        top->backing->journals_fd = block->journals_fd;
+    }
     return top->journal ? 0 : journals_add(block, top, err);
 }
 

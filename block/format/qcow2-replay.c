@@ -17,9 +17,8 @@
  * named by none of its own chain in the file may have been counted by our flush, or given to something else
  * by another program. In that case all L2 tables in the file are read to make sure that nobody names it.
  *
- * Then tables and counts are changed in memory, as they were when the daemon was killed; the next flush writes them.
- * Refcount blocks that are missing go past the end of the file, where no cluster is that a record names. The records
- * stay until that flush has made the entries durable, and go before it decreases counts. Until then no cluster that
+ * Then tables and counts are changed in memory; the next flush writes them. Refcount blocks that are missing go past
+ * the end of the file, where no cluster is that a record names; that is all that is written now. The records stay until that flush has made the entries durable, and go before it decreases counts. Until then no cluster that
  * one of them names may be given to anybody else, so those of no sn are counted, and released by that flush.
  */
 #include "block/format/qcow2.h"
@@ -350,7 +349,7 @@ static int replay_begin(struct replay *replay, const struct journal_record *reco
     return 0;
 }
 
-/* Everything up to the flush. Tables come first: entries are found through them. */
+/* Everything, in memory. Tables come first: entries are found through them. */
 static int replay_run(struct replay *replay)
 {
     int ret = 0;
@@ -381,6 +380,9 @@ int qcow2_replay(struct node *node, const struct journal_record *records, size_t
     int ret = replay_begin(&replay, records);
     if (ret == 0)
         ret = replay_run(&replay);
+    if (ret == 0)
+        qcow2_file_trim(
+            q); /* or a file whose daemon is killed again and again would grow each time */
     pthread_mutex_unlock(&q->lock);
     free(replay.records);
     free(replay.claimed);
