@@ -197,16 +197,15 @@ static int batch_write(struct node *node, const struct batch *batch)
 /* ---- letting go ---- */
 
 /* Counts go down now that nothing on the disk points there. Not synced: a crash may leave them counted. */
-static int frees_release(struct qcow2 *q, const struct qcow2_frees *frees)
+static int frees_release(struct qcow2 *q, struct qcow2_frees *frees)
 {
     struct batch batch = {0};
-    pthread_rwlock_wrlock(&q->node->io_lock); /* requests that may still use them are gone then */
-    pthread_mutex_lock(&q->lock);
     int ret = qcow2_release(q, frees);
-    if (ret == 0)
-        ret = batch_take_slices(q, &batch, true);
+    if (ret)
+        return ret;
+    pthread_mutex_lock(&q->lock);
+    ret = batch_take_slices(q, &batch, true);
     pthread_mutex_unlock(&q->lock);
-    pthread_rwlock_unlock(&q->node->io_lock);
     if (ret == 0)
         ret = batch_write_slices(q, &batch, true);
     batch_end(q, &batch, ret);

@@ -4,8 +4,8 @@
  *
  *     refcount table [cluster / per_block] -> refcount block [cluster % per_block] -> count, 1 to 64 bits wide
  *
- * Counts go up in memory at once. They go down only in qcow2_release(), which a flush calls when the change that
- * dropped the reference is on the disk: until then the cluster is not free for anybody.
+ * Counts go up in memory at once. They go down only when a flush has put the change that dropped the
+ * reference on the disk (qcow2-release.c): until then the cluster is not free for anybody.
  *
  * The file grows ahead of its use, by a quarter of itself and at most GROW_BYTES_MAX at a time: what is added is a
  * hole, and a write that need not move the file's end costs the kernel less.
@@ -420,42 +420,19 @@ int qcow2_refcount_set(struct qcow2 *q, uint64_t cluster, uint64_t count)
     return ret ? ret : refcount_put(q, cluster, count);
 }
 
-/* ---- letting go ---- */
-
-int qcow2_release_later(struct qcow2 *q, uint64_t cluster)
+/* A cluster that nobody refers to any more is forgotten and may be found. */
+int qcow2_refcount_drop(struct qcow2 *q, uint64_t cluster, uint64_t references)
 {
-    struct qcow2_frees *frees = &q->frees;
-    if (frees->count == frees->room) {
-        size_t room = frees->room ? frees->room * 2 : 64;
-        uint64_t *clusters = realloc(frees->clusters, room * sizeof(*clusters));
-        if (!clusters)
-            return -ENOMEM;
-        frees->clusters = clusters;
-        frees->room = room;
+    uint64_t count;
+    int ret = qcow2_refcount_get(q, cluster, &count);
+    if (ret)
+        return ret;
+    if (count < references)
+        return qcow2_corrupt(q, "a cluster in use is counted as free", cluster << q->cluster_bits);
+    ret = refcount_put(q, cluster, count - references);
+    if (ret == 0 && count == references) {
+        qcow2_cache_drop(q, cluster);
+        free_from(q, cluster);
     }
-    frees->clusters[frees->count++] = cluster;
-    return 0;
-}
-
-int qcow2_release(struct qcow2 *q, const struct qcow2_frees *frees)
-{
-    for (size_t i = 0; i < frees->count; i++) {
-        uint64_t cluster = frees->clusters[i], count;
-        int ret = qcow2_refcount_get(q, cluster, &count);
-        if (ret)
-            return ret; /* the rest stays counted: leaked, not lost */
-        if (count == 0)
-            return qcow2_corrupt(q, "a cluster in use is counted as free",
-                                 cluster << q->cluster_bits);
-        ret = refcount_put(q, cluster, count - 1);
-        if (ret)
-            return ret;
-        if (count == 1) {
-            qcow2_cache_drop(q, cluster);
-            free_from(q, cluster);
-            fallocate(q->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
-                      (off_t)(cluster << q->cluster_bits), (off_t)q->cluster_bytes);
-        }
-    }
-    return 0;
+    return ret;
 }

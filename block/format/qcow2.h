@@ -30,8 +30,8 @@
  * two. Who finds no room lets go of all it holds, flushes and looks again (QCOW2_NEEDS_ROOM).
  *
  * Locks, in the order they are taken: node->flush_lock, node->io_lock, lock. Requests hold io_lock shared from
- * their look at the tables to the end of their data I/O; a flush takes it exclusively for an instant before it
- * reuses clusters, so that no request under way still writes to a cluster that was let go.
+ * their look at the tables to the end of their data I/O; a flush takes it exclusively, and lets go of it at once,
+ * before it frees clusters, so that no request under way still uses a cluster that was let go.
  */
 #ifndef BLOCK_FORMAT_QCOW2_H
 #define BLOCK_FORMAT_QCOW2_H
@@ -277,11 +277,8 @@ void qcow2_file_trim(struct qcow2 *q);
 /* Gives back what qcow2_allocate() gave and nothing points at. */
 void qcow2_unallocate(struct qcow2 *q, uint64_t cluster, uint64_t count);
 
-/* Drops a reference once the change that dropped it is durable. */
-int qcow2_release_later(struct qcow2 *q, uint64_t cluster);
-
-/* Takes what is to be let go, decreases the counts. Holding the lock; no request is under way. */
-int qcow2_release(struct qcow2 *q, const struct qcow2_frees *frees);
+/* Takes so many references off the count, which must have them. */
+int qcow2_refcount_drop(struct qcow2 *q, uint64_t cluster, uint64_t references);
 
 /* Metadata clusters. */
 int qcow2_metadata_add(struct qcow2 *q, uint64_t cluster);
@@ -289,6 +286,13 @@ bool qcow2_metadata_has(const struct qcow2 *q, uint64_t cluster, uint64_t count)
 
 /* The image is not what it should be: no change is accepted from now on, and its header says so. -EIO. */
 int qcow2_corrupt(struct qcow2 *q, const char *what, uint64_t offset);
+
+/* qcow2-release.c: drops a reference once the change that dropped it is durable. Lock held. 0 or -errno. */
+int qcow2_release_later(struct qcow2 *q, uint64_t cluster);
+
+/* The changes that dropped these are durable: gives back space, decreases the counts; sorts `frees`. Holds neither
+ * lock nor io_lock. 0 or -errno: some stay counted. */
+int qcow2_release(struct qcow2 *q, struct qcow2_frees *frees);
 
 /* qcow2-l2.c: what a guest (sub)cluster's entry says. */
 enum qcow2_kind {
