@@ -4,7 +4,8 @@
  *
  *   change:  fence_enter -> node_write(top) -> fence_leave -> (FUA: flush)
  *   read:    index_find, then the file of the image that it names; not held by the fence. What the
- *            index does not know is found out first; what it cannot tell is read down the chain
+ *            index does not know is found out first; what it cannot tell is read down the chain.
+ *            The top's io_lock is held while its own data are read, not those of frozen images
  *   flush:   pin the top; flush its frozen backing node, then itself
  *
  * The flush of the backing node is what makes a write durable that was acknowledged just before a
@@ -133,25 +134,15 @@ static int device_check(struct device *device, uint64_t offset, uint64_t length)
     return 0;
 }
 
-/* Reads what the index finds at `offset`; *length says how far that was. */
-static enum index_answer device_read_found(struct device *device, struct node *top, void *buf,
-                                           uint64_t offset, uint64_t *length, int *ret, bool cached)
+/* Reads what the index has found, whole. */
+static int found_read(const struct chain_extent *found, void *buf, bool cached)
 {
-    struct chain_extent found = {.length = *length};
-    enum index_answer answer = index_find(device->index, top, offset, &found);
-    if (answer == INDEX_MISS)
-        return answer;
-    *length = found.length;
-    if (answer == INDEX_WALK)
-        return answer;
-    *ret = 0;
-    if (found.kind == EXTENT_ZERO)
-        memset(buf, 0, found.length);
-    else if (cached)
-        *ret = file_read_cached(found.node->fd, buf, found.host, found.length);
-    else
-        *ret = file_read_padded(found.node->fd, buf, found.host, found.length);
-    return answer;
+    if (found->kind == EXTENT_ZERO) {
+        memset(buf, 0, found->length);
+        return 0;
+    }
+    return cached ? file_read_cached(found->node->fd, buf, found->host, found->length)
+                  : file_read_padded(found->node->fd, buf, found->host, found->length);
 }
 
 static int device_begin_read(struct node *top, bool cached, bool *is_held)
@@ -173,9 +164,18 @@ static int device_read_extent(struct device *device, void *buf, uint64_t offset,
         int ret = device_begin_read(top, cached, &is_held);
         if (ret)
             return ret;
-        enum index_answer answer =
-            device_read_found(device, top, buf, offset, length, &ret, cached);
-        node_end_io(top, is_held);
+        struct chain_extent found = {.length = *length};
+        enum index_answer answer = index_find(device->index, top, offset, &found);
+        if (answer != INDEX_MISS)
+            *length = found.length;
+        /* What lies in a frozen image stays there: nobody has to wait for its disk. */
+        bool is_in_top = answer == INDEX_FOUND && found.node == top;
+        if (!is_in_top)
+            node_end_io(top, is_held);
+        if (answer == INDEX_FOUND)
+            ret = found_read(&found, buf, cached);
+        if (is_in_top)
+            node_end_io(top, is_held);
         if (answer == INDEX_FOUND)
             return ret;
         if (answer == INDEX_WALK || index_fill(device->index, offset, cached ? MAP_CACHED : 0) != 0)

@@ -10,7 +10,7 @@
  *
  * Invariants:
  *   1. What index_find() gives for a layer other than the top never changes while it is a layer
- *      (frozen images do not).
+ *      (frozen images do not), so it is read with no lock held.
  *   2. What it gives for the top is true as long as the top's io_lock is held, shared, since before
  *      the call: a driver tells of a change (index_forget) before it lets go of the lock, and
  *      reuses space only after it has held the lock exclusively.
