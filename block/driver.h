@@ -9,11 +9,11 @@
  *                  v                v
  *                 file             file
  *
- * Threads: open, close and freeze are called by one thread with no other call under way on the
- * node. All other callbacks may be called by any number of threads at once, on overlapping ranges
- * too; a driver locks its own metadata and never holds a lock while it calls node_read_backing().
- * Overlapping requests that are under way together may take effect in any order, but none may
- * damage what lies outside its range.
+ * Threads: open, close and replay are called by one thread with no other call under way on the
+ * node, freeze with no change under way. All other callbacks may be called by any number of threads
+ * at once, on overlapping ranges too; a driver locks its own metadata and never holds a lock while
+ * it calls node_read_backing(). Overlapping requests that are under way together may take effect in
+ * any order, but none may damage what lies outside its range.
  *
  * Space that a change lets go may be used again only after the driver has held node->io_lock
  * exclusively once: so what a map said stays readable for as long as its reader holds it shared.
@@ -124,6 +124,10 @@ struct driver {
 
     /* Required. All that returned before is durable on return. Uses node_sync(). */
     int (*flush)(struct node *node);
+
+    /* Optional. The node is read-only for good; reads may be under way. Gives back memory that only
+     * a top is worth. */
+    void (*freeze)(struct node *node);
 
     /* Optional; with it, images open for writing have a journal (journal.h), and the driver appends
      * to it what would be lost with its memory. Brings an image up to date after the daemon was

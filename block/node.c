@@ -340,6 +340,8 @@ int node_freeze(struct node *node)
                     unlocked ? ", and a lock that bars even readers until the device is detached"
                              : "",
                     strerror(-reopened));
+    if (node->driver->freeze)
+        node->driver->freeze(node);
     return ret;
 }
 

@@ -3,9 +3,10 @@
  * Slices of L2 tables and refcount blocks: a hash table by file offset, and all of them in order of last use.
  *
  * A clean slice may be forgotten at any time; a dirty one, or one that a flush has copied but not yet written,
- * stays. What is read of a frozen image is kept by the device's index, so its slices can be few. So memory is bounded
- * by CACHE_SLICES_MAX slices plus what writers make dirty before they are made to flush
- * (qcow2-flusher.c). All calls hold the image's lock.
+ * stays. What is read of a frozen image is kept by the device's index, so its slices can be few, from the moment it
+ * is frozen. So memory is bounded by CACHE_SLICES_MAX slices of each top plus what writers make dirty before they are
+ * made to flush (qcow2-flusher.c), and CACHE_SLICES_FROZEN_MAX of each image below. All calls but qcow2_freeze() hold
+ * the image's lock.
  */
 #include "block/format/qcow2.h"
 
@@ -71,6 +72,13 @@ static void cache_make_room(struct qcow2_cache *cache, size_t slices_max)
             cache_remove(cache, slice);
         slice = newer;
     }
+}
+
+void qcow2_freeze(struct node *node)
+{
+    struct qcow2 *q = node->state;
+    LOCK_GUARD(&q->lock);
+    cache_make_room(&q->cache, CACHE_SLICES_FROZEN_MAX);
 }
 
 struct qcow2_slice *qcow2_cache_find(struct qcow2 *q, uint64_t offset)

@@ -143,5 +143,6 @@ const struct driver driver_qcow2 = {
     .zero_fast = qcow2_zero_fast,
     .discard = qcow2_discard,
     .flush = qcow2_flush,
+    .freeze = qcow2_freeze,
     .replay = qcow2_replay,
 };

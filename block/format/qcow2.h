@@ -261,6 +261,9 @@ void qcow2_cache_dirty(struct qcow2_cache *cache, struct qcow2_slice *slice);
 /* Forgets what is cached of a cluster that changes its use. */
 void qcow2_cache_drop(struct qcow2 *q, uint64_t cluster);
 
+/* driver.freeze. Takes the lock. */
+void qcow2_freeze(struct node *node);
+
 /* qcow2-refcount.c. All with the lock held; 0 or -errno. */
 int qcow2_refcount_get(struct qcow2 *q, uint64_t cluster, uint64_t *count);
 int qcow2_refcount_set(struct qcow2 *q, uint64_t cluster, uint64_t count);
