@@ -145,23 +145,16 @@ static int found_read(const struct chain_extent *found, void *buf, bool cached)
                   : file_read_padded(found->node->fd, buf, found->host, found->length);
 }
 
-static int device_begin_read(struct node *top, bool cached, bool *is_held)
-{
-    if (cached)
-        return node_try_io(top, is_held);
-    *is_held = node_begin_io(top);
-    return 0;
-}
-
 /* Reads one extent; *length says how far that was. */
 static int device_read_extent(struct device *device, void *buf, uint64_t offset, uint64_t *length,
                               bool cached)
 {
+    unsigned flags = cached ? MAP_CACHED : 0;
     /* A change under way all the time could keep what is found out from being kept. */
     for (int tries = 0; tries < 3; tries++) {
         struct node *top = index_top(device->index);
         bool is_held;
-        int ret = device_begin_read(top, cached, &is_held);
+        int ret = node_begin_io(top, flags, &is_held);
         if (ret)
             return ret;
         struct chain_extent found = {.length = *length};
@@ -178,7 +171,7 @@ static int device_read_extent(struct device *device, void *buf, uint64_t offset,
             node_end_io(top, is_held);
         if (answer == INDEX_FOUND)
             return ret;
-        if (answer == INDEX_WALK || index_fill(device->index, offset, cached ? MAP_CACHED : 0) != 0)
+        if (answer == INDEX_WALK || index_fill(device->index, offset, flags) != 0)
             break; /* the walk tells what is wrong */
     }
     return cached ? -EAGAIN : node_read(index_top(device->index), buf, offset, *length);

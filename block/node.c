@@ -129,18 +129,15 @@ static bool node_has_range(const struct node *node, uint64_t offset, uint64_t le
     return offset <= node->size_bytes && length <= node->size_bytes - offset;
 }
 
-bool node_begin_io(struct node *node)
-{
-    if (atomic_load(&node->read_only))
-        return false;
-    pthread_rwlock_rdlock(&node->io_lock);
-    return true;
-}
-
-int node_try_io(struct node *node, bool *is_held)
+int node_begin_io(struct node *node, unsigned flags, bool *is_held)
 {
     *is_held = !atomic_load(&node->read_only);
-    return *is_held && pthread_rwlock_tryrdlock(&node->io_lock) != 0 ? -EAGAIN : 0;
+    if (!*is_held)
+        return 0;
+    if (flags & MAP_CACHED)
+        return pthread_rwlock_tryrdlock(&node->io_lock) == 0 ? 0 : -EAGAIN;
+    pthread_rwlock_rdlock(&node->io_lock);
+    return 0;
 }
 
 void node_end_io(struct node *node, bool is_held)
@@ -152,7 +149,8 @@ void node_end_io(struct node *node, bool is_held)
 /* One layer's extent; with `buf` its data too. */
 static int node_read_layer(struct node *node, void *buf, uint64_t offset, struct extent *extent)
 {
-    bool is_held = node_begin_io(node);
+    bool is_held;
+    node_begin_io(node, 0, &is_held);
     int ret = node->driver->map(node, offset, 0, extent);
     if (ret == 0 && extent->kind == EXTENT_DATA)
         ret = extent->host == EXTENT_NO_HOST
@@ -214,8 +212,11 @@ int node_map(struct node *node, uint64_t offset, unsigned flags, struct chain_ex
         if (length > node->size_bytes - offset)
             length = node->size_bytes - offset;
         struct extent extent = {.length = length};
-        bool is_held = node_begin_io(node);
-        int ret = node->driver->map(node, offset, flags, &extent);
+        bool is_held;
+        int ret = node_begin_io(node, flags, &is_held);
+        if (ret)
+            return ret;
+        ret = node->driver->map(node, offset, flags, &extent);
         node_end_io(node, is_held);
         if (ret)
             return ret;

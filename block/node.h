@@ -81,10 +81,9 @@ struct chain_extent {
  * than wait. 0 or -errno. */
 int node_map(struct node *node, uint64_t offset, unsigned flags, struct chain_extent *found);
 
-/* Around I/O that relies on what map() said of this very node: true if the io_lock had to be taken.
- */
-bool node_begin_io(struct node *node);
-int node_try_io(struct node *node, bool *is_held); /* 0, or -EAGAIN where it would have to wait */
+/* Around I/O that relies on what map() said of this very node; *is_held: the io_lock had to be
+ * taken. `flags`: MAP_CACHED: -EAGAIN rather than wait; it is 0 without. */
+int node_begin_io(struct node *node, unsigned flags, bool *is_held);
 void node_end_io(struct node *node, bool is_held);
 
 /* All that returned before is durable on return. Free of cost if nothing was written since. */

@@ -29,7 +29,7 @@ static void io_must_go_on(struct node *node)
     unsigned char wrote[512], read[512];
     struct extent extent = {.length = CLUSTER};
     bool is_held;
-    if (node_try_io(node, &is_held) != 0) {
+    if (node_begin_io(node, MAP_CACHED, &is_held) != 0) {
         punch.had_to_wait = true;
         return;
     }
