@@ -11,8 +11,8 @@
  * Between the steps the clusters are nobody's: no table names them any more, and whoever allocates finds them
  * counted. No count of a cluster in use ever goes up, so what is seen to be the last reference stays the last.
  *
- * The steps are done for a part of the clusters at a time, so that no lock is held for long, nor the file system's
- * own of the file: while that punches a hole nobody writes to the file.
+ * The lock is taken for each cluster anew: its count may have to be read from the disk. Holes are limited because the
+ * file system has a lock of its own: while it punches one nobody writes to the file.
  */
 #include "block/format/qcow2.h"
 
@@ -56,9 +56,9 @@ static size_t references(const struct qcow2_frees *frees, size_t i)
 static int last_find(struct qcow2 *q, const struct qcow2_frees *part, uint64_t *last, size_t *count)
 {
     *count = 0;
-    LOCK_GUARD(&q->lock);
     for (size_t i = 0, n; i < part->count; i += n) {
         uint64_t counted;
+        LOCK_GUARD(&q->lock);
         n = references(part, i);
         int ret = qcow2_refcount_get(q, part->clusters[i], &counted);
         if (ret)
@@ -83,8 +83,8 @@ static void holes_punch(const struct qcow2 *q, const uint64_t *clusters, size_t 
 
 static int counts_drop(struct qcow2 *q, const struct qcow2_frees *part)
 {
-    LOCK_GUARD(&q->lock);
     for (size_t i = 0, n; i < part->count; i += n) {
+        LOCK_GUARD(&q->lock);
         n = references(part, i);
         int ret = qcow2_refcount_drop(q, part->clusters[i], n);
         if (ret)
