@@ -13,7 +13,8 @@
  *     version 3, space given back    unallocated if there is no backing file, else the zero flag
  *     version 3, space kept          the zero flag beside the cluster; zeros are written where there is none of ours
  *
- * Entries change under the lock, once no mapped write has a claim on their cluster.
+ * Entries change under the lock, once no mapped write has a claim on their cluster. A request may be as long as the
+ * disk: between two clusters it lets a flush have the io_lock, for which all others would wait as well.
  */
 #include "block/format/qcow2.h"
 
@@ -116,6 +117,13 @@ static int cluster_change(struct qcow2 *q, uint64_t at, uint64_t end, bool unmap
     return ret;
 }
 
+/* Between clusters: nothing that was looked at is relied on any more. */
+static void let_flush_in(struct node *node)
+{
+    pthread_rwlock_unlock(&node->io_lock);
+    pthread_rwlock_rdlock(&node->io_lock);
+}
+
 /* ---- zeros as data ---- */
 
 /* Writes zeros over [at, end), except where it reads as zeros anyway and no space is asked for. */
@@ -138,6 +146,7 @@ static int zeros_write(struct node *node, uint64_t at, uint64_t end, bool unmap)
         if (ret)
             return ret;
         at += extent.length;
+        let_flush_in(node);
     }
     return 0;
 }
@@ -171,6 +180,7 @@ static int zero_held(struct node *node, uint64_t offset, uint64_t end, bool unma
             ret = qcow2_make_room(node);
             next = at;
         }
+        let_flush_in(node);
     }
     return ret || last >= end ? ret : zeros_write(node, last, end, unmap);
 }
@@ -217,6 +227,7 @@ static int discard_held(struct node *node, uint64_t offset, uint64_t end)
             ret = qcow2_make_room(node);
         else
             at += q->cluster_bytes;
+        let_flush_in(node);
     }
     return ret;
 }
