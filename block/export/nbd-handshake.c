@@ -62,7 +62,7 @@ int nbd_option_reply_begin(struct nbd_handshake *handshake, uint32_t type, size_
         .type = htobe32(type),
         .length = htobe32((uint32_t)length),
     };
-    if (sizeof(reply) + length > nbd_buffer_room(handshake->out))
+    if (!nbd_buffer_make_room(handshake->out, sizeof(reply) + length))
         return -ENOBUFS;
     nbd_buffer_append(handshake->out, &reply, sizeof(reply));
     return 0;

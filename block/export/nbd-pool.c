@@ -14,6 +14,7 @@
 
 #include "base/cleanup.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
@@ -41,9 +42,9 @@ void nbd_pool_close(struct nbd_pool *pool)
 
 /* ---- queues ---- */
 
-void nbd_queue_open(struct nbd_queue *queue)
+void nbd_queue_open(struct nbd_queue *queue, struct nbd_budget *budget)
 {
-    *queue = (struct nbd_queue){.wake_fd = -1};
+    *queue = (struct nbd_queue){.wake_fd = -1, .granted = NBD_OWN_BYTES, .budget = budget};
 }
 
 void nbd_queue_close(struct nbd_queue *queue)
@@ -51,6 +52,8 @@ void nbd_queue_close(struct nbd_queue *queue)
     if (queue->wake_fd >= 0)
         close(queue->wake_fd);
     queue->wake_fd = -1;
+    if (queue->budget)
+        nbd_budget_lower(queue->budget, &queue->granted, 0);
 }
 
 static void list_append(struct nbd_task_list *list, struct nbd_task *task)
@@ -206,11 +209,22 @@ static int pool_call_thread_locked(struct nbd_pool *pool, bool starved)
 
 /* ---- the connections' threads ---- */
 
+size_t nbd_task_bytes(const struct nbd_session *session, const struct nbd_request *request)
+{
+    return sizeof(struct nbd_task) + request->payload_bytes +
+           nbd_request_reply_bytes(session, request) + NBD_DATA_ALIGNMENT;
+}
+
+bool nbd_queue_make_room(struct nbd_queue *queue, size_t bytes)
+{
+    return nbd_budget_raise(queue->budget, &queue->granted, queue->task_bytes + bytes);
+}
+
 static struct nbd_task *task_new(const struct nbd_session *session,
                                  const struct nbd_request *request, const void *payload)
 {
-    size_t bytes = request->payload_bytes + nbd_request_reply_bytes(session, request);
-    struct nbd_task *task = malloc(sizeof(*task) + bytes + NBD_DATA_ALIGNMENT);
+    size_t bytes = nbd_task_bytes(session, request);
+    struct nbd_task *task = malloc(bytes);
     if (!task)
         return NULL;
     *task = (struct nbd_task){.request = *request, .bytes = bytes};
@@ -223,9 +237,9 @@ static struct nbd_task *task_new(const struct nbd_session *session,
     return task;
 }
 
-int nbd_queue_submit(struct nbd_queue *queue, struct nbd_pool *pool,
-                     const struct nbd_session *session, const struct nbd_request *request,
-                     const void *payload)
+static int queue_submit(struct nbd_queue *queue, struct nbd_pool *pool,
+                        const struct nbd_session *session, const struct nbd_request *request,
+                        const void *payload)
 {
     if (queue->wake_fd < 0)
         queue->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
@@ -244,9 +258,20 @@ int nbd_queue_submit(struct nbd_queue *queue, struct nbd_pool *pool,
     queue->session = session;
     queue->tasks++;
     queue->task_bytes += task->bytes;
+    assert(queue->task_bytes <= queue->granted);
     list_append(&queue->queued, steal(task));
     queue_place_locked(pool, queue);
     return 0;
+}
+
+int nbd_queue_submit(struct nbd_queue *queue, struct nbd_pool *pool,
+                     const struct nbd_session *session, const struct nbd_request *request,
+                     const void *payload)
+{
+    int ret = queue_submit(queue, pool, session, request, payload);
+    if (ret)
+        nbd_budget_lower(queue->budget, &queue->granted, queue->task_bytes);
+    return ret;
 }
 
 struct nbd_task *nbd_queue_collect(struct nbd_queue *queue, struct nbd_pool *pool)
@@ -267,5 +292,6 @@ void nbd_queue_free_task(struct nbd_queue *queue, struct nbd_task *task)
 {
     queue->tasks--;
     queue->task_bytes -= task->bytes;
+    nbd_budget_lower(queue->budget, &queue->granted, queue->task_bytes);
     free(task);
 }

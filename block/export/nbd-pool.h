@@ -28,7 +28,7 @@ enum { NBD_POOL_THREADS = 64, NBD_TASKS_RUNNING = 16 };
 struct nbd_task {
     struct nbd_task *next;
     struct nbd_request request;
-    size_t bytes; /* that `data` has room for */
+    size_t bytes; /* all that it takes */
     const unsigned char *payload;
     unsigned char *reply;
     size_t reply_bytes;
@@ -67,16 +67,24 @@ struct nbd_queue {
     int wake_fd;       /* an eventfd, readable when there is something to collect; -1 before */
     unsigned tasks;    /* submitted, and not freed yet */
     size_t task_bytes; /* of these */
+    size_t granted;    /* NBD_OWN_BYTES and what is taken from the budget; task_bytes <= granted */
+    struct nbd_budget *budget;
 };
 
 void nbd_pool_open(struct nbd_pool *pool);
 void nbd_pool_close(struct nbd_pool *pool); /* no queue has tasks */
 
-void nbd_queue_open(struct nbd_queue *queue);
+void nbd_queue_open(struct nbd_queue *queue, struct nbd_budget *budget);
 void nbd_queue_close(struct nbd_queue *queue);
 
-/* Copies the request and its payload and has it executed. 0, or -errno if the pool cannot take it;
- * then the caller executes it. */
+/* What a task for the request takes. */
+size_t nbd_task_bytes(const struct nbd_session *session, const struct nbd_request *request);
+
+/* Sees to it that a task of so many bytes can be submitted. False: the budget has no room for it. */
+bool nbd_queue_make_room(struct nbd_queue *queue, size_t bytes);
+
+/* Copies the request and its payload, for which there is room, and has it executed. 0, or -errno if
+ * the pool cannot take it; then the caller executes it. */
 int nbd_queue_submit(struct nbd_queue *queue, struct nbd_pool *pool,
                      const struct nbd_session *session, const struct nbd_request *request,
                      const void *payload);

@@ -11,6 +11,9 @@
  *
  * A hole that is told is longer than what it adds to the reply, so the reply is never longer than
  * that of one OFFSET_DATA. After an error the chunks before it stay: they are right.
+ *
+ * A read in pieces has a chunk for each, which DF forbids; the protocol has EOVERFLOW for that. A
+ * simple reply tells of success before all was read: an error after that ends the connection.
  */
 #include "block/export/nbd-reply.h"
 
@@ -111,4 +114,38 @@ size_t nbd_read(const struct nbd_session *session, const struct nbd_request *req
     if (ret)
         nbd_chunk_add_error_at(&chunks, ret, offset);
     return nbd_chunks_end(&chunks);
+}
+
+/* ---- in pieces ---- */
+
+static size_t read_simple_piece(const struct nbd_session *session,
+                                const struct nbd_request *request, uint64_t *done, uint64_t length,
+                                unsigned char *reply)
+{
+    bool first = *done == 0;
+    unsigned char *data = reply + (first ? sizeof(struct nbd_simple_reply_be) : 0);
+    int ret = read_data(session, data, request->offset + *done, length, false);
+    *done = ret ? request->length : *done + length;
+    if (ret && !first)
+        return 0; /* a success was told already */
+    size_t header = first ? nbd_reply_plain(session, request, ret, reply) : 0;
+    return ret ? header : header + length;
+}
+
+size_t nbd_read_piece(const struct nbd_session *session, const struct nbd_request *request,
+                      uint64_t *done, unsigned char *reply)
+{
+    struct nbd_chunks chunks = {session, request, reply, reply, NULL};
+    uint64_t left = request->length - *done, offset = request->offset + *done;
+    uint64_t length = left < NBD_PIECE_BYTES ? left : NBD_PIECE_BYTES;
+    if (session->style == NBD_STYLE_SIMPLE)
+        return read_simple_piece(session, request, done, length, reply);
+    bool whole = request->flags & NBD_CMD_FLAG_DF;
+    int ret = whole ? -EOVERFLOW : read_add_data(&chunks, offset, length, false);
+    *done = ret ? request->length : *done + length;
+    if (whole)
+        return nbd_reply_plain(session, request, ret, reply);
+    if (ret)
+        nbd_chunk_add_error_at(&chunks, ret, offset);
+    return *done == request->length ? nbd_chunks_end(&chunks) : (size_t)(chunks.at - chunks.start);
 }

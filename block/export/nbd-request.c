@@ -178,6 +178,15 @@ static int request_run(struct device *device, const struct nbd_request *request,
     }
 }
 
+int nbd_request_run(const struct nbd_session *session, const struct nbd_request *request,
+                    const void *payload)
+{
+    int ret = request_run(session->device, request, payload);
+    if (ret == -EOPNOTSUPP && !(request->flags & NBD_CMD_FLAG_FAST_ZERO))
+        return -EIO; /* the protocol has ENOTSUP for fast zeroing only */
+    return ret;
+}
+
 size_t nbd_request_execute(const struct nbd_session *session, const struct nbd_request *request,
                            const void *payload, unsigned char *reply, bool cached)
 {
@@ -185,8 +194,6 @@ size_t nbd_request_execute(const struct nbd_session *session, const struct nbd_r
         return nbd_read(session, request, reply, cached);
     if (request->type == NBD_CMD_BLOCK_STATUS)
         return nbd_status(session, request, reply);
-    int ret = request_run(session->device, request, payload);
-    if (ret == -EOPNOTSUPP && !(request->flags & NBD_CMD_FLAG_FAST_ZERO))
-        ret = -EIO; /* the protocol has ENOTSUP for fast zeroing only */
+    int ret = nbd_request_run(session, request, payload);
     return nbd_reply_plain(session, request, ret, reply);
 }

@@ -77,4 +77,17 @@ enum { NBD_DATA_ALIGNMENT = 64 };
 size_t nbd_request_execute(const struct nbd_session *session, const struct nbd_request *request,
                            const void *payload, unsigned char *reply, bool cached);
 
+/* Executes a checked request whose reply has no data, and leaves the reply to the caller: 0 or
+ * -errno. */
+int nbd_request_run(const struct nbd_session *session, const struct nbd_request *request,
+                    const void *payload);
+
+/* The most of a large request that is executed at a time when there is no memory for all of it. */
+enum { NBD_PIECE_BYTES = 256 << 10 };
+
+/* The next piece of a READ, of which *done bytes are answered: executes it, writes what the reply
+ * has of it, and adds to *done. Returns the length; 0: an error that cannot be told any more. */
+size_t nbd_read_piece(const struct nbd_session *session, const struct nbd_request *request,
+                      uint64_t *done, unsigned char *reply);
+
 #endif

@@ -6,8 +6,9 @@
  * Trust: a Unix socket's peer must be root or the daemon's own user; TCP beyond loopback takes TLS
  * in which every client proves who it is, whatever the server's mode is. What a peer can take is
  * bounded: time in the handshake (with that of TLS), connections, memory per connection
- * (nbd-socket.h, limits.task_bytes), threads (nbd-pool.h). Strangers, which is who comes from elsewhere and is not done with the handshake,
- * have a bound of their own, so that they leave room for others. No peer can hold up another one,
+ * (nbd-socket.h, limits.task_bytes) and over all connections (nbd-budget.h), threads (nbd-pool.h).
+ * Strangers, which is who comes from elsewhere and is not done with the handshake, have a bound of
+ * their own, so that they leave room for others. No peer can hold up another one,
  * nor the accepting thread, which does no I/O with peers.
  *
  * Stopping: no more connections; every connection executes and answers the complete requests that
@@ -49,6 +50,8 @@ static const struct nbd_limits limits_default = {
     .task_bytes = 64 << 20,
 };
 
+static const size_t budget_default_bytes = 1 << 30;
+
 static void server_wake(struct nbd_server *server)
 {
     eventfd_write(server->wake_fd, 1);
@@ -82,9 +85,9 @@ static struct nbd_connection *connection_new(struct nbd_server *server,
 {
     CLEANUP(connection) struct nbd_connection *connection = calloc(1, sizeof(*connection));
     if (connection)
-        nbd_queue_open(&connection->queue);
-    if (!connection || nbd_buffer_open(&connection->in) != 0 ||
-        nbd_buffer_open(&connection->out) != 0)
+        nbd_queue_open(&connection->queue, &server->budget);
+    if (!connection || nbd_buffer_open(&connection->in, &server->budget) != 0 ||
+        nbd_buffer_open(&connection->out, &server->budget) != 0)
         return NULL;
     connection->server = server;
     connection->channel.fd = fd;
@@ -121,6 +124,8 @@ static void connection_finish(struct nbd_connection *connection)
     pthread_cond_signal(&server->left);
     server_wake(server);
     pthread_mutex_unlock(&server->lock);
+    nbd_buffer_close(&connection->in); /* what it has of the budget is for others */
+    nbd_buffer_close(&connection->out);
 }
 
 static void *connection_run(void *arg)
@@ -271,6 +276,7 @@ struct nbd_server *nbd_server_new(struct block *block)
     }
     server->block = block;
     server->limits = limits_default;
+    server->budget.limit_bytes = budget_default_bytes;
     server->spinning_max = (unsigned)sysconf(_SC_NPROCESSORS_ONLN) / 2;
     nbd_pool_open(&server->pool);
     pthread_mutex_init(&server->lock, NULL);

@@ -50,7 +50,8 @@ struct nbd_limits {
     unsigned connections;
     unsigned strangers; /* of them: from beyond loopback and not done with the handshake */
     unsigned options;   /* in one handshake */
-    /* For one connection; when they are reached, no more is received. */
+    /* For one connection; when they are reached, no more is received. For all connections together
+     * the server's budget is the limit (nbd-budget.h). */
     unsigned tasks;    /* requests in the pool, with those whose replies are not sent yet */
     size_t task_bytes; /* of payloads and replies of these; one task may be of any size */
 };
@@ -60,6 +61,7 @@ struct nbd_server {
     pthread_cond_t left; /* a connection left `live`; monotonic clock */
     struct block *block;
     struct nbd_limits limits;   /* a test changes them before they come into play */
+    struct nbd_budget budget;   /* memory beyond every connection's own */
     enum nbd_tls_mode tls_mode; /* this and `tls`: set before the first listener, then constant */
     struct nbd_tls *tls;        /* or NULL: there is no TLS */
     int wake_fd;                /* an eventfd: look at `stopping`, `finished` and `listeners` */
@@ -107,5 +109,14 @@ int nbd_handshake(struct nbd_connection *connection);
 
 /* Serves requests until either side ends it. */
 void nbd_transmission(struct nbd_connection *connection);
+
+/* nbd-pieces.c: one large request, executed and answered here, in pieces that fit the connection's
+ * own memory. Nonzero if the connection is to end. */
+
+/* A checked READ; `out` is empty. */
+int nbd_read_in_pieces(struct nbd_connection *connection, const struct nbd_request *request);
+
+/* A request of which a part has arrived and the header is at the head of `in`. */
+int nbd_write_in_pieces(struct nbd_connection *connection, const struct nbd_request *request);
 
 #endif

@@ -19,26 +19,28 @@
 #include <sys/socket.h>
 #include <time.h>
 
-/* Memory that an idle buffer keeps: one 2 MiB request (what QEMU's tools send) and its neighbours.
- */
+/* Memory that an idle buffer keeps, as long as the budget is plenty: one 2 MiB request (what QEMU's
+ * tools send) and its neighbours. */
 #define BUFFER_KEEP_BYTES ((size_t)(2 << 20) + (64 << 10))
 
 /* ---- buffers ---- */
 
-int nbd_buffer_open(struct nbd_buffer *buffer)
+int nbd_buffer_open(struct nbd_buffer *buffer, struct nbd_budget *budget)
 {
     void *bytes = mmap(NULL, NBD_BUFFER_BYTES, PROT_READ | PROT_WRITE,
                        MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (bytes == MAP_FAILED)
         return -errno;
-    *buffer = (struct nbd_buffer){.bytes = bytes};
+    *buffer = (struct nbd_buffer){.bytes = bytes, .granted = NBD_OWN_BYTES, .budget = budget};
     return 0;
 }
 
 void nbd_buffer_close(struct nbd_buffer *buffer)
 {
-    if (buffer->bytes)
-        munmap(buffer->bytes, NBD_BUFFER_BYTES);
+    if (!buffer->bytes)
+        return;
+    munmap(buffer->bytes, NBD_BUFFER_BYTES);
+    nbd_budget_lower(buffer->budget, &buffer->granted, 0);
     buffer->bytes = NULL;
 }
 
@@ -65,6 +67,18 @@ void nbd_buffer_append(struct nbd_buffer *buffer, const void *data, size_t lengt
     nbd_buffer_extend(buffer, length);
 }
 
+/* The buffer is empty. */
+static void buffer_give_back(struct nbd_buffer *buffer)
+{
+    size_t keep = nbd_budget_is_plenty(buffer->budget) ? BUFFER_KEEP_BYTES : NBD_OWN_BYTES;
+    if (buffer->touched > keep) {
+        /* Its failure would cost memory only. */
+        madvise(buffer->bytes + keep, NBD_BUFFER_BYTES - keep, MADV_DONTNEED);
+        buffer->touched = keep;
+    }
+    nbd_budget_lower(buffer->budget, &buffer->granted, keep);
+}
+
 void nbd_buffer_consume(struct nbd_buffer *buffer, size_t length)
 {
     assert(length <= nbd_buffer_length(buffer));
@@ -72,12 +86,8 @@ void nbd_buffer_consume(struct nbd_buffer *buffer, size_t length)
     if (buffer->start < buffer->end)
         return;
     buffer->start = buffer->end = 0;
-    if (buffer->touched > BUFFER_KEEP_BYTES) {
-        /* Its failure would cost memory only. */
-        madvise(buffer->bytes + BUFFER_KEEP_BYTES, NBD_BUFFER_BYTES - BUFFER_KEEP_BYTES,
-                MADV_DONTNEED);
-        buffer->touched = BUFFER_KEEP_BYTES;
-    }
+    if (buffer->granted > NBD_OWN_BYTES)
+        buffer_give_back(buffer);
 }
 
 void nbd_buffer_compact(struct nbd_buffer *buffer)

@@ -6,10 +6,10 @@
  * thread may receive while another one sends; everything else is for one thread at a time.
  *
  * A buffer is one anonymous mapping, large enough for the largest request or reply, of which only
- * the part that was used takes memory:
+ * the part that was used takes memory, and only the part that was granted may be used:
  *
- *      0        start            end                        NBD_BUFFER_BYTES
- *      |--------|################|--------------------------|
+ *      0        start            end                granted             NBD_BUFFER_BYTES
+ *      |--------|################|------------------|-------------------|
  *               received, not    free: the next recv() or
  *               yet executed     the next reply goes here
  *
@@ -18,6 +18,7 @@
 #ifndef BLOCK_EXPORT_NBD_SOCKET_H
 #define BLOCK_EXPORT_NBD_SOCKET_H
 
+#include "block/export/nbd-budget.h"
 #include "block/export/nbd-protocol.h"
 
 #include <stdbool.h>
@@ -33,9 +34,11 @@ struct nbd_buffer {
     unsigned char *bytes;
     size_t start, end;
     size_t touched; /* no byte at or after this one takes memory */
+    size_t granted; /* NBD_OWN_BYTES and what is taken from the budget; touched <= granted */
+    struct nbd_budget *budget;
 };
 
-int nbd_buffer_open(struct nbd_buffer *buffer);
+int nbd_buffer_open(struct nbd_buffer *buffer, struct nbd_budget *budget);
 void nbd_buffer_close(struct nbd_buffer *buffer);
 
 static inline size_t nbd_buffer_length(const struct nbd_buffer *buffer)
@@ -50,7 +53,14 @@ static inline const unsigned char *nbd_buffer_head(const struct nbd_buffer *buff
 
 static inline size_t nbd_buffer_room(const struct nbd_buffer *buffer)
 {
-    return NBD_BUFFER_BYTES - buffer->end;
+    return buffer->granted - buffer->end;
+}
+
+/* Sees to it that `length` more bytes fit. False: the budget has no room for them. */
+static inline bool nbd_buffer_make_room(struct nbd_buffer *buffer, size_t length)
+{
+    return length <= NBD_BUFFER_BYTES - buffer->end &&
+           nbd_budget_raise(buffer->budget, &buffer->granted, buffer->end + length);
 }
 
 /* Has what is filled in next begin `skip` bytes further on; the buffer is empty. */

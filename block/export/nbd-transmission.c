@@ -21,7 +21,10 @@
  *
  * What one connection can take is bounded: when limits.tasks or limits.task_bytes are reached, it
  * stops executing and receiving until the pool has done something and its reply is sent. A client
- * that reads no replies blocks this thread in its send, and no other.
+ * that reads no replies blocks this thread in its send, and no other. What all connections can take
+ * is bounded by the budget (nbd-budget.h): room for a large request is made as soon as its header is
+ * there, and for its task and its reply before it is executed; where there is none, the request goes
+ * through the connection's own memory in pieces (nbd-pieces.c).
  *
  * A request that cannot be executed gets an error and the connection lives on. It ends when the
  * client disconnects, when what arrives can no longer be told apart into requests, or when the
@@ -129,16 +132,22 @@ static void connection_refuse(struct nbd_connection *connection, const struct nb
     nbd_buffer_extend(&connection->out, nbd_reply_plain(session, request, error, reply));
 }
 
-/* Executes a request here. False: with `cached`, it would have had to wait. */
+/* Executes a request here. False: there is no memory for its reply, or, with `cached`, it would have
+ * had to wait. */
 static bool connection_execute(struct nbd_connection *connection, const struct nbd_request *request,
                                const void *payload, bool cached)
 {
     const struct nbd_session *session = &connection->session;
     if (nbd_buffer_length(&connection->out) == 0)
         nbd_buffer_skip(&connection->out, NBD_DATA_ALIGNMENT - nbd_request_data_offset(session));
-    void *reply = nbd_buffer_space(&connection->out, nbd_request_reply_bytes(session, request));
+    size_t most = nbd_request_reply_bytes(session, request);
+    if (!nbd_buffer_make_room(&connection->out, most))
+        return false;
+    void *reply = nbd_buffer_space(&connection->out, most);
     size_t length = nbd_request_execute(session, request, payload, reply, cached);
     nbd_buffer_extend(&connection->out, length);
+    if (nbd_buffer_length(&connection->out) == 0)
+        nbd_buffer_consume(&connection->out, 0); /* its task needs the memory */
     return length > 0;
 }
 
@@ -148,20 +157,22 @@ static int connection_submit(struct nbd_connection *connection, const struct nbd
 {
     const struct nbd_limits *limits = &connection->server->limits;
     struct nbd_queue *queue = &connection->queue;
-    size_t bytes = request->payload_bytes + nbd_request_reply_bytes(&connection->session, request);
+    size_t bytes = nbd_task_bytes(&connection->session, request);
     while (queue->tasks &&
-           (queue->tasks >= limits->tasks || queue->task_bytes + bytes > limits->task_bytes)) {
+           (queue->tasks >= limits->tasks || queue->task_bytes + bytes > limits->task_bytes ||
+            !nbd_queue_make_room(queue, bytes))) {
         int ret = connection_await_pool(connection);
         if (ret)
             return ret;
     }
-    if (nbd_queue_submit(queue, &connection->server->pool, &connection->session, request,
+    if (nbd_queue_make_room(queue, bytes) &&
+        nbd_queue_submit(queue, &connection->server->pool, &connection->session, request,
                          payload) == 0)
         return 0;
     int ret = replies_send(connection); /* no finished request waits for a slow one */
-    if (!ret)
-        connection_execute(connection, request, payload, false);
-    return ret;
+    if (ret || connection_execute(connection, request, payload, false))
+        return ret;
+    return nbd_read_in_pieces(connection, request);
 }
 
 /* Whether nothing else is under way or waiting here once `rest` bytes of input are left. */
@@ -223,33 +234,62 @@ static int connection_refuse_payload(struct nbd_connection *connection,
 
 /* ---- the phase ---- */
 
-/* Runs every complete request that has arrived. 0: *missing bytes of the next one are still to come.
- */
-static int connection_run_received(struct nbd_connection *connection, size_t *missing)
+/* Runs the request at the head of the input, which is complete, and takes it off. */
+static int connection_run_head(struct nbd_connection *connection, struct nbd_request *request)
 {
     struct nbd_buffer *in = &connection->in;
     size_t header_bytes = nbd_request_header_bytes(&connection->session);
-    struct nbd_request request;
-    enum nbd_head head;
-    while ((head = nbd_request_decode(&connection->session, in, &request, missing)) ==
-           NBD_HEAD_COMPLETE) {
-        if (request.type == NBD_CMD_DISC)
-            return -ESHUTDOWN;
-        if (request.payload_bytes > NBD_PAYLOAD_BYTES_MAX)
-            return connection_refuse_payload(connection, &request);
-        const unsigned char *payload = nbd_buffer_head(in) + header_bytes;
-        size_t whole = header_bytes + request.payload_bytes;
-        int ret =
-            connection_run_request(connection, &request, payload, nbd_buffer_length(in) - whole);
-        if (ret)
-            return ret;
+    if (request->type == NBD_CMD_DISC)
+        return -ESHUTDOWN;
+    if (request->payload_bytes > NBD_PAYLOAD_BYTES_MAX)
+        return connection_refuse_payload(connection, request);
+    const unsigned char *payload = nbd_buffer_head(in) + header_bytes;
+    size_t whole = header_bytes + request->payload_bytes;
+    int ret = connection_run_request(connection, request, payload, nbd_buffer_length(in) - whole);
+    if (!ret)
         nbd_buffer_consume(in, whole);
+    return ret;
+}
+
+/* Whether the rest of the next request fits. */
+static bool input_make_room(struct nbd_buffer *in, size_t missing)
+{
+    if (missing > nbd_buffer_room(in))
+        nbd_buffer_compact(in);
+    return nbd_buffer_make_room(in, missing);
+}
+
+/* The rest of the request at the head did not fit: lets what this connection has in the pool go
+ * first; if it still does not fit after that, it is run in pieces. */
+static int connection_run_in_pieces(struct nbd_connection *connection,
+                                    const struct nbd_request *request, size_t missing)
+{
+    int ret = connection_finish_tasks(connection);
+    connection->lone_streak = 0;
+    if (ret || input_make_room(&connection->in, missing))
+        return ret;
+    return nbd_write_in_pieces(connection, request);
+}
+
+/* Runs every complete request that has arrived. 0: *missing bytes of the next one, which fit, are
+ * still to come. */
+static int connection_run_received(struct nbd_connection *connection, size_t *missing)
+{
+    struct nbd_buffer *in = &connection->in;
+    int ret = 0;
+    while (!ret) {
+        struct nbd_request request;
+        enum nbd_head head = nbd_request_decode(&connection->session, in, &request, missing);
+        if (head == NBD_HEAD_GARBAGE) {
+            log_warning("NBD connection closed: what the client sent is not a request");
+            return -EPROTO;
+        }
+        if (head == NBD_HEAD_PARTIAL && input_make_room(in, *missing))
+            return 0;
+        ret = head == NBD_HEAD_COMPLETE ? connection_run_head(connection, &request)
+                                        : connection_run_in_pieces(connection, &request, *missing);
     }
-    if (head == NBD_HEAD_GARBAGE) {
-        log_warning("NBD connection closed: what the client sent is not a request");
-        return -EPROTO;
-    }
-    return 0;
+    return ret;
 }
 
 /* Waits for input or for the pool. 0: there is, or may be, something of either. */

@@ -458,8 +458,8 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
     MUST(server);
     server->limits.tasks = 5;
     connection = calloc(1, sizeof(*connection));
-    MUST(connection && nbd_buffer_open(&connection->in) == 0 &&
-         nbd_buffer_open(&connection->out) == 0);
+    MUST(connection && nbd_buffer_open(&connection->in, &server->budget) == 0 &&
+         nbd_buffer_open(&connection->out, &server->budget) == 0);
     return 0;
 }
 
@@ -480,7 +480,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     connection->session = (struct nbd_session){.device = NULL};
     connection->in.start = connection->in.end = connection->out.start = connection->out.end = 0;
     connection->lone_streak = 0;
-    nbd_queue_open(&connection->queue);
+    server->budget.limit_bytes = data[0] & 1 ? 1 << 30 : 0;
+    nbd_queue_open(&connection->queue, &server->budget);
     if (nbd_handshake(connection) == 0) {
         handshake_replies = false;
         nbd_transmission(connection);
