@@ -37,6 +37,10 @@
 enum {
     SEND_SOCKET_BYTES = 2 << 20,
     ACCEPT_PAUSE_MS = 100, /* before trying again when descriptors or memory ran out */
+    /* A TCP peer is given up after 30 + 6 * 10 s. */
+    KEEPALIVE_IDLE_S = 30,
+    KEEPALIVE_INTERVAL_S = 10,
+    KEEPALIVE_PROBES = 6,
 };
 
 static const struct nbd_limits limits_default = {
@@ -178,6 +182,26 @@ static void server_join_finished(struct nbd_server *server)
 
 /* ---- accepting ---- */
 
+/* Has the system end the connection of a peer that is gone without a word, for which the device would
+ * be in use for ever. So ends that of a client that reads nothing of what waits for it for as long. */
+static bool tcp_keep_alive(int fd)
+{
+    static const struct {
+        int level, name, value;
+    } options[] = {
+        {SOL_SOCKET, SO_KEEPALIVE, 1},
+        {IPPROTO_TCP, TCP_KEEPIDLE, KEEPALIVE_IDLE_S},
+        {IPPROTO_TCP, TCP_KEEPINTVL, KEEPALIVE_INTERVAL_S},
+        {IPPROTO_TCP, TCP_KEEPCNT, KEEPALIVE_PROBES},
+        {IPPROTO_TCP, TCP_USER_TIMEOUT,
+         (KEEPALIVE_IDLE_S + KEEPALIVE_PROBES * KEEPALIVE_INTERVAL_S) * 1000},
+    };
+    for (size_t i = 0; i < sizeof(options) / sizeof(*options); i++)
+        if (setsockopt(fd, options[i].level, options[i].name, &options[i].value, sizeof(int)) != 0)
+            return false;
+    return true;
+}
+
 /* Whether the peer may speak to us; prepares its socket. */
 static bool peer_admit(const struct nbd_listener *listener, int fd)
 {
@@ -185,7 +209,8 @@ static bool peer_admit(const struct nbd_listener *listener, int fd)
     socklen_t length = sizeof(peer);
     if (!listener->is_unix) {
         /* No SO_SNDBUF here: it would end TCP's own, better tuning. */
-        return setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &(int){1}, sizeof(int)) == 0;
+        return setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &(int){1}, sizeof(int)) == 0 &&
+               tcp_keep_alive(fd);
     }
     if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &length) != 0)
         return false;

@@ -1,13 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * Listening addresses: which are taken, which are refused and how; what happens to socket files
- * that are there before, and to ours after; who may connect.
+ * that are there before, and to ours after; who may connect, and which of them are asked whether
+ * they are still there.
  */
 #include "tests/lib/tls-peer.h"
 
 #include "block/export/export.h"
 
 #include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -224,6 +227,39 @@ static void other_users_are_turned_away(void **state)
     close(peer_open("unix:guarded.sock", "disk"));
 }
 
+static int option_of_only_connection(int level, int name)
+{
+    int value = -1;
+    socklen_t length = sizeof(value);
+    LOCK_GUARD(&place.server->lock);
+    getsockopt(place.server->live->channel.fd, level, name, &value, &length);
+    return value;
+}
+
+static void a_tcp_client_without_power_is_given_up(void **state)
+{
+    (void)state;
+    must_listen("127.0.0.1:0");
+    int fd = peer_open(place.server->listeners[0].address, "disk");
+    assert_int_equal(option_of_only_connection(SOL_SOCKET, SO_KEEPALIVE), 1);
+    int idle_s = option_of_only_connection(IPPROTO_TCP, TCP_KEEPIDLE);
+    int all_s = idle_s + option_of_only_connection(IPPROTO_TCP, TCP_KEEPINTVL) *
+                             option_of_only_connection(IPPROTO_TCP, TCP_KEEPCNT);
+    assert_in_range(idle_s, 1, 60);
+    assert_in_range(all_s, 60, 120);
+    assert_int_equal(option_of_only_connection(IPPROTO_TCP, TCP_USER_TIMEOUT), all_s * 1000);
+    close(fd);
+}
+
+static void a_unix_client_is_not_asked(void **state)
+{
+    (void)state;
+    must_listen("unix:asked.sock");
+    int fd = peer_open("unix:asked.sock", "disk");
+    assert_int_equal(option_of_only_connection(SOL_SOCKET, SO_KEEPALIVE), 0);
+    close(fd);
+}
+
 static void addresses_are_limited(void **state)
 {
     (void)state;
@@ -242,6 +278,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(only_a_dead_socket_is_replaced, begin, end),
         cmocka_unit_test_setup_teardown(socket_files_come_and_go, begin, end),
         cmocka_unit_test_setup_teardown(other_users_are_turned_away, begin, end),
+        cmocka_unit_test_setup_teardown(a_tcp_client_without_power_is_given_up, begin, end),
+        cmocka_unit_test_setup_teardown(a_unix_client_is_not_asked, begin, end),
         cmocka_unit_test_setup_teardown(addresses_are_limited, begin, end),
     };
     return cmocka_run_group_tests_name("nbd addresses", tests, scratch_begin, scratch_end);
