@@ -9,8 +9,10 @@
  *           +--- nothing complete is left: wait for more, and for the pool
  *
  * Batch in, batch out: a client that keeps many requests under way costs one receive and one send
- * for all of them. Reads of what is in memory and plain writes are executed here; whatever may wait
- * goes to the pool and is answered when it is done, so that it holds up nothing else. Two
+ * for all of them. Reads of what is in memory and plain writes are executed here; whatever else may
+ * wait goes to the pool and is answered when it is done, so that it holds up nothing else. A plain
+ * write may wait here: a first write to a cluster for what it copies from below, or for the tables of
+ * its image when they are not in memory; any write for a flush that has to come first. Two
  * exceptions, since a change of threads costs more than it gains: a client that never has more than
  * one request under way has nothing that could be held up (LONE_STREAK); and what the pool cannot
  * take is executed here.
