@@ -8,8 +8,8 @@
 #   - no client has seen an error, and every client goes on;
 #   - the next snapshot, without a fault, succeeds.
 # A fault that the daemon can live with is no refusal: then the group must be whole. Where the call that fails is
-# the sync of a member's own image, that one device must say so and stop (a failed sync is never retried), and
-# comes back with a restart.
+# the sync of a member's own image, that one device must say so and stop (a failed sync is never retried, not by a
+# restart either), until its image is attached anew.
 import os
 import re
 import sys
@@ -103,7 +103,7 @@ class Test:
         is_its_own = re.match(r"f(data)?sync|pwrite", injected) and self.daemon.images in injected
         expect(not failed or (len(failed) == 1 and is_its_own), "failed devices: %s", failed)
         if failed:
-            self.restart_failed(failed)
+            self.restart_failed(failed[0], injected.startswith("fdatasync"))
 
     def judge_refusal(self, answer, state, names):
         self.refusals += 1
@@ -123,16 +123,26 @@ class Test:
         there = self.daemon.image_names()
         expect(there == sorted(names + made), "the directory was %s and is %s", names, there)
 
-    def restart_failed(self, failed):
-        """A failed device stopped its own client only; everything comes back with a restart."""
+    def restart_failed(self, failed, is_sync):
+        """A failed device stopped its own client only."""
         self.failed_devices += 1
         for writer in self.writers:
-            if writer.disk.name not in failed:
+            if writer.disk.name != failed:
                 writer.expect_progress()
         stop_writers(self.writers)
         self.daemon.end(15)
         self.daemon.start()
+        device = self.daemon.get("/devices/" + failed)
+        expect(device["state"] == ("failed" if is_sync else "online"), "after a restart: %s", device)
+        if is_sync:
+            self.attach_anew(device)
         self.writers = start_writers(self.daemon, self.disks)
+
+    def attach_anew(self, device):
+        """What the image holds is what was acknowledged all the same: the kernel has lost nothing here."""
+        answer = self.daemon.request("DELETE", "/devices/" + device["name"])
+        expect(answer.status == 204, "the failed device is not detached: %s", answer)
+        self.daemon.attach_device(device["name"], device["top"], device["format"])
 
 
 def spoil():
