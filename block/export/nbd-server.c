@@ -183,7 +183,8 @@ static void server_join_finished(struct nbd_server *server)
 /* ---- accepting ---- */
 
 /* Has the system end the connection of a peer that is gone without a word, for which the device would
- * be in use for ever. So ends that of a client that reads nothing of what waits for it for as long. */
+ * be in use for ever: soon if nothing is on its way to it, else once the system has given up sending.
+ * A client that is only stopped stays. */
 static bool tcp_keep_alive(int fd)
 {
     static const struct {
@@ -193,8 +194,6 @@ static bool tcp_keep_alive(int fd)
         {IPPROTO_TCP, TCP_KEEPIDLE, KEEPALIVE_IDLE_S},
         {IPPROTO_TCP, TCP_KEEPINTVL, KEEPALIVE_INTERVAL_S},
         {IPPROTO_TCP, TCP_KEEPCNT, KEEPALIVE_PROBES},
-        {IPPROTO_TCP, TCP_USER_TIMEOUT,
-         (KEEPALIVE_IDLE_S + KEEPALIVE_PROBES * KEEPALIVE_INTERVAL_S) * 1000},
     };
     for (size_t i = 0; i < sizeof(options) / sizeof(*options); i++)
         if (setsockopt(fd, options[i].level, options[i].name, &options[i].value, sizeof(int)) != 0)
