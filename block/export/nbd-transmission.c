@@ -227,8 +227,11 @@ static int connection_refuse_payload(struct nbd_connection *connection,
 {
     log_warning("NBD connection closed: a payload of %llu bytes is over the limit of %u",
                 (unsigned long long)request->payload_bytes, NBD_PAYLOAD_BYTES_MAX);
+    int ret = connection_finish_tasks(connection);
+    if (ret)
+        return ret;
     connection_refuse(connection, request, -EINVAL);
-    if (connection_finish_tasks(connection) == 0)
+    if (replies_send(connection) == 0)
         nbd_channel_linger(&connection->channel,
                            nbd_deadline(connection->server->limits.linger_ms));
     return -EMSGSIZE;
