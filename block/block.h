@@ -64,8 +64,7 @@ int block_journals_open(struct block *block, const char *runtime_dir, struct err
 /* Writes what the journals had to those images that no device has opened since. */
 void block_journals_settle(struct block *block);
 
-/* Everything that an earlier daemon left of the image is durable on return. OpenFileFailed; *err has the errno ENOENT
- * if there is no such file. */
+/* Everything that an earlier daemon left of the image is durable on return. OpenFileFailed. */
 int block_image_sync(struct block *block, const char *path, struct err *err);
 
 /* Stops all exports (requests under way are finished), flushes and closes every device. Returns -1
@@ -111,9 +110,9 @@ struct device_spec {
     const char *image;  /* the top image to open now */
     const char *format; /* of that image; the ones under it are recorded in the headers */
     bool read_only;
-    bool
-        is_restored; /* after a start, not by a user: an image that could not be made durable since the
-                       * machine was booted is refused; else it is taken as it is */
+    /* Opened by a start, not by a user: an image that could not be made durable since the machine was
+     * booted is refused; else it is taken as it is. */
+    bool is_restored;
     struct cluster_shape overlay; /* of the overlays to come; cluster_bytes 0: the default */
 };
 
