@@ -84,6 +84,13 @@ unsigned nbd_place_clients(struct nbd_place *place, const char *name)
     return clients;
 }
 
+void nbd_place_wait_until_left(struct nbd_place *place, const char *name)
+{
+    for (int i = 0; i < PEER_WAIT_S * 1000 && nbd_place_clients(place, name); i++)
+        nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
+    assert_int_equal(nbd_place_clients(place, name), 0);
+}
+
 void wait_until_at_least(const atomic_uint *flag, unsigned value)
 {
     for (int i = 0; i < PEER_WAIT_S * 1000 && atomic_load(flag) < value; i++)

@@ -46,6 +46,9 @@ void nbd_place_attach(struct nbd_place *place, const char *name, const char *for
 /* How many connections use the device now. */
 unsigned nbd_place_clients(struct nbd_place *place, const char *name);
 
+/* Until no client has it open any more; fails the test after PEER_WAIT_S. */
+void nbd_place_wait_until_left(struct nbd_place *place, const char *name);
+
 /* Waits until `*flag` is at least `value`; fails the test after PEER_WAIT_S. */
 void wait_until_at_least(const atomic_uint *flag, unsigned value);
 

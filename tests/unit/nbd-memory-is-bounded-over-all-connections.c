@@ -81,8 +81,7 @@ static void budget_must_hold(void)
 /* Nothing is taken once its clients are gone. */
 static void budget_must_be_given_back(void)
 {
-    for (int i = 0; i < PEER_WAIT_S * 1000 && nbd_place_clients(&place, "disk"); i++)
-        usleep(1000);
+    nbd_place_wait_until_left(&place, "disk");
     for (int i = 0; i < PEER_WAIT_S * 1000 && atomic_load(&budget()->taken_bytes); i++)
         usleep(1000);
     assert_int_equal(atomic_load(&budget()->taken_bytes), 0);

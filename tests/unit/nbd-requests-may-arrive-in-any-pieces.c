@@ -191,14 +191,6 @@ static void a_stream_without_end(void **state)
     close(fd);
 }
 
-/* Waits until no connection uses the disk. */
-static void wait_until_free(void)
-{
-    for (int i = 0; i < PEER_WAIT_S * 1000 && nbd_place_clients(&place, "disk"); i++)
-        usleep(1000);
-    assert_int_equal(nbd_place_clients(&place, "disk"), 0);
-}
-
 static void half_a_request_has_no_effect(void **state)
 {
     (void)state;
@@ -213,7 +205,7 @@ static void half_a_request_has_no_effect(void **state)
         peer_send(fd, bytes.at, kept[i]);
         bytes_clear(&bytes);
         close(fd);
-        wait_until_free();
+        nbd_place_wait_until_left(&place, "disk");
     }
     int fd = peer_open(place.address, "disk");
     assert_int_equal(peer_request(fd, 0, CMD_READ, 0, 1 << 20, back), 0);

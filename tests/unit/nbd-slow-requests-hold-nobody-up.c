@@ -218,8 +218,7 @@ static void what_is_under_way_outlives_its_client(void **state)
     atomic_store(&probe.hold_reads, false);
     receive_reads(leaving, 3, 512); /* a clean end loses no reply */
     peer_must_be_closed(leaving);
-    for (int i = 0; i < PEER_WAIT_S * 1000 && nbd_place_clients(&place, "disk"); i++)
-        usleep(1000);
+    nbd_place_wait_until_left(&place, "disk");
     assert_int_equal(block_device_close(place.block, "disk", &err), 0);
 }
 
