@@ -275,14 +275,18 @@ static int device_change_top(struct device *device, enum change change, const vo
     return -EINVAL;
 }
 
+static int device_check_change(struct device *device, uint64_t offset, uint64_t length)
+{
+    int ret = device_check(device, offset, length);
+    return ret == 0 && device->read_only ? -EROFS : ret;
+}
+
 static int device_change(struct device *device, enum change change, const void *buf,
                          uint64_t offset, uint64_t length, unsigned flags)
 {
-    int ret = device_check(device, offset, length);
+    int ret = device_check_change(device, offset, length);
     if (ret)
         return ret;
-    if (device->read_only)
-        return -EROFS;
     fence_enter(&device->fence);
     ret = device_change_top(device, change, buf, offset, length, flags);
     fence_leave(&device->fence);
@@ -295,6 +299,18 @@ int device_write(struct device *device, const void *buf, uint64_t offset, uint64
                  unsigned flags)
 {
     return device_change(device, CHANGE_WRITE, buf, offset, length, flags);
+}
+
+int device_write_cached(struct device *device, const void *buf, uint64_t offset, uint64_t length)
+{
+    int ret = device_check_change(device, offset, length);
+    if (ret)
+        return ret;
+    if (!fence_try_enter(&device->fence))
+        return -EAGAIN;
+    ret = node_write_cached(device->top, buf, offset, length);
+    fence_leave(&device->fence);
+    return ret;
 }
 
 int device_zero(struct device *device, uint64_t offset, uint64_t length, unsigned flags)

@@ -39,6 +39,15 @@ void fence_enter(struct fence *fence)
     pthread_mutex_unlock(&fence->lock);
 }
 
+bool fence_try_enter(struct fence *fence)
+{
+    pthread_mutex_lock(&fence->lock);
+    bool is_in = !fence->raised;
+    fence->inside += is_in;
+    pthread_mutex_unlock(&fence->lock);
+    return is_in;
+}
+
 void fence_leave(struct fence *fence)
 {
     pthread_mutex_lock(&fence->lock);

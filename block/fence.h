@@ -28,8 +28,10 @@ struct fence {
 void fence_init(struct fence *fence);
 void fence_destroy(struct fence *fence);
 
-/* A change comes and goes. fence_enter waits while the fence is raised. */
+/* A change comes and goes. While the fence is raised fence_enter waits, and fence_try_enter is false:
+ * it has not come. */
 void fence_enter(struct fence *fence);
+bool fence_try_enter(struct fence *fence);
 void fence_leave(struct fence *fence);
 
 /* Called by one thread at a time; none of them can fail. fence_lower returns for how long the

@@ -6,7 +6,8 @@
  * -ENOSPC no space left for a new cluster An error never takes the device or any other request with
  * it, but for a failed flush (see device.c).
  *
- * device_read_cached() never waits for a disk: -EAGAIN where it would have to. All others may.
+ * device_read_cached() and device_write_cached() wait for no disk: -EAGAIN where they would have to.
+ * All others may.
  */
 #ifndef BLOCK_IO_H
 #define BLOCK_IO_H
@@ -45,6 +46,10 @@ int device_prefetch(struct device *device, uint64_t offset, uint64_t length);
 
 int device_write(struct device *device, const void *buf, uint64_t offset, uint64_t length,
                  unsigned flags);
+
+/* The same, without flags, if nothing has to be waited for, else -EAGAIN; then nothing is written. */
+int device_write_cached(struct device *device, const void *buf, uint64_t offset, uint64_t length);
+
 int device_zero(struct device *device, uint64_t offset, uint64_t length, unsigned flags);
 int device_discard(struct device *device, uint64_t offset, uint64_t length, unsigned flags);
 

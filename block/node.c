@@ -245,7 +245,7 @@ static int node_check_change(const struct node *node, uint64_t offset, uint64_t 
     return length == 0;
 }
 
-/* A failed write may have changed something too. */
+/* A write that failed, or was not done at once, may have changed something too. */
 static int node_changed(struct node *node, int ret)
 {
     atomic_store(&node->unflushed, true);
@@ -258,6 +258,16 @@ int node_write(struct node *node, const void *buf, uint64_t offset, uint64_t len
     if (ret)
         return ret < 0 ? ret : 0;
     return node_changed(node, node->driver->write(node, buf, offset, length));
+}
+
+int node_write_cached(struct node *node, const void *buf, uint64_t offset, uint64_t length)
+{
+    int ret = node_check_change(node, offset, length);
+    if (ret)
+        return ret < 0 ? ret : 0;
+    if (!node->driver->write_cached)
+        return -EAGAIN;
+    return node_changed(node, node->driver->write_cached(node, buf, offset, length));
 }
 
 int node_zero(struct node *node, uint64_t offset, uint64_t length, bool unmap)

@@ -61,9 +61,11 @@ CLEANUP_DEFINE(node, struct node *, node_unref)
  * to the image first. 0 or -errno: the journal keeps it. */
 int node_give_up(struct node *node);
 
-/* Data: 0 or -errno. Ranges must lie within size_bytes (-EINVAL else); length 0 succeeds. */
+/* Data: 0 or -errno. Ranges must lie within size_bytes (-EINVAL else); length 0 succeeds. What is
+ * cached is done at once, or -EAGAIN and not at all. */
 int node_read(struct node *node, void *buf, uint64_t offset, uint64_t length);
 int node_write(struct node *node, const void *buf, uint64_t offset, uint64_t length);
+int node_write_cached(struct node *node, const void *buf, uint64_t offset, uint64_t length);
 int node_zero(struct node *node, uint64_t offset, uint64_t length, bool unmap);
 int node_zero_fast(struct node *node, uint64_t offset, uint64_t length, bool unmap);
 int node_discard(struct node *node, uint64_t offset, uint64_t length);

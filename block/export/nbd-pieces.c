@@ -73,12 +73,12 @@ int nbd_write_in_pieces(struct nbd_connection *connection, const struct nbd_requ
         if (ret)
             return ret;
         if (!error)
-            error = nbd_request_run(session, &piece, nbd_buffer_head(&connection->in));
+            error = nbd_request_run(session, &piece, nbd_buffer_head(&connection->in), false);
         nbd_buffer_consume(&connection->in, piece.length);
         piece.offset += piece.length;
     }
     if (!error && (request->flags & NBD_CMD_FLAG_FUA))
-        error = nbd_request_run(session, &(struct nbd_request){.type = NBD_CMD_FLUSH}, NULL);
+        error = nbd_request_run(session, &(struct nbd_request){.type = NBD_CMD_FLUSH}, NULL, false);
     void *reply = nbd_buffer_space(&connection->out, NBD_CHUNK_BYTES_MAX);
     nbd_buffer_extend(&connection->out, nbd_reply_plain(session, request, error, reply));
     return 0;

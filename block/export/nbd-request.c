@@ -155,7 +155,7 @@ size_t nbd_request_reply_bytes(const struct nbd_session *session, const struct n
 }
 
 static int request_run(struct device *device, const struct nbd_request *request,
-                       const void *payload)
+                       const void *payload, bool cached)
 {
     unsigned flags = request->flags & NBD_CMD_FLAG_FUA ? IO_FUA : 0;
     if (request->flags & NBD_CMD_FLAG_NO_HOLE)
@@ -164,6 +164,8 @@ static int request_run(struct device *device, const struct nbd_request *request,
         flags |= IO_FAST;
     switch (request->type) {
     case NBD_CMD_WRITE:
+        if (cached)
+            return device_write_cached(device, payload, request->offset, request->length);
         return device_write(device, payload, request->offset, request->length, flags);
     case NBD_CMD_FLUSH:
         return device_flush(device);
@@ -179,9 +181,9 @@ static int request_run(struct device *device, const struct nbd_request *request,
 }
 
 int nbd_request_run(const struct nbd_session *session, const struct nbd_request *request,
-                    const void *payload)
+                    const void *payload, bool cached)
 {
-    int ret = request_run(session->device, request, payload);
+    int ret = request_run(session->device, request, payload, cached);
     if (ret == -EOPNOTSUPP && !(request->flags & NBD_CMD_FLAG_FAST_ZERO))
         return -EIO; /* the protocol has ENOTSUP for fast zeroing only */
     return ret;
@@ -194,6 +196,8 @@ size_t nbd_request_execute(const struct nbd_session *session, const struct nbd_r
         return nbd_read(session, request, reply, cached);
     if (request->type == NBD_CMD_BLOCK_STATUS)
         return nbd_status(session, request, reply);
-    int ret = nbd_request_run(session, request, payload);
+    int ret = nbd_request_run(session, request, payload, cached);
+    if (ret == -EAGAIN && cached)
+        return 0;
     return nbd_reply_plain(session, request, ret, reply);
 }

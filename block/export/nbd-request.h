@@ -78,9 +78,9 @@ size_t nbd_request_execute(const struct nbd_session *session, const struct nbd_r
                            const void *payload, unsigned char *reply, bool cached);
 
 /* Executes a checked request whose reply has no data, and leaves the reply to the caller: 0 or
- * -errno. */
+ * -errno. With `cached` as above: -EAGAIN. */
 int nbd_request_run(const struct nbd_session *session, const struct nbd_request *request,
-                    const void *payload);
+                    const void *payload, bool cached);
 
 /* The most of a large request that is executed at a time when there is no memory for all of it. */
 enum { NBD_PIECE_BYTES = 256 << 10 };

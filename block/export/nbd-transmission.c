@@ -9,13 +9,12 @@
  *           +--- nothing complete is left: wait for more, and for the pool
  *
  * Batch in, batch out: a client that keeps many requests under way costs one receive and one send
- * for all of them. Reads of what is in memory and plain writes are executed here; whatever else may
- * wait goes to the pool and is answered when it is done, so that it holds up nothing else. A plain
- * write may wait here: a first write to a cluster for what it copies from below, or for the tables of
- * its image when they are not in memory; any write for a flush that has to come first. Two
- * exceptions, since a change of threads costs more than it gains: a client that never has more than
- * one request under way has nothing that could be held up (LONE_STREAK); and what the pool cannot
- * take is executed here.
+ * for all of them. Reads of what is in memory and plain writes that need nothing else are executed
+ * here; whatever may wait goes to the pool and is answered when it is done, so that it holds up
+ * nothing else: a write too that copies what is below it, reads tables of its image, or has to let a
+ * flush go first. Two exceptions, since a change of threads costs more than it gains: a client that
+ * never has more than one request under way has nothing that could be held up (LONE_STREAK); and
+ * what the pool cannot take is executed here.
  *
  * Such a client's next request comes within microseconds of the reply, sooner than this thread could
  * fall asleep and be woken. As long as that holds the thread watches the socket for SPIN_US before it
@@ -50,7 +49,7 @@ enum {
     SMALL_BYTES = 64 << 10, /* an unfinished request up to this size is moved to the front */
     LONE_STREAK = 8,        /* so many requests one by one: the client seems to work like that */
     SPIN_US = 50,
-    LONE_BYTES = 4 << 20, /* what is zeroed or discarded here at most: more may take long */
+    LONE_BYTES = 4 << 20, /* of a slow request that is executed here at most: more may take long */
 };
 
 static_assert(RECEIVE_BYTES + SMALL_BYTES + sizeof(struct nbd_extended_request_be) +
@@ -183,14 +182,18 @@ static bool connection_is_lone(const struct nbd_connection *connection, size_t r
     return rest == 0 && connection->queue.tasks == 0 && nbd_buffer_length(&connection->out) == 0;
 }
 
-/* Executes a slow request here, then looks whether it has held something up. */
-static void connection_execute_lone(struct nbd_connection *connection,
+/* Executes a slow request here if it is a lone client's, then looks whether it has held something up.
+ * False: it is not executed. */
+static bool connection_execute_lone(struct nbd_connection *connection,
                                     const struct nbd_request *request, const void *payload)
 {
     int arrived = 0;
-    connection_execute(connection, request, payload, false);
+    if (connection->lone_streak <= LONE_STREAK || request->length > LONE_BYTES ||
+        !connection_execute(connection, request, payload, false))
+        return false;
     if (ioctl(connection->channel.fd, FIONREAD, &arrived) != 0 || arrived > 0)
         connection->lone_streak = 0;
+    return true;
 }
 
 /* Answers one request, or hands it to the pool. `rest`: how much input follows it. Nonzero if the
@@ -210,14 +213,10 @@ static int connection_run_request(struct nbd_connection *connection, struct nbd_
         connection_refuse(connection, request, error);
         return 0;
     }
-    if (!nbd_request_is_slow(request)) {
-        bool cached = request->type == NBD_CMD_READ;
-        if (connection_execute(connection, request, payload, cached))
-            return 0;
-    } else if (connection->lone_streak > LONE_STREAK && request->length <= LONE_BYTES) {
-        connection_execute_lone(connection, request, payload);
+    if (!nbd_request_is_slow(request) && connection_execute(connection, request, payload, true))
         return 0;
-    }
+    if (connection_execute_lone(connection, request, payload))
+        return 0;
     return connection_submit(connection, request, payload);
 }
 

@@ -101,6 +101,8 @@ int qcow2_cache_get(struct qcow2 *q, uint64_t offset, bool is_refcount, struct q
     *slice = qcow2_cache_find(q, offset);
     if (*slice)
         return 0;
+    if (q->waits_not)
+        return -EAGAIN;
     offset -= offset % cache->slice_bytes;
     cache_make_room(cache,
                     atomic_load(&q->node->read_only) ? CACHE_SLICES_FROZEN_MAX : CACHE_SLICES_MAX);

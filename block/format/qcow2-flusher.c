@@ -58,12 +58,18 @@ void qcow2_flusher_end(struct qcow2 *q)
         pthread_join(q->flusher.thread, NULL);
 }
 
+bool qcow2_is_full(struct node *node)
+{
+    struct qcow2 *q = node->state;
+    bool has_many = q->cache.dirty_count > FLUSH_AT || journal_is_filling(node->journal);
+    return has_many && (!flusher_call(node) || q->cache.dirty_count > FLUSH_FIRST);
+}
+
 int qcow2_flush_if_full(struct node *node)
 {
     struct qcow2 *q = node->state;
     pthread_mutex_lock(&q->lock);
-    bool has_many = q->cache.dirty_count > FLUSH_AT || journal_is_filling(node->journal);
-    bool is_full = has_many && (!flusher_call(node) || q->cache.dirty_count > FLUSH_FIRST);
+    bool is_full = qcow2_is_full(node);
     pthread_mutex_unlock(&q->lock);
     if (!is_full)
         return 0;

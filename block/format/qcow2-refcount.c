@@ -268,6 +268,8 @@ static int refcount_table_grow(struct qcow2 *q, uint64_t block);
 /* The refcount block that counts `cluster` exists afterwards. */
 static int refcount_block_ensure(struct qcow2 *q, uint64_t cluster)
 {
+    if (q->waits_not && !has_block(q, cluster))
+        return -EAGAIN;
     while (!has_block(q, cluster)) {
         uint64_t block = cluster / per_block(q), place;
         int ret = 0;

@@ -11,6 +11,10 @@
  * pieces, zeroes and discards of these clusters wait. Pieces in place need no claim: the entries they rely on are
  * changed by nobody but zero and discard, and what those let go is not reused while we hold io_lock.
  *
+ * A cached write waits for no lock, table or claim, and reads nothing to fill with. That is decided at its first piece,
+ * before anything is written, since a request is on one side of every cut: the piece must be all of it, or what follows
+ * must be in place.
+ *
  *     |----------- unit -----------|----------- unit -----------|      unit: subcluster, or cluster if the old
  *     fill_start      offset .............. end          fill_end             content must move as a whole
  *     [  old content ][       the request's      ][ old content ]
@@ -159,6 +163,28 @@ static int piece_find_fill(struct qcow2 *q, struct piece *piece)
     return ret;
 }
 
+/* Whether nothing that may have to be read is needed to fill the unit at `at`. */
+static bool fill_is_zeros(struct qcow2 *q, struct qcow2_entry entry, uint64_t at)
+{
+    enum qcow2_kind kind;
+    uint64_t host;
+    return qcow2_entry_kind(q, entry, at, &kind, &host) == 0 &&
+           (kind == QCOW2_ZEROS || (kind == QCOW2_UNALLOCATED && !q->has_backing));
+}
+
+/* Whether a mapped piece is all of the request up to `end`, and nothing is read to fill it. */
+static bool piece_is_cached(struct qcow2 *q, const struct piece *piece, uint64_t end)
+{
+    bool has_head = piece->fill_start < piece->offset, has_tail = piece->end < piece->fill_end;
+    struct qcow2_entry last = piece->old;
+    if (piece->end < end || (piece->is_whole && (has_head || has_tail)))
+        return false;
+    if (has_tail && qcow2_entry_get(q, piece->end - 1, &last) != 0)
+        return false;
+    return (!has_head || fill_is_zeros(q, piece->old, piece->offset)) &&
+           (!has_tail || fill_is_zeros(q, last, piece->end - 1));
+}
+
 static int piece_reserve(struct qcow2 *q, struct piece *piece, size_t records)
 {
     if (!journal_reserve(q->node->journal, records))
@@ -187,6 +213,8 @@ static int piece_map(struct qcow2 *q, struct piece *piece, uint64_t end)
         ret = piece_extend_unmapped(q, piece, end);
     if (ret == 0)
         ret = piece_find_fill(q, piece);
+    if (ret == 0 && q->waits_not && !piece_is_cached(q, piece, end))
+        ret = -EAGAIN;
     uint64_t first = piece->offset >> q->cluster_bits;
     uint64_t count = ((piece->end - 1) >> q->cluster_bits) - first + 1;
     if (ret == 0)
@@ -207,12 +235,11 @@ static int piece_map(struct qcow2 *q, struct piece *piece, uint64_t end)
 }
 
 /* Looks at the tables: what the next piece of [offset, end) is. Afterwards a mapped one is claimed. QCOW2_NEEDS_ROOM if
- * it cannot be mapped before a flush. */
-static int piece_begin(struct qcow2 *q, struct piece *piece, uint64_t offset, uint64_t end)
+ * it cannot be mapped before a flush. Lock held. */
+static int piece_begin_locked(struct qcow2 *q, struct piece *piece, uint64_t offset, uint64_t end)
 {
     *piece = (struct piece){.offset = offset, .end = min_u64(end, cluster_end(q, offset))};
     piece->claim.first = piece->claim.last = offset >> q->cluster_bits;
-    LOCK_GUARD(&q->lock);
     if (q->is_corrupt)
         return -EIO;
     qcow2_claim_begin(q, &piece->claim);
@@ -226,6 +253,45 @@ static int piece_begin(struct qcow2 *q, struct piece *piece, uint64_t offset, ui
     if (ret || piece->is_in_place)
         piece_let_go(q, piece);
     return ret;
+}
+
+static int piece_begin(struct qcow2 *q, struct piece *piece, uint64_t offset, uint64_t end)
+{
+    LOCK_GUARD(&q->lock);
+    return piece_begin_locked(q, piece, offset, end);
+}
+
+/* Whether all of the range is written in place, as far as is known without waiting. Lock held. */
+static bool range_is_in_place(struct qcow2 *q, uint64_t offset, uint64_t end)
+{
+    bool in_place = true;
+    while (in_place && offset < end) {
+        struct qcow2_entry entry;
+        uint64_t next = min_u64(end, cluster_end(q, offset)), host;
+        if (is_claimed(q, offset >> q->cluster_bits, offset >> q->cluster_bits) ||
+            qcow2_entry_get(q, offset, &entry) != 0 ||
+            cluster_is_in_place(q, entry, offset, next, &in_place, &host) != 0)
+            return false;
+        offset = next;
+    }
+    return in_place;
+}
+
+/* The same if the request waits for nothing: its first piece is all of it, or what follows is in place. Else -EAGAIN. */
+static int piece_begin_cached(struct qcow2 *q, struct piece *piece, uint64_t offset, uint64_t end)
+{
+    if (pthread_mutex_trylock(&q->lock) != 0)
+        return -EAGAIN; /* its holder may be reading a table */
+    q->waits_not = true;
+    uint64_t first = offset >> q->cluster_bits;
+    int ret = -EAGAIN;
+    if (!qcow2_is_full(q->node) && !is_claimed(q, first, first))
+        ret = piece_begin_locked(q, piece, offset, end);
+    if (ret == 0 && piece->is_in_place && !range_is_in_place(q, piece->end, end))
+        ret = -EAGAIN;
+    q->waits_not = false;
+    pthread_mutex_unlock(&q->lock);
+    return ret == QCOW2_NEEDS_ROOM ? -EAGAIN : ret;
 }
 
 /* ---- filling ---- */
@@ -352,6 +418,14 @@ static int piece_end(struct qcow2 *q, struct piece *piece, int ret)
     return ret;
 }
 
+static int piece_write(struct node *node, struct piece *piece, const void *buf)
+{
+    struct qcow2 *q = node->state;
+    if (piece->is_in_place)
+        return file_write(q->fd, buf, piece->host, piece->end - piece->offset);
+    return piece_end(q, piece, piece_write_mapped(node, piece, buf));
+}
+
 int qcow2_write_held(struct node *node, const void *data, uint64_t offset, uint64_t length)
 {
     const char *buf = data;
@@ -366,12 +440,8 @@ int qcow2_write_held(struct node *node, const void *data, uint64_t offset, uint6
                 return ret;
             continue;
         }
-        if (ret)
-            return ret;
-        if (piece.is_in_place)
-            ret = file_write(q->fd, buf, piece.host, piece.end - offset);
-        else
-            ret = piece_end(q, &piece, piece_write_mapped(node, &piece, buf));
+        if (ret == 0)
+            ret = piece_write(node, &piece, buf);
         if (ret)
             return ret;
         buf += piece.end - offset;
@@ -387,6 +457,22 @@ int qcow2_write(struct node *node, const void *buf, uint64_t offset, uint64_t le
         return ret;
     pthread_rwlock_rdlock(&node->io_lock);
     ret = qcow2_write_held(node, buf, offset, length);
+    pthread_rwlock_unlock(&node->io_lock);
+    return ret;
+}
+
+int qcow2_write_cached(struct node *node, const void *buf, uint64_t offset, uint64_t length)
+{
+    struct piece piece;
+    uint64_t end = offset + length;
+    if (pthread_rwlock_tryrdlock(&node->io_lock) != 0)
+        return -EAGAIN;
+    int ret = piece_begin_cached(node->state, &piece, offset, end);
+    if (ret == 0)
+        ret = piece_write(node, &piece, buf);
+    if (ret == 0)
+        ret = qcow2_write_held(node, (const char *)buf + (piece.end - offset), piece.end,
+                               end - piece.end);
     pthread_rwlock_unlock(&node->io_lock);
     return ret;
 }

@@ -139,6 +139,7 @@ const struct driver driver_qcow2 = {
     .map = qcow2_map,
     .read = qcow2_read,
     .write = qcow2_write,
+    .write_cached = qcow2_write_cached,
     .zero = qcow2_zero,
     .zero_fast = qcow2_zero_fast,
     .discard = qcow2_discard,

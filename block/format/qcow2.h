@@ -216,6 +216,8 @@ struct qcow2 {
     uint64_t end_cluster;                 /* no cluster from it on was ever used: they are holes */
     uint64_t file_bytes;                  /* how far the file reaches at least */
     struct qcow2_cache cache;
+    bool
+        waits_not; /* while the lock is held: -EAGAIN rather than read a table or wait for a claim */
     struct qcow2_frees frees;
     struct qcow2_metadata metadata;
     struct qcow2_claim *claims;
@@ -342,8 +344,9 @@ int qcow2_packed_read(const struct qcow2 *q, uint64_t word, unsigned char *buf);
 int qcow2_map(struct node *node, uint64_t offset, unsigned flags, struct extent *extent);
 int qcow2_read(struct node *node, void *buf, uint64_t offset, uint64_t length);
 
-/* qcow2-write.c: driver.write, and the same for one that holds io_lock already; claims. */
+/* qcow2-write.c: driver.write, driver.write_cached, and the first for one that holds io_lock already; claims. */
 int qcow2_write(struct node *node, const void *buf, uint64_t offset, uint64_t length);
+int qcow2_write_cached(struct node *node, const void *buf, uint64_t offset, uint64_t length);
 int qcow2_write_held(struct node *node, const void *buf, uint64_t offset, uint64_t length);
 void qcow2_claim_begin(struct qcow2 *q, struct qcow2_claim *claim); /* lock held; waits */
 void qcow2_claim_end(struct qcow2 *q, struct qcow2_claim *claim);   /* lock held */
@@ -359,6 +362,9 @@ int qcow2_flush(struct node *node);
 /* qcow2-flusher.c: sees to it that what has changed in memory is flushed in time, by another thread while that keeps
  * up, else here. Holds no lock. 0 or -errno. */
 int qcow2_flush_if_full(struct node *node);
+
+/* Calls that thread if it is time. Whether a request that changes something has to flush first. Lock held. */
+bool qcow2_is_full(struct node *node);
 
 /* Ends that thread; no other call is under way. */
 void qcow2_flusher_end(struct qcow2 *q);

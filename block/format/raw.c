@@ -127,6 +127,7 @@ const struct driver driver_raw = {
     .create = raw_create,
     .map = raw_map,
     .write = raw_write,
+    .write_cached = raw_write,
     .zero = raw_zero,
     .zero_fast = raw_zero_fast,
     .discard = raw_discard,

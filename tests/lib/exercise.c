@@ -15,6 +15,7 @@
  */
 #include "tests/lib/testlib.h"
 
+#include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
@@ -112,7 +113,12 @@ static void exercise_write(struct exercise *e, struct range r)
     else
         memset(buf, random_chance(&e->random, 50) ? 0 : 0xa5, r.length);
     memcpy(e->flat->bytes + r.offset, buf, r.length);
-    exercise_expect(e, node_write(e->node, buf, r.offset, r.length), "write", r);
+    /* As a connection does it: at once if that can be, else by another thread. */
+    int ret = random_chance(&e->random, 50) ? node_write_cached(e->node, buf, r.offset, r.length)
+                                            : -EAGAIN;
+    if (ret == -EAGAIN)
+        ret = node_write(e->node, buf, r.offset, r.length);
+    exercise_expect(e, ret, "write", r);
 }
 
 static void exercise_zero(struct exercise *e, struct range r)

@@ -81,6 +81,7 @@ void faulty_install(void)
     driver_faulty.create = faulty_create;
     driver_faulty.open = faulty_open;
     driver_faulty.write = faulty_write;
+    driver_faulty.write_cached = NULL;
     driver_faulty.flush = faulty_flush;
     driver_register(&driver_faulty);
 }

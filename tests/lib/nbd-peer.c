@@ -139,6 +139,12 @@ static int probe_write(struct node *node, const void *buf, uint64_t offset, uint
     return error ? error : driver_raw.write(node, buf, offset, length);
 }
 
+static int probe_write_cached(struct node *node, const void *buf, uint64_t offset, uint64_t length)
+{
+    bool is_turned_away = atomic_load(&probe.hold) && !atomic_load(&probe.holds_connection);
+    return is_turned_away ? -EAGAIN : probe_write(node, buf, offset, length);
+}
+
 static int probe_zero(struct node *node, uint64_t offset, uint64_t length, bool unmap)
 {
     int error = atomic_load(&probe.error);
@@ -175,6 +181,7 @@ void probe_register(void)
     driver.map = probe_map;
     driver.read = probe_read;
     driver.write = probe_write;
+    driver.write_cached = probe_write_cached;
     driver.zero = probe_zero;
     driver.zero_fast = probe_zero_fast;
     driver.discard = probe_discard;

@@ -56,9 +56,10 @@ void wait_until_at_least(const atomic_uint *flag, unsigned value);
  * what lies at or after `mapped_from` bypass it, as raw's do. */
 struct probe {
     atomic_int error; /* what the next writes, zeroes, discards and reads return: 0 or -errno */
-    atomic_int zero_fast_error; /* what zero_fast() returns */
-    atomic_bool hold;           /* writes wait while this is set */
-    atomic_uint held;           /* writes that have come to wait, ever */
+    atomic_int zero_fast_error;   /* what zero_fast() returns */
+    atomic_bool hold;             /* writes wait while this is set */
+    atomic_bool holds_connection; /* and on the thread of their connection, not of the pool */
+    atomic_uint held;             /* writes that have come to wait, ever */
     atomic_bool hold_reads, hold_flushes;
     atomic_uint held_reads, held_flushes;
     atomic_ullong mapped_from, broken_from;      /* reads at or after `broken_from` fail with EIO */

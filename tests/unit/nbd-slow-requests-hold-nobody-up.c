@@ -117,6 +117,26 @@ static void a_slow_flush_does_not_hold_up_reads_and_writes(void **state)
     }
 }
 
+static void a_slow_write_does_not_hold_up_reads(void **state)
+{
+    (void)state;
+    char data[512] = {2};
+    struct bytes bytes = {.length = 0};
+    unsigned before = atomic_load(&probe.held);
+    int fd = peer_open(place.address, "other");
+    atomic_store(&probe.hold, true);
+    bytes_add_request(&bytes, 0, CMD_WRITE, 0, 0, 512);
+    bytes_add(&bytes, data, 512);
+    peer_send_bytes(fd, &bytes);
+    wait_until_at_least(&probe.held, before + 1);
+    for (int n = 0; n < 100; n++)
+        assert_int_equal(peer_request(fd, 0, CMD_READ, HALF, 512, data), 0);
+    atomic_store(&probe.hold, false);
+    receive_reads(fd, 1, 0);
+    assert_int_equal(image_peek("other.raw", 0, 1), 2);
+    close(fd);
+}
+
 static void every_connection_goes_on(void **state)
 {
     (void)state;
@@ -251,6 +271,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(a_slow_read_does_not_hold_up_fast_ones, begin, end),
         cmocka_unit_test_setup_teardown(a_slow_flush_does_not_hold_up_reads_and_writes, begin, end),
+        cmocka_unit_test_setup_teardown(a_slow_write_does_not_hold_up_reads, begin, end),
         cmocka_unit_test_setup_teardown(every_connection_goes_on, begin, end),
         cmocka_unit_test_setup_teardown(requests_under_way_are_limited, begin, end),
         cmocka_unit_test_setup_teardown(bytes_under_way_are_limited, begin, end),

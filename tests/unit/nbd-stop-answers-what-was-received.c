@@ -53,7 +53,9 @@ static void requests_that_arrived_are_answered(const char *address)
     pthread_t stopper;
     unsigned before = atomic_load(&probe.held);
     int fd = peer_open(address, "disk");
-    atomic_store(&probe.hold, true); /* so that all has arrived while the first is under way */
+    /* So that all has arrived while the first is under way. */
+    atomic_store(&probe.holds_connection, true);
+    atomic_store(&probe.hold, true);
     for (unsigned i = 0; i < 100; i++) {
         memset(data, (int)i + 1, sizeof(data));
         bytes_add_request(&bytes, 0, CMD_WRITE, i, i * 512, 512);
@@ -69,6 +71,7 @@ static void requests_that_arrived_are_answered(const char *address)
     while ((second = peer_connect(address)) >= 0) /* until it listens no more */
         close(second);
     atomic_store(&probe.hold, false);
+    atomic_store(&probe.holds_connection, false);
     for (unsigned i = 0; i < 100; i++)
         peer_reply(fd, i, 0, NULL, 0);
     peer_must_be_closed(fd);

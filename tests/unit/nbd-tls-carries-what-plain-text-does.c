@@ -192,7 +192,9 @@ static void what_arrived_is_answered_when_it_stops(void **state)
     unsigned held = atomic_load(&probe.held), farewells = atomic_load(&tls_peer_farewells);
     int fd = open_disk();
     unsigned long long sent = atomic_load(&tls_peer_sent_bytes);
-    atomic_store(&probe.hold, true); /* so that all has arrived while the first is under way */
+    /* So that all has arrived while the first is under way. */
+    atomic_store(&probe.holds_connection, true);
+    atomic_store(&probe.hold, true);
     for (unsigned i = 0; i < COUNT; i++) {
         memset(data, (int)(i % 250) + 1, sizeof(data));
         bytes_add_request(&bytes, 0, CMD_WRITE, i, i * 512, 512);
@@ -211,6 +213,7 @@ static void what_arrived_is_answered_when_it_stops(void **state)
     while ((second = peer_connect(place.address)) >= 0) /* until it listens no more */
         close(second);
     atomic_store(&probe.hold, false);
+    atomic_store(&probe.holds_connection, false);
     for (unsigned i = 0; i < COUNT; i++)
         peer_reply(fd, i, 0, NULL, 0);
     peer_must_be_closed(fd);
