@@ -190,9 +190,14 @@ extern const struct driver driver_qcow2;
  * For drivers.
  */
 
-/* Fills `buf` with what the node's backing chain holds there: zeros past its end or without one. 0
- * or -errno. */
-int node_read_backing(struct node *node, void *buf, uint64_t offset, uint64_t length);
+/* Fills `buf` with what the node's backing chain holds there: zeros past its end or without one.
+ * `flags`: MAP_CACHED: -EAGAIN rather than wait. 0 or -errno. */
+int node_read_backing(struct node *node, void *buf, uint64_t offset, uint64_t length,
+                      unsigned flags);
+
+/* Reads the data of an extent that map() told of at `offset`. Flags and result as above. */
+int node_read_data(struct node *node, void *buf, uint64_t offset, unsigned flags,
+                   const struct extent *extent);
 
 /* To be called after each change of what map() says of the range, before its io_lock is let go. */
 static inline void node_map_changed(const struct node *node, uint64_t offset, uint64_t length)

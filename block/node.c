@@ -146,23 +146,34 @@ void node_end_io(struct node *node, bool is_held)
         pthread_rwlock_unlock(&node->io_lock);
 }
 
-/* One layer's extent; with `buf` its data too. */
-static int node_read_layer(struct node *node, void *buf, uint64_t offset, struct extent *extent)
+int node_read_data(struct node *node, void *buf, uint64_t offset, unsigned flags,
+                   const struct extent *extent)
+{
+    if (extent->host == EXTENT_NO_HOST)
+        return flags & MAP_CACHED ? -EAGAIN : node->driver->read(node, buf, offset, extent->length);
+    return flags & MAP_CACHED ? file_read_cached(node->fd, buf, extent->host, extent->length)
+                              : file_read_padded(node->fd, buf, extent->host, extent->length);
+}
+
+/* One layer's extent and, if it has some, its data. */
+static int node_read_layer(struct node *node, void *buf, uint64_t offset, unsigned flags,
+                           struct extent *extent)
 {
     bool is_held;
-    node_begin_io(node, 0, &is_held);
-    int ret = node->driver->map(node, offset, 0, extent);
+    int ret = node_begin_io(node, flags, &is_held);
+    if (ret)
+        return ret;
+    ret = node->driver->map(node, offset, flags, extent);
     if (ret == 0 && extent->kind == EXTENT_DATA)
-        ret = extent->host == EXTENT_NO_HOST
-                  ? node->driver->read(node, buf, offset, extent->length)
-                  : file_read_padded(node->fd, buf, extent->host, extent->length);
+        ret = node_read_data(node, buf, offset, flags, extent);
     node_end_io(node, is_held);
     return ret;
 }
 
 /* Reads from `node` downwards as far as one extent reaches; *length says how far that was. The
  * range may pass the end of `node`: zeros. */
-static int node_read_extent(struct node *node, void *buf, uint64_t offset, uint64_t *length)
+static int node_read_extent(struct node *node, void *buf, uint64_t offset, unsigned flags,
+                            uint64_t *length)
 {
     for (; node; node = node->backing) {
         if (offset >= node->size_bytes)
@@ -170,7 +181,7 @@ static int node_read_extent(struct node *node, void *buf, uint64_t offset, uint6
         if (*length > node->size_bytes - offset)
             *length = node->size_bytes - offset;
         struct extent extent = {.length = *length};
-        int ret = node_read_layer(node, buf, offset, &extent);
+        int ret = node_read_layer(node, buf, offset, flags, &extent);
         if (ret)
             return ret;
         *length = extent.length;
@@ -183,11 +194,12 @@ static int node_read_extent(struct node *node, void *buf, uint64_t offset, uint6
     return 0;
 }
 
-static int node_read_chain(struct node *node, void *buf, uint64_t offset, uint64_t length)
+static int node_read_chain(struct node *node, void *buf, uint64_t offset, uint64_t length,
+                           unsigned flags)
 {
     while (length) {
         uint64_t n = length;
-        int ret = node_read_extent(node, buf, offset, &n);
+        int ret = node_read_extent(node, buf, offset, flags, &n);
         if (ret)
             return ret;
         buf = (char *)buf + n;
@@ -201,7 +213,7 @@ int node_read(struct node *node, void *buf, uint64_t offset, uint64_t length)
 {
     if (!node_has_range(node, offset, length))
         return -EINVAL;
-    return node_read_chain(node, buf, offset, length);
+    return node_read_chain(node, buf, offset, length, 0);
 }
 
 int node_map(struct node *node, uint64_t offset, unsigned flags, struct chain_extent *found)
@@ -230,9 +242,10 @@ int node_map(struct node *node, uint64_t offset, unsigned flags, struct chain_ex
     return 0;
 }
 
-int node_read_backing(struct node *node, void *buf, uint64_t offset, uint64_t length)
+int node_read_backing(struct node *node, void *buf, uint64_t offset, uint64_t length,
+                      unsigned flags)
 {
-    return node_read_chain(node->backing, buf, offset, length);
+    return node_read_chain(node->backing, buf, offset, length, flags);
 }
 
 /* Whether a change may go ahead: 0, 1 for "nothing to do", or -errno. */

@@ -11,9 +11,9 @@
  * pieces, zeroes and discards of these clusters wait. Pieces in place need no claim: the entries they rely on are
  * changed by nobody but zero and discard, and what those let go is not reused while we hold io_lock.
  *
- * A cached write waits for no lock, table or claim, and reads nothing to fill with. That is decided at its first piece,
- * before anything is written, since a request is on one side of every cut: the piece must be all of it, or what follows
- * must be in place.
+ * A cached write waits for no lock, table or claim, nor for what it fills with. That is decided at its first piece, before
+ * anything is written, since a request is on one side of every cut: the piece must be all of it, or what follows must be
+ * in place.
  *
  *     |----------- unit -----------|----------- unit -----------|      unit: subcluster, or cluster if the old
  *     fill_start      offset .............. end          fill_end             content must move as a whole
@@ -163,28 +163,6 @@ static int piece_find_fill(struct qcow2 *q, struct piece *piece)
     return ret;
 }
 
-/* Whether nothing that may have to be read is needed to fill the unit at `at`. */
-static bool fill_is_zeros(struct qcow2 *q, struct qcow2_entry entry, uint64_t at)
-{
-    enum qcow2_kind kind;
-    uint64_t host;
-    return qcow2_entry_kind(q, entry, at, &kind, &host) == 0 &&
-           (kind == QCOW2_ZEROS || (kind == QCOW2_UNALLOCATED && !q->has_backing));
-}
-
-/* Whether a mapped piece is all of the request up to `end`, and nothing is read to fill it. */
-static bool piece_is_cached(struct qcow2 *q, const struct piece *piece, uint64_t end)
-{
-    bool has_head = piece->fill_start < piece->offset, has_tail = piece->end < piece->fill_end;
-    struct qcow2_entry last = piece->old;
-    if (piece->end < end || (piece->is_whole && (has_head || has_tail)))
-        return false;
-    if (has_tail && qcow2_entry_get(q, piece->end - 1, &last) != 0)
-        return false;
-    return (!has_head || fill_is_zeros(q, piece->old, piece->offset)) &&
-           (!has_tail || fill_is_zeros(q, last, piece->end - 1));
-}
-
 static int piece_reserve(struct qcow2 *q, struct piece *piece, size_t records)
 {
     if (!journal_reserve(q->node->journal, records))
@@ -213,8 +191,8 @@ static int piece_map(struct qcow2 *q, struct piece *piece, uint64_t end)
         ret = piece_extend_unmapped(q, piece, end);
     if (ret == 0)
         ret = piece_find_fill(q, piece);
-    if (ret == 0 && q->waits_not && !piece_is_cached(q, piece, end))
-        ret = -EAGAIN;
+    if (ret == 0 && q->waits_not && piece->end < end)
+        ret = -EAGAIN; /* what follows may have to wait */
     uint64_t first = piece->offset >> q->cluster_bits;
     uint64_t count = ((piece->end - 1) >> q->cluster_bits) - first + 1;
     if (ret == 0)
@@ -296,15 +274,15 @@ static int piece_begin_cached(struct qcow2 *q, struct piece *piece, uint64_t off
 
 /* ---- filling ---- */
 
-/* Reads the old content; *is_zero if it is known to be zeros, then `buf` was not touched. */
+/* Reads the old content; *is_zero if it is known to be zeros, then `buf` was not touched. `flags`: MAP_CACHED */
 static int old_read(struct node *node, unsigned char *buf, uint64_t offset, uint64_t length,
-                    bool *is_zero)
+                    unsigned flags, bool *is_zero)
 {
     struct qcow2 *q = node->state;
     *is_zero = true;
     for (uint64_t done = 0; done < length;) {
         struct extent extent = {.length = length - done};
-        int ret = qcow2_map(node, offset + done, 0, &extent);
+        int ret = qcow2_map(node, offset + done, flags, &extent);
         if (ret)
             return ret;
         if (extent.kind == EXTENT_ZERO || (extent.kind == EXTENT_BACKING && !q->has_backing)) {
@@ -312,10 +290,8 @@ static int old_read(struct node *node, unsigned char *buf, uint64_t offset, uint
         } else {
             *is_zero = false;
             ret = extent.kind == EXTENT_BACKING
-                      ? node_read_backing(node, buf + done, offset + done, extent.length)
-                  : extent.host == EXTENT_NO_HOST
-                      ? qcow2_read(node, buf + done, offset + done, extent.length)
-                      : file_read_padded(q->fd, buf + done, extent.host, extent.length);
+                      ? node_read_backing(node, buf + done, offset + done, extent.length, flags)
+                      : node_read_data(node, buf + done, offset + done, flags, &extent);
         }
         if (ret)
             return ret;
@@ -344,7 +320,8 @@ static int vector_write(int fd, struct iovec *vector, int count, uint64_t offset
 }
 
 /* Puts the piece's units into the file: old content before, the request's bytes, old content behind. */
-static int piece_write_mapped(struct node *node, const struct piece *piece, const void *buf)
+static int piece_write_mapped(struct node *node, const struct piece *piece, const void *buf,
+                              unsigned flags)
 {
     struct qcow2 *q = node->state;
     uint64_t head = piece->offset - piece->fill_start, tail = piece->fill_end - piece->end;
@@ -354,9 +331,9 @@ static int piece_write_mapped(struct node *node, const struct piece *piece, cons
     CLEANUP_FREE unsigned char *old = malloc(head + tail);
     if (!old)
         return -ENOMEM;
-    int ret = old_read(node, old, piece->fill_start, head, &no_head);
+    int ret = old_read(node, old, piece->fill_start, head, flags, &no_head);
     if (ret == 0)
-        ret = old_read(node, old + head, piece->end, tail, &no_tail);
+        ret = old_read(node, old + head, piece->end, tail, flags, &no_tail);
     if (ret)
         return ret;
     /* Zeros need not be written where the file has a hole. */
@@ -418,12 +395,13 @@ static int piece_end(struct qcow2 *q, struct piece *piece, int ret)
     return ret;
 }
 
-static int piece_write(struct node *node, struct piece *piece, const void *buf)
+/* `flags`: MAP_CACHED: -EAGAIN rather than wait for what it is filled with; then nothing is written. */
+static int piece_write(struct node *node, struct piece *piece, const void *buf, unsigned flags)
 {
     struct qcow2 *q = node->state;
     if (piece->is_in_place)
         return file_write(q->fd, buf, piece->host, piece->end - piece->offset);
-    return piece_end(q, piece, piece_write_mapped(node, piece, buf));
+    return piece_end(q, piece, piece_write_mapped(node, piece, buf, flags));
 }
 
 int qcow2_write_held(struct node *node, const void *data, uint64_t offset, uint64_t length)
@@ -441,7 +419,7 @@ int qcow2_write_held(struct node *node, const void *data, uint64_t offset, uint6
             continue;
         }
         if (ret == 0)
-            ret = piece_write(node, &piece, buf);
+            ret = piece_write(node, &piece, buf, 0);
         if (ret)
             return ret;
         buf += piece.end - offset;
@@ -469,7 +447,7 @@ int qcow2_write_cached(struct node *node, const void *buf, uint64_t offset, uint
         return -EAGAIN;
     int ret = piece_begin_cached(node->state, &piece, offset, end);
     if (ret == 0)
-        ret = piece_write(node, &piece, buf);
+        ret = piece_write(node, &piece, buf, MAP_CACHED);
     if (ret == 0)
         ret = qcow2_write_held(node, (const char *)buf + (piece.end - offset), piece.end,
                                end - piece.end);

@@ -216,8 +216,7 @@ struct qcow2 {
     uint64_t end_cluster;                 /* no cluster from it on was ever used: they are holes */
     uint64_t file_bytes;                  /* how far the file reaches at least */
     struct qcow2_cache cache;
-    bool
-        waits_not; /* while the lock is held: -EAGAIN rather than read a table or wait for a claim */
+    bool waits_not; /* as long as lock is held: -EAGAIN, not a read or a new refcount block */
     struct qcow2_frees frees;
     struct qcow2_metadata metadata;
     struct qcow2_claim *claims;
