@@ -111,8 +111,9 @@ struct driver {
      * undefined, that of others is not. */
     int (*write)(struct node *node, const void *buf, uint64_t offset, uint64_t length);
 
-    /* Optional. The same if nothing has to be waited for, a disk or somebody who waits for one, but
-     * for what the kernel's page cache makes of a write; else -EAGAIN, and nothing is written. */
+    /* Optional. The same if, as things stand, neither a disk has to be waited for nor somebody who
+     * waits for one, but for what the kernel makes of a write; else -EAGAIN, and nothing is
+     * written. */
     int (*write_cached)(struct node *node, const void *buf, uint64_t offset, uint64_t length);
 
     /* Required. The range reads as zeros afterwards. `unmap`: space may be given back. */

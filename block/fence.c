@@ -44,6 +44,8 @@ bool fence_try_enter(struct fence *fence)
     pthread_mutex_lock(&fence->lock);
     bool is_in = !fence->raised;
     fence->inside += is_in;
+    if (!is_in && !fence->first_held_us)
+        fence->first_held_us = fence_now_us();
     pthread_mutex_unlock(&fence->lock);
     return is_in;
 }

@@ -29,7 +29,7 @@ void fence_init(struct fence *fence);
 void fence_destroy(struct fence *fence);
 
 /* A change comes and goes. While the fence is raised fence_enter waits, and fence_try_enter is false:
- * it has not come. */
+ * it is held and comes again. */
 void fence_enter(struct fence *fence);
 bool fence_try_enter(struct fence *fence);
 void fence_leave(struct fence *fence);

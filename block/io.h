@@ -47,7 +47,8 @@ int device_prefetch(struct device *device, uint64_t offset, uint64_t length);
 int device_write(struct device *device, const void *buf, uint64_t offset, uint64_t length,
                  unsigned flags);
 
-/* The same, without flags, if nothing has to be waited for, else -EAGAIN; then nothing is written. */
+/* The same, without flags, if as things stand nothing has to be waited for, else -EAGAIN; then
+ * nothing is written. */
 int device_write_cached(struct device *device, const void *buf, uint64_t offset, uint64_t length);
 
 int device_zero(struct device *device, uint64_t offset, uint64_t length, unsigned flags);

@@ -11,10 +11,10 @@
  * Batch in, batch out: a client that keeps many requests under way costs one receive and one send
  * for all of them. Reads of what is in memory and plain writes that need nothing else are executed
  * here; whatever may wait goes to the pool and is answered when it is done, so that it holds up
- * nothing else: a write too that copies what is below it, reads tables of its image, or has to let a
- * flush go first. Two exceptions, since a change of threads costs more than it gains: a client that
- * never has more than one request under way has nothing that could be held up (LONE_STREAK); and
- * what the pool cannot take is executed here.
+ * nothing else: a write too that reads what it copies from below, or tables of its image, or has to
+ * let a flush go first. Two exceptions, since a change of threads costs more than it gains: a client
+ * that never has more than one request under way has nothing that could be held up (LONE_STREAK);
+ * and what the pool cannot take is executed here.
  *
  * Such a client's next request comes within microseconds of the reply, sooner than this thread could
  * fall asleep and be woken. As long as that holds the thread watches the socket for SPIN_US before it

@@ -141,8 +141,8 @@ int qcow2_metadata_add(struct qcow2 *q, uint64_t cluster)
 /* Takes one out; those that had to move on because of it move back. */
 static void metadata_remove(struct qcow2_metadata *metadata, uint64_t cluster)
 {
-    uint64_t *place = metadata_place(metadata, cluster);
-    if (!*place)
+    uint64_t *place = metadata->room ? metadata_place(metadata, cluster) : NULL;
+    if (!place || !*place)
         return;
     *place = 0;
     metadata->count--;
@@ -300,6 +300,7 @@ static int refcount_block_ensure(struct qcow2 *q, uint64_t cluster)
         ret = refcount_put(q, place, 1);
         if (ret) {
             q->refcount_table[block] = 0;
+            metadata_remove(&q->metadata, place);
             return ret;
         }
     }
@@ -340,21 +341,17 @@ int qcow2_allocate(struct qcow2 *q, uint64_t count, uint64_t *cluster, bool *is_
     return 0;
 }
 
-/* What is free from now on may be found. */
-static void free_from(struct qcow2 *q, uint64_t cluster)
-{
-    if (q->free_hint > cluster)
-        q->free_hint = cluster;
-    if (q->run_hint > cluster)
-        q->run_hint = cluster;
-}
-
 void qcow2_unallocate(struct qcow2 *q, uint64_t cluster, uint64_t count)
 {
-    for (uint64_t i = cluster; i < cluster + count; i++)
+    for (uint64_t i = cluster; i < cluster + count; i++) {
         if (refcount_put(q, i, 0) != 0)
             return; /* the rest stays counted: leaked, not lost */
-    free_from(q, cluster);
+        metadata_remove(&q->metadata, i);
+    }
+    if (q->free_hint > cluster)
+        q->free_hint = cluster;
+    if (q->run_hint == cluster + count)
+        q->run_hint = cluster;
 }
 
 /* Makes room for entry `block`; the table has to move then. */
@@ -434,7 +431,10 @@ int qcow2_refcount_drop(struct qcow2 *q, uint64_t cluster, uint64_t references)
     ret = refcount_put(q, cluster, count - references);
     if (ret == 0 && count == references) {
         qcow2_cache_drop(q, cluster);
-        free_from(q, cluster);
+        if (q->free_hint > cluster)
+            q->free_hint = cluster;
+        if (q->run_hint > cluster)
+            q->run_hint = cluster;
     }
     return ret;
 }

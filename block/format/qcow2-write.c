@@ -13,7 +13,8 @@
  *
  * A cached write waits for no lock, table or claim, nor for what it fills with. That is decided at its first piece, before
  * anything is written, since a request is on one side of every cut: the piece must be all of it, or what follows must be
- * in place.
+ * in place. Once it writes it ends, even if something has come up meanwhile that it has to wait for: who has the lock
+ * when the entries are changed, or a discard of what was in place.
  *
  *     |----------- unit -----------|----------- unit -----------|      unit: subcluster, or cluster if the old
  *     fill_start      offset .............. end          fill_end             content must move as a whole
@@ -191,8 +192,10 @@ static int piece_map(struct qcow2 *q, struct piece *piece, uint64_t end)
         ret = piece_extend_unmapped(q, piece, end);
     if (ret == 0)
         ret = piece_find_fill(q, piece);
-    if (ret == 0 && q->waits_not && piece->end < end)
-        ret = -EAGAIN; /* what follows may have to wait */
+    bool is_packed = piece->old.word & QCOW2_COMPRESSED &&
+                     piece->fill_end - piece->fill_start > piece->end - piece->offset;
+    if (ret == 0 && q->waits_not && (is_packed || piece->end < end))
+        ret = -EAGAIN; /* to unpack, or what follows, may take long */
     uint64_t first = piece->offset >> q->cluster_bits;
     uint64_t count = ((piece->end - 1) >> q->cluster_bits) - first + 1;
     if (ret == 0)
@@ -274,7 +277,8 @@ static int piece_begin_cached(struct qcow2 *q, struct piece *piece, uint64_t off
 
 /* ---- filling ---- */
 
-/* Reads the old content; *is_zero if it is known to be zeros, then `buf` was not touched. `flags`: MAP_CACHED */
+/* Reads the old content; *is_zero if it is known to be zeros, then `buf` was not touched. `flags`: MAP_CACHED
+ * for the data; the entries were looked at just now. */
 static int old_read(struct node *node, unsigned char *buf, uint64_t offset, uint64_t length,
                     unsigned flags, bool *is_zero)
 {
@@ -282,7 +286,7 @@ static int old_read(struct node *node, unsigned char *buf, uint64_t offset, uint
     *is_zero = true;
     for (uint64_t done = 0; done < length;) {
         struct extent extent = {.length = length - done};
-        int ret = qcow2_map(node, offset + done, flags, &extent);
+        int ret = qcow2_map(node, offset + done, 0, &extent);
         if (ret)
             return ret;
         if (extent.kind == EXTENT_ZERO || (extent.kind == EXTENT_BACKING && !q->has_backing)) {

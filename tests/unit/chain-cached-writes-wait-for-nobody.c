@@ -8,6 +8,8 @@
 #include "block/format/qcow2.h"
 #include "tests/lib/testlib.h"
 
+#include <time.h>
+
 enum { DISK_BYTES = 8 << 20, CLUSTER = 64 << 10, SUBCLUSTER = CLUSTER / QCOW2_SUBCLUSTERS };
 
 static unsigned char bytes[DISK_BYTES];
@@ -135,7 +137,8 @@ static void a_raised_fence_lets_nobody_in(void **state)
     assert_false(fence_try_enter(&fence));
     fence_leave(&fence);
     fence_drain(&fence); /* nobody is inside */
-    fence_lower(&fence);
+    nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
+    assert_true(fence_lower(&fence) >= 1000); /* microseconds: what was turned away is held */
     assert_true(fence_try_enter(&fence));
     fence_leave(&fence);
     fence_destroy(&fence);
