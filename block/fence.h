@@ -2,8 +2,7 @@
  *
  * The fence of one device: what holds writes back while the cut is made. The drain version:
  *
- *     open --fence_raise--> raised --fence_drain--> raised, no write under way --fence_lower-->
- * open
+ *     open --fence_raise--> raised --fence_drain--> raised, no write under way --fence_lower--> open
  *
  * Every change of a device (write, zero, discard) stands between fence_enter and fence_leave.
  * Raised, the fence lets nobody in; those inside go on and leave. So after fence_drain nothing

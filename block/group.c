@@ -3,18 +3,20 @@
  * The group transaction: what block.h promises of group_begin ... group_free.
  *
  *   begin    for each member in list order: find and hold its device, look at where its overlay
- * goes. Nothing is touched. prepare  for each member in list order: flush the image to be frozen,
- * stage the overlay, open it on top of that image; sync all overlays at once; then for each:
- * publish its name; sync each directory. pivot    raise every fence; drain every fence; swap every
- * top; lower every fence. settle   make the frozen images durable and read-only. abort    take away
- * the names that prepare published, then those it staged.
+ *            goes. Nothing is touched.
+ *   prepare  for each member in list order: flush the image to be frozen, stage the overlay, open it
+ *            on top of that image; sync all overlays at once; then for each: publish its name; sync
+ *            each directory.
+ *   pivot    raise every fence; drain every fence; swap every top; lower every fence.
+ *   settle   make the frozen images durable and read-only.
+ *   abort    take away the names that prepare published, then those it staged.
  *
  * Invariants:
- *   1. Between the first fence_raise and the last fence_lower only memory is touched and nothing
- * can fail.
- *   2. All fences are drained before the first top is swapped, and all tops swapped before the
- * first fence is lowered: no change is under way anywhere while any device has the one top and
- * another the other.
+ *   1. Between the first fence_raise and the last fence_lower only memory is touched and nothing can
+ *      fail.
+ *   2. All fences are drained before the first top is swapped, and all tops swapped before the first
+ *      fence is lowered: no change is under way anywhere while any device has the one top and another
+ *      the other.
  *   3. A file is removed only if this group made it: its staged name has the group's id.
  *   4. An overlay is known to the registry before it has a name, so that no one else ever opens it.
  *

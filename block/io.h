@@ -1,10 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * The data interface: what exports do with a device. Any thread may call any of these at any time
- * on a device that it holds (block.h: block_device_use). All return 0 or -errno: -EINVAL  the range
- * leaves the device      -EROFS  the device is read-only -EIO     the device failed, or its disk
- * -ENOSPC no space left for a new cluster An error never takes the device or any other request with
- * it, but for a failed flush (see device.c).
+ * on a device that it holds (block.h: block_device_use). All return 0 or -errno:
+ *
+ *     -EINVAL   the range leaves the device
+ *     -EROFS    the device is read-only
+ *     -EIO      the device failed, or its disk
+ *     -ENOSPC   no space left for a new cluster
+ *
+ * An error never takes the device or any other request with it, but for a failed flush (device.c).
  *
  * device_read_cached() and device_write_cached() wait for no disk: -EAGAIN where they would have to.
  * All others may.

@@ -3,10 +3,10 @@
  * Staging: how an image file comes into being so that a crash at any moment leaves nothing in
  * doubt.
  *
- *     stage_create        DIR/.snapgroupd-ID-HASH.tmp    O_EXCL: ours beyond doubt, the id is in
- * its name (write it, file_sync_all) stage_publish       the same file gets its real name by
- * link(2), which never replaces anything stage_settle        the first name goes; the file stands
- * on its own
+ *     stage_create     DIR/.snapgroupd-ID-HASH.tmp    O_EXCL: ours beyond doubt, the id is in its name
+ *     (write it, file_sync_all)
+ *     stage_publish    the same file gets its real name by link(2), which never replaces anything
+ *     stage_settle     the first name goes; the file stands on its own
  *
  * HASH is of the real name, so that one id can stage many files in a directory. While the first
  * name is there, comparing inodes tells whether the real name is ours; stage_discard relies on it.

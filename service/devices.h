@@ -5,9 +5,9 @@
  *
  *   attach   open (block), insert the row, publish: before the row there is nothing to remember
  *   create   insert the row CREATING, make the image, open it, row ATTACHED, settle the image,
- * publish: a row that says CREATING means that the image is to be taken away detach   flush and
- * close (block), delete the row: in between, a restart attaches the device again, with all its
- * data; the client got no answer, and may ask again
+ *            publish: a row that says CREATING means that the image is to be taken away
+ *   detach   flush and close (block), delete the row: in between, a restart attaches the device
+ *            again, with all its data; the client got no answer, and may ask again
  *
  * Any thread. Changes of one name happen one at a time.
  */

@@ -4,9 +4,9 @@
  * its connection's thread:
  *
  *   exchange_begin      the request line is there: an exchange is made; it is the request's context
- *   exchange_continue   once with the headers, once for each piece of the body, once at its end:
- * then the handler runs and the reply is queued exchange_end        the reply is sent, or the
- * connection is gone
+ *   exchange_continue   once with the headers, once for each piece of the body, once at its end: then
+ *                       the handler runs and the reply is queued
+ *   exchange_end        the reply is sent, or the connection is gone
  *
  * A body that is too large is read on and dropped up to BODY_DROP_MAX_BYTES: a client that is still
  * sending would otherwise see a reset connection and no reply.

@@ -2,9 +2,9 @@
  *
  * Listening sockets for REST.
  *
- *   unix:PATH    mode 0600. A socket that is left over, which nobody answers on, is replaced; a
- * socket somebody answers on, and any other file, is not touched. ADDR:PORT    loopback only:
- * 127.0.0.0/8 or [::1]; port 0 picks a free one.
+ *   unix:PATH    mode 0600. A socket that is left over, which nobody answers on, is replaced; a socket
+ *                somebody answers on, and any other file, is not touched.
+ *   ADDR:PORT    loopback only: 127.0.0.0/8 or [::1]; port 0 picks a free one.
  */
 #ifndef SERVICE_LISTEN_H
 #define SERVICE_LISTEN_H

@@ -2,8 +2,8 @@
  *
  * A request as handlers see it: no socket, no library. http.c fills it, routes.c finds the handler.
  *
- *   GET /devices/vda?limit=10     segments {"devices","vda"}, parameters {{"limit","10"}}, argument
- * "vda"
+ *   GET /devices/vda?limit=10
+ *     segments {"devices","vda"}, parameters {{"limit","10"}}, argument "vda"
  *
  * Segments and parameters are percent-decoded; escapes that are no escapes, and %00, are refused.
  */

@@ -6,10 +6,12 @@
  *
  *   step          may be on disk          memory                      then
  *   insert        nothing, preparing      let go at once              the row, if any, is aborted
- *   committing    preparing, committing   HELD: neither pivoted nor   the row decides: committing
- * goes on, removed until the row       preparing is aborted can be read aborting,     preparing,
- * aborting,    overlays are gone           the row is aborted aborted       aborted committed
- * committing, committed   pivoted: the group stands   the row is committed
+ *   committing    preparing, committing   HELD: neither pivoted nor   the row decides: committing goes
+ *                                         removed until the row       on, preparing is aborted
+ *                                         can be read
+ *   aborting,     preparing, aborting,    overlays are gone           the row is aborted
+ *   aborted       aborted
+ *   committed     committing, committed   pivoted: the group stands   the row is committed
  *
  * Both sides of that table are `struct unsettled`: take_settle for the held group, record_settle
  * for the rest. A restart comes to the same results from the same rows (recovery.c).

@@ -4,10 +4,8 @@
  * asking for extents, writing, zeroing, discarding and flushing must end soon, within the file and
  * within memory.
  *
- *     input --> file in memory, opened read-only: read and asked about; must be unchanged
- * afterwards
- *          \--> another one, opened to write: requests drawn from a hash of the input; opened once
- * more
+ *     input --> file in memory, opened read-only: read and asked about; must be unchanged afterwards
+ *          \--> another one, opened to write: requests drawn from a hash of the input; opened once more
  *
  * An image whose header names a backing file gets a small raw one, whatever the name. Some of the
  * files are given a huge sparse tail, so that nothing trusts a file's length either.
@@ -16,10 +14,12 @@
  * likely to hurt, so that most inputs pass the first checks. All numbers are big-endian, offsets
  * from the specification:
  *
- *     header  8 backing_file_offset  16 backing_file_size  20 cluster_bits  24 size  32
- * crypt_method  36 l1_size 40 l1_table_offset  48 refcount_table_offset  56 refcount_table_clusters
- * 60 nb_snapshots 64 snapshots_offset  72 incompatible  80 compatible  88 autoclear  96
- * refcount_order 100 header_length  104 compression_type
+ *     header  8 backing_file_offset   16 backing_file_size       20 cluster_bits
+ *             24 size                 32 crypt_method            36 l1_size
+ *             40 l1_table_offset      48 refcount_table_offset   56 refcount_table_clusters
+ *             60 nb_snapshots         64 snapshots_offset        72 incompatible
+ *             80 compatible           88 autoclear               96 refcount_order
+ *             100 header_length       104 compression_type
  */
 #include "block/node.h"
 

@@ -2,13 +2,13 @@
  *
  * Random requests to a node, applied to its flat reference too.
  *
- *     kind   letter   the reference afterwards
- *     read   r        is what was read, byte for byte
- *     write  w        the data
- *     zero   z, u     zeros (u: space may be given back)
- *     discard d       each byte as before or zero, whichever is read back at once; that is then
- * final query  q        an extent called zero reads as zeros; one left to the backing node reads as
- * that node flush  f        unchanged
+ *     kind    letter   the reference afterwards
+ *     read    r        is what was read, byte for byte
+ *     write   w        the data
+ *     zero    z, u     zeros (u: space may be given back)
+ *     discard d        each byte as before or zero, whichever is read back at once; that is then final
+ *     query   q        an extent called zero reads as zeros; one left to the backing node as that node
+ *     flush   f        unchanged
  *
  * Sizes and alignments favour what goes wrong: cluster and sector edges, the disk's end, the place
  * that was touched last.

@@ -3,10 +3,13 @@
  * qcow2 images made, filled, checked and read by QEMU's tools, and headers looked at and changed by
  * hand (numbers are big-endian; offsets are those of QEMU's docs/interop/qcow2).
  *
- *     offset  bytes  field                    offset  bytes  field
- *     4       4      version                  100     4      header_length (72 in version 2)
- *     8       8      backing_file_offset      then the extensions: type 4, length 4, data, padding
- * to 8; 16      4      backing_file_size        type 0 ends them, then the backing file's name
+ *     offset  bytes  field
+ *     4       4      version
+ *     8       8      backing_file_offset
+ *     16      4      backing_file_size
+ *     100     4      header_length (72 in version 2)
+ *                    then the extensions: type 4, length 4, data, padding to 8; type 0 ends them; then the
+ *                    backing file's name
  */
 #include "tests/lib/testlib.h"
 

@@ -4,9 +4,9 @@
  * agrees.
  *
  *     layer 0      raw (any length) or qcow2         made and filled by QEMU, or by the driver
- *     layer 1..n   qcow2, any cluster size, options  shorter than, longer than or equal to its
- * backing top          qcow2; on the way it is closed and opened again, given internal snapshots
- * (qemu-img), and frozen under new overlays
+ *     layer 1..n   qcow2, any cluster size, options  shorter than, longer than or equal to its backing
+ *     top          qcow2; on the way it is closed and opened again, given internal snapshots
+ *                  (qemu-img), and frozen under new overlays
  *
  * At the end `qemu-img check` finds neither errors nor leaks, `qemu-img compare` calls the top
  * equal to the reference, and every frozen image and internal snapshot still holds what it held

@@ -11,8 +11,8 @@
  *     durable        content at the last fdatasync
  *     log            write 0, write 1, ... write N-1, each made of sectors of 512 bytes
  *     fate           per sector: how many writes of the log it has seen (a disk may write in any
- * order, but a sector never goes back) crash image    durable + for each sector the writes below
- * its fate
+ *                    order, but a sector never goes back)
+ *     crash image    durable + for each sector the writes below its fate
  *
  * `qemu-img check` judges the crash image, and every byte that no request touched since the last
  * completed flush must be what it was then. CHAIN_SEED repeats a run, CHAIN_STATES scales it.

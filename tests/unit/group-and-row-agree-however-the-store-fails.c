@@ -9,7 +9,7 @@
  *   - overlays are removed only if the row does not say so, nor ever will
  *   - while the row cannot be read after the point of no return, the devices stay held, neither way
  *   - once the store opens again the row is final, and what the client was told holds: 201 means
- * committed
+ *     committed
  */
 #include <setjmp.h>
 #include <stdarg.h>
