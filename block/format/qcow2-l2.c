@@ -75,21 +75,6 @@ int qcow2_entry_get(struct qcow2 *q, uint64_t offset, struct qcow2_entry *entry)
     return ret;
 }
 
-int qcow2_entry_get_cached(struct qcow2 *q, uint64_t offset, struct qcow2_entry *entry)
-{
-    uint64_t table;
-    *entry = (struct qcow2_entry){0};
-    int ret = table_offset(q, offset, &table);
-    if (ret || !table)
-        return ret;
-    uint64_t place = entry_place(q, table, offset);
-    struct qcow2_slice *slice = qcow2_cache_find(q, place);
-    if (!slice)
-        return -EAGAIN;
-    entry_decode(q, slice_words(q, slice, place), entry);
-    return 0;
-}
-
 /* Tells which of the cluster's subclusters are something else now, from the first to the last. */
 static void entry_tell_change(const struct qcow2 *q, uint64_t offset, struct qcow2_entry old,
                               struct qcow2_entry entry)

@@ -13,7 +13,7 @@ static uint64_t unit_left(const struct qcow2 *q, enum qcow2_kind kind, uint64_t 
 }
 
 /* What lies at `offset`, and how far that reaches. Lock held. */
-static int extent_find(struct qcow2 *q, uint64_t offset, unsigned flags, enum qcow2_kind *first,
+static int extent_find(struct qcow2 *q, uint64_t offset, enum qcow2_kind *first,
                        struct extent *extent)
 {
     uint64_t limit = extent->length, done = 0;
@@ -23,8 +23,7 @@ static int extent_find(struct qcow2 *q, uint64_t offset, unsigned flags, enum qc
         enum qcow2_kind kind;
         int ret = 0;
         if (done == 0 || at % q->cluster_bytes == 0)
-            ret = flags & MAP_CACHED ? qcow2_entry_get_cached(q, at, &entry)
-                                     : qcow2_entry_get(q, at, &entry);
+            ret = qcow2_entry_get(q, at, &entry);
         if (ret == 0)
             ret = qcow2_entry_kind(q, entry, at, &kind, &host);
         if (ret && done == 0)
@@ -48,12 +47,11 @@ int qcow2_map(struct node *node, uint64_t offset, unsigned flags, struct extent 
 {
     struct qcow2 *q = node->state;
     enum qcow2_kind kind = QCOW2_UNALLOCATED;
-    if (!(flags & MAP_CACHED))
-        pthread_mutex_lock(&q->lock);
-    else if (pthread_mutex_trylock(&q->lock) != 0)
-        return -EAGAIN; /* its holder may be reading a table */
-    int ret = extent_find(q, offset, flags, &kind, extent);
-    pthread_mutex_unlock(&q->lock);
+    int ret = qcow2_lock(q, flags);
+    if (ret)
+        return ret;
+    ret = extent_find(q, offset, &kind, extent);
+    qcow2_unlock(q);
     extent->kind = kind == QCOW2_UNALLOCATED ? EXTENT_BACKING
                    : kind == QCOW2_ZEROS     ? EXTENT_ZERO
                                              : EXTENT_DATA;

@@ -261,17 +261,16 @@ static bool range_is_in_place(struct qcow2 *q, uint64_t offset, uint64_t end)
 /* The same if the request waits for nothing: its first piece is all of it, or what follows is in place. Else -EAGAIN. */
 static int piece_begin_cached(struct qcow2 *q, struct piece *piece, uint64_t offset, uint64_t end)
 {
-    if (pthread_mutex_trylock(&q->lock) != 0)
-        return -EAGAIN; /* its holder may be reading a table */
-    q->waits_not = true;
     uint64_t first = offset >> q->cluster_bits;
-    int ret = -EAGAIN;
+    int ret = qcow2_lock(q, MAP_CACHED);
+    if (ret)
+        return ret;
+    ret = -EAGAIN;
     if (!qcow2_is_full(q->node) && !is_claimed(q, first, first))
         ret = piece_begin_locked(q, piece, offset, end);
     if (ret == 0 && piece->is_in_place && !range_is_in_place(q, piece->end, end))
         ret = -EAGAIN;
-    q->waits_not = false;
-    pthread_mutex_unlock(&q->lock);
+    qcow2_unlock(q);
     return ret == QCOW2_NEEDS_ROOM ? -EAGAIN : ret;
 }
 

@@ -223,6 +223,23 @@ struct qcow2 {
     struct qcow2_flusher flusher;
 };
 
+/* Takes the lock. `flags`: MAP_CACHED: -EAGAIN if somebody has it, who may be reading a table; else `waits_not`. */
+static inline int qcow2_lock(struct qcow2 *q, unsigned flags)
+{
+    if (!(flags & MAP_CACHED))
+        pthread_mutex_lock(&q->lock);
+    else if (pthread_mutex_trylock(&q->lock) != 0)
+        return -EAGAIN;
+    q->waits_not = flags & MAP_CACHED;
+    return 0;
+}
+
+static inline void qcow2_unlock(struct qcow2 *q)
+{
+    q->waits_not = false;
+    pthread_mutex_unlock(&q->lock);
+}
+
 static inline uint64_t qcow2_clusters(const struct qcow2 *q, uint64_t bytes)
 {
     return (bytes >> q->cluster_bits) + !!(bytes & (q->cluster_bytes - 1));
@@ -313,9 +330,6 @@ struct qcow2_entry {
 
 /* The entry of the cluster at guest `offset`; all zeros if there is no L2 table. Lock held. 0 or -errno. */
 int qcow2_entry_get(struct qcow2 *q, uint64_t offset, struct qcow2_entry *entry);
-
-/* The same, but -EAGAIN if the file would have to be read for it. */
-int qcow2_entry_get_cached(struct qcow2 *q, uint64_t offset, struct qcow2_entry *entry);
 
 /* Changes it. The L2 table must be writable (qcow2_table_make_writable). Lock held. 0 or -errno. */
 int qcow2_entry_set(struct qcow2 *q, uint64_t offset, struct qcow2_entry entry);
