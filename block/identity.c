@@ -1,0 +1,74 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * See identity.h. statfs(2) gives ids of file systems, but what they are made of differs: those of ext4 and
+ * btrfs are of the UUID in the superblock, that of XFS is the device number, which the next mount may
+ * change, so XFS is asked for its UUID. Of any other file system nothing is assumed.
+ */
+#include "block/identity.h"
+
+#include <errno.h>
+#include <linux/magic.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/stat.h>
+#include <sys/vfs.h>
+#include <xfs/xfs.h>
+
+static uint64_t fold(const void *id, size_t bytes)
+{
+    uint64_t hash = 0;
+    for (size_t at = 0; at + sizeof(hash) <= bytes; at += sizeof(hash)) {
+        uint64_t word;
+        memcpy(&word, (const char *)id + at, sizeof(word));
+        hash ^= word;
+    }
+    return hash;
+}
+
+static int file_system_id(int fd, uint64_t *id)
+{
+    struct statfs fs;
+    struct xfs_fsop_geom geometry;
+    *id = 0;
+    if (fstatfs(fd, &fs) != 0)
+        return -errno;
+    switch (fs.f_type) {
+    case EXT4_SUPER_MAGIC:
+    case BTRFS_SUPER_MAGIC:
+        *id = fold(&fs.f_fsid, sizeof(fs.f_fsid));
+        return 0;
+    case XFS_SUPER_MAGIC:
+        if (ioctl(fd, XFS_IOC_FSGEOMETRY, &geometry) != 0)
+            return -errno;
+        *id = fold(geometry.uuid, sizeof(geometry.uuid));
+        return 0;
+    default:
+        return 0;
+    }
+}
+
+int identity_of(int fd, struct identity *identity)
+{
+    struct statx stx;
+    uint64_t file_system;
+    identity->text[0] = 0;
+    if (statx(fd, "", AT_EMPTY_PATH, STATX_INO | STATX_BTIME, &stx) != 0)
+        return -errno;
+    int ret = file_system_id(fd, &file_system);
+    if (ret)
+        return ret;
+    uint64_t birth_ns = 0;
+    if (stx.stx_mask & STATX_BTIME)
+        birth_ns = (uint64_t)stx.stx_btime.tv_sec * 1000000000 + stx.stx_btime.tv_nsec;
+    snprintf(identity->text, sizeof(identity->text), "%llx-%llx-%llx",
+             (unsigned long long)stx.stx_ino, (unsigned long long)birth_ns,
+             (unsigned long long)file_system);
+    return 0;
+}
+
+bool identity_is_same(const struct identity *a, const struct identity *b)
+{
+    return *a->text && strcmp(a->text, b->text) == 0;
+}
