@@ -9,7 +9,8 @@ import sys
 
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.realpath(__file__)), "..", "lib"))
-from powerloss import expect_no_losses, own_mounts
+from filesystems import own_mounts
+from powerloss import expect_no_losses
 from snapgroupd import main
 
 own_mounts()

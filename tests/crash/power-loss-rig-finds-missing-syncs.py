@@ -10,13 +10,14 @@ import sys
 
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.realpath(__file__)), "..", "lib"))
-from powerloss import own_mounts, power_losses
+from filesystems import own_mounts
+from powerloss import power_losses
 from snapgroupd import BUILD_DIR, expect, main
 
 GROUPS = 2
 STATES = 24  # of a round
 ROUNDS_MAX = 20
-ONE_FILE_SYSTEM, TWO_FILE_SYSTEMS = 0, 2  # seeds of such rounds; four further on it is the same
+ONE_FILE_SYSTEM, TWO_FILE_SYSTEMS = 0, 30  # seeds of such rounds, on ext4 with room; 60 further on it is the same
 
 
 def expect_found(syncs, wanted, seed=ONE_FILE_SYSTEM, at_least=6):
@@ -24,7 +25,7 @@ def expect_found(syncs, wanted, seed=ONE_FILE_SYSTEM, at_least=6):
     print("without the syncs of %s:" % syncs)
     kinds = []
     for i in range(ROUNDS_MAX):
-        losses = power_losses(STATES, seed + 4 * i, GROUPS, os.path.join(BUILD_DIR, "tests", "snapgroupd-lost-syncs"),
+        losses = power_losses(STATES, seed + 60 * i, 1, GROUPS, os.path.join(BUILD_DIR, "tests", "snapgroupd-lost-syncs"),
                               {"LOST_SYNCS": syncs})
         kinds += [kind for kind, _ in losses]
         if len(kinds) >= at_least and any(kind in wanted for kind in kinds):

@@ -15,11 +15,11 @@ import sys
 from snapgroupd import run
 
 KINDS = ("ext4", "xfs", "btrfs")
-BYTES = 128 << 20
+BYTES = 256 << 20
 MKFS = {  # as small as each takes; --unsupported: xfs below 300 MB
     "ext4": ["mkfs.ext4", "-q", "-F", "-m", "0", "-E", "nodiscard"],
     "xfs": ["mkfs.xfs", "-q", "-f", "-K", "--unsupported"],
-    "btrfs": ["mkfs.btrfs", "-q", "-f", "-K", "--mixed", "--data", "single", "--metadata", "single"],
+    "btrfs": ["mkfs.btrfs", "-q", "-f", "-K", "--data", "single", "--metadata", "dup"],
 }
 
 
@@ -27,10 +27,10 @@ def own_mounts():
     """Starts the script again in a mount namespace of its own; skips it where that cannot be."""
     if os.environ.get("OWN_MOUNTS"):
         return
-    able = os.geteuid() == 0 and os.path.exists("/dev/loop-control") and \
+    able = os.geteuid() == 0 and os.path.exists("/dev/loop-control") and os.path.exists("/dev/fuse") and \
         subprocess.run(["unshare", "--mount", "true"], stderr=subprocess.DEVNULL).returncode == 0
     if not able:
-        sys.stderr.write("SKIPPED: this needs root, loop devices and mount namespaces\n")
+        sys.stderr.write("SKIPPED: this needs root, FUSE, loop devices and mount namespaces\n")
         sys.exit(77)
     os.environ["OWN_MOUNTS"] = "1"
     os.execvp("unshare", ["unshare", "--mount"] + sys.argv)
@@ -82,20 +82,25 @@ class FileSystem:
             os.unlink(ballast)
         if free_bytes is None:
             run("sync", "--file-system", self.mountpoint)  # some have the space back only then
-            return
-        fd = os.open(ballast, os.O_WRONLY | os.O_CREAT, 0o600)
-        try:
-            end, step = 0, 1 << 30
-            while step >= 64 << 10:
-                there = os.statvfs(self.mountpoint)
-                step = min(step, there.f_bavail * there.f_frsize - free_bytes)
-                try:
-                    if step > 0:
-                        os.posix_fallocate(fd, end, step)
-                        end += step
-                        continue
-                except OSError:  # full sooner than it says
-                    pass
-                step //= 2
-        finally:
-            os.close(fd)
+        else:
+            fill(ballast, free_bytes)
+
+
+def fill(path, free_bytes):
+    """Makes a file of all the space that there is, but for so much."""
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT, 0o600)
+    try:
+        end, step = 0, 1 << 30
+        while step >= 64 << 10:
+            there = os.fstatvfs(fd)
+            step = min(step, there.f_bavail * there.f_frsize - free_bytes)
+            try:
+                if step > 0:
+                    os.posix_fallocate(fd, end, step)
+                    end += step
+                    continue
+            except OSError:  # full sooner than it says
+                pass
+            step //= 2
+    finally:
+        os.close(fd)

@@ -15,11 +15,14 @@ A change is a write of one 64-bit number, unlike any other, repeated all over th
 which a sector holds zeros or what it held before.
 """
 import array
+import contextlib
 import ctypes
+import errno
 import os
 import random
 import threading
 
+from filesystems import fill
 from snapgroupd import Failure, expect, wait_until
 
 BLOCKS = 24  # of a device; between them as much room again and more
@@ -27,6 +30,7 @@ BLOCK_BYTES = 4096
 WORDS = BLOCK_BYTES // 8
 CLIENTS = 2  # of a device; each has the blocks that leave its number as remainder
 SECTOR_BYTES = 512
+FREE_BYTES = 2 << 20  # most that is left by who fills a file system
 DISCARD = "discard"
 
 
@@ -86,13 +90,18 @@ class Client(threading.Thread):
     def __init__(self):
         super().__init__(daemon=True)
         self.error = None
-        self.steps = 0
+        self.steps = self.refusals = 0
         self.stopping = threading.Event()
 
     def run(self):
         try:
             while not self.stopping.is_set():
-                self.step()
+                try:
+                    self.step()
+                except Exception as error:
+                    if getattr(error, "errnum", None) != errno.ENOSPC:
+                        raise
+                    self.refusals += 1  # a change that may have been made, and is not promised
                 self.steps += 1
                 self.stopping.wait(random.random() * self.REST_S)  # so that a round has some hundred flushes
         except Exception as error:  # of libnbd, or a Failure
@@ -222,3 +231,22 @@ class Writeback(Client):
                 raise Failure("sync_file_range: %s" % os.strerror(ctypes.get_errno()))
         finally:
             os.close(fd)
+
+
+class Filler(Client):
+    """Fills the images' file system with a file, and empties it."""
+    REST_S = 0.05
+
+    def __init__(self, path, seed):
+        super().__init__()
+        self.path = path
+        self.random = random.Random(seed)
+
+    def empty(self):
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(self.path)
+
+    def step(self):
+        self.empty()
+        if self.random.random() < 0.6:
+            fill(self.path, self.random.randrange(FREE_BYTES))

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A disk that remembers the order of everything that was done to it, and what a power failure could have left of it.
 
-    daemon -> ext4 -> loop device -> file on FUSE, by qemu-storage-daemon -> blklogwrites -> disk.raw
+    daemon -> file system -> loop device -> file on FUSE, by qemu-storage-daemon -> blklogwrites -> disk.raw
                                                                                   +-> log
 
 qemu-storage-daemon serves the file one request after the other and records each before it answers, so the log is the
@@ -18,11 +18,11 @@ A state is what the disk may hold after a power failure at `cut`, when it had do
                          ^flush  ^cut        since then any part, in any order
 
 but a sector never goes back: where several writes of one sector survive, the last of them is what is read. A part of
-a write is made of blocks, or of sectors where the kind says `torn`. The first block of a file system is never torn: it
-holds the superblock of ext4, which needs a disk that writes its two sectors as one.
+a write is made of blocks, or of sectors where the kind says `torn`. The block with the superblock of ext4 or btrfs is
+never torn: they need a disk that writes its sectors as one.
 
-The disk has one file system, with images/ and state/ in it; or one for each. Then a sync of the database
-carries nothing of the images along.
+The disk has one file system, with images/ and state/ in it; or one for each, of the same kind. Then a sync of the
+database carries nothing of the images along.
 """
 import bisect
 import contextlib
@@ -33,9 +33,10 @@ import signal
 import struct
 import subprocess
 
+from filesystems import MKFS
 from snapgroupd import DEADLINE_S, expect, run, wait_until
 
-DISK_BYTES = 64 << 20
+DISK_BYTES = {"ext4": 64 << 20, "xfs": 64 << 20, "btrfs": 512 << 20}  # with two file systems, a quarter is the state's
 SECTOR_BYTES = 512
 BLOCK_BYTES = 4096
 FLAG_FLUSH, FLAG_FUA, FLAG_DISCARD = 1, 2, 4
@@ -44,27 +45,43 @@ HEADER = struct.Struct("<QQQQ")
 
 class Part:
     """A file system on the disk, and where it is mounted."""
+    MKFS = {"ext4": ["mkfs.ext4", "-q", "-F", "-b", str(BLOCK_BYTES), "-N", "256", "-J", "size=4", "-E",
+                     "nodiscard,lazy_itable_init=0,lazy_journal_init=0"],
+            "xfs": MKFS["xfs"], "btrfs": MKFS["btrfs"]}
+    SUPERBLOCK = {"ext4": 0, "xfs": None, "btrfs": 64 << 10}
+    OPTIONS = {"ext4": "", "xfs": ",nouuid", "btrfs": ""}  # copies of a disk are mounted at the same time
 
-    def __init__(self, mountpoint, offset, size):
-        self.mountpoint, self.offset, self.bytes = mountpoint, offset, size
+    def __init__(self, kind, mountpoint, offset, size):
+        self.kind, self.mountpoint, self.offset, self.bytes = kind, mountpoint, offset, size
 
     def create(self, path):
-        run("mkfs.ext4", "-q", "-F", "-b", str(BLOCK_BYTES), "-N", "256", "-J", "size=4", "-E",
-            "nodiscard,lazy_itable_init=0,lazy_journal_init=0,offset=%d" % self.offset, path,
-            "%dk" % (self.bytes >> 10))
+        made = path + ".part"
+        with open(made, "w") as file:
+            file.truncate(self.bytes)
+        run(*self.MKFS[self.kind], made)
+        run("dd", "status=none", "conv=notrunc,sparse", "bs=64k", "seek=%d" % (self.offset >> 16), "if=" + made,
+            "of=" + path)
+        os.unlink(made)
 
     def mount(self, path):
-        run("mount", "-o", "loop,offset=%d,sizelimit=%d" % (self.offset, self.bytes), path, self.mountpoint)
+        run("mount", "-o", "loop,offset=%d,sizelimit=%d%s" % (self.offset, self.bytes, self.OPTIONS[self.kind]),
+            path, self.mountpoint)
+
+    def whole(self):
+        """Offsets on the disk of the blocks that are never torn."""
+        at = self.SUPERBLOCK[self.kind]
+        return [] if at is None else [self.offset + at]
 
 
-def parts(mountpoint, is_split):
+def parts(mountpoint, kind, is_split):
+    disk_bytes = DISK_BYTES[kind]
     if not is_split:
-        return [Part(mountpoint, 0, DISK_BYTES)]
+        return [Part(kind, mountpoint, 0, disk_bytes)]
     directories = [os.path.join(mountpoint, name) for name in ("images", "state")]
     for directory in directories:
         os.makedirs(directory, exist_ok=True)
-    return [Part(directories[0], 0, DISK_BYTES * 3 // 4),
-            Part(directories[1], DISK_BYTES * 3 // 4, DISK_BYTES // 4)]
+    return [Part(kind, directories[0], 0, disk_bytes * 3 // 4),
+            Part(kind, directories[1], disk_bytes * 3 // 4, disk_bytes // 4)]
 
 
 @contextlib.contextmanager
@@ -79,8 +96,9 @@ def mounted(path, of_disk):
 class Disk:
     """The recorded disk, mounted between begin and end. Files lie in `directory`."""
 
-    def __init__(self, directory, mountpoint, is_split):
-        self.mountpoint, self.parts = mountpoint, parts(mountpoint, is_split)
+    def __init__(self, directory, mountpoint, kind, is_split):
+        self.bytes = DISK_BYTES[kind]
+        self.mountpoint, self.parts = mountpoint, parts(mountpoint, kind, is_split)
         self.base, self.content, self.export, self.log = (
             os.path.join(directory, name) for name in ("base.raw", "disk.raw", "disk", "log"))
         self.recorder = None
@@ -90,7 +108,7 @@ class Disk:
         for path in (self.content, self.export, self.log):
             with open(path, "w"):
                 pass
-        os.truncate(self.content, DISK_BYTES)
+        os.truncate(self.content, self.bytes)
         for part in self.parts:
             part.create(self.content)
         run("cp", "--sparse=always", self.content, self.base)
@@ -109,7 +127,7 @@ class Disk:
              "--blockdev", "driver=blklogwrites,node-name=disk,file=content,log=log,log-sector-size=%d"
              % SECTOR_BYTES,
              "--export", "fuse,id=disk,node-name=disk,writable=on,mountpoint=" + self.export])
-        wait_until(lambda: self.recorder.poll() is not None or os.stat(self.export).st_size == DISK_BYTES,
+        wait_until(lambda: self.recorder.poll() is not None or os.stat(self.export).st_size == self.bytes,
                    "the recorder's file")
         expect(self.recorder.poll() is None, "the recorder ended by itself")
         self.mounts.enter_context(mounted(self.export, self.parts))

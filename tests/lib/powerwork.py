@@ -9,12 +9,14 @@ import os
 import random
 import select
 
-from powerload import BLOCKS, CLIENTS, Dependent, Device, Writeback, Writer, WORDS
+from powerload import BLOCKS, CLIENTS, Dependent, Device, Filler, Writeback, Writer, WORDS
 from snapgroupd import SNAPGROUPD, Daemon, expect, run, wait_until
 
 SIZE_BYTES = 768 << 10
 EXTRA_BYTES = 192 << 10
 STEPS_BETWEEN_GROUPS = 6
+BALLAST = "ballast"  # the file that fills the images' file system
+UNKNOWN = "unknown"  # what a group came to that was answered with an error of the store
 BYTES_OF_A_GROUP = 600 << 10  # that reach the log while it is taken, and what clients write then
 
 
@@ -40,7 +42,7 @@ class Creation:
 
 class Group:
     """A group that was asked for. oldest: the events that are in it for sure; newest: those that may be; told: its
-    state at `answered`, None if there was no such group."""
+    state at `answered`, None if there was no such group, or UNKNOWN."""
 
     def __init__(self, name, devices, position):
         self.name, self.devices, self.issued = name, devices, position
@@ -54,8 +56,8 @@ class Group:
 
 
 class Work:
-    def __init__(self, daemon, disk, seed):
-        self.daemon, self.disk = daemon, disk
+    def __init__(self, daemon, disk, seed, is_filled):
+        self.daemon, self.disk, self.is_filled = daemon, disk, is_filled
         self.random = random.Random(seed)
         self.begin = self.ready = None
         self.creations, self.groups = [], []
@@ -64,7 +66,7 @@ class Work:
                         Device("vdb", "qcow2", SIZE_BYTES, 2 << 40),
                         Device("vdc", "qcow2", SIZE_BYTES, 3 << 40, based)]
         self.chains = {"vda": ["vda.raw"], "vdb": ["vdb.qcow2"], "vdc": ["vdc.qcow2", "base.raw"]}
-        self.clients, self.writers, self.dependent = [], [], None
+        self.clients, self.writers, self.dependent, self.filler = [], [], None, None
 
     def prepare(self):
         """What is there before the first power failure."""
@@ -107,6 +109,28 @@ class Work:
         self.clients = self.writers + [self.dependent, Writeback(daemon.images, self.random.random())]
         for client in self.clients:
             client.start()
+        self.fill()
+
+    def fill(self):
+        """From now on there is room only now and then."""
+        if self.is_filled:
+            self.filler = Filler(os.path.join(self.disk.parts[0].mountpoint, BALLAST), self.random.random())
+            self.filler.start()
+            self.clients.append(self.filler)
+
+    @contextlib.contextmanager
+    def room(self):
+        """There is room all the time."""
+        if self.filler:
+            self.filler.stop()
+            self.clients.remove(self.filler)
+            self.filler.empty()
+            run("sync", "--file-system", self.daemon.images)
+        yield
+        self.fill()
+
+    def refusals(self):
+        return sum(client.refusals for client in self.clients)
 
     def stop(self):
         for client in self.clients:
@@ -125,8 +149,10 @@ class Work:
     def take(self, devices, **refused):
         group, body = self.ask(devices, **refused)
         answer = self.daemon.request("POST", "/snapshot-groups", body)
-        expect(answer.status == 201 or refused, "the group %s: %s", group.name, answer)
-        group.note("aborted" if refused else "committed", self.disk.position())
+        expect(answer.status == 201 or refused or (self.is_filled and answer.status in (503, 507)), "the group %s: %s",
+               group.name, answer)
+        told = "committed" if answer.status == 201 else UNKNOWN if self.is_filled else "aborted"
+        group.note(told, self.disk.position())
 
     def take_and_kill(self):
         """The daemon is killed in the middle, under its clients, and starts again."""
@@ -172,23 +198,27 @@ class Work:
             self.let_clients_write()
             self.take(self.devices if i % 2 == 0 else self.random.sample(self.devices, 2))
             if i % 3 == 0:
-                extras.append(self.come("x%d" % i, "qcow2" if i % 2 else "raw"))
+                with self.room():
+                    extras.append(self.come("x%d" % i, "qcow2" if i % 2 else "raw"))
             elif i % 3 == 1:
                 self.take(self.devices, snapshot_file="missing/o.qcow2")
             else:
-                self.go(extras.pop())
+                with self.room():
+                    self.go(extras.pop())
         self.let_clients_write()
 
 
-def record(disk, seed, groups, executable=SNAPGROUPD, environment=None):
+def record(disk, seed, is_filled, groups, executable=SNAPGROUPD, environment=None):
     """Works on the disk; what was promised. In every other round the daemon is killed and recovers."""
     with DiskDaemon(disk.mountpoint, executable, environment) as daemon:
-        work = Work(daemon, disk, seed)
+        work = Work(daemon, disk, seed, is_filled)
         work.prepare()
         work.start()
         work.run(groups)
         if seed % 2:
             work.take_and_kill()
         else:
+            if work.filler:
+                work.filler.empty()
             work.stop()
     return work
