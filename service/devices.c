@@ -74,9 +74,11 @@ static int removal_settle(struct service *service, struct unsettled *work, struc
         return 0;
     if (gone->state != DEVICE_ROW_CREATING)
         return store_device_delete(service->store, gone->name, err);
-    if (now.state != DEVICE_ROW_CREATING &&
-        store_device_update_state(service->store, gone->name, DEVICE_ROW_CREATING, err) != 0)
-        return -1;
+    if (now.state != DEVICE_ROW_CREATING) {
+        now.state = DEVICE_ROW_CREATING;
+        if (store_device_update_state(service->store, &now, err) != 0)
+            return -1;
+    }
     return devices_discard(service, &now, err);
 }
 
@@ -166,7 +168,9 @@ static int device_create_image(struct service *service, const struct device_row 
                            id, err) != 0 ||
         block_device_open(service->block, &spec, err) != 0)
         return device_undo(service, row, false);
-    if (store_device_update_state(service->store, row->name, DEVICE_ROW_ATTACHED, err) != 0 ||
+    struct device_row attached = *row;
+    attached.state = DEVICE_ROW_ATTACHED;
+    if (store_device_update_state(service->store, &attached, err) != 0 ||
         block_image_settle(service->block, row->image, id, err) != 0)
         return device_undo(service, row, true);
     return 0;

@@ -288,7 +288,7 @@ static int take_run(struct service *service, struct take **place, struct err *er
         return take_insert_failed(service, take, err);
     if (group_prepare(take->group, &failed, err) != 0)
         return take_abort(service, take, err, failed);
-    if (store_group_update_committing(service->store, take->row.id, err) != 0)
+    if (store_group_update_committing(service->store, &take->row, err) != 0)
         return err->code == ErrStoreFailed ? take_uncertain(service, place, err)
                                            : take_abort(service, take, err, SIZE_MAX);
     take_pivot(take);

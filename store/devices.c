@@ -9,19 +9,22 @@
 
 #define DEVICE_COLUMNS                                                                             \
     "id, state, name, image, format, top, top_format, read_only, labels, created_at_us, "          \
-    "cluster_size_bytes, extended_l2"
+    "cluster_size_bytes, extended_l2, image_identity, top_identity"
 
 static const char *const state_names[] = {
     [DEVICE_ROW_CREATING] = "creating",
     [DEVICE_ROW_ATTACHED] = "attached",
+    [DEVICE_ROW_DETACHING] = "detaching",
 };
 
 void device_row_clear(struct device_row *row)
 {
     free(row->name);
     free(row->image);
+    free(row->image_identity);
     free(row->format);
     free(row->top);
+    free(row->top_identity);
     free(row->top_format);
     free(row->labels);
     memset(row, 0, sizeof(*row));
@@ -34,14 +37,20 @@ void device_rows_free(struct device_row *rows, size_t count)
     free(rows);
 }
 
+static enum device_row_state state_from_name(const char *name)
+{
+    int state = DEVICE_ROW_CREATING;
+    while (state < DEVICE_ROW_DETACHING && strcmp(state_names[state], name) != 0)
+        state++;
+    return (enum device_row_state)state;
+}
+
 /* Reads the columns DEVICE_COLUMNS of the current row. */
 static int device_row_load(struct device_row *row, sqlite3_stmt *statement, struct err *err)
 {
     bool short_of_memory = false;
     *row = (struct device_row){
-        .state = strcmp((const char *)sqlite3_column_text(statement, 1), "creating") == 0
-                     ? DEVICE_ROW_CREATING
-                     : DEVICE_ROW_ATTACHED,
+        .state = state_from_name((const char *)sqlite3_column_text(statement, 1)),
         .name = statement_text(statement, 2, &short_of_memory),
         .image = statement_text(statement, 3, &short_of_memory),
         .format = statement_text(statement, 4, &short_of_memory),
@@ -52,6 +61,8 @@ static int device_row_load(struct device_row *row, sqlite3_stmt *statement, stru
         .created_at_us = (uint64_t)sqlite3_column_int64(statement, 9),
         .cluster_size_bytes = (uint32_t)sqlite3_column_int(statement, 10),
         .extended_l2 = sqlite3_column_int(statement, 11),
+        .image_identity = statement_text(statement, 12, &short_of_memory),
+        .top_identity = statement_text(statement, 13, &short_of_memory),
     };
     snprintf(row->id, sizeof(row->id), "%s", (const char *)sqlite3_column_text(statement, 0));
     if (!short_of_memory)
@@ -70,7 +81,7 @@ int store_device_insert(struct store *store, const struct device_row *row, struc
         held,
         "INSERT INTO devices (" DEVICE_COLUMNS ") VALUES (:id, :state, :name, :image, "
         ":format, :top, :top_format, :read_only, :labels, :created_at_us, :cluster_size_bytes, "
-        ":extended_l2)",
+        ":extended_l2, :image_identity, :top_identity)",
         err);
     if (!statement)
         return -1;
@@ -86,6 +97,8 @@ int store_device_insert(struct store *store, const struct device_row *row, struc
     statement_bind_int(statement, ":created_at_us", (int64_t)row->created_at_us);
     statement_bind_int(statement, ":cluster_size_bytes", row->cluster_size_bytes);
     statement_bind_int(statement, ":extended_l2", row->extended_l2);
+    statement_bind_text(statement, ":image_identity", row->image_identity);
+    statement_bind_text(statement, ":top_identity", row->top_identity);
     return statement_run(held, statement, ErrDeviceExists, row->name, err) < 0 ? -1 : 0;
 }
 
@@ -102,18 +115,26 @@ static int device_change(struct store *store, sqlite3_stmt *statement, const cha
     return hit < 0 ? -1 : 0;
 }
 
-int store_device_update_state(struct store *store, const char *name, enum device_row_state state,
-                              struct err *err)
+int store_device_update_state(struct store *store, const struct device_row *row, struct err *err)
 {
     CLEANUP(store) struct store *held = store_enter(store, err);
     if (!held)
         return -1;
     CLEANUP(statement)
     sqlite3_stmt *statement =
-        statement_new(held, "UPDATE devices SET state = :state WHERE name = :name", err);
-    if (statement)
-        statement_bind_text(statement, ":state", state_names[state]);
-    return device_change(held, statement, name, err);
+        statement_new(held,
+                      "UPDATE devices SET state = :state, "
+                      "image_identity = coalesce(:image_identity, image_identity), "
+                      "top_identity = coalesce(:top_identity, top_identity) "
+                      "WHERE name = :name AND id = :id",
+                      err);
+    if (statement) {
+        statement_bind_text(statement, ":id", row->id);
+        statement_bind_text(statement, ":state", state_names[row->state]);
+        statement_bind_text(statement, ":image_identity", row->image_identity);
+        statement_bind_text(statement, ":top_identity", row->top_identity);
+    }
+    return device_change(held, statement, row->name, err);
 }
 
 int store_device_delete(struct store *store, const char *name, struct err *err)

@@ -17,7 +17,7 @@
 
 #define GROUP_COLUMNS                                                                              \
     "id, state, name, labels, created_at_us, cut_at_us, pause_us, duration_us, error_code, "       \
-    "error_errnum, error_message, error_member"
+    "error_errnum, error_message, error_member, sequence"
 
 static const char *const state_names[] = {
     [GROUP_PREPARING] = "preparing", [GROUP_COMMITTING] = "committing",
@@ -33,6 +33,9 @@ const char *group_state_name(enum group_state state)
 static void member_row_clear(struct member_row *row)
 {
     free(row->device);
+    free(row->device_id);
+    free(row->backing_identity);
+    free(row->snapshot_identity);
     free(row->backing_file);
     free(row->backing_format);
     free(row->snapshot_file);
@@ -44,6 +47,7 @@ void group_row_clear(struct group_row *row)
     for (size_t i = 0; i < row->member_count; i++)
         member_row_clear(&row->members[i]);
     free(row->members);
+    frozen_file_rows_free(row->frozen, row->frozen_count);
     free(row->name);
     free(row->labels);
     free(row->error_message);
@@ -84,6 +88,7 @@ static int group_row_load(struct group_row *row, sqlite3_stmt *statement, struct
         .labels = statement_text(statement, 3, &short_of_memory),
         .created_at_us = (uint64_t)sqlite3_column_int64(statement, 4),
         .error_message = statement_text(statement, 10, &short_of_memory),
+        .sequence = (uint64_t)sqlite3_column_int64(statement, 12),
     };
     snprintf(row->id, sizeof(row->id), "%s", (const char *)sqlite3_column_text(statement, 0));
     row->has_cut = column_int(statement, 5, &row->cut_at_us);
@@ -119,6 +124,9 @@ static int member_row_append(struct group_row *row, sqlite3_stmt *statement, str
         .backing_format = statement_text(statement, 2, &short_of_memory),
         .snapshot_file = statement_text(statement, 3, &short_of_memory),
         .format = statement_text(statement, 4, &short_of_memory),
+        .device_id = statement_text(statement, 6, &short_of_memory),
+        .backing_identity = statement_text(statement, 7, &short_of_memory),
+        .snapshot_identity = statement_text(statement, 8, &short_of_memory),
     };
     member->has_pause = column_int(statement, 5, &member->pause_us);
     return short_of_memory ? store_out_of_memory(err) : 0;
@@ -129,8 +137,8 @@ static int group_row_load_members(struct store *store, struct group_row *row, st
     CLEANUP(statement)
     sqlite3_stmt *statement = statement_new(
         store,
-        "SELECT device, backing_file, backing_format, snapshot_file, format, pause_us "
-        "FROM members WHERE group_id = :id ORDER BY position",
+        "SELECT device, backing_file, backing_format, snapshot_file, format, pause_us, device_id, "
+        "backing_identity, snapshot_identity FROM members WHERE group_id = :id ORDER BY position",
         err);
     if (!statement)
         return -1;
@@ -178,20 +186,17 @@ int store_group_get(struct store *store, const char *id_or_name, struct group_ro
     return -1;
 }
 
-static int cursor_parse(const char *cursor, uint64_t *created_at_us, const char **id,
-                        struct err *err)
+/* A cursor is the sequence number of the last group of the page before. */
+static int cursor_parse(const char *cursor, uint64_t *before, struct err *err)
 {
-    *created_at_us = INT64_MAX;
-    *id = "";
+    *before = INT64_MAX;
     if (!cursor)
         return 0;
-    int used = 0;
-    if (strspn(cursor, "0123456789") == 0 || strspn(cursor, "0123456789") > 18 ||
-        sscanf(cursor, "%" SCNu64 "-%n", created_at_us, &used) != 1 || used == 0 ||
-        strlen(cursor + used) != STORE_ID_CHARS)
+    size_t digits = strspn(cursor, "0123456789");
+    if (digits == 0 || digits > 18 || cursor[digits])
         return err_set(err, ErrInvalidParameter, 0,
-                       "cursor is none of this list's; use the one in `next`");
-    *id = cursor + used;
+                       "cursor is not valid for this list; use the one in `next`");
+    *before = strtoull(cursor, NULL, 10);
     return 0;
 }
 
@@ -214,28 +219,30 @@ int store_group_list(struct store *store, const char *cursor, size_t limit, int 
                      struct group_row **rows, size_t *count, char next[STORE_CURSOR_CHARS + 1],
                      struct err *err)
 {
-    uint64_t before_us;
-    const char *before_id;
-    if (cursor_parse(cursor, &before_us, &before_id, err) != 0)
+    uint64_t before;
+    if (cursor_parse(cursor, &before, err) != 0)
         return -1;
     CLEANUP(store) struct store *held = store_enter(store, err);
     if (!held)
         return -1;
     CLEANUP(statement)
-    sqlite3_stmt *statement = statement_new(
-        held,
-        "SELECT " GROUP_COLUMNS " FROM groups WHERE (created_at_us, id) < (:before_us, :before_id) "
-        "AND (:state IS NULL OR state = :state) ORDER BY created_at_us DESC, id DESC LIMIT :limit",
-        err);
+    sqlite3_stmt *statement =
+        statement_new(held,
+                      state < 0 ? "SELECT " GROUP_COLUMNS " FROM groups WHERE sequence < :before "
+                                  "ORDER BY sequence DESC LIMIT :limit"
+                                : "SELECT " GROUP_COLUMNS
+                                  " FROM groups WHERE state = :state AND sequence < :before "
+                                  "ORDER BY sequence DESC LIMIT :limit",
+                      err);
     struct group_row *loaded = calloc(limit + 1, sizeof(*loaded));
     *count = 0;
     if (!statement || !loaded) {
         free(loaded);
         return statement ? store_out_of_memory(err) : -1;
     }
-    statement_bind_int(statement, ":before_us", (int64_t)before_us);
-    statement_bind_text(statement, ":before_id", before_id);
-    statement_bind_text(statement, ":state", state < 0 ? NULL : state_names[state]);
+    statement_bind_int(statement, ":before", (int64_t)before);
+    if (state >= 0)
+        statement_bind_text(statement, ":state", state_names[state]);
     statement_bind_int(statement, ":limit", (int64_t)limit + 1);
     if (group_rows_load(held, statement, loaded, limit + 1, count, err) != 0) {
         group_rows_free(loaded, *count);
@@ -245,8 +252,7 @@ int store_group_list(struct store *store, const char *cursor, size_t limit, int 
     *next = 0;
     if (*count > limit) {
         group_row_clear(&loaded[--*count]);
-        snprintf(next, STORE_CURSOR_CHARS + 1, "%" PRIu64 "-%s", loaded[*count - 1].created_at_us,
-                 loaded[*count - 1].id);
+        snprintf(next, STORE_CURSOR_CHARS + 1, "%" PRIu64, loaded[*count - 1].sequence);
     }
     *rows = loaded;
     return 0;
@@ -272,8 +278,9 @@ static int member_insert(struct store *store, const char *id, size_t position,
     sqlite3_stmt *statement = statement_new(
         store,
         "INSERT INTO members (group_id, position, device, backing_file, backing_format, "
-        "snapshot_file, format, pause_us) VALUES (:id, :position, :device, :backing_file, "
-        ":backing_format, :snapshot_file, :format, :pause_us)",
+        "snapshot_file, format, pause_us, device_id, backing_identity) VALUES (:id, :position, "
+        ":device, :backing_file, :backing_format, :snapshot_file, :format, :pause_us, "
+        "(SELECT id FROM devices WHERE name = :device), :backing_identity)",
         err);
     if (!statement)
         return -1;
@@ -284,6 +291,7 @@ static int member_insert(struct store *store, const char *id, size_t position,
     statement_bind_text(statement, ":backing_format", member->backing_format);
     statement_bind_text(statement, ":snapshot_file", member->snapshot_file);
     statement_bind_text(statement, ":format", member->format);
+    statement_bind_text(statement, ":backing_identity", member->backing_identity);
     if (member->has_pause)
         statement_bind_int(statement, ":pause_us", (int64_t)member->pause_us);
     return statement_run(store, statement, ErrInternalError, id, err) < 0 ? -1 : 0;
@@ -296,7 +304,7 @@ static int group_insert(struct store *store, const struct group_row *row, struct
         store,
         "INSERT INTO groups (" GROUP_COLUMNS ") VALUES (:id, :state, :name, :labels, "
         ":created_at_us, :cut_at_us, :pause_us, :duration_us, :error_code, :error_errnum, "
-        ":error_message, :error_member)",
+        ":error_message, :error_member, (SELECT coalesce(max(sequence), 0) + 1 FROM groups))",
         err);
     if (!statement)
         return -1;
@@ -349,17 +357,49 @@ static int group_change(struct store *store, sqlite3_stmt *changing, const char 
     return -1;
 }
 
-int store_group_update_committing(struct store *store, const char *id, struct err *err)
+static int member_update_identities(struct store *store, const char *id, size_t position,
+                                    const struct member_row *member, struct err *err)
+{
+    if (!member->backing_identity && !member->snapshot_identity)
+        return 0;
+    CLEANUP(statement)
+    sqlite3_stmt *statement = statement_new(
+        store,
+        "UPDATE members SET backing_identity = coalesce(:backing_identity, backing_identity), "
+        "snapshot_identity = coalesce(:snapshot_identity, snapshot_identity) "
+        "WHERE group_id = :id AND position = :position",
+        err);
+    if (!statement)
+        return -1;
+    statement_bind_text(statement, ":backing_identity", member->backing_identity);
+    statement_bind_text(statement, ":snapshot_identity", member->snapshot_identity);
+    statement_bind_text(statement, ":id", id);
+    statement_bind_int(statement, ":position", (int64_t)position);
+    return statement_run(store, statement, ErrInternalError, id, err) < 0 ? -1 : 0;
+}
+
+static int group_begin_commit(struct store *store, const struct group_row *row, struct err *err)
+{
+    if (group_change(
+            store,
+            statement_new(
+                store,
+                "UPDATE groups SET state = 'committing' WHERE id = :id AND state = 'preparing'",
+                err),
+            row->id, GROUP_COMMITTING, err) != 0)
+        return -1;
+    for (size_t i = 0; i < row->member_count; i++)
+        if (member_update_identities(store, row->id, i, &row->members[i], err) != 0)
+            return -1;
+    return frozen_files_insert(store, row->frozen, row->frozen_count, err);
+}
+
+int store_group_update_committing(struct store *store, const struct group_row *row, struct err *err)
 {
     CLEANUP(store) struct store *held = store_enter(store, err);
-    if (!held)
+    if (!held || transaction_begin(held, err) != 0)
         return -1;
-    return group_change(
-        held,
-        statement_new(
-            held, "UPDATE groups SET state = 'committing' WHERE id = :id AND state = 'preparing'",
-            err),
-        id, GROUP_COMMITTING, err);
+    return transaction_end(held, group_begin_commit(held, row, err), err);
 }
 
 static int member_update_pause(struct store *store, const char *id, size_t position,
@@ -386,7 +426,8 @@ static int group_update_tops(struct store *store, const char *id, struct err *er
     CLEANUP(statement)
     sqlite3_stmt *statement =
         statement_new(store,
-                      "UPDATE devices SET top = m.snapshot_file, top_format = m.format "
+                      "UPDATE devices SET top = m.snapshot_file, top_format = m.format, "
+                      "top_identity = m.snapshot_identity "
                       "FROM members AS m WHERE m.group_id = :id AND m.device = devices.name",
                       err);
     if (!statement)

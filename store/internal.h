@@ -56,6 +56,10 @@ int statement_step(struct store *store, sqlite3_stmt *statement, enum err_code t
 int statement_run(struct store *store, sqlite3_stmt *statement, enum err_code taken,
                   const char *name, struct err *err);
 
+/* Records files as frozen, within the caller's transaction. */
+int frozen_files_insert(struct store *store, const struct frozen_file_row *rows, size_t count,
+                        struct err *err);
+
 /* A column's text on the heap; NULL for NULL. Sets *short_of_memory. */
 char *statement_text(sqlite3_stmt *statement, int column, bool *short_of_memory);
 

@@ -2,7 +2,7 @@
  *
  * The store remembers: the catalogue (devices) and the history (groups and their members), in
  * SQLite (WAL, synchronous=FULL, foreign keys on). One function per query, one file per table
- * (devices.c, groups.c). Every call may be made from any thread; one lock inside orders them. A
+ * (devices.c, groups.c, frozen-files.c). Every call may be made from any thread; one lock inside orders them. A
  * call that changes anything is one durable SQLite transaction: when it returned 0 the change
  * survives power loss.
  *
@@ -43,15 +43,18 @@ bool store_is_failed(struct store *store);
 enum device_row_state {
     DEVICE_ROW_CREATING, /* its image is being made; recovery takes it away */
     DEVICE_ROW_ATTACHED,
+    DEVICE_ROW_DETACHING, /* it is being closed, after which the row goes */
 };
 
 struct device_row {
     char id[STORE_ID_CHARS + 1];
     enum device_row_state state;
     char *name;
-    char *image;  /* absolute path given at attach */
-    char *format; /* of `image` */
-    char *top;    /* absolute path of the top image now; `image` until the first group */
+    char *image;          /* absolute path given at attach */
+    char *image_identity; /* of that file (block/identity.h), or NULL: not known */
+    char *format;         /* of `image` */
+    char *top;            /* absolute path of the top image now; `image` until the first group */
+    char *top_identity;   /* likewise */
     char *top_format;
     bool read_only;
     uint32_t cluster_size_bytes; /* of overlays to come */
@@ -63,8 +66,10 @@ void device_row_clear(struct device_row *row);
 
 int store_device_insert(struct store *store, const struct device_row *row,
                         struct err *err); /* DeviceExists */
-int store_device_update_state(struct store *store, const char *name, enum device_row_state state,
-                              struct err *err); /* DeviceNotFound */
+
+/* Of the device with row->id: its state becomes row->state; an identity that is not NULL is recorded.
+ * DeviceNotFound. */
+int store_device_update_state(struct store *store, const struct device_row *row, struct err *err);
 int store_device_delete(struct store *store, const char *name,
                         struct err *err); /* DeviceNotFound */
 int store_device_get(struct store *store, const char *name, struct device_row *row,
@@ -87,12 +92,21 @@ enum group_state {
 };
 const char *group_state_name(enum group_state state); /* "preparing" and so on */
 
+/* A file that is, or is beneath, the frozen image of a member: it is never to be written again. */
+struct frozen_file_row {
+    char *identity; /* block/identity.h */
+    char *path;     /* absolute: where it was when it was frozen */
+};
+
 struct member_row {
     char *device;
-    char *backing_file;   /* absolute; NULL if the attempt failed before it was known */
-    char *backing_format; /* likewise */
-    char *snapshot_file;  /* absolute where it could be resolved, else as asked */
-    char *format;         /* of snapshot_file */
+    char *device_id;         /* recorded by insert; NULL: not known, as in rows from before */
+    char *backing_file;      /* absolute; NULL if the attempt failed before it was known */
+    char *backing_format;    /* likewise */
+    char *backing_identity;  /* likewise, and in rows from before (block/identity.h) */
+    char *snapshot_file;     /* absolute where it could be resolved, else as asked */
+    char *format;            /* of snapshot_file */
+    char *snapshot_identity; /* NULL before the overlay exists, and in rows from before */
     bool has_pause;
     uint64_t pause_us;
 };
@@ -103,12 +117,15 @@ struct group_row {
     char *name;
     char *labels; /* JSON object, opaque here */
     uint64_t created_at_us;
+    uint64_t sequence; /* given by insert; of two groups the later one has the larger */
     bool has_cut; /* cut_at_us and pause_us are known; not so if recovery committed the group */
     uint64_t cut_at_us, pause_us;
     bool has_duration;
     uint64_t duration_us;
     size_t member_count;
     struct member_row *members; /* in list order */
+    size_t frozen_count;        /* to be recorded with `committing`; never read back */
+    struct frozen_file_row *frozen;
     /* Of an aborted group: what went wrong. */
     bool has_error;
     enum err_code error_code;
@@ -123,11 +140,13 @@ void group_row_clear(struct group_row *row);
  * GroupExists: a group that is not aborted has this name. */
 int store_group_insert(struct store *store, const struct group_row *row, struct err *err);
 
-/* preparing -> committing. */
-int store_group_update_committing(struct store *store, const char *id, struct err *err);
+/* preparing -> committing. In the same transaction each member's backing_identity and
+ * snapshot_identity are recorded, by position, and `frozen`; those recorded before stay. */
+int store_group_update_committing(struct store *store, const struct group_row *row,
+                                  struct err *err);
 
-/* committing -> committed; in the same transaction each member's snapshot_file becomes its device's
- * top. `row` gives id, has_cut, cut_at_us, pause_us, has_duration, duration_us and each member's
+/* committing -> committed; in the same transaction each member's snapshot_file, with its identity,
+ * becomes its device's top. `row` gives id, has_cut, cut_at_us, pause_us, has_duration, duration_us and each member's
  * pause, by position. */
 int store_group_update_committed(struct store *store, const struct group_row *row, struct err *err);
 
@@ -147,5 +166,17 @@ int store_group_list(struct store *store, const char *cursor, size_t limit, int 
                      struct group_row **rows, size_t *count, char next[STORE_CURSOR_CHARS + 1],
                      struct err *err);
 void group_rows_free(struct group_row *rows, size_t count);
+
+/* ---- frozen files ---- */
+
+/* Up to `limit` rows with identities after `after` (NULL: from the first), by identity. *rows is heap;
+ * free with frozen_file_rows_free. */
+int store_frozen_file_list(struct store *store, const char *after, size_t limit,
+                           struct frozen_file_row **rows, size_t *count, struct err *err);
+void frozen_file_rows_free(struct frozen_file_row *rows, size_t count);
+
+/* Records files that earlier groups froze; those recorded already stay. One transaction. */
+int store_frozen_file_insert(struct store *store, const struct frozen_file_row *rows, size_t count,
+                             struct err *err);
 
 #endif

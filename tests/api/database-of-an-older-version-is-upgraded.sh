@@ -19,6 +19,8 @@ INSERT INTO devices VALUES ('vda', '6f1c1f5e-8f0a-4c57-9b8e-2a0d6c2f7a10', 'atta
     '$IMAGES/vda.g.qcow2', 'qcow2', 0, '{"a":"b"}', 1767225600000000);
 INSERT INTO groups VALUES ('6f1c1f5e-8f0a-4c57-9b8e-2a0d6c2f7a11', 'committed', 'g', '{}', 1767225601000000,
     1767225601000001, 7, 9, NULL, NULL, NULL, NULL);
+INSERT INTO groups VALUES ('6f1c1f5e-8f0a-4c57-9b8e-2a0d6c2f7a09', 'aborted', 'later', '{}', 1767225602000000,
+    NULL, NULL, NULL, 'DeviceNotFound', 0, 'there is no device', NULL);
 INSERT INTO members VALUES ('6f1c1f5e-8f0a-4c57-9b8e-2a0d6c2f7a11', 0, 'vda', '$IMAGES/vda.qcow2', 'qcow2',
     '$IMAGES/vda.g.qcow2', 'qcow2', 7);
 SQL
@@ -34,10 +36,16 @@ for round in 1 2; do
     api GET /snapshot-groups/g
     expect_json '.state == "committed" and .pause_us == 7 and .members[0].snapshot_file == $t' \
         --arg t "$IMAGES/vda.g.qcow2"
+    api GET /snapshot-groups?limit=1
+    expect_json '[.items[].name] == ["later"]'
+    api GET "/snapshot-groups?cursor=$(jq -r .next <<<"$BODY")"
+    expect_json '[.items[].name] == ["g"] and .next == null'
     qemu-io -f raw -r -c 'read -P 5 0 64k' "$(nbd_uri vda)" | grep -q '^read 65536' || fail "round $round"
     restart_daemon
 done
 snapshot h vda
+api GET /snapshot-groups
+expect_json '[.items[].name] == ["h", "later", "g"]'
 qemu-img info --force-share --output=json "$IMAGES/vda.h.qcow2" |
     jq -e '."cluster-size" == 65536 and ."format-specific".data."extended-l2"' >/dev/null || fail "the overlay"
 

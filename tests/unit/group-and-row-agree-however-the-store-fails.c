@@ -87,10 +87,10 @@ int store_group_get(struct store *store, const char *id, struct group_row *now, 
     return 0;
 }
 
-int store_group_update_committing(struct store *store, const char *id, struct err *err)
+int store_group_update_committing(struct store *store, const struct group_row *new, struct err *err)
 {
     (void)store;
-    assert_string_equal(id, row.id);
+    assert_string_equal(new->id, row.id);
     return store_change(GROUP_PREPARING, GROUP_COMMITTING, err);
 }
 
