@@ -277,7 +277,7 @@ struct http *http_new(struct service *service, struct err *err)
     return http;
 }
 
-int http_listen(struct http *http, const struct listen_socket *listening, struct err *err)
+int http_listen(struct http *http, struct listen_socket *listening, struct err *err)
 {
     struct listener *listener = calloc(1, sizeof(*listener));
     if (listener) {

@@ -24,7 +24,7 @@ struct service;
 struct http *http_new(struct service *service, struct err *err);
 
 /* Serves on a listening socket, which it takes over in any case. May be called more than once. */
-int http_listen(struct http *http, const struct listen_socket *listening, struct err *err);
+int http_listen(struct http *http, struct listen_socket *listening, struct err *err);
 
 /* Accepts no more, lets requests whose body has arrived finish and be answered, closes everything.
  */

@@ -12,52 +12,17 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
-#include <sys/un.h>
 
 #define LISTEN_BACKLOG 1024
 
 /* ---- Unix sockets ---- */
 
-/* Makes room for the socket `name`: a left-over one goes, anything else stays and is an error. */
-static int listen_unix_clear(const struct sockaddr_un *name, struct err *err)
-{
-    struct stat stat;
-    if (lstat(name->sun_path, &stat) != 0)
-        return errno == ENOENT ? 0
-                               : err_set(err, ErrOpenFileFailed, errno,
-                                         "cannot look for socket '%s'", name->sun_path);
-    if (!S_ISSOCK(stat.st_mode))
-        return err_set(err, ErrOpenFileFailed, 0, "'%s' exists and is no socket; remove it",
-                       name->sun_path);
-    CLEANUP_CLOSE int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    if (fd < 0)
-        return err_set(err, ErrOpenFileFailed, errno, "cannot make a socket");
-    if (connect(fd, (const struct sockaddr *)name, sizeof(*name)) == 0 || errno != ECONNREFUSED)
-        return err_set(err, ErrOpenFileFailed, EADDRINUSE, "cannot listen on '%s'", name->sun_path);
-    if (unlink(name->sun_path) != 0)
-        return err_set(err, ErrOpenFileFailed, errno, "cannot remove the left-over socket '%s'",
-                       name->sun_path);
-    return 0;
-}
-
 static int listen_unix(struct listen_socket *listening, const char *path, struct err *err)
 {
-    struct sockaddr_un name = {.sun_family = AF_UNIX};
-    if (!*path || strlen(path) >= sizeof(name.sun_path))
-        return err_set(err, ErrInvalidValue, 0, "'unix:%.200s': a socket's path has 1 to %zu bytes",
-                       path, sizeof(name.sun_path) - 1);
-    strcpy(name.sun_path, path);
-    if (listen_unix_clear(&name, err) != 0)
+    struct unix_socket opened;
+    if (unix_socket_listen(&opened, path, 0, err) != 0)
         return -1;
-    CLEANUP_CLOSE int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    /* Linux gives the name the mode of the unbound socket, so it is private from its first moment.
-     */
-    if (fd < 0 || fchmod(fd, 0600) != 0 ||
-        bind(fd, (const struct sockaddr *)&name, sizeof(name)) != 0 ||
-        listen(fd, LISTEN_BACKLOG) != 0)
-        return err_set(err, ErrOpenFileFailed, errno, "cannot listen on 'unix:%s'", path);
-    *listening = (struct listen_socket){.fd = steal_fd(&fd), .is_unix = true};
+    *listening = (struct listen_socket){.fd = opened.fd, .is_unix = true, .socket = opened};
     snprintf(listening->address, sizeof(listening->address), "unix:%s", path);
     return 0;
 }
@@ -153,8 +118,8 @@ int listen_open(struct listen_socket *listening, const char *address, struct err
     return listen_tcp(listening, address, err);
 }
 
-void listen_unlink(const struct listen_socket *listening)
+void listen_unlink(struct listen_socket *listening)
 {
     if (listening->is_unix)
-        unlink(listening->address + 5);
+        unix_socket_remove(&listening->socket);
 }

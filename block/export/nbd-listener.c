@@ -3,8 +3,8 @@
  * Listening addresses of the NBD server. On the thread that calls nbd_server_listen() or
  * nbd_server_free().
  *
- *   "unix:PATH"   a socket file with mode 0600. A socket on which nobody answers is what a killed
- *                 daemon left behind, and is replaced; anything else there stays and is an error
+ *   "unix:PATH"   a socket file with mode 0600 (unix-socket.h). One that a killed daemon left behind is
+ *                 replaced; anything else there stays and is an error
  *   "ADDR:PORT"   TCP, ADDR a numeric address, IPv6 in brackets; port 0 lets the kernel pick one.
  *                 Beyond 127.0.0.0/8 and [::1] only where the caller allows it
  */
@@ -16,14 +16,11 @@
 #include <netinet/in.h>
 #include <stdio.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
-#include <sys/un.h>
 
 #define UNIX_PREFIX "unix:"
 
 union address {
     struct sockaddr any;
-    struct sockaddr_un path;
     struct sockaddr_in v4;
     struct sockaddr_in6 v6;
 };
@@ -35,50 +32,12 @@ static int listener_socket(int family)
 
 /* ---- Unix sockets ---- */
 
-/* Makes way for a new socket at the path, if nobody serves there. */
-static int listener_remove_stale(const union address *where, struct err *err)
-{
-    const char *path = where->path.sun_path;
-    struct stat st;
-    if (lstat(path, &st) != 0) {
-        if (errno == ENOENT)
-            return 0;
-        return err_set(err, ErrOpenFileFailed, errno, "socket '%s' cannot be looked at", path);
-    }
-    if (!S_ISSOCK(st.st_mode))
-        return err_set(err, ErrOpenFileFailed, EEXIST, "'%s' is not a socket", path);
-    CLEANUP_CLOSE int fd = listener_socket(AF_UNIX);
-    if (fd < 0)
-        return err_set(err, ErrOpenFileFailed, errno, "socket '%s' cannot be tried", path);
-    if (connect(fd, &where->any, sizeof(where->path)) == 0 || errno != ECONNREFUSED)
-        return err_set(err, ErrOpenFileFailed, EADDRINUSE, "socket '%s' has a server", path);
-    if (unlink(path) != 0)
-        return err_set(err, ErrOpenFileFailed, errno, "stale socket '%s' cannot be removed", path);
-    return 0;
-}
-
 static int listener_open_unix(struct nbd_listener *listener, const char *path, struct err *err)
 {
-    union address where = {.path = {.sun_family = AF_UNIX}};
-    if (!*path || strlen(path) >= sizeof(where.path.sun_path))
-        return err_set(err, ErrInvalidValue, 0, "a socket's path has 1 to %zu bytes, '%s' has %zu",
-                       sizeof(where.path.sun_path) - 1, path, strlen(path));
-    strcpy(where.path.sun_path, path);
-    if (listener_remove_stale(&where, err) != 0)
+    struct unix_socket opened;
+    if (unix_socket_listen(&opened, path, SOCK_NONBLOCK, err) != 0)
         return -1;
-    CLEANUP_CLOSE int fd = listener_socket(AF_UNIX);
-    struct stat st;
-    /* The mode of the socket before bind() is the mode of the file after it: no moment with another
-     * one. */
-    if (fd < 0 || fchmod(fd, 0600) != 0 || bind(fd, &where.any, sizeof(where.path)) != 0)
-        return err_set(err, ErrOpenFileFailed, errno, "socket '%s' cannot be created", path);
-    if (lstat(path, &st) != 0 || listen(fd, SOMAXCONN) != 0) {
-        err_set(err, ErrOpenFileFailed, errno, "socket '%s' cannot be served", path);
-        unlink(path);
-        return -1;
-    }
-    *listener = (struct nbd_listener){
-        .fd = steal_fd(&fd), .is_unix = true, .dev = st.st_dev, .ino = st.st_ino};
+    *listener = (struct nbd_listener){.fd = opened.fd, .is_unix = true, .socket = opened};
     snprintf(listener->address, sizeof(listener->address), UNIX_PREFIX "%s", path);
     return 0;
 }
@@ -187,10 +146,7 @@ int nbd_listener_open(struct nbd_listener *listener, const char *address, bool r
 
 void nbd_listener_close(struct nbd_listener *listener)
 {
-    struct stat st;
-    const char *path = listener->address + strlen(UNIX_PREFIX);
-    if (listener->is_unix && lstat(path, &st) == 0 && st.st_dev == listener->dev &&
-        st.st_ino == listener->ino)
-        unlink(path);
+    if (listener->is_unix)
+        unix_socket_remove(&listener->socket);
     close(listener->fd);
 }

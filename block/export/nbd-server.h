@@ -19,6 +19,7 @@
 #define BLOCK_EXPORT_NBD_SERVER_H
 
 #include "base/err.h"
+#include "base/unix-socket.h"
 #include "block/block.h"
 #include "block/export/nbd-pool.h"
 #include "block/export/nbd-socket.h"
@@ -26,7 +27,6 @@
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdbool.h>
-#include <sys/types.h>
 
 struct block;
 struct device;
@@ -38,9 +38,8 @@ struct nbd_listener {
     int fd;
     char address[NBD_ADDRESS_BYTES]; /* as it was bound: "unix:PATH", "[::1]:10809" */
     bool is_unix;
-    bool is_remote; /* TCP beyond loopback: its connections take TLS only */
-    dev_t dev;      /* which file the socket is, so that no other one is unlinked */
-    ino_t ino;
+    bool is_remote;            /* TCP beyond loopback: its connections take TLS only */
+    struct unix_socket socket; /* if is_unix */
 };
 
 struct nbd_limits {

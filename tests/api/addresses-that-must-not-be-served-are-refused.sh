@@ -25,7 +25,7 @@ refused 1 'path has 1 to 107 bytes' --listen "unix:$TMP/$(printf '%0120d' 0)"
 refused 1 'path has 1 to 107 bytes' --listen unix:
 
 echo precious >"$TMP/file"
-refused 1 'is no socket' --listen "unix:$TMP/file"
+refused 1 'is not a socket' --listen "unix:$TMP/file"
 [ "$(cat "$TMP/file")" = precious ] || fail "the file was touched"
 
 start_daemon
