@@ -4,6 +4,7 @@
  */
 #include "base/err.h"
 
+#include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -17,6 +18,14 @@ static const struct {
     ERR_CODES(ERR_ROW)
 #undef ERR_ROW
 };
+
+/* A shortage of descriptors or memory passes, whatever it kept from being done. A code that is
+ * retryable says so already and may say more. */
+static enum err_code err_code_of_cause(enum err_code code, int errnum)
+{
+    bool is_shortage = errnum == EMFILE || errnum == ENFILE || errnum == ENOMEM;
+    return is_shortage && !err_code_retryable(code) ? ErrOutOfResources : code;
+}
 
 int err_set(struct err *err, enum err_code code, int errnum, const char *format, ...)
 {
@@ -33,7 +42,7 @@ int err_set(struct err *err, enum err_code code, int errnum, const char *format,
         snprintf(message + length, sizeof(message) - length, ": %s",
                  strerror_r(errnum, text, sizeof(text)));
     }
-    err->code = code;
+    err->code = err_code_of_cause(code, errnum);
     err->errnum = errnum;
     memcpy(err->message, message, sizeof(message));
     return -1;

@@ -63,6 +63,7 @@ struct err {
  * Fills `err` and returns -1, so that a failing function ends in `return err_set(...)`. The message
  * is a phrase that names the object and what to do: no newline, no full stop. With errnum != 0 its
  * text is appended after ": ". Over-long messages are cut, never overflow. `err` may not be NULL.
+ * EMFILE, ENFILE and ENOMEM make the code OutOfResources, but for one that is retryable as it is.
  */
 int err_set(struct err *err, enum err_code code, int errnum, const char *format, ...)
     __attribute__((format(printf, 4, 5)));
