@@ -110,7 +110,7 @@ static int member_row_fill(struct member_row *row, const struct group_member *me
     row->format = strdup(member->format ? member->format : "qcow2");
     if (member->snapshot_file)
         row->snapshot_file = strdup(member->snapshot_file);
-    else if (asprintf(&row->snapshot_file, "%s.%s.qcow2", member->device, group_name) < 0)
+    else if (asprintf(&row->snapshot_file, "%s+%s.qcow2", member->device, group_name) < 0)
         row->snapshot_file = NULL;
     return row->device && row->format && row->snapshot_file ? 0 : -1;
 }

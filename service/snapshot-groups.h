@@ -25,7 +25,7 @@
 struct service;
 
 /* What a client asks for; strings are borrowed. A member's snapshot_file and format may be NULL:
- * then they are "DEVICE.NAME.qcow2" in the image directory, and "qcow2". */
+ * then they are "DEVICE+NAME.qcow2" in the image directory, and "qcow2". */
 struct snapshot_group_request {
     const char *name;   /* or NULL: the id */
     const char *labels; /* JSON text */

@@ -24,7 +24,7 @@ while read -r device reason; do
     expect_json '.state == "failed" and (.reason | test($reason)) and .chain == [] and .size_bytes == 0' \
         --arg reason "$reason"
     expect_json '.top == $top and .format == "qcow2"' \
-        --arg top "$IMAGES/$([ "$device" = based ] && echo based.g.qcow2 || echo "$device.qcow2")"
+        --arg top "$IMAGES/$([ "$device" = based ] && echo based+g.qcow2 || echo "$device.qcow2")"
     ! nbdinfo "$(nbd_uri "$device")" >/dev/null 2>&1 || fail "$device is served"
     api POST /snapshot-groups "{\"devices\":[{\"device\":\"good\"},{\"device\":\"$device\"}]}"
     expect_status 409
@@ -44,6 +44,6 @@ for device in damaged gone based; do
     expect_status 204
 done
 mv "$TMP/kept" "$IMAGES/based.qcow2"
-api POST /devices '{"name":"based","image":"based.g.qcow2","format":"qcow2"}'
+api POST /devices '{"name":"based","image":"based+g.qcow2","format":"qcow2"}'
 expect_status 201
 expect_json '.state == "online"'

@@ -46,7 +46,7 @@ done
 snapshot h vda
 api GET /snapshot-groups
 expect_json '[.items[].name] == ["h", "later", "g"]'
-qemu-img info --force-share --output=json "$IMAGES/vda.h.qcow2" |
+qemu-img info --force-share --output=json "$IMAGES/vda+h.qcow2" |
     jq -e '."cluster-size" == 65536 and ."format-specific".data."extended-l2"' >/dev/null || fail "the overlay"
 
 stop_daemon

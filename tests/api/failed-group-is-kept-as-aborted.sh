@@ -22,8 +22,8 @@ expect_json '.next == null and (.items | length) == 1'
 expect_json '.items[0] | .state == "aborted" and .name == "g" and .cut_at == null and .pause_us == null
     and .labels == {k:"v"} and .error == $problem' --argjson problem "$problem"
 expect_json '[.items[0].members[] | [.device, .backing_file, .snapshot_file, .pause_us]] ==
-    [["vda", null, $d + "/vda.g.qcow2", null], ["vdb", null, $d + "/taken", null],
-     ["nope", null, $d + "/nope.g.qcow2", null]]' --arg d "$IMAGES"
+    [["vda", null, $d + "/vda+g.qcow2", null], ["vdb", null, $d + "/taken", null],
+     ["nope", null, $d + "/nope+g.qcow2", null]]' --arg d "$IMAGES"
 id=$(jq -r '.items[0].id' <<<"$BODY")
 api GET "/snapshot-groups/$id"
 expect_status 200

@@ -29,9 +29,9 @@ frozen() { # DEVICE GROUP FORMAT FILE
     done
 }
 frozen vda 1 qcow2 vda.qcow2
-frozen vda 2 qcow2 vda.g1.qcow2
+frozen vda 2 qcow2 vda+g1.qcow2
 frozen vdb 1 raw vdb.raw
-frozen vdb 2 qcow2 vdb.g1.qcow2
+frozen vdb 2 qcow2 vdb+g1.qcow2
 
 listed=$(nbdinfo --list --json "nbd+unix:///?socket=$RUNTIME/nbd.sock" | jq -c '[.exports[]."export-name"] | sort')
 for name in vda vdb vda@g1 vda@g2 vdb@g1 vdb@g2; do

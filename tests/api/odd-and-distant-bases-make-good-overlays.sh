@@ -18,7 +18,7 @@ api POST /snapshot-groups '{"name":"g","devices":[{"device":"odd"},
 expect_status 201
 
 { cat "$IMAGES/odd.raw" && head -c 447 /dev/zero; } >"$TMP/wanted"
-for image in odd.g.qcow2 c/deep.qcow2; do
+for image in odd+g.qcow2 c/deep.qcow2; do
     (cd / && qemu-img convert --force-share -f qcow2 -O raw "$IMAGES/$image" "$TMP/got")
     cmp "$TMP/wanted" "$TMP/got" || fail "$image differs from its base"
 done

@@ -22,8 +22,8 @@ CASES = """
 422 InvalidBlockFormat /format [unknown format] {"device":"vdb","format":""}
 422 InvalidBlockFormat /format [backing] {"device":"vdb","format":"raw"}
 422 OpenFileFailed /snapshot_file [file exists] {"device":"vdb","snapshot_file":"exists"}
-422 OpenFileFailed /snapshot_file [twice] {"device":"vdb","snapshot_file":"vda.g.qcow2"}
-422 OpenFileFailed /snapshot_file [twice] {"device":"vdb","snapshot_file":"./sub/../vda.g.qcow2"}
+422 OpenFileFailed /snapshot_file [twice] {"device":"vdb","snapshot_file":"vda+g.qcow2"}
+422 OpenFileFailed /snapshot_file [twice] {"device":"vdb","snapshot_file":"./sub/../vda+g.qcow2"}
 422 OpenFileFailed /snapshot_file [active image] {"device":"vdb","snapshot_file":"vdb.qcow2"}
 422 OpenFileFailed /snapshot_file [active image] {"device":"vdb","snapshot_file":"vda.qcow2"}
 422 OpenFileFailed /snapshot_file [backing file] {"device":"vdb","snapshot_file":"base.qcow2"}

@@ -18,7 +18,7 @@ expect_json '.id | test("^[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}
 expect_json '.cut_at > .created_at and .pause_us >= 0 and .duration_us > 0'
 expect_json '.pause_us == ([.members[].pause_us] | max)'
 expect_json '[.members[] | del(.pause_us)] == [
-    {device:"vda", backing_file:($d + "/vda.qcow2"), snapshot_file:($d + "/vda.g1.qcow2"), format:"qcow2"},
+    {device:"vda", backing_file:($d + "/vda.qcow2"), snapshot_file:($d + "/vda+g1.qcow2"), format:"qcow2"},
     {device:"vdb", backing_file:($d + "/vdb.raw"), snapshot_file:($d + "/vdb.new"), format:"qcow2"}]' \
     --arg d "$IMAGES"
 id=$(jq -r .id <<<"$BODY")
@@ -32,17 +32,17 @@ done
 
 chain() { qemu-img info --force-share --backing-chain --output=json -f qcow2 "$1" |
     jq -c '[.[] | [.filename, .format, ."virtual-size"]]'; }
-[ "$(chain "$IMAGES/vda.g1.qcow2")" = \
-    "[[\"$IMAGES/vda.g1.qcow2\",\"qcow2\",67108864],[\"$IMAGES/vda.qcow2\",\"qcow2\",67108864]]" ] ||
-    fail "chain of vda: $(chain "$IMAGES/vda.g1.qcow2")"
+[ "$(chain "$IMAGES/vda+g1.qcow2")" = \
+    "[[\"$IMAGES/vda+g1.qcow2\",\"qcow2\",67108864],[\"$IMAGES/vda.qcow2\",\"qcow2\",67108864]]" ] ||
+    fail "chain of vda: $(chain "$IMAGES/vda+g1.qcow2")"
 [ "$(chain "$IMAGES/vdb.new")" = \
     "[[\"$IMAGES/vdb.new\",\"qcow2\",33554432],[\"$IMAGES/vdb.raw\",\"raw\",33554432]]" ] ||
     fail "chain of vdb: $(chain "$IMAGES/vdb.new")"
-qcow2_check "$IMAGES/vda.g1.qcow2" no-leaks
+qcow2_check "$IMAGES/vda+g1.qcow2" no-leaks
 
 api GET /devices/vda
-expect_json '.image == $d + "/vda.qcow2" and .top == $d + "/vda.g1.qcow2"' --arg d "$IMAGES"
-expect_json '[.chain[].image] == [$d + "/vda.g1.qcow2", $d + "/vda.qcow2"]' --arg d "$IMAGES"
+expect_json '.image == $d + "/vda.qcow2" and .top == $d + "/vda+g1.qcow2"' --arg d "$IMAGES"
+expect_json '[.chain[].image] == [$d + "/vda+g1.qcow2", $d + "/vda.qcow2"]' --arg d "$IMAGES"
 api GET /devices/vdb
 expect_json '.format == "qcow2" and [.chain[].format] == ["qcow2", "raw"]'
 
@@ -56,4 +56,4 @@ done
 [ "$before" = "$(checksums "$IMAGES")" ] || fail "a refused group touched files"
 api POST /snapshot-groups '{"devices":[{"device":"vda"}]}'
 expect_status 201
-expect_json '.name == .id and .members[0].snapshot_file == $d + "/vda." + .id + ".qcow2"' --arg d "$IMAGES"
+expect_json '.name == .id and .members[0].snapshot_file == $d + "/vda+" + .id + ".qcow2"' --arg d "$IMAGES"

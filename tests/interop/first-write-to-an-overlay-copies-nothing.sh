@@ -20,7 +20,7 @@ for name in thin plain; do
     qemu-io -f raw -c 'write -P 3 0 64M' -c flush "$(nbd_uri "$name")" >/dev/null
 done
 snapshot g thin plain
-before=$(stat -c %b "$IMAGES/thin.g.qcow2")
+before=$(stat -c %b "$IMAGES/thin+g.qcow2")
 for name in thin plain; do
     for offset in $OFFSETS; do
         qemu-io -f raw -c "write -P 9 $offset 4k" -c flush "$(nbd_uri "$name")" >/dev/null
@@ -28,14 +28,14 @@ for name in thin plain; do
 done
 
 # Neighbours in the guest and in one cluster are neighbours in the file: one extent.
-[ "$(own_extents thin.g.qcow2)" = \
+[ "$(own_extents thin+g.qcow2)" = \
     '[[0,8192],[135168,4096],[1048576,4096],[20000768,4096],[67104768,4096]]' ] ||
-    fail "the overlay holds $(own_extents thin.g.qcow2)"
-[ "$(own_extents plain.g.qcow2)" = \
+    fail "the overlay holds $(own_extents thin+g.qcow2)"
+[ "$(own_extents plain+g.qcow2)" = \
     '[[0,65536],[131072,65536],[1048576,65536],[19988480,65536],[67043328,65536]]' ] ||
-    fail "the plain overlay holds $(own_extents plain.g.qcow2)"
+    fail "the plain overlay holds $(own_extents plain+g.qcow2)"
 # 24 KiB of data, a few blocks of tables: not the five clusters of 64 KiB that they lie in.
-grown=$((($(stat -c %b "$IMAGES/thin.g.qcow2") - before) * 512))
+grown=$((($(stat -c %b "$IMAGES/thin+g.qcow2") - before) * 512))
 [ "$grown" -le $((128 << 10)) ] || fail "the overlay took $grown bytes"
 
 for name in thin plain; do
@@ -44,5 +44,5 @@ for name in thin plain; do
     done
     qemu-io -f raw -r -c 'read -P 3 8k 120k' -c 'read -P 3 139264 800k' "$(nbd_uri "$name")" |
         grep -c '^read' | grep -qx 2 || fail "$name: what was not written"
-    qcow2_check "$IMAGES/$name.g.qcow2"
+    qcow2_check "$IMAGES/$name+g.qcow2"
 done

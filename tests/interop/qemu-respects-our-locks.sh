@@ -66,20 +66,20 @@ frozen() { # FORMAT IMAGE
 frozen qcow2 vda.qcow2
 frozen raw vdb.raw
 qemu-img check -q -f qcow2 "$IMAGES/vda.qcow2"
-written qcow2 vda.g.qcow2
-written qcow2 vdb.g.qcow2
+written qcow2 vda+g.qcow2
+written qcow2 vdb+g.qcow2
 
 kill_daemon
-[ -z "$(locks "$IMAGES/vda.qcow2")$(locks "$IMAGES/vda.g.qcow2")" ] || fail "locked by the dead"
+[ -z "$(locks "$IMAGES/vda.qcow2")$(locks "$IMAGES/vda+g.qcow2")" ] || fail "locked by the dead"
 restart_daemon
-written qcow2 vda.g.qcow2
+written qcow2 vda+g.qcow2
 frozen raw vdb.raw
 
 for device in vda vdb; do
     api DELETE "/devices/$device"
     expect_status 204
 done
-for image in vda.g.qcow2 vdb.g.qcow2 vda.qcow2; do
+for image in vda+g.qcow2 vdb+g.qcow2 vda.qcow2; do
     qemu-io -f qcow2 -c 'write -q 0 512' "$IMAGES/$image"
 done
 qemu-io -f raw -c 'write -q 0 512' "$IMAGES/vdb.raw"

@@ -46,7 +46,7 @@ class Group:
 
     def __init__(self, name, devices, position):
         self.name, self.devices, self.issued = name, devices, position
-        self.files = ["%s.%s.qcow2" % (device.name, name) for device in devices]
+        self.files = ["%s+%s.qcow2" % (device.name, name) for device in devices]
         self.oldest = [device.acknowledged_now() for device in devices]
         self.answered = self.newest = self.told = None
 
