@@ -6,6 +6,7 @@
 
 #include "service/json-syntax.h"
 
+#include <assert.h>
 #include <math.h>
 #include <string.h>
 
@@ -38,9 +39,20 @@ static int decode_point(struct problem *problem, const char *pointer, const char
     return problem_point(problem, "%s", pointer);
 }
 
+/* Makes the number at position *left of the text none at all. */
+static void numbers_spoil(struct cJSON *json, size_t *left)
+{
+    for (; json && *left != JSON_NO_NUMBER; json = json->next) {
+        if (cJSON_IsNumber(json) && (*left)-- == 0)
+            json->valuedouble = NAN;
+        numbers_spoil(json->child, left);
+    }
+}
+
 struct cJSON *decode_body(const struct request *request, struct problem *problem)
 {
-    if (json_syntax_check(request->body, request->body_bytes, &problem->err) != 0)
+    size_t rounded;
+    if (json_syntax_check(request->body, request->body_bytes, &rounded, &problem->err) != 0)
         return NULL;
     CLEANUP(json)
     struct cJSON *json = cJSON_ParseWithLengthOpts(request->body, request->body_bytes, NULL, false);
@@ -53,6 +65,7 @@ struct cJSON *decode_body(const struct request *request, struct problem *problem
         problem_point(problem, "%s", "");
         return NULL;
     }
+    numbers_spoil(json, &rounded);
     return steal(json);
 }
 
@@ -72,15 +85,25 @@ static int decode_wrong_type(const struct cJSON *json, const char *wanted, struc
     return err_set(err, ErrWrongType, 0, "field '%s' must be %s", json->string, wanted);
 }
 
-static int decode_value(const struct cJSON *json, enum decode_type type, void *place,
+static int decode_text(const struct cJSON *json, size_t bytes_max, const char **text,
+                       struct err *err)
+{
+    assert(bytes_max > 0 && bytes_max <= DECODE_TEXT_MAX_BYTES);
+    if (!cJSON_IsString(json))
+        return decode_wrong_type(json, "a string", err);
+    if (strlen(json->valuestring) > bytes_max)
+        return err_set(err, ErrInvalidValue, 0, "field '%s' has at most %zu bytes", json->string,
+                       bytes_max);
+    *text = json->valuestring;
+    return 0;
+}
+
+static int decode_value(const struct cJSON *json, const struct decode_field *field, void *place,
                         struct err *err)
 {
-    switch (type) {
+    switch (field->type) {
     case DECODE_TEXT:
-        if (!cJSON_IsString(json))
-            return decode_wrong_type(json, "a string", err);
-        *(const char **)place = json->valuestring;
-        return 0;
+        return decode_text(json, field->bytes_max, place, err);
     case DECODE_NUMBER:
         if (!cJSON_IsNumber(json))
             return decode_wrong_type(json, "a whole number", err);
@@ -121,7 +144,7 @@ static int decode_member(const struct cJSON *json, const struct decode_field *fi
     if (seen[at])
         return err_set(err, ErrDuplicateField, 0, "field '%s' is given twice", json->string);
     seen[at] = true;
-    return decode_value(json, fields[at].type, (char *)out + fields[at].offset, err);
+    return decode_value(json, &fields[at], (char *)out + fields[at].offset, err);
 }
 
 int decode_object(const struct cJSON *json, const char *pointer, const struct decode_field *fields,

@@ -5,13 +5,14 @@
  * writes through the table into a struct:
  *
  *   static const struct decode_field fields[] = {
- *       {"device", DECODE_TEXT, true, offsetof(struct member, device)},
+ *       {"device", DECODE_TEXT, true, offsetof(struct member, device), DEVICE_NAME_MAX},
  *   };
  *   decode_object(json, "/devices/0", fields, 1, &member, problem)
  *
  *   type            writes                            JSON
- *   DECODE_TEXT     const char *                      string; lives as long as the tree
- *   DECODE_NUMBER   struct decode_number              whole number from 0 to 2^53
+ *   DECODE_TEXT     const char *                      string of at most bytes_max; lives as long as
+ *                                                     the tree
+ *   DECODE_NUMBER   struct decode_number              whole number from 0 to 2^53, by its digits
  *   DECODE_BOOL     bool                              true, false
  *   DECODE_CHOICE   struct decode_choice              true, false; tells that it was given
  *   DECODE_OBJECT   const struct cJSON *              object, not looked into
@@ -28,6 +29,7 @@
 #include "service/request.h"
 
 #include <cjson/cJSON.h>
+#include <limits.h>
 #include <stdint.h>
 
 CLEANUP_DEFINE(json, struct cJSON *, cJSON_Delete)
@@ -46,6 +48,8 @@ struct decode_field {
     enum decode_type type;
     bool required;
     size_t offset; /* of the place in the struct */
+    size_t
+        bytes_max; /* DECODE_TEXT: never 0, so that no text goes unbounded into memory or store */
 };
 
 struct decode_number {
@@ -59,6 +63,12 @@ struct decode_choice {
 };
 
 #define DECODE_FIELDS_MAX 16
+
+/* No text is larger: that of a path. */
+#define DECODE_TEXT_MAX_BYTES PATH_MAX
+
+/* Of an image format's name; the longest that QEMU knows has 9. */
+#define DECODE_FORMAT_MAX_BYTES 32
 
 /* The body's tree, an object; NULL and *problem: MalformedJSON, WrongType, OutOfResources. */
 struct cJSON *decode_body(const struct request *request, struct problem *problem);

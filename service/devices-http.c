@@ -98,14 +98,14 @@ struct device_body {
 };
 
 static const struct decode_field device_fields[] = {
-    {"name", DECODE_TEXT, true, offsetof(struct device_body, name)},
-    {"image", DECODE_TEXT, true, offsetof(struct device_body, image)},
-    {"format", DECODE_TEXT, true, offsetof(struct device_body, format)},
-    {"size_bytes", DECODE_NUMBER, false, offsetof(struct device_body, size)},
-    {"read_only", DECODE_BOOL, false, offsetof(struct device_body, read_only)},
-    {"cluster_size_bytes", DECODE_NUMBER, false, offsetof(struct device_body, cluster_size)},
-    {"extended_l2", DECODE_CHOICE, false, offsetof(struct device_body, extended_l2)},
-    {"labels", DECODE_OBJECT, false, offsetof(struct device_body, labels)},
+    {"name", DECODE_TEXT, true, offsetof(struct device_body, name), DEVICE_NAME_MAX},
+    {"image", DECODE_TEXT, true, offsetof(struct device_body, image), PATH_MAX - 1},
+    {"format", DECODE_TEXT, true, offsetof(struct device_body, format), DECODE_FORMAT_MAX_BYTES},
+    {"size_bytes", DECODE_NUMBER, false, offsetof(struct device_body, size), 0},
+    {"read_only", DECODE_BOOL, false, offsetof(struct device_body, read_only), 0},
+    {"cluster_size_bytes", DECODE_NUMBER, false, offsetof(struct device_body, cluster_size), 0},
+    {"extended_l2", DECODE_CHOICE, false, offsetof(struct device_body, extended_l2), 0},
+    {"labels", DECODE_OBJECT, false, offsetof(struct device_body, labels), 0},
 };
 
 static int device_body_check_clusters(const struct device_body *body, struct problem *problem)

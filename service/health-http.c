@@ -28,7 +28,7 @@ void readyz_get(struct service *service, const struct request *request, struct r
 {
     (void)request;
     struct err err;
-    if (service_check_ready(service, &err) == 0)
+    if (service_probe_ready(service, &err) == 0)
         reply_status_text(reply, "ready");
     else
         reply_error(reply, &err);

@@ -2,7 +2,8 @@
  *
  * A recogniser for the grammar of RFC 8259, one function a rule. Beyond the grammar it refuses what
  * no client of ours has a use for and a C string cannot carry: "\u0000", lone surrogates, text that
- * is not UTF-8, nesting deeper than JSON_DEPTH_MAX, numbers longer than cJSON's buffer.
+ * is not UTF-8, nesting deeper than JSON_DEPTH_MAX, more than JSON_VALUES_MAX values, numbers longer
+ * than cJSON's buffer.
  *
  * A rule returns true with `at` behind what it recognised, or false with `at` at the offending byte
  * and `wrong` saying what is the matter.
@@ -12,13 +13,18 @@
 #include "service/utf8.h"
 
 #include <ctype.h>
+#include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define JSON_NUMBER_CHARS_MAX 60
+#define JSON_EXACT_MAX        9007199254740992.0 /* 2^53: up to it a double tells neighbours apart */
 
 struct scan {
     const char *text;
     size_t at, bytes;
+    size_t values, numbers; /* so far */
+    size_t rounded;         /* see json_syntax_check() */
     const char *wrong;
 };
 
@@ -69,6 +75,41 @@ static bool scan_digits(struct scan *scan)
     return true;
 }
 
+/* Whether the number, as it is written, is whole: "100", "1.50e1", but not "0.5". *last is its last digit
+ * that is not 0. */
+static bool number_is_whole(const char *number, char *last)
+{
+    size_t digits = strspn(number, "-0123456789");
+    size_t fraction = number[digits] == '.' ? strspn(number + digits + 1, "0123456789") : 0;
+    const char *exponent = strpbrk(number, "eE");
+    /* Zeros at the end of the digits, before and after the point, do not count. */
+    size_t end = digits + (fraction ? 1 + fraction : 0), zeros = 0;
+    while (end > 0 && strchr("0.", number[end - 1])) {
+        end--;
+        zeros += number[end] == '0';
+    }
+    *last = end > 0 ? number[end - 1] : '-';
+    if (*last == '-')
+        return true; /* zero */
+    return (exponent ? strtol(exponent + 1, NULL, 10) : 0) + (long)zeros >= (long)fraction;
+}
+
+/* Whether a double says something else than the text, a whole number within its exact range. */
+static bool number_is_rounded(const char *text, size_t chars)
+{
+    char number[JSON_NUMBER_CHARS_MAX + 1];
+    memcpy(number, text, chars);
+    number[chars] = '\0';
+    double value = strtod(number, NULL);
+    if (value != floor(value) || fabs(value) > JSON_EXACT_MAX)
+        return false;
+    char last;
+    if (!number_is_whole(number, &last))
+        return true;
+    /* Whole numbers up to 2^53 are exact. Of those above, 2^53 + 1 = 9007199254740993 becomes 2^53. */
+    return fabs(value) == JSON_EXACT_MAX && last != '2';
+}
+
 static bool scan_number(struct scan *scan)
 {
     size_t start = scan->at;
@@ -83,7 +124,12 @@ static bool scan_number(struct scan *scan)
         if (!scan_digits(scan))
             return false;
     }
-    return scan->at - start <= JSON_NUMBER_CHARS_MAX || scan_fail(scan, "the number is too long");
+    if (scan->at - start > JSON_NUMBER_CHARS_MAX)
+        return scan_fail(scan, "the number is too long");
+    if (scan->rounded == JSON_NO_NUMBER && number_is_rounded(scan->text + start, scan->at - start))
+        scan->rounded = scan->numbers;
+    scan->numbers++;
+    return true;
 }
 
 static bool scan_hex4(struct scan *scan, unsigned *value)
@@ -183,6 +229,8 @@ static bool scan_value(struct scan *scan, unsigned depth)
 {
     bool good;
     scan_space(scan);
+    if (++scan->values > JSON_VALUES_MAX)
+        return scan_fail(scan, "there are too many values");
     if (scan_take(scan, '{'))
         good = scan_items(scan, '}', depth + 1);
     else if (scan_take(scan, '['))
@@ -202,11 +250,13 @@ static bool scan_value(struct scan *scan, unsigned depth)
     return good;
 }
 
-int json_syntax_check(const char *text, size_t bytes, struct err *err)
+int json_syntax_check(const char *text, size_t bytes, size_t *rounded, struct err *err)
 {
-    struct scan scan = {.text = text, .bytes = bytes};
-    if (scan_value(&scan, 0) && scan.at == bytes)
+    struct scan scan = {.text = text, .bytes = bytes, .rounded = JSON_NO_NUMBER};
+    if (scan_value(&scan, 0) && scan.at == bytes) {
+        *rounded = scan.rounded;
         return 0;
+    }
     if (!scan.wrong)
         scan.wrong = "nothing may follow the value";
     return err_set(err, ErrMalformedJSON, 0, "byte %zu: %s%s", scan.at, scan.wrong,

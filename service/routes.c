@@ -25,7 +25,7 @@ static const char *const group_parameters[] = {"limit", "cursor", "state", NULL}
 
 static const struct route {
     const char *method;
-    const char *path; /* {...} stands for any one segment */
+    const char *path; /* {...} stands for any one segment that is not empty */
     void (*handler)(struct service *, const struct request *, struct reply *);
     enum route_needs needs;
     const char *const *parameters; /* of the query; NULL: none */
@@ -53,7 +53,7 @@ static bool route_matches(const struct route *route, const struct request *reque
         if (*path++ != '/')
             return false;
         size_t length = strcspn(path, "/");
-        if (*path == '{')
+        if (*path == '{' && *request->segments[i])
             *argument = request->segments[i];
         else if (strlen(request->segments[i]) != length ||
                  memcmp(path, request->segments[i], length) != 0)

@@ -29,6 +29,13 @@ int service_check_ready(struct service *service, struct err *err)
     return unsettled_resolve(service, err);
 }
 
+int service_probe_ready(struct service *service, struct err *err)
+{
+    if (!atomic_load(&service->ready))
+        return err_set(err, ErrNotReady, 0, "the daemon is starting; try again");
+    return unsettled_probe(service, err);
+}
+
 /* ---- directories ---- */
 
 /* Syncs the directory that holds `path`, so that the new entry there survives power loss. */
@@ -131,14 +138,21 @@ static void nbd_announce(const struct service *service, const struct options *op
 
 /* ---- life ---- */
 
+void service_signals(sigset_t *set)
+{
+    sigemptyset(set);
+    sigaddset(set, SIGTERM);
+    sigaddset(set, SIGINT);
+    sigaddset(set, SIGHUP);
+}
+
 static void wait_for_end(void)
 {
-    sigset_t ending;
+    sigset_t set;
     int signal;
-    sigemptyset(&ending);
-    sigaddset(&ending, SIGTERM);
-    sigaddset(&ending, SIGINT);
-    sigwait(&ending, &signal);
+    service_signals(&set);
+    while (sigwait(&set, &signal), signal == SIGHUP)
+        log_info("%s: nothing is reloaded; restart the daemon after a change", strsignal(signal));
     log_info("ending: %s", strsignal(signal));
 }
 

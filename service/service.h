@@ -17,6 +17,7 @@
 #include "store/store.h"
 
 #include <pthread.h>
+#include <signal.h>
 #include <stdatomic.h>
 
 struct unsettled;
@@ -29,6 +30,7 @@ struct service {
 
     pthread_mutex_t settle_lock;
     struct unsettled *unsettled; /* settle_lock: oldest first (unsettled.h) */
+    atomic_bool is_unsettled;    /* there are some; changed under settle_lock, read without */
 
     struct block *block;
     struct store *store;
@@ -38,12 +40,19 @@ struct service {
 /* For structs that are released by a function of their own address. */
 #define CLEANUP_BY(function) __attribute__((cleanup(function)))
 
+/* The signals that service_run() waits for: SIGTERM and SIGINT end the daemon, SIGHUP is logged. They must
+ * be blocked in all threads before it is called, and stay so: one more while it ends changes nothing. */
+void service_signals(sigset_t *set);
+
 /* Starts everything, serves until SIGTERM or SIGINT, closes everything. Returns the exit status: 0,
- * or 1 with the reason in the log. Those signals must be blocked in all threads. */
+ * or 1 with the reason in the log. */
 int service_run(const struct options *options);
 
 /* Whether a request that needs the store can be served now: NotReady before recovery is done,
  * StoreFailed while the store cannot be reopened. Settles what is unsettled first. */
 int service_check_ready(struct service *service, struct err *err);
+
+/* The same, for a probe: waits neither for other requests nor for anybody's change. */
+int service_probe_ready(struct service *service, struct err *err);
 
 #endif

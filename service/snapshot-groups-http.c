@@ -97,15 +97,16 @@ struct group_body {
 };
 
 static const struct decode_field group_fields[] = {
-    {"name", DECODE_TEXT, false, offsetof(struct group_body, name)},
-    {"devices", DECODE_ARRAY, true, offsetof(struct group_body, devices)},
-    {"labels", DECODE_OBJECT, false, offsetof(struct group_body, labels)},
+    {"name", DECODE_TEXT, false, offsetof(struct group_body, name), GROUP_NAME_MAX},
+    {"devices", DECODE_ARRAY, true, offsetof(struct group_body, devices), 0},
+    {"labels", DECODE_OBJECT, false, offsetof(struct group_body, labels), 0},
 };
 
 static const struct decode_field member_fields[] = {
-    {"device", DECODE_TEXT, true, offsetof(struct group_member, device)},
-    {"snapshot_file", DECODE_TEXT, false, offsetof(struct group_member, snapshot_file)},
-    {"format", DECODE_TEXT, false, offsetof(struct group_member, format)},
+    {"device", DECODE_TEXT, true, offsetof(struct group_member, device), DEVICE_NAME_MAX},
+    {"snapshot_file", DECODE_TEXT, false, offsetof(struct group_member, snapshot_file),
+     PATH_MAX - 1},
+    {"format", DECODE_TEXT, false, offsetof(struct group_member, format), DECODE_FORMAT_MAX_BYTES},
 };
 
 #define FIELDS(table) (table), sizeof(table) / sizeof((table)[0])

@@ -17,6 +17,7 @@ static void unsettled_append_locked(struct service *service, struct unsettled *w
         end = &(*end)->next;
     work->next = NULL;
     *end = work;
+    atomic_store(&service->is_unsettled, true);
 }
 
 static int unsettled_resolve_locked(struct service *service, struct err *err)
@@ -33,7 +34,19 @@ static int unsettled_resolve_locked(struct service *service, struct err *err)
         service->unsettled = work->next;
         work->free(work);
     }
+    atomic_store(&service->is_unsettled, false);
     return 0;
+}
+
+int unsettled_probe(struct service *service, struct err *err)
+{
+    if (!store_is_failed(service->store) && !atomic_load(&service->is_unsettled))
+        return 0;
+    if (pthread_mutex_trylock(&service->settle_lock) != 0)
+        return err_set(err, ErrStoreFailed, 0, "the database is being opened again");
+    int ret = unsettled_resolve_locked(service, err);
+    pthread_mutex_unlock(&service->settle_lock);
+    return ret;
 }
 
 int unsettled_resolve(struct service *service, struct err *err)

@@ -36,6 +36,9 @@ int unsettled_settle(struct service *service, struct unsettled *work, struct err
  */
 int unsettled_resolve(struct service *service, struct err *err);
 
+/* The same for a probe, which waits for nobody: while somebody else is at it, that is the answer. */
+int unsettled_probe(struct service *service, struct err *err);
+
 /* Frees the queue. */
 void unsettled_close(struct service *service);
 

@@ -18,11 +18,12 @@
 #include "store/store.h"
 
 #include <sqlite3.h>
+#include <stdatomic.h>
 
 struct store {
     pthread_mutex_t lock; /* guards all below */
     sqlite3 *db;
-    bool has_failed; /* the outcome of the last change is unknown */
+    atomic_bool has_failed; /* the outcome of the last change is unknown; changed under `lock` */
     char *path;
     int lock_fd; /* one process per database */
 };

@@ -188,6 +188,5 @@ int store_reopen(struct store *store, struct err *err)
 
 bool store_is_failed(struct store *store)
 {
-    LOCK_GUARD(&store->lock);
     return store->has_failed;
 }

@@ -53,11 +53,13 @@ TEXTS = [
     (3, b'[1]]'),
     (24, b'{"name":' + b'[' * 16 + b']' * 16 + b'}'),  # 17 deep
     (24, b'{"name":' + b'[' * 500000),
+    (9 + 2 * 8190, b'{"name":[' + b'0,' * 500000),  # more values than any body of ours
 ]
 
 # These are JSON: what is wrong with them is something else.
 OTHERS = [
     ("WrongType", b'{"name":' + b'[' * 15 + b']' * 15 + b'}'),
+    ("WrongType", b'{"name":[' + b'0,' * 8189 + b'0]}'),
     ("WrongType", b' \t\r\n[1, -0.5e+3 , "\\u00e4\\/\\b" , {} , [ ] , true,false,null]\n'),
     ("InvalidValue", b'{"name":"\\ud83d\\ude00","image":"a","format":"raw"}'),
     ("InvalidValue", '{"name":"\U0001f600","image":"a","format":"raw"}'.encode()),

@@ -14,7 +14,11 @@ while read -r method path status code allow; do
 done <<'TABLE'
 GET / 404 NotFound
 GET /device 404 NotFound
-GET /devices/ 404 DeviceNotFound
+GET /devices/ 404 NotFound
+POST /devices/ 404 NotFound
+DELETE /devices/ 404 NotFound
+GET /snapshot-groups/ 404 NotFound
+GET /livez/ 404 NotFound
 GET //devices 404 NotFound
 GET /devices/vda/ 404 NotFound
 GET /devices/vda/x 404 NotFound

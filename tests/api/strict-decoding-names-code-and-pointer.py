@@ -37,6 +37,17 @@ DEVICES = r"""
 422 InvalidValue /size_bytes {"name":"a","image":"a","format":"raw","size_bytes":-512}
 422 InvalidValue /size_bytes {"name":"a","image":"a","format":"raw","size_bytes":9007199254740994}
 422 InvalidValue /size_bytes {"name":"a","image":"a","format":"raw","size_bytes":1e999}
+422 InvalidValue /size_bytes {"name":"a","image":"a","format":"raw","size_bytes":9007199254740993}
+422 InvalidValue /size_bytes {"name":"a","image":"a","format":"raw","size_bytes":900719925474099.3e1}
+422 InvalidValue /size_bytes {"name":"a","image":"a","format":"raw","size_bytes":9007199254740992.0000000001}
+422 InvalidValue /size_bytes {"name":"a","image":"a","format":"raw","size_bytes":511.99999999999999999}
+422 InvalidValue /size_bytes {"name":"a","image":"a","format":"raw","size_bytes":512.00000000000000001}
+422 InvalidValue /size_bytes {"name":"a","image":"a","format":"raw","size_bytes":1e-400}
+422 InvalidValue /cluster_size_bytes {"name":"a","image":"a","format":"raw","size_bytes":512,"cluster_size_bytes":65536.0000000000001}
+422 InvalidValue /cluster_size_bytes {"labels":{},"size_bytes":5.12e2,"name":"a","image":"a","format":"raw","cluster_size_bytes":511.9999999999999999}
+422 InvalidValue /name {"name":"-","image":"a","format":"raw","size_bytes":9007199254740992}
+422 InvalidValue /name {"name":"-","image":"a","format":"raw","size_bytes":512000e-3}
+422 InvalidValue /name {"name":"-","image":"a","format":"raw","size_bytes":1.0}
 400 WrongType /read_only {"name":"a","image":"a","format":"raw","read_only":1}
 400 WrongType /extended_l2 {"name":"a","image":"a","format":"raw","extended_l2":1}
 400 WrongType /extended_l2 {"name":"a","image":"a","format":"raw","extended_l2":null}
@@ -88,12 +99,21 @@ LONG_DEVICES = [
     (422, "InvalidValue", "/labels/" + "0" * 257, device(labels={"0" * 257: ""})),
     (422, "InvalidValue", "/labels", device(labels={str(i): "" for i in range(65)})),
     (422, "InvalidValue", "/name", device(name="0" * 65)),
+    (422, "InvalidValue", "/image", device(image="0" * 4096)),
+    (422, "InvalidValue", "/format", device(format="0" * 33)),
+    (422, "OpenFileFailed", "/image", device(image="0" * 4095)),
     # A pointer that does not fit names what the field is in.
     (400, "UnknownField", "", device(**{"0" * 600: 1})),
 ]
 LONG_GROUPS = [
     (422, "InvalidValue", "/devices", json.dumps({"devices": [{"device": "d%d" % i} for i in range(1025)]})),
     (422, "InvalidValue", "/name", json.dumps({"name": "0" * 129, "devices": [{"device": "a"}]})),
+    # What is too long is refused before it is recorded: no attempt is kept.
+    (422, "InvalidValue", "/devices/0/device", json.dumps({"devices": [{"device": "0" * 65}]})),
+    (422, "InvalidValue", "/devices/0/device", json.dumps({"devices": [{"device": "0" * 1000000}]})),
+    (422, "InvalidValue", "/devices/1/snapshot_file",
+     json.dumps({"devices": [{"device": "a"}, {"device": "b", "snapshot_file": "0" * 4096}]})),
+    (422, "InvalidValue", "/devices/0/format", json.dumps({"devices": [{"device": "a", "format": "0" * 33}]})),
 ]
 
 
