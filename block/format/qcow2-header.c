@@ -60,9 +60,13 @@ static int header_check_tables(const struct node *node, struct qcow2 *q,
         return refuse(node, err, "its L1 table lies at an impossible offset");
     if (q->snapshot_count > QCOW2_SNAPSHOTS_MAX)
         return refuse(node, err, "it has too many internal snapshots");
-    if (q->snapshot_count &&
-        !table_is_placed(q, q->snapshots_offset, QCOW2_SNAPSHOT_TABLE_BYTES_MAX))
-        return refuse(node, err, "its snapshot table lies at an impossible offset");
+    /* QEMU looks at the offset even where there are no snapshots, but then takes any aligned one. */
+    bool is_placed =
+        q->snapshots_offset % q->cluster_bytes == 0 && q->snapshots_offset <= INT64_MAX;
+    if (!is_placed || (q->snapshot_count &&
+                       !table_is_placed(q, q->snapshots_offset, QCOW2_SNAPSHOT_TABLE_BYTES_MAX)))
+        return refuse(node, err,
+                      "its snapshot table (snapshots_offset) lies at an impossible offset");
     return 0;
 }
 
@@ -198,11 +202,13 @@ static unsigned char *extension_data(int fd, uint64_t at, uint32_t length)
     return data;
 }
 
-/* Takes what it knows from the extensions; `names` gets the feature name table (heap). */
+/* Takes what it knows from the extensions; `names` gets the feature name table (heap). The format that a backing
+ * file's name has in itself does not count if the header records one: so QEMU decides. */
 static int header_take_extensions(struct node *node, struct qcow2 *q, uint64_t limit,
                                   unsigned char **names, uint32_t *names_length, struct err *err)
 {
     uint64_t at = q->header_bytes;
+    bool has_format = false;
     for (;;) {
         uint32_t type, length = 0;
         int ret = extension_read(q->fd, &at, limit, &type, &length);
@@ -215,9 +221,11 @@ static int header_take_extensions(struct node *node, struct qcow2 *q, uint64_t l
         CLEANUP_FREE unsigned char *data = extension_data(q->fd, at, length);
         if (!data)
             return refuse(node, err, "a header extension cannot be read");
-        if (type == QCOW2_EXTENSION_BACKING_FORMAT && q->has_backing && !node->backing_format)
+        if (type == QCOW2_EXTENSION_BACKING_FORMAT && q->has_backing && !has_format) {
+            free(node->backing_format);
             node->backing_format = strdup((const char *)data);
-        else if (type == QCOW2_EXTENSION_FEATURE_NAMES && !*names) {
+            has_format = true;
+        } else if (type == QCOW2_EXTENSION_FEATURE_NAMES && !*names) {
             *names = steal(data);
             *names_length = length;
         }
@@ -225,6 +233,7 @@ static int header_take_extensions(struct node *node, struct qcow2 *q, uint64_t l
     }
 }
 
+/* A name of no bytes is none, wherever it lies in the first cluster: so QEMU has it. */
 static int header_take_backing(struct node *node, struct qcow2 *q, const struct qcow2_header_be *h,
                                struct err *err)
 {
@@ -232,28 +241,35 @@ static int header_take_backing(struct node *node, struct qcow2 *q, const struct 
     uint32_t length = be32toh(h->backing_file_size);
     if (offset == 0)
         return 0;
-    if (length == 0 || length > QCOW2_BACKING_NAME_MAX)
+    if (length > QCOW2_BACKING_NAME_MAX)
         return refuse(node, err, "its backing file's name has an impossible length");
-    if (offset < q->header_bytes || offset > q->cluster_bytes || length > q->cluster_bytes - offset)
+    if (offset > q->cluster_bytes || length > q->cluster_bytes - offset ||
+        (length && offset < q->header_bytes))
         return refuse(node, err, "its backing file's name lies outside the header");
-    node->backing_file = (char *)extension_data(q->fd, offset, length);
-    if (!node->backing_file)
+    if (length == 0)
+        return 0;
+    CLEANUP_FREE char *name = (char *)extension_data(q->fd, offset, length);
+    if (!name)
         return refuse(node, err, "its backing file's name cannot be read");
-    if (strlen(node->backing_file) != length)
+    if (strlen(name) != length)
         return refuse(node, err, "its backing file's name has a zero byte");
+    if (qcow2_backing_name(name, &node->backing_file, &node->backing_format, err) != 0) {
+        struct err cause = *err;
+        return err_set(err, cause.code, 0, "qcow2 image '%s': %s", node->path, cause.message);
+    }
     q->has_backing = true;
     return 0;
 }
 
 /* ---- tables ---- */
 
-/* Reads a table of 8-byte entries into host byte order. */
+/* Reads a table of 8-byte entries into host byte order; what lies past the end of the file is zeros. */
 static int table_load(int fd, uint64_t offset, uint64_t entries, uint64_t **table)
 {
     *table = malloc(entries ? entries * sizeof(**table) : 1);
     if (!*table)
         return -ENOMEM;
-    int ret = file_read(fd, *table, offset, entries * sizeof(**table));
+    int ret = file_read_padded(fd, *table, offset, entries * sizeof(**table));
     for (uint64_t i = 0; i < entries && ret == 0; i++)
         (*table)[i] = be64toh((*table)[i]);
     return ret;
@@ -359,7 +375,7 @@ int qcow2_header_load(struct node *node, struct qcow2 *q, struct err *err)
         return refuse(node, err, "its header is longer than a cluster");
     if (header_take_backing(node, q, &h, err) != 0)
         return -1;
-    uint64_t limit = node->backing_file ? be64toh(h.backing_file_offset) : q->cluster_bytes;
+    uint64_t limit = h.backing_file_offset ? be64toh(h.backing_file_offset) : q->cluster_bytes;
     if (header_take_extensions(node, q, limit, &names, &names_length, err) != 0 ||
         header_check_features(node, q, names, names_length, err) != 0 ||
         header_load_tables(node, q, err) != 0 || header_load_snapshots(node, q, err) != 0)

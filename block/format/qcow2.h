@@ -161,8 +161,10 @@ struct qcow2_frees {
 };
 
 /* A set of host clusters that hold metadata; no guest data may go there. */
+#define QCOW2_METADATA_RETIRED (1ULL << 63)
 struct qcow2_metadata {
-    uint64_t *clusters; /* open addressing; 0 is empty (cluster 0 is the header, always metadata) */
+    uint64_t *clusters; /* open addressing; 0 is empty (cluster 0 is the header, always metadata);
+                         * with the flag: what was there has moved */
     size_t count, room;
 };
 
@@ -248,6 +250,10 @@ static inline uint64_t qcow2_clusters(const struct qcow2 *q, uint64_t bytes)
 /* qcow2-header.c: reads and checks the header and everything it points at. */
 int qcow2_header_load(struct node *node, struct qcow2 *q, struct err *err);
 
+/* qcow2-backing-name.c: what a header's name of a backing file stands for: the file's own name and, if the words say
+ * so, its format (else *format stays as it is). Both heap. -1 and *err: InvalidBlockFormat, OutOfResources. */
+int qcow2_backing_name(const char *words, char **name, char **format, struct err *err);
+
 /* qcow2-header.c: driver.group_id */
 int qcow2_group_id(int fd, unsigned char id[GROUP_ID_BYTES]);
 
@@ -303,6 +309,8 @@ int qcow2_refcount_drop(struct qcow2 *q, uint64_t cluster, uint64_t references);
 
 /* Metadata clusters. */
 int qcow2_metadata_add(struct qcow2 *q, uint64_t cluster);
+/* A table has moved from there: it is metadata until a flush has taken its last reference off the count. */
+void qcow2_metadata_retire(struct qcow2 *q, uint64_t cluster);
 bool qcow2_metadata_has(const struct qcow2 *q, uint64_t cluster, uint64_t count);
 
 /* The image is not what it should be: no change is accepted from now on, and its header says so. -EIO. */
@@ -340,6 +348,10 @@ int qcow2_table_make_writable(struct qcow2 *q, uint64_t offset);
 /* What the subcluster at `offset` is; *host its place (DATA). 0, or -EIO for an impossible entry. Lock held. */
 int qcow2_entry_kind(struct qcow2 *q, struct qcow2_entry entry, uint64_t offset,
                      enum qcow2_kind *kind, uint64_t *host);
+
+/* To be called before an entry is changed, or data are written where it says: what lies past the end of the file reads
+ * as zeros, but is nobody's. 0, or -EIO and the image is corrupt. `at`: the guest's offset. Lock held. */
+int qcow2_entry_check_change(struct qcow2 *q, struct qcow2_entry entry, uint64_t at);
 
 static inline uint64_t qcow2_entry_host(struct qcow2_entry entry)
 {

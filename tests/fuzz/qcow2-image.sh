@@ -50,6 +50,9 @@ image metadata cluster_size=2k,preallocation=metadata 32k 'write -P 1 0 2k'
 qemu-img create -q -f raw "$scratch/backing" 96k
 qemu-img create -q -f qcow2 -o cluster_size=2k -b "$scratch/backing" -F raw overlay 128k
 qemu-io -f qcow2 -c 'write -P 1 1k 1k' -c 'write -z 8k 4k' overlay >/dev/null
+name='json:{"driver":"raw","file":{"driver":"file","filename":"b\u0061se"}}'
+qemu-img create -q -f qcow2 -u -o cluster_size=1k -b "$name" -F raw json 64k
+qemu-img create -q -f qcow2 -u -o cluster_size=1k -b file:base -F raw file 64k
 cp plain dirty
 patch dirty 79 '\001'
 cp refcount64 damaged

@@ -88,9 +88,16 @@ static void paths_outside_are_refused(void **state)
 static void backing_names_outside_are_refused(void **state)
 {
     (void)state;
-    const char *names[] = {"../outside.qcow2", "link.qcow2",         "absolute.qcow2",
-                           "up/outside.qcow2", "/dev/zero",          "nbd:localhost:10809",
-                           "json:{}",          "file:outside.qcow2", "../inside-too/x.qcow2"};
+    const char *names[] = {"../outside.qcow2",
+                           "link.qcow2",
+                           "absolute.qcow2",
+                           "up/outside.qcow2",
+                           "/dev/zero",
+                           "nbd:localhost:10809",
+                           "json:{\"file.filename\":\"../outside.qcow2\"}",
+                           "json:{\"file\":{\"filename\":\"link.qcow2\"}}",
+                           "file:../outside.qcow2",
+                           "../inside-too/x.qcow2"};
     CLEANUP_FREE char *sibling = scratch_path("inside-too/x.qcow2");
     for (unsigned i = 0; i < sizeof(names) / sizeof(*names); i++)
         backing_must_be_refused(names[i]);
