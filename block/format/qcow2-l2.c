@@ -145,6 +145,16 @@ int qcow2_entry_kind(struct qcow2 *q, struct qcow2_entry entry, uint64_t offset,
     return 0;
 }
 
+int qcow2_entry_check_change(struct qcow2 *q, struct qcow2_entry entry, uint64_t at)
+{
+    uint64_t host = entry.word & QCOW2_OFFSET_MASK, length;
+    if (entry.word & QCOW2_COMPRESSED)
+        qcow2_packed_place(q, entry.word, &host, &length);
+    if (host >> q->cluster_bits < q->end_cluster)
+        return 0;
+    return qcow2_corrupt(q, "data past the end of the file belong to the guest", at);
+}
+
 /* Copies a shared table into `cluster`, or clears it if `from` is 0. */
 static int table_fill(struct qcow2 *q, uint64_t cluster, uint64_t from, bool is_fresh)
 {
@@ -194,6 +204,7 @@ int qcow2_table_make_writable(struct qcow2 *q, uint64_t offset)
     q->l1[index] = word;
     q->l1_dirty[index] = 1;
     q->has_dirty_l1 = true;
+    qcow2_metadata_retire(q, old >> q->cluster_bits);
     return 0;
 }
 

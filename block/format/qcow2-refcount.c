@@ -99,10 +99,11 @@ static int refcount_put(struct qcow2 *q, uint64_t cluster, uint64_t count)
 
 /* ---- metadata clusters ---- */
 
+/* `cluster` without the flag. */
 static uint64_t *metadata_place(const struct qcow2_metadata *metadata, uint64_t cluster)
 {
     uint64_t at = (cluster * 0x9e3779b97f4a7c15ULL >> 20) % metadata->room;
-    while (metadata->clusters[at] && metadata->clusters[at] != cluster)
+    while (metadata->clusters[at] && (metadata->clusters[at] & ~QCOW2_METADATA_RETIRED) != cluster)
         at = (at + 1) % metadata->room;
     return &metadata->clusters[at];
 }
@@ -115,7 +116,8 @@ static int metadata_grow(struct qcow2_metadata *metadata)
         return -ENOMEM;
     for (size_t i = 0; i < metadata->room; i++)
         if (metadata->clusters[i])
-            *metadata_place(&bigger, metadata->clusters[i]) = metadata->clusters[i];
+            *metadata_place(&bigger, metadata->clusters[i] & ~QCOW2_METADATA_RETIRED) =
+                metadata->clusters[i];
     bigger.count = metadata->count;
     free(metadata->clusters);
     *metadata = bigger;
@@ -150,16 +152,27 @@ static void metadata_remove(struct qcow2_metadata *metadata, uint64_t cluster)
     for (at = (at + 1) % metadata->room; metadata->clusters[at]; at = (at + 1) % metadata->room) {
         uint64_t moved = metadata->clusters[at];
         metadata->clusters[at] = 0;
-        *metadata_place(metadata, moved) = moved;
+        *metadata_place(metadata, moved & ~QCOW2_METADATA_RETIRED) = moved;
     }
 }
 
 bool qcow2_metadata_has(const struct qcow2 *q, uint64_t cluster, uint64_t count)
 {
     for (uint64_t i = cluster; i < cluster + count; i++)
-        if (i == 0 || (q->metadata.room && *metadata_place(&q->metadata, i) == i))
+        if (i == 0 || (q->metadata.room && *metadata_place(&q->metadata, i)))
             return true;
     return false;
+}
+
+void qcow2_metadata_retire(struct qcow2 *q, uint64_t cluster)
+{
+    if (cluster && qcow2_metadata_has(q, cluster, 1))
+        *metadata_place(&q->metadata, cluster) |= QCOW2_METADATA_RETIRED;
+}
+
+static bool metadata_is_retired(const struct qcow2_metadata *metadata, uint64_t cluster)
+{
+    return metadata->room && *metadata_place(metadata, cluster) & QCOW2_METADATA_RETIRED;
 }
 
 int qcow2_corrupt(struct qcow2 *q, const char *what, uint64_t offset)
@@ -398,7 +411,7 @@ int qcow2_refcount_table_move(struct qcow2 *q)
     }
     uint64_t old_place = q->refcount_table_offset >> q->cluster_bits;
     for (uint64_t i = 0; i < q->refcount_table_disk_entries / per_cluster; i++) {
-        metadata_remove(&q->metadata, old_place + i);
+        qcow2_metadata_retire(q, old_place + i);
         int ret = qcow2_release_later(q, old_place + i);
         if (ret)
             return ret; /* leaked */
@@ -431,6 +444,8 @@ int qcow2_refcount_drop(struct qcow2 *q, uint64_t cluster, uint64_t references)
     ret = refcount_put(q, cluster, count - references);
     if (ret == 0 && count == references) {
         qcow2_cache_drop(q, cluster);
+        if (metadata_is_retired(&q->metadata, cluster))
+            metadata_remove(&q->metadata, cluster);
         if (q->free_hint > cluster)
             q->free_hint = cluster;
         if (q->run_hint > cluster)

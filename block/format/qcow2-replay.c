@@ -162,6 +162,8 @@ static int replay_table(struct replay *replay, size_t first, size_t length)
         ret = qcow2_metadata_add(q, table);
     if (ret == 0 && old && !is_owned(old))
         ret = qcow2_release_later(q, (old & QCOW2_OFFSET_MASK) >> q->cluster_bits);
+    if (ret == 0 && old && old != new)
+        qcow2_metadata_retire(q, (old & QCOW2_OFFSET_MASK) >> q->cluster_bits);
     if (ret == 0 && in_file != new) {
         q->l1[index] = new;
         q->l1_dirty[index] = 1;

@@ -85,6 +85,9 @@ static uint64_t min_u64(uint64_t a, uint64_t b)
 static int cluster_is_in_place(struct qcow2 *q, struct qcow2_entry entry, uint64_t offset,
                                uint64_t end, bool *in_place, uint64_t *host)
 {
+    int refused = qcow2_entry_check_change(q, entry, offset);
+    if (refused)
+        return refused;
     *in_place = entry.word & QCOW2_COPIED && !(entry.word & QCOW2_COMPRESSED);
     for (uint64_t at = offset; at < end; at = (at | (q->subcluster_bytes - 1)) + 1) {
         enum qcow2_kind kind;

@@ -59,6 +59,8 @@ static int cluster_zero(struct qcow2 *q, uint64_t at, uint64_t end, bool unmap)
 {
     struct qcow2_entry old, entry;
     int ret = qcow2_entry_get(q, at, &old);
+    if (ret == 0)
+        ret = qcow2_entry_check_change(q, old, at);
     if (ret)
         return ret;
     bool is_whole = end - at == q->cluster_bytes;
@@ -87,6 +89,8 @@ static int cluster_discard(struct qcow2 *q, uint64_t at)
 {
     struct qcow2_entry old;
     int ret = qcow2_entry_get(q, at, &old);
+    if (ret == 0)
+        ret = qcow2_entry_check_change(q, old, at);
     if (ret || (!old.word && !old.bitmap))
         return ret;
     return entry_replace(q, at, old, empty_entry(q));
