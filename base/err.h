@@ -22,6 +22,7 @@
     X(InvalidBlockFormat, 422, false) /* unknown format, unsupported feature, damaged image */     \
     X(DeviceIsReadOnly, 422, false)                                                                \
     X(DeviceFailed, 409, false)                                                                    \
+    X(UnflushedData, 409, false) /* it would be lost; the body can say that it may be */           \
     X(DeviceExists, 409, false)                                                                    \
     X(DuplicateDevice, 422, false)                                                                 \
     X(EmptyGroup, 422, false)                                                                      \

@@ -26,6 +26,8 @@ struct block *block_open(const char *image_dir, struct err *err)
     }
     index_memory_init(&block->index_memory, INDEX_MEMORY_DEFAULT_BYTES);
     block->journals_fd = -1;
+    pthread_mutex_init(&block->journals_lock, NULL);
+    pthread_cond_init(&block->journals_changed, NULL);
     pthread_mutex_init(&block->open_lock, NULL);
     pthread_mutex_init(&block->cut_lock, NULL);
     pthread_mutex_init(&block->lock, NULL);

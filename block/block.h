@@ -56,9 +56,9 @@ struct block *block_open(const char *image_dir, struct err *err);
 void block_set_index_memory(struct block *block, uint64_t budget_bytes);
 
 /* Keeps a journal for every image that is opened for writing from now on, in `runtime_dir`/journals, so
- * that what was acknowledged survives the daemon's being killed. First brings up to date, in memory, the
- * images that a killed daemon left journals of; one where that cannot be done stays as it is, and
- * block_device_open() refuses it and says why. Once, before anything is opened. OpenFileFailed. */
+ * that what was acknowledged survives the daemon's being killed. What a killed daemon left there is
+ * replayed when its image is opened; where that cannot be done, image and journal stay as they are, and
+ * block_device_open() refuses and says why. Once, before anything is opened. OpenFileFailed. */
 int block_journals_open(struct block *block, const char *runtime_dir, struct err *err);
 
 /* Writes what the journals had to those images that no device has opened since. */
@@ -110,18 +110,20 @@ struct device_spec {
     const char *image;  /* the top image to open now */
     const char *format; /* of that image; the ones under it are recorded in the headers */
     bool read_only;
-    /* Opened by a start, not by a user: an image that could not be made durable since the machine was
-     * booted is refused; else it is taken as it is. */
-    bool is_restored;
+    bool is_restored; /* by a start, not by a user: an error says so */
+    /* Acknowledged data that are only in journals of the chain's images are given up, and images that could
+     * not be made durable since the machine was booted are taken as they are. */
+    bool discard_unflushed;
     struct cluster_shape overlay; /* of the overlays to come; cluster_bytes 0: the default */
 };
 
 /*
  * Opens the chain and reserves the name; exports do not see the device until
  * block_device_publish(). Every file of the chain is locked for as long as it is open, with QEMU's
- * lock bytes. Codes: DeviceExists (name taken), DeviceInUse (a file of the chain is in use by another
+ * lock bytes. What a killed daemon left in journals of these files is replayed. Codes: DeviceExists (name taken), DeviceInUse (a file of the chain is in use by another
  * device in a way that excludes this one; the message names it), OpenFileFailed (also: locked by
- * another process, QEMU or other), InvalidBlockFormat.
+ * another process, QEMU or other), InvalidBlockFormat, UnflushedData (a journal cannot be replayed,
+ * for good, or a sync of an image failed: see discard_unflushed).
  */
 int block_device_open(struct block *block, const struct device_spec *spec, struct err *err);
 void block_device_publish(struct block *block, const char *name);
@@ -133,10 +135,15 @@ int block_device_open_failed(struct block *block, const struct device_spec *spec
 
 /*
  * Flushes and closes, published or not. DeviceNotFound; DeviceInUse (message says by what) while a
- * client is connected or a group holds it. A flush that fails is reported (OpenFileFailed) and the
- * device stays, failed, so that a second call closes it.
+ * client is connected or a group holds it; UnflushedData: what was acknowledged is not in the images, or a
+ * sync of one failed; the device stays as it was.
  */
 int block_device_close(struct block *block, const char *name, struct err *err);
+
+/* Closes it whether or not that succeeds: what was acknowledged and is not in the images is given up with
+ * `discard`, else it stays in its journals for whoever opens the images next. Codes as above, but for
+ * UnflushedData. */
+int block_device_abandon(struct block *block, const char *name, bool discard, struct err *err);
 
 struct chain_image {
     char *image; /* absolute */

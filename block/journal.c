@@ -17,6 +17,7 @@
 #include "block/journal.h"
 
 #include "base/log.h"
+#include "block/identity.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -32,7 +33,8 @@
 #define JOURNAL_MAGIC 0x314c4e524a474e53ULL /* "SNGJRNL1" */
 
 enum {
-    JOURNAL_VERSION = 1,
+    JOURNAL_VERSION = 2,
+    JOURNAL_VERSION_NAMELESS = 1, /* of a daemon that did not record identities */
     HEADER_BYTES = 8192,
     SEGMENT_BYTES = 64 << 10,
     SEGMENTS_MAX = 64,
@@ -53,6 +55,8 @@ struct header {
     char boot_id[40];
     char format[64];
     char path[PATH_MAX];
+    char identity[IDENTITY_TEXT_BYTES]; /* from version 2 on */
+    _Atomic uint32_t is_open;           /* a process appends to it, or has died since */
 };
 static_assert(sizeof(struct header) <= HEADER_BYTES, "journal header");
 
@@ -117,16 +121,42 @@ static int boot_id_read(char boot_id[BOOT_ID_BYTES], struct err *err)
     return 0;
 }
 
-int journal_name(int fd, char name[JOURNAL_NAME_BYTES])
+int journal_name(int fd, const char *suffix, char name[JOURNAL_NAME_BYTES])
+{
+    struct identity identity;
+    int ret = identity_of(fd, &identity);
+    if (ret)
+        return ret;
+    static_assert(IDENTITY_TEXT_BYTES + sizeof(JOURNAL_SUFFIX) <= JOURNAL_NAME_BYTES &&
+                      sizeof(DISTRUST_SUFFIX) <= sizeof(JOURNAL_SUFFIX),
+                  "journal name");
+    snprintf(name, JOURNAL_NAME_BYTES, "%s%s", identity.text, suffix);
+    return 0;
+}
+
+/* A name of the older kind. */
+static int old_name_is_of(int fd, unsigned major_, unsigned minor_, unsigned long long ino,
+                          unsigned long long birth_ns)
 {
     struct statx stx;
     if (statx(fd, "", AT_EMPTY_PATH, STATX_INO | STATX_BTIME, &stx) != 0)
         return -errno;
-    /* File systems without a time of birth leave it 0. */
-    snprintf(name, JOURNAL_NAME_BYTES, "%x.%x-%llx-%llx" JOURNAL_SUFFIX, stx.stx_dev_major,
-             stx.stx_dev_minor, (unsigned long long)stx.stx_ino,
-             (unsigned long long)stx.stx_btime.tv_sec * 1000000000 + stx.stx_btime.tv_nsec);
-    return 0;
+    return stx.stx_ino == ino &&
+           (unsigned long long)stx.stx_btime.tv_sec * 1000000000 + stx.stx_btime.tv_nsec ==
+               birth_ns &&
+           (birth_ns || (stx.stx_dev_major == major_ && stx.stx_dev_minor == minor_));
+}
+
+int journal_name_is_of(const char *name, int fd)
+{
+    unsigned major_, minor_;
+    unsigned long long ino, birth_ns;
+    if (sscanf(name, "%x.%x-%llx-%llx.", &major_, &minor_, &ino, &birth_ns) == 4)
+        return old_name_is_of(fd, major_, minor_, ino, birth_ns);
+    struct identity identity;
+    int ret = identity_of(fd, &identity);
+    size_t length = strlen(identity.text);
+    return ret ? ret : strncmp(name, identity.text, length) == 0 && name[length] == '.';
 }
 
 /* Gives the segment at the next place memory. */
@@ -172,6 +202,16 @@ static void journal_unmap(struct journal *journal)
 }
 CLEANUP_DEFINE(journal, struct journal *, journal_unmap)
 
+/* Records the identity that its name is made of. */
+static void journal_fill_identity(struct journal *journal)
+{
+    struct header *header = journal->header;
+    size_t length = (size_t)(strchr(journal->name, '.') - journal->name);
+    memcpy(header->identity, journal->name, length);
+    header->identity[length] = 0;
+    header->version = JOURNAL_VERSION;
+}
+
 static int journal_fill_header(struct journal *journal, const char *path, const char *format,
                                struct err *err)
 {
@@ -183,12 +223,13 @@ static int journal_fill_header(struct journal *journal, const char *path, const 
         return -1;
     strcpy(header->path, path);
     strcpy(header->format, format);
-    header->version = JOURNAL_VERSION;
+    journal_fill_identity(journal);
     header->segments = SEGMENTS_MIN;
     journal->free_segments = (1ULL << SEGMENTS_MIN) - 1;
     journal->mark = SEGMENT_RECORDS;
     atomic_store(&header->head, SEGMENT_RECORDS);
     atomic_store(&header->tail, SEGMENT_RECORDS);
+    atomic_store(&header->is_open, 1);
     atomic_store(&header->magic, JOURNAL_MAGIC);
     return 0;
 }
@@ -197,9 +238,7 @@ static int journal_error(const char *path, int errnum, struct err *err)
 {
     if (errnum == EEXIST)
         return err_set(err, ErrOpenFileFailed, 0,
-                       "image '%s' has a journal of writes that are not in it yet; restart the "
-                       "daemon to apply them",
-                       path);
+                       "image '%s' has a journal of writes that are not in it yet", path);
     return err_set(err, ErrOpenFileFailed, errnum,
                    "image '%s' cannot have a journal in the runtime directory", path);
 }
@@ -208,7 +247,7 @@ struct journal *journal_create(int dirfd, int image_fd, const char *path, const 
                                struct err *err)
 {
     char name[JOURNAL_NAME_BYTES];
-    int ret = journal_name(image_fd, name);
+    int ret = journal_name(image_fd, JOURNAL_SUFFIX, name);
     CLEANUP_CLOSE int fd = -1;
     if (ret == 0) {
         fd = openat(dirfd, name, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
@@ -237,9 +276,11 @@ void journal_close(struct journal *journal, bool discard)
         return;
     if (discard || journal_is_empty(journal))
         unlinkat(journal->dirfd, journal->name, 0);
-    else
+    else if (!journal->is_loaded)
         log_warning("image '%s' is closed with changes that are not in it; journal '%s' keeps them",
                     journal->header->path, journal->name);
+    if (!journal->is_loaded)
+        atomic_store(&journal->header->is_open, 0);
     journal_unmap(journal);
 }
 
@@ -378,6 +419,14 @@ static bool segments_find(struct journal *journal)
     return true;
 }
 
+static bool journal_has_its_name(const struct journal *journal)
+{
+    const char *identity = journal->header->identity;
+    size_t length = strnlen(identity, IDENTITY_TEXT_BYTES);
+    return strncmp(journal->name, identity, length) == 0 &&
+           strcmp(journal->name + length, JOURNAL_SUFFIX) == 0;
+}
+
 static enum journal_state journal_judge(struct journal *journal, struct err *err)
 {
     const struct header *header = journal->header;
@@ -389,10 +438,13 @@ static enum journal_state journal_judge(struct journal *journal, struct err *err
         return JOURNAL_FOREIGN;
     if (magic == JOURNAL_MAGIC && memcmp(header->boot_id, boot_id, BOOT_ID_BYTES) != 0)
         return JOURNAL_VOID;
-    if (magic != JOURNAL_MAGIC || header->version != JOURNAL_VERSION ||
+    bool is_named = header->version == JOURNAL_VERSION;
+    if (magic != JOURNAL_MAGIC || (!is_named && header->version != JOURNAL_VERSION_NAMELESS) ||
         !memchr(header->path, 0, sizeof(header->path)) ||
         !memchr(header->format, 0, sizeof(header->format)))
         err_set(err, ErrOpenFileFailed, 0, "it is not a journal of this version of the daemon");
+    else if (is_named && !journal_has_its_name(journal))
+        err_set(err, ErrOpenFileFailed, 0, "its name is not that of its image");
     else if (!segments_find(journal))
         err_set(err, ErrOpenFileFailed, 0, "it is damaged");
     else
@@ -400,7 +452,7 @@ static enum journal_state journal_judge(struct journal *journal, struct err *err
     return JOURNAL_FOREIGN;
 }
 
-struct journal *journal_load(int dirfd, const char *name, enum journal_state *state,
+struct journal *journal_load(int dirfd, const char *name, bool at_start, enum journal_state *state,
                              struct err *err)
 {
     struct stat st;
@@ -423,7 +475,30 @@ struct journal *journal_load(int dirfd, const char *name, enum journal_state *st
     }
     journal->is_loaded = true;
     *state = journal_judge(journal, err);
+    if (*state == JOURNAL_GOOD && at_start)
+        atomic_store(&journal->header->is_open, 0);
+    else if (*state == JOURNAL_GOOD && atomic_load(&journal->header->is_open))
+        *state = journal_is_empty(journal) ? JOURNAL_IDLE : JOURNAL_LIVE;
     return *state == JOURNAL_GOOD ? steal(journal) : NULL;
+}
+
+int journal_rename(struct journal *journal, int image_fd, const char *path)
+{
+    char name[JOURNAL_NAME_BYTES];
+    int ret = journal_name(image_fd, JOURNAL_SUFFIX, name);
+    if (ret == 0 && strlen(path) >= sizeof(journal->header->path))
+        ret = -ENAMETOOLONG;
+    if (ret == 0 && strcmp(name, journal->name) != 0 &&
+        renameat2(journal->dirfd, journal->name, journal->dirfd, name, RENAME_NOREPLACE) != 0)
+        ret = -errno;
+    if (ret)
+        return ret;
+    /* The name first: what is of version 1 is good under either. */
+    strcpy(journal->name, name);
+    journal_fill_identity(journal);
+    if (strcmp(journal->header->path, path) != 0)
+        strcpy(journal->header->path, path);
+    return 0;
 }
 
 int journal_records(const struct journal *journal, struct journal_record **records, size_t *count,
@@ -462,34 +537,13 @@ void journal_resume(struct journal *journal, size_t count)
     for (unsigned place = 0; place < header->segments; place++)
         if (journal->free_segments >> place & 1)
             segment_at(journal, place)->number = 0; /* that of a torn record may be given again */
+    atomic_store(&header->is_open, 1);
     journal->is_loaded = false;
 }
 
 /* ---- images that are not trusted ---- */
 
-static int distrust_name(int image_fd, char name[JOURNAL_NAME_BYTES])
-{
-    int ret = journal_name(image_fd, name);
-    char *suffix = ret ? NULL : strstr(name, JOURNAL_SUFFIX);
-    static_assert(sizeof(DISTRUST_SUFFIX) <= sizeof(JOURNAL_SUFFIX), "the name has room for it");
-    if (suffix)
-        strcpy(suffix, DISTRUST_SUFFIX);
-    return ret;
-}
-
-/* Whether the note is there, and of this boot. */
-static bool distrust_is_noted(int dirfd, const char *name)
-{
-    char now[BOOT_ID_BYTES], then[BOOT_ID_BYTES];
-    struct err err;
-    CLEANUP_CLOSE int fd = openat(dirfd, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
-    if (fd < 0)
-        return false;
-    bool is_old = read(fd, then, BOOT_ID_BYTES) == BOOT_ID_BYTES && boot_id_read(now, &err) == 0 &&
-                  memcmp(then, now, BOOT_ID_BYTES) != 0;
-    return !is_old;
-}
-
+/* A note is the boot id, and after it, on a line of its own, the image's path. */
 void journal_distrust(int dirfd, int image_fd, const char *path, int errnum)
 {
     char name[JOURNAL_NAME_BYTES], boot_id[BOOT_ID_BYTES];
@@ -501,31 +555,26 @@ void journal_distrust(int dirfd, int image_fd, const char *path, int errnum)
     if (dirfd < 0)
         return;
     CLEANUP_CLOSE int fd = -1;
-    if (distrust_name(image_fd, name) == 0)
+    if (journal_name(image_fd, DISTRUST_SUFFIX, name) == 0)
         fd = openat(dirfd, name, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600);
     /* A note without a boot id holds for any. */
-    if (fd < 0 ||
-        (boot_id_read(boot_id, &err) == 0 && write(fd, boot_id, BOOT_ID_BYTES) != BOOT_ID_BYTES))
+    if (fd < 0 || (boot_id_read(boot_id, &err) == 0 &&
+                   dprintf(fd, "%.*s\n%s", BOOT_ID_BYTES, boot_id, path) < 0))
         log_error("image '%s': that cannot be noted for the next start: %s", path, strerror(errno));
 }
 
-bool journal_is_distrusted(int dirfd, int image_fd)
+bool journal_note_holds(int dirfd, const char *name, char **path)
 {
-    char name[JOURNAL_NAME_BYTES];
-    return distrust_name(image_fd, name) == 0 && distrust_is_noted(dirfd, name);
-}
-
-void journal_forgive(int dirfd, int image_fd)
-{
-    char name[JOURNAL_NAME_BYTES];
-    if (journal_name(image_fd, name) == 0)
-        unlinkat(dirfd, name, 0);
-    if (distrust_name(image_fd, name) == 0)
-        unlinkat(dirfd, name, 0);
-}
-
-void journal_expire(int dirfd, const char *name)
-{
-    if (!distrust_is_noted(dirfd, name))
-        unlinkat(dirfd, name, 0);
+    char now[BOOT_ID_BYTES], then[BOOT_ID_BYTES + 1 + PATH_MAX] = "";
+    struct err err;
+    CLEANUP_CLOSE int fd = openat(dirfd, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+    if (fd < 0)
+        return false;
+    ssize_t length = read(fd, then, sizeof(then) - 1);
+    if (length >= BOOT_ID_BYTES && boot_id_read(now, &err) == 0 &&
+        memcmp(then, now, BOOT_ID_BYTES) != 0)
+        return false;
+    if (path)
+        *path = strdup(length > BOOT_ID_BYTES ? then + BOOT_ID_BYTES + 1 : "");
+    return true;
 }

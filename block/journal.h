@@ -9,13 +9,16 @@
  * file lies in the runtime directory and is good for one boot: after a power loss the image is what
  * its last flush made it, and the journal is thrown away.
  *
+ * Its name is that of the image's identity (identity.h), so that whatever the image is called and
+ * wherever its file system is mounted, the journal is found, and never for another file.
+ *
  *     open for writing --journal_create--> append, append, ...
  *          flush:  journal_mark    with the tables that the flush will write      (the image's lock)
  *                  ... the tables are written and durable ...
  *                  journal_drop    what was there at the mark is not needed any more
  *          flush fails: no drop; the next flush marks and drops both generations
- *     journal_close: an empty journal is deleted, one with records stays for the next start
- *     start of the daemon: journal_load, driver.replay, journal_resume, then like any other (journals.c)
+ *     journal_close: an empty journal is deleted, one with records stays until the image is opened again
+ *     then: journal_load, driver.replay, journal_resume, then like any other (journals.c)
  *
  * A record says that the word pair at `place`, a number that only the driver understands, was `old`
  * and is `new`. The records of one place form a chain: each starts with what the one before it
@@ -46,12 +49,18 @@ struct journal_record {
     uint64_t check; /* over all but new[1], and over the record's number */
 };
 
-#define JOURNAL_SUFFIX     ".journal"
-#define JOURNAL_NAME_BYTES 64
+#define JOURNAL_SUFFIX     ".journal" /* of a journal's name */
+#define DISTRUST_SUFFIX    ".failed"  /* of a note's, see below */
+#define JOURNAL_NAME_BYTES 72
 
-/* The journal's name of the image that is open as `fd`: device, inode and time of birth, so that no
- * other file ever has it. 0 or -errno. */
-int journal_name(int fd, char name[JOURNAL_NAME_BYTES]);
+/* IDENTITY and the suffix: the name of a journal or a note of the image that is open as `fd`. 0 or
+ * -errno. */
+int journal_name(int fd, const char *suffix, char name[JOURNAL_NAME_BYTES]);
+
+/* Whether the journal or note `name` is of the image that is open as `fd`: 1 or 0, or -errno. Older
+ * daemons named them MAJOR.MINOR-INODE-BIRTH: of these the device number is compared only where there is no
+ * time of birth, since a remount may change it. */
+int journal_name_is_of(const char *name, int fd);
 
 /* Makes the journal of the image that is open as `image_fd`, empty, in `dirfd` (borrowed: it must
  * stay open until journal_close). NULL and *err (OpenFileFailed) on failure, also if there is one. */
@@ -62,12 +71,18 @@ struct journal *journal_create(int dirfd, int image_fd, const char *path, const 
 enum journal_state {
     JOURNAL_GOOD,
     JOURNAL_VOID,    /* of another boot, or its creation was cut short: to be deleted */
+    JOURNAL_LIVE,    /* of an image that is open, and not empty */
+    JOURNAL_IDLE,    /* of an image that is open, and empty */
     JOURNAL_FOREIGN, /* not to be understood; *err says why */
 };
 
-/* Opens what is left behind to be replayed: appending does nothing. NULL unless JOURNAL_GOOD. */
-struct journal *journal_load(int dirfd, const char *name, enum journal_state *state,
+/* Opens what is left behind to be replayed: appending does nothing. NULL unless JOURNAL_GOOD. `at_start`:
+ * nobody in this process has opened an image yet, so none is live. One caller at a time for a name. */
+struct journal *journal_load(int dirfd, const char *name, bool at_start, enum journal_state *state,
                              struct err *err);
+
+/* Gives a loaded one the name of the image that is open as `image_fd`, and its path. 0 or -errno. */
+int journal_rename(struct journal *journal, int image_fd, const char *path);
 const char *journal_path(const struct journal *journal);   /* of the image */
 const char *journal_format(const struct journal *journal); /* of the image */
 
@@ -81,28 +96,22 @@ void journal_resume(struct journal *journal, size_t count);
 
 bool journal_is_empty(const struct journal *journal);
 
-/* Unmaps and frees; deletes the file if the journal is empty or, `discard`, in any case. */
+/* Unmaps and frees; deletes the file if the journal is empty or, `discard`, in any case. NULL: nothing. */
 void journal_close(struct journal *journal, bool discard);
 
 /*
  * A failed fdatasync: the kernel may have dropped pages that it could not write, and say that all is well
  * the next time. So until the machine boots again nobody can tell whether what is read of the image will be
  * there after a power loss. That is noted beside the journals, for a daemon that is started again: it must
- * not go on as if nothing had been. Whoever attaches the image by himself after that has decided.
+ * not go on as if nothing had been, until somebody says that he gives up what may be lost.
  */
 
 /* Notes it, and logs it. `dirfd` may be -1. */
 void journal_distrust(int dirfd, int image_fd, const char *path, int errnum);
 
-/* Whether it is noted of the image that is open as `image_fd`, in this boot. */
-bool journal_is_distrusted(int dirfd, int image_fd);
-
-/* Takes the note back, and gives up what the image's journal has. */
-void journal_forgive(int dirfd, int image_fd);
-
-/* Deletes the note `name` if it is of another boot. */
-void journal_expire(int dirfd, const char *name);
-#define DISTRUST_SUFFIX ".failed"
+/* Whether the note `name` is there, and of this boot; *path (heap) gets the image's then, "" if it is not
+ * known or memory is short. `path` may be NULL. */
+bool journal_note_holds(int dirfd, const char *name, char **path);
 
 /* Room for `count` more records, until it is given back with journal_unreserve (all of it, however
  * much was appended). False: flush first. `count` up to JOURNAL_RESERVE_MAX. */

@@ -81,15 +81,17 @@ int node_add_journal(struct node *node, int dirfd, struct err *err)
     return node->journal ? 0 : -1;
 }
 
-static void node_end_journal(struct node *node, bool discard)
+void node_end_journal(struct node *node, bool discard)
 {
     LOCK_GUARD(&node->flush_lock);
     journal_close(steal(node->journal), discard);
 }
 
-void node_discard_journal(struct node *node)
+bool node_is_unflushed(struct node *node)
 {
-    node_end_journal(node, true);
+    LOCK_GUARD(&node->flush_lock);
+    return atomic_load(&node->sync_error) || atomic_load(&node->unflushed) ||
+           (node->journal && !journal_is_empty(node->journal));
 }
 
 struct node *node_ref(struct node *node)

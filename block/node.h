@@ -48,8 +48,11 @@ struct node *node_open(int fd, const char *path, const struct driver *driver, bo
  * (OpenFileFailed). */
 int node_add_journal(struct node *node, int dirfd, struct err *err);
 
-/* What the journal still has is given up. No write is under way. */
-void node_discard_journal(struct node *node);
+/* Closes the journal; what it still has is given up with `discard`, else kept. No write is under way. */
+void node_end_journal(struct node *node, bool discard);
+
+/* Whether something of the image may be in memory or in its journal only, or a sync of it failed. */
+bool node_is_unflushed(struct node *node);
 
 struct node *node_ref(struct node *node);
 

@@ -84,19 +84,13 @@ static int registry_check_use(struct block *block, const struct chain_file *file
     return 0;
 }
 
-/* Whoever opens a chain. */
-struct opener {
-    struct block *block;
-    bool is_restored; /* by itself, not because somebody asks for it */
-};
-
 static int registry_admit(void *arg, const struct chain_file *file, struct node **node,
                           struct err *err)
 {
     const struct opener *opener = arg;
     if (registry_check_use(opener->block, file, err) != 0)
         return -1;
-    return journals_admit(opener->block, file, opener->is_restored, node, err);
+    return journals_admit(opener, file, node, err);
 }
 
 /* ---- devices ---- */
@@ -148,7 +142,7 @@ int block_device_open(struct block *block, const struct device_spec *spec, struc
     if (!device)
         return -1;
     LOCK_GUARD(&block->open_lock);
-    struct opener opener = {block, spec->is_restored};
+    struct opener opener = {block, spec->is_restored, spec->discard_unflushed};
     struct chain_guard guard = {.admit = registry_admit, .arg = &opener};
     struct node *top =
         chain_open(&block->dir, spec->image, spec->format, spec->read_only, &guard, err);
@@ -208,29 +202,66 @@ static struct device *registry_claim(struct block *block, const char *name, stru
     return NULL;
 }
 
-int block_device_close(struct block *block, const char *name, struct err *err)
+/* What becomes of acknowledged data that cannot be flushed. */
+enum close_how {
+    CLOSE_FLUSHED, /* the device stays */
+    CLOSE_KEEPING, /* they stay in their journals */
+    CLOSE_DISCARDING,
+};
+
+/* Whether the device may be closed in this way. The device is claimed. */
+static int device_check_close(struct block *block, struct device *device, enum close_how how,
+                              struct err *err)
+{
+    bool discard = how == CLOSE_DISCARDING;
+    if (!device->top)
+        return how == CLOSE_KEEPING
+                   ? 0
+                   : journals_sweep(block, device->image, device->format, discard, err);
+    int ret = device_has_failed(device) ? 0 : device_flush(device);
+    bool is_unflushed = ret != 0;
+    for (struct node *node = device->top; node; node = node->backing)
+        is_unflushed |= node_is_unflushed(node);
+    if (!is_unflushed || how != CLOSE_FLUSHED)
+        return 0;
+    return err_set(
+        err, ErrUnflushedData, 0,
+        "device '%s' %s%s; it stays attached: detach it with {\"discard_unflushed\": true} "
+        "to give up what its images may lack",
+        device->name, device_has_failed(device) ? "has failed" : "could not be flushed: ",
+        device_has_failed(device) ? "" : strerror(-ret));
+}
+
+static int device_close(struct block *block, const char *name, enum close_how how, struct err *err)
 {
     struct device *device = registry_claim(block, name, err);
     if (!device)
         return -1;
-    bool had_failed = device_has_failed(device);
-    int ret = had_failed ? 0 : device_flush(device);
-    if (ret) {
-        device_fail(device, "its last flush failed: %s", strerror(-ret));
-        pthread_mutex_lock(&block->lock);
+    if (device_check_close(block, device, how, err) != 0) {
+        LOCK_GUARD(&block->lock);
         device->published = true;
         *device->holder = 0;
-        pthread_mutex_unlock(&block->lock);
-        return err_set(err, ErrOpenFileFailed, -ret,
-                       "device '%s' could not be flushed; detach it again to give up what is lost",
-                       name);
+        return -1;
     }
     LOCK_GUARD(&block->open_lock); /* out of the list and unlocked, before the next open looks */
     /* Empty now, or given up; gone before somebody else can open the images. */
     for (struct node *node = device->top; node; node = node->backing)
-        node_discard_journal(node);
+        if (how == CLOSE_DISCARDING)
+            journals_discard(block, node);
+        else
+            node_end_journal(node, false);
     registry_drop(block, device);
     return 0;
+}
+
+int block_device_close(struct block *block, const char *name, struct err *err)
+{
+    return device_close(block, name, CLOSE_FLUSHED, err);
+}
+
+int block_device_abandon(struct block *block, const char *name, bool discard, struct err *err)
+{
+    return device_close(block, name, discard ? CLOSE_DISCARDING : CLOSE_KEEPING, err);
 }
 
 /* ---- what a device looks like ---- */
@@ -352,7 +383,7 @@ static struct device *frozen_use(struct block *block, const char *name, struct e
         err_set(err, ErrOutOfResources, ENOMEM, "export '%s' cannot be opened", name);
         return NULL;
     }
-    struct opener opener = {block, true};
+    struct opener opener = {block, .is_restored = true};
     struct chain_guard guard = {.admit = registry_admit, .arg = &opener};
     struct node *top = chain_open(&block->dir, frozen->image, frozen->format, true, &guard, err);
     if (!top)

@@ -14,8 +14,7 @@
 #include "block/image.h"
 
 struct nbd_server;
-struct kept_journal;
-struct replayed;
+struct left_file;
 
 /* A frozen image that is offered as "DEVICE@GROUP". */
 struct frozen {
@@ -40,8 +39,16 @@ struct block {
     /* Set by block_journals_open(), before any image is opened. */
     int journals_fd; /* -1: images have no journals */
     char *journals_path;
-    struct kept_journal *kept_journals; /* that could not be replayed */
-    struct replayed *replayed; /* images that were, until somebody opens them; under open_lock */
+    pthread_mutex_t journals_lock; /* taken last; guards the list and who has claimed what */
+    pthread_cond_t journals_changed;
+    struct left_file *left; /* journals and notes that were found, newest first; none ever goes */
+};
+
+/* Who opens a chain, and what he accepts. */
+struct opener {
+    struct block *block;
+    bool is_restored;       /* it is opened by itself or for an export, not attached by a user */
+    bool discard_unflushed; /* what journals have is given up, and that a sync failed is accepted */
 };
 
 /* The device of that name, published or not, or NULL. The lock is held. */
@@ -56,10 +63,20 @@ void frozen_free(struct frozen *frozen);
 /* journals.c: gives a node that is open for writing its journal, if images have journals. */
 int journals_add(struct block *block, struct node *node, struct err *err);
 
-/* journals.c: as a chain_guard; refuses an image that has its last writes only in a journal and, if
- * `is_restored`, one that an fdatasync of failed. */
-int journals_admit(struct block *block, const struct chain_file *file, bool is_restored,
-                   struct node **node, struct err *err);
+/* journals.c: as a chain_guard; gives *node an image whose last writes are only in a journal, or has the
+ * image take them; refuses it where that cannot be, or where an fdatasync of it failed. Codes:
+ * UnflushedData (it stays so until somebody gives the data up, or brings the right image back),
+ * OpenFileFailed, DeviceInUse, InvalidBlockFormat, OutOfResources. */
+int journals_admit(const struct opener *opener, const struct chain_file *file, struct node **node,
+                   struct err *err);
+
+/* journals.c: for a device that is closed and was never opened: nothing is left of the images of its chain, as
+ * far as it can be opened, or, `discard`, that is deleted. UnflushedData, DeviceInUse. */
+int journals_sweep(struct block *block, const char *image, const char *format, bool discard,
+                   struct err *err);
+
+/* journals.c: gives up what the node's journal has, and forgets that a sync failed. */
+void journals_discard(struct block *block, struct node *node);
 void journals_close(struct block *block);
 
 #endif

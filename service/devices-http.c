@@ -95,6 +95,7 @@ struct device_body {
     struct decode_number cluster_size;
     struct decode_choice extended_l2;
     const struct cJSON *labels;
+    bool discard_unflushed;
 };
 
 static const struct decode_field device_fields[] = {
@@ -106,6 +107,16 @@ static const struct decode_field device_fields[] = {
     {"cluster_size_bytes", DECODE_NUMBER, false, offsetof(struct device_body, cluster_size), 0},
     {"extended_l2", DECODE_CHOICE, false, offsetof(struct device_body, extended_l2), 0},
     {"labels", DECODE_OBJECT, false, offsetof(struct device_body, labels), 0},
+    {"discard_unflushed", DECODE_BOOL, false, offsetof(struct device_body, discard_unflushed), 0},
+};
+
+/* The body of DELETE /devices/{name}, which may be left out. */
+struct detach_body {
+    bool discard_unflushed;
+};
+
+static const struct decode_field detach_fields[] = {
+    {"discard_unflushed", DECODE_BOOL, false, offsetof(struct detach_body, discard_unflushed), 0},
 };
 
 static int device_body_check_clusters(const struct device_body *body, struct problem *problem)
@@ -162,6 +173,12 @@ static int device_body_check(const struct device_body *body, struct problem *pro
                 "a disk that is created cannot be read-only; leave 'size_bytes' out to attach one");
         return problem_point(problem, "/read_only");
     }
+    if (body->size.given && body->discard_unflushed) {
+        err_set(
+            &problem->err, ErrInvalidValue, 0,
+            "a disk that is created has nothing to discard; leave 'size_bytes' out to attach one");
+        return problem_point(problem, "/discard_unflushed");
+    }
     return device_body_check_clusters(body, problem);
 }
 
@@ -176,6 +193,7 @@ static void device_problem_locate(const struct device_body *body, struct problem
         problem_point(problem, block_format_known(body->format) ? "/image" : "/format");
         break;
     case ErrOpenFileFailed:
+    case ErrUnflushedData:
     case ErrDeviceInUse:
         problem_point(problem, "/image");
         break;
@@ -209,6 +227,7 @@ void device_create(struct service *service, const struct request *request, struc
                                     .format = body.format,
                                     .labels = labels,
                                     .read_only = body.read_only,
+                                    .discard_unflushed = body.discard_unflushed,
                                     .create = body.size.given,
                                     .size_bytes = body.size.value,
                                     .created = device_body_created(&body),
@@ -242,9 +261,18 @@ void device_get(struct service *service, const struct request *request, struct r
 
 void device_delete(struct service *service, const struct request *request, struct reply *reply)
 {
-    struct err err;
-    if (devices_remove(service, request->argument, &err) != 0)
-        reply_device_error(reply, request, &err);
+    struct problem problem = {.device = request->argument};
+    struct detach_body body = {0};
+    CLEANUP(json) struct cJSON *json = NULL;
+    if (request->body_bytes > 0 &&
+        (!(json = decode_body(request, &problem)) ||
+         decode_object(json, "", detach_fields, sizeof(detach_fields) / sizeof(detach_fields[0]),
+                       &body, &problem) != 0)) {
+        reply_problem(reply, &problem);
+        return;
+    }
+    if (devices_remove(service, request->argument, body.discard_unflushed, &problem.err) != 0)
+        reply_problem(reply, &problem);
     else
         reply_nothing(reply);
 }

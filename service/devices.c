@@ -112,8 +112,7 @@ static int device_row_remove(struct service *service, const struct device_row *r
 static int device_undo(struct service *service, const struct device_row *row, bool opened)
 {
     struct err err;
-    if (opened && block_device_close(service->block, row->name, &err) != 0 &&
-        block_device_close(service->block, row->name, &err) != 0)
+    if (opened && block_device_abandon(service->block, row->name, false, &err) != 0)
         log_error("device '%s' was not attached, but cannot be closed: %s", row->name, err.message);
     if (device_row_remove(service, row, &err) != 0)
         log_error("device '%s' was not attached, but may come back: %s", row->name, err.message);
@@ -145,9 +144,11 @@ static int device_row_fill(struct service *service, const struct device_request 
     return 0;
 }
 
-static int device_attach(struct service *service, const struct device_row *row, struct err *err)
+static int device_attach(struct service *service, const struct device_row *row,
+                         bool discard_unflushed, struct err *err)
 {
     struct device_spec spec = device_row_spec(row);
+    spec.discard_unflushed = discard_unflushed;
     if (block_device_open(service->block, &spec, err) != 0)
         return -1;
     if (store_device_insert(service->store, row, err) != 0)
@@ -183,8 +184,9 @@ int devices_add(struct service *service, const struct device_request *request,
     *view = (struct device_view){0};
     if (device_row_fill(service, request, &view->row, err) != 0)
         return -1;
-    if ((request->create ? device_create_image(service, &view->row, request, err)
-                         : device_attach(service, &view->row, err)) != 0)
+    if ((request->create
+             ? device_create_image(service, &view->row, request, err)
+             : device_attach(service, &view->row, request->discard_unflushed, err)) != 0)
         return -1;
     view->row.state = DEVICE_ROW_ATTACHED;
     block_device_publish(service->block, request->name);
@@ -193,14 +195,16 @@ int devices_add(struct service *service, const struct device_request *request,
 
 /* ---- detaching ---- */
 
-int devices_remove(struct service *service, const char *name, struct err *err)
+int devices_remove(struct service *service, const char *name, bool discard_unflushed,
+                   struct err *err)
 {
     NAME_HOLD(service, name);
     CLEANUP_BY(device_row_clear) struct device_row row = {0};
     if (store_device_get(service->store, name, &row, err) != 0)
         return -1;
     struct err closing;
-    if (block_device_close(service->block, name, &closing) != 0 &&
+    if ((discard_unflushed ? block_device_abandon(service->block, name, true, &closing)
+                           : block_device_close(service->block, name, &closing)) != 0 &&
         closing.code != ErrDeviceNotFound) {
         *err = closing;
         return -1;

@@ -26,6 +26,7 @@ struct device_request {
     const char *format;
     const char *labels; /* JSON text */
     bool read_only;
+    bool discard_unflushed; /* without `create` */
     bool create;
     uint64_t size_bytes;          /* with `create` */
     struct cluster_shape created; /* with `create`, of a format that has clusters */
@@ -40,14 +41,15 @@ struct device_view {
 void device_view_clear(struct device_view *view);
 void device_views_free(struct device_view *views, size_t count);
 
-/* Codes: DeviceExists, DeviceInUse, OpenFileFailed, InvalidBlockFormat, StoreFailed,
+/* Codes: DeviceExists, DeviceInUse, OpenFileFailed, InvalidBlockFormat, UnflushedData, StoreFailed,
  * OutOfResources; InvalidValue: the clusters are too small for the size. */
 int devices_add(struct service *service, const struct device_request *request,
                 struct device_view *view, struct err *err);
 
-/* Codes: DeviceNotFound, DeviceInUse, OpenFileFailed (the flush failed; a second call closes),
+/* `discard_unflushed`: what cannot be flushed is given up. Codes: DeviceNotFound, DeviceInUse, UnflushedData,
  * StoreFailed. */
-int devices_remove(struct service *service, const char *name, struct err *err);
+int devices_remove(struct service *service, const char *name, bool discard_unflushed,
+                   struct err *err);
 
 int devices_get(struct service *service, const char *name, struct device_view *view,
                 struct err *err);

@@ -103,17 +103,19 @@ static const struct route *routes_find(struct request *request, struct err *err)
     return NULL;
 }
 
-/* What holds for the bodies of all calls. */
+/* What holds for the bodies of all calls: that of POST is required, that of DELETE is not. */
 static int request_check_body(const struct request *request, struct err *err)
 {
+    bool is_post = strcmp(request->method, "POST") == 0;
+    bool has_body = is_post || request->body_bytes > 0;
     if (request->body_too_large)
         return err_set(err, ErrBodyTooLarge, 0, "the body is larger than %d bytes",
                        REQUEST_BODY_MAX_BYTES);
-    if (strcmp(request->method, "POST") == 0 && !request_is_json(request))
+    if (has_body && !is_post && strcmp(request->method, "DELETE") != 0)
+        return err_set(err, ErrMalformedJSON, 0, "byte 0: this call takes no body");
+    if (has_body && !request_is_json(request))
         return err_set(err, ErrUnsupportedMediaType, 0,
                        "the body must be sent as 'Content-Type: application/json', not encoded");
-    if (strcmp(request->method, "POST") != 0 && request->body_bytes > 0)
-        return err_set(err, ErrMalformedJSON, 0, "byte 0: this call takes no body");
     return 0;
 }
 

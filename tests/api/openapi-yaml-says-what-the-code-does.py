@@ -82,10 +82,11 @@ def errors():
 def request_fields():
     kinds = {"string": "TEXT", "integer": "NUMBER", "boolean": "BOOL", "object": "OBJECT", "array": "ARRAY"}
     for file, table, name in (("devices-http.c", "device_fields", "DeviceRequest"),
+                              ("devices-http.c", "detach_fields", "DetachRequest"),
                               ("snapshot-groups-http.c", "group_fields", "SnapshotGroupRequest"),
                               ("snapshot-groups-http.c", "member_fields", "MemberRequest")):
         body = re.search(r"%s\[\] = \{(.*?)\n\};" % table, source("service/" + file), re.S)[1]
-        same(name, {(field, kinds[resolve(schema)["type"]], str(field in SCHEMAS[name]["required"]).lower())
+        same(name, {(field, kinds[resolve(schema)["type"]], str(field in SCHEMAS[name].get("required", ())).lower())
                     for field, schema in SCHEMAS[name]["properties"].items()},
              {(field, "BOOL" if kind == "CHOICE" else kind, required)
               for field, kind, required in re.findall(r'\{"(\w+)", DECODE_(\w+), (true|false)', body)})

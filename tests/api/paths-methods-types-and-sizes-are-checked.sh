@@ -87,8 +87,12 @@ for type in 'application/json; charset=utf-8' 'Application/JSON' 'application/js
     api POST /devices '' --header "Content-Type: $type" --data-raw "$good"
     expect_status 422
 done
-api DELETE /devices/vda '{}'
+api GET /devices/vda '{}'
 expect_status 400
+api DELETE /devices/vda '[]'
+expect_status 400
+api DELETE /devices/vda '' --header 'Content-Type: text/plain' --data-raw '{}'
+expect_status 415
 api GET /devices/vda
 expect_status 200
 
