@@ -29,7 +29,6 @@ struct block *block_open(const char *image_dir, struct err *err)
     pthread_mutex_init(&block->journals_lock, NULL);
     pthread_cond_init(&block->journals_changed, NULL);
     pthread_mutex_init(&block->open_lock, NULL);
-    pthread_mutex_init(&block->cut_lock, NULL);
     pthread_mutex_init(&block->lock, NULL);
     return block;
 }
@@ -62,7 +61,6 @@ int block_close(struct block *block, struct err *err)
     journals_close(block);
     image_dir_close(&block->dir);
     pthread_mutex_destroy(&block->lock);
-    pthread_mutex_destroy(&block->cut_lock);
     pthread_mutex_destroy(&block->open_lock);
     free(block);
     return ret;

@@ -2,7 +2,7 @@
  *
  * Requests to a device. See device.h and io.h.
  *
- *   change:  fence_enter -> node_write(top) -> fence_leave -> (FUA: flush)
+ *   change:  for each piece: fence_enter -> node_write(top) -> fence_leave; (FUA: flush)
  *   read:    index_find, then the file of the image that it names; not held by the fence. What the
  *            index does not know is found out first; what it cannot tell is read down the chain.
  *            The top's io_lock is held while its own data are read, not those of frozen images
@@ -11,6 +11,11 @@
  * The flush of the backing node is what makes a write durable that was acknowledged just before a
  * cut: it went to the image that is frozen now. One level is enough, since a device is in one group
  * at a time and its group makes the frozen image durable before it lets go of the device.
+ *
+ * A cut waits for the pieces under way, on all members, and everybody's changes wait for the cut. So no
+ * request stays inside the fence for long, however long it is: a long one is cut into pieces, each of
+ * which is on one side of the cut. Nobody was told yet that any of it is done; so a snapshot with a part
+ * of it is what a power failure could have left.
  *
  * A failed fdatasync, whoever asked for it, fails the device until somebody attaches its image anew
  * (the kernel may have dropped the pages it could not write; journal.h); any other error is only the
@@ -25,6 +30,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 
 struct device *device_new(const char *name, const char *image, const char *format, bool read_only)
 {
@@ -281,15 +287,96 @@ static int device_check_change(struct device *device, uint64_t offset, uint64_t 
     return ret == 0 && device->read_only ? -EROFS : ret;
 }
 
+/* ---- pieces ---- */
+
+enum {
+    PIECE_BYTES_MAX = 64 << 20,          /* of what is zeroed or discarded */
+    PIECE_CLUSTERS_MAX = 1024,           /* and no more than so many changes of the maps */
+    PIECE_WRITE_BYTES = 4 << 20,         /* of a write; all but the longest are one piece */
+    PIECE_BYTES_MIN = CLUSTER_BYTES_MAX, /* unless clusters are so small that it is less */
+    PIECE_ALONE_BYTES = 512 << 10,       /* so short a request is one piece, and not timed */
+    PIECE_SHORT_US = 2000,               /* the next one may be longer */
+    PIECE_LONG_US = 8000,                /* the next one has to be shorter */
+};
+
+/* How long the pieces of one request are: powers of two, and they end at multiples of their length, so
+ * that no cluster is in two. */
+struct pieces {
+    uint64_t bytes, min, max;
+};
+
+static struct pieces pieces_begin(const struct device *device, enum change change)
+{
+    uint64_t most = index_top(device->index)->cluster_bytes * PIECE_CLUSTERS_MAX;
+    struct pieces pieces = {.max = PIECE_BYTES_MAX};
+    if (change == CHANGE_WRITE)
+        pieces.max = PIECE_WRITE_BYTES;
+    else if (most != 0 && most < PIECE_BYTES_MAX)
+        pieces.max = most;
+    pieces.min = pieces.max < PIECE_BYTES_MIN ? pieces.max : PIECE_BYTES_MIN;
+    pieces.bytes = pieces.max < PIECE_WRITE_BYTES ? pieces.max : PIECE_WRITE_BYTES;
+    return pieces;
+}
+
+static uint64_t piece_length(const struct pieces *pieces, uint64_t offset, uint64_t length)
+{
+    if (length <= pieces->bytes)
+        return length;
+    return pieces->bytes - offset % pieces->bytes;
+}
+
+static uint64_t device_now_us(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000;
+}
+
+/* How long the next piece may be, by how long this one took: a disk may be slow, a range may be empty. */
+static void pieces_adapt(struct pieces *pieces, uint64_t took_us)
+{
+    if (took_us > PIECE_LONG_US && pieces->bytes > pieces->min)
+        pieces->bytes /= 2;
+    else if (took_us < PIECE_SHORT_US && pieces->bytes < pieces->max)
+        pieces->bytes *= 2;
+}
+
+static int device_change_piece(struct device *device, enum change change, const void *buf,
+                               uint64_t offset, uint64_t length, unsigned flags)
+{
+    fence_enter(&device->fence);
+    int ret = device_change_top(device, change, buf, offset, length, flags);
+    fence_leave(&device->fence);
+    return ret;
+}
+
+static int device_change_pieces(struct device *device, enum change change, const char *buf,
+                                uint64_t offset, uint64_t length, unsigned flags)
+{
+    struct pieces pieces = pieces_begin(device, change);
+    int ret;
+    do {
+        uint64_t n = piece_length(&pieces, offset, length), begun_us = device_now_us();
+        ret = device_change_piece(device, change, buf, offset, n, flags);
+        pieces_adapt(&pieces, device_now_us() - begun_us);
+        flags &= ~(unsigned)IO_FAST; /* whether it is fast has been said by the first piece */
+        buf = buf ? buf + n : NULL;
+        offset += n;
+        length -= n;
+    } while (length && ret == 0);
+    return ret;
+}
+
 static int device_change(struct device *device, enum change change, const void *buf,
                          uint64_t offset, uint64_t length, unsigned flags)
 {
     int ret = device_check_change(device, offset, length);
     if (ret)
         return ret;
-    fence_enter(&device->fence);
-    ret = device_change_top(device, change, buf, offset, length, flags);
-    fence_leave(&device->fence);
+    if (length <= PIECE_ALONE_BYTES)
+        ret = device_change_piece(device, change, buf, offset, length, flags);
+    else
+        ret = device_change_pieces(device, change, buf, offset, length, flags);
     if (!ret && (flags & IO_FUA))
         ret = device_flush(device);
     return ret;

@@ -82,7 +82,7 @@ struct driver {
 
     /* Required. Parses the file; sets node->size_bytes and state, and backing_file and
      * backing_format (heap, owned by the node) if the header names one. May write if
-     * !node->read_only (repair). Codes: InvalidBlockFormat (message names the feature or field
+     * !node->read_only (repair). Sets node->cluster_bytes if the format has maps. Codes: InvalidBlockFormat (message names the feature or field
      * refused), OpenFileFailed (I/O). On failure leaves nothing allocated in `state`. */
     int (*open)(struct node *node, struct err *err);
 
@@ -161,9 +161,10 @@ struct node {
     char *path;     /* absolute, canonical */
     dev_t dev;      /* which file it is, whatever its names */
     ino_t ino;
-    uint64_t size_bytes;   /* as a guest sees it: a multiple of BLOCK_SECTOR_BYTES */
-    atomic_bool read_only; /* set for good by node_freeze() */
-    atomic_bool unflushed; /* a write was finished since the last flush began */
+    uint64_t size_bytes;    /* as a guest sees it: a multiple of BLOCK_SECTOR_BYTES */
+    uint64_t cluster_bytes; /* the unit of the driver's maps, a power of two; 0: it has no maps */
+    atomic_bool read_only;  /* set for good by node_freeze() */
+    atomic_bool unflushed;  /* a write was finished since the last flush began */
     /* Who wants to know when what map() says of a range has changed, or NULL. Set while no change
      * is under way. Called with the driver's locks held; calls nothing of the node. */
     void (*changed)(void *arg, uint64_t offset, uint64_t length);

@@ -18,7 +18,12 @@
  *      fence is lowered: no change is under way anywhere while any device has the one top and another
  *      the other.
  *   3. A file is removed only if this group made it: its staged name has the group's id.
- *   4. An overlay is known to the registry before it has a name, so that no one else ever opens it.
+ *   4. Two pivots at once have no device in common and wait for nobody but the changes inside the fences
+ *      of their own members: member_hold() gives a device to one group, which holds it until
+ *      group_free(), and refuses a group that names it twice. A change is inside one fence only and
+ *      waits for no other. So there is no lock over all cuts, no order of fences to keep and no
+ *      deadlock, and a member that is slow is slow for its own group.
+ *   5. An overlay is known to the registry before it has a name, so that no one else ever opens it.
  *
  * One thread runs a group. Devices are held (`holder`) from begin to free.
  */
@@ -335,7 +340,6 @@ static uint64_t group_now_us(void)
 void group_pivot(struct group *group, uint64_t *cut_at_us, uint64_t *pause_us)
 {
     struct member *end = group->members + group->count;
-    pthread_mutex_lock(&group->block->cut_lock);
     for (struct member *member = group->members; member < end; member++)
         fence_raise(&member->device->fence);
     for (struct member *member = group->members; member < end; member++)
@@ -350,7 +354,6 @@ void group_pivot(struct group *group, uint64_t *cut_at_us, uint64_t *pause_us)
             *pause_us = member->pause_us;
     }
     group->is_pivoted = true;
-    pthread_mutex_unlock(&group->block->cut_lock);
     for (struct member *member = group->members; member < end; member++)
         registry_set_overlay(group->block, member->device, NULL);
 }

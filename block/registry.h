@@ -27,7 +27,6 @@ struct frozen {
 
 struct block {
     pthread_mutex_t open_lock; /* one chain is opened or closed at a time: in the list and locked */
-    pthread_mutex_t cut_lock;  /* one cut at a time */
     pthread_mutex_t
         lock; /* taken before a device's own; guards the lists and what device.h names */
     struct image_dir dir;

@@ -41,7 +41,7 @@ static int piece_receive(struct nbd_connection *connection, size_t length)
     struct nbd_buffer *in = &connection->in;
     nbd_buffer_compact(in);
     while (nbd_buffer_length(in) < length) {
-        if (atomic_load(&connection->server->stopping))
+        if (atomic_load(&connection->server->stop.begun))
             nbd_channel_drain(&connection->channel);
         ssize_t got = nbd_channel_receive(&connection->channel, in->bytes + in->end,
                                           length - nbd_buffer_length(in), NBD_WAIT_ALL);

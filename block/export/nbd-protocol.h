@@ -164,6 +164,7 @@ enum nbd_error {
     NBD_ENOSPC = 28,
     NBD_EOVERFLOW = 75,
     NBD_ENOTSUP = 95,
+    NBD_ESHUTDOWN = 108,
 };
 
 struct nbd_greeting_be {

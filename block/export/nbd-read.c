@@ -26,6 +26,7 @@ enum {
     MAPPED_BYTES_MIN = 64 << 10, /* of a read that is worth a look at the map */
     HOLE_BYTES_MIN = 4096,       /* a shorter hole is sent as zeros */
     OFFSET_BYTES = 8,
+    RUN_BYTES = 2 << 20, /* that are read before anybody looks whether the server stops */
 };
 
 size_t nbd_read_reply_bytes(const struct nbd_session *session, const struct nbd_request *request)
@@ -41,11 +42,20 @@ size_t nbd_request_data_offset(const struct nbd_session *session)
                                               : nbd_chunk_header_bytes(session) + OFFSET_BYTES;
 }
 
+/* A long read that waits for a disk ends between two pieces if the server's time is up. */
 static int read_data(const struct nbd_session *session, void *buf, uint64_t offset, uint64_t length,
                      bool cached)
 {
-    return cached ? device_read_cached(session->device, buf, offset, length)
-                  : device_read(session->device, buf, offset, length);
+    int ret = 0;
+    if (cached)
+        return device_read_cached(session->device, buf, offset, length);
+    for (uint64_t done = 0, n; done < length && ret == 0; done += n) {
+        n = length - done < RUN_BYTES ? length - done : RUN_BYTES;
+        if (done && nbd_session_is_cut_off(session))
+            return -ESHUTDOWN;
+        ret = device_read(session->device, (unsigned char *)buf + done, offset + done, n);
+    }
+    return ret;
 }
 
 static size_t read_simple(const struct nbd_session *session, const struct nbd_request *request,
@@ -80,7 +90,9 @@ static int read_add_extents(struct nbd_chunks *chunks, uint64_t *offset)
     uint64_t end = request->offset + request->length, at = *offset;
     while (at < end) {
         struct device_extent extent = {.length = end - at};
-        int ret = device_map(chunks->session->device, at, &extent);
+        int ret = nbd_session_is_cut_off(chunks->session)
+                      ? -ESHUTDOWN
+                      : device_map(chunks->session->device, at, &extent);
         if (!ret && extent.is_zero && extent.length >= HOLE_BYTES_MIN) {
             ret = read_add_data(chunks, *offset, at - *offset, false);
             if (!ret) {

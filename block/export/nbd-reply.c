@@ -24,11 +24,15 @@ static enum nbd_error error_from_errno(int error)
     case EFBIG:
         return NBD_ENOSPC;
     case ENOMEM:
+    case EMFILE:
+    case ENFILE:
         return NBD_ENOMEM;
     case EOVERFLOW:
         return NBD_EOVERFLOW;
     case EOPNOTSUPP:
         return NBD_ENOTSUP;
+    case ESHUTDOWN:
+        return NBD_ESHUTDOWN;
     default:
         return NBD_EIO;
     }

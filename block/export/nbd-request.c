@@ -4,6 +4,13 @@
  * "Block size constraints".
  *
  * The payload of a WRITE is written from where it was received.
+ *
+ * A long request is executed in pieces, so that a server which stops does not wait for all of it:
+ *
+ *     WRITE_ZEROES, TRIM, CACHE    end at the next piece once the server stops
+ *     WRITE, READ (nbd-read.c)     were received whole, and are finished if they are done in time
+ *
+ * What was not executed is not acknowledged: the client gets ESHUTDOWN, or no reply at all.
  */
 #include "block/export/nbd-request.h"
 
@@ -154,14 +161,20 @@ size_t nbd_request_reply_bytes(const struct nbd_session *session, const struct n
     return NBD_CHUNK_BYTES_MAX;
 }
 
-static int request_run(struct device *device, const struct nbd_request *request,
-                       const void *payload, bool cached)
+static unsigned request_flags(const struct nbd_request *request)
 {
     unsigned flags = request->flags & NBD_CMD_FLAG_FUA ? IO_FUA : 0;
     if (request->flags & NBD_CMD_FLAG_NO_HOLE)
         flags |= IO_NO_HOLE;
     if (request->flags & NBD_CMD_FLAG_FAST_ZERO)
         flags |= IO_FAST;
+    return flags;
+}
+
+static int request_run(struct device *device, const struct nbd_request *request,
+                       const void *payload, bool cached)
+{
+    unsigned flags = request_flags(request);
     switch (request->type) {
     case NBD_CMD_WRITE:
         if (cached)
@@ -180,10 +193,67 @@ static int request_run(struct device *device, const struct nbd_request *request,
     }
 }
 
+/* How much of it is executed at a time. All are multiples of what a cluster can be. */
+static uint64_t request_piece_bytes(const struct nbd_request *request)
+{
+    switch (request->type) {
+    case NBD_CMD_TRIM:
+    case NBD_CMD_WRITE_ZEROES:
+        return 64 << 20;
+    case NBD_CMD_WRITE:
+    case NBD_CMD_CACHE:
+        return 4 << 20;
+    default:
+        return UINT64_MAX;
+    }
+}
+
+/* More of a CACHE would push out what is in memory with better reason. */
+static uint64_t request_whole_bytes(const struct nbd_request *request)
+{
+    const uint64_t cache_bytes_max = 64 << 20;
+    return request->type == NBD_CMD_CACHE && request->length > cache_bytes_max ? cache_bytes_max
+                                                                               : request->length;
+}
+
+static bool request_must_end(const struct nbd_session *session, const struct nbd_request *request)
+{
+    return request->type == NBD_CMD_WRITE ? nbd_session_is_cut_off(session)
+                                          : nbd_session_stops(session);
+}
+
+static int request_run_pieces(const struct nbd_session *session, const struct nbd_request *request,
+                              const unsigned char *payload, uint64_t piece_bytes)
+{
+    struct nbd_request piece = *request;
+    uint64_t left = request_whole_bytes(request);
+    int ret = 0;
+    piece.flags &= (uint16_t)~NBD_CMD_FLAG_FUA;
+    while (left && ret == 0) {
+        if (request_must_end(session, request))
+            return -ESHUTDOWN;
+        piece.length = piece_bytes - piece.offset % piece_bytes;
+        if (piece.length > left)
+            piece.length = left;
+        ret = request_run(session->device, &piece, payload, false);
+        piece.flags &=
+            (uint16_t)~NBD_CMD_FLAG_FAST_ZERO; /* the first piece has said whether it is */
+        piece.offset += piece.length;
+        payload = payload ? payload + piece.length : NULL;
+        left -= piece.length;
+    }
+    if (ret == 0 && (request->flags & NBD_CMD_FLAG_FUA))
+        ret = device_flush(session->device);
+    return ret;
+}
+
 int nbd_request_run(const struct nbd_session *session, const struct nbd_request *request,
                     const void *payload, bool cached)
 {
-    int ret = request_run(session->device, request, payload, cached);
+    uint64_t piece_bytes = request_piece_bytes(request);
+    int ret = request->length > piece_bytes && !cached
+                  ? request_run_pieces(session, request, payload, piece_bytes)
+                  : request_run(session->device, request, payload, cached);
     if (ret == -EOPNOTSUPP && !(request->flags & NBD_CMD_FLAG_FAST_ZERO))
         return -EIO; /* the protocol has ENOTSUP for fast zeroing only */
     return ret;
@@ -192,6 +262,8 @@ int nbd_request_run(const struct nbd_session *session, const struct nbd_request 
 size_t nbd_request_execute(const struct nbd_session *session, const struct nbd_request *request,
                            const void *payload, unsigned char *reply, bool cached)
 {
+    if (nbd_session_is_cut_off(session))
+        return nbd_reply_plain(session, request, -ESHUTDOWN, reply);
     if (request->type == NBD_CMD_READ)
         return nbd_read(session, request, reply, cached);
     if (request->type == NBD_CMD_BLOCK_STATUS)

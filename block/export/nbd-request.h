@@ -14,6 +14,7 @@
 
 #include "block/export/nbd-socket.h"
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -29,9 +30,16 @@ enum nbd_context {
     NBD_CONTEXT_LAST = NBD_CONTEXT_DEPTH,
 };
 
+/* How far the server's end has come. What is long looks at it between its pieces. */
+struct nbd_stop {
+    atomic_bool begun;   /* no request begins that may take long, and one under way ends soon */
+    atomic_bool cut_off; /* time is up: whatever is under way ends as soon as it can */
+};
+
 /* What the handshake has agreed on; does not change in the transmission phase. */
 struct nbd_session {
-    struct device *device; /* in use since NBD_OPT_GO or _EXPORT_NAME, or NULL */
+    const struct nbd_stop *stop; /* the server's; NULL: it never ends */
+    struct device *device;       /* in use since NBD_OPT_GO or _EXPORT_NAME, or NULL */
     enum nbd_style style;
     unsigned contexts; /* a set: bit ID for the context of that id */
 };
@@ -43,6 +51,16 @@ struct nbd_request {
     uint64_t payload_bytes; /* that follow the header */
     unsigned contexts;      /* BLOCK_STATUS: which are asked for */
 };
+
+static inline bool nbd_session_stops(const struct nbd_session *session)
+{
+    return session->stop && atomic_load_explicit(&session->stop->begun, memory_order_relaxed);
+}
+
+static inline bool nbd_session_is_cut_off(const struct nbd_session *session)
+{
+    return session->stop && atomic_load_explicit(&session->stop->cut_off, memory_order_relaxed);
+}
 
 /* What stands at the head of the input. */
 enum nbd_head { NBD_HEAD_PARTIAL, NBD_HEAD_COMPLETE, NBD_HEAD_GARBAGE };
@@ -78,7 +96,8 @@ size_t nbd_request_execute(const struct nbd_session *session, const struct nbd_r
                            const void *payload, unsigned char *reply, bool cached);
 
 /* Executes a checked request whose reply has no data, and leaves the reply to the caller: 0 or
- * -errno. With `cached` as above: -EAGAIN. */
+ * -errno. With `cached` as above: -EAGAIN. -ESHUTDOWN: the server stops, and part of the request may
+ * have been executed. */
 int nbd_request_run(const struct nbd_session *session, const struct nbd_request *request,
                     const void *payload, bool cached);
 

@@ -94,6 +94,7 @@ static struct nbd_connection *connection_new(struct nbd_server *server,
         nbd_buffer_open(&connection->out, &server->budget) != 0)
         return NULL;
     connection->server = server;
+    connection->session.stop = &server->stop;
     connection->channel.fd = fd;
     connection->tls_required = server->tls_mode == NBD_TLS_REQUIRED || listener->is_remote;
     connection->is_stranger = listener->is_remote;
@@ -268,7 +269,7 @@ static void *server_accept_loop(void *arg)
 {
     struct nbd_server *server = arg;
     struct pollfd watched[1 + NBD_LISTENERS_MAX];
-    while (!atomic_load(&server->stopping)) {
+    while (!atomic_load(&server->stop.begun)) {
         eventfd_t ignored;
         bool pause = false;
         size_t count = server_watch(server, watched);
@@ -361,7 +362,7 @@ bool nbd_server_needs_tls(const struct nbd_server *server)
 
 static void server_stop_accepting(struct nbd_server *server)
 {
-    atomic_store(&server->stopping, true);
+    atomic_store(&server->stop.begun, true);
     server_wake(server);
     if (server->accepting)
         pthread_join(server->acceptor, NULL);
@@ -387,6 +388,7 @@ static void server_stop_connections(struct nbd_server *server)
     if (server->live)
         log_warning("NBD stops: %u connections whose clients do not read their replies are cut off",
                     server->live_count);
+    atomic_store(&server->stop.cut_off, true);
     server_shut_down_locked(server, SHUT_RDWR);
     while (server->live)
         pthread_cond_wait(&server->left, &server->lock);

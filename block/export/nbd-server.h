@@ -63,8 +63,8 @@ struct nbd_server {
     struct nbd_budget budget;   /* memory beyond every connection's own */
     enum nbd_tls_mode tls_mode; /* this and `tls`: set before the first listener, then constant */
     struct nbd_tls *tls;        /* or NULL: there is no TLS */
-    int wake_fd;                /* an eventfd: look at `stopping`, `finished` and `listeners` */
-    atomic_bool stopping;
+    int wake_fd;                /* an eventfd: look at `stop`, `finished` and `listeners` */
+    struct nbd_stop stop;
     bool refusing;         /* nbd-accept's: it has told that it refuses connections */
     unsigned spinning_max; /* constant */
     atomic_uint spinning;  /* connections that watch their socket rather than sleep */

@@ -70,8 +70,8 @@ static int header_check_tables(const struct node *node, struct qcow2 *q,
     return 0;
 }
 
-static int header_take_geometry(const struct node *node, struct qcow2 *q,
-                                const struct qcow2_header_be *h, struct err *err)
+static int header_take_geometry(struct node *node, struct qcow2 *q, const struct qcow2_header_be *h,
+                                struct err *err)
 {
     q->cluster_bits = be32toh(h->cluster_bits);
     if (q->cluster_bits < 9 || q->cluster_bits > 21)
@@ -81,6 +81,7 @@ static int header_take_geometry(const struct node *node, struct qcow2 *q,
     if (q->refcount_order > 6)
         return refuse(node, err, "its refcounts are wider than 64 bits");
     q->cluster_bytes = 1ULL << q->cluster_bits;
+    node->cluster_bytes = q->cluster_bytes;
     q->subcluster_bytes =
         q->has_extended_l2 ? q->cluster_bytes / QCOW2_SUBCLUSTERS : q->cluster_bytes;
     q->l2_entry_bytes = q->has_extended_l2 ? 16 : 8;
