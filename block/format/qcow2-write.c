@@ -89,6 +89,7 @@ static int cluster_is_in_place(struct qcow2 *q, struct qcow2_entry entry, uint64
     if (refused)
         return refused;
     *in_place = entry.word & QCOW2_COPIED && !(entry.word & QCOW2_COMPRESSED);
+    *host = 0;
     for (uint64_t at = offset; at < end; at = (at | (q->subcluster_bytes - 1)) + 1) {
         enum qcow2_kind kind;
         uint64_t place;
