@@ -2,7 +2,9 @@
  *
  * Requests to a device. See device.h and io.h.
  *
- *   change:  for each piece: fence_enter -> node_write(top) -> fence_leave; (FUA: flush)
+ *   change:  for each piece: node_make_room(top), fence_enter -> node_change(top) -> fence_leave;
+ *            (FUA: flush). Room is made outside the fence, by a flush if need be, and a piece that
+ *            finds none inside leaves and begins again, whole: so no cut waits for a sync
  *   read:    index_find, then the file of the image that it names; not held by the fence. What the
  *            index does not know is found out first; what it cannot tell is read down the chain.
  *            The top's io_lock is held while its own data are read, not those of frozen images
@@ -268,17 +270,20 @@ enum change { CHANGE_WRITE, CHANGE_ZERO, CHANGE_DISCARD };
 static int device_change_top(struct device *device, enum change change, const void *buf,
                              uint64_t offset, uint64_t length, unsigned flags)
 {
-    struct node *top = device->top;
+    struct node_change wanted = {
+        .buf = buf, .offset = offset, .length = length, .unmap = !(flags & IO_NO_HOLE)};
     switch (change) {
     case CHANGE_WRITE:
-        return node_write(top, buf, offset, length);
+        wanted.kind = NODE_WRITE;
+        break;
     case CHANGE_ZERO:
-        return flags & IO_FAST ? node_zero_fast(top, offset, length, !(flags & IO_NO_HOLE))
-                               : node_zero(top, offset, length, !(flags & IO_NO_HOLE));
+        wanted.kind = flags & IO_FAST ? NODE_ZERO_FAST : NODE_ZERO;
+        break;
     case CHANGE_DISCARD:
-        return node_discard(top, offset, length);
+        wanted.kind = NODE_DISCARD;
+        break;
     }
-    return -EINVAL;
+    return node_change(device->top, &wanted);
 }
 
 static int device_check_change(struct device *device, uint64_t offset, uint64_t length)
@@ -344,9 +349,15 @@ static void pieces_adapt(struct pieces *pieces, uint64_t took_us)
 static int device_change_piece(struct device *device, enum change change, const void *buf,
                                uint64_t offset, uint64_t length, unsigned flags)
 {
-    fence_enter(&device->fence);
-    int ret = device_change_top(device, change, buf, offset, length, flags);
-    fence_leave(&device->fence);
+    int ret;
+    do {
+        ret = node_make_room(index_top(device->index));
+        if (ret)
+            break;
+        fence_enter(&device->fence);
+        ret = device_change_top(device, change, buf, offset, length, flags);
+        fence_leave(&device->fence);
+    } while (ret == NODE_NEEDS_ROOM);
     return ret;
 }
 

@@ -72,6 +72,11 @@ struct image_spec {
     const unsigned char *group_id; /* GROUP_ID_BYTES, or NULL: who created the file */
 };
 
+/* What write, zero, zero_fast and discard return beside 0 and -errno: so much has changed in memory
+ * that a flush must come first. Some of the range may be changed already; the caller calls
+ * make_room() and then makes the whole change again. */
+#define NODE_NEEDS_ROOM 2
+
 struct node;
 struct journal;
 struct journal_record;
@@ -107,11 +112,11 @@ struct driver {
      * map. 0 or -errno. */
     int (*read)(struct node *node, void *buf, uint64_t offset, uint64_t length);
 
-    /* Required. Writes all of the range. 0 or -errno; after an error the range's content is
-     * undefined, that of others is not. */
+    /* Required. Writes all of the range. 0, NODE_NEEDS_ROOM or -errno; after an error the range's
+     * content is undefined, that of others is not. Never waits for a flush: that is make_room's. */
     int (*write)(struct node *node, const void *buf, uint64_t offset, uint64_t length);
 
-    /* Optional. The same if, as things stand, neither a disk has to be waited for nor somebody who
+    /* Optional. The same as write if, as things stand, neither a disk has to be waited for nor somebody who
      * waits for one, but for what the kernel makes of a write; else -EAGAIN, and nothing is
      * written. */
     int (*write_cached)(struct node *node, const void *buf, uint64_t offset, uint64_t length);
@@ -129,6 +134,11 @@ struct driver {
 
     /* Required. All that returned before is durable on return. Uses node_sync(). */
     int (*flush)(struct node *node);
+
+    /* Optional; with it, changes may return NODE_NEEDS_ROOM. Called before each change, no lock held:
+     * flushes if there is no room in memory for what a change leaves there, else returns at once.
+     * The node may be frozen meanwhile. 0 or -errno. */
+    int (*make_room)(struct node *node);
 
     /* Optional. The node is read-only for good; reads may be under way. Gives back memory that only
      * a top is worth. */

@@ -267,12 +267,52 @@ static int node_changed(struct node *node, int ret)
     return ret;
 }
 
-int node_write(struct node *node, const void *buf, uint64_t offset, uint64_t length)
+int node_make_room(struct node *node)
 {
-    int ret = node_check_change(node, offset, length);
+    return node->driver->make_room ? node->driver->make_room(node) : 0;
+}
+
+static int change_make(struct node *node, const struct node_change *change)
+{
+    const struct driver *driver = node->driver;
+    uint64_t offset = change->offset, length = change->length;
+    switch (change->kind) {
+    case NODE_WRITE:
+        return driver->write(node, change->buf, offset, length);
+    case NODE_ZERO:
+        return driver->zero(node, offset, length, change->unmap);
+    case NODE_ZERO_FAST:
+        return driver->zero_fast ? driver->zero_fast(node, offset, length, change->unmap)
+                                 : -EOPNOTSUPP;
+    case NODE_DISCARD:
+        return driver->discard(node, offset, length);
+    }
+    return -EINVAL;
+}
+
+int node_change(struct node *node, const struct node_change *change)
+{
+    int ret = node_check_change(node, change->offset, change->length);
     if (ret)
         return ret < 0 ? ret : 0;
-    return node_changed(node, node->driver->write(node, buf, offset, length));
+    return node_changed(node, change_make(node, change));
+}
+
+/* Outside any fence. */
+static int node_change_whole(struct node *node, const struct node_change *change)
+{
+    int ret;
+    do {
+        ret = node_make_room(node);
+        if (ret == 0)
+            ret = node_change(node, change);
+    } while (ret == NODE_NEEDS_ROOM);
+    return ret;
+}
+
+int node_write(struct node *node, const void *buf, uint64_t offset, uint64_t length)
+{
+    return node_change_whole(node, &(struct node_change){NODE_WRITE, buf, offset, length, false});
 }
 
 int node_write_cached(struct node *node, const void *buf, uint64_t offset, uint64_t length)
@@ -287,28 +327,19 @@ int node_write_cached(struct node *node, const void *buf, uint64_t offset, uint6
 
 int node_zero(struct node *node, uint64_t offset, uint64_t length, bool unmap)
 {
-    int ret = node_check_change(node, offset, length);
-    if (ret)
-        return ret < 0 ? ret : 0;
-    return node_changed(node, node->driver->zero(node, offset, length, unmap));
+    return node_change_whole(node, &(struct node_change){NODE_ZERO, NULL, offset, length, unmap});
 }
 
 int node_zero_fast(struct node *node, uint64_t offset, uint64_t length, bool unmap)
 {
-    int ret = node_check_change(node, offset, length);
-    if (ret)
-        return ret < 0 ? ret : 0;
-    if (!node->driver->zero_fast)
-        return -EOPNOTSUPP;
-    return node_changed(node, node->driver->zero_fast(node, offset, length, unmap));
+    return node_change_whole(node,
+                             &(struct node_change){NODE_ZERO_FAST, NULL, offset, length, unmap});
 }
 
 int node_discard(struct node *node, uint64_t offset, uint64_t length)
 {
-    int ret = node_check_change(node, offset, length);
-    if (ret)
-        return ret < 0 ? ret : 0;
-    return node_changed(node, node->driver->discard(node, offset, length));
+    return node_change_whole(node,
+                             &(struct node_change){NODE_DISCARD, NULL, offset, length, false});
 }
 
 int node_flush(struct node *node)

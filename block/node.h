@@ -64,8 +64,22 @@ CLEANUP_DEFINE(node, struct node *, node_unref)
  * to the image first. 0 or -errno: the journal keeps it. */
 int node_give_up(struct node *node);
 
+/* A change of a node's content. */
+struct node_change {
+    enum { NODE_WRITE, NODE_ZERO, NODE_ZERO_FAST, NODE_DISCARD } kind;
+    const void *buf; /* of a write */
+    uint64_t offset, length;
+    bool unmap; /* of zeroes: space may be given back */
+};
+
+/* For one who makes changes inside a fence, where nobody may wait for a disk: node_make_room() before
+ * the fence is entered, then node_change() inside. If that is NODE_NEEDS_ROOM, after all, the fence
+ * is left and both are done again. Else as below. */
+int node_make_room(struct node *node);
+int node_change(struct node *node, const struct node_change *change);
+
 /* Data: 0 or -errno. Ranges must lie within size_bytes (-EINVAL else); length 0 succeeds. What is
- * cached is done at once, or -EAGAIN and not at all. */
+ * cached is done at once, or -EAGAIN. The others wait for room. */
 int node_read(struct node *node, void *buf, uint64_t offset, uint64_t length);
 int node_write(struct node *node, const void *buf, uint64_t offset, uint64_t length);
 int node_write_cached(struct node *node, const void *buf, uint64_t offset, uint64_t length);

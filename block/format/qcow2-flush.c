@@ -120,6 +120,7 @@ static int batch_take(struct qcow2 *q, struct batch *batch)
         batch->frees = q->frees;
         q->frees = (struct qcow2_frees){0};
         journal_mark(q->node->journal);
+        qcow2_look_if_full(q);
     }
     return ret;
 }
@@ -133,6 +134,7 @@ static void batch_end(struct qcow2 *q, struct batch *batch, int ret)
         if (ret)
             qcow2_cache_dirty(&q->cache, batch->slices[i].slice);
     }
+    qcow2_look_if_full(q);
     if (!ret)
         return;
     for (size_t i = 0; i < batch->l1_count; i++)
@@ -218,6 +220,8 @@ static void generation_drop(struct qcow2 *q)
 {
     LOCK_GUARD(&q->lock);
     journal_drop(q->node->journal);
+    q->flusher.lacks_records = false;
+    qcow2_look_if_full(q);
 }
 
 int qcow2_flush(struct node *node)
@@ -233,15 +237,5 @@ int qcow2_flush(struct node *node)
     if (ret == 0 && batch.frees.count)
         ret = frees_release(q, &batch.frees);
     batch_clear(&batch);
-    return ret;
-}
-
-int qcow2_make_room(struct node *node)
-{
-    pthread_rwlock_unlock(&node->io_lock);
-    pthread_mutex_lock(&node->flush_lock);
-    int ret = qcow2_flush(node);
-    pthread_mutex_unlock(&node->flush_lock);
-    pthread_rwlock_rdlock(&node->io_lock);
     return ret;
 }

@@ -4,13 +4,16 @@
  *
  *     slices changed   up to FLUSH_AT        nothing
  *                      up to FLUSH_FIRST     the image's flusher, a thread, flushes; requests go on
- *                      more                  a request that changes something flushes first, itself
+ *                      more                  whoever wants to change something flushes first (qcow2_make_room)
  *     journal          three quarters full   the flusher flushes
- *                      no room               a request that needs some flushes first, itself (qcow2_make_room)
+ *                      no room               whoever wants to change something flushes first
  *
- * So a writer waits for the disk only if the disk does not keep up. The flusher is started by the first need and
- * joined when the image is closed. What fails in it is not lost: the changes stay in memory and the next flush that
- * somebody asked for meets the same disk; an fdatasync that failed makes all later ones fail (node_sync).
+ * So a writer waits for the disk only if the disk does not keep up, and not inside a fence, since a cut would wait with
+ * it. Whoever has waited for somebody else's flush looks again before he flushes himself: of many writers one does.
+ *
+ * The flusher is started by the first need and joined when the image is frozen or closed. What fails in it is not lost:
+ * the changes stay in memory and the next flush that somebody asked for meets the same disk; an fdatasync that failed
+ * makes all later ones fail (node_sync).
  */
 #include "block/format/qcow2.h"
 
@@ -37,42 +40,55 @@ static void *flusher_run(void *arg)
     return NULL;
 }
 
-/* False if there is no such thread and none can be had. Lock held. */
-static bool flusher_call(struct node *node)
+/* Without such a thread the writers flush, but do not wait for it to appear. Lock held. */
+static void flusher_call(struct qcow2 *q)
 {
-    struct qcow2_flusher *flusher = &((struct qcow2 *)node->state)->flusher;
+    struct qcow2_flusher *flusher = &q->flusher;
     if (!flusher->is_running)
-        flusher->is_running = pthread_create(&flusher->thread, NULL, flusher_run, node) == 0;
+        flusher->is_running = pthread_create(&flusher->thread, NULL, flusher_run, q->node) == 0;
     flusher->is_wanted = true;
     pthread_cond_signal(&flusher->called);
-    return flusher->is_running;
 }
 
 void qcow2_flusher_end(struct qcow2 *q)
 {
+    struct qcow2_flusher *flusher = &q->flusher;
     pthread_mutex_lock(&q->lock);
-    q->flusher.is_ending = true;
-    pthread_cond_signal(&q->flusher.called);
+    flusher->is_ending = true;
+    pthread_cond_signal(&flusher->called);
     pthread_mutex_unlock(&q->lock);
-    if (q->flusher.is_running)
-        pthread_join(q->flusher.thread, NULL);
+    if (flusher->is_running)
+        pthread_join(flusher->thread, NULL);
+    flusher->is_running = false;
 }
 
-bool qcow2_is_full(struct node *node)
+void qcow2_look_if_full(struct qcow2 *q)
 {
-    struct qcow2 *q = node->state;
-    bool has_many = q->cache.dirty_count > FLUSH_AT || journal_is_filling(node->journal);
-    return has_many && (!flusher_call(node) || q->cache.dirty_count > FLUSH_FIRST);
+    size_t most = q->flusher.is_running ? FLUSH_FIRST : FLUSH_AT;
+    atomic_store(&q->flusher.is_full, q->cache.dirty_count > most || q->flusher.lacks_records);
 }
 
-int qcow2_flush_if_full(struct node *node)
+int qcow2_reserve(struct qcow2 *q, size_t records)
+{
+    struct journal *journal = q->node->journal;
+    if (q->cache.dirty_count > FLUSH_AT || journal_is_filling(journal))
+        flusher_call(q);
+    bool is_reserved = journal_reserve(journal, records);
+    q->flusher.lacks_records |= !is_reserved; /* until a flush has dropped some */
+    qcow2_look_if_full(q);
+    if (!atomic_load(&q->flusher.is_full))
+        return 0;
+    if (is_reserved)
+        journal_unreserve(journal, records);
+    return NODE_NEEDS_ROOM;
+}
+
+/* The node may be frozen by now, and its journal gone: only the flag is looked at. */
+int qcow2_make_room(struct node *node)
 {
     struct qcow2 *q = node->state;
-    pthread_mutex_lock(&q->lock);
-    bool is_full = qcow2_is_full(node);
-    pthread_mutex_unlock(&q->lock);
-    if (!is_full)
+    if (!atomic_load(&q->flusher.is_full))
         return 0;
     LOCK_GUARD(&node->flush_lock);
-    return qcow2_flush(node);
+    return atomic_load(&q->flusher.is_full) ? qcow2_flush(node) : 0;
 }

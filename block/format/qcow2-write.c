@@ -14,7 +14,8 @@
  * A cached write waits for no lock, table or claim, nor for what it fills with. That is decided at its first piece, before
  * anything is written, since a request is on one side of every cut: the piece must be all of it, or what follows must be
  * in place. Once it writes it ends, even if something has come up meanwhile that it has to wait for: who has the lock
- * when the entries are changed, or a discard of what was in place.
+ * when the entries are changed, or a discard of what was in place. Only if that discard left no room either, the request
+ * is turned away with a part of it written; it is not acknowledged, and comes again whole.
  *
  *     |----------- unit -----------|----------- unit -----------|      unit: subcluster, or cluster if the old
  *     fill_start      offset .............. end          fill_end             content must move as a whole
@@ -170,10 +171,10 @@ static int piece_find_fill(struct qcow2 *q, struct piece *piece)
 
 static int piece_reserve(struct qcow2 *q, struct piece *piece, size_t records)
 {
-    if (!journal_reserve(q->node->journal, records))
-        return QCOW2_NEEDS_ROOM;
-    piece->reserved = records;
-    return 0;
+    int ret = qcow2_reserve(q, records);
+    if (ret == 0)
+        piece->reserved = records;
+    return ret;
 }
 
 /* The claim's end, and what goes with it. */
@@ -219,7 +220,7 @@ static int piece_map(struct qcow2 *q, struct piece *piece, uint64_t end)
     return 0;
 }
 
-/* Looks at the tables: what the next piece of [offset, end) is. Afterwards a mapped one is claimed. QCOW2_NEEDS_ROOM if
+/* Looks at the tables: what the next piece of [offset, end) is. Afterwards a mapped one is claimed. NODE_NEEDS_ROOM if
  * it cannot be mapped before a flush. Lock held. */
 static int piece_begin_locked(struct qcow2 *q, struct piece *piece, uint64_t offset, uint64_t end)
 {
@@ -270,12 +271,12 @@ static int piece_begin_cached(struct qcow2 *q, struct piece *piece, uint64_t off
     if (ret)
         return ret;
     ret = -EAGAIN;
-    if (!qcow2_is_full(q->node) && !is_claimed(q, first, first))
+    if (!is_claimed(q, first, first))
         ret = piece_begin_locked(q, piece, offset, end);
     if (ret == 0 && piece->is_in_place && !range_is_in_place(q, piece->end, end))
         ret = -EAGAIN;
     qcow2_unlock(q);
-    return ret == QCOW2_NEEDS_ROOM ? -EAGAIN : ret;
+    return ret == NODE_NEEDS_ROOM ? -EAGAIN : ret;
 }
 
 /* ---- filling ---- */
@@ -419,12 +420,6 @@ int qcow2_write_held(struct node *node, const void *data, uint64_t offset, uint6
     while (offset < end) {
         struct piece piece;
         int ret = piece_begin(q, &piece, offset, end);
-        if (ret == QCOW2_NEEDS_ROOM) {
-            ret = qcow2_make_room(node);
-            if (ret)
-                return ret;
-            continue;
-        }
         if (ret == 0)
             ret = piece_write(node, &piece, buf, 0);
         if (ret)
@@ -437,11 +432,8 @@ int qcow2_write_held(struct node *node, const void *data, uint64_t offset, uint6
 
 int qcow2_write(struct node *node, const void *buf, uint64_t offset, uint64_t length)
 {
-    int ret = qcow2_flush_if_full(node);
-    if (ret)
-        return ret;
     pthread_rwlock_rdlock(&node->io_lock);
-    ret = qcow2_write_held(node, buf, offset, length);
+    int ret = qcow2_write_held(node, buf, offset, length);
     pthread_rwlock_unlock(&node->io_lock);
     return ret;
 }
@@ -459,5 +451,5 @@ int qcow2_write_cached(struct node *node, const void *buf, uint64_t offset, uint
         ret = qcow2_write_held(node, (const char *)buf + (piece.end - offset), piece.end,
                                end - piece.end);
     pthread_rwlock_unlock(&node->io_lock);
-    return ret;
+    return ret == NODE_NEEDS_ROOM ? -EAGAIN : ret;
 }

@@ -18,7 +18,7 @@
  */
 #include "block/format/qcow2.h"
 
-enum { NEEDS_DATA = 1 }; /* beside QCOW2_NEEDS_ROOM */
+enum { NEEDS_DATA = 1 }; /* beside NODE_NEEDS_ROOM */
 
 static uint64_t round_up(uint64_t value, uint64_t unit)
 {
@@ -103,7 +103,7 @@ static uint64_t skip_empty(const struct qcow2 *q, uint64_t at)
     return index < q->l1_entries && q->l1[index] ? at : (index + 1) * table_bytes;
 }
 
-/* Waits until nobody maps this cluster, then calls the right one of the above. QCOW2_NEEDS_ROOM: not before a flush. */
+/* Waits until nobody maps this cluster, then calls the right one of the above. NODE_NEEDS_ROOM: not before a flush. */
 static int cluster_change(struct qcow2 *q, uint64_t at, uint64_t end, bool unmap, bool discard)
 {
     LOCK_GUARD(&q->lock);
@@ -112,8 +112,8 @@ static int cluster_change(struct qcow2 *q, uint64_t at, uint64_t end, bool unmap
     struct qcow2_claim claim = {.first = at >> q->cluster_bits, .last = at >> q->cluster_bits};
     qcow2_claim_begin(q, &claim);
     const size_t records = 2; /* its table's and its own */
-    int ret = QCOW2_NEEDS_ROOM;
-    if (journal_reserve(q->node->journal, records)) {
+    int ret = qcow2_reserve(q, records);
+    if (ret == 0) {
         ret = discard ? cluster_discard(q, at) : cluster_zero(q, at, end, unmap);
         journal_unreserve(q->node->journal, records);
     }
@@ -180,10 +180,6 @@ static int zero_held(struct node *node, uint64_t offset, uint64_t end, bool unma
         ret = cluster_change(q, at, next, unmap, false);
         if (ret == NEEDS_DATA)
             ret = zeros_write(node, at, next, unmap);
-        else if (ret == QCOW2_NEEDS_ROOM) {
-            ret = qcow2_make_room(node);
-            next = at;
-        }
         let_flush_in(node);
     }
     return ret || last >= end ? ret : zeros_write(node, last, end, unmap);
@@ -191,11 +187,8 @@ static int zero_held(struct node *node, uint64_t offset, uint64_t end, bool unma
 
 int qcow2_zero(struct node *node, uint64_t offset, uint64_t length, bool unmap)
 {
-    int ret = qcow2_flush_if_full(node);
-    if (ret)
-        return ret;
     pthread_rwlock_rdlock(&node->io_lock);
-    ret = zero_held(node, offset, offset + length, unmap);
+    int ret = zero_held(node, offset, offset + length, unmap);
     pthread_rwlock_unlock(&node->io_lock);
     return ret;
 }
@@ -227,10 +220,7 @@ static int discard_held(struct node *node, uint64_t offset, uint64_t end)
             continue;
         }
         ret = cluster_change(q, at, at + q->cluster_bytes, true, true);
-        if (ret == QCOW2_NEEDS_ROOM)
-            ret = qcow2_make_room(node);
-        else
-            at += q->cluster_bytes;
+        at += q->cluster_bytes;
         let_flush_in(node);
     }
     return ret;
@@ -241,11 +231,8 @@ int qcow2_discard(struct node *node, uint64_t offset, uint64_t length)
     struct qcow2 *q = node->state;
     if (q->version < 3 && q->has_backing)
         return 0;
-    int ret = qcow2_flush_if_full(node);
-    if (ret)
-        return ret;
     pthread_rwlock_rdlock(&node->io_lock);
-    ret = discard_held(node, offset, offset + length);
+    int ret = discard_held(node, offset, offset + length);
     pthread_rwlock_unlock(&node->io_lock);
     return ret;
 }

@@ -186,6 +186,7 @@ const struct driver driver_qcow2 = {
     .zero_fast = qcow2_zero_fast,
     .discard = qcow2_discard,
     .flush = qcow2_flush,
+    .make_room = qcow2_make_room,
     .freeze = qcow2_freeze,
     .replay = qcow2_replay,
 };

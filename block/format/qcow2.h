@@ -27,7 +27,8 @@
  * that the batch let go may be used again: so no cluster that a record names is ever somebody else's, and no
  * reference that a record drops has been taken off its count. Room is reserved before anything is changed: a mapped
  * piece of a write needs one record for its table and one for each cluster, a cluster that is zeroed or discarded
- * two. Who finds no room lets go of all it holds, flushes and looks again (QCOW2_NEEDS_ROOM).
+ * two. A change that finds no room (qcow2_reserve) ends with NODE_NEEDS_ROOM; its caller leaves the fence that it is
+ * in, flushes (qcow2_make_room) and makes the change again. So no flush ever runs inside a fence.
  *
  * Locks, in the order they are taken: node->flush_lock, node->io_lock, lock. Requests hold io_lock shared from
  * their look at the tables to the end of their data I/O; a flush takes it exclusively, and lets go of it at once,
@@ -179,6 +180,8 @@ struct qcow2_flusher {
     pthread_cond_t called; /* is_wanted or is_ending */
     pthread_t thread;
     bool is_running, is_wanted, is_ending;
+    bool lacks_records;  /* the journal had no room */
+    atomic_bool is_full; /* a flush comes before the next change; may be read without the lock */
 };
 
 struct qcow2_snapshot {
@@ -384,21 +387,18 @@ int qcow2_discard(struct node *node, uint64_t offset, uint64_t length);
 /* qcow2-flush.c */
 int qcow2_flush(struct node *node);
 
-/* qcow2-flusher.c: sees to it that what has changed in memory is flushed in time, by another thread while that keeps
- * up, else here. Holds no lock. 0 or -errno. */
-int qcow2_flush_if_full(struct node *node);
+/* qcow2-flusher.c: before anything is changed: is there room in memory, and for so many records in the journal? Then
+ * they are the caller's, until journal_unreserve(). Calls the flusher if it is time. Lock held. 0 or NODE_NEEDS_ROOM. */
+int qcow2_reserve(struct qcow2 *q, size_t records);
 
-/* Calls that thread if it is time. Whether a request that changes something has to flush first. Lock held. */
-bool qcow2_is_full(struct node *node);
+/* Much was written, or has changed: is there room for the next change? Lock held. */
+void qcow2_look_if_full(struct qcow2 *q);
 
-/* Ends that thread; no other call is under way. */
-void qcow2_flusher_end(struct qcow2 *q);
-
-/* Returned by what found no room in the journal and changed nothing. */
-enum { QCOW2_NEEDS_ROOM = 2 };
-
-/* The flush that makes room; the caller holds io_lock shared, which it loses meanwhile, and no claim. 0 or -errno. */
+/* driver.make_room */
 int qcow2_make_room(struct node *node);
+
+/* Ends the flusher; nothing changes the image any more. Reads may be under way; no lock is held. */
+void qcow2_flusher_end(struct qcow2 *q);
 
 /* qcow2-replay.c: driver.replay */
 #define QCOW2_PLACE_L1                                                                             \
