@@ -33,6 +33,11 @@ static int chain_check_loop(const struct chain_open *chain, const struct stat *s
     return 0;
 }
 
+static const atomic_bool *chain_unwanted(const struct chain_open *chain)
+{
+    return chain->guard ? chain->guard->is_unwanted : NULL;
+}
+
 /* Opens one more image below those that are open. */
 static int chain_append(struct chain_open *chain, const char *path, const char *format,
                         bool read_only, struct err *err)
@@ -45,6 +50,8 @@ static int chain_append(struct chain_open *chain, const char *path, const char *
         return err_set(err, ErrInvalidBlockFormat, 0,
                        "image '%s': its chain has more than %d images", chain->top->path,
                        CHAIN_NODES_MAX);
+    if (chain_unwanted(chain) && atomic_load(chain_unwanted(chain)))
+        return node_unwanted_error(path, err);
     CLEANUP_FREE char *canonical = NULL;
     CLEANUP_CLOSE int fd = image_open(chain->dir, path, read_only, &canonical, err);
     if (fd < 0)
@@ -59,7 +66,7 @@ static int chain_append(struct chain_open *chain, const char *path, const char *
     if (chain->guard && chain->guard->admit(chain->guard->arg, &file, &node, err) != 0)
         return -1;
     if (!node) {
-        node = node_open(fd, canonical, driver, read_only, NULL, err);
+        node = node_open_wanted(fd, canonical, driver, read_only, NULL, chain_unwanted(chain), err);
         if (!node)
             return -1;
         steal_fd(&fd);

@@ -179,6 +179,8 @@ struct node {
      * is under way. Called with the driver's locks held; calls nothing of the node. */
     void (*changed)(void *arg, uint64_t offset, uint64_t length);
     void *changed_arg;
+    const atomic_bool *is_unwanted; /* the opening of the node is to be given up; NULL after it, or
+                                     * if nobody would */
     atomic_int sync_error;   /* the errno of the first fdatasync that failed; later ones fail too */
     char *backing_file;      /* the header's words, or NULL */
     char *backing_format;    /* a driver's name, or NULL if the header does not record it */
@@ -217,6 +219,16 @@ static inline void node_map_changed(const struct node *node, uint64_t offset, ui
     if (node->changed)
         node->changed(node->changed_arg, offset, length);
 }
+
+/* Whether the node is still wanted: what takes long in open() asks every few milliseconds, and ends
+ * in node_unwanted_error() if not. */
+static inline bool node_is_wanted(const struct node *node)
+{
+    return !node->is_unwanted || !atomic_load_explicit(node->is_unwanted, memory_order_relaxed);
+}
+
+/* NotReady; returns -1. */
+int node_unwanted_error(const char *path, struct err *err);
 
 /* fdatasync of the node's file. Once it failed it always fails: the kernel may have dropped the
  * pages; what is in memory of the file is not trusted any more until the next boot (journal.h). */

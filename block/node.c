@@ -33,8 +33,22 @@ static void node_init_io_lock(struct node *node)
     pthread_rwlockattr_destroy(&attributes);
 }
 
+int node_unwanted_error(const char *path, struct err *err)
+{
+    return err_set(err, ErrNotReady, 0,
+                   "the opening of image '%s' was given up: its device was deleted, or the daemon "
+                   "is ending",
+                   path);
+}
+
 struct node *node_open(int fd, const char *path, const struct driver *driver, bool read_only,
                        struct node *backing, struct err *err)
+{
+    return node_open_wanted(fd, path, driver, read_only, backing, NULL, err);
+}
+
+struct node *node_open_wanted(int fd, const char *path, const struct driver *driver, bool read_only,
+                              struct node *backing, const atomic_bool *is_unwanted, struct err *err)
 {
     struct stat st;
     if (fstat(fd, &st) != 0) {
@@ -59,6 +73,7 @@ struct node *node_open(int fd, const char *path, const struct driver *driver, bo
     node->path = path_copy;
     node->dev = st.st_dev;
     node->ino = st.st_ino;
+    node->is_unwanted = is_unwanted;
     if (image_lock(fd, path, read_only, &node->is_locked, err) != 0 ||
         driver->open(node, err) != 0) {
         node->fd = -1;
@@ -66,6 +81,7 @@ struct node *node_open(int fd, const char *path, const struct driver *driver, bo
         node_unref(node);
         return NULL;
     }
+    node->is_unwanted = NULL;
     node->backing = backing ? node_ref(backing) : NULL;
     return node;
 }

@@ -27,13 +27,15 @@ struct chain_file {
 /* Asked about every file of a chain: may it be used in this way? 0, or -1 and *err. Sets *node if the
  * file is open like that already and the chain is to have that node, with its reference. */
 struct chain_guard {
+    const atomic_bool
+        *is_unwanted; /* may be set by another thread: the opening is given up; or NULL */
     int (*admit)(void *arg, const struct chain_file *file, struct node **node, struct err *err);
     void *arg;
 };
 
 /* Opens `path` and, following the headers, everything under it (backing nodes read-only), all
  * beneath `dir`. `guard` may be NULL. Returns the top with one reference, or NULL. Codes:
- * OpenFileFailed, InvalidBlockFormat, and the guard's. */
+ * OpenFileFailed, InvalidBlockFormat, NotReady (it is not wanted any more), and the guard's. */
 struct node *chain_open(const struct image_dir *dir, const char *path, const char *format,
                         bool read_only, const struct chain_guard *guard, struct err *err);
 
@@ -42,6 +44,11 @@ struct node *chain_open(const struct image_dir *dir, const char *path, const cha
  * recorded. NULL and *err on failure. */
 struct node *node_open(int fd, const char *path, const struct driver *driver, bool read_only,
                        struct node *backing, struct err *err);
+
+/* The same, given up with NotReady as soon as *is_unwanted is set (NULL: never). */
+struct node *node_open_wanted(int fd, const char *path, const struct driver *driver, bool read_only,
+                              struct node *backing, const atomic_bool *is_unwanted,
+                              struct err *err);
 
 /* Gives a node that is open for writing the directory of journals, `dirfd` (borrowed while the node is
  * open), and a journal there if its driver wants one; before the first write. 0, or -1 and *err

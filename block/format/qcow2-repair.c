@@ -4,6 +4,12 @@
  * died). All references are counted by walking everything that the header leads to; then every count that differs is
  * set, and every copied flag. The dirty bit goes last, so a repair that is cut short is simply done again.
  *
+ *     header -> L1 tables, of the image and of its snapshots -> L2 tables, each read once -> clusters
+ *                    one reference for each entry                  as many for each entry as the table has
+ *
+ * So the work is bounded by the file's size. It may be long all the same: it ends early when nobody wants the node any
+ * more (node_is_wanted).
+ *
  * Bitmaps are not walked: their autoclear bit is gone by now and their clusters are nobody's.
  */
 #include "block/format/qcow2.h"
@@ -15,7 +21,8 @@ struct walk {
     uint32_t *
         *chunks; /* of CHUNK_CLUSTERS counts each; NULL: all zeros. A sparse file costs little */
     uint64_t clusters; /* of the file */
-    const char *why;   /* what is wrong beyond repair */
+    struct qcow2_tables tables;
+    const char *why; /* what is wrong beyond repair */
 };
 
 static int walk_fail(struct walk *walk, const char *why)
@@ -39,7 +46,8 @@ static uint32_t *count_place(struct walk *walk, uint64_t cluster)
     return *chunk ? &(*chunk)[cluster % CHUNK_CLUSTERS] : NULL;
 }
 
-static int walk_count(struct walk *walk, uint64_t offset, uint64_t bytes)
+/* So many more references to each cluster of the range. */
+static int walk_count(struct walk *walk, uint64_t offset, uint64_t bytes, uint64_t references)
 {
     const struct qcow2 *q = walk->q;
     if (bytes == 0)
@@ -51,13 +59,15 @@ static int walk_count(struct walk *walk, uint64_t offset, uint64_t bytes)
         uint32_t *count = count_place(walk, cluster);
         if (!count)
             return -ENOMEM;
-        if (++*count == 0 || (q->refcount_order < 5 && *count >> (1u << q->refcount_order)))
+        uint64_t sum = *count + references;
+        if (sum > UINT32_MAX || (q->refcount_order < 5 && sum >> (1u << q->refcount_order)))
             return walk_fail(walk, "a cluster has more references than its count can hold");
+        *count = (uint32_t)sum;
     }
     return 0;
 }
 
-static int walk_entry(struct walk *walk, struct qcow2_entry entry)
+static int walk_entry(struct walk *walk, struct qcow2_entry entry, uint64_t references)
 {
     uint64_t offset = entry.word & QCOW2_OFFSET_MASK, length = walk->q->cluster_bytes;
     if (entry.word & QCOW2_COMPRESSED)
@@ -70,47 +80,58 @@ static int walk_entry(struct walk *walk, struct qcow2_entry entry)
     uint64_t end = walk->clusters << walk->q->cluster_bits;
     if (entry.word & QCOW2_COMPRESSED && offset < end && length > end - offset)
         length = end - offset;
-    return walk_count(walk, offset, length);
+    return walk_count(walk, offset, length, references);
 }
 
-/* One L2 table and all that it names. */
-static int walk_table(struct walk *walk, uint64_t word)
+/* All that one L2 table names. Nothing of the image is changed yet: the file has all of it. */
+static int walk_table(struct walk *walk, const struct qcow2_table *table, uint64_t *words)
 {
-    struct qcow2 *q = walk->q;
-    uint64_t table = word & QCOW2_OFFSET_MASK;
-    if (!table)
+    const struct qcow2 *q = walk->q;
+    if (!node_is_wanted(q->node))
+        return -ECANCELED;
+    if (qcow2_table_is_hole(q, table->offset))
         return 0;
-    if (table & (q->cluster_bytes - 1))
-        return walk_fail(walk, "an L1 entry is impossible");
-    int ret = walk_count(walk, table, q->cluster_bytes);
-    CLEANUP_FREE uint64_t *words = ret ? NULL : malloc(q->cluster_bytes);
-    if (ret || !words)
-        return ret ? ret : -ENOMEM;
-    uint64_t room = (walk->clusters << q->cluster_bits) - table; /* the file may end inside */
-    memset(words, 0, q->cluster_bytes);
-    for (uint64_t at = 0; at < q->cluster_bytes && at < room; at += q->cache.slice_bytes) {
-        struct qcow2_slice *slice;
-        ret = qcow2_cache_get(q, table + at, false, &slice);
-        if (ret)
-            return ret;
-        memcpy((char *)words + at, slice->bytes, q->cache.slice_bytes);
-    }
+    int ret = file_read_padded(q->fd, words, table->offset, q->cluster_bytes);
     uint64_t step = q->l2_entry_bytes / sizeof(uint64_t);
     for (uint64_t i = 0; i < q->cluster_bytes / sizeof(uint64_t) && ret == 0; i += step)
-        ret = walk_entry(walk, (struct qcow2_entry){.word = be64toh(words[i])});
+        ret = walk_entry(walk, (struct qcow2_entry){.word = be64toh(words[i])}, table->references);
     return ret;
 }
 
+static int walk_tables(struct walk *walk)
+{
+    CLEANUP_FREE uint64_t *words = malloc(walk->q->cluster_bytes);
+    if (!words)
+        return -ENOMEM;
+    int ret = 0;
+    for (size_t i = 0; i < walk->tables.room && ret == 0; i++)
+        if (walk->tables.slots[i].offset)
+            ret = walk_table(walk, &walk->tables.slots[i], words);
+    return ret;
+}
+
+/* An L1 table, and the L2 tables that it names. */
 static int walk_l1(struct walk *walk, uint64_t offset, const uint64_t *words, uint32_t entries)
 {
-    int ret = walk_count(walk, offset, entries * sizeof(uint64_t));
-    for (uint32_t i = 0; i < entries && ret == 0; i++)
-        ret = walk_table(walk, words[i]);
+    const struct qcow2 *q = walk->q;
+    int ret = walk_count(walk, offset, entries * sizeof(uint64_t), 1);
+    for (uint32_t i = 0; i < entries && ret == 0; i++) {
+        uint64_t table = words[i] & QCOW2_OFFSET_MASK;
+        if (!table)
+            continue;
+        if (table & (q->cluster_bytes - 1))
+            return walk_fail(walk, "an L1 entry is impossible");
+        ret = walk_count(walk, table, q->cluster_bytes, 1);
+        if (ret == 0)
+            ret = qcow2_tables_note(&walk->tables, table);
+    }
     return ret;
 }
 
 static int walk_snapshot(struct walk *walk, const struct qcow2_snapshot *snapshot)
 {
+    if (!node_is_wanted(walk->q->node))
+        return -ECANCELED;
     CLEANUP_FREE uint64_t *words = malloc(snapshot->l1_entries * sizeof(*words) + 1);
     if (!words)
         return -ENOMEM;
@@ -134,7 +155,7 @@ static int walk_blocks(struct walk *walk)
             q->refcount_table[i] = 0;
             q->has_dirty_refcount_table = true;
         } else if (block)
-            ret = walk_count(walk, block, q->cluster_bytes);
+            ret = walk_count(walk, block, q->cluster_bytes, 1);
     }
     return ret;
 }
@@ -142,16 +163,18 @@ static int walk_blocks(struct walk *walk)
 static int walk_all(struct walk *walk)
 {
     struct qcow2 *q = walk->q;
-    int ret = walk_count(walk, 0, 1);
+    int ret = walk_count(walk, 0, 1, 1);
     if (ret == 0)
         ret = walk_l1(walk, q->l1_offset, q->l1, q->l1_entries);
     if (ret == 0)
-        ret = walk_count(walk, q->snapshots_offset, q->snapshots_bytes);
+        ret = walk_count(walk, q->snapshots_offset, q->snapshots_bytes, 1);
     for (uint32_t i = 0; i < q->snapshot_count && ret == 0; i++)
         ret = walk_snapshot(walk, &q->snapshots[i]);
     if (ret == 0)
+        ret = walk_tables(walk);
+    if (ret == 0)
         ret = walk_count(walk, q->refcount_table_offset,
-                         q->refcount_table_entries * sizeof(uint64_t));
+                         q->refcount_table_entries * sizeof(uint64_t), 1);
     return ret ? ret : walk_blocks(walk);
 }
 
@@ -185,6 +208,8 @@ static int counts_set(const struct walk *walk, bool make_blocks)
     struct qcow2 *q = walk->q;
     for (uint64_t cluster = 0; cluster < walk->clusters;) {
         uint64_t skip = clusters_to_skip(walk, cluster, make_blocks), count;
+        if (cluster % CHUNK_CLUSTERS == 0 && !node_is_wanted(q->node))
+            return -ECANCELED;
         if (skip) {
             cluster += skip;
             continue;
@@ -217,7 +242,11 @@ static int copied_set(const struct walk *walk)
             q->l1[i] = word;
             q->l1_dirty[i] = q->has_dirty_l1 = 1;
         }
-        for (uint64_t at = 0; table && at < q->cluster_bytes; at += q->l2_entry_bytes) {
+        if (!node_is_wanted(q->node))
+            return -ECANCELED;
+        if (!table || qcow2_table_is_hole(q, table))
+            continue;
+        for (uint64_t at = 0; at < q->cluster_bytes; at += q->l2_entry_bytes) {
             struct qcow2_slice *slice;
             int ret = qcow2_cache_get(q, table + at, false, &slice);
             if (ret)
@@ -261,6 +290,7 @@ int qcow2_repair(struct node *node, struct err *err)
         for (size_t i = 0; walk.chunks && i < chunks; i++)
             free(walk.chunks[i]);
         free(walk.chunks);
+        qcow2_tables_free(&walk.tables);
     }
     if (ret == 0)
         ret = qcow2_flush(node);
@@ -270,6 +300,8 @@ int qcow2_repair(struct node *node, struct err *err)
     }
     if (ret == 0)
         return 0;
+    if (ret == -ECANCELED)
+        return node_unwanted_error(node->path, err);
     return err_set(
         err, ret == -EINVAL ? ErrInvalidBlockFormat : ErrOpenFileFailed, ret == -EINVAL ? 0 : -ret,
         "qcow2 image '%s' is marked dirty and %s; run qemu-img check -r all", node->path, walk.why);

@@ -240,6 +240,8 @@ static int word_check(struct replay *replay, uint64_t word, uint64_t place)
 static int table_check(struct replay *replay, uint64_t table, uint64_t index, bool is_snapshot)
 {
     const struct qcow2 *q = replay->q;
+    if (qcow2_table_is_hole(q, table))
+        return 0;
     CLEANUP_FREE uint64_t *words = malloc(q->cluster_bytes);
     if (!words)
         return -ENOMEM;
@@ -251,38 +253,60 @@ static int table_check(struct replay *replay, uint64_t table, uint64_t index, bo
     return ret;
 }
 
-static int l1_check(struct replay *replay, const uint64_t *words, uint32_t entries,
-                    bool is_snapshot)
+/* The tables that an L1 table names, each of which is there once: opening to write has seen to that. */
+static int l1_check(struct replay *replay)
 {
+    const struct qcow2 *q = replay->q;
     int ret = 0;
-    for (uint32_t i = 0; i < entries && ret == 0; i++) {
-        uint64_t table = words[i] & QCOW2_OFFSET_MASK;
+    for (uint32_t i = 0; i < q->l1_entries && ret == 0; i++) {
+        uint64_t table = q->l1[i] & QCOW2_OFFSET_MASK;
         if (!table)
             continue;
-        ret = word_check(replay, words[i], is_snapshot ? UINT64_MAX : QCOW2_PLACE_L1 | i);
+        ret = word_check(replay, q->l1[i], QCOW2_PLACE_L1 | i);
         if (ret == 0)
-            ret = table_check(replay, table, i, is_snapshot);
+            ret = table_check(replay, table, i, false);
     }
+    return ret;
+}
+
+/* The same for an internal snapshot's; its tables, which others may share, are only collected. */
+static int snapshot_check(struct replay *replay, const struct qcow2_snapshot *snapshot,
+                          struct qcow2_tables *tables)
+{
+    uint64_t bytes = snapshot->l1_entries * sizeof(uint64_t);
+    CLEANUP_FREE uint64_t *words = malloc(bytes + 1);
+    if (!words)
+        return -ENOMEM;
+    int ret = file_read(replay->q->fd, words, snapshot->l1_offset, bytes);
+    for (uint32_t i = 0; i < snapshot->l1_entries && ret == 0; i++) {
+        uint64_t word = be64toh(words[i]), table = word & QCOW2_OFFSET_MASK;
+        ret = word_check(replay, word, UINT64_MAX);
+        if (ret == 0 && table)
+            ret = qcow2_tables_note(tables, table);
+    }
+    return ret;
+}
+
+static int snapshots_check(struct replay *replay, struct qcow2_tables *tables)
+{
+    const struct qcow2 *q = replay->q;
+    int ret = 0;
+    for (uint32_t i = 0; i < q->snapshot_count && ret == 0; i++)
+        ret = snapshot_check(replay, &q->snapshots[i], tables);
+    for (size_t i = 0; i < tables->room && ret == 0; i++)
+        if (tables->slots[i].offset)
+            ret = table_check(replay, tables->slots[i].offset, 0, true);
     return ret;
 }
 
 /* Nobody but their own chains names the doubtful ones. The L1 table in memory has the new tables too. */
 static int replay_check_doubtful(struct replay *replay)
 {
-    const struct qcow2 *q = replay->q;
-    int ret = l1_check(replay, q->l1, q->l1_entries, false);
-    for (uint32_t i = 0; i < q->snapshot_count && ret == 0; i++) {
-        const struct qcow2_snapshot *snapshot = &q->snapshots[i];
-        uint64_t bytes = snapshot->l1_entries * sizeof(uint64_t);
-        CLEANUP_FREE uint64_t *words = malloc(bytes + 1);
-        if (!words)
-            return -ENOMEM;
-        ret = file_read(q->fd, words, snapshot->l1_offset, bytes);
-        for (uint32_t j = 0; j < snapshot->l1_entries && ret == 0; j++)
-            words[j] = be64toh(words[j]);
-        if (ret == 0)
-            ret = l1_check(replay, words, snapshot->l1_entries, true);
-    }
+    struct qcow2_tables tables = {0};
+    int ret = l1_check(replay);
+    if (ret == 0)
+        ret = snapshots_check(replay, &tables);
+    qcow2_tables_free(&tables);
     return ret;
 }
 

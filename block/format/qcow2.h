@@ -275,6 +275,24 @@ void qcow2_shape_fit(struct cluster_shape *shape, uint64_t size_bytes);
 /* qcow2-repair.c: makes all refcounts right; the image is open for writing, nothing else uses it. */
 int qcow2_repair(struct node *node, struct err *err);
 
+/* qcow2-tables.c: the L2 tables that some L1 tables name, each once. */
+struct qcow2_table {
+    uint64_t offset; /* 0: none */
+    uint64_t references;
+};
+
+struct qcow2_tables {
+    struct qcow2_table *slots;
+    size_t count, room;
+};
+
+/* One more reference to the table at `offset`, which is not 0. 0 or -ENOMEM. */
+int qcow2_tables_note(struct qcow2_tables *tables, uint64_t offset);
+void qcow2_tables_free(struct qcow2_tables *tables);
+
+/* Whether the file has nothing but zeros there, as far as that is known without reading. */
+bool qcow2_table_is_hole(const struct qcow2 *q, uint64_t offset);
+
 /* qcow2-cache.c. All with the lock held. */
 int qcow2_cache_init(struct qcow2_cache *cache, uint32_t slice_bytes);
 void qcow2_cache_free(struct qcow2_cache *cache);
