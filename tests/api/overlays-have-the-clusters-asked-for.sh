@@ -46,7 +46,7 @@ for round in 1 2; do
     while IFS='|' read -r name format _ image overlay; do
         api GET "/devices/$name"
         expect_json '[.cluster_size_bytes, .extended_l2] == $overlay' --argjson overlay "$overlay"
-        expect_image "$name.g$round.qcow2" "$overlay"
+        expect_image "$name+g$round.qcow2" "$overlay"
         [ -z "$image" ] || expect_image "$name.$format" "$image"
         [ "$name" = huge ] || qemu-io -f raw -c "write -P $round 70000 3000" "$(nbd_uri "$name")" >/dev/null
     done <<<"$rows"

@@ -140,7 +140,7 @@ class Test:
 
     def attach_anew(self, device):
         """What the image holds is what was acknowledged all the same: the kernel has lost nothing here."""
-        answer = self.daemon.request("DELETE", "/devices/" + device["name"])
+        answer = self.daemon.request("DELETE", "/devices/" + device["name"], {"discard_unflushed": True})
         expect(answer.status == 204, "the failed device is not detached: %s", answer)
         self.daemon.attach_device(device["name"], device["top"], device["format"])
 
