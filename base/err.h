@@ -42,6 +42,7 @@
     X(UnsupportedMediaType, 415, false)                                                            \
     X(NotReady, 503, true)                                                                         \
     X(StoreFailed, 503, true)                                                                      \
+    X(StoreBusy, 503, true) /* another program keeps the database locked; nothing was changed */   \
     X(OutOfResources, 503, true)                                                                   \
     X(InternalError, 500, false)
 

@@ -37,17 +37,59 @@ static struct device_spec device_row_spec(const struct device_row *row)
 
 /* ---- undoing and removing ---- */
 
-/* A row that is to go, with the image if it was created along with it. */
-struct removal {
+/* What a device's row is to become, now or as soon as the store can be written. */
+struct change {
     struct unsettled unsettled; /* first: the queue hands it back */
-    struct device_row row;      /* id, name, image */
+    struct device_row row;      /* id, state, name, image */
 };
 
-static void removal_free(struct unsettled *work)
+static void change_free(struct change *change)
 {
-    struct removal *removal = (struct removal *)work;
-    device_row_clear(&removal->row);
-    free(removal);
+    device_row_clear(&change->row);
+    free(change);
+}
+CLEANUP_DEFINE(change, struct change *, change_free)
+
+static void change_free_unsettled(struct unsettled *work)
+{
+    change_free((struct change *)work);
+}
+
+static struct change *change_new(const struct device_row *row,
+                                 int (*settle)(struct service *, struct unsettled *, struct err *),
+                                 struct err *err)
+{
+    CLEANUP(change) struct change *change = calloc(1, sizeof(*change));
+    if (change) {
+        change->unsettled.settle = settle;
+        change->unsettled.free = change_free_unsettled;
+        memcpy(change->row.id, row->id, sizeof(row->id));
+        change->row.state = row->state;
+        change->row.name = strdup(row->name);
+        change->row.image = strdup(row->image);
+    }
+    if (change && change->row.name && change->row.image)
+        return steal(change);
+    err_set(err, ErrOutOfResources, 0, "there is no memory to change device '%s'", row->name);
+    return NULL;
+}
+
+/* 0, or -1 and *err if it has to wait; then *change is the queue's, and NULL. */
+static int change_settle(struct service *service, struct change **change, struct err *err)
+{
+    if (unsettled_settle(service, &(*change)->unsettled, err) == 0)
+        return 0;
+    *change = NULL;
+    return -1;
+}
+
+/* Looks at the row of the change's device. 1: *now; 0: it is gone; -1: *err. */
+static int change_look(struct service *service, const struct change *change, struct device_row *now,
+                       struct err *err)
+{
+    if (store_device_get(service->store, change->row.name, now, err) != 0)
+        return unsettled_is_due(err) ? -1 : 0;
+    return strcmp(now->id, change->row.id) == 0;
 }
 
 int devices_discard(struct service *service, const struct device_row *row, struct err *err)
@@ -60,20 +102,19 @@ int devices_discard(struct service *service, const struct device_row *row, struc
                   row->name, failure.message);
         return 0;
     }
-    return store_device_delete(service->store, row->name, err);
+    return store_device_delete(service->store, row, err);
 }
 
+/* The row goes, with the image if that was created along with it. */
 static int removal_settle(struct service *service, struct unsettled *work, struct err *err)
 {
-    const struct removal *removal = (const struct removal *)work;
-    const struct device_row *gone = &removal->row;
+    const struct change *removal = (const struct change *)work;
     CLEANUP_BY(device_row_clear) struct device_row now = {0};
-    if (store_device_get(service->store, gone->name, &now, err) != 0)
-        return err->code == ErrStoreFailed ? -1 : 0;
-    if (strcmp(now.id, gone->id) != 0)
-        return 0;
-    if (gone->state != DEVICE_ROW_CREATING)
-        return store_device_delete(service->store, gone->name, err);
+    int found = change_look(service, removal, &now, err);
+    if (found <= 0)
+        return found;
+    if (removal->row.state != DEVICE_ROW_CREATING)
+        return store_device_delete(service->store, &now, err);
     if (now.state != DEVICE_ROW_CREATING) {
         now.state = DEVICE_ROW_CREATING;
         if (store_device_update_state(service->store, &now, err) != 0)
@@ -82,39 +123,16 @@ static int removal_settle(struct service *service, struct unsettled *work, struc
     return devices_discard(service, &now, err);
 }
 
-/* Removes the row, now or as soon as the store can be written; takes id, state, name and image from
- * `row`, and the image goes too if `row` says CREATING. StoreFailed if it has to wait. */
-static int device_row_remove(struct service *service, const struct device_row *row, struct err *err)
-{
-    struct removal *removal = calloc(1, sizeof(*removal));
-    if (removal) {
-        removal->unsettled.settle = removal_settle;
-        removal->unsettled.free = removal_free;
-        memcpy(removal->row.id, row->id, sizeof(row->id));
-        removal->row.state = row->state;
-        removal->row.name = strdup(row->name);
-        removal->row.image = strdup(row->image);
-    }
-    if (!removal || !removal->row.name || !removal->row.image) {
-        if (removal)
-            removal_free(&removal->unsettled);
-        return err_set(err, ErrOutOfResources, 0, "there is no memory to remove device '%s'",
-                       row->name);
-    }
-    if (unsettled_settle(service, &removal->unsettled, err) != 0)
-        return -1;
-    removal_free(&removal->unsettled);
-    return 0;
-}
-
 /* Takes away whatever a failed attempt left: the device if it was opened, the row, a created image.
+ * `removal` was made before the attempt, which therefore never ends in having no memory for this.
  * Always returns -1, so that the attempt can end in it; the caller's error stands. */
-static int device_undo(struct service *service, const struct device_row *row, bool opened)
+static int device_undo(struct service *service, const struct device_row *row,
+                       struct change **removal, bool opened)
 {
     struct err err;
     if (opened && block_device_abandon(service->block, row->name, false, &err) != 0)
         log_error("device '%s' was not attached, but cannot be closed: %s", row->name, err.message);
-    if (device_row_remove(service, row, &err) != 0)
+    if (change_settle(service, removal, &err) != 0)
         log_error("device '%s' was not attached, but may come back: %s", row->name, err.message);
     return -1;
 }
@@ -145,35 +163,36 @@ static int device_row_fill(struct service *service, const struct device_request 
 }
 
 static int device_attach(struct service *service, const struct device_row *row,
-                         bool discard_unflushed, struct err *err)
+                         struct change **removal, bool discard_unflushed, struct err *err)
 {
     struct device_spec spec = device_row_spec(row);
     spec.discard_unflushed = discard_unflushed;
     if (block_device_open(service->block, &spec, err) != 0)
         return -1;
     if (store_device_insert(service->store, row, err) != 0)
-        return device_undo(service, row, true);
+        return device_undo(service, row, removal, true);
     return 0;
 }
 
 static int device_create_image(struct service *service, const struct device_row *row,
-                               const struct device_request *request, struct err *err)
+                               const struct device_request *request, struct change **removal,
+                               struct err *err)
 {
     unsigned char id[GROUP_ID_BYTES];
     struct device_spec spec = device_row_spec(row);
     uint64_t size_bytes = (request->size_bytes + 511) / 512 * 512;
     id_bytes(row->id, id);
     if (store_device_insert(service->store, row, err) != 0)
-        return err->code == ErrStoreFailed ? device_undo(service, row, false) : -1;
+        return err->code == ErrStoreFailed ? device_undo(service, row, removal, false) : -1;
     if (block_image_create(service->block, row->image, row->format, size_bytes, &request->created,
                            id, err) != 0 ||
         block_device_open(service->block, &spec, err) != 0)
-        return device_undo(service, row, false);
+        return device_undo(service, row, removal, false);
     struct device_row attached = *row;
     attached.state = DEVICE_ROW_ATTACHED;
     if (store_device_update_state(service->store, &attached, err) != 0 ||
         block_image_settle(service->block, row->image, id, err) != 0)
-        return device_undo(service, row, true);
+        return device_undo(service, row, removal, true);
     return 0;
 }
 
@@ -184,9 +203,12 @@ int devices_add(struct service *service, const struct device_request *request,
     *view = (struct device_view){0};
     if (device_row_fill(service, request, &view->row, err) != 0)
         return -1;
+    CLEANUP(change) struct change *removal = change_new(&view->row, removal_settle, err);
+    if (!removal)
+        return -1;
     if ((request->create
-             ? device_create_image(service, &view->row, request, err)
-             : device_attach(service, &view->row, request->discard_unflushed, err)) != 0)
+             ? device_create_image(service, &view->row, request, &removal, err)
+             : device_attach(service, &view->row, &removal, request->discard_unflushed, err)) != 0)
         return -1;
     view->row.state = DEVICE_ROW_ATTACHED;
     block_device_publish(service->block, request->name);
@@ -195,21 +217,75 @@ int devices_add(struct service *service, const struct device_request *request,
 
 /* ---- detaching ---- */
 
+/* The device stays, and its row is to say so again. */
+static int staying_settle(struct service *service, struct unsettled *work, struct err *err)
+{
+    CLEANUP_BY(device_row_clear) struct device_row now = {0};
+    int found = change_look(service, (const struct change *)work, &now, err);
+    if (found <= 0 || now.state != DEVICE_ROW_DETACHING)
+        return found < 0 ? -1 : 0;
+    now.state = DEVICE_ROW_ATTACHED;
+    return store_device_update_state(service->store, &now, err);
+}
+
+/* Spares the store a device that is in use for all to see. Closing it is what decides. */
+static int device_check_clients(struct service *service, const char *name, struct err *err)
+{
+    struct device_info info;
+    struct err gone;
+    if (block_device_info(service->block, name, &info, &gone) != 0)
+        return 0;
+    unsigned clients = info.clients;
+    device_info_clear(&info);
+    if (clients == 0)
+        return 0;
+    return err_set(err, ErrDeviceInUse, 0, "device '%s' is in use by %u connected client%s", name,
+                   clients, clients == 1 ? "" : "s");
+}
+
+/* Closes the device, its row saying DETACHING before. When that fails, both are as they were. */
+static int device_detach(struct service *service, const struct device_row *row,
+                         bool discard_unflushed, struct err *err)
+{
+    struct err second;
+    struct device_row detaching = *row;
+    detaching.state = DEVICE_ROW_DETACHING;
+    CLEANUP(change) struct change *staying = change_new(row, staying_settle, err);
+    if (!staying)
+        return -1;
+    if (store_device_update_state(service->store, &detaching, err) != 0) {
+        if (err->code == ErrStoreFailed)
+            change_settle(service, &staying, &second);
+        return -1;
+    }
+    struct err closing;
+    int ret = discard_unflushed ? block_device_abandon(service->block, row->name, true, &closing)
+                                : block_device_close(service->block, row->name, &closing);
+    if (ret == 0 || closing.code == ErrDeviceNotFound)
+        return 0;
+    change_settle(service, &staying, &second);
+    *err = closing;
+    return -1;
+}
+
 int devices_remove(struct service *service, const char *name, bool discard_unflushed,
                    struct err *err)
 {
     NAME_HOLD(service, name);
     CLEANUP_BY(device_row_clear) struct device_row row = {0};
-    if (store_device_get(service->store, name, &row, err) != 0)
+    if (store_device_get(service->store, name, &row, err) != 0 ||
+        device_check_clients(service, name, err) != 0)
         return -1;
-    struct err closing;
-    if ((discard_unflushed ? block_device_abandon(service->block, name, true, &closing)
-                           : block_device_close(service->block, name, &closing)) != 0 &&
-        closing.code != ErrDeviceNotFound) {
-        *err = closing;
+    CLEANUP(change) struct change *removal = change_new(&row, removal_settle, err);
+    if (!removal)
         return -1;
-    }
-    return device_row_remove(service, &row, err);
+    if (row.state != DEVICE_ROW_CREATING &&
+        device_detach(service, &row, discard_unflushed, err) != 0)
+        return -1;
+    struct err later;
+    if (change_settle(service, &removal, &later) != 0)
+        log_warning("device '%s' is detached; its row goes later: %s", name, later.message);
+    return 0;
 }
 
 /* ---- reading ---- */

@@ -6,8 +6,9 @@
  *   attach   open (block), insert the row, publish: before the row there is nothing to remember
  *   create   insert the row CREATING, make the image, open it, row ATTACHED, settle the image,
  *            publish: a row that says CREATING means that the image is to be taken away
- *   detach   flush and close (block), delete the row: in between, a restart attaches the device
- *            again, with all its data; the client got no answer, and may ask again
+ *   detach   row DETACHING, flush and close (block), delete the row: a row that says DETACHING means that
+ *            the device goes, now or at the restart; if it cannot be closed it says ATTACHED again. A
+ *            detach that is refused leaves everything as it was
  *
  * Any thread. Changes of one name happen one at a time.
  */

@@ -17,12 +17,18 @@
 
 struct service;
 
+/* What waits in the queue if the row cannot be written. It is allocated before a group's point of no
+ * return, for afterwards nothing may fail. NULL and *err (OutOfResources). */
+struct group_record;
+struct group_record *group_record_new(size_t member_count, struct err *err);
+void group_record_free(struct group_record *record);
+
 /* Brings what is stored from `state` to row->state. 0, or -1 and the store's error. */
 int group_record_apply(struct service *service, enum group_state state, const struct group_row *row,
                        struct err *err);
 
-/* Likewise, now or as soon as the store can be written. */
-void group_record_write(struct service *service, enum group_state state,
-                        const struct group_row *row);
+/* Likewise, now or as soon as the store can be written; then *record becomes the queue's and is NULL. */
+void group_record_write(struct service *service, struct group_record **record,
+                        enum group_state state, const struct group_row *row);
 
 #endif

@@ -4,11 +4,12 @@
  *
  *   row                      what is done                                            then the row
  *   device CREATING          its image is removed, if it is the one that was made    is deleted
+ *   device DETACHING         nothing: it is not open                                 is deleted
  *   device ATTACHED          its image is settled, if a creation was cut short       stays
  *   group preparing          overlays that carry the group's id are removed          aborted
  *   group aborting           likewise                                                aborted
- *   group committing         its frozen images are made durable, marking names      committed:
- *                            of its overlays are removed                             tops move
+ *   group committing,        its frozen images are made durable, marking names      committed:
+ *   oldest first             of its overlays are removed                             tops move
  *   device ATTACHED          its chain is opened from the recorded top, or it        stays
  *                            is a failed device
  *   group committed          its frozen members are offered                          stays
@@ -39,6 +40,10 @@ static int device_finish(struct service *service, const struct device_row *row, 
     if (row->state == DEVICE_ROW_CREATING) {
         log_warning("device '%s' was never finished; it is removed", row->name);
         return devices_discard(service, row, err);
+    }
+    if (row->state == DEVICE_ROW_DETACHING) {
+        log_warning("device '%s' was being detached; that is finished", row->name);
+        return store_device_delete(service->store, row, err);
     }
     id_bytes(row->id, id);
     if (block_image_settle(service->block, row->image, id, &failure) != 0)
@@ -144,27 +149,21 @@ static int group_publish(struct service *service, struct group_row *row, struct 
     return 0;
 }
 
-/* Calls `each` for every group in `state`, page by page; `each` may change the state. */
+/* Calls `each` for every group in `state`, oldest first; `each` may change the state. */
 static int groups_each(struct service *service, enum group_state state,
                        int (*each)(struct service *, struct group_row *, struct err *),
                        struct err *err)
 {
-    char cursor[STORE_CURSOR_CHARS + 1] = "", next[STORE_CURSOR_CHARS + 1];
-    do {
-        struct group_row *rows;
-        size_t count;
-        if (store_group_list(service->store, *cursor ? cursor : NULL, RECOVERY_PAGE_ROWS,
-                             (int)state, &rows, &count, next, err) != 0)
+    uint64_t after = 0;
+    for (;;) {
+        CLEANUP_BY(group_row_clear) struct group_row row = {0};
+        int found = store_group_next(service->store, state, after, &row, err);
+        if (found <= 0)
+            return found;
+        if (each(service, &row, err) != 0)
             return -1;
-        int result = 0;
-        for (size_t i = 0; i < count && result == 0; i++)
-            result = each(service, &rows[i], err);
-        group_rows_free(rows, count);
-        if (result != 0)
-            return -1;
-        memcpy(cursor, next, sizeof(cursor));
-    } while (*cursor);
-    return 0;
+        after = row.sequence;
+    }
 }
 
 int recovery_run(struct service *service, struct err *err)

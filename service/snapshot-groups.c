@@ -31,8 +31,9 @@
 /* ---- one group on its way ---- */
 
 struct take {
-    struct unsettled unsettled; /* first: the queue hands it back */
-    struct group *group;        /* NULL before begin and once let go */
+    struct unsettled unsettled;  /* first: the queue hands it back */
+    struct group *group;         /* NULL before begin and once let go */
+    struct group_record *record; /* NULL once it is the queue's */
     struct group_row row;
     uint64_t started_us; /* monotonic */
 };
@@ -41,6 +42,8 @@ static void take_free(struct take *take)
 {
     /* A group that is still held here is one whose row could not be read to the end; touching its
      * overlays either way could contradict the row, so it is left to the restart. */
+    if (take->record)
+        group_record_free(take->record);
     group_row_clear(&take->row);
     free(take);
 }
@@ -140,18 +143,22 @@ static struct take *take_new(const struct snapshot_group_request *request, struc
         err_set(err, ErrOutOfResources, 0, "there is no memory for the group");
         return NULL;
     }
+    take->record = group_record_new(request->count, err);
+    if (!take->record)
+        return NULL;
     take->started_us = clock_monotonic_us();
     return steal(take);
 }
 
-/* Replaces a string, unless there is no memory for the new one. */
-static void text_replace(char **text, const char *value)
+/* Replaces a string. -1: there is no memory for the new one, and the old one stays. */
+static int text_replace(char **text, const char *value)
 {
     char *copy = strdup(value);
-    if (copy) {
-        free(*text);
-        *text = copy;
-    }
+    if (!copy)
+        return -1;
+    free(*text);
+    *text = copy;
+    return 0;
 }
 
 /* Keeps an attempt that failed before it had a row. */
@@ -162,8 +169,8 @@ static void take_record_refusal(struct service *service, struct take *take, cons
     for (size_t i = 0; i < take->row.member_count; i++) {
         CLEANUP_FREE char *path =
             block_resolve(service->block, take->row.members[i].snapshot_file, &err);
-        if (path)
-            text_replace(&take->row.members[i].snapshot_file, path);
+        if (path) /* else it stays as it was asked for */
+            (void)text_replace(&take->row.members[i].snapshot_file, path);
     }
     take->row.state = GROUP_ABORTED;
     snapshot_group_row_fail(&take->row, cause, member);
@@ -171,16 +178,18 @@ static void take_record_refusal(struct service *service, struct take *take, cons
         log_error("the failed attempt %s is not kept: %s", take->row.id, err.message);
 }
 
-static void take_row_resolve(struct take *take)
+static int take_row_resolve(struct take *take, struct err *err)
 {
     for (size_t i = 0; i < take->row.member_count; i++) {
         struct member_row *row = &take->row.members[i];
         struct group_member_info info;
         group_member_info(take->group, i, &info);
-        text_replace(&row->snapshot_file, info.snapshot_file);
-        text_replace(&row->backing_file, info.backing_file);
-        text_replace(&row->backing_format, info.backing_format);
+        if (text_replace(&row->snapshot_file, info.snapshot_file) != 0 ||
+            text_replace(&row->backing_file, info.backing_file) != 0 ||
+            text_replace(&row->backing_format, info.backing_format) != 0)
+            return err_set(err, ErrOutOfResources, 0, "there is no memory for the group");
     }
+    return 0;
 }
 
 static int take_begin(struct service *service, struct take *take, struct err *err)
@@ -198,8 +207,10 @@ static int take_begin(struct service *service, struct take *take, struct err *er
     id_bytes(take->row.id, id);
     take->group = group_begin(service->block, id, members, count, &failed, err);
     if (take->group) {
-        take_row_resolve(take);
-        return 0;
+        if (take_row_resolve(take, err) == 0)
+            return 0;
+        take_undo(take);
+        return -1;
     }
     /* A list that makes no sense is no attempt: nothing was tried on any member. */
     if (failed != SIZE_MAX)
@@ -225,7 +236,7 @@ static int take_insert_failed(struct service *service, struct take *take, const 
     snapshot_group_row_fail(&take->row, err, SIZE_MAX);
     take_undo(take);
     if (err->code == ErrStoreFailed)
-        group_record_write(service, GROUP_PREPARING, &take->row);
+        group_record_write(service, &take->record, GROUP_PREPARING, &take->row);
     return -1;
 }
 
@@ -239,7 +250,7 @@ static int take_abort(struct service *service, struct take *take, const struct e
     if (store_group_update_aborting(service->store, &take->row, &second) == 0)
         state = GROUP_ABORTING;
     take_undo(take);
-    group_record_write(service, state, &take->row);
+    group_record_write(service, &take->record, state, &take->row);
     return -1;
 }
 
@@ -249,8 +260,7 @@ static int take_settle(struct service *service, struct unsettled *work, struct e
 {
     struct take *take = (struct take *)work;
     CLEANUP_BY(group_row_clear) struct group_row now = {.state = GROUP_PREPARING};
-    if (store_group_get(service->store, take->row.id, &now, err) != 0 &&
-        err->code == ErrStoreFailed)
+    if (store_group_get(service->store, take->row.id, &now, err) != 0 && unsettled_is_due(err))
         return -1;
     bool was_held = take->group != NULL;
     if (was_held && now.state == GROUP_COMMITTING)
@@ -260,7 +270,7 @@ static int take_settle(struct service *service, struct unsettled *work, struct e
     bool failed = group_record_apply(service, now.state, &take->row, err) != 0;
     if (take->group)
         take_finish(service, take);
-    return failed && err->code == ErrStoreFailed ? -1 : 0;
+    return failed && unsettled_is_due(err) ? -1 : 0;
 }
 
 /* The store failed at the point of no return. The take becomes the queue's if that lasts. */
@@ -292,7 +302,7 @@ static int take_run(struct service *service, struct take **place, struct err *er
         return err->code == ErrStoreFailed ? take_uncertain(service, place, err)
                                            : take_abort(service, take, err, SIZE_MAX);
     take_pivot(take);
-    group_record_write(service, GROUP_COMMITTING, &take->row);
+    group_record_write(service, &take->record, GROUP_COMMITTING, &take->row);
     take_finish(service, take);
     return 0;
 }

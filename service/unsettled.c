@@ -10,6 +10,12 @@
 /* A second chance for a failure that a reopening cures; more would only hold everybody up. */
 #define SETTLE_TRIES 2
 
+bool unsettled_is_due(const struct err *err)
+{
+    return err->code == ErrStoreFailed || err->code == ErrStoreBusy ||
+           err->code == ErrOutOfResources;
+}
+
 static void unsettled_append_locked(struct service *service, struct unsettled *work)
 {
     struct unsettled **end = &service->unsettled;

@@ -20,20 +20,22 @@ struct service;
 struct unsettled {
     struct unsettled *next;
 
-    /* 0: done, whatever the outcome was. -1: the store failed (again); it will be called once more.
-     */
+    /* 0: done, whatever the outcome was. -1: it could not be done now (unsettled_is_due of *err); it
+     * will be called once more. */
     int (*settle)(struct service *service, struct unsettled *work, struct err *err);
 
     /* Releases the work after it was done from the queue, or when the daemon ends before. */
     void (*free)(struct unsettled *work);
 };
 
-/* Settles `work` now: 0, and it is the caller's still. Or -1 and *err (StoreFailed): it is the
- * queue's. */
+/* Whether what an update or a look at a row was for is still to be done after this error: the store
+ * failed, another program keeps it busy, or memory is short. Every other error is the store's answer. */
+bool unsettled_is_due(const struct err *err);
+
+/* Settles `work` now: 0, and it is the caller's still. Or -1 and *err: it is the queue's. */
 int unsettled_settle(struct service *service, struct unsettled *work, struct err *err);
 
-/* Reopens the store if it failed and settles all that is queued. 0, or -1 and *err (StoreFailed).
- */
+/* Reopens the store if it failed and settles all that is queued. 0, or -1 and *err. */
 int unsettled_resolve(struct service *service, struct err *err);
 
 /* The same for a probe, which waits for nobody: while somebody else is at it, that is the answer. */

@@ -102,16 +102,16 @@ int store_device_insert(struct store *store, const struct device_row *row, struc
     return statement_run(held, statement, ErrDeviceExists, row->name, err) < 0 ? -1 : 0;
 }
 
-/* Runs a change of one device by name. */
-static int device_change(struct store *store, sqlite3_stmt *statement, const char *name,
+/* Runs a change of the one device that the row names. */
+static int device_change(struct store *store, sqlite3_stmt *statement, const struct device_row *row,
                          struct err *err)
 {
     if (!statement)
         return -1;
-    statement_bind_text(statement, ":name", name);
-    int hit = statement_run(store, statement, ErrDeviceExists, name, err);
+    statement_bind_text(statement, ":id", row->id);
+    int hit = statement_run(store, statement, ErrDeviceExists, row->name, err);
     if (hit == 0)
-        return err_set(err, ErrDeviceNotFound, 0, "there is no device '%s'", name);
+        return err_set(err, ErrDeviceNotFound, 0, "there is no device '%s'", row->name);
     return hit < 0 ? -1 : 0;
 }
 
@@ -126,25 +126,24 @@ int store_device_update_state(struct store *store, const struct device_row *row,
                       "UPDATE devices SET state = :state, "
                       "image_identity = coalesce(:image_identity, image_identity), "
                       "top_identity = coalesce(:top_identity, top_identity) "
-                      "WHERE name = :name AND id = :id",
+                      "WHERE id = :id",
                       err);
     if (statement) {
-        statement_bind_text(statement, ":id", row->id);
         statement_bind_text(statement, ":state", state_names[row->state]);
         statement_bind_text(statement, ":image_identity", row->image_identity);
         statement_bind_text(statement, ":top_identity", row->top_identity);
     }
-    return device_change(held, statement, row->name, err);
+    return device_change(held, statement, row, err);
 }
 
-int store_device_delete(struct store *store, const char *name, struct err *err)
+int store_device_delete(struct store *store, const struct device_row *row, struct err *err)
 {
     CLEANUP(store) struct store *held = store_enter(store, err);
     if (!held)
         return -1;
     CLEANUP(statement)
-    sqlite3_stmt *statement = statement_new(held, "DELETE FROM devices WHERE name = :name", err);
-    return device_change(held, statement, name, err);
+    sqlite3_stmt *statement = statement_new(held, "DELETE FROM devices WHERE id = :id", err);
+    return device_change(held, statement, row, err);
 }
 
 int store_device_get(struct store *store, const char *name, struct device_row *row, struct err *err)

@@ -8,6 +8,14 @@
  *
  * A change of state names the states it may come from; from any other it is our own bug
  * (InternalError) and nothing changes.
+ *
+ * Invariants, so that a device's row never goes back to an older top than the one in memory:
+ *   1. A device is in at most one group that is `committing`: no other group of it is inserted before that
+ *      one is committed. A row that cannot be brought to `committed` therefore never has a later group on
+ *      top of it.
+ *   2. A group moves a device's top only if it is that very device (by id) and its top is the image that
+ *      the group froze. So committing twice, or after a later group (which only rows from before invariant
+ *      1 can be), changes nothing; and committing the oldest first (recovery.c) follows the chain upwards.
  */
 #include "store/internal.h"
 
@@ -186,6 +194,33 @@ int store_group_get(struct store *store, const char *id_or_name, struct group_ro
     return -1;
 }
 
+int store_group_next(struct store *store, enum group_state state, uint64_t after,
+                     struct group_row *row, struct err *err)
+{
+    CLEANUP(store) struct store *held = store_enter(store, err);
+    if (!held)
+        return -1;
+    CLEANUP(statement)
+    sqlite3_stmt *statement =
+        statement_new(held,
+                      "SELECT " GROUP_COLUMNS " FROM groups WHERE state = :state AND sequence > "
+                      ":after ORDER BY sequence LIMIT 1",
+                      err);
+    if (!statement)
+        return -1;
+    statement_bind_text(statement, ":state", state_names[state]);
+    statement_bind_int(statement, ":after", (int64_t)after);
+    int ret = statement_step(held, statement, ErrInternalError, "", err);
+    if (ret <= 0)
+        return ret;
+    if (group_row_load(row, statement, err) != 0)
+        return -1;
+    if (group_row_load_members(held, row, err) == 0)
+        return 1;
+    group_row_clear(row);
+    return -1;
+}
+
 /* A cursor is the sequence number of the last group of the page before. */
 static int cursor_parse(const char *cursor, uint64_t *before, struct err *err)
 {
@@ -297,6 +332,30 @@ static int member_insert(struct store *store, const char *id, size_t position,
     return statement_run(store, statement, ErrInternalError, id, err) < 0 ? -1 : 0;
 }
 
+/* Invariant 1. The group's members are inserted already. */
+static int group_check_devices(struct store *store, const char *id, struct err *err)
+{
+    CLEANUP(statement)
+    sqlite3_stmt *statement = statement_new(
+        store,
+        "SELECT other.device, groups.name FROM groups JOIN members AS other ON other.group_id = "
+        "groups.id "
+        "JOIN members AS ours ON ours.group_id = :id AND ours.device_id = other.device_id "
+        "WHERE groups.state = 'committing' LIMIT 1",
+        err);
+    if (!statement)
+        return -1;
+    statement_bind_text(statement, ":id", id);
+    int ret = statement_step(store, statement, ErrInternalError, id, err);
+    if (ret <= 0)
+        return ret;
+    return err_set(
+        err, ErrDeviceInUse, 0,
+        "device '%s' is in use by snapshot group '%s', which is not recorded to the end yet",
+        (const char *)sqlite3_column_text(statement, 0),
+        (const char *)sqlite3_column_text(statement, 1));
+}
+
 static int group_insert(struct store *store, const struct group_row *row, struct err *err)
 {
     CLEANUP(statement)
@@ -321,7 +380,7 @@ static int group_insert(struct store *store, const struct group_row *row, struct
     for (size_t i = 0; i < row->member_count; i++)
         if (member_insert(store, row->id, i, &row->members[i], err) != 0)
             return -1;
-    return 0;
+    return row->state == GROUP_PREPARING ? group_check_devices(store, row->id, err) : 0;
 }
 
 int store_group_insert(struct store *store, const struct group_row *row, struct err *err)
@@ -420,16 +479,18 @@ static int member_update_pause(struct store *store, const char *id, size_t posit
     return statement_run(store, statement, ErrInternalError, id, err) < 0 ? -1 : 0;
 }
 
-/* Every member's overlay becomes its device's top. */
+/* Every member's overlay becomes its device's top, if the image that the group froze still is (2). */
 static int group_update_tops(struct store *store, const char *id, struct err *err)
 {
     CLEANUP(statement)
-    sqlite3_stmt *statement =
-        statement_new(store,
-                      "UPDATE devices SET top = m.snapshot_file, top_format = m.format, "
-                      "top_identity = m.snapshot_identity "
-                      "FROM members AS m WHERE m.group_id = :id AND m.device = devices.name",
-                      err);
+    sqlite3_stmt *statement = statement_new(
+        store,
+        "UPDATE devices SET top = m.snapshot_file, top_format = m.format, "
+        "top_identity = m.snapshot_identity "
+        "FROM members AS m WHERE m.group_id = :id AND m.device = devices.name "
+        "AND coalesce(m.device_id, devices.id) = devices.id "
+        "AND (m.backing_file = devices.top OR m.backing_identity = devices.top_identity)",
+        err);
     if (!statement)
         return -1;
     statement_bind_text(statement, ":id", id);

@@ -2,12 +2,21 @@
  *
  * Statements and transactions. See internal.h.
  *
- * A constraint that is broken is the caller's news (a name is taken) and leaves the store well; any
- * other error of SQLite leaves it failed: what is on the disk is not known any more.
+ * A constraint that is broken is the caller's news (a name is taken) and leaves the store well; so does
+ * another program that holds the write lock, for WAL needs it only where a change begins. Any other error
+ * of SQLite leaves the store failed: what is on the disk is not known any more.
  */
 #include "store/internal.h"
 
 #include <string.h>
+
+/* Another connection holds the write lock: nothing was changed, and the store is well. */
+static int store_busy(struct store *store, struct err *err)
+{
+    return err_set(err, ErrStoreBusy, 0,
+                   "database '%s' is locked by another program; nothing was changed, try again",
+                   store->path);
+}
 
 sqlite3_stmt *statement_new(struct store *store, const char *sql, struct err *err)
 {
@@ -38,7 +47,7 @@ int statement_step(struct store *store, sqlite3_stmt *statement, enum err_code t
         return 0;
     if (rc == SQLITE_CONSTRAINT_UNIQUE || rc == SQLITE_CONSTRAINT_PRIMARYKEY)
         return err_set(err, taken, 0, "'%s' exists already", name);
-    return store_fail(store, err);
+    return (rc & 0xff) == SQLITE_BUSY ? store_busy(store, err) : store_fail(store, err);
 }
 
 int statement_run(struct store *store, sqlite3_stmt *statement, enum err_code taken,
@@ -62,9 +71,10 @@ char *statement_text(sqlite3_stmt *statement, int column, bool *short_of_memory)
 
 int transaction_begin(struct store *store, struct err *err)
 {
-    if (sqlite3_exec(store->db, "BEGIN IMMEDIATE", NULL, NULL, NULL) != SQLITE_OK)
-        return store_fail(store, err);
-    return 0;
+    int rc = sqlite3_exec(store->db, "BEGIN IMMEDIATE", NULL, NULL, NULL);
+    if (rc == SQLITE_OK)
+        return 0;
+    return (rc & 0xff) == SQLITE_BUSY ? store_busy(store, err) : store_fail(store, err);
 }
 
 int transaction_end(struct store *store, int ret, struct err *err)

@@ -70,8 +70,10 @@ int store_device_insert(struct store *store, const struct device_row *row,
 /* Of the device with row->id: its state becomes row->state; an identity that is not NULL is recorded.
  * DeviceNotFound. */
 int store_device_update_state(struct store *store, const struct device_row *row, struct err *err);
-int store_device_delete(struct store *store, const char *name,
-                        struct err *err); /* DeviceNotFound */
+
+/* The device with row->id. DeviceNotFound. */
+int store_device_delete(struct store *store, const struct device_row *row, struct err *err);
+
 int store_device_get(struct store *store, const char *name, struct device_row *row,
                      struct err *err); /* DeviceNotFound */
 
@@ -137,7 +139,8 @@ struct group_row {
 void group_row_clear(struct group_row *row);
 
 /* Inserts the group with its members, in state GROUP_PREPARING or (a failed attempt) GROUP_ABORTED.
- * GroupExists: a group that is not aborted has this name. */
+ * GroupExists: a group that is not aborted has this name. DeviceInUse: another group of one of the devices
+ * is `committing`. */
 int store_group_insert(struct store *store, const struct group_row *row, struct err *err);
 
 /* preparing -> committing. In the same transaction each member's backing_identity and
@@ -146,7 +149,7 @@ int store_group_update_committing(struct store *store, const struct group_row *r
                                   struct err *err);
 
 /* committing -> committed; in the same transaction each member's snapshot_file, with its identity,
- * becomes its device's top. `row` gives id, has_cut, cut_at_us, pause_us, has_duration, duration_us and each member's
+ * becomes the top of its device, if that is still the image that was frozen. `row` gives id, has_cut, cut_at_us, pause_us, has_duration, duration_us and each member's
  * pause, by position. */
 int store_group_update_committed(struct store *store, const struct group_row *row, struct err *err);
 
@@ -154,6 +157,11 @@ int store_group_update_committed(struct store *store, const struct group_row *ro
  * if !row->has_error). */
 int store_group_update_aborting(struct store *store, const struct group_row *row, struct err *err);
 int store_group_update_aborted(struct store *store, const struct group_row *row, struct err *err);
+
+/* The oldest group in that state of those later than `after` (a `sequence`; 0: of all). 1: *row; 0: there
+ * is none; -1: *err. */
+int store_group_next(struct store *store, enum group_state state, uint64_t after,
+                     struct group_row *row, struct err *err);
 
 /* By id, or by the name of a group that is not aborted. GroupNotFound. */
 int store_group_get(struct store *store, const char *id_or_name, struct group_row *row,

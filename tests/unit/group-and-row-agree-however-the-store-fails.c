@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * snapshot_groups_take() against a store whose call number N = 1, 2, 3, ... fails, with its change
- * written or not, and that stays closed for a while. Block layer and store are models that stand in
- * for the libraries: the linker takes theirs only for what is not defined here. Whatever fails,
- * memory and row must agree:
+ * written or not, and that stays closed for a while; or that is only busy, or short of memory, just
+ * then. Block layer and store are models that stand in for the libraries: the linker takes theirs only
+ * for what is not defined here. Whatever fails, memory and row must agree:
  *
  *   - overlays are pivoted only if the row says committing or committed
  *   - overlays are removed only if the row does not say so, nor ever will
@@ -11,25 +11,42 @@
  *   - once the store opens again the row is final, and what the client was told holds: 201 means
  *     committed
  */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-/* cmocka needs the three above first */
-#include <cmocka.h>
-#include <string.h>
+#include "tests/lib/testlib.h"
 
 #include "service/service.h"
 #include "service/snapshot-groups.h"
 #include "service/unsettled.h"
 
+#include <string.h>
+
+/* ---- memory that ends ---- */
+
+static bool memory_will_be_short, memory_is_short; /* from the pivot on; now */
+
+/* Sanitizers have a calloc of their own; what is shown here does not depend on them. */
+#if !TEST_SANITIZED
+extern void *__libc_calloc(size_t count, size_t bytes);
+extern void *__libc_malloc(size_t bytes);
+void *calloc(size_t count, size_t bytes)
+{
+    return memory_is_short ? NULL : __libc_calloc(count, bytes);
+}
+
+void *malloc(size_t bytes)
+{
+    return memory_is_short ? NULL : __libc_malloc(bytes);
+}
+#endif
+
 /* ---- the store's model: one row ---- */
 
 static struct {
-    bool failed;       /* calls are refused */
-    int reopen_fails;  /* so often */
-    int calls;         /* made so far, refused ones not counted */
-    int fail_at;       /* that call fails ... */
-    bool fail_applied; /* ... and its change is written all the same */
+    bool failed;             /* calls are refused */
+    int reopen_fails;        /* so often */
+    int calls;               /* made so far, refused ones not counted */
+    int fail_at;             /* that call fails ... */
+    bool fail_applied;       /* ... and its change is written all the same */
+    enum err_code fail_code; /* all but StoreFailed leave the store open, with nothing changed */
     bool exists;
     enum group_state state;
     char id[STORE_ID_CHARS + 1];
@@ -47,8 +64,8 @@ static bool store_call(bool *apply, struct err *err)
     if (++row.calls != row.fail_at)
         return true;
     *apply = row.fail_applied;
-    row.failed = true;
-    err_set(err, ErrStoreFailed, 0, "the disk is gone");
+    row.failed = row.fail_code == ErrStoreFailed;
+    err_set(err, row.fail_code, 0, "the disk is gone");
     return false;
 }
 
@@ -197,6 +214,7 @@ void group_pivot(struct group *group, uint64_t *cut_at_us, uint64_t *pause_us)
     assert_true(memory.prepared && !memory.pivoted && !memory.aborted && !memory.freed);
     assert_int_equal(row.state, GROUP_COMMITTING);
     memory.pivoted = true;
+    memory_is_short = memory_will_be_short;
     *cut_at_us = 1000;
     *pause_us = 22;
 }
@@ -270,7 +288,8 @@ static void check_agreement(int result)
 }
 
 /* Runs one attempt. False once the failing call comes no more. */
-static bool take_once(int fail_at, bool applied, int reopen_fails, bool prepare_fails)
+static bool take_once(int fail_at, enum err_code code, bool applied, int reopen_fails,
+                      bool prepare_fails)
 {
     struct service service = {.settle_lock = PTHREAD_MUTEX_INITIALIZER};
     const struct group_member members[] = {{.device = "a"}, {.device = "b"}};
@@ -282,11 +301,13 @@ static bool take_once(int fail_at, bool applied, int reopen_fails, bool prepare_
     memset(&memory, 0, sizeof(memory));
     row.fail_at = fail_at;
     row.fail_applied = applied;
+    row.fail_code = code;
     row.reopen_fails = reopen_fails;
     memory.prepare_fails = prepare_fails;
 
     int result = snapshot_groups_take(&service, &request, &result_row, &err);
     bool failed = row.calls >= fail_at;
+    memory_is_short = false;
     if (result == 0) {
         assert_int_equal(result_row.state, GROUP_COMMITTED);
         assert_false(result_row.has_error);
@@ -310,17 +331,43 @@ static void group_and_row_agree(void **state)
     for (int variant = 0; variant < 2 * 4 * 2; variant++) {
         bool applied = variant & 1, prepare_fails = variant & 2;
         int n = 1;
-        while (take_once(n, applied, variant / 4, prepare_fails))
+        while (take_once(n, ErrStoreFailed, applied, variant / 4, prepare_fails))
             n++;
         assert_in_range(n, 5, 10);
     }
+}
+
+/* Neither is an answer: nothing that was to be done is taken for done, or for not there. */
+static void shortages_are_no_answer(void **state)
+{
+    (void)state;
+    static const enum err_code codes[] = {ErrStoreBusy, ErrOutOfResources};
+    for (int variant = 0; variant < 2 * 2; variant++) {
+        int n = 1;
+        while (take_once(n, codes[variant / 2], false, 0, variant & 1))
+            n++;
+        assert_in_range(n, 5, 10);
+    }
+}
+
+/* The store fails with its first call after the pivot, looks busy or short of memory once it is open, and
+ * there is no memory from the pivot on. */
+static void nothing_is_allocated_after_the_pivot(void **state)
+{
+    (void)state;
+    memory_will_be_short = true;
+    for (int variant = 0; variant < 4; variant++)
+        take_once(4, ErrStoreFailed, variant & 1, variant / 2 * 2, false);
+    memory_will_be_short = false;
 }
 
 /* The store stays closed: everything waits, and a second failure while settling changes nothing. */
 static void second_failure_is_survived(void **state)
 {
     (void)state;
-    for (int second = 1; second < 6; second++) {
+    static const enum err_code codes[] = {ErrStoreFailed, ErrStoreBusy, ErrOutOfResources};
+    for (int variant = 0; variant < 3 * 5; variant++) {
+        int second = 1 + variant % 5;
         struct service service = {.settle_lock = PTHREAD_MUTEX_INITIALIZER};
         const struct group_member members[] = {{.device = "a"}, {.device = "b"}};
         const struct snapshot_group_request request = {
@@ -330,6 +377,7 @@ static void second_failure_is_survived(void **state)
         memset(&row, 0, sizeof(row));
         memset(&memory, 0, sizeof(memory));
         row.fail_at = 3; /* the name, the row, then `committing` */
+        row.fail_code = ErrStoreFailed;
         row.fail_applied = true;
         row.reopen_fails = 5;
         assert_int_equal(snapshot_groups_take(&service, &request, &result_row, &err), -1);
@@ -341,8 +389,10 @@ static void second_failure_is_survived(void **state)
         assert_false(memory.pivoted);
         row.reopen_fails = 0;
         row.fail_at = row.calls + second;
+        row.fail_code = codes[variant / 5];
+        row.fail_applied = row.fail_code == ErrStoreFailed;
         while (unsettled_resolve(&service, &err) != 0)
-            assert_int_equal(err.code, ErrStoreFailed);
+            assert_int_equal(err.code, row.fail_code);
         check_agreement(-1);
     }
 }
@@ -351,6 +401,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(group_and_row_agree),
+        cmocka_unit_test(shortages_are_no_answer),
+        cmocka_unit_test(nothing_is_allocated_after_the_pivot),
         cmocka_unit_test(second_failure_is_survived),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
