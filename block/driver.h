@@ -141,7 +141,7 @@ struct driver {
     int (*make_room)(struct node *node);
 
     /* Optional. The node is read-only for good; reads may be under way. Gives back memory that only
-     * a top is worth. */
+     * a top is worth, and threads; may wait for a flush that is under way. */
     void (*freeze)(struct node *node);
 
     /* Optional; with it, images open for writing have a journal (journal.h), and the driver appends

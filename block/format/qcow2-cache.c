@@ -77,6 +77,7 @@ static void cache_make_room(struct qcow2_cache *cache, size_t slices_max)
 void qcow2_freeze(struct node *node)
 {
     struct qcow2 *q = node->state;
+    qcow2_flusher_end(q);
     LOCK_GUARD(&q->lock);
     cache_make_room(&q->cache, CACHE_SLICES_FROZEN_MAX);
 }

@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * An image of which much has changed has a thread that flushes it. A frozen image has none: however many
+ * groups are taken there are no more threads than before.
+ */
+#include "tests/lib/disks.h"
+
+#include <dirent.h>
+#include <stdio.h>
+#include <string.h>
+
+/* A table of 512 bytes maps 32 KiB: every write changes another one. */
+enum { STEP_BYTES = 32 << 10, STEPS = 2000, GROUPS = 4 };
+static const char *const NAMES[] = {"d"};
+
+static unsigned threads_count(void)
+{
+    unsigned count = 0;
+    DIR *tasks = opendir("/proc/self/task");
+    assert_non_null(tasks);
+    for (struct dirent *entry; (entry = readdir(tasks));)
+        count += entry->d_name[0] != '.';
+    closedir(tasks);
+    return count;
+}
+
+static void frozen_images_have_none(void **state)
+{
+    (void)state;
+    struct err err;
+    char suffix[32];
+    unsigned char id[GROUP_ID_BYTES] = {1}, bytes[512] = {1};
+    struct block *block = block_open(scratch_dir(), &err);
+    const struct cluster_shape shape = {.cluster_bytes = 512};
+    const struct device_spec spec = {
+        .name = "d", .image = "d.qcow2", .format = "qcow2", .overlay = shape};
+    assert_non_null(block);
+    assert_int_equal(block_image_create(block, "d.qcow2", "qcow2", (uint64_t)STEPS * STEP_BYTES,
+                                        &shape, id, &err),
+                     0);
+    assert_int_equal(block_image_settle(block, "d.qcow2", id, &err), 0);
+    assert_int_equal(block_device_open(block, &spec, &err), 0);
+    block_device_publish(block, "d");
+    unsigned before = threads_count();
+    for (int i = 0; i < GROUPS; i++) {
+        for (uint64_t step = 0; step < STEPS; step++)
+            assert_int_equal(device_write(disk(block, "d"), bytes, step * STEP_BYTES, 512, 0), 0);
+        assert_int_equal(threads_count(), before + 1); /* the top's */
+        snprintf(suffix, sizeof(suffix), "%d.qcow2", i);
+        group_take(block, suffix, 1, NAMES);
+        assert_int_equal(threads_count(), before);
+    }
+    assert_int_equal(block_close(block, &err), 0);
+    image_must_be_clean("d.qcow2");
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {cmocka_unit_test(frozen_images_have_none)};
+    return cmocka_run_group_tests(tests, scratch_begin, scratch_end);
+}
