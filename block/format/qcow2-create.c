@@ -3,13 +3,13 @@
  * Creating an image: version 3, nothing allocated.
  *
  *     cluster 0    header | group id | backing format | end | backing file name
- *     then         refcount table | refcount blocks | L1 table (a hole: all zeros)
+ *     then         refcount table | refcount blocks | L1 table (all zeros; its space is taken)
  *
  * The counts of these clusters are 1; that is all the content there is.
  */
 #include "block/format/qcow2.h"
 
-#include <unistd.h>
+#include <fcntl.h>
 
 enum { CLUSTER_BITS_MAX = 21, REFCOUNT_BYTES = 2 };
 static_assert(CLUSTER_BYTES_MAX == 1 << CLUSTER_BITS_MAX, "largest cluster");
@@ -139,6 +139,16 @@ static void counts_put(unsigned char *place, const struct layout *layout)
         counts[i] = htobe16(1);
 }
 
+/* All zeros, with the space that its entries will need. */
+static int l1_put(int fd, uint64_t offset, uint64_t bytes)
+{
+    int errnum;
+    do
+        errnum = posix_fallocate(fd, (off_t)offset, (off_t)bytes);
+    while (errnum == EINTR);
+    return -errnum;
+}
+
 int qcow2_create(int fd, const struct image_spec *spec, struct err *err)
 {
     struct layout layout;
@@ -152,8 +162,8 @@ int qcow2_create(int fd, const struct image_spec *spec, struct err *err)
         return -1;
     counts_put(start + layout.cluster_bytes, &layout);
     int ret = file_write(fd, start, 0, bytes);
-    if (ret == 0 && ftruncate(fd, (off_t)(bytes + layout.l1_clusters * layout.cluster_bytes)) != 0)
-        ret = -errno;
+    if (ret == 0)
+        ret = l1_put(fd, bytes, layout.l1_clusters * layout.cluster_bytes);
     if (ret)
         return err_set(err, ErrOpenFileFailed, -ret, "qcow2 image cannot be written");
     return 0;

@@ -91,12 +91,13 @@ static int batch_take_refcount_table(struct qcow2 *q, struct batch *batch)
 {
     if (!q->has_dirty_refcount_table)
         return 0;
-    batch->refcount_table_entries = q->refcount_table_entries;
+    /* If it has grown and could not move, no cluster that is in use is counted in what has no room. */
+    batch->refcount_table_entries = q->refcount_table_disk_entries;
     batch->refcount_table_offset = q->refcount_table_offset;
-    batch->refcount_table = malloc(q->refcount_table_entries * sizeof(uint64_t));
+    batch->refcount_table = malloc(batch->refcount_table_entries * sizeof(uint64_t));
     if (!batch->refcount_table)
         return -ENOMEM;
-    for (uint64_t i = 0; i < q->refcount_table_entries; i++)
+    for (uint64_t i = 0; i < batch->refcount_table_entries; i++)
         batch->refcount_table[i] = htobe64(q->refcount_table[i]);
     batch->has_moved = q->has_moved_refcount_table;
     q->has_moved_refcount_table = q->has_dirty_refcount_table = false;
@@ -106,11 +107,6 @@ static int batch_take_refcount_table(struct qcow2 *q, struct batch *batch)
 static int batch_take(struct qcow2 *q, struct batch *batch)
 {
     LOCK_GUARD(&q->lock);
-    if (q->must_move_refcount_table) {
-        int ret = qcow2_refcount_table_move(q);
-        if (ret)
-            return ret;
-    }
     int ret = batch_take_slices(q, batch, false);
     if (ret == 0)
         ret = batch_take_l1(q, batch);
@@ -224,6 +220,12 @@ static void generation_drop(struct qcow2 *q)
     qcow2_look_if_full(q);
 }
 
+static bool qcow2_is_corrupt(struct qcow2 *q)
+{
+    LOCK_GUARD(&q->lock);
+    return q->is_corrupt;
+}
+
 int qcow2_flush(struct node *node)
 {
     struct qcow2 *q = node->state;
@@ -234,8 +236,9 @@ int qcow2_flush(struct node *node)
     batch_end(q, &batch, ret);
     if (ret == 0)
         generation_drop(q);
-    if (ret == 0 && batch.frees.count)
-        ret = frees_release(q, &batch.frees);
+    /* All that was asked for is durable now. Space that could not be freed is tried again by the next flush. */
+    if (ret == 0 && batch.frees.count && frees_release(q, &batch.frees) != 0 && qcow2_is_corrupt(q))
+        ret = -EIO;
     batch_clear(&batch);
     return ret;
 }

@@ -103,6 +103,9 @@ int qcow2_entry_set(struct qcow2 *q, uint64_t offset, struct qcow2_entry entry)
     if (ret)
         return ret;
     assert(table);
+    ret = qcow2_space_take(q, table >> q->cluster_bits); /* nothing to do but in a replay */
+    if (ret)
+        return ret;
     ret = entry_slice(q, table, offset, &slice, &words);
     if (ret)
         return ret;
@@ -158,14 +161,12 @@ int qcow2_entry_check_change(struct qcow2 *q, struct qcow2_entry entry, uint64_t
 /* Copies a shared table into `cluster`, or clears it if `from` is 0. */
 static int table_fill(struct qcow2 *q, uint64_t cluster, uint64_t from, bool is_fresh)
 {
-    if (!from && is_fresh && (cluster + 1) << q->cluster_bits <= q->file_bytes) {
-        qcow2_cache_drop(q, cluster);
-        return 0; /* a hole, and within the file */
-    }
-    CLEANUP_FREE unsigned char *bytes = calloc(1, q->cluster_bytes);
+    if (!from)
+        return qcow2_space_clear(q, cluster, is_fresh);
+    CLEANUP_FREE unsigned char *bytes = malloc(q->cluster_bytes);
     if (!bytes)
         return -ENOMEM;
-    for (uint64_t at = 0; from && at < q->cluster_bytes; at += q->cache.slice_bytes) {
+    for (uint64_t at = 0; at < q->cluster_bytes; at += q->cache.slice_bytes) {
         struct qcow2_slice *slice; /* from the cache: it may be newer than the file */
         int ret = qcow2_cache_get(q, from + at, false, &slice);
         if (ret)
@@ -173,7 +174,10 @@ static int table_fill(struct qcow2 *q, uint64_t cluster, uint64_t from, bool is_
         memcpy(bytes + at, slice->bytes, q->cache.slice_bytes);
     }
     qcow2_cache_drop(q, cluster);
-    return file_write(q->fd, bytes, cluster << q->cluster_bits, q->cluster_bytes);
+    int ret = file_write(q->fd, bytes, cluster << q->cluster_bits, q->cluster_bytes);
+    if (ret == 0)
+        qcow2_metadata_set_space(q, cluster);
+    return ret;
 }
 
 int qcow2_table_make_writable(struct qcow2 *q, uint64_t offset)
@@ -184,14 +188,18 @@ int qcow2_table_make_writable(struct qcow2 *q, uint64_t offset)
     if (ret)
         return qcow2_corrupt(q, "impossible L1 entry", index);
     if (old && (q->l1[index] & QCOW2_COPIED))
-        return 0;
-    ret = qcow2_allocate(q, 1, &cluster, &is_fresh);
+        return qcow2_space_take(q, old >> q->cluster_bits);
+    if (q->waits_not)
+        return -EAGAIN;
+    ret = qcow2_space_take(q, (q->l1_offset + index * sizeof(uint64_t)) >> q->cluster_bits);
+    if (ret == 0)
+        ret = qcow2_allocate(q, 1, &cluster, &is_fresh);
     if (ret)
         return ret;
     /* Written at once, and synced by the flush that writes the L1 entry, before that. */
-    ret = table_fill(q, cluster, old, is_fresh);
+    ret = qcow2_metadata_add(q, cluster);
     if (ret == 0)
-        ret = qcow2_metadata_add(q, cluster);
+        ret = table_fill(q, cluster, old, is_fresh);
     if (ret == 0 && old)
         ret = qcow2_release_later(q, old >> q->cluster_bits);
     if (ret) {

@@ -17,8 +17,6 @@
 
 #include "base/log.h"
 
-#include <fcntl.h>
-#include <linux/falloc.h>
 #include <unistd.h>
 
 enum { GROW_BYTES_MAX = 64 << 20 };
@@ -89,7 +87,9 @@ static int refcount_put(struct qcow2 *q, uint64_t cluster, uint64_t count)
 {
     struct qcow2_slice *slice;
     uint64_t index;
-    int ret = count_slice(q, cluster, &slice, &index);
+    int ret = qcow2_space_take(q, q->refcount_table[cluster / per_block(q)] >> q->cluster_bits);
+    if (ret == 0)
+        ret = count_slice(q, cluster, &slice, &index);
     if (ret)
         return ret;
     count_write(slice->bytes, index, q->refcount_order, count);
@@ -99,11 +99,11 @@ static int refcount_put(struct qcow2 *q, uint64_t cluster, uint64_t count)
 
 /* ---- metadata clusters ---- */
 
-/* `cluster` without the flag. */
+/* `cluster` without flags. */
 static uint64_t *metadata_place(const struct qcow2_metadata *metadata, uint64_t cluster)
 {
     uint64_t at = (cluster * 0x9e3779b97f4a7c15ULL >> 20) % metadata->room;
-    while (metadata->clusters[at] && (metadata->clusters[at] & ~QCOW2_METADATA_RETIRED) != cluster)
+    while (metadata->clusters[at] && (metadata->clusters[at] & ~QCOW2_METADATA_FLAGS) != cluster)
         at = (at + 1) % metadata->room;
     return &metadata->clusters[at];
 }
@@ -116,7 +116,7 @@ static int metadata_grow(struct qcow2_metadata *metadata)
         return -ENOMEM;
     for (size_t i = 0; i < metadata->room; i++)
         if (metadata->clusters[i])
-            *metadata_place(&bigger, metadata->clusters[i] & ~QCOW2_METADATA_RETIRED) =
+            *metadata_place(&bigger, metadata->clusters[i] & ~QCOW2_METADATA_FLAGS) =
                 metadata->clusters[i];
     bigger.count = metadata->count;
     free(metadata->clusters);
@@ -152,7 +152,7 @@ static void metadata_remove(struct qcow2_metadata *metadata, uint64_t cluster)
     for (at = (at + 1) % metadata->room; metadata->clusters[at]; at = (at + 1) % metadata->room) {
         uint64_t moved = metadata->clusters[at];
         metadata->clusters[at] = 0;
-        *metadata_place(metadata, moved & ~QCOW2_METADATA_RETIRED) = moved;
+        *metadata_place(metadata, moved & ~QCOW2_METADATA_FLAGS) = moved;
     }
 }
 
@@ -168,6 +168,17 @@ void qcow2_metadata_retire(struct qcow2 *q, uint64_t cluster)
 {
     if (cluster && qcow2_metadata_has(q, cluster, 1))
         *metadata_place(&q->metadata, cluster) |= QCOW2_METADATA_RETIRED;
+}
+
+bool qcow2_metadata_has_space(const struct qcow2 *q, uint64_t cluster)
+{
+    return q->metadata.room && *metadata_place(&q->metadata, cluster) & QCOW2_METADATA_HAS_SPACE;
+}
+
+void qcow2_metadata_set_space(struct qcow2 *q, uint64_t cluster)
+{
+    if (cluster && qcow2_metadata_has(q, cluster, 1))
+        *metadata_place(&q->metadata, cluster) |= QCOW2_METADATA_HAS_SPACE;
 }
 
 static bool metadata_is_retired(const struct qcow2_metadata *metadata, uint64_t cluster)
@@ -242,19 +253,6 @@ static int find_free(struct qcow2 *q, uint64_t count, uint64_t *first)
     return 0;
 }
 
-/* Makes a cluster that will hold metadata read as zeros. */
-static int cluster_clear(struct qcow2 *q, uint64_t cluster)
-{
-    uint64_t offset = cluster << q->cluster_bits;
-    qcow2_cache_drop(q, cluster);
-    if (fallocate(q->fd, FALLOC_FL_ZERO_RANGE, (off_t)offset, (off_t)q->cluster_bytes) == 0)
-        return 0;
-    if (errno != EOPNOTSUPP && errno != ENOSYS && errno != EINVAL)
-        return -errno;
-    CLEANUP_FREE void *zeros = calloc(1, q->cluster_bytes);
-    return zeros ? file_write(q->fd, zeros, offset, q->cluster_bytes) : -ENOMEM;
-}
-
 static void use_until(struct qcow2 *q, uint64_t cluster)
 {
     if (q->end_cluster < cluster)
@@ -278,11 +276,45 @@ void qcow2_file_trim(struct qcow2 *q)
 
 static int refcount_table_grow(struct qcow2 *q, uint64_t block);
 
+/* A table that should have moved, and for which there was no space, is in the way of everything. */
+static int refcount_table_ensure(struct qcow2 *q)
+{
+    if (!q->must_move_refcount_table || q->moves_refcount_table)
+        return 0;
+    return q->waits_not ? -EAGAIN : qcow2_refcount_table_move(q);
+}
+
+/* Makes the refcount block of that number in the free cluster `place`, which it counts, or another block does. */
+static int refcount_block_make(struct qcow2 *q, uint64_t block, uint64_t place)
+{
+    int ret = qcow2_space_take_run(q, q->refcount_table_offset,
+                                   q->refcount_table_disk_entries * sizeof(uint64_t));
+    if (ret == 0)
+        ret = qcow2_metadata_add(q, place);
+    if (ret)
+        return ret;
+    ret = qcow2_space_clear(q, place, place >= q->end_cluster);
+    use_until(q, place + 1);
+    q->refcount_table[block] = place << q->cluster_bits;
+    if (ret == 0)
+        ret = refcount_put(q, place, 1);
+    if (ret) {
+        q->refcount_table[block] = 0;
+        metadata_remove(&q->metadata, place);
+        return ret;
+    }
+    q->has_dirty_refcount_table = true;
+    return 0;
+}
+
 /* The refcount block that counts `cluster` exists afterwards. */
 static int refcount_block_ensure(struct qcow2 *q, uint64_t cluster)
 {
     if (q->waits_not && !has_block(q, cluster))
         return -EAGAIN;
+    int moved = refcount_table_ensure(q);
+    if (moved)
+        return moved;
     while (!has_block(q, cluster)) {
         uint64_t block = cluster / per_block(q), place;
         int ret = 0;
@@ -302,20 +334,9 @@ static int refcount_block_ensure(struct qcow2 *q, uint64_t cluster)
                 return ret;
             continue;
         }
-        ret = cluster_clear(q, place);
-        if (ret == 0)
-            ret = qcow2_metadata_add(q, place);
+        ret = refcount_block_make(q, block, place);
         if (ret)
             return ret;
-        q->refcount_table[block] = place << q->cluster_bits;
-        q->has_dirty_refcount_table = true;
-        use_until(q, place + 1);
-        ret = refcount_put(q, place, 1);
-        if (ret) {
-            q->refcount_table[block] = 0;
-            metadata_remove(&q->metadata, place);
-            return ret;
-        }
     }
     return 0;
 }
@@ -323,6 +344,9 @@ static int refcount_block_ensure(struct qcow2 *q, uint64_t cluster)
 int qcow2_allocate(struct qcow2 *q, uint64_t count, uint64_t *cluster, bool *is_fresh)
 {
     uint64_t first;
+    int moved = refcount_table_ensure(q);
+    if (moved)
+        return moved;
     for (bool is_counted = false; !is_counted;) {
         int ret = find_free(q, count, &first);
         if (ret)
@@ -384,37 +408,47 @@ static int refcount_table_grow(struct qcow2 *q, uint64_t block)
     q->refcount_table = table;
     q->refcount_table_entries = entries;
     q->must_move_refcount_table = true;
-    return qcow2_refcount_table_move(q);
+    return q->moves_refcount_table ? 0 : qcow2_refcount_table_move(q);
+}
+
+/* Finds the new place; its space is taken. */
+static int refcount_table_place(struct qcow2 *q, uint64_t *place, uint64_t *entries)
+{
+    uint64_t per_cluster = q->cluster_bytes / sizeof(uint64_t), count;
+    bool is_fresh;
+    for (;;) {
+        *entries = q->refcount_table_entries;
+        count = *entries / per_cluster;
+        int ret = qcow2_allocate(q, count, place, &is_fresh);
+        if (ret)
+            return ret;
+        if (*entries == q->refcount_table_entries)
+            break;
+        qcow2_unallocate(q, *place, count); /* it has grown again while room for it was made */
+    }
+    int ret = 0;
+    for (uint64_t i = 0; i < count && ret == 0; i++)
+        ret = qcow2_metadata_add(q, *place + i);
+    if (ret == 0)
+        ret = qcow2_space_take_run(q, *place << q->cluster_bits, *entries * sizeof(uint64_t));
+    if (ret)
+        qcow2_unallocate(q, *place, count);
+    return ret;
 }
 
 int qcow2_refcount_table_move(struct qcow2 *q)
 {
     uint64_t per_cluster = q->cluster_bytes / sizeof(uint64_t), entries, place;
-    bool is_fresh;
-    for (;;) {
-        entries = q->refcount_table_entries;
-        int ret = qcow2_allocate(q, entries / per_cluster, &place, &is_fresh);
-        if (ret)
-            return ret; /* a flush tries again, and writes no table before it has moved */
-        if (!q->must_move_refcount_table) { /* it moved while room for it was made */
-            qcow2_unallocate(q, place, entries / per_cluster);
-            return 0;
-        }
-        if (entries == q->refcount_table_entries)
-            break;
-        qcow2_unallocate(q, place, entries / per_cluster);
-    }
-    for (uint64_t i = 0; i < entries / per_cluster; i++) {
-        int ret = qcow2_metadata_add(q, place + i);
-        if (ret)
-            return ret;
-    }
+    q->moves_refcount_table = true;
+    int ret = refcount_table_place(q, &place, &entries);
+    q->moves_refcount_table = false;
+    if (ret)
+        return ret; /* whoever allocates next tries again */
     uint64_t old_place = q->refcount_table_offset >> q->cluster_bits;
     for (uint64_t i = 0; i < q->refcount_table_disk_entries / per_cluster; i++) {
         qcow2_metadata_retire(q, old_place + i);
-        int ret = qcow2_release_later(q, old_place + i);
-        if (ret)
-            return ret; /* leaked */
+        if (qcow2_release_later(q, old_place + i) != 0)
+            break; /* the rest is leaked */
     }
     q->refcount_table_offset = place << q->cluster_bits;
     q->refcount_table_disk_entries = entries;

@@ -81,27 +81,40 @@ static void holes_punch(const struct qcow2 *q, const uint64_t *clusters, size_t 
     }
 }
 
-static int counts_drop(struct qcow2 *q, const struct qcow2_frees *part)
+/* *done: how many of the part's references are off their counts. */
+static int counts_drop(struct qcow2 *q, const struct qcow2_frees *part, size_t *done)
 {
-    for (size_t i = 0, n; i < part->count; i += n) {
+    for (size_t n; *done < part->count; *done += n) {
         LOCK_GUARD(&q->lock);
-        n = references(part, i);
-        int ret = qcow2_refcount_drop(q, part->clusters[i], n);
+        n = references(part, *done);
+        int ret = qcow2_refcount_drop(q, part->clusters[*done], n);
         if (ret)
             return ret;
     }
     return 0;
 }
 
-static int part_release(struct qcow2 *q, const struct qcow2_frees *part)
+static int part_release(struct qcow2 *q, const struct qcow2_frees *part, size_t *done)
 {
     uint64_t last[PART_CLUSTERS];
     size_t count;
+    *done = 0;
     int ret = last_find(q, part, last, &count);
     if (ret)
         return ret;
     holes_punch(q, last, count);
-    return counts_drop(q, part);
+    return counts_drop(q, part, done);
+}
+
+/* The references from `first` on wait for another flush. Without memory for that they are leaked, not lost. */
+static void release_again(struct qcow2 *q, const struct qcow2_frees *frees, size_t first)
+{
+    LOCK_GUARD(&q->lock);
+    if (q->is_corrupt)
+        return;
+    for (size_t i = first; i < frees->count; i++)
+        if (qcow2_release_later(q, frees->clusters[i]) != 0)
+            return;
 }
 
 int qcow2_release(struct qcow2 *q, struct qcow2_frees *frees)
@@ -114,9 +127,12 @@ int qcow2_release(struct qcow2 *q, struct qcow2_frees *frees)
         size_t at = frees->count - i < PART_CLUSTERS ? frees->count - 1 : i + PART_CLUSTERS - 1;
         end = at + references(frees, at);
         struct qcow2_frees part = {.clusters = frees->clusters + i, .count = end - i};
-        int ret = part_release(q, &part);
-        if (ret)
-            return ret; /* the rest stays counted: leaked, not lost */
+        size_t done;
+        int ret = part_release(q, &part, &done);
+        if (ret) {
+            release_again(q, frees, i + done);
+            return ret;
+        }
     }
     return 0;
 }

@@ -30,6 +30,8 @@
  * two. A change that finds no room (qcow2_reserve) ends with NODE_NEEDS_ROOM; its caller leaves the fence that it is
  * in, flushes (qcow2_make_room) and makes the change again. So no flush ever runs inside a fence.
  *
+ * A flush needs no space that is not taken before the change that it writes is acknowledged (qcow2-space.c).
+ *
  * Locks, in the order they are taken: node->flush_lock, node->io_lock, lock. Requests hold io_lock shared from
  * their look at the tables to the end of their data I/O; a flush takes it exclusively, and lets go of it at once,
  * before it frees clusters, so that no request under way still uses a cluster that was let go.
@@ -162,10 +164,12 @@ struct qcow2_frees {
 };
 
 /* A set of host clusters that hold metadata; no guest data may go there. */
-#define QCOW2_METADATA_RETIRED (1ULL << 63)
+#define QCOW2_METADATA_RETIRED   (1ULL << 63) /* what was there has moved */
+#define QCOW2_METADATA_HAS_SPACE (1ULL << 62) /* a write there finds no hole (qcow2-space.c) */
+#define QCOW2_METADATA_FLAGS     (QCOW2_METADATA_RETIRED | QCOW2_METADATA_HAS_SPACE)
 struct qcow2_metadata {
-    uint64_t *clusters; /* open addressing; 0 is empty (cluster 0 is the header, always metadata);
-                         * with the flag: what was there has moved */
+    uint64_t *
+        clusters; /* with flags; open addressing; 0 is empty (cluster 0 is the header, always metadata) */
     size_t count, room;
 };
 
@@ -214,12 +218,14 @@ struct qcow2 {
     uint64_t refcount_table_entries, refcount_table_offset;
     bool has_dirty_refcount_table;        /* a block is new */
     uint64_t refcount_table_disk_entries; /* what has room at refcount_table_offset */
-    bool must_move_refcount_table;        /* it has grown past that */
-    bool has_moved_refcount_table;        /* the header does not know yet */
-    uint64_t free_hint;                   /* no cluster below it is free */
-    uint64_t run_hint;                    /* where the search for more than one begins, if higher */
-    uint64_t end_cluster;                 /* no cluster from it on was ever used: they are holes */
-    uint64_t file_bytes;                  /* how far the file reaches at least */
+    bool
+        must_move_refcount_table; /* it has grown past that; nothing is allocated before it moves */
+    bool moves_refcount_table;    /* just now: what is allocated is for itself */
+    bool has_moved_refcount_table; /* the header does not know yet */
+    uint64_t free_hint;            /* no cluster below it is free */
+    uint64_t run_hint;             /* where the search for more than one begins, if higher */
+    uint64_t end_cluster;          /* no cluster from it on was ever used: they are holes */
+    uint64_t file_bytes;           /* how far the file reaches at least */
     struct qcow2_cache cache;
     bool waits_not; /* as long as lock is held: -EAGAIN, not a read or a new refcount block */
     struct qcow2_frees frees;
@@ -306,7 +312,7 @@ void qcow2_cache_dirty(struct qcow2_cache *cache, struct qcow2_slice *slice);
 /* Forgets what is cached of a cluster that changes its use. */
 void qcow2_cache_drop(struct qcow2 *q, uint64_t cluster);
 
-/* driver.freeze. Takes the lock. */
+/* driver.freeze: few slices, no flusher. Takes the lock; may wait for a flush that is under way. */
 void qcow2_freeze(struct node *node);
 
 /* qcow2-refcount.c. All with the lock held; 0 or -errno. */
@@ -337,11 +343,23 @@ bool qcow2_metadata_has(const struct qcow2 *q, uint64_t cluster, uint64_t count)
 /* The image is not what it should be: no change is accepted from now on, and its header says so. -EIO. */
 int qcow2_corrupt(struct qcow2 *q, const char *what, uint64_t offset);
 
+/* Whether the cluster's space is known to be taken; and that it is, if it is one of metadata. */
+bool qcow2_metadata_has_space(const struct qcow2 *q, uint64_t cluster);
+void qcow2_metadata_set_space(struct qcow2 *q, uint64_t cluster);
+
+/* qcow2-space.c: comes before a change in memory of a cluster of tables: its space is taken, its content stays. The
+ * second one of all clusters of a table. Lock held. 0 or -errno, -EAGAIN if that may wait and `waits_not`. */
+int qcow2_space_take(struct qcow2 *q, uint64_t cluster);
+int qcow2_space_take_run(struct qcow2 *q, uint64_t offset, uint64_t bytes);
+
+/* The space of a new one, which reads as zeros afterwards. `is_fresh`: it has never been used. Lock held. */
+int qcow2_space_clear(struct qcow2 *q, uint64_t cluster, bool is_fresh);
+
 /* qcow2-release.c: drops a reference once the change that dropped it is durable. Lock held. 0 or -errno. */
 int qcow2_release_later(struct qcow2 *q, uint64_t cluster);
 
 /* The changes that dropped these are durable: gives back space, decreases the counts; sorts `frees`. Holds neither
- * lock nor io_lock. 0 or -errno: some stay counted. */
+ * lock nor io_lock. 0 or -errno: some stay counted, until the next flush. */
 int qcow2_release(struct qcow2 *q, struct qcow2_frees *frees);
 
 /* qcow2-l2.c: what a guest (sub)cluster's entry says. */

@@ -93,12 +93,22 @@ static int raw_write_zeros(struct node *node, uint64_t offset, uint64_t length)
     return 0;
 }
 
+/* fallocate(2) that no signal interrupts. 0 or -errno. */
+static int raw_allocate(struct node *node, int mode, uint64_t offset, uint64_t length)
+{
+    int ret;
+    do
+        ret = fallocate(node->fd, mode, (off_t)offset, (off_t)length) ? -errno : 0;
+    while (ret == -EINTR);
+    return ret;
+}
+
 static int raw_zero_fast(struct node *node, uint64_t offset, uint64_t length, bool unmap)
 {
     int mode = unmap ? FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE : FALLOC_FL_ZERO_RANGE;
-    if (fallocate(node->fd, mode, (off_t)offset, (off_t)length) == 0)
-        return 0; /* a hole past the end of the file reads as zeros as it is */
-    return errno == ENOSYS || errno == EINVAL ? -EOPNOTSUPP : -errno;
+    int ret = raw_allocate(node, mode, offset, length);
+    /* A hole past the end of the file reads as zeros as it is. */
+    return ret == -ENOSYS || ret == -EINVAL ? -EOPNOTSUPP : ret;
 }
 
 static int raw_zero(struct node *node, uint64_t offset, uint64_t length, bool unmap)
@@ -109,10 +119,9 @@ static int raw_zero(struct node *node, uint64_t offset, uint64_t length, bool un
 
 static int raw_discard(struct node *node, uint64_t offset, uint64_t length)
 {
-    if (fallocate(node->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)offset,
-                  (off_t)length) == 0)
-        return 0;
-    return errno == EOPNOTSUPP || errno == ENOSYS ? 0 : -errno; /* advice: may be left undone */
+    int ret = raw_allocate(node, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, offset, length);
+    /* Advice: may be left undone, where it cannot be done or would itself need space. */
+    return ret == -EOPNOTSUPP || ret == -ENOSYS || ret == -ENOSPC ? 0 : ret;
 }
 
 static int raw_flush(struct node *node)

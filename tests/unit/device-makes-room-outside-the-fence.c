@@ -18,7 +18,7 @@
 #include <unistd.h>
 
 /* A table of 512 bytes maps 32 KiB: every write changes another one. */
-enum { STEP_BYTES = 32 << 10, WRITERS = 8, STEPS_EACH = 700, FULL_SLICES = 3072 };
+enum { STEP_BYTES = 32 << 10, WRITERS = 8, STEPS_EACH = 2000, FULL_SLICES = 3072 };
 static const char *const NAMES[] = {"d"};
 
 static _Thread_local bool is_writer;
@@ -106,8 +106,8 @@ static void a_cut_waits_for_no_flush(void **state)
         pthread_join(writers[i], &failed);
         assert_null(failed);
     }
-    /* One flush at most: three syncs. */
-    assert_in_range(atomic_load(&by_writers), 0, 3);
+    /* Of all writers two flush at most, three syncs each: one was the first, one found too much after him. */
+    assert_in_range(atomic_load(&by_writers), 0, 6);
     group_settle(group);
     group_free(group);
     for (uint64_t i = 0; i < (uint64_t)WRITERS * STEPS_EACH; i++) {
