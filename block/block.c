@@ -35,8 +35,7 @@ struct block *block_open(const char *image_dir, struct err *err)
 
 void block_set_index_memory(struct block *block, uint64_t budget_bytes)
 {
-    LOCK_GUARD(&block->index_memory.lock);
-    block->index_memory.budget_bytes = budget_bytes;
+    index_memory_set_budget(&block->index_memory, budget_bytes);
 }
 
 int block_close(struct block *block, struct err *err)

@@ -211,9 +211,8 @@ int device_map(struct device *device, uint64_t offset, struct device_extent *ext
     int ret = device_check(device, offset, extent->length);
     if (ret)
         return ret;
-    CLEANUP(node) struct node *top = device_top(device);
     struct chain_extent found = {.length = extent->length};
-    ret = node_map(top, offset, MAP_HOLES, &found);
+    ret = index_map(device->index, offset, MAP_HOLES, &found);
     if (ret)
         return ret;
     *extent = (struct device_extent){
@@ -231,11 +230,10 @@ int device_prefetch(struct device *device, uint64_t offset, uint64_t length)
     int ret = device_check(device, offset, length);
     if (ret)
         return ret;
-    CLEANUP(node) struct node *top = device_top(device);
     uint64_t end = offset + (length < most ? length : most);
     while (offset < end) {
         struct chain_extent extent = {.length = end - offset};
-        ret = node_map(top, offset, 0, &extent);
+        ret = index_map(device->index, offset, 0, &extent);
         if (ret)
             return ret;
         if (extent.kind == EXTENT_DATA && extent.host != EXTENT_NO_HOST)

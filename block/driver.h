@@ -104,8 +104,11 @@ struct driver {
      * -errno. */
     int (*group_id)(int fd, unsigned char id[GROUP_ID_BYTES]);
 
-    /* Required. What the layer holds from `offset` on; nothing of it is read. node->io_lock is held
-     * shared if the node can be written. 0 or -errno. */
+    /* Required. What the layer holds from `offset` on; nothing of it is read. It may tell of less
+     * than there is, and does where to find out more would take long: of its tables it reads one
+     * piece at most, whatever the length asked, and skips what is absent at once; the caller asks
+     * again where the answer ends (walk.h). Once the node is no top any more, the answer for a byte
+     * never changes. node->io_lock is held shared if the node can be written. 0 or -errno. */
     int (*map)(struct node *node, uint64_t offset, unsigned flags, struct extent *extent);
 
     /* Optional. Reads a range that map() told to be data at EXTENT_NO_HOST, whole. Locks as for

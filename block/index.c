@@ -28,6 +28,7 @@ enum {
     HOST_SHIFT = 13,
     LAYER_SHIFT = 3,
     LAYER_MASK = CHAIN_NODES_MAX - 1,
+    WALKS_SHARE = 8, /* of the budget, for walks: one part in so many */
 };
 #define RANGE_BYTES  ((uint64_t)RANGE_UNITS * UNIT_BYTES)
 #define RECORD_BYTES (UNIT_GRANULES * sizeof(uint64_t))
@@ -56,6 +57,7 @@ struct index {
     uint64_t size_bytes;
     uint64_t slot_count;
     struct slot *slots;
+    struct walks walks;
     atomic_uint layer_count;
     struct node *layers[CHAIN_NODES_MAX]; /* base first; only grows */
 };
@@ -145,6 +147,7 @@ static void page_free(struct index_memory *memory, struct index_page *page)
  * memory's lock is held. */
 static void memory_make_room(struct index_memory *memory, uint64_t bytes)
 {
+    bytes += atomic_load(&memory->walks.used_bytes);
     while (memory->oldest && memory->used_bytes + bytes > memory->budget_bytes) {
         struct index_page *page = memory->oldest;
         LOCK_GUARD(&page->index->lock);
@@ -182,13 +185,22 @@ static struct index_page *page_get(struct index *index, uint64_t range)
 
 void index_memory_init(struct index_memory *memory, uint64_t budget_bytes)
 {
-    *memory = (struct index_memory){.budget_bytes = budget_bytes};
+    *memory = (struct index_memory){0};
     pthread_mutex_init(&memory->lock, NULL);
+    index_memory_set_budget(memory, budget_bytes);
+}
+
+void index_memory_set_budget(struct index_memory *memory, uint64_t budget_bytes)
+{
+    LOCK_GUARD(&memory->lock);
+    memory->budget_bytes = budget_bytes;
+    atomic_store(&memory->walks.budget_bytes, budget_bytes / WALKS_SHARE);
 }
 
 void index_memory_destroy(struct index_memory *memory)
 {
     assert(!memory->oldest && memory->used_bytes == 0);
+    assert(atomic_load(&memory->walks.used_bytes) == 0);
     pthread_mutex_destroy(&memory->lock);
 }
 
@@ -220,6 +232,7 @@ struct index *index_new(struct index_memory *memory, struct node *top)
         return NULL;
     }
     pthread_mutex_init(&index->lock, NULL);
+    walks_init(&index->walks, &memory->walks);
     atomic_init(&index->layer_count, count);
     for (struct node *node = top; node; node = node->backing)
         index->layers[--count] = node;
@@ -235,6 +248,7 @@ void index_free(struct index *index)
         if (index->slots[i].page)
             page_free(index->memory, index->slots[i].page);
     pthread_mutex_unlock(&index->memory->lock);
+    walks_destroy(&index->walks);
     pthread_mutex_destroy(&index->lock);
     free(index->slots);
     free(index);
@@ -361,16 +375,21 @@ static void unit_take(struct unit *unit, uint64_t at, uint64_t length, uint64_t 
     }
 }
 
+int index_map(struct index *index, uint64_t offset, unsigned flags, struct chain_extent *found)
+{
+    return walks_map(&index->walks, index->layers, atomic_load(&index->layer_count), offset, flags,
+                     found);
+}
+
 static int unit_find_out(struct index *index, struct unit *unit, unsigned flags)
 {
-    struct node *top = index_top(index);
     for (uint64_t at = unit->start; at < unit->end;) {
         if (at % GRANULE_BYTES == 0 && unit->granules[at % UNIT_BYTES / GRANULE_BYTES] != UNKNOWN) {
             at += GRANULE_BYTES;
             continue;
         }
         struct chain_extent extent = {.length = unit->end - at};
-        int ret = node_map(top, at, flags, &extent);
+        int ret = index_map(index, at, flags, &extent);
         if (ret)
             return ret;
         unit_take(unit, at, extent.length, index_entry(index, &extent));

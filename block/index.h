@@ -4,8 +4,8 @@
  * of the chain. Private to block/.
  *
  * A device has one index; all indexes of a block layer share one budget of memory (index_memory).
- * It is filled lazily by walking the chain, one unit at a time, and forgets what was not used for
- * long when the budget is used up. It names images by their layer, counted from the base, so a
+ * It is filled lazily by walking the chain (walk.h), one unit at a time, and forgets what was not
+ * used for long when the budget is used up. It names images by their layer, counted from the base, so a
  * pivot leaves every entry valid: the overlay is one more layer, and holds nothing yet.
  *
  * Invariants:
@@ -17,12 +17,12 @@
  *   3. An entry that is found out before a change is told of is not kept after it (`changes`).
  *
  * Any thread may call anything but new, free and push at any time. Lock order: a driver's lock,
- * index_memory.lock, index.lock.
+ * index_memory.lock, index.lock. The lock of the walks is taken with none of these held.
  */
 #ifndef BLOCK_INDEX_H
 #define BLOCK_INDEX_H
 
-#include "block/node.h"
+#include "block/walk.h"
 
 struct index;
 struct index_page;
@@ -32,9 +32,11 @@ struct index_memory {
     uint64_t budget_bytes;
     uint64_t used_bytes;                /* guarded by lock, as are the pages' links */
     struct index_page *oldest, *newest; /* all pages, by when they were last looked at, roughly */
+    struct walk_memory walks;           /* a part of the budget */
 };
 
 void index_memory_init(struct index_memory *memory, uint64_t budget_bytes);
+void index_memory_set_budget(struct index_memory *memory, uint64_t budget_bytes);
 void index_memory_destroy(struct index_memory *memory);
 
 /* An index of the chain under `top`, which outlives it; its changes are told to it from now on.
@@ -60,6 +62,10 @@ enum index_answer {
  * was a pivot since, the answer may name a newer layer: then INDEX_MISS. */
 enum index_answer index_find(struct index *index, const struct node *top, uint64_t offset,
                              struct chain_extent *found);
+
+/* What the chain holds from `offset` on, within the device, whatever the index knows: at most
+ * found->length bytes; as walks_map(). */
+int index_map(struct index *index, uint64_t offset, unsigned flags, struct chain_extent *found);
 
 /* Finds out about the unit at `offset`. `flags`: MAP_CACHED. The top's io_lock is not held. 0,
  * -EAGAIN, or the errno that a driver's map() gave. */

@@ -234,32 +234,6 @@ int node_read(struct node *node, void *buf, uint64_t offset, uint64_t length)
     return node_read_chain(node, buf, offset, length, 0);
 }
 
-int node_map(struct node *node, uint64_t offset, unsigned flags, struct chain_extent *found)
-{
-    uint64_t length = found->length;
-    *found = (struct chain_extent){.kind = EXTENT_BACKING};
-    for (unsigned depth = 1; node && offset < node->size_bytes; node = node->backing, depth++) {
-        if (length > node->size_bytes - offset)
-            length = node->size_bytes - offset;
-        struct extent extent = {.length = length};
-        bool is_held;
-        int ret = node_begin_io(node, flags, &is_held);
-        if (ret)
-            return ret;
-        ret = node->driver->map(node, offset, flags, &extent);
-        node_end_io(node, is_held);
-        if (ret)
-            return ret;
-        length = extent.length;
-        if (extent.kind != EXTENT_BACKING) {
-            *found = (struct chain_extent){extent.kind, depth, node, extent.host, length};
-            return 0;
-        }
-    }
-    found->length = length;
-    return 0;
-}
-
 int node_read_backing(struct node *node, void *buf, uint64_t offset, uint64_t length,
                       unsigned flags)
 {

@@ -103,10 +103,6 @@ struct chain_extent {
     uint64_t length;       /* asked: at most (> 0); told: > 0 */
 };
 
-/* Maps from `offset` on, which lies within the node. `flags`: map_flags; MAP_CACHED: -EAGAIN rather
- * than wait. 0 or -errno. */
-int node_map(struct node *node, uint64_t offset, unsigned flags, struct chain_extent *found);
-
 /* Around I/O that relies on what map() said of this very node; *is_held: the io_lock had to be
  * taken. `flags`: MAP_CACHED: -EAGAIN rather than wait; it is 0 without. */
 int node_begin_io(struct node *node, unsigned flags, bool *is_held);

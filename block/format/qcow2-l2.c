@@ -54,13 +54,6 @@ static int entry_slice(struct qcow2 *q, uint64_t table, uint64_t offset, struct 
     return ret;
 }
 
-static void entry_decode(const struct qcow2 *q, const uint64_t *words, struct qcow2_entry *entry)
-{
-    entry->word = be64toh(words[0]);
-    if (q->has_extended_l2)
-        entry->bitmap = be64toh(words[1]);
-}
-
 int qcow2_entry_get(struct qcow2 *q, uint64_t offset, struct qcow2_entry *entry)
 {
     struct qcow2_slice *slice;
@@ -71,8 +64,43 @@ int qcow2_entry_get(struct qcow2 *q, uint64_t offset, struct qcow2_entry *entry)
         return ret;
     ret = entry_slice(q, table, offset, &slice, &words);
     if (ret == 0)
-        entry_decode(q, words, entry);
+        *entry = qcow2_entry_decode(q, words);
     return ret;
+}
+
+/* How far from `offset`, whose L2 table is absent, the ones after it are absent too. */
+static uint64_t absent_bytes(const struct qcow2 *q, uint64_t offset)
+{
+    enum { TABLES_MAX = 1024 }; /* looked at at once */
+    unsigned table_bits = q->cluster_bits + q->l2_bits;
+    uint64_t first = l1_index(q, offset), index = first;
+    do
+        index++;
+    while (index < q->l1_entries && index - first < TABLES_MAX && !q->l1[index]);
+    if (index >= q->l1_entries)
+        return UINT64_MAX - offset;
+    return (index << table_bits) - offset;
+}
+
+int qcow2_entries_get(struct qcow2 *q, uint64_t offset, const uint64_t **words, uint64_t *length)
+{
+    struct qcow2_slice *slice;
+    uint64_t table, *found;
+    *words = NULL;
+    int ret = table_offset(q, offset, &table);
+    if (ret)
+        return ret;
+    if (!table) {
+        *length = absent_bytes(q, offset);
+        return 0;
+    }
+    ret = entry_slice(q, table, offset, &slice, &found);
+    if (ret)
+        return ret;
+    uint64_t reach = q->cache.slice_bytes / q->l2_entry_bytes * q->cluster_bytes;
+    *words = found;
+    *length = reach - offset % reach;
+    return 0;
 }
 
 /* Tells which of the cluster's subclusters are something else now, from the first to the last. */
@@ -109,8 +137,7 @@ int qcow2_entry_set(struct qcow2 *q, uint64_t offset, struct qcow2_entry entry)
     ret = entry_slice(q, table, offset, &slice, &words);
     if (ret)
         return ret;
-    struct qcow2_entry old = {0};
-    entry_decode(q, words, &old);
+    struct qcow2_entry old = qcow2_entry_decode(q, words);
     journal_append(q->node->journal, offset >> q->cluster_bits, (uint64_t[2]){old.word, old.bitmap},
                    (uint64_t[2]){entry.word, q->has_extended_l2 ? entry.bitmap : 0});
     words[0] = htobe64(entry.word);

@@ -378,6 +378,16 @@ struct qcow2_entry {
 /* The entry of the cluster at guest `offset`; all zeros if there is no L2 table. Lock held. 0 or -errno. */
 int qcow2_entry_get(struct qcow2 *q, uint64_t offset, struct qcow2_entry *entry);
 
+/* The words of the entry of the cluster at `offset` and of those after it, as far as one slice of the L2 table has them:
+ * valid until the next call. *words is NULL if there is no L2 table. *length: how far from `offset` that reaches. Lock
+ * held. 0 or -errno. */
+int qcow2_entries_get(struct qcow2 *q, uint64_t offset, const uint64_t **words, uint64_t *length);
+
+static inline struct qcow2_entry qcow2_entry_decode(const struct qcow2 *q, const uint64_t *words)
+{
+    return (struct qcow2_entry){be64toh(words[0]), q->has_extended_l2 ? be64toh(words[1]) : 0};
+}
+
 /* Changes it. The L2 table must be writable (qcow2_table_make_writable). Lock held. 0 or -errno. */
 int qcow2_entry_set(struct qcow2 *q, uint64_t offset, struct qcow2_entry entry);
 

@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 #
 # Where data, holes and zeros are, and at which depth of a chain, is the same to nbdinfo --map and to qemu-img map
-# whether snapgroupd or qemu-nbd serves the image; and what is read agrees with it.
+# whether snapgroupd or qemu-nbd serves the image; and what is read agrees with it. vdc is a chain of ten images of all
+# cluster sizes and lengths, with subclusters and compressed clusters, filled at random (SEED repeats a run).
 . "$(dirname "$0")/../lib/functions.sh"
 
 size=$((8 << 20))
@@ -16,6 +17,34 @@ qemu-io -f raw -c 'write -P 5 7M 64k' -c 'write -P 6 128k 64k' "$(nbd_uri vda)" 
 truncate -s $size "$IMAGES/vdb.raw"
 qemu-io -f raw -c 'write -P 9 1M 1M' -c 'write -P 9 5M 64k' "$IMAGES/vdb.raw" >/dev/null
 api POST /devices '{"name":"vdb","image":"vdb.raw","format":"raw"}'
+expect_status 201
+
+RANDOM=${SEED:-1}
+
+# fill IMAGE SIZE: a few dozen requests, of whole and of broken clusters
+fill() {
+    local verbs=('write -P 7' 'write -P 9' 'write -z' 'write -zu' 'write -c -P 5' discard) commands=() i verb at length
+    for ((i = 0; i < 30; i++)); do
+        verb=${verbs[RANDOM % 6]}
+        at=$((RANDOM * 997 % ($2 / 65536) * 65536 + (RANDOM % 2) * (RANDOM % 128) * 512))
+        length=$(((RANDOM % 64 + 1) * (RANDOM % 2 ? 512 : 16384)))
+        [ "$verb" != 'write -c -P 5' ] || { at=$((at / 65536 * 65536)) length=65536; }
+        [ $((at + length)) -le "$2" ] || length=$(($2 - at))
+        commands+=(-c "$verb $at $length")
+    done
+    qemu-io -f qcow2 -d unmap "${commands[@]}" "$1" >/dev/null 2>&1 || true # QEMU refuses some that are compressed
+}
+
+backing=()
+options=(cluster_size=64k cluster_size=64k,extended_l2=on cluster_size=2M cluster_size=4k cluster_size=512)
+sizes=(64M 64M 48M 80M 64M)
+for i in 0 1 2 3 4 5 6 7 8 9; do
+    image=$IMAGES/c$i.qcow2 size=${sizes[i % 5]}
+    qemu-img create -q -f qcow2 -o "${options[i % 5]}" "${backing[@]}" "$image" "$size"
+    fill "$image" $((${size%M} << 20))
+    backing=(-b "c$i.qcow2" -F qcow2)
+done
+api POST /devices '{"name":"vdc","image":"c9.qcow2","format":"qcow2"}'
 expect_status 201
 
 # merged CONTEXT URI: its map with neighbours of one kind joined
@@ -50,6 +79,7 @@ compare() { # NAME FORMAT
 qemu-io -f raw -c flush "$(nbd_uri vda)"
 compare vda qcow2
 compare vdb raw
+compare vdc qcow2
 
 # A copy of holes takes no space, whoever copies.
 qemu-img convert -f raw -O raw "$(nbd_uri vdb)" "$TMP/convert"

@@ -4,12 +4,18 @@
  * which a flush is about to have exclusively, or the driver's, whose holder may be reading a table.
  */
 #include "block/format/qcow2.h"
+#include "block/walk.h"
 #include "tests/lib/testlib.h"
 
 static int map_cached(struct node *node)
 {
+    struct walk_memory memory = {0};
+    struct walks walks;
     struct chain_extent found = {.length = 512};
-    return node_map(node, 0, MAP_CACHED, &found);
+    walks_init(&walks, &memory);
+    int ret = walks_map(&walks, &node, 1, 0, MAP_CACHED, &found);
+    walks_destroy(&walks);
+    return ret;
 }
 
 static void maps_are_turned_away(void **state)

@@ -7,7 +7,8 @@
  *     guest offset   0    16K   32K   48K   64K        owners' stripes are smaller than a unit of
  *     owner          | t0  | t1  | t2  | t3  | t0 ...  the index and larger than its granules
  *
- * Each thread compares its own stripes as it goes. One run has memory for a single page of the
+ * Each thread compares its own stripes as it goes, and what device_map() says of them: nothing that it calls zeros, in
+ * whichever layer, is anything else. One run has memory for a single page of the
  * index, so that it forgets all the time. At the end QEMU compares the top with the reference.
  * CHAIN_SEED repeats a run (but for the interleaving).
  */
@@ -58,6 +59,19 @@ static void worker_read(struct worker *w, uint64_t offset, uint64_t length)
         worker_fail(w, "read", offset, ret);
 }
 
+static void worker_map(struct worker *w, uint64_t offset, uint64_t length)
+{
+    while (length && !w->failure[0]) {
+        struct device_extent extent = {.length = length};
+        int ret = device_map(w->device, offset, &extent);
+        if (ret || extent.length == 0 || extent.length > length ||
+            (extent.is_zero && !bytes_are_zero(w->flat->bytes + offset, extent.length)))
+            worker_fail(w, "map", offset, ret);
+        offset += extent.length;
+        length -= extent.length;
+    }
+}
+
 static void worker_change(struct worker *w, uint64_t offset, uint64_t length)
 {
     unsigned char *bytes = w->flat->bytes + offset;
@@ -91,8 +105,10 @@ static void *worker_run(void *arg)
             int ret = device_flush(w->device);
             if (ret)
                 worker_fail(w, "flush", 0, ret);
-        } else if (random_chance(&w->random, 60)) {
+        } else if (random_chance(&w->random, 50)) {
             worker_read(w, offset + skip, length);
+        } else if (random_chance(&w->random, 25)) {
+            worker_map(w, offset + skip, length);
         } else {
             worker_change(w, offset + skip, length);
         }
