@@ -8,11 +8,12 @@
  *   read:    index_find, then the file of the image that it names; not held by the fence. What the
  *            index does not know is found out first; what it cannot tell is read down the chain.
  *            The top's io_lock is held while its own data are read, not those of frozen images
- *   flush:   pin the top; flush its frozen backing node, then itself
+ *   flush:   pin the top; settle what is frozen below it, if it is not yet; flush the top
  *
- * The flush of the backing node is what makes a write durable that was acknowledged just before a
- * cut: it went to the image that is frozen now. One level is enough, since a device is in one group
- * at a time and its group makes the frozen image durable before it lets go of the device.
+ * Settling makes a write durable that was acknowledged just before a cut: it went to an image that is
+ * frozen now. A group settles its devices itself before it lets go of them; where that failed (no
+ * memory, no space on a file system that overwrites nothing in place) every later flush of the device
+ * tries again first, so those of detaching, of the next group and of the daemon's end do too.
  *
  * A cut waits for the pieces under way, on all members, and everybody's changes wait for the cut. So no
  * request stays inside the fence for long, however long it is: a long one is cut into pieces, each of
@@ -40,6 +41,7 @@ struct device *device_new(const char *name, const char *image, const char *forma
     if (!device)
         return NULL;
     fence_init(&device->fence);
+    pthread_mutex_init(&device->settle_lock, NULL);
     pthread_mutex_init(&device->lock, NULL);
     device->read_only = read_only;
     device->name = strdup(name);
@@ -59,6 +61,7 @@ void device_free(struct device *device)
         node_unref(device->top);
     }
     pthread_mutex_destroy(&device->lock);
+    pthread_mutex_destroy(&device->settle_lock);
     fence_destroy(&device->fence);
     free(device->reason);
     free(device->name);
@@ -252,14 +255,39 @@ static int device_flush_node(struct device *device, struct node *node)
     return ret;
 }
 
+static bool is_unsettled(const struct node *node)
+{
+    return node && !atomic_load(&node->read_only);
+}
+
+/* The lowest comes first: what is above it was made later. */
+static int settle_below(struct device *device, struct node *node)
+{
+    if (!is_unsettled(node))
+        return 0;
+    int ret = settle_below(device, node->backing);
+    if (ret == 0 && (ret = node_freeze(node)))
+        device_check_sync(device, node);
+    return ret;
+}
+
+int device_settle(struct device *device)
+{
+    LOCK_GUARD(&device->settle_lock);
+    CLEANUP(node) struct node *top = device_top(device);
+    return settle_below(device, top->backing);
+}
+
 int device_flush(struct device *device)
 {
     int ret = device_check(device, 0, 0);
     if (ret)
         return ret;
     CLEANUP(node) struct node *top = device_top(device);
-    if (top->backing && (ret = device_flush_node(device, top->backing)))
+    if (is_unsettled(top->backing) && (ret = device_settle(device)))
         return ret;
+    if (top->backing && (ret = device_flush_node(device, top->backing)))
+        return ret; /* its sync failed */
     return device_flush_node(device, top);
 }
 

@@ -18,7 +18,8 @@
 
 struct device {
     struct fence fence;
-    pthread_mutex_t lock; /* taken after the fence; guards top and reason */
+    pthread_mutex_t settle_lock; /* one thread freezes what is below the top; taken first */
+    pthread_mutex_t lock;        /* taken after the fence; guards top and reason */
     struct node *top; /* owned reference; NULL if it could not be opened. A change inside the fence
                        * may use it without the lock: it is swapped only when nobody is inside */
     struct index *index; /* of the chain; as old as it */
@@ -55,6 +56,11 @@ void device_fail(struct device *device, const char *format, ...)
 
 /* Whether it has; also if an fdatasync of its top failed that nobody has asked for. */
 bool device_has_failed(struct device *device);
+
+/* Makes the images below the top that groups have frozen durable and read-only (node_freeze). 0, or
+ * -errno: what could not be flushed stays as it is, nothing is lost, and the next call tries again;
+ * every flush is one. A failed sync fails the device. */
+int device_settle(struct device *device);
 
 /* The pivot: `overlay` (reference taken over), whose backing node is the top, becomes top; the old
  * top's reference passes to the caller. The fence is raised and drained. Memory only; cannot fail.

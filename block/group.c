@@ -8,7 +8,8 @@
  *            on top of that image; sync all overlays at once; then for each: publish its name; sync
  *            each directory.
  *   pivot    raise every fence; drain every fence; swap every top; lower every fence.
- *   settle   make the frozen images durable and read-only.
+ *   settle   make the frozen images durable and read-only. A failed sync fails the device; anything
+ *            else is tried again by its next flush, and nobody who uses it is told
  *   abort    take away the names that prepare published, then those it staged.
  *
  * Invariants:
@@ -28,6 +29,8 @@
  * One thread runs a group. Devices are held (`holder`) from begin to free.
  */
 #include "block/registry.h"
+
+#include "base/log.h"
 #include "block/stage.h"
 
 #include <errno.h>
@@ -361,11 +364,12 @@ void group_pivot(struct group *group, uint64_t *cut_at_us, uint64_t *pause_us)
 void group_settle(struct group *group)
 {
     for (size_t i = 0; i < group->count; i++) {
-        struct member *member = &group->members[i];
-        int ret = node_freeze(member->frozen);
-        if (ret)
-            device_fail(member->device, "frozen image '%s' could not be made durable: %s",
-                        member->frozen->path, strerror(-ret));
+        const struct member *member = &group->members[i];
+        int ret = device_settle(member->device);
+        if (ret && !device_has_failed(member->device))
+            log_warning("frozen image '%s' is not durable yet: %s; the next flush of device '%s' "
+                        "tries again",
+                        member->frozen->path, strerror(-ret), member->device->name);
     }
 }
 

@@ -349,7 +349,10 @@ int node_flush(struct node *node)
 int node_sync(struct node *node)
 {
     int sync_error = atomic_load(&node->sync_error);
-    if (!sync_error && fdatasync(node->fd) != 0) {
+    int ret = 0;
+    while (!sync_error && (ret = fdatasync(node->fd)) != 0 && errno == EINTR)
+        ; /* a signal came: nothing was tried */
+    if (ret != 0) {
         sync_error = errno;
         journal_distrust(node->journals_fd, node->fd, node->path, sync_error);
         atomic_store(&node->sync_error, sync_error);
@@ -376,6 +379,8 @@ static int node_reopen_read_only(struct node *node)
 int node_freeze(struct node *node)
 {
     int ret = node_flush(node);
+    if (ret && !atomic_load(&node->sync_error))
+        return ret;
     if (ret == 0)
         node_end_journal(node, false);
     /* Before `read_only` lets others of this process open the image. */

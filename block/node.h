@@ -113,8 +113,9 @@ int node_flush(struct node *node);
 
 /* Flushes, then turns the node read-only for good, its lock and its file descriptor too, and ends its
  * journal; there is no instant at which another writer could lock the image. The caller guarantees
- * that no write is under way; reads may be. 0, or the flush's -errno (read-only all the same, but
- * the journal stays; what else goes wrong is logged). */
+ * that no write is under way, and calls it once at a time; reads may be under way. 0, or the flush's
+ * -errno: after a failed sync the node is read-only all the same, but its journal stays; after anything
+ * else all is as it was, and it may be called again. What else goes wrong is logged. */
 int node_freeze(struct node *node);
 
 /* Space that the image takes on its file system. */

@@ -216,7 +216,7 @@ static void generation_drop(struct qcow2 *q)
 {
     LOCK_GUARD(&q->lock);
     journal_drop(q->node->journal);
-    q->flusher.lacks_records = false;
+    q->flusher.lacks_records = q->flusher.must_retry = false;
     qcow2_look_if_full(q);
 }
 
@@ -236,6 +236,8 @@ int qcow2_flush(struct node *node)
     batch_end(q, &batch, ret);
     if (ret == 0)
         generation_drop(q);
+    else if (!atomic_load(&node->sync_error))
+        qcow2_flush_later(q);
     /* All that was asked for is durable now. Space that could not be freed is tried again by the next flush. */
     if (ret == 0 && batch.frees.count && frees_release(q, &batch.frees) != 0 && qcow2_is_corrupt(q))
         ret = -EIO;

@@ -11,13 +11,29 @@
  * So a writer waits for the disk only if the disk does not keep up, and not inside a fence, since a cut would wait with
  * it. Whoever has waited for somebody else's flush looks again before he flushes himself: of many writers one does.
  *
- * The flusher is started by the first need and joined when the image is frozen or closed. What fails in it is not lost:
- * the changes stay in memory and the next flush that somebody asked for meets the same disk; an fdatasync that failed
- * makes all later ones fail (node_sync).
+ * The flusher is started by the first need and joined when the image is frozen or closed. What fails in a flush is not
+ * lost: the changes stay in memory and in the journal, and the flusher tries again every second, as does whoever asks for
+ * a flush; but an fdatasync that failed makes all later ones fail (node_sync).
  */
 #include "block/format/qcow2.h"
 
-enum { FLUSH_AT = 1024, FLUSH_FIRST = 3072 };
+#include <time.h>
+
+enum { FLUSH_AT = 1024, FLUSH_FIRST = 3072, RETRY_S = 1 };
+
+/* Until it is called, or until it is time to try again. Lock held. */
+static void flusher_wait(struct qcow2 *q)
+{
+    struct timespec until;
+    if (!q->flusher.must_retry) {
+        pthread_cond_wait(&q->flusher.called, &q->lock);
+        return;
+    }
+    clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_sec += RETRY_S;
+    if (pthread_cond_timedwait(&q->flusher.called, &q->lock, &until) == ETIMEDOUT)
+        q->flusher.is_wanted = true;
+}
 
 static void *flusher_run(void *arg)
 {
@@ -26,7 +42,7 @@ static void *flusher_run(void *arg)
     pthread_mutex_lock(&q->lock);
     for (;;) {
         while (!q->flusher.is_wanted && !q->flusher.is_ending)
-            pthread_cond_wait(&q->flusher.called, &q->lock);
+            flusher_wait(q);
         if (q->flusher.is_ending)
             break;
         q->flusher.is_wanted = false;
@@ -60,6 +76,16 @@ void qcow2_flusher_end(struct qcow2 *q)
     if (flusher->is_running)
         pthread_join(flusher->thread, NULL);
     flusher->is_running = false;
+}
+
+void qcow2_flush_later(struct qcow2 *q)
+{
+    LOCK_GUARD(&q->lock);
+    struct qcow2_flusher *flusher = &q->flusher;
+    flusher->must_retry = true;
+    if (!flusher->is_running && !flusher->is_ending)
+        flusher->is_running = pthread_create(&flusher->thread, NULL, flusher_run, q->node) == 0;
+    pthread_cond_signal(&flusher->called);
 }
 
 void qcow2_look_if_full(struct qcow2 *q)

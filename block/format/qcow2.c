@@ -154,6 +154,7 @@ static int qcow2_open(struct node *node, struct err *err)
     if (ret == 0 && !atomic_load(&node->read_only))
         ret = qcow2_make_writable(node, err);
     if (ret) {
+        qcow2_flusher_end(q);
         qcow2_free(q);
         node->state = NULL;
     }

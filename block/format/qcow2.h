@@ -184,6 +184,7 @@ struct qcow2_flusher {
     pthread_cond_t called; /* is_wanted or is_ending */
     pthread_t thread;
     bool is_running, is_wanted, is_ending;
+    bool must_retry;     /* the last flush failed, and not for good */
     bool lacks_records;  /* the journal had no room */
     atomic_bool is_full; /* a flush comes before the next change; may be read without the lock */
 };
@@ -442,6 +443,9 @@ void qcow2_look_if_full(struct qcow2 *q);
 
 /* driver.make_room */
 int qcow2_make_room(struct node *node);
+
+/* A flush failed; the flusher tries again. Takes the lock. */
+void qcow2_flush_later(struct qcow2 *q);
 
 /* Ends the flusher; nothing changes the image any more. Reads may be under way; no lock is held. */
 void qcow2_flusher_end(struct qcow2 *q);

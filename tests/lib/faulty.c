@@ -12,8 +12,8 @@
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER; /* guards all below */
 static pthread_cond_t changed = PTHREAD_COND_INITIALIZER;
-static int create_nth, create_errnum, open_nth, open_errnum, sync_errnum;
-static const char *sync_suffix;
+static int create_nth, create_errnum, open_nth, open_errnum, sync_errnum, flush_errnum;
+static const char *sync_suffix, *flush_suffix;
 static bool is_holding;
 static int held;
 enum { FLUSHED_MAX = 256 };
@@ -65,7 +65,10 @@ static int faulty_flush(struct node *node)
     if (flushed_count < FLUSHED_MAX)
         flushed[flushed_count++] = strdup(node->path);
     int errnum = sync_suffix && ends_in(node->path, sync_suffix) ? sync_errnum : 0;
+    int other = flush_suffix && ends_in(node->path, flush_suffix) ? flush_errnum : 0;
     pthread_mutex_unlock(&lock);
+    if (other)
+        return -other;
     if (errnum) {
         atomic_store(&node->sync_error, errnum); /* as node_sync() does */
         return -errnum;
@@ -91,7 +94,7 @@ void faulty_reset(void)
     faulty_let_writes_go();
     LOCK_GUARD(&lock);
     create_nth = open_nth = held = 0;
-    sync_suffix = NULL;
+    sync_suffix = flush_suffix = NULL;
     while (flushed_count)
         free(flushed[--flushed_count]);
 }
@@ -115,6 +118,13 @@ void faulty_fail_sync(const char *suffix, int errnum)
     LOCK_GUARD(&lock);
     sync_suffix = suffix;
     sync_errnum = errnum;
+}
+
+void faulty_fail_flush(const char *suffix, int errnum)
+{
+    LOCK_GUARD(&lock);
+    flush_suffix = suffix;
+    flush_errnum = errnum;
 }
 
 void faulty_hold_writes(void)

@@ -21,6 +21,9 @@ void faulty_fail_open(int nth, int errnum);
 /* fdatasync of images whose path ends in `suffix` fails with `errnum` from now on; NULL: never. */
 void faulty_fail_sync(const char *suffix, int errnum);
 
+/* Flushes of such images fail before anything is synced, from now on; NULL: never. */
+void faulty_fail_flush(const char *suffix, int errnum);
+
 /* Writes stop inside the driver until faulty_let_writes_go(). */
 void faulty_hold_writes(void);
 void faulty_let_writes_go(void);

@@ -1,0 +1,133 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * A flush that fails for want of space, memory or descriptors is the matter of whoever asked for it. The
+ * device stays online and loses nothing, and the next flush tries again: also of an image that a group
+ * has frozen, of which no guest hears but by its own flushes.
+ */
+#include "tests/lib/disks.h"
+#include "tests/lib/faulty.h"
+
+#include <errno.h>
+#include <stdio.h>
+
+static const char *const NAMES[] = {"d0"};
+static const int ERRNUMS[] = {ENOSPC, EDQUOT, ENOMEM, EMFILE, EINTR, EIO};
+#define for_each_errnum(i) for (size_t i = 0; i < sizeof(ERRNUMS) / sizeof(*ERRNUMS); i++)
+
+static void device_must_be_online(struct block *block)
+{
+    struct err err;
+    struct device_info info;
+    assert_int_equal(0, block_device_info(block, "d0", &info, &err));
+    assert_false(info.failed);
+    device_info_clear(&info);
+    disk_write(block, "d0", 9, 9);
+    assert_int_equal(9, disk_read(block, "d0", 9));
+}
+
+static struct group *group_make(struct block *block, const char *suffix)
+{
+    struct err err;
+    size_t failed_member;
+    struct group *group = group_of(block, suffix, 1, NAMES, &failed_member, &err);
+    assert_non_null(group);
+    assert_int_equal(0, group_prepare(group, &failed_member, &err));
+    return group;
+}
+
+static void test_flush(void **state)
+{
+    struct block *block = *state;
+    for_each_errnum(i)
+    {
+        disk_write(block, "d0", 1, (unsigned char)(i + 1));
+        faulty_fail_flush("/d0.qcow2", ERRNUMS[i]);
+        assert_int_equal(-ERRNUMS[i], device_flush(disk(block, "d0")));
+        device_must_be_online(block);
+        faulty_fail_flush(NULL, 0);
+        assert_int_equal(0, device_flush(disk(block, "d0")));
+        assert_true(image_has("d0.qcow2", "qcow2", 1, (unsigned char)(i + 1)));
+    }
+}
+
+static void test_detach(void **state)
+{
+    struct block *block = *state;
+    struct err err;
+    disk_write(block, "d0", 1, 7);
+    faulty_fail_flush("/d0.qcow2", ENOSPC);
+    assert_int_equal(-1, block_device_close(block, "d0", &err));
+    device_must_be_online(block);
+    faulty_fail_flush(NULL, 0);
+    assert_int_equal(0, block_device_close(block, "d0", &err));
+    assert_true(image_has("d0.qcow2", "qcow2", 1, 7));
+}
+
+static void test_settle(void **state)
+{
+    struct block *block = *state;
+    uint64_t cut_at_us, pause_us;
+    char suffix[] = "0.qcow2";
+    char image[32] = "d0.qcow2", next[64];
+    for_each_errnum(i)
+    {
+        suffix[0] = (char)('0' + i);
+        struct group *group = group_make(block, suffix);
+        disk_write(block, "d0", 1, (unsigned char)(i + 1)); /* after prepare's flush */
+        CLEANUP(node) struct node *frozen = device_top(disk(block, "d0"));
+        group_pivot(group, &cut_at_us, &pause_us);
+        snprintf(next, sizeof(next), "/%s", image);
+        faulty_fail_flush(next, ERRNUMS[i]);
+        group_settle(group);
+        group_free(group);
+        device_must_be_online(block);
+        assert_int_equal((unsigned char)(i + 1), disk_read(block, "d0", 1));
+        assert_int_equal(-ERRNUMS[i], device_flush(disk(block, "d0")));
+        device_must_be_online(block);
+
+        faulty_fail_flush(NULL, 0);
+        assert_int_equal(0, device_flush(disk(block, "d0")));
+        assert_int_equal(-EROFS, node_write(frozen, "x", 0, 1));
+        assert_int_equal(-EBADF, file_write(frozen->fd, "x", 0, 1));
+        assert_true(image_has(image, "qcow2", 1, (unsigned char)(i + 1)));
+        snprintf(image, sizeof(image), "d0.%s", suffix);
+    }
+}
+
+/* The next group is refused as long as what is frozen already cannot be made durable. */
+static void test_next_group(void **state)
+{
+    struct block *block = *state;
+    struct err err;
+    size_t failed_member;
+    uint64_t cut_at_us, pause_us;
+    struct group *group = group_make(block, "a.qcow2");
+    disk_write(block, "d0", 1, 7);
+    group_pivot(group, &cut_at_us, &pause_us);
+    faulty_fail_flush("/d0.qcow2", ENOSPC);
+    group_settle(group);
+    group_free(group);
+
+    group = group_of(block, "b.qcow2", 1, NAMES, &failed_member, &err);
+    assert_non_null(group);
+    assert_int_equal(-1, group_prepare(group, &failed_member, &err));
+    assert_int_equal(ENOSPC, err.errnum);
+    assert_int_equal(0, group_abort(group, &err));
+    group_free(group);
+    device_must_be_online(block);
+    faulty_fail_flush(NULL, 0);
+    group_take(block, "b.qcow2", 1, NAMES);
+    assert_true(image_has("d0.qcow2", "qcow2", 1, 7));
+    assert_true(image_has("d0.a.qcow2", "qcow2", 9, 9));
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(test_flush, disks_begin, disks_end),
+        cmocka_unit_test_setup_teardown(test_detach, disks_begin, disks_end),
+        cmocka_unit_test_setup_teardown(test_settle, disks_begin, disks_end),
+        cmocka_unit_test_setup_teardown(test_next_group, disks_begin, disks_end),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
