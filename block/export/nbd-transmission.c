@@ -188,7 +188,9 @@ static bool connection_execute_lone(struct nbd_connection *connection,
                                     const struct nbd_request *request, const void *payload)
 {
     int arrived = 0;
-    if (connection->lone_streak <= LONE_STREAK || request->length > LONE_BYTES ||
+    /* The steps of BLOCK_STATUS are bounded, whatever its length. */
+    bool is_long = request->length > LONE_BYTES && request->type != NBD_CMD_BLOCK_STATUS;
+    if (connection->lone_streak <= LONE_STREAK || is_long ||
         !connection_execute(connection, request, payload, false))
         return false;
     if (ioctl(connection->channel.fd, FIONREAD, &arrived) != 0 || arrived > 0)
