@@ -20,16 +20,21 @@ struct block *block_open(const char *image_dir, struct err *err)
         err_set(err, ErrOutOfResources, ENOMEM, "the block layer cannot be opened");
         return NULL;
     }
-    if (image_dir_open(&block->dir, image_dir, err) != 0) {
+    block->files = file_table_new();
+    if (!block->files)
+        err_set(err, ErrOutOfResources, ENOMEM, "the block layer cannot be opened");
+    if (!block->files || image_dir_open(&block->dir, image_dir, err) != 0) {
+        if (block->files)
+            file_table_free(block->files);
         free(block);
         return NULL;
     }
     index_memory_init(&block->index_memory, INDEX_MEMORY_DEFAULT_BYTES);
     block->journals_fd = -1;
+    pthread_mutex_init(&block->lock, NULL);
+    pthread_cond_init(&block->changed, NULL);
     pthread_mutex_init(&block->journals_lock, NULL);
     pthread_cond_init(&block->journals_changed, NULL);
-    pthread_mutex_init(&block->open_lock, NULL);
-    pthread_mutex_init(&block->lock, NULL);
     return block;
 }
 
@@ -59,8 +64,11 @@ int block_close(struct block *block, struct err *err)
     index_memory_destroy(&block->index_memory);
     journals_close(block);
     image_dir_close(&block->dir);
+    file_table_free(block->files);
+    pthread_cond_destroy(&block->journals_changed);
+    pthread_mutex_destroy(&block->journals_lock);
+    pthread_cond_destroy(&block->changed);
     pthread_mutex_destroy(&block->lock);
-    pthread_mutex_destroy(&block->open_lock);
     free(block);
     return ret;
 }

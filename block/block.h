@@ -120,10 +120,11 @@ struct device_spec {
 /*
  * Opens the chain and reserves the name; exports do not see the device until
  * block_device_publish(). Every file of the chain is locked for as long as it is open, with QEMU's
- * lock bytes. What a killed daemon left in journals of these files is replayed. Codes: DeviceExists (name taken), DeviceInUse (a file of the chain is in use by another
- * device in a way that excludes this one; the message names it), OpenFileFailed (also: locked by
- * another process, QEMU or other), InvalidBlockFormat, UnflushedData (a journal cannot be replayed,
- * for good, or a sync of an image failed: see discard_unflushed).
+ * lock bytes. What a killed daemon left in journals of these files is replayed. Codes: DeviceExists
+ * (name taken), DeviceInUse (a file of the chain is in use by another device in a way that excludes
+ * this one; the message names it; or it is frozen and not to be read only), OpenFileFailed (also:
+ * locked by another process, QEMU or other), InvalidBlockFormat, UnflushedData (a journal cannot be
+ * replayed, for good, or a sync of an image failed: see discard_unflushed).
  */
 int block_device_open(struct block *block, const struct device_spec *spec, struct err *err);
 void block_device_publish(struct block *block, const char *name);
@@ -144,9 +145,12 @@ int block_device_close(struct block *block, const char *name, struct err *err);
  * `discard`, else it stays in its journals for whoever opens the images next. Codes as above, but for
  * UnflushedData. */
 int block_device_abandon(struct block *block, const char *name, bool discard, struct err *err);
+#define FILE_IDENTITY_BYTES                                                                        \
+    56 /* which file that is, whatever its name (block/identity.h), as a text */
 
 struct chain_image {
     char *image; /* absolute */
+    char identity[FILE_IDENTITY_BYTES];
     const char *format;
     uint64_t size_bytes, allocated_bytes;
 };
@@ -166,6 +170,11 @@ struct device_info {
 };
 int block_device_info(struct block *block, const char *name, struct device_info *info,
                       struct err *err);
+
+/* The same, but never waits for a storage that does not answer: there allocated_bytes is what it was when it
+ * was last looked at. */
+int block_device_info_known(struct block *block, const char *name, struct device_info *info,
+                            struct err *err);
 void device_info_clear(struct device_info *info);
 
 /* ---- frozen members ---- */
@@ -174,6 +183,26 @@ void device_info_clear(struct device_info *info);
  * opened when the first client asks for it and closed after the last. */
 int block_frozen_add(struct block *block, const char *device, const char *group_name,
                      const char *group_id, const char *image, const char *format, struct err *err);
+
+/*
+ * Files that a group froze, and all that lie beneath them. None is ever written through this daemon
+ * again, whatever its name: block_device_open() refuses it for writing (DeviceInUse). A group says
+ * which ones those are (group_member_info), so that they can be recorded, and marks them when it is
+ * pivoted; after a restart, block_frozen_file_add() does, before any device is opened.
+ */
+struct frozen_file {
+    char identity[FILE_IDENTITY_BYTES];
+    char *path; /* absolute: where it was */
+};
+int block_frozen_file_add(struct block *block, const char *identity, const char *path,
+                          struct err *err);
+
+/* The files of the chain of `image` that are not known as frozen, top to base, as they are found now:
+ * for groups that were recorded without. *files is heap; free with frozen_files_free. Codes: as for
+ * block_device_open(). */
+int block_chain_files(struct block *block, const char *image, const char *format,
+                      struct frozen_file **files, size_t *count, struct err *err);
+void frozen_files_free(struct frozen_file *files, size_t count);
 
 /* ---- the group transaction (design: "The group-snapshot transaction") ----
  *
@@ -197,8 +226,13 @@ struct group_member {
 struct group_member_info {
     const char *backing_file;   /* absolute: the image that is frozen */
     const char *backing_format; /* its format */
-    const char *snapshot_file;  /* absolute: the overlay */
-    uint64_t pause_us;          /* after group_pivot: the longest any request of it was held */
+    const char *backing_identity;
+    const char *snapshot_file;     /* absolute: the overlay */
+    const char *snapshot_identity; /* "" before group_prepare */
+    /* What the group freezes with this member, as far as it is not frozen yet. */
+    const struct frozen_file *frozen_files;
+    size_t frozen_count;
+    uint64_t pause_us; /* after group_pivot: the longest any request of it was held */
 };
 
 /* Codes: EmptyGroup, DuplicateDevice, DeviceNotFound, DeviceInUse, DeviceIsReadOnly, DeviceFailed,

@@ -6,6 +6,7 @@
  * relative name counts from the directory of the image that names it. A file met twice is a loop
  * and refused.
  */
+#include "block/file-table.h"
 #include "block/image.h"
 #include "block/node.h"
 
@@ -53,6 +54,7 @@ static int chain_append(struct chain_open *chain, const char *path, const char *
     if (chain_unwanted(chain) && atomic_load(chain_unwanted(chain)))
         return node_unwanted_error(path, err);
     CLEANUP_FREE char *canonical = NULL;
+    CLEANUP(claim) struct file_claim *claim = NULL; /* goes after the descriptor */
     CLEANUP_CLOSE int fd = image_open(chain->dir, path, read_only, &canonical, err);
     if (fd < 0)
         return -1;
@@ -61,9 +63,16 @@ static int chain_append(struct chain_open *chain, const char *path, const char *
         return err_set(err, ErrOpenFileFailed, errno, "image '%s' cannot be examined", canonical);
     if (chain_check_loop(chain, &st, canonical, err) != 0)
         return -1;
-    const struct chain_file file = {fd, st.st_dev, st.st_ino, canonical, driver, read_only};
+    struct chain_file file = {.fd = fd,
+                              .dev = st.st_dev,
+                              .ino = st.st_ino,
+                              .path = canonical,
+                              .driver = driver,
+                              .read_only = read_only};
+    if (identity_of(fd, &file.identity) != 0)
+        return err_set(err, ErrOpenFileFailed, errno, "image '%s' cannot be examined", canonical);
     struct node *node = NULL;
-    if (chain->guard && chain->guard->admit(chain->guard->arg, &file, &node, err) != 0)
+    if (chain->guard && chain->guard->admit(chain->guard->arg, &file, &claim, &node, err) != 0)
         return -1;
     if (!node) {
         node = node_open_wanted(fd, canonical, driver, read_only, NULL, chain_unwanted(chain), err);
@@ -71,6 +80,7 @@ static int chain_append(struct chain_open *chain, const char *path, const char *
             return -1;
         steal_fd(&fd);
     }
+    node->claim = steal(claim);
     if (chain->last)
         chain->last->backing = node;
     else

@@ -32,10 +32,10 @@ struct device {
 
     /* Guarded by the registry's lock (registry.h). */
     struct device *next;
-    struct node *overlay; /* what a running group has prepared for it; borrowed from the group */
     char holder[64]; /* what holds it, as a phrase ("snapshot group ..."); "" if nothing does */
     char *image, *format; /* what it was opened with */
     unsigned clients;     /* connected exports */
+    unsigned lookers;     /* who hold a reference to its chain to describe it */
     bool published;       /* exports may use it */
 };
 

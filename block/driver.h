@@ -29,6 +29,7 @@
 
 #include "base/err.h"
 #include "block/block.h" /* GROUP_ID_BYTES */
+#include "block/identity.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
@@ -77,6 +78,7 @@ struct image_spec {
  * make_room() and then makes the whole change again. */
 #define NODE_NEEDS_ROOM 2
 
+struct file_claim;
 struct node;
 struct journal;
 struct journal_record;
@@ -174,7 +176,12 @@ struct node {
     char *path;     /* absolute, canonical */
     dev_t dev;      /* which file it is, whatever its names */
     ino_t ino;
-    uint64_t size_bytes;    /* as a guest sees it: a multiple of BLOCK_SECTOR_BYTES */
+    struct identity identity; /* likewise, for what is recorded */
+    struct file_claim
+        *claim;           /* owned, or NULL: nobody is told that the file is open (file-table.h) */
+    bool is_stat_instant; /* fstat never waits for a storage */
+    _Atomic uint64_t allocated_bytes; /* when it was last looked at */
+    uint64_t size_bytes;              /* as a guest sees it: a multiple of BLOCK_SECTOR_BYTES */
     uint64_t cluster_bytes; /* the unit of the driver's maps, a power of two; 0: it has no maps */
     atomic_bool read_only;  /* set for good by node_freeze() */
     atomic_bool unflushed;  /* a write was finished since the last flush began */

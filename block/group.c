@@ -24,7 +24,9 @@
  *      group_free(), and refuses a group that names it twice. A change is inside one fence only and
  *      waits for no other. So there is no lock over all cuts, no order of fences to keep and no
  *      deadlock, and a member that is slow is slow for its own group.
- *   5. An overlay is known to the registry before it has a name, so that no one else ever opens it.
+ *   5. An overlay is claimed (file-table.h) before it has a name, so that no one else ever opens it.
+ *   6. What is frozen is marked before it stops to be claimed by a writer, so that nobody ever gets to
+ *      write it in between.
  *
  * One thread runs a group. Devices are held (`holder`) from begin to free.
  */
@@ -54,6 +56,9 @@ struct member {
     struct node *frozen;  /* the old top, after the pivot */
     bool is_staged;
     bool is_published;
+    struct frozen_file *files;  /* that the group freezes and nobody had */
+    struct frozen_mark **marks; /* one for each; the file table's after the pivot */
+    size_t file_count;
     uint64_t pause_us;
 };
 
@@ -115,19 +120,15 @@ static int member_check_format(struct member *member, const char *format, struct
 }
 
 /* Whose active image or backing file is that? "" if nobody's. */
-static void group_name_user(struct group *group, const struct stat *st, char *user, size_t bytes)
+static void group_name_user(struct group *group, const struct stat *st, char *text, size_t bytes)
 {
-    LOCK_GUARD(&group->block->lock);
-    *user = 0;
-    for (struct device *d = group->block->devices; d; d = d->next) {
-        CLEANUP(node) struct node *top = device_top(d);
-        for (const struct node *node = top; node; node = node->backing)
-            if (node->dev == st->st_dev && node->ino == st->st_ino) {
-                snprintf(user, bytes, " and is %s of device '%s'",
-                         node == top ? "the active image" : "a backing file", d->name);
-                return;
-            }
-    }
+    char user[USER_BYTES];
+    bool is_writer;
+    *text = 0;
+    if (file_table_user(group->block->files, st->st_dev, st->st_ino, user, sizeof(user),
+                        &is_writer))
+        snprintf(text, bytes, " and is %s of %s",
+                 is_writer ? "the active image" : "a backing file or a read-only image", user);
 }
 
 /* Looks at where the overlay is to go, as far as that is possible without making it. */
@@ -158,7 +159,27 @@ static int member_check_place(struct group *group, struct member *member, const 
     return 0;
 }
 
-static int member_look_at_backing(struct member *member, struct err *err)
+/* What is frozen with the member; the marks are made while memory may still run out. */
+static int member_list_files(struct group *group, struct member *member, const struct node *top)
+{
+    if (registry_list_unfrozen(group->block, top, &member->files, &member->file_count) != 0)
+        return -1;
+    member->marks = calloc(member->file_count + 1, sizeof(struct frozen_mark *));
+    if (!member->marks)
+        return -1;
+    struct frozen_mark **mark = member->marks;
+    for (const struct frozen_file *file = member->files; file < member->files + member->file_count;
+         file++, mark++) {
+        struct identity identity = {.is_lasting = true};
+        memcpy(identity.text, file->identity, sizeof(identity.text));
+        *mark = frozen_mark_new(&identity, file->path);
+        if (!*mark)
+            return -1;
+    }
+    return 0;
+}
+
+static int member_look_at_backing(struct group *group, struct member *member, struct err *err)
 {
     CLEANUP(node) struct node *top = device_top(member->device);
     size_t images = 0;
@@ -173,7 +194,8 @@ static int member_look_at_backing(struct member *member, struct err *err)
     if (directory)
         member->backing_name = image_relative(*directory ? directory : "/", top->path);
     member->backing_file = strdup(top->path);
-    if (!member->backing_name || !member->backing_file)
+    if (!member->backing_name || !member->backing_file ||
+        member_list_files(group, member, top) != 0)
         return err_set(err, ErrOutOfResources, ENOMEM, "device '%s' cannot be frozen",
                        member->device->name);
     if (strlen(member->backing_name) > BACKING_NAME_MAX)
@@ -194,7 +216,7 @@ static int member_begin(struct group *group, struct member *member, const struct
         return -1;
     if (member_check_place(group, member, spec->snapshot_file, err) != 0)
         return -1;
-    return member_look_at_backing(member, err);
+    return member_look_at_backing(group, member, err);
 }
 
 struct group *group_begin(struct block *block, const unsigned char id[GROUP_ID_BYTES],
@@ -238,11 +260,27 @@ static int member_flush(struct member *member, struct err *err)
                    member->device->name);
 }
 
+static struct file_claim *member_claim(const struct group *group, const struct member *member,
+                                       int fd, struct err *err)
+{
+    struct stat st;
+    char user[USER_BYTES];
+    registry_user(member->device, user);
+    if (fstat(fd, &st) == 0)
+        return file_table_claim(
+            group->block->files,
+            &(struct file_use){st.st_dev, st.st_ino, member->place.path, false, user}, err);
+    err_set(err, ErrOpenFileFailed, errno, "snapshot_file '%s' cannot be examined",
+            member->place.path);
+    return NULL;
+}
+
 /* Writes the overlay under its staged name and opens it. */
 static int member_stage(struct group *group, struct member *member, struct err *err)
 {
     if (member_flush(member, err) != 0)
         return -1;
+    CLEANUP(claim) struct file_claim *claim = NULL; /* goes after the descriptor */
     CLEANUP_CLOSE int fd = stage_create(&member->place, group->id, err);
     if (fd < 0)
         return -1;
@@ -263,14 +301,15 @@ static int member_stage(struct group *group, struct member *member, struct err *
         err->errnum = cause.errnum;
         return -1;
     }
+    claim = member_claim(group, member, fd, err);
+    if (!claim)
+        return -1;
     member->overlay = node_open(fd, member->place.path, member->driver, false, top, err);
     if (!member->overlay)
         return -1;
     steal_fd(&fd);
-    if (journals_add(group->block, member->overlay, err) != 0)
-        return -1;
-    registry_set_overlay(group->block, member->device, member->overlay);
-    return 0;
+    member->overlay->claim = steal(claim);
+    return journals_add(group->block, member->overlay, err);
 }
 
 /* Syncs the descriptor of every member, `fd_of` says which; the first that fails, in list order, is
@@ -358,7 +397,8 @@ void group_pivot(struct group *group, uint64_t *cut_at_us, uint64_t *pause_us)
     }
     group->is_pivoted = true;
     for (struct member *member = group->members; member < end; member++)
-        registry_set_overlay(group->block, member->device, NULL);
+        for (size_t i = 0; i < member->file_count; i++)
+            file_table_freeze(group->block->files, steal(member->marks[i]));
 }
 
 void group_settle(struct group *group)
@@ -397,7 +437,6 @@ static int member_abort(struct group *group, struct member *member, struct err *
         ret = member_unpublish(member, err);
     if (member->is_staged && stage_settle(&member->place, group->id, err) != 0)
         ret = -1;
-    registry_set_overlay(group->block, member->device, NULL);
     if (member->overlay)
         node_unref(steal(member->overlay));
     if (ret == 0 && member->is_staged && fsync(member->place.dirfd) != 0)
@@ -423,7 +462,11 @@ void group_member_info(const struct group *group, size_t position, struct group_
     *info = (struct group_member_info){
         .backing_file = member->backing_file,
         .backing_format = backing->driver->name,
+        .backing_identity = backing->identity.text,
         .snapshot_file = member->place.path,
+        .snapshot_identity = member->overlay ? member->overlay->identity.text : "",
+        .frozen_files = member->files,
+        .frozen_count = member->file_count,
         .pause_us = member->pause_us,
     };
 }
@@ -432,7 +475,6 @@ static void member_free(struct group *group, struct member *member)
 {
     if (member->device) {
         LOCK_GUARD(&group->block->lock);
-        member->device->overlay = NULL;
         *member->device->holder = 0;
     }
     if (member->frozen)
@@ -440,6 +482,10 @@ static void member_free(struct group *group, struct member *member)
     else if (member->overlay)
         node_unref(member->overlay);
     image_place_close(&member->place);
+    for (size_t i = 0; member->marks && i < member->file_count; i++)
+        frozen_mark_free(member->marks[i]);
+    free(member->marks);
+    frozen_files_free(member->files, member->file_count);
     free(member->backing_name);
     free(member->backing_file);
 }

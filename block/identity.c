@@ -2,7 +2,8 @@
  *
  * See identity.h. statfs(2) gives ids of file systems, but what they are made of differs: those of ext4 and
  * btrfs are of the UUID in the superblock, that of XFS is the device number, which the next mount may
- * change, so XFS is asked for its UUID. Of any other file system nothing is assumed.
+ * change, so XFS is asked for its UUID. Of any other file system nothing is assumed. FAT has no inodes,
+ * and what a FUSE file system makes of their numbers is its own business.
  */
 #include "block/identity.h"
 
@@ -16,6 +17,9 @@
 #include <sys/vfs.h>
 #include <xfs/xfs.h>
 
+#define EXFAT_SUPER_MAGIC 0x2011BAB0 /* not in every linux/magic.h */
+#define FUSE_SUPER_MAGIC  0x65735546
+
 static uint64_t fold(const void *id, size_t bytes)
 {
     uint64_t hash = 0;
@@ -27,11 +31,12 @@ static uint64_t fold(const void *id, size_t bytes)
     return hash;
 }
 
-static int file_system_id(int fd, uint64_t *id)
+static int file_system_id(int fd, uint64_t *id, bool *has_inodes)
 {
     struct statfs fs;
     struct xfs_fsop_geom geometry;
     *id = 0;
+    *has_inodes = true;
     if (fstatfs(fd, &fs) != 0)
         return -errno;
     switch (fs.f_type) {
@@ -44,6 +49,11 @@ static int file_system_id(int fd, uint64_t *id)
             return -errno;
         *id = fold(geometry.uuid, sizeof(geometry.uuid));
         return 0;
+    case MSDOS_SUPER_MAGIC:
+    case EXFAT_SUPER_MAGIC:
+    case FUSE_SUPER_MAGIC:
+        *has_inodes = false;
+        return 0;
     default:
         return 0;
     }
@@ -53,13 +63,14 @@ int identity_of(int fd, struct identity *identity)
 {
     struct statx stx;
     uint64_t file_system;
-    identity->text[0] = 0;
+    *identity = (struct identity){.is_lasting = false};
     if (statx(fd, "", AT_EMPTY_PATH, STATX_INO | STATX_BTIME, &stx) != 0)
         return -errno;
-    int ret = file_system_id(fd, &file_system);
+    int ret = file_system_id(fd, &file_system, &identity->is_lasting);
     if (ret)
         return ret;
     uint64_t birth_ns = 0;
+    identity->is_lasting = identity->is_lasting && (stx.stx_mask & STATX_BTIME);
     if (stx.stx_mask & STATX_BTIME)
         birth_ns = (uint64_t)stx.stx_btime.tv_sec * 1000000000 + stx.stx_btime.tv_nsec;
     snprintf(identity->text, sizeof(identity->text), "%llx-%llx-%llx",

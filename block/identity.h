@@ -17,10 +17,13 @@
 
 #include <stdbool.h>
 
-#define IDENTITY_TEXT_BYTES 56 /* with the terminating zero */
+#define IDENTITY_TEXT_BYTES 56 /* with the terminating zero; block.h has the same number */
 
 struct identity {
     char text[IDENTITY_TEXT_BYTES]; /* "": not known */
+    bool
+        is_lasting; /* false where the file system gives inodes other numbers when it is mounted anew, or
+                      * has no times of birth: what is recorded of such a file needs its path too */
 };
 
 /* That of an open file. 0 or -errno; then *identity is not known. */

@@ -432,12 +432,13 @@ struct sweep {
 };
 
 /* As a chain_guard, so that every image of the chain that is there is looked at. */
-static int sweep_admit(void *arg, const struct chain_file *file, struct node **node,
-                       struct err *err)
+static int sweep_admit(void *arg, const struct chain_file *file, struct file_claim **claim,
+                       struct node **node, struct err *err)
 {
     static const char *const suffixes[] = {DISTRUST_SUFFIX, JOURNAL_SUFFIX};
     struct sweep *sweep = arg;
     struct block *block = sweep->opener.block;
+    (void)claim;
     (void)node;
     for (size_t i = 0; i < 2 && sweep->ret == 0; i++) {
         struct left_file *left;
@@ -555,7 +556,6 @@ static int image_bring_up(struct block *block, int fd, const char *path, struct 
 
 void block_journals_settle(struct block *block)
 {
-    LOCK_GUARD(&block->open_lock);
     struct err err;
     for (struct left_file *left = block->left; left; left = left->next) {
         if (!*left->path || !has_suffix(left->name, JOURNAL_SUFFIX) ||
@@ -581,13 +581,10 @@ void journals_close(struct block *block)
     if (block->journals_fd >= 0)
         close(block->journals_fd);
     free(block->journals_path);
-    pthread_mutex_destroy(&block->journals_lock);
-    pthread_cond_destroy(&block->journals_changed);
 }
 
 int block_image_sync(struct block *block, const char *path, struct err *err)
 {
-    LOCK_GUARD(&block->open_lock);
     CLEANUP_FREE char *canonical = NULL;
     CLEANUP_CLOSE int fd = image_open(&block->dir, path, true, &canonical, err);
     if (fd < 0 || image_bring_up(block, fd, canonical, err) != 0)

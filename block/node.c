@@ -14,14 +14,31 @@
 #include "block/node.h"
 
 #include "base/log.h"
+#include "block/file-table.h"
 #include "block/journal.h"
 #include "block/lock.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/magic.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
+
+static uint64_t stat_allocated_bytes(const struct stat *st)
+{
+    return (uint64_t)st->st_blocks * 512; /* stat(2): in units of 512 bytes */
+}
+
+/* Whether fstat(2) of an open file never waits for a storage. That of others may ask a server. */
+static bool file_stat_is_instant(int fd)
+{
+    struct statfs fs;
+    return fstatfs(fd, &fs) == 0 &&
+           (fs.f_type == EXT4_SUPER_MAGIC || fs.f_type == XFS_SUPER_MAGIC ||
+            fs.f_type == BTRFS_SUPER_MAGIC || fs.f_type == TMPFS_MAGIC);
+}
 
 /* A driver that waits to reuse space must not wait behind ever new requests. */
 static void node_init_io_lock(struct node *node)
@@ -74,7 +91,12 @@ struct node *node_open_wanted(int fd, const char *path, const struct driver *dri
     node->dev = st.st_dev;
     node->ino = st.st_ino;
     node->is_unwanted = is_unwanted;
-    if (image_lock(fd, path, read_only, &node->is_locked, err) != 0 ||
+    node->is_stat_instant = file_stat_is_instant(fd);
+    atomic_init(&node->allocated_bytes, stat_allocated_bytes(&st));
+    int unknown = identity_of(fd, &node->identity);
+    if (unknown)
+        err_set(err, ErrOpenFileFailed, -unknown, "image '%s' cannot be examined", path);
+    if (unknown || image_lock(fd, path, read_only, &node->is_locked, err) != 0 ||
         driver->open(node, err) != 0) {
         node->fd = -1;
         node->driver = NULL;
@@ -125,6 +147,8 @@ void node_unref(struct node *node)
         journal_close(node->journal, false);
         if (node->fd >= 0)
             close(node->fd);
+        if (node->claim)
+            file_claim_release(node->claim);
         pthread_rwlock_destroy(&node->io_lock);
         pthread_mutex_destroy(&node->flush_lock);
         free(node->backing_file);
@@ -343,6 +367,8 @@ int node_flush(struct node *node)
     int ret = node->driver->flush(node);
     if (ret)
         atomic_store(&node->unflushed, true);
+    else if (!node->is_stat_instant)
+        node_allocated_bytes(node, true); /* whoever must not wait finds it later */
     return ret;
 }
 
@@ -386,6 +412,8 @@ int node_freeze(struct node *node)
     /* Before `read_only` lets others of this process open the image. */
     int unlocked = node->is_locked ? image_lock_to_reader(node->fd) : 0;
     atomic_store(&node->read_only, true);
+    if (node->claim)
+        file_claim_to_reader(node->claim);
     int reopened = node_reopen_read_only(node);
     if (reopened)
         log_warning("frozen image '%s' keeps a descriptor that could write%s: %s", node->path,
@@ -397,11 +425,10 @@ int node_freeze(struct node *node)
     return ret;
 }
 
-int node_allocated_bytes(const struct node *node, uint64_t *bytes)
+uint64_t node_allocated_bytes(struct node *node, bool may_wait)
 {
     struct stat st;
-    if (fstat(node->fd, &st) != 0)
-        return -errno;
-    *bytes = (uint64_t)st.st_blocks * 512; /* stat(2): in units of 512 bytes */
-    return 0;
+    if ((may_wait || node->is_stat_instant) && fstat(node->fd, &st) == 0)
+        atomic_store(&node->allocated_bytes, stat_allocated_bytes(&st));
+    return atomic_load(&node->allocated_bytes);
 }

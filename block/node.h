@@ -9,6 +9,7 @@
 #include "base/cleanup.h"
 #include "block/driver.h"
 
+struct file_claim;
 struct image_dir;
 
 /* Longest chain that is opened: a loop that escapes detection ends here. */
@@ -19,17 +20,20 @@ struct chain_file {
     int fd;
     dev_t dev;
     ino_t ino;
+    struct identity identity;
     const char *path; /* canonical */
     const struct driver *driver;
     bool read_only;
 };
 
-/* Asked about every file of a chain: may it be used in this way? 0, or -1 and *err. Sets *node if the
- * file is open like that already and the chain is to have that node, with its reference. */
+/* Asked about every file of a chain: may it be used in this way? 0, or -1 and *err. *claim, which says
+ * so as long as the file is open, becomes the node's. Sets *node if the file is open like that already
+ * and the chain is to have that node, with its reference. */
 struct chain_guard {
     const atomic_bool
         *is_unwanted; /* may be set by another thread: the opening is given up; or NULL */
-    int (*admit)(void *arg, const struct chain_file *file, struct node **node, struct err *err);
+    int (*admit)(void *arg, const struct chain_file *file, struct file_claim **claim,
+                 struct node **node, struct err *err);
     void *arg;
 };
 
@@ -118,7 +122,8 @@ int node_flush(struct node *node);
  * else all is as it was, and it may be called again. What else goes wrong is logged. */
 int node_freeze(struct node *node);
 
-/* Space that the image takes on its file system. */
-int node_allocated_bytes(const struct node *node, uint64_t *bytes);
+/* Space that the image takes on its file system; if that cannot be found out, or `may_wait` is false
+ * and it could mean to wait for a storage, what it was when it was last looked at. */
+uint64_t node_allocated_bytes(struct node *node, bool may_wait);
 
 #endif

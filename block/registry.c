@@ -1,14 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Devices by name: opening, publishing, counting users, closing. See block.h, registry.h and
- * export/export.h.
+ * Devices by name: opening, publishing, describing, closing. See block.h and registry.h.
  *
- * A device is in the list from before its chain is opened (the name is taken) until after it is
- * closed; exports see it only while `published`. The list's lock is never held across disk I/O.
+ * A device is in the list from before its chain is opened (the name is taken) until it has been
+ * flushed and is about to be closed; exports see it only while `published`. What its files may be
+ * used for by others is the file table's business, before, meanwhile and after.
  */
 #include "block/registry.h"
-
-#include "block/export/export.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -38,59 +36,101 @@ static void registry_remove_locked(struct block *block, struct device *device)
     *slot = device->next;
 }
 
-void registry_set_overlay(struct block *block, struct device *device, struct node *overlay)
-{
-    LOCK_GUARD(&block->lock);
-    device->overlay = overlay;
-}
-
 /* ---- who may open what ---- */
 
-/* Whether `node` is that file and one of the two uses would write it. */
-static bool node_excludes(const struct node *node, const struct chain_file *file)
+void registry_user(const struct device *device, char user[USER_BYTES])
 {
-    return node->dev == file->dev && node->ino == file->ino &&
-           !(file->read_only && atomic_load(&node->read_only));
+    snprintf(user, USER_BYTES, "device '%s'", device->name);
 }
 
-static bool device_excludes(struct device *device, const struct chain_file *file)
+/* Refuses to write what is frozen, and names the group if the image is offered as a member of it. */
+static int registry_check_frozen(struct block *block, const struct chain_file *file,
+                                 struct err *err)
 {
-    if (device->overlay && node_excludes(device->overlay, file))
-        return true;
-    CLEANUP(node) struct node *top = device_top(device);
-    for (const struct node *node = top; node; node = node->backing)
-        if (node_excludes(node, file))
-            return true;
-    return false;
-}
-
-static int registry_check_use(struct block *block, const struct chain_file *file, struct err *err)
-{
+    if (!file_table_is_frozen(block->files, &file->identity, file->path))
+        return 0;
     LOCK_GUARD(&block->lock);
-    for (struct device *device = block->devices; device; device = device->next)
-        if (device_excludes(device, file))
-            return err_set(err, ErrDeviceInUse, 0, "image '%s' is in use by device '%s'",
-                           file->path, device->name);
-    for (struct frozen *frozen = block->frozen; frozen; frozen = frozen->next) {
-        if (!file->read_only && strcmp(frozen->image, file->path) == 0)
-            return err_set(err, ErrDeviceInUse, 0,
-                           "image '%s' is frozen by snapshot group '%s'; attach it read-only, or "
-                           "write to an overlay of it",
-                           file->path, frozen->group);
-        if (frozen->device && device_excludes(frozen->device, file))
-            return err_set(err, ErrDeviceInUse, 0, "image '%s' is in use by export '%s'",
-                           file->path, frozen->name);
+    const struct frozen *frozen = block->frozen;
+    while (frozen && strcmp(frozen->image, file->path) != 0)
+        frozen = frozen->next;
+    return err_set(
+        err, ErrDeviceInUse, 0,
+        "image '%s' is frozen by %s%s%s; attach it read-only, or write to an overlay of it",
+        file->path, frozen ? "snapshot group '" : "a snapshot group", frozen ? frozen->group : "",
+        frozen ? "'" : "");
+}
+
+int registry_admit(void *arg, const struct chain_file *file, struct file_claim **claim,
+                   struct node **node, struct err *err)
+{
+    const struct opener *opener = arg;
+    struct block *block = opener->block;
+    const struct file_use use = {file->dev, file->ino, file->path, file->read_only, opener->user};
+    *claim = file_table_claim(block->files, &use, err);
+    if (!*claim || (!file->read_only && registry_check_frozen(block, file, err) != 0))
+        return -1;
+    return journals_admit(opener, file, node, err);
+}
+
+static int frozen_file_fill(struct frozen_file *file, const struct node *node)
+{
+    memcpy(file->identity, node->identity.text, sizeof(file->identity));
+    file->path = strdup(node->path);
+    return file->path ? 0 : -1;
+}
+
+int registry_list_unfrozen(struct block *block, const struct node *top, struct frozen_file **files,
+                           size_t *count)
+{
+    size_t length = 0;
+    for (const struct node *node = top; node; node = node->backing)
+        length++;
+    *count = 0;
+    *files = calloc(length + 1, sizeof(**files));
+    if (!*files)
+        return -1;
+    for (const struct node *node = top; node; node = node->backing) {
+        if (file_table_is_frozen(block->files, &node->identity, node->path))
+            continue;
+        if (frozen_file_fill(&(*files)[(*count)++], node) != 0) {
+            frozen_files_free(steal(*files), *count);
+            return -1;
+        }
     }
     return 0;
 }
 
-static int registry_admit(void *arg, const struct chain_file *file, struct node **node,
+void frozen_files_free(struct frozen_file *files, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        free(files[i].path);
+    free(files);
+}
+
+int block_chain_files(struct block *block, const char *image, const char *format,
+                      struct frozen_file **files, size_t *count, struct err *err)
+{
+    struct opener opener = {block, "a start", .is_restored = true};
+    struct chain_guard guard = {.admit = registry_admit, .arg = &opener};
+    CLEANUP(node) struct node *top = chain_open(&block->dir, image, format, true, &guard, err);
+    if (!top)
+        return -1;
+    if (registry_list_unfrozen(block, top, files, count) != 0)
+        return err_set(err, ErrOutOfResources, ENOMEM, "the chain of '%s' cannot be listed", image);
+    return 0;
+}
+
+int block_frozen_file_add(struct block *block, const char *identity, const char *path,
                           struct err *err)
 {
-    const struct opener *opener = arg;
-    if (registry_check_use(opener->block, file, err) != 0)
-        return -1;
-    return journals_admit(opener, file, node, err);
+    struct identity known = {.is_lasting = true};
+    snprintf(known.text, sizeof(known.text), "%s", identity);
+    struct frozen_mark *mark = frozen_mark_new(&known, path);
+    if (!mark)
+        return err_set(err, ErrOutOfResources, ENOMEM, "frozen file '%s' cannot be protected",
+                       path);
+    file_table_freeze(block->files, mark);
+    return 0;
 }
 
 /* ---- devices ---- */
@@ -115,10 +155,13 @@ static struct device *registry_reserve(struct block *block, const struct device_
     return steal(device);
 }
 
+/* Out of the list, and closed as soon as nobody looks at it any more. */
 static void registry_drop(struct block *block, struct device *device)
 {
     pthread_mutex_lock(&block->lock);
     registry_remove_locked(block, device);
+    while (device->lookers)
+        pthread_cond_wait(&block->changed, &block->lock);
     pthread_mutex_unlock(&block->lock);
     device_free(device);
 }
@@ -141,8 +184,9 @@ int block_device_open(struct block *block, const struct device_spec *spec, struc
     struct device *device = registry_reserve(block, spec, err);
     if (!device)
         return -1;
-    LOCK_GUARD(&block->open_lock);
-    struct opener opener = {block, spec->is_restored, spec->discard_unflushed};
+    char user[USER_BYTES];
+    registry_user(device, user);
+    struct opener opener = {block, user, spec->is_restored, spec->discard_unflushed};
     struct chain_guard guard = {.admit = registry_admit, .arg = &opener};
     struct node *top =
         chain_open(&block->dir, spec->image, spec->format, spec->read_only, &guard, err);
@@ -243,7 +287,6 @@ static int device_close(struct block *block, const char *name, enum close_how ho
         *device->holder = 0;
         return -1;
     }
-    LOCK_GUARD(&block->open_lock); /* out of the list and unlocked, before the next open looks */
     /* Empty now, or given up; gone before somebody else can open the images. */
     for (struct node *node = device->top; node; node = node->backing)
         if (how == CLOSE_DISCARDING)
@@ -266,7 +309,7 @@ int block_device_abandon(struct block *block, const char *name, bool discard, st
 
 /* ---- what a device looks like ---- */
 
-static int device_info_fill_chain(struct device_info *info, struct node *top)
+static int device_info_fill_chain(struct device_info *info, struct node *top, bool may_wait)
 {
     for (const struct node *node = top; node; node = node->backing)
         info->chain_length++;
@@ -276,11 +319,12 @@ static int device_info_fill_chain(struct device_info *info, struct node *top)
         return -1;
     }
     struct chain_image *image = info->chain;
-    for (const struct node *node = top; node; node = node->backing, image++) {
+    for (struct node *node = top; node; node = node->backing, image++) {
         *image = (struct chain_image){.image = strdup(node->path),
                                       .format = node->driver->name,
-                                      .size_bytes = node->size_bytes};
-        node_allocated_bytes(node, &image->allocated_bytes);
+                                      .size_bytes = node->size_bytes,
+                                      .allocated_bytes = node_allocated_bytes(node, may_wait)};
+        memcpy(image->identity, node->identity.text, sizeof(image->identity));
         if (!image->image)
             return -1;
     }
@@ -289,14 +333,14 @@ static int device_info_fill_chain(struct device_info *info, struct node *top)
     return info->top ? 0 : -1;
 }
 
-int block_device_info(struct block *block, const char *name, struct device_info *info,
-                      struct err *err)
+/* What is known without looking at files; *top gets a reference, and the device a looker. */
+static int device_info_begin(struct block *block, const char *name, struct device_info *info,
+                             struct device **found, struct node **top, struct err *err)
 {
     LOCK_GUARD(&block->lock);
     struct device *device = registry_find_locked(block, name);
     if (!device)
         return err_set(err, ErrDeviceNotFound, 0, "there is no device '%s'", name);
-    CLEANUP(node) struct node *top = device_top(device);
     *info = (struct device_info){
         .failed = device_has_failed(device),
         .read_only = device->read_only,
@@ -307,11 +351,47 @@ int block_device_info(struct block *block, const char *name, struct device_info 
     pthread_mutex_lock(&device->lock);
     info->reason = device->reason ? strdup(device->reason) : NULL;
     pthread_mutex_unlock(&device->lock);
-    if (top && device_info_fill_chain(info, top) != 0) {
-        device_info_clear(info);
-        return err_set(err, ErrOutOfResources, ENOMEM, "device '%s' cannot be described", name);
-    }
+    device->lookers++;
+    *top = device_top(device);
+    *found = device;
     return 0;
+}
+
+/* The reference goes before the looker: a device that has none is closed by whoever drops it. */
+static void device_info_end(struct block *block, struct device *device, struct node *top)
+{
+    if (top)
+        node_unref(top);
+    LOCK_GUARD(&block->lock);
+    if (--device->lookers == 0)
+        pthread_cond_broadcast(&block->changed);
+}
+
+static int device_info_get(struct block *block, const char *name, bool may_wait,
+                           struct device_info *info, struct err *err)
+{
+    struct device *device = NULL;
+    struct node *top = NULL;
+    if (device_info_begin(block, name, info, &device, &top, err) != 0)
+        return -1;
+    int ret = top ? device_info_fill_chain(info, top, may_wait) : 0;
+    device_info_end(block, device, top);
+    if (ret == 0)
+        return 0;
+    device_info_clear(info);
+    return err_set(err, ErrOutOfResources, ENOMEM, "device '%s' cannot be described", name);
+}
+
+int block_device_info(struct block *block, const char *name, struct device_info *info,
+                      struct err *err)
+{
+    return device_info_get(block, name, true, info, err);
+}
+
+int block_device_info_known(struct block *block, const char *name, struct device_info *info,
+                            struct err *err)
+{
+    return device_info_get(block, name, false, info, err);
 }
 
 void device_info_clear(struct device_info *info)
@@ -322,134 +402,4 @@ void device_info_clear(struct device_info *info)
     free(info->reason);
     free(info->top);
     *info = (struct device_info){.failed = false};
-}
-
-/* ---- exports ---- */
-
-void frozen_free(struct frozen *frozen)
-{
-    free(frozen->name);
-    free(frozen->alias);
-    free(frozen->image);
-    free(frozen->format);
-    free(frozen->group);
-    free(frozen);
-}
-CLEANUP_DEFINE(frozen, struct frozen *, frozen_free)
-
-int block_frozen_add(struct block *block, const char *device, const char *group_name,
-                     const char *group_id, const char *image, const char *format, struct err *err)
-{
-    CLEANUP(frozen) struct frozen *frozen = calloc(1, sizeof(*frozen));
-    if (!frozen || asprintf(&frozen->name, "%s@%s", device, group_name) < 0 ||
-        asprintf(&frozen->alias, "%s@%s", device, group_id) < 0 ||
-        !(frozen->image = strdup(image)) || !(frozen->format = strdup(format)) ||
-        !(frozen->group = strdup(group_name)))
-        return err_set(err, ErrOutOfResources, ENOMEM, "export '%s@%s' cannot be offered", device,
-                       group_name);
-    LOCK_GUARD(&block->lock);
-    frozen->next = block->frozen;
-    block->frozen = steal(frozen);
-    return 0;
-}
-
-static struct frozen *frozen_find_locked(struct block *block, const char *name)
-{
-    struct frozen *frozen = block->frozen;
-    while (frozen && strcmp(frozen->name, name) != 0 && strcmp(frozen->alias, name) != 0)
-        frozen = frozen->next;
-    return frozen;
-}
-
-/* The frozen member's device, opened if it is not; counted. */
-static struct device *frozen_use(struct block *block, const char *name, struct err *err)
-{
-    LOCK_GUARD(&block->open_lock);
-    pthread_mutex_lock(&block->lock);
-    struct frozen *frozen = frozen_find_locked(block, name);
-    struct device *device = frozen ? frozen->device : NULL;
-    if (device)
-        device->clients++;
-    pthread_mutex_unlock(&block->lock);
-    if (device)
-        return device;
-    if (!frozen) {
-        err_set(err, ErrDeviceNotFound, 0, "there is no export '%s'", name);
-        return NULL;
-    }
-    CLEANUP(device)
-    struct device *opened = device_new(frozen->name, frozen->image, frozen->format, true);
-    if (!opened) {
-        err_set(err, ErrOutOfResources, ENOMEM, "export '%s' cannot be opened", name);
-        return NULL;
-    }
-    struct opener opener = {block, .is_restored = true};
-    struct chain_guard guard = {.admit = registry_admit, .arg = &opener};
-    struct node *top = chain_open(&block->dir, frozen->image, frozen->format, true, &guard, err);
-    if (!top)
-        return NULL;
-    if (device_set_top(opened, top, &block->index_memory) != 0) {
-        node_unref(top);
-        err_set(err, ErrOutOfResources, ENOMEM, "export '%s' cannot be opened", name);
-        return NULL;
-    }
-    opened->clients = 1;
-    LOCK_GUARD(&block->lock);
-    return frozen->device = steal(opened);
-}
-
-struct device *export_use(struct block *block, const char *name, struct err *err)
-{
-    if (strchr(name, '@')) /* no device's name has one */
-        return frozen_use(block, name, err);
-    LOCK_GUARD(&block->lock);
-    struct device *device = registry_find_locked(block, name);
-    if (!device || !device->published) {
-        err_set(err, ErrDeviceNotFound, 0, "there is no export '%s'", name);
-        return NULL;
-    }
-    if (device_has_failed(device)) {
-        err_set(err, ErrDeviceFailed, 0, "device '%s' failed", name);
-        return NULL;
-    }
-    device->clients++;
-    return device;
-}
-
-/* A frozen member's last client closes it. */
-static void frozen_unuse(struct block *block, struct device *device)
-{
-    LOCK_GUARD(
-        &block->open_lock); /* not in use any more and unlocked, before the next open looks */
-    struct device *last = NULL;
-    pthread_mutex_lock(&block->lock);
-    if (--device->clients == 0)
-        for (struct frozen *frozen = block->frozen; frozen && !last; frozen = frozen->next)
-            if (frozen->device == device)
-                last = steal(frozen->device);
-    pthread_mutex_unlock(&block->lock);
-    if (last)
-        device_free(last);
-}
-
-void export_unuse(struct block *block, struct device *device)
-{
-    if (strchr(device->name, '@')) {
-        frozen_unuse(block, device);
-        return;
-    }
-    LOCK_GUARD(&block->lock);
-    device->clients--;
-}
-
-int export_list(struct block *block, int (*each)(void *arg, const char *name), void *arg)
-{
-    int ret = 0;
-    LOCK_GUARD(&block->lock);
-    for (struct device *device = block->devices; device && !ret; device = device->next)
-        if (device->published)
-            ret = each(arg, device->name);
-    for (struct frozen *frozen = block->frozen; frozen && !ret; frozen = frozen->next)
-        ret = each(arg, frozen->name);
-    return ret;
 }

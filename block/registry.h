@@ -4,13 +4,19 @@
  * Private to block/.
  *
  * A file may be open in several chains at once as long as nobody writes it; registry_admit() sees
- * to that for every file before anything of it is read.
+ * to that for every file before anything of it is read (file-table.h).
+ *
+ * Locks, in the order they are taken: lock; a device's own. journals_lock and the file
+ * table's stand alone. None of them is held while a file is opened, examined, read, written, synced
+ * or closed: an image on a storage that does not answer holds up who uses that image, and nobody
+ * else. Who has to wait for such a thing waits for `changed`.
  */
 #ifndef BLOCK_REGISTRY_H
 #define BLOCK_REGISTRY_H
 
 #include "block/block.h"
 #include "block/device.h"
+#include "block/file-table.h"
 #include "block/image.h"
 
 struct nbd_server;
@@ -23,12 +29,13 @@ struct frozen {
     char *image, *format;
     char *group;           /* its group's name */
     struct device *device; /* open while somebody uses it, else NULL; guarded by block->lock */
+    bool is_opening;       /* somebody is at it; likewise */
 };
 
 struct block {
-    pthread_mutex_t open_lock; /* one chain is opened or closed at a time: in the list and locked */
-    pthread_mutex_t
-        lock; /* taken before a device's own; guards the lists and what device.h names */
+    pthread_mutex_t lock;   /* guards the lists and what device.h names */
+    pthread_cond_t changed; /* a frozen member was opened, or a device is looked at no more */
+    struct file_table *files;
     struct image_dir dir;
     struct index_memory index_memory; /* of all devices */
     struct device *devices;           /* in order of their opening */
@@ -43,19 +50,28 @@ struct block {
     struct left_file *left; /* journals and notes that were found, newest first; none ever goes */
 };
 
-/* Who opens a chain, and what he accepts. */
-struct opener {
-    struct block *block;
-    bool is_restored;       /* it is opened by itself or for an export, not attached by a user */
-    bool discard_unflushed; /* what journals have is given up, and that a sync failed is accepted */
-};
-
 /* The device of that name, published or not, or NULL. The lock is held. */
 struct device *registry_find_locked(struct block *block, const char *name);
 
-/* For group_prepare: tells the registry of an overlay before it gets its name, so that nobody else
- * opens it. */
-void registry_set_overlay(struct block *block, struct device *device, struct node *overlay);
+/* Whoever opens a chain, and what he accepts; a chain_guard's `arg` for registry_admit(), which claims
+ * each of its files. */
+struct opener {
+    struct block *block;
+    const char *user;       /* as in struct file_use */
+    bool is_restored;       /* it is opened by itself or for an export, not attached by a user */
+    bool discard_unflushed; /* what journals have is given up, and that a sync failed is accepted */
+};
+int registry_admit(void *arg, const struct chain_file *file, struct file_claim **claim,
+                   struct node **node, struct err *err);
+
+/* "device 'NAME'", as in struct file_use. */
+#define USER_BYTES (DEVICE_NAME_MAX + 16)
+void registry_user(const struct device *device, char user[USER_BYTES]);
+
+/* The files of the chain that are not frozen yet, top to base; *files is heap, free with
+ * frozen_files_free. -1 when memory is short. */
+int registry_list_unfrozen(struct block *block, const struct node *top, struct frozen_file **files,
+                           size_t *count);
 
 void frozen_free(struct frozen *frozen);
 

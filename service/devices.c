@@ -309,7 +309,7 @@ static int device_views_fill(struct service *service, struct device_row *rows, s
         struct device_view *view = &views[*count];
         if (rows[i].state == DEVICE_ROW_CREATING)
             continue;
-        if (block_device_info(service->block, rows[i].name, &view->info, err) != 0) {
+        if (block_device_info_known(service->block, rows[i].name, &view->info, err) != 0) {
             if (err->code != ErrDeviceNotFound)
                 return -1;
             continue;

@@ -40,7 +40,7 @@ static void is_of_no_other(void **state)
 {
     (void)state;
     shell("echo one >a && cp --preserve=all a b && truncate -s 0 c");
-    struct identity a = of("a", NULL), b = of("b", NULL), unknown = {""};
+    struct identity a = of("a", NULL), b = of("b", NULL), unknown = {.text = ""};
     assert_false(identity_is_same(&a, &b));
     assert_false(identity_is_same(&unknown, &unknown));
     shell("mv b a");
