@@ -4,6 +4,7 @@
  * again all is durable though nobody asks for it any more. A signal during fdatasync is no failed sync.
  *
  * The pwrite64 and fdatasync that fail are this program's own.
+ * timeout: 120
  */
 #include "tests/lib/disks.h"
 
