@@ -3,6 +3,7 @@
  * Recovery, in this order:
  *
  *   row                      what is done                                            then the row
+ *   frozen file              it is protected                                         stays
  *   device CREATING          its image is removed, if it is the one that was made    is deleted
  *   device DETACHING         nothing: it is not open                                 is deleted
  *   device ATTACHED          its image is settled, if a creation was cut short       stays
@@ -10,6 +11,7 @@
  *   group aborting           likewise                                                aborted
  *   group committing,        its frozen images are made durable, marking names      committed:
  *   oldest first             of its overlays are removed                             tops move
+ *   group committed          what an older daemon froze is recorded and protected    stays
  *   device ATTACHED          its chain is opened from the recorded top, or it        stays
  *                            is a failed device
  *   group committed          its frozen members are offered                          stays
@@ -22,6 +24,7 @@
 
 #include "base/log.h"
 #include "service/devices.h"
+#include "service/frozen-files.h"
 #include "service/names.h"
 #include "service/service.h"
 #include "service/snapshot-groups.h"
@@ -149,6 +152,11 @@ static int group_publish(struct service *service, struct group_row *row, struct 
     return 0;
 }
 
+static int group_adopt(struct service *service, struct group_row *row, struct err *err)
+{
+    return frozen_files_adopt(service, row, err);
+}
+
 /* Calls `each` for every group in `state`, oldest first; `each` may change the state. */
 static int groups_each(struct service *service, enum group_state state,
                        int (*each)(struct service *, struct group_row *, struct err *),
@@ -168,10 +176,11 @@ static int groups_each(struct service *service, enum group_state state,
 
 int recovery_run(struct service *service, struct err *err)
 {
-    if (devices_each(service, device_finish, err) != 0 ||
+    if (frozen_files_protect(service, err) != 0 || devices_each(service, device_finish, err) != 0 ||
         groups_each(service, GROUP_PREPARING, group_roll_back, err) != 0 ||
         groups_each(service, GROUP_ABORTING, group_roll_back, err) != 0 ||
         groups_each(service, GROUP_COMMITTING, group_finish, err) != 0 ||
+        groups_each(service, GROUP_COMMITTED, group_adopt, err) != 0 ||
         devices_each(service, device_restore, err) != 0)
         return -1;
     block_journals_settle(service->block);

@@ -20,6 +20,7 @@
 
 #include "base/log.h"
 #include "service/clock.h"
+#include "service/frozen-files.h"
 #include "service/group-record.h"
 #include "service/names.h"
 #include "service/service.h"
@@ -298,6 +299,8 @@ static int take_run(struct service *service, struct take **place, struct err *er
         return take_insert_failed(service, take, err);
     if (group_prepare(take->group, &failed, err) != 0)
         return take_abort(service, take, err, failed);
+    if (frozen_files_fill(take->group, &take->row, err) != 0)
+        return take_abort(service, take, err, SIZE_MAX);
     if (store_group_update_committing(service->store, &take->row, err) != 0)
         return err->code == ErrStoreFailed ? take_uncertain(service, place, err)
                                            : take_abort(service, take, err, SIZE_MAX);

@@ -167,7 +167,14 @@ void group_row_clear(struct group_row *gone)
         free(gone->members[i].backing_format);
         free(gone->members[i].snapshot_file);
         free(gone->members[i].format);
+        free(gone->members[i].backing_identity);
+        free(gone->members[i].snapshot_identity);
     }
+    for (size_t i = 0; i < gone->frozen_count; i++) {
+        free(gone->frozen[i].identity);
+        free(gone->frozen[i].path);
+    }
+    free(gone->frozen);
     free(gone->members);
     free(gone->name);
     free(gone->labels);
@@ -240,7 +247,9 @@ void group_member_info(const struct group *group, size_t position, struct group_
     (void)group;
     *info = (struct group_member_info){.backing_file = "/i/a",
                                        .backing_format = "raw",
+                                       .backing_identity = "1-2-3",
                                        .snapshot_file = "/i/b",
+                                       .snapshot_identity = "4-5-6",
                                        .pause_us = position ? 22 : 11};
 }
 
@@ -259,6 +268,27 @@ int block_frozen_add(struct block *block, const char *device, const char *group_
     assert_true(memory.pivoted);
     memory.published++;
     return 0;
+}
+
+/* Of the start, which is not tested here. */
+int store_frozen_file_list(struct store *store, const char *after, size_t limit,
+                           struct frozen_file_row **rows, size_t *count, struct err *err)
+{
+    (void)store, (void)after, (void)limit, (void)rows, (void)count;
+    return err_set(err, ErrInternalError, 0, "no start here");
+}
+
+int store_frozen_file_insert(struct store *store, const struct frozen_file_row *rows, size_t count,
+                             struct err *err)
+{
+    (void)store, (void)rows, (void)count;
+    return err_set(err, ErrInternalError, 0, "no start here");
+}
+
+void frozen_file_rows_free(struct frozen_file_row *rows, size_t count)
+{
+    (void)count;
+    free(rows);
 }
 
 char *block_resolve(struct block *block, const char *path, struct err *err)
