@@ -39,6 +39,7 @@ int block_frozen_add(struct block *block, const char *device, const char *group_
         return err_set(err, ErrOutOfResources, ENOMEM, "export '%s@%s' cannot be offered", device,
                        group_name);
     LOCK_GUARD(&block->lock);
+    frozen->serial = ++block->serial;
     frozen->next = block->frozen;
     block->frozen = steal(frozen);
     return 0;
@@ -142,14 +143,31 @@ void export_unuse(struct block *block, struct device *device)
     device->clients--;
 }
 
-int export_list(struct block *block, int (*each)(void *arg, const char *name), void *arg)
+int export_check(struct block *block, const char *name, struct err *err)
+{
+    LOCK_GUARD(&block->lock);
+    struct device *device = registry_find_locked(block, name);
+    bool is_device = device && device->published;
+    if (!is_device && !frozen_find_locked(block, name))
+        return err_set(err, ErrDeviceNotFound, 0, "there is no export '%s'", name);
+    if (is_device && device_has_failed(device))
+        return err_set(err, ErrDeviceFailed, 0, "device '%s' failed", name);
+    return 0;
+}
+
+int export_list(struct block *block, struct export_cursor *cursor,
+                int (*each)(void *arg, const char *name), void *arg)
 {
     int ret = 0;
     LOCK_GUARD(&block->lock);
+    /* In order of their serial numbers: the oldest device first, the newest frozen image first. */
     for (struct device *device = block->devices; device && !ret; device = device->next)
-        if (device->published)
-            ret = each(arg, device->name);
+        if (device->published && device->serial > cursor->device &&
+            (ret = each(arg, device->name)) == 0)
+            cursor->device = device->serial;
     for (struct frozen *frozen = block->frozen; frozen && !ret; frozen = frozen->next)
-        ret = each(arg, frozen->name);
+        if ((!cursor->frozen || frozen->serial < cursor->frozen) &&
+            (ret = each(arg, frozen->name)) == 0)
+            cursor->frozen = frozen->serial;
     return ret;
 }

@@ -151,6 +151,7 @@ static struct device *registry_reserve(struct block *block, const struct device_
         err_set(err, ErrDeviceExists, 0, "device '%s' exists already", spec->name);
         return NULL;
     }
+    device->serial = ++block->serial;
     registry_append_locked(block, device);
     return steal(device);
 }

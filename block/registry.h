@@ -25,6 +25,7 @@ struct left_file;
 /* A frozen image that is offered as "DEVICE@GROUP". */
 struct frozen {
     struct frozen *next;
+    uint64_t serial;    /* of the export; never 0, and no other one's */
     char *name, *alias; /* DEVICE@GROUP_NAME and DEVICE@GROUP_ID */
     char *image, *format;
     char *group;           /* its group's name */
@@ -40,6 +41,7 @@ struct block {
     struct index_memory index_memory; /* of all devices */
     struct device *devices;           /* in order of their opening */
     struct frozen *frozen;            /* newest first */
+    uint64_t serial;                  /* of the newest export */
     struct nbd_server *server;        /* NULL until the first block_nbd_listen() */
 
     /* Set by block_journals_open(), before any image is opened. */

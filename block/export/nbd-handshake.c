@@ -22,8 +22,12 @@
  * FORCEDTLS mode). Nothing is received ahead: what a client, or somebody on the way, sends behind
  * STARTTLS in plain text goes into TLS, which ends there.
  *
- * All of it has one deadline, and limits.options options at most. An option's payload is read whole before it is looked at, into a
- * buffer whose size no client chooses; replies are gathered in connection->out and sent together.
+ * It has a deadline. Options that are of use put it off, up to a ceiling for the whole: the first LIST,
+ * and what is asked of an export, as programs do that show all exports. Of other options there are
+ * limits.options at most.
+ *
+ * An option's payload is read whole before it is looked at, into a buffer whose size no client chooses;
+ * replies are gathered in connection->out and sent together, those of LIST page by page.
  */
 #include "block/export/nbd-handshake.h"
 
@@ -36,6 +40,8 @@
 
 enum {
     OPTION_SKIP_MAX = 32 << 20, /* a longer one is hung up on, not skipped */
+    LIST_PAGE_BYTES = 64 << 10, /* of names that are gathered under the lock of all exports */
+    LIST_PAGE_FULL = 1,
 };
 
 /* What an option leads to; a negative errno hangs up. */
@@ -109,19 +115,47 @@ static uint16_t export_flags(const struct nbd_handshake *handshake, const struct
     return (uint16_t)flags;
 }
 
-/* The device behind the name, in use. NULL and *err: a malformed name is InvalidValue. */
+/* An export's name as a string. A malformed one is InvalidValue. */
+static int export_name(const unsigned char *name, size_t length, char text[NBD_EXPORT_NAME_MAX + 1],
+                       struct err *err)
+{
+    if (length > NBD_EXPORT_NAME_MAX || memchr(name, '\0', length))
+        return err_set(err, ErrInvalidValue, 0, "an export's name has at most %d bytes and no NUL",
+                       NBD_EXPORT_NAME_MAX);
+    memcpy(text, name, length);
+    text[length] = '\0';
+    return 0;
+}
+
+/* The device behind the name, in use, or NULL and *err. */
 static struct device *export_find(struct nbd_handshake *handshake, const unsigned char *name,
                                   size_t length, struct err *err)
 {
     char text[NBD_EXPORT_NAME_MAX + 1];
-    if (length > NBD_EXPORT_NAME_MAX || memchr(name, '\0', length)) {
-        err_set(err, ErrInvalidValue, 0, "an export's name has at most %d bytes and no NUL",
-                NBD_EXPORT_NAME_MAX);
-        return NULL;
-    }
-    memcpy(text, name, length);
-    text[length] = '\0';
-    return export_use(handshake->connection->server->block, text, err);
+    return export_name(name, length, text, err)
+               ? NULL
+               : export_use(handshake->connection->server->block, text, err);
+}
+
+static int option_export_error(struct nbd_handshake *handshake, const struct err *err)
+{
+    if (err->code == ErrInvalidValue)
+        return nbd_option_error(handshake, NBD_REP_ERR_INVALID, err->message);
+    if (err->code == ErrDeviceNotFound) /* what the client called it is not for echoing */
+        return nbd_option_error(handshake, NBD_REP_ERR_UNKNOWN, "there is no export of that name");
+    return nbd_option_error(handshake, NBD_REP_ERR_UNKNOWN, err->message);
+}
+
+/* The option is about this export, which exists: of use, unless the last one was the same. */
+static void option_uses(struct nbd_handshake *handshake, const unsigned char *name, size_t length)
+{
+    uint64_t hash = 0xcbf29ce484222325; /* FNV-1a */
+    for (size_t i = 0; i < length; i++)
+        hash = (hash ^ name[i]) * 0x100000001b3;
+    handshake->is_useful =
+        handshake->option != handshake->last_use.option || hash != handshake->last_use.export_hash;
+    handshake->last_use.option = handshake->option;
+    handshake->last_use.export_hash = hash;
 }
 
 struct device *nbd_option_export(struct nbd_handshake *handshake, const unsigned char *name,
@@ -130,14 +164,24 @@ struct device *nbd_option_export(struct nbd_handshake *handshake, const unsigned
     struct err err;
     struct device *device = export_find(handshake, name, length, &err);
     if (device)
-        return device;
-    if (err.code == ErrInvalidValue)
-        *ret = nbd_option_error(handshake, NBD_REP_ERR_INVALID, err.message);
-    else if (err.code == ErrDeviceNotFound) /* what the client called it is not for echoing */
-        *ret = nbd_option_error(handshake, NBD_REP_ERR_UNKNOWN, "there is no export of that name");
+        option_uses(handshake, name, length);
     else
-        *ret = nbd_option_error(handshake, NBD_REP_ERR_UNKNOWN, err.message);
-    return NULL;
+        *ret = option_export_error(handshake, &err);
+    return device;
+}
+
+bool nbd_option_has_export(struct nbd_handshake *handshake, const unsigned char *name,
+                           size_t length, int *ret)
+{
+    struct err err;
+    char text[NBD_EXPORT_NAME_MAX + 1];
+    bool is_there = export_name(name, length, text, &err) == 0 &&
+                    export_check(handshake->connection->server->block, text, &err) == 0;
+    if (is_there)
+        option_uses(handshake, name, length);
+    else
+        *ret = option_export_error(handshake, &err);
+    return is_there;
 }
 
 /* The export is chosen: contexts that were selected for another one are not. */
@@ -177,6 +221,8 @@ static int list_add(void *arg, const char *name)
     struct nbd_handshake *handshake = arg;
     size_t length = strlen(name);
     uint32_t length_be = htobe32((uint32_t)length);
+    if (nbd_buffer_length(handshake->out) >= LIST_PAGE_BYTES)
+        return LIST_PAGE_FULL;
     int ret = nbd_option_reply_begin(handshake, NBD_REP_SERVER, sizeof(length_be) + length);
     if (ret)
         return ret;
@@ -185,16 +231,20 @@ static int list_add(void *arg, const char *name)
     return 0;
 }
 
+/* Page by page, and no lock is held while one is sent: a client may read as slowly as it likes. */
 static int option_list(struct nbd_handshake *handshake)
 {
+    struct block *block = handshake->connection->server->block;
+    struct export_cursor cursor = {0};
+    int ret;
     if (handshake->length != 0)
         return nbd_option_error(handshake, NBD_REP_ERR_INVALID, "LIST has no data");
-    if (export_list(handshake->connection->server->block, list_add, handshake) != 0) {
-        nbd_buffer_consume(handshake->out, nbd_buffer_length(handshake->out));
-        return nbd_option_error(handshake, NBD_REP_ERR_TOO_BIG,
-                                "there are too many exports to list");
-    }
-    return nbd_option_acknowledge(handshake);
+    while ((ret = export_list(block, &cursor, list_add, handshake)) == LIST_PAGE_FULL)
+        if ((ret = handshake_send(handshake)) != 0)
+            return ret;
+    handshake->is_useful = !handshake->has_listed;
+    handshake->has_listed = true;
+    return ret ? ret : nbd_option_acknowledge(handshake);
 }
 
 /* ---- INFO and GO ---- */
@@ -444,6 +494,14 @@ static int option_run(struct nbd_handshake *handshake)
     }
 }
 
+/* The client makes progress. */
+static void handshake_put_off(struct nbd_handshake *handshake)
+{
+    uint64_t deadline_ms = nbd_deadline(handshake->connection->server->limits.handshake_ms);
+    handshake->deadline_ms =
+        deadline_ms < handshake->ceiling_ms ? deadline_ms : handshake->ceiling_ms;
+}
+
 static int handshake_run_option(struct nbd_handshake *handshake)
 {
     struct nbd_option_be option;
@@ -452,14 +510,20 @@ static int handshake_run_option(struct nbd_handshake *handshake)
         return ret;
     if (be64toh(option.magic) != NBD_OPTION_MAGIC)
         return -EPROTO;
-    if (++handshake->options > handshake->connection->server->limits.options)
+    if (handshake->useless == handshake->connection->server->limits.options)
         return -EMSGSIZE;
     handshake->option = be32toh(option.option);
     handshake->length = be32toh(option.length);
+    handshake->is_useful = false;
     if (handshake->length > NBD_OPTION_BYTES_MAX)
-        return option_skip(handshake);
-    ret = handshake_read(handshake, handshake->payload, handshake->length);
-    return ret ? ret : option_run(handshake);
+        ret = option_skip(handshake);
+    else if ((ret = handshake_read(handshake, handshake->payload, handshake->length)) == 0)
+        ret = option_run(handshake);
+    if (handshake->is_useful)
+        handshake_put_off(handshake);
+    else
+        handshake->useless++;
+    return ret;
 }
 
 int nbd_handshake(struct nbd_connection *connection)
@@ -468,7 +532,10 @@ int nbd_handshake(struct nbd_connection *connection)
         .connection = connection,
         .out = &connection->out,
         .deadline_ms = nbd_deadline(connection->server->limits.handshake_ms),
+        .ceiling_ms = nbd_deadline(connection->server->limits.handshake_max_ms),
     };
+    if (handshake.deadline_ms > handshake.ceiling_ms)
+        handshake.ceiling_ms = handshake.deadline_ms;
     int ret = handshake_greet(&handshake);
     while (ret == OPTION_NEXT)
         ret = handshake_run_option(&handshake);

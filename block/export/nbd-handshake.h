@@ -16,9 +16,16 @@ enum {
 struct nbd_handshake {
     struct nbd_connection *connection;
     struct nbd_buffer *out;
-    uint64_t deadline_ms;
+    uint64_t deadline_ms; /* later after every option that is of use, but not than ceiling_ms */
+    uint64_t ceiling_ms;
     uint32_t client_flags;
-    unsigned options; /* so many have been received */
+    unsigned useless; /* options that were of no use */
+    bool is_useful;   /* the option under way is */
+    bool has_listed;
+    struct {
+        uint32_t option;
+        uint64_t export_hash;
+    } last_use;
     uint32_t option, length;
     unsigned char payload[NBD_OPTION_BYTES_MAX];
     /* What the session's contexts were selected for; contexts of no other export count. */
@@ -51,6 +58,10 @@ int nbd_option_error(struct nbd_handshake *handshake, uint32_t type, const char 
 /* The device behind the name, in use; or NULL, and *ret is what nbd_option_error() returned. */
 struct device *nbd_option_export(struct nbd_handshake *handshake, const unsigned char *name,
                                  size_t length, int *ret);
+
+/* Whether there is such an export; else *ret is what nbd_option_error() returned. */
+bool nbd_option_has_export(struct nbd_handshake *handshake, const unsigned char *name,
+                           size_t length, int *ret);
 
 /* nbd-meta.c: LIST_META_CONTEXT and SET_META_CONTEXT. */
 int nbd_option_meta_context(struct nbd_handshake *handshake);

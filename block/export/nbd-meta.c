@@ -10,8 +10,6 @@
  */
 #include "block/export/nbd-handshake.h"
 
-#include "block/export/export.h"
-
 #include <endian.h>
 #include <errno.h>
 
@@ -107,10 +105,8 @@ int nbd_option_meta_context(struct nbd_handshake *handshake)
         queries_decode(&reader, listing, &contexts) != 0)
         return nbd_option_error(handshake, NBD_REP_ERR_INVALID,
                                 "the option's lengths do not add up");
-    struct device *device = nbd_option_export(handshake, name, name_length, &ret);
-    if (!device)
+    if (!nbd_option_has_export(handshake, name, name_length, &ret)) /* all have the same contexts */
         return ret;
-    export_unuse(connection->server->block, device);
     ret = contexts_add(handshake, contexts);
     if (!ret && !listing)
         contexts_select(handshake, contexts, name, name_length);

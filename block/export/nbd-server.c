@@ -45,6 +45,7 @@ enum {
 
 static const struct nbd_limits limits_default = {
     .handshake_ms = 10000,
+    .handshake_max_ms = 120000,
     .stop_ms = 5000,
     .linger_ms = 1000,
     .connections = 1024,

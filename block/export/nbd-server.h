@@ -43,12 +43,13 @@ struct nbd_listener {
 };
 
 struct nbd_limits {
-    unsigned handshake_ms; /* for the whole handshake */
-    unsigned stop_ms;      /* for a connection to send its last replies when the server stops */
-    unsigned linger_ms;    /* for a peer to hang up once it has been told to */
+    unsigned handshake_ms;     /* for a handshake, or for the next option of it that is of use */
+    unsigned handshake_max_ms; /* for all of it */
+    unsigned stop_ms;          /* for a connection to send its last replies when the server stops */
+    unsigned linger_ms;        /* for a peer to hang up once it has been told to */
     unsigned connections;
     unsigned strangers; /* of them: from beyond loopback and not done with the handshake */
-    unsigned options;   /* in one handshake */
+    unsigned options;   /* in one handshake that are of no use */
     /* For one connection; when they are reached, no more is received. For all connections together
      * the server's budget is the limit (nbd-budget.h). */
     unsigned tasks;    /* requests in the pool, with those whose replies are not sent yet */
