@@ -35,6 +35,7 @@ struct block *block_open(const char *image_dir, struct err *err)
     pthread_cond_init(&block->changed, NULL);
     pthread_mutex_init(&block->journals_lock, NULL);
     pthread_cond_init(&block->journals_changed, NULL);
+    retry_init(block);
     return block;
 }
 
@@ -43,12 +44,26 @@ void block_set_index_memory(struct block *block, uint64_t budget_bytes)
     index_memory_set_budget(&block->index_memory, budget_bytes);
 }
 
+/* Whether the device, the first one, is being opened: the attempt frees it. */
+static bool block_abandon_opening(struct block *block, struct device *device)
+{
+    LOCK_GUARD(&block->lock);
+    if (!device->is_being_opened)
+        return false;
+    block->devices = device->next;
+    device->is_abandoned = true;
+    return true;
+}
+
 int block_close(struct block *block, struct err *err)
 {
     int ret = 0;
     block_nbd_stop(block);
+    bool is_quiet = retry_stop(block);
     while (block->devices) {
         struct device *device = block->devices;
+        if (block_abandon_opening(block, device))
+            continue;
         int flushed = device_has_failed(device) ? 0 : device_flush(device);
         if (flushed)
             ret = err_set(err, ErrOpenFileFailed, -flushed, "device '%s' could not be flushed",
@@ -61,6 +76,8 @@ int block_close(struct block *block, struct err *err)
         block->frozen = frozen->next;
         frozen_free(frozen);
     }
+    if (!is_quiet)
+        return err_set(err, ErrOpenFileFailed, 0, "an image is still being opened");
     index_memory_destroy(&block->index_memory);
     journals_close(block);
     image_dir_close(&block->dir);
@@ -68,6 +85,7 @@ int block_close(struct block *block, struct err *err)
     pthread_cond_destroy(&block->journals_changed);
     pthread_mutex_destroy(&block->journals_lock);
     pthread_cond_destroy(&block->changed);
+    pthread_cond_destroy(&block->retrier.changed);
     pthread_mutex_destroy(&block->lock);
     free(block);
     return ret;

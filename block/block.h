@@ -68,7 +68,8 @@ void block_journals_settle(struct block *block);
 int block_image_sync(struct block *block, const char *path, struct err *err);
 
 /* Stops all exports (requests under way are finished), flushes and closes every device. Returns -1
- * and *err if a flush failed; everything is closed and freed all the same. */
+ * and *err if a flush failed; everything is closed and freed all the same, but for what an attempt to open an
+ * image uses that does not end: the process is to end then. */
 int block_close(struct block *block, struct err *err);
 
 /* The image directory's canonical absolute path. */
@@ -129,10 +130,11 @@ struct device_spec {
 int block_device_open(struct block *block, const struct device_spec *spec, struct err *err);
 void block_device_publish(struct block *block, const char *name);
 
-/* A device that cannot be served: state `failed` with `reason`, so that it can be seen and
- * detached. */
+/* A device that cannot be served now: published, state `failed`, so that it can be seen and detached. `cause`
+ * is what block_device_open() said of it. Unless that can only be damage the device is tried again, by itself
+ * and when a client connects or a group names it, and turns `online`. */
 int block_device_open_failed(struct block *block, const struct device_spec *spec,
-                             const char *reason, struct err *err);
+                             const struct err *cause, struct err *err);
 
 /*
  * Flushes and closes, published or not. DeviceNotFound; DeviceInUse (message says by what) while a

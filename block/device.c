@@ -110,6 +110,32 @@ void device_fail(struct device *device, const char *format, ...)
     log_error("device '%s' failed: %s", device->name, reason);
 }
 
+void device_fail_again(struct device *device, const char *format, ...)
+{
+    char reason[ERR_MESSAGE_BYTES + 64];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(reason, sizeof(reason), format, args);
+    va_end(args);
+
+    LOCK_GUARD(&device->lock);
+    atomic_store(&device->failed, true);
+    if (device->reason && strcmp(device->reason, reason) == 0)
+        return;
+    free(device->reason);
+    device->reason = strdup(reason);
+    log_error("device '%s' failed: %s", device->name, reason);
+}
+
+void device_revive(struct device *device)
+{
+    LOCK_GUARD(&device->lock);
+    free(device->reason);
+    device->reason = NULL;
+    atomic_store(&device->failed, false);
+    log_info("device '%s' is online", device->name);
+}
+
 /* Fails the device if an fdatasync of that image of its failed. */
 static bool device_check_sync(struct device *device, const struct node *node)
 {

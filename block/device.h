@@ -3,8 +3,8 @@
  * A device: a named disk, its top node and its fence. io.h is its data interface; this is what the
  * registry and the group transaction use. Private to block/.
  *
- * Life: device_new (no chain) --device_set_top--> online --device_fail--> failed; device_free
- * closes the chain. Who may free it is the registry's business (`clients`, `holder`).
+ * Life: device_new (no chain) --device_set_top--> online --device_fail--> failed; or failed at once,
+ * without a chain, until it opens: --device_set_top, device_revive--> online. device_free closes the chain. Who may free it is the registry's business (`clients`, `holder`).
  */
 #ifndef BLOCK_DEVICE_H
 #define BLOCK_DEVICE_H
@@ -16,6 +16,13 @@
 #include "block/io.h"
 #include "block/node.h"
 
+/* Of a device that could not be opened: when to try again (retry.c). */
+enum device_retry {
+    RETRY_NEVER,
+    RETRY_ASKED, /* when somebody wants to use it */
+    RETRY_ALWAYS,
+};
+
 struct device {
     struct fence fence;
     pthread_mutex_t settle_lock; /* one thread freezes what is below the top; taken first */
@@ -24,7 +31,7 @@ struct device {
                        * may use it without the lock: it is swapped only when nobody is inside */
     struct index *index; /* of the chain; as old as it */
     char *reason;        /* why it failed */
-    atomic_bool failed;  /* set for good; every request gets -EIO */
+    atomic_bool failed;  /* every request gets -EIO; for good if it was online before */
     bool read_only;
     char *name;
     uint64_t size_bytes;
@@ -38,6 +45,13 @@ struct device {
     unsigned clients;     /* connected exports */
     unsigned lookers;     /* who hold a reference to its chain to describe it */
     bool published;       /* exports may use it */
+    enum device_retry retry;
+    unsigned retry_delay_ms;
+    uint64_t retry_at_ms; /* CLOCK_MONOTONIC */
+    bool is_asked;        /* somebody waits for it: it is due now */
+    bool
+        is_being_opened; /* again; then the attempt alone may set the top, and frees what is abandoned */
+    bool is_abandoned; /* and not in the list any more */
 };
 
 struct device *device_new(const char *name, const char *image, const char *format, bool read_only);
@@ -54,6 +68,13 @@ struct node *device_top(struct device *device);
 /* From now on every request gets -EIO. The first reason stays; it is logged. */
 void device_fail(struct device *device, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
+
+/* The same for a device that has no chain yet: the last reason counts; it is logged if it is another. */
+void device_fail_again(struct device *device, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
+
+/* A device that failed without a chain has one now. Nobody uses it yet. */
+void device_revive(struct device *device);
 
 /* Whether it has; also if an fdatasync of its top failed that nobody has asked for. */
 bool device_has_failed(struct device *device);

@@ -105,6 +105,7 @@ struct device *export_use(struct block *block, const char *name, struct err *err
 {
     if (strchr(name, '@')) /* no device's name has one */
         return frozen_use(block, name, err);
+    retry_now(block, name);
     LOCK_GUARD(&block->lock);
     struct device *device = registry_find_locked(block, name);
     if (!device || !device->published) {

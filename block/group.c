@@ -90,6 +90,7 @@ static int group_check_list(const struct group_member *members, size_t count, st
 static int member_hold(struct group *group, struct member *member, const char *name,
                        struct err *err)
 {
+    retry_now(group->block, name);
     LOCK_GUARD(&group->block->lock);
     struct device *device = registry_find_locked(group->block, name);
     if (!device || !device->published)

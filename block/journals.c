@@ -476,6 +476,15 @@ int journals_sweep(struct block *block, const char *image, const char *format, b
     return sweep.ret;
 }
 
+bool journals_has_left(struct block *block, const char *image)
+{
+    LOCK_GUARD(&block->journals_lock);
+    const struct left_file *left = block->left;
+    while (left && (strcmp(left->path, image) != 0 || !left_is_there(block, left->name)))
+        left = left->next;
+    return left;
+}
+
 void journals_discard(struct block *block, struct node *node)
 {
     char name[JOURNAL_NAME_BYTES];

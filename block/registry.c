@@ -180,20 +180,28 @@ static int chain_make_writable(struct block *block, struct node *top, struct err
     return top->journal ? 0 : journals_add(block, top, err);
 }
 
-int block_device_open(struct block *block, const struct device_spec *spec, struct err *err)
+struct node *registry_open_chain(struct block *block, const struct device *device,
+                                 const struct device_spec *spec, struct err *err)
 {
-    struct device *device = registry_reserve(block, spec, err);
-    if (!device)
-        return -1;
     char user[USER_BYTES];
     registry_user(device, user);
     struct opener opener = {block, user, spec->is_restored, spec->discard_unflushed};
     struct chain_guard guard = {.admit = registry_admit, .arg = &opener};
     struct node *top =
         chain_open(&block->dir, spec->image, spec->format, spec->read_only, &guard, err);
-    if (!top || (!spec->read_only && chain_make_writable(block, top, err) != 0)) {
-        if (top)
-            node_give_up(top);
+    if (!top || spec->read_only || chain_make_writable(block, top, err) == 0)
+        return top;
+    node_give_up(top);
+    return NULL;
+}
+
+int block_device_open(struct block *block, const struct device_spec *spec, struct err *err)
+{
+    struct device *device = registry_reserve(block, spec, err);
+    if (!device)
+        return -1;
+    struct node *top = registry_open_chain(block, device, spec, err);
+    if (!top) {
         registry_drop(block, device);
         return -1;
     }
@@ -217,12 +225,12 @@ void block_device_publish(struct block *block, const char *name)
 }
 
 int block_device_open_failed(struct block *block, const struct device_spec *spec,
-                             const char *reason, struct err *err)
+                             const struct err *cause, struct err *err)
 {
     struct device *device = registry_reserve(block, spec, err);
     if (!device)
         return -1;
-    device_fail(device, "%s", reason);
+    retry_begin(block, device, cause);
     block_device_publish(block, spec->name);
     return 0;
 }
@@ -231,6 +239,7 @@ int block_device_open_failed(struct block *block, const struct device_spec *spec
 static struct device *registry_claim(struct block *block, const char *name, struct err *err)
 {
     LOCK_GUARD(&block->lock);
+    retry_wait_locked(block, name);
     struct device *device = registry_find_locked(block, name);
     if (!device)
         err_set(err, ErrDeviceNotFound, 0, "there is no device '%s'", name);
@@ -277,15 +286,39 @@ static int device_check_close(struct block *block, struct device *device, enum c
         device_has_failed(device) ? "" : strerror(-ret));
 }
 
+static void registry_unclaim(struct block *block, struct device *device)
+{
+    LOCK_GUARD(&block->lock);
+    device->published = true;
+    *device->holder = 0;
+}
+
+/* A device that somebody tries to open all that time is left to him: 1, or 0 if it is not being opened. */
+static int registry_abandon(struct block *block, struct device *device, struct err *err)
+{
+    bool has_left = journals_has_left(block, device->image);
+    LOCK_GUARD(&block->lock);
+    if (!device->is_being_opened)
+        return 0;
+    if (has_left)
+        return err_set(err, ErrDeviceInUse, 0,
+                       "device '%s' is being opened, and has writes in a journal; try again",
+                       device->name);
+    registry_remove_locked(block, device);
+    device->is_abandoned = true;
+    return 1;
+}
+
 static int device_close(struct block *block, const char *name, enum close_how how, struct err *err)
 {
     struct device *device = registry_claim(block, name, err);
     if (!device)
         return -1;
-    if (device_check_close(block, device, how, err) != 0) {
-        LOCK_GUARD(&block->lock);
-        device->published = true;
-        *device->holder = 0;
+    int abandoned = registry_abandon(block, device, err);
+    if (abandoned > 0)
+        return 0;
+    if (abandoned < 0 || device_check_close(block, device, how, err) != 0) {
+        registry_unclaim(block, device);
         return -1;
     }
     /* Empty now, or given up; gone before somebody else can open the images. */

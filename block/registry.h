@@ -33,6 +33,15 @@ struct frozen {
     bool is_opening;       /* somebody is at it; likewise */
 };
 
+/* retry.c; guarded by block->lock. */
+struct retrier {
+    pthread_cond_t
+        changed; /* a device is due at another time, or an attempt or a thread has ended */
+    unsigned threads, idle; /* idle: looking for what is due */
+    unsigned attempts;      /* under way, those of others too */
+    bool is_stopping;
+};
+
 struct block {
     pthread_mutex_t lock;   /* guards the lists and what device.h names */
     pthread_cond_t changed; /* a frozen member was opened, or a device is looked at no more */
@@ -42,7 +51,8 @@ struct block {
     struct device *devices;           /* in order of their opening */
     struct frozen *frozen;            /* newest first */
     uint64_t serial;                  /* of the newest export */
-    struct nbd_server *server;        /* NULL until the first block_nbd_listen() */
+    struct retrier retrier;
+    struct nbd_server *server; /* NULL until the first block_nbd_listen() */
 
     /* Set by block_journals_open(), before any image is opened. */
     int journals_fd; /* -1: images have no journals */
@@ -77,6 +87,27 @@ int registry_list_unfrozen(struct block *block, const struct node *top, struct f
 
 void frozen_free(struct frozen *frozen);
 
+/* Opens the chain of a device, to write with a journal; to be given up with node_give_up(). NULL and *err as
+ * of block_device_open(). */
+struct node *registry_open_chain(struct block *block, const struct device *device,
+                                 const struct device_spec *spec, struct err *err);
+
+/* retry.c: failed devices are tried again. Any thread. */
+void retry_init(struct block *block);
+
+/* That device, which is in the list and has no chain, has failed to open for that reason. */
+void retry_begin(struct block *block, struct device *device, const struct err *cause);
+
+/* If the device of that name waits to be tried again, it is tried now; waits for the outcome, but for some
+ * seconds at most. The lock is not held. */
+void retry_now(struct block *block, const char *name);
+
+/* Waits for an attempt under way, or that was asked for, as long. The lock is held, but not all the time. */
+void retry_wait_locked(struct block *block, const char *name);
+
+/* No attempt is begun any more. False if one is still under way after some seconds: what it uses must stay. */
+bool retry_stop(struct block *block);
+
 /* journals.c: gives a node that is open for writing its journal, if images have journals. */
 int journals_add(struct block *block, struct node *node, struct err *err);
 
@@ -91,6 +122,9 @@ int journals_admit(const struct opener *opener, const struct chain_file *file, s
  * far as it can be opened, or, `discard`, that is deleted. UnflushedData, DeviceInUse. */
 int journals_sweep(struct block *block, const char *image, const char *format, bool discard,
                    struct err *err);
+
+/* journals.c: whether a journal or a note is left of an image that had that path. */
+bool journals_has_left(struct block *block, const char *image);
 
 /* journals.c: gives up what the node's journal has, and forgets that a sync failed. */
 void journals_discard(struct block *block, struct node *node);

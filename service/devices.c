@@ -351,8 +351,7 @@ void devices_restore(struct service *service, const struct device_row *row)
     struct err err, second;
     spec.is_restored = true;
     if (block_device_open(service->block, &spec, &err) != 0) {
-        log_error("device '%s' has failed and is not served: %s", row->name, err.message);
-        if (block_device_open_failed(service->block, &spec, err.message, &second) != 0) {
+        if (block_device_open_failed(service->block, &spec, &err, &second) != 0) {
             log_error("device '%s' cannot even be shown: %s", row->name, second.message);
             return;
         }

@@ -18,6 +18,7 @@ KINDS = ("ext4", "xfs", "btrfs")
 BYTES = 256 << 20
 MKFS = {  # as small as each takes; --unsupported: xfs below 300 MB
     "ext4": ["mkfs.ext4", "-q", "-F", "-m", "0", "-E", "nodiscard"],
+    "ext4-128": ["mkfs.ext4", "-q", "-F", "-m", "0", "-E", "nodiscard", "-I", "128"],  # no times of birth
     "xfs": ["mkfs.xfs", "-q", "-f", "-K", "--unsupported"],
     "btrfs": ["mkfs.btrfs", "-q", "-f", "-K", "--data", "single", "--metadata", "dup"],
 }
