@@ -28,6 +28,7 @@
     X(EmptyGroup, 422, false)                                                                      \
     X(GroupNotFound, 404, false)                                                                   \
     X(GroupExists, 409, false)                                                                     \
+    X(MalformedRequest, 400, false) /* HTTP itself: the head, or how the body is framed */         \
     X(MalformedJSON, 400, false)                                                                   \
     X(UnknownField, 400, false)                                                                    \
     X(DuplicateField, 400, false)                                                                  \
@@ -38,12 +39,16 @@
     X(Forbidden, 403, false)                                                                       \
     X(NotFound, 404, false)                                                                        \
     X(MethodNotAllowed, 405, false)                                                                \
+    X(RequestTimeout, 408, true)                                                                   \
     X(BodyTooLarge, 413, false)                                                                    \
+    X(URITooLong, 414, false)                                                                      \
     X(UnsupportedMediaType, 415, false)                                                            \
     X(NotReady, 503, true)                                                                         \
     X(StoreFailed, 503, true)                                                                      \
     X(StoreBusy, 503, true) /* another program keeps the database locked; nothing was changed */   \
     X(OutOfResources, 503, true)                                                                   \
+    X(HeadersTooLarge, 431, false)                                                                 \
+    X(VersionNotSupported, 505, false)                                                             \
     X(InternalError, 500, false)
 
 enum err_code {

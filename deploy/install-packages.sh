@@ -11,7 +11,7 @@
 #   test    to run tests/run.sh and .ci/run
 set -euo pipefail
 
-build=(gcc libc6-dev cmake ninja-build pkg-config libmicrohttpd-dev libcjson-dev libsqlite3-dev
+build=(gcc libc6-dev cmake ninja-build pkg-config libcjson-dev libsqlite3-dev
     uuid-dev xfslibs-dev zlib1g-dev libzstd-dev liburing-dev libgnutls28-dev libcmocka-dev)
 demo=(curl jq libnbd-bin qemu-utils util-linux)
 test=("${build[@]}" "${demo[@]}" btrfs-progs busybox-static clang clang-format dpkg-dev libclang-rt-14-dev e2fsprogs fio gnutls-bin

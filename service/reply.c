@@ -39,23 +39,30 @@ static int problem_status(const struct err *err)
     return storage && full ? 507 : err_code_status(err->code);
 }
 
-/* The phrases of RFC 9110, section 15, and RFC 4918 (507). */
-static const char *problem_title(int status)
+/* The phrases of RFC 9110, section 15, RFC 6585 (431) and RFC 4918 (507). */
+const char *reply_phrase(int status)
 {
     static const struct {
         int status;
         const char *phrase;
     } titles[] = {
+        {200, "OK"},
+        {201, "Created"},
+        {204, "No Content"},
         {400, "Bad Request"},
         {403, "Forbidden"},
         {404, "Not Found"},
         {405, "Method Not Allowed"},
+        {408, "Request Timeout"},
         {409, "Conflict"},
         {413, "Content Too Large"},
+        {414, "URI Too Long"},
         {415, "Unsupported Media Type"},
         {422, "Unprocessable Content"},
+        {431, "Request Header Fields Too Large"},
         {500, "Internal Server Error"},
         {503, "Service Unavailable"},
+        {505, "HTTP Version Not Supported"},
         {507, "Insufficient Storage"},
     };
     for (size_t i = 0; i < sizeof(titles) / sizeof(titles[0]); i++)
@@ -70,7 +77,7 @@ struct cJSON *problem_encode(const struct problem *problem)
     int status = problem_status(err);
     struct cJSON *json = cJSON_CreateObject();
     encode_text(json, "type", "about:blank");
-    encode_text(json, "title", problem_title(status));
+    encode_text(json, "title", reply_phrase(status));
     encode_number(json, "status", (uint64_t)status);
     encode_text(json, "detail", err->message);
     encode_text(json, "code", err_code_name(err->code));

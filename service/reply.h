@@ -38,6 +38,9 @@ struct problem {
 int problem_point(struct problem *problem, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 
+/* The status's phrase, as in RFC 9110. */
+const char *reply_phrase(int status);
+
 /* The problem's JSON object, as it stands in replies and in an aborted group's `error`. */
 struct cJSON *problem_encode(const struct problem *problem);
 

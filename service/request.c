@@ -87,12 +87,6 @@ int request_parse_uri(struct request *request, struct err *err)
     return request_parse_query(request, query, err);
 }
 
-void request_clear(struct request *request)
-{
-    free(request->uri);
-    *request = (struct request){0};
-}
-
 bool request_is_json(const struct request *request)
 {
     static const char wanted[] = "application/json";

@@ -25,8 +25,7 @@ struct request {
     bool encoded;             /* a Content-Encoding other than identity */
     const char *body;         /* zero-terminated, but may contain zeros */
     size_t body_bytes;
-    bool body_too_large;
-    char *uri; /* heap: path and query; what the pointers below point into */
+    char *uri; /* path and query; what the pointers below point into */
     size_t segment_count;
     char *segments[REQUEST_SEGMENTS_MAX];
     size_t parameter_count;
@@ -38,7 +37,6 @@ struct request {
 
 /* Takes `uri` apart, in place. InvalidParameter, NotFound (too many segments). */
 int request_parse_uri(struct request *request, struct err *err);
-void request_clear(struct request *request);
 
 /* Whether the body is declared to be plain JSON. */
 bool request_is_json(const struct request *request);

@@ -4,7 +4,7 @@
  * the handler in *-http.c, which decodes it, calls the use case in the file without "-http" and
  * replies.
  *
- * HEAD is answered as GET (the HTTP library leaves the body out).
+ * HEAD is answered as GET (http-connection.c leaves the body out).
  */
 #include "service/routes.h"
 
@@ -16,8 +16,9 @@
 #include <string.h>
 
 enum route_needs {
-    NEEDS_NOTHING, /* answers whatever state the daemon is in */
-    NEEDS_STORE,   /* recovery is done and the store works, or 503 */
+    NEEDS_NOTHING, /* answers whatever state the daemon is in, and at once */
+    NEEDS_STORE,   /* recovery is done and the store works, or 503; one of SERVICE_CALLS_MAX */
+    NEEDS_PAGE,    /* that, and the memory for a page of a list */
 };
 
 static const char *const device_parameters[] = {"limit", "cursor", NULL};
@@ -30,11 +31,11 @@ static const struct route {
     enum route_needs needs;
     const char *const *parameters; /* of the query; NULL: none */
 } routes[] = {
-    {"GET", "/devices", device_list, NEEDS_STORE, device_parameters},
+    {"GET", "/devices", device_list, NEEDS_PAGE, device_parameters},
     {"POST", "/devices", device_create, NEEDS_STORE, NULL},
     {"GET", "/devices/{name}", device_get, NEEDS_STORE, NULL},
     {"DELETE", "/devices/{name}", device_delete, NEEDS_STORE, NULL},
-    {"GET", "/snapshot-groups", snapshot_group_list, NEEDS_STORE, group_parameters},
+    {"GET", "/snapshot-groups", snapshot_group_list, NEEDS_PAGE, group_parameters},
     {"POST", "/snapshot-groups", snapshot_group_create, NEEDS_STORE, NULL},
     {"GET", "/snapshot-groups/{id}", snapshot_group_get, NEEDS_STORE, NULL},
     {"GET", "/livez", livez_get, NEEDS_NOTHING, NULL},
@@ -108,9 +109,6 @@ static int request_check_body(const struct request *request, struct err *err)
 {
     bool is_post = strcmp(request->method, "POST") == 0;
     bool has_body = is_post || request->body_bytes > 0;
-    if (request->body_too_large)
-        return err_set(err, ErrBodyTooLarge, 0, "the body is larger than %d bytes",
-                       REQUEST_BODY_MAX_BYTES);
     if (has_body && !is_post && strcmp(request->method, "DELETE") != 0)
         return err_set(err, ErrMalformedJSON, 0, "byte 0: this call takes no body");
     if (has_body && !request_is_json(request))
@@ -119,13 +117,27 @@ static int request_check_body(const struct request *request, struct err *err)
     return 0;
 }
 
-static int route_check(struct service *service, const struct route *route,
-                       const struct request *request, struct err *err)
+static int route_check(const struct route *route, const struct request *request, struct err *err)
 {
     if (request_check_parameters(request, route->parameters, err) != 0 ||
         request_check_body(request, err) != 0)
         return -1;
-    return route->needs == NEEDS_STORE ? service_check_ready(service, err) : 0;
+    return 0;
+}
+
+/* Runs the handler, if the daemon is in a state for that. */
+static int route_run(struct service *service, const struct route *route,
+                     const struct request *request, struct reply *reply, struct err *err)
+{
+    CLEANUP_BY(service_call_end) struct service_call call = {0};
+    CLEANUP_BY(memory_release) struct memory_share page = {.memory = &service->memory};
+    if (route->needs != NEEDS_NOTHING &&
+        (service_call_begin(&call, service, err) != 0 || service_check_ready(service, err) != 0))
+        return -1;
+    if (route->needs == NEEDS_PAGE && memory_take(&page, MEMORY_PAGE_BYTES, err) != 0)
+        return -1;
+    route->handler(service, request, reply);
+    return 0;
 }
 
 void routes_dispatch(struct service *service, struct request *request, struct reply *reply)
@@ -133,10 +145,9 @@ void routes_dispatch(struct service *service, struct request *request, struct re
     struct err err;
     const struct route *route =
         request_parse_uri(request, &err) == 0 ? routes_find(request, &err) : NULL;
-    if (route && route_check(service, route, request, &err) == 0) {
-        route->handler(service, request, reply);
+    if (route && route_check(route, request, &err) == 0 &&
+        route_run(service, route, request, reply, &err) == 0)
         return;
-    }
     reply_error(reply, &err);
     if (err.code == ErrMethodNotAllowed)
         reply->allow = routes_allowed(request);

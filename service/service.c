@@ -22,6 +22,23 @@
 #include <string.h>
 #include <sys/stat.h>
 
+int service_call_begin(struct service_call *call, struct service *service, struct err *err)
+{
+    if (atomic_fetch_add(&service->calls, 1) >= SERVICE_CALLS_MAX) {
+        atomic_fetch_sub(&service->calls, 1);
+        return err_set(err, ErrOutOfResources, 0, "%d calls are running already; try again",
+                       SERVICE_CALLS_MAX);
+    }
+    call->service = service;
+    return 0;
+}
+
+void service_call_end(struct service_call *call)
+{
+    if (call->service)
+        atomic_fetch_sub(&call->service->calls, 1);
+}
+
 int service_check_ready(struct service *service, struct err *err)
 {
     if (!atomic_load(&service->ready))

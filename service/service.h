@@ -13,6 +13,7 @@
 #define SERVICE_SERVICE_H
 
 #include "block/block.h"
+#include "service/memory.h"
 #include "service/options.h"
 #include "store/store.h"
 
@@ -32,6 +33,9 @@ struct service {
     struct unsettled *unsettled; /* settle_lock: oldest first (unsettled.h) */
     atomic_bool is_unsettled;    /* there are some; changed under settle_lock, read without */
 
+    struct memory memory; /* of requests and replies */
+    atomic_uint calls;    /* under way, of those that need the store */
+
     struct block *block;
     struct store *store;
     atomic_bool ready; /* recovery is done */
@@ -47,6 +51,18 @@ void service_signals(sigset_t *set);
 /* Starts everything, serves until SIGTERM or SIGINT, closes everything. Returns the exit status: 0,
  * or 1 with the reason in the log. */
 int service_run(const struct options *options);
+
+/* Calls at a time that need the store; those that need nothing are never among them, and so find threads
+ * and connections when others wait for a disk. */
+#define SERVICE_CALLS_MAX 256
+
+struct service_call {
+    struct service *service; /* NULL: none */
+};
+
+/* Counts a call. OutOfResources: there are too many. */
+int service_call_begin(struct service_call *call, struct service *service, struct err *err);
+void service_call_end(struct service_call *call);
 
 /* Whether a request that needs the store can be served now: NotReady before recovery is done,
  * StoreFailed while the store cannot be reopened. Settles what is unsettled first. */

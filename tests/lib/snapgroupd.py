@@ -203,6 +203,7 @@ class Daemon:
             part = os.read(self.process.stdout.fileno(), 4096)
             expect(part, "the daemon ended before it was ready")
             said += part
+        self.said = said.decode()  # the addresses, among others
 
     def end(self, number):
         """Sends the signal and returns the exit status."""

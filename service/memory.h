@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Memory that all requests and replies of REST share. As in block/export/nbd-budget.h nobody ever waits:
+ * whoever gets nothing is refused (OutOfResources), so it does not matter for how long others keep what
+ * they have taken. What is taken:
+ *
+ *   request   its text, twice (once more for the strings of its tree), and MEMORY_VALUE_BYTES for each value
+ *             that a text of that length can have; from before the body is received until the reply is sent
+ *   list      MEMORY_PAGE_BYTES while the page is put together
+ *   reply     its text, until it is sent; the client may take its time
+ *
+ * Any thread.
+ */
+#ifndef SERVICE_MEMORY_H
+#define SERVICE_MEMORY_H
+
+#include "base/err.h"
+
+#include <stdatomic.h>
+#include <stddef.h>
+
+#define MEMORY_LIMIT_BYTES ((size_t)512 << 20)
+#define MEMORY_VALUE_BYTES 160 /* a node of the tree, its name, and what malloc needs for them */
+#define MEMORY_PAGE_BYTES  ((size_t)1 << 20)
+
+struct memory {
+    atomic_size_t taken_bytes;
+};
+
+/* What one request has of it. Zeroed: nothing. */
+struct memory_share {
+    struct memory *memory;
+    size_t bytes;
+};
+
+/* Makes the share as large as `bytes`, or as small. OutOfResources, and it is as it was. */
+int memory_take(struct memory_share *share, size_t bytes, struct err *err);
+void memory_release(struct memory_share *share);
+
+#endif
