@@ -37,20 +37,19 @@ void device_rows_free(struct device_row *rows, size_t count)
     free(rows);
 }
 
-static enum device_row_state state_from_name(const char *name)
-{
-    int state = DEVICE_ROW_CREATING;
-    while (state < DEVICE_ROW_DETACHING && strcmp(state_names[state], name) != 0)
-        state++;
-    return (enum device_row_state)state;
-}
-
 /* Reads the columns DEVICE_COLUMNS of the current row. */
 static int device_row_load(struct device_row *row, sqlite3_stmt *statement, struct err *err)
 {
+    static const int needed[] = {0, 2, 3, 4, 5, 6, 8};
     bool short_of_memory = false;
+    int state;
+    if (statement_choice(statement, 1, state_names, DEVICE_ROW_DETACHING + 1, &state, "devices",
+                         err) != 0 ||
+        statement_check_there(statement, needed, sizeof(needed) / sizeof(*needed), "devices",
+                              err) != 0)
+        return -1;
     *row = (struct device_row){
-        .state = state_from_name((const char *)sqlite3_column_text(statement, 1)),
+        .state = (enum device_row_state)state,
         .name = statement_text(statement, 2, &short_of_memory),
         .image = statement_text(statement, 3, &short_of_memory),
         .format = statement_text(statement, 4, &short_of_memory),

@@ -77,21 +77,20 @@ static bool column_int(sqlite3_stmt *statement, int column, uint64_t *value)
     return sqlite3_column_type(statement, column) != SQLITE_NULL;
 }
 
-static enum group_state state_from_name(const char *name)
-{
-    int state = GROUP_PREPARING;
-    while (state < GROUP_ABORTED && strcmp(state_names[state], name) != 0)
-        state++;
-    return (enum group_state)state;
-}
-
 /* Reads the columns GROUP_COLUMNS of the current row; the members come separately. */
 static int group_row_load(struct group_row *row, sqlite3_stmt *statement, struct err *err)
 {
+    static const int needed[] = {0, 2, 3};
     bool short_of_memory = false;
     uint64_t errnum = 0, member = 0;
+    int state;
+    if (statement_choice(statement, 1, state_names, GROUP_ABORTED + 1, &state, "groups", err) !=
+            0 ||
+        statement_check_there(statement, needed, sizeof(needed) / sizeof(*needed), "groups", err) !=
+            0)
+        return -1;
     *row = (struct group_row){
-        .state = state_from_name((const char *)sqlite3_column_text(statement, 1)),
+        .state = (enum group_state)state,
         .name = statement_text(statement, 2, &short_of_memory),
         .labels = statement_text(statement, 3, &short_of_memory),
         .created_at_us = (uint64_t)sqlite3_column_int64(statement, 4),
@@ -123,8 +122,12 @@ static int member_row_append(struct group_row *row, sqlite3_stmt *statement, str
         realloc(row->members, (row->member_count + 1) * sizeof(*row->members));
     if (!members)
         return store_out_of_memory(err);
+    static const int needed[] = {0, 3, 4};
     bool short_of_memory = false;
     row->members = members;
+    if (statement_check_there(statement, needed, sizeof(needed) / sizeof(*needed), "members",
+                              err) != 0)
+        return -1;
     struct member_row *member = &members[row->member_count++];
     *member = (struct member_row){
         .device = statement_text(statement, 0, &short_of_memory),

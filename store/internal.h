@@ -26,6 +26,8 @@ struct store {
     atomic_bool has_failed; /* the outcome of the last change is unknown; changed under `lock` */
     char *path;
     int lock_fd; /* one process per database */
+    dev_t dev;   /* the database's file, since the start */
+    ino_t ino;
 };
 
 /* Takes the lock; NULL and *err if the store has failed. */
@@ -65,5 +67,31 @@ int frozen_files_insert(struct store *store, const struct frozen_file_row *rows,
 char *statement_text(sqlite3_stmt *statement, int column, bool *short_of_memory);
 
 int store_out_of_memory(struct err *err);
+
+/* What a column holds makes no sense: StoreFailed naming table and column. Returns -1. */
+int statement_nonsense(const char *table, const char *column, struct err *err);
+
+/* Whether the text is one of `count` names; its position in *position. A column that may not be NULL and
+ * is, or is something else, is nonsense. */
+int statement_choice(sqlite3_stmt *statement, int column, const char *const *names, int count,
+                     int *position, const char *table, struct err *err);
+
+/* None of the columns first..last, which may not be NULL, is. */
+int statement_check_there(sqlite3_stmt *statement, const int *columns, size_t count,
+                          const char *table, struct err *err);
+
+/* database-file.c: which file the database is. All 0, or -1 and *err (StoreFailed). */
+int database_may_be_created(const struct store *store, bool *may_be, struct err *err);
+int database_check_application(struct store *store, int application_id, struct err *err);
+
+/* Compares with what stands beside it, if anything does; before anything is changed. */
+int database_check_id(struct store *store, struct err *err);
+
+/* At the start, once the schema is there: which file it is, and its id beside it. */
+int database_record_id(struct store *store, struct err *err);
+
+/* Whether the path still leads to the file that is open. */
+bool database_is_in_place(const struct store *store);
+int database_moved(const struct store *store, struct err *err); /* returns -1 */
 
 #endif

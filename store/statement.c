@@ -58,6 +58,33 @@ int statement_run(struct store *store, sqlite3_stmt *statement, enum err_code ta
     return sqlite3_changes(store->db);
 }
 
+int statement_nonsense(const char *table, const char *column, struct err *err)
+{
+    return err_set(err, ErrStoreFailed, 0,
+                   "column %s of table %s in the database makes no sense; restore the database "
+                   "from a backup",
+                   column, table);
+}
+
+int statement_choice(sqlite3_stmt *statement, int column, const char *const *names, int count,
+                     int *position, const char *table, struct err *err)
+{
+    const char *text = (const char *)sqlite3_column_text(statement, column);
+    for (*position = 0; text && *position < count; ++*position)
+        if (strcmp(names[*position], text) == 0)
+            return 0;
+    return statement_nonsense(table, sqlite3_column_name(statement, column), err);
+}
+
+int statement_check_there(sqlite3_stmt *statement, const int *columns, size_t count,
+                          const char *table, struct err *err)
+{
+    for (size_t i = 0; i < count; i++)
+        if (sqlite3_column_type(statement, columns[i]) == SQLITE_NULL)
+            return statement_nonsense(table, sqlite3_column_name(statement, columns[i]), err);
+    return 0;
+}
+
 char *statement_text(sqlite3_stmt *statement, int column, bool *short_of_memory)
 {
     const unsigned char *text = sqlite3_column_text(statement, column);

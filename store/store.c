@@ -43,9 +43,14 @@ int store_fail(struct store *store, struct err *err)
 struct store *store_enter(struct store *store, struct err *err)
 {
     pthread_mutex_lock(&store->lock);
-    if (!store->has_failed)
+    if (!store->has_failed && database_is_in_place(store))
         return store;
-    err_set(err, ErrStoreFailed, 0, "database '%s' failed and is not open again yet", store->path);
+    if (store->has_failed)
+        err_set(err, ErrStoreFailed, 0, "database '%s' failed and is not open again yet",
+                store->path);
+    else
+        database_moved(store, err);
+    store->has_failed = true;
     pthread_mutex_unlock(&store->lock);
     return NULL;
 }
@@ -112,22 +117,25 @@ static int store_sync_directory(const struct store *store, struct err *err)
     return 0;
 }
 
-static int store_connect(struct store *store, struct err *err)
+static int store_connect(struct store *store, bool may_create, struct err *err)
 {
-    int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_FULLMUTEX;
+    int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_FULLMUTEX;
+    if (may_create)
+        flags |= SQLITE_OPEN_CREATE;
     if (sqlite3_open_v2(store->path, &store->db, flags, NULL) != SQLITE_OK)
         return store->db ? store_fail(store, err) : store_out_of_memory(err);
     sqlite3_extended_result_codes(store->db, 1);
     sqlite3_busy_timeout(store->db, BUSY_TIMEOUT_MS);
+    if (database_check_application(store, APPLICATION_ID, err) != 0 ||
+        database_check_id(store, err) != 0)
+        return -1;
     if (store_execute(store,
                       "PRAGMA journal_mode = WAL;"
                       "PRAGMA synchronous = FULL;"
                       "PRAGMA foreign_keys = ON;",
                       err) != 0)
         return -1;
-    if (store_upgrade(store, err) != 0)
-        return -1;
-    return store_sync_directory(store, err);
+    return store_upgrade(store, err);
 }
 
 static int store_lock_file(struct store *store, struct err *err)
@@ -158,7 +166,10 @@ struct store *store_open(const char *path, struct err *err)
     }
     store->lock_fd = -1;
     pthread_mutex_init(&store->lock, NULL);
-    if (store_lock_file(store, err) != 0 || store_connect(store, err) != 0) {
+    bool may_create;
+    if (store_lock_file(store, err) != 0 || database_may_be_created(store, &may_create, err) != 0 ||
+        store_connect(store, may_create, err) != 0 || database_record_id(store, err) != 0 ||
+        store_sync_directory(store, err) != 0) {
         store_close(store);
         return NULL;
     }
@@ -178,10 +189,15 @@ void store_close(struct store *store)
 int store_reopen(struct store *store, struct err *err)
 {
     LOCK_GUARD(&store->lock);
+    if (!database_is_in_place(store))
+        return database_moved(store, err);
     sqlite3_close(steal(store->db));
     store->has_failed = false;
-    if (store_connect(store, err) == 0)
-        return 0;
+    if (store_connect(store, false, err) == 0) {
+        if (database_is_in_place(store))
+            return 0;
+        database_moved(store, err);
+    }
     store->has_failed = true;
     return -1;
 }
