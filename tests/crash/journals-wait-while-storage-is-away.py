@@ -6,8 +6,10 @@
 # failed, and say why; then they are online by themselves, or as soon as a client connects or a group names them, with
 # another start of the daemon while the storage is away or without one. The devices have snapshots, and journals of
 # frozen images too.
+import contextlib
 import os
 import random
+import signal
 import sys
 import tempfile
 
@@ -78,9 +80,19 @@ def come_back(daemon, disks, how):
         expect(disk.state() == "online", "%s is not online", disk.name)
 
 
+@contextlib.contextmanager
+def ended(daemon):
+    """However the round ends, nothing is open on the file system when it is unmounted."""
+    try:
+        yield
+    finally:
+        if daemon.process:
+            daemon.end(signal.SIGKILL)
+
+
 def one_round(kind, how, restarts, is_renamed, source):
     with tempfile.TemporaryDirectory(prefix="sg.") as directory, Daemon() as daemon, \
-            FileSystem(kind, directory, os.path.join(daemon.images, "m")) as storage:
+            FileSystem(kind, directory, os.path.join(daemon.images, "m")) as storage, ended(daemon):
         daemon.start()
         for name in DEVICES:
             daemon.create_device(name, "qcow2", BLOCKS * BLOCK_BYTES, image="m/%s.qcow2" % name)
