@@ -4,8 +4,8 @@
  *
  *   begin    for each member in list order: find and hold its device, look at where its overlay
  *            goes. Nothing is touched.
- *   prepare  for each member in list order: flush the image to be frozen, stage the overlay, open it
- *            on top of that image; sync all overlays at once; then for each: publish its name; sync
+ *   prepare  for each member in list order: flush the image to be frozen, stage the overlay, give it
+ *            that image's permissions, open it on top of that image; sync all overlays at once; then for each: publish its name; sync
  *            each directory.
  *   pivot    raise every fence; drain every fence; swap every top; lower every fence.
  *   settle   make the frozen images durable and read-only. A failed sync fails the device; anything
@@ -33,6 +33,7 @@
 #include "block/registry.h"
 
 #include "base/log.h"
+#include "block/access.h"
 #include "block/stage.h"
 
 #include <errno.h>
@@ -302,6 +303,8 @@ static int member_stage(struct group *group, struct member *member, struct err *
         err->errnum = cause.errnum;
         return -1;
     }
+    if (access_copy(fd, top->fd, member->place.path, err) != 0)
+        return -1;
     claim = member_claim(group, member, fd, err);
     if (!claim)
         return -1;
