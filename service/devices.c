@@ -301,11 +301,23 @@ int devices_get(struct service *service, const char *name, struct device_view *v
     return block_device_info(service->block, name, &view->info, err);
 }
 
-/* Moves what can be shown from rows to views: not devices that are just coming or going. */
-static int device_views_fill(struct service *service, struct device_row *rows, size_t row_count,
-                             struct device_view *views, size_t *count, struct err *err)
+static size_t device_view_bytes(const struct device_view *view)
 {
-    for (size_t i = 0; i < row_count; i++) {
+    size_t bytes = sizeof(*view) + strlen(view->row.labels);
+    for (size_t i = 0; i < view->info.chain_length; i++)
+        bytes += sizeof(view->info.chain[i]) + strlen(view->info.chain[i].image);
+    return bytes;
+}
+
+/* Moves what can be shown from rows to views: not devices that are just coming or going. Ends early once that
+ * takes more than a page may; *used is how many rows it was. */
+static int device_views_fill(struct service *service, struct device_row *rows, size_t row_count,
+                             struct device_view *views, size_t *count, size_t *used,
+                             struct err *err)
+{
+    size_t bytes = 0;
+    for (size_t i = 0; i < row_count && bytes <= STORE_PAGE_BYTES_MAX; i++) {
+        *used = i + 1;
         struct device_view *view = &views[*count];
         if (rows[i].state == DEVICE_ROW_CREATING)
             continue;
@@ -316,6 +328,7 @@ static int device_views_fill(struct service *service, struct device_row *rows, s
         }
         view->row = rows[i];
         rows[i] = (struct device_row){0};
+        bytes += device_view_bytes(view);
         (*count)++;
     }
     return 0;
@@ -329,14 +342,15 @@ int devices_list(struct service *service, const char *after, size_t limit,
     size_t row_count;
     if (store_device_list(service->store, after, limit + 1, &rows, &row_count, err) != 0)
         return -1;
-    *more = row_count > limit;
-    if (*more)
-        snprintf(last, DEVICE_NAME_MAX + 1, "%s", rows[limit - 1].name);
+    size_t shown = row_count > limit ? limit : row_count, used = 0;
     *count = 0;
     *views = calloc(limit, sizeof(**views));
-    int result =
-        *views ? device_views_fill(service, rows, *more ? limit : row_count, *views, count, err)
-               : err_set(err, ErrOutOfResources, 0, "there is no memory for the list");
+    int result = *views ? device_views_fill(service, rows, shown, *views, count, &used, err)
+                        : err_set(err, ErrOutOfResources, 0, "there is no memory for the list");
+    *more = row_count > used;
+    if (result == 0 && *more)
+        snprintf(last, DEVICE_NAME_MAX + 1, "%s",
+                 rows[used - 1].name ? rows[used - 1].name : (*views)[*count - 1].row.name);
     device_rows_free(rows, row_count);
     if (result != 0)
         device_views_free(*views, *count);

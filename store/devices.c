@@ -147,7 +147,7 @@ int store_device_delete(struct store *store, const struct device_row *row, struc
 
 int store_device_get(struct store *store, const char *name, struct device_row *row, struct err *err)
 {
-    CLEANUP(store) struct store *held = store_enter(store, err);
+    CLEANUP(store) struct store *held = store_enter_reader(store, err);
     if (!held)
         return -1;
     CLEANUP(statement)
@@ -178,7 +178,7 @@ static int device_rows_load(struct store *store, sqlite3_stmt *statement, struct
 int store_device_list(struct store *store, const char *after, size_t limit,
                       struct device_row **rows, size_t *count, struct err *err)
 {
-    CLEANUP(store) struct store *held = store_enter(store, err);
+    CLEANUP(store) struct store *held = store_enter_reader(store, err);
     if (!held)
         return -1;
     CLEANUP(statement)

@@ -65,7 +65,7 @@ static int frozen_file_rows_load(struct store *store, sqlite3_stmt *statement,
 int store_frozen_file_list(struct store *store, const char *after, size_t limit,
                            struct frozen_file_row **rows, size_t *count, struct err *err)
 {
-    CLEANUP(store) struct store *held = store_enter(store, err);
+    CLEANUP(store) struct store *held = store_enter_reader(store, err);
     if (!held)
         return -1;
     CLEANUP(statement)

@@ -178,7 +178,7 @@ static int group_find(struct store *store, const char *sql, const char *key, str
 int store_group_get(struct store *store, const char *id_or_name, struct group_row *row,
                     struct err *err)
 {
-    CLEANUP(store) struct store *held = store_enter(store, err);
+    CLEANUP(store) struct store *held = store_enter_reader(store, err);
     if (!held)
         return -1;
     int ret = group_find(held, "SELECT " GROUP_COLUMNS " FROM groups WHERE id = :key", id_or_name,
@@ -238,17 +238,36 @@ static int cursor_parse(const char *cursor, uint64_t *before, struct err *err)
     return 0;
 }
 
+static size_t text_bytes(const char *text)
+{
+    return text ? strlen(text) : 0;
+}
+
+static size_t group_row_bytes(const struct group_row *row)
+{
+    size_t bytes = text_bytes(row->name) + text_bytes(row->labels) + text_bytes(row->error_message);
+    for (size_t i = 0; i < row->member_count; i++)
+        bytes += sizeof(row->members[i]) + text_bytes(row->members[i].backing_file) +
+                 text_bytes(row->members[i].snapshot_file);
+    return bytes;
+}
+
+/* Up to `limit` rows; fewer, and *is_full, if they take more than a page may. */
 static int group_rows_load(struct store *store, sqlite3_stmt *statement, struct group_row *rows,
-                           size_t limit, size_t *count, struct err *err)
+                           size_t limit, size_t *count, bool *is_full, struct err *err)
 {
     int ret = 0;
-    while (*count < limit &&
+    size_t bytes = 0;
+    *is_full = false;
+    while (*count < limit && !*is_full &&
            (ret = statement_step(store, statement, ErrInternalError, "", err)) > 0) {
         if (group_row_load(&rows[*count], statement, err) != 0)
             return -1;
         ++*count;
         if (group_row_load_members(store, &rows[*count - 1], err) != 0)
             return -1;
+        bytes += group_row_bytes(&rows[*count - 1]);
+        *is_full = bytes > STORE_PAGE_BYTES_MAX;
     }
     return ret < 0 ? -1 : 0;
 }
@@ -260,7 +279,7 @@ int store_group_list(struct store *store, const char *cursor, size_t limit, int 
     uint64_t before;
     if (cursor_parse(cursor, &before, err) != 0)
         return -1;
-    CLEANUP(store) struct store *held = store_enter(store, err);
+    CLEANUP(store) struct store *held = store_enter_reader(store, err);
     if (!held)
         return -1;
     CLEANUP(statement)
@@ -282,14 +301,16 @@ int store_group_list(struct store *store, const char *cursor, size_t limit, int 
     if (state >= 0)
         statement_bind_text(statement, ":state", state_names[state]);
     statement_bind_int(statement, ":limit", (int64_t)limit + 1);
-    if (group_rows_load(held, statement, loaded, limit + 1, count, err) != 0) {
+    bool is_full;
+    if (group_rows_load(held, statement, loaded, limit + 1, count, &is_full, err) != 0) {
         group_rows_free(loaded, *count);
         return -1;
     }
     /* One more than asked for was read: whether there is one tells whether the list goes on. */
     *next = 0;
-    if (*count > limit) {
-        group_row_clear(&loaded[--*count]);
+    if (*count > limit || is_full) {
+        if (*count > limit)
+            group_row_clear(&loaded[--*count]);
         snprintf(next, STORE_CURSOR_CHARS + 1, "%" PRIu64, loaded[*count - 1].sequence);
     }
     *rows = loaded;
@@ -359,6 +380,24 @@ static int group_check_devices(struct store *store, const char *id, struct err *
         (const char *)sqlite3_column_text(statement, 1));
 }
 
+/* Deletes failed attempts that are too many or too old; a clock that goes back keeps some for longer. */
+static int groups_prune(struct store *store, uint64_t now_us, struct err *err)
+{
+    const uint64_t age_us = (uint64_t)STORE_ABORTED_DAYS_MAX * 24 * 3600 * 1000000;
+    CLEANUP(statement)
+    sqlite3_stmt *statement = statement_new(
+        store,
+        "DELETE FROM groups WHERE state = 'aborted' AND (created_at_us < :oldest OR sequence <= "
+        "(SELECT sequence FROM groups WHERE state = 'aborted' ORDER BY sequence DESC LIMIT 1 "
+        "OFFSET :kept))",
+        err);
+    if (!statement)
+        return -1;
+    statement_bind_int(statement, ":oldest", now_us > age_us ? (int64_t)(now_us - age_us) : 0);
+    statement_bind_int(statement, ":kept", STORE_ABORTED_GROUPS_MAX);
+    return statement_run(store, statement, ErrInternalError, "", err) < 0 ? -1 : 0;
+}
+
 static int group_insert(struct store *store, const struct group_row *row, struct err *err)
 {
     CLEANUP(statement)
@@ -383,6 +422,8 @@ static int group_insert(struct store *store, const struct group_row *row, struct
     for (size_t i = 0; i < row->member_count; i++)
         if (member_insert(store, row->id, i, &row->members[i], err) != 0)
             return -1;
+    if (groups_prune(store, row->created_at_us, err) != 0)
+        return -1;
     return row->state == GROUP_PREPARING ? group_check_devices(store, row->id, err) : 0;
 }
 

@@ -4,13 +4,13 @@
  *
  * A query function reads:
  *
- *     CLEANUP(store) struct store *held = store_enter(store, err);      lock, refuse if failed
+ *     CLEANUP(store) struct store *held = store_enter_reader(store, err);      lock, refuse if failed
  *     if (!held) return -1;
  *     CLEANUP(statement) sqlite3_stmt *statement = statement_new(held, "SELECT ...", err);
  *     if (!statement) return -1;
  *     ... bind, statement_step ...
  *
- * A change stands between transaction_begin and transaction_end.
+ * A change begins with store_enter() and stands between transaction_begin and transaction_end.
  */
 #ifndef STORE_INTERNAL_H
 #define STORE_INTERNAL_H
@@ -28,10 +28,16 @@ struct store {
     int lock_fd; /* one process per database */
     dev_t dev;   /* the database's file, since the start */
     ino_t ino;
+    struct store
+        *reader; /* a read-only connection with a lock of its own; opened when it is needed */
 };
 
 /* Takes the lock; NULL and *err if the store has failed. */
 struct store *store_enter(struct store *store, struct err *err);
+
+/* The same for queries alone: the connection that they have for themselves, so that none waits for a change
+ * or for another program's lock. It sees what is committed. */
+struct store *store_enter_reader(struct store *store, struct err *err);
 void store_leave(struct store *store);
 CLEANUP_DEFINE(store, struct store *, store_leave)
 

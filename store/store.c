@@ -4,6 +4,9 @@
  *
  *   open --store_fail--> failed (every call refused) --store_reopen--> open
  *
+ * Queries have a read-only connection of their own (store_enter_reader), which waits for no change. What fails
+ * there fails that call only, and the next one opens it again.
+ *
  * WAL with synchronous=FULL: a commit that returned has been synced. One process per database: an
  * exclusive lock on "PATH.lock" is held from store_open to store_close, across store_reopen.
  */
@@ -52,6 +55,38 @@ struct store *store_enter(struct store *store, struct err *err)
         database_moved(store, err);
     store->has_failed = true;
     pthread_mutex_unlock(&store->lock);
+    return NULL;
+}
+
+/* Opens the readers' connection unless it is open and well. Its lock is held. */
+static int reader_connect(struct store *reader, struct err *err)
+{
+    if (reader->db && !reader->has_failed)
+        return 0;
+    sqlite3_close(steal(reader->db));
+    reader->has_failed = false;
+    if (sqlite3_open_v2(reader->path, &reader->db, SQLITE_OPEN_READONLY | SQLITE_OPEN_FULLMUTEX,
+                        NULL) != SQLITE_OK)
+        return reader->db ? store_fail(reader, err) : store_out_of_memory(err);
+    sqlite3_extended_result_codes(reader->db, 1);
+    sqlite3_busy_timeout(reader->db, BUSY_TIMEOUT_MS);
+    return 0;
+}
+
+struct store *store_enter_reader(struct store *store, struct err *err)
+{
+    struct store *reader = store->reader;
+    if (store->has_failed) {
+        err_set(err, ErrStoreFailed, 0, "database '%s' failed and is not open again yet",
+                store->path);
+        return NULL;
+    }
+    pthread_mutex_lock(&reader->lock);
+    if (!database_is_in_place(store))
+        database_moved(store, err);
+    else if (reader_connect(reader, err) == 0)
+        return reader;
+    pthread_mutex_unlock(&reader->lock);
     return NULL;
 }
 
@@ -166,6 +201,14 @@ struct store *store_open(const char *path, struct err *err)
     }
     store->lock_fd = -1;
     pthread_mutex_init(&store->lock, NULL);
+    store->reader = calloc(1, sizeof(*store->reader));
+    if (!store->reader) {
+        store_close(store);
+        store_out_of_memory(err);
+        return NULL;
+    }
+    *store->reader = (struct store){.path = store->path, .lock_fd = -1};
+    pthread_mutex_init(&store->reader->lock, NULL);
     bool may_create;
     if (store_lock_file(store, err) != 0 || database_may_be_created(store, &may_create, err) != 0 ||
         store_connect(store, may_create, err) != 0 || database_record_id(store, err) != 0 ||
@@ -178,6 +221,11 @@ struct store *store_open(const char *path, struct err *err)
 
 void store_close(struct store *store)
 {
+    if (store->reader) {
+        sqlite3_close(store->reader->db);
+        pthread_mutex_destroy(&store->reader->lock);
+        free(store->reader);
+    }
     sqlite3_close(store->db);
     if (store->lock_fd >= 0)
         close(store->lock_fd);
@@ -191,6 +239,9 @@ int store_reopen(struct store *store, struct err *err)
     LOCK_GUARD(&store->lock);
     if (!database_is_in_place(store))
         return database_moved(store, err);
+    /* Both are closed: what became of the change that failed is decided by the first one that opens. */
+    LOCK_GUARD(&store->reader->lock);
+    sqlite3_close(steal(store->reader->db));
     sqlite3_close(steal(store->db));
     store->has_failed = false;
     if (store_connect(store, false, err) == 0) {

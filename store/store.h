@@ -85,6 +85,13 @@ void device_rows_free(struct device_row *rows, size_t count);
 
 /* ---- groups ---- */
 
+/* Failed attempts that are kept: so many, and for so long. */
+#define STORE_ABORTED_GROUPS_MAX 1000
+#define STORE_ABORTED_DAYS_MAX   30
+
+/* A page of a list ends early once its rows take more than this. */
+#define STORE_PAGE_BYTES_MAX (1U << 20)
+
 enum group_state {
     GROUP_PREPARING,
     GROUP_COMMITTING, /* the point of no return */

@@ -1,0 +1,53 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: Apache-2.0
+#
+# Failed attempts do not pile up: the newest 1,000 of the last 30 days are kept, and the next attempt prunes the others.
+# The order of lists is that of the attempts, though the clock went back between them. Pages of rows that are large end
+# early, and the pages together are the list. The rows of before are put into the database by sqlite3.
+import os
+import sqlite3
+import sys
+import time
+
+sys.dont_write_bytecode = True
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.realpath(__file__)), "..", "lib"))
+from snapgroupd import Daemon, expect, group_body, main
+
+KEPT = 1000
+DAY_US = 24 * 3600 * 1000000
+
+
+def insert(database, sequence, created_at_us, members=0):
+    group_id = "00000000-0000-4000-8000-%012d" % sequence
+    database.execute("INSERT INTO groups (id, state, name, labels, created_at_us, error_code, error_errnum, "
+                     "error_message, sequence) VALUES (?, 'aborted', ?, '{}', ?, 'OpenFileFailed', 0, 'full', ?)",
+                     (group_id, "old-%d" % sequence, created_at_us, sequence))
+    database.executemany("INSERT INTO members (group_id, position, device, snapshot_file, format) "
+                         "VALUES (?, ?, 'vda', ?, 'qcow2')",
+                         [(group_id, i, "/" + "x" * 4000) for i in range(members)])
+
+
+def test():
+    with Daemon() as daemon:
+        daemon.start()
+        daemon.create_device("vda", "qcow2", 1 << 20)
+        daemon.stop()
+        now_us = time.time_ns() // 1000
+        with sqlite3.connect(os.path.join(daemon.state, "snapgroupd.db")) as database:
+            for sequence in range(1, 201):
+                insert(database, sequence, now_us - 40 * DAY_US)
+            for sequence in range(201, 1401):  # each a minute before the one that came before it
+                insert(database, sequence, now_us - sequence * 60 * 1000000, 300 if sequence > 1390 else 0)
+        database.close()
+        daemon.start()
+        answer = daemon.request("POST", "/snapshot-groups", group_body("new", ["vda", "none"]))
+        expect(answer.status == 404, "a group of a device that is not there: %s", answer)
+        page = daemon.get("/snapshot-groups?limit=1000")
+        expect(len(page["items"]) < 10 and page["next"], "a large page has %d rows", len(page["items"]))
+        groups = daemon.list("/snapshot-groups")
+        names = [group["name"] for group in groups]
+        wanted = ["new"] + ["old-%d" % sequence for sequence in range(1400, 1400 - KEPT + 1, -1)]
+        expect(names == wanted, "%d groups, %s ... %s", len(names), names[:3], names[-3:])
+
+
+main(test)
