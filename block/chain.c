@@ -3,8 +3,8 @@
  * Opening a chain: the top, then what each header names, down to the base. See node.h.
  *
  * Nothing is probed: a backing image's format is the one that the header above it records. A
- * relative name counts from the directory of the image that names it. A file met twice is a loop
- * and refused.
+ * relative name counts from the directory of the image that names it; if that was opened by a symbolic
+ * link, from the link's, as in QEMU. A file met twice is a loop and refused.
  */
 #include "block/file-table.h"
 #include "block/image.h"
@@ -39,6 +39,21 @@ static const atomic_bool *chain_unwanted(const struct chain_open *chain)
     return chain->guard ? chain->guard->is_unwanted : NULL;
 }
 
+/* The name that an image was opened by, if it is not the canonical one; NULL also if it is. -1 and *err. */
+static int chain_alias(const struct chain_open *chain, const char *path, const char *canonical,
+                       char **alias, struct err *err)
+{
+    *alias = NULL;
+    if (strcmp(path, canonical) == 0)
+        return 0;
+    CLEANUP_PLACE struct image_place place = IMAGE_PLACE_INIT;
+    if (image_place_open(chain->dir, path, &place, err) != 0)
+        return -1;
+    if (strcmp(place.path, canonical) != 0)
+        *alias = steal(place.path);
+    return 0;
+}
+
 /* Opens one more image below those that are open. */
 static int chain_append(struct chain_open *chain, const char *path, const char *format,
                         bool read_only, struct err *err)
@@ -54,9 +69,10 @@ static int chain_append(struct chain_open *chain, const char *path, const char *
     if (chain_unwanted(chain) && atomic_load(chain_unwanted(chain)))
         return node_unwanted_error(path, err);
     CLEANUP_FREE char *canonical = NULL;
+    CLEANUP_FREE char *alias = NULL;
     CLEANUP(claim) struct file_claim *claim = NULL; /* goes after the descriptor */
     CLEANUP_CLOSE int fd = image_open(chain->dir, path, read_only, &canonical, err);
-    if (fd < 0)
+    if (fd < 0 || chain_alias(chain, path, canonical, &alias, err) != 0)
         return -1;
     struct stat st;
     if (fstat(fd, &st) != 0)
@@ -81,6 +97,7 @@ static int chain_append(struct chain_open *chain, const char *path, const char *
         steal_fd(&fd);
     }
     node->claim = steal(claim);
+    node->alias = steal(alias);
     if (chain->last)
         chain->last->backing = node;
     else
@@ -96,8 +113,9 @@ static char *chain_backing_path(const struct node *node)
     if (node->backing_file[0] == '/')
         return strdup(node->backing_file);
     char *path = NULL;
-    int directory_length = (int)(strrchr(node->path, '/') - node->path);
-    if (asprintf(&path, "%.*s/%s", directory_length, node->path, node->backing_file) < 0)
+    const char *name = node_used_path(node);
+    int directory_length = (int)(strrchr(name, '/') - name);
+    if (asprintf(&path, "%.*s/%s", directory_length, name, node->backing_file) < 0)
         return NULL;
     return path;
 }

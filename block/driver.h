@@ -174,6 +174,7 @@ struct node {
     int fd;
     bool is_locked; /* the file system keeps the image's lock (lock.h) */
     char *path;     /* absolute, canonical */
+    char *alias;    /* NULL, or the symbolic link that it was opened by; see node_used_path() */
     dev_t dev;      /* which file it is, whatever its names */
     ino_t ino;
     struct identity identity; /* likewise, for what is recorded */

@@ -194,8 +194,8 @@ static int member_look_at_backing(struct group *group, struct member *member, st
     CLEANUP_FREE char *directory =
         strndup(member->place.path, (size_t)(member->place.name - member->place.path) - 1);
     if (directory)
-        member->backing_name = image_relative(*directory ? directory : "/", top->path);
-    member->backing_file = strdup(top->path);
+        member->backing_name = image_relative(*directory ? directory : "/", node_used_path(top));
+    member->backing_file = strdup(node_used_path(top));
     if (!member->backing_name || !member->backing_file ||
         member_list_files(group, member, top) != 0)
         return err_set(err, ErrOutOfResources, ENOMEM, "device '%s' cannot be frozen",

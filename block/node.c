@@ -108,6 +108,11 @@ struct node *node_open_wanted(int fd, const char *path, const struct driver *dri
     return node;
 }
 
+const char *node_used_path(const struct node *node)
+{
+    return node->alias ? node->alias : node->path;
+}
+
 /* ---- the journal ---- */
 
 int node_add_journal(struct node *node, int dirfd, struct err *err)
@@ -154,6 +159,7 @@ void node_unref(struct node *node)
         free(node->backing_file);
         free(node->backing_format);
         free(node->path);
+        free(node->alias);
         free(node);
         node = backing;
     }

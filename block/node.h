@@ -54,6 +54,10 @@ struct node *node_open_wanted(int fd, const char *path, const struct driver *dri
                               struct node *backing, const atomic_bool *is_unwanted,
                               struct err *err);
 
+/* The name that the image was opened by, absolute, its directory canonical. The names in its header
+ * count from there, in QEMU too, and whoever opens the same chain again must use it. */
+const char *node_used_path(const struct node *node);
+
 /* Gives a node that is open for writing the directory of journals, `dirfd` (borrowed while the node is
  * open), and a journal there if its driver wants one; before the first write. 0, or -1 and *err
  * (OpenFileFailed). */
