@@ -125,10 +125,18 @@ struct device_spec {
  * (name taken), DeviceInUse (a file of the chain is in use by another device in a way that excludes
  * this one; the message names it; or it is frozen and not to be read only), OpenFileFailed (also:
  * locked by another process, QEMU or other), InvalidBlockFormat, UnflushedData (a journal cannot be
- * replayed, for good, or a sync of an image failed: see discard_unflushed).
+ * replayed, for good, or a sync of an image failed: see discard_unflushed), NotReady (called off).
  */
 int block_device_open(struct block *block, const struct device_spec *spec, struct err *err);
 void block_device_publish(struct block *block, const char *name);
+
+/* Any thread: gives up the opening of a device, if one of that name is under way and takes long (repair): the
+ * block_device_open() then fails with NotReady within a fraction of a second. What is quick is finished. Whether
+ * there was one. */
+bool block_device_call_off(struct block *block, const char *name);
+
+/* Any thread: the same for every opening under way or to come. */
+void block_stop_opening(struct block *block);
 
 /* A device that cannot be served now: published, state `failed`, so that it can be seen and detached. `cause`
  * is what block_device_open() said of it. Unless that can only be damage the device is tried again, by itself

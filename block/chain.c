@@ -66,8 +66,6 @@ static int chain_append(struct chain_open *chain, const char *path, const char *
         return err_set(err, ErrInvalidBlockFormat, 0,
                        "image '%s': its chain has more than %d images", chain->top->path,
                        CHAIN_NODES_MAX);
-    if (chain_unwanted(chain) && atomic_load(chain_unwanted(chain)))
-        return node_unwanted_error(path, err);
     CLEANUP_FREE char *canonical = NULL;
     CLEANUP_FREE char *alias = NULL;
     CLEANUP(claim) struct file_claim *claim = NULL; /* goes after the descriptor */

@@ -49,7 +49,7 @@ struct node *chain_open(const struct image_dir *dir, const char *path, const cha
 struct node *node_open(int fd, const char *path, const struct driver *driver, bool read_only,
                        struct node *backing, struct err *err);
 
-/* The same, given up with NotReady as soon as *is_unwanted is set (NULL: never). */
+/* The same; what takes long in it is given up with NotReady when *is_unwanted is set (NULL: never). */
 struct node *node_open_wanted(int fd, const char *path, const struct driver *driver, bool read_only,
                               struct node *backing, const atomic_bool *is_unwanted,
                               struct err *err);

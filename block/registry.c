@@ -152,6 +152,7 @@ static struct device *registry_reserve(struct block *block, const struct device_
         return NULL;
     }
     device->serial = ++block->serial;
+    atomic_store(&device->is_unwanted, block->is_stopping);
     registry_append_locked(block, device);
     return steal(device);
 }
@@ -186,7 +187,8 @@ struct node *registry_open_chain(struct block *block, const struct device *devic
     char user[USER_BYTES];
     registry_user(device, user);
     struct opener opener = {block, user, spec->is_restored, spec->discard_unflushed};
-    struct chain_guard guard = {.admit = registry_admit, .arg = &opener};
+    struct chain_guard guard = {
+        .is_unwanted = &device->is_unwanted, .admit = registry_admit, .arg = &opener};
     struct node *top =
         chain_open(&block->dir, spec->image, spec->format, spec->read_only, &guard, err);
     if (!top || spec->read_only || chain_make_writable(block, top, err) == 0)
@@ -214,6 +216,24 @@ int block_device_open(struct block *block, const struct device_spec *spec, struc
     node_give_up(top);
     registry_drop(block, device);
     return err_set(err, ErrOutOfResources, ENOMEM, "device '%s' cannot be opened", spec->name);
+}
+
+bool block_device_call_off(struct block *block, const char *name)
+{
+    LOCK_GUARD(&block->lock);
+    struct device *device = registry_find_locked(block, name);
+    if (!device || device->published || *device->holder)
+        return false;
+    atomic_store(&device->is_unwanted, true);
+    return true;
+}
+
+void block_stop_opening(struct block *block)
+{
+    LOCK_GUARD(&block->lock);
+    block->is_stopping = true;
+    for (struct device *device = block->devices; device; device = device->next)
+        atomic_store(&device->is_unwanted, true);
 }
 
 void block_device_publish(struct block *block, const char *name)
@@ -306,6 +326,7 @@ static int registry_abandon(struct block *block, struct device *device, struct e
                        device->name);
     registry_remove_locked(block, device);
     device->is_abandoned = true;
+    atomic_store(&device->is_unwanted, true);
     return 1;
 }
 

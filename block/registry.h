@@ -49,6 +49,7 @@ struct block {
     struct image_dir dir;
     struct index_memory index_memory; /* of all devices */
     struct device *devices;           /* in order of their opening */
+    bool is_stopping;                 /* no opening is wanted any more; under lock */
     struct frozen *frozen;            /* newest first */
     uint64_t serial;                  /* of the newest export */
     struct retrier retrier;

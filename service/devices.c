@@ -271,10 +271,13 @@ static int device_detach(struct service *service, const struct device_row *row,
 int devices_remove(struct service *service, const char *name, bool discard_unflushed,
                    struct err *err)
 {
+    /* An attach that is under way has the name until it is done, which may be long. */
+    bool is_called_off = block_device_call_off(service->block, name);
     NAME_HOLD(service, name);
     CLEANUP_BY(device_row_clear) struct device_row row = {0};
-    if (store_device_get(service->store, name, &row, err) != 0 ||
-        device_check_clients(service, name, err) != 0)
+    if (store_device_get(service->store, name, &row, err) != 0)
+        return is_called_off && err->code == ErrDeviceNotFound ? 0 : -1;
+    if (device_check_clients(service, name, err) != 0)
         return -1;
     CLEANUP(change) struct change *removal = change_new(&row, removal_settle, err);
     if (!removal)

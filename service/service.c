@@ -163,35 +163,86 @@ void service_signals(sigset_t *set)
     sigaddset(set, SIGHUP);
 }
 
-static void wait_for_end(void)
+/* The thread that waits for signals, from before recovery on: what opens an image then may take long. */
+struct end_watch {
+    struct service *service;
+    pthread_t thread;
+    atomic_bool is_over; /* the daemon ends for another reason */
+    atomic_bool has_ended;
+};
+
+static void *end_watch_run(void *arg)
 {
+    struct end_watch *watch = arg;
     sigset_t set;
     int signal;
     service_signals(&set);
     while (sigwait(&set, &signal), signal == SIGHUP)
         log_info("%s: nothing is reloaded; restart the daemon after a change", strsignal(signal));
-    log_info("ending: %s", strsignal(signal));
+    if (!atomic_load(&watch->is_over))
+        log_info("ending: %s", strsignal(signal));
+    atomic_store(&watch->has_ended, true);
+    block_stop_opening(watch->service->block);
+    return NULL;
 }
 
-/* Serves until the end signal. `block` and `store` are open. */
-static int service_serve(struct service *service, const struct options *options,
-                         const char *runtime_dir, struct err *err)
+static int end_watch_begin(struct end_watch *watch, struct err *err)
+{
+    int ret = pthread_create(&watch->thread, NULL, end_watch_run, watch);
+    return ret ? err_set(err, ErrOutOfResources, ret, "the daemon cannot wait for signals") : 0;
+}
+
+/* Returns when a signal has said so, or at once if there is another reason. */
+static void end_watch_end(struct end_watch *watch, bool is_over)
+{
+    if (is_over) {
+        atomic_store(&watch->is_over, true);
+        pthread_kill(watch->thread, SIGTERM);
+    }
+    pthread_join(watch->thread, NULL);
+}
+
+static int service_recover(struct service *service, const struct options *options,
+                           const char *runtime_dir, struct err *err)
 {
     if (block_journals_open(service->block, runtime_dir, err) != 0 ||
-        recovery_run(service, err) != 0 || nbd_open(service, options, runtime_dir, err) != 0)
+        recovery_run(service, err) != 0)
         return -1;
+    return nbd_open(service, options, runtime_dir, err);
+}
+
+/* Answers calls until the signal. */
+static int service_answer(struct service *service, const struct options *options,
+                          const char *runtime_dir, struct end_watch *watch, struct err *err)
+{
     struct http *http = http_new(service, err);
-    if (!http)
+    if (!http) {
+        end_watch_end(watch, true);
         return -1;
+    }
     atomic_store(&service->ready, true);
     int result = api_open(http, options, runtime_dir, err);
     if (result == 0) {
         nbd_announce(service, options);
         puts("ready");
         fflush(stdout);
-        wait_for_end();
     }
+    end_watch_end(watch, result != 0);
     http_free(http);
+    return result;
+}
+
+/* Serves until the end signal. `block` and `store` are open. */
+static int service_serve(struct service *service, const struct options *options,
+                         const char *runtime_dir, struct err *err)
+{
+    struct end_watch watch = {.service = service};
+    if (end_watch_begin(&watch, err) != 0)
+        return -1;
+    int result = service_recover(service, options, runtime_dir, err);
+    if (result == 0 && !atomic_load(&watch.has_ended))
+        return service_answer(service, options, runtime_dir, &watch, err);
+    end_watch_end(&watch, result != 0);
     return result;
 }
 
