@@ -17,13 +17,35 @@
  */
 #include "store/internal.h"
 
+#include "base/log.h"
+
 #include <errno.h>
 #include <fcntl.h>
+#include <libgen.h>
+#include <linux/fs.h>
+#include <linux/magic.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
 
 #define ID_CHARS 32
+
+void database_prepare_directory(const struct store *store)
+{
+    CLEANUP_FREE char *copy = strdup(store->path);
+    CLEANUP_CLOSE int fd = copy ? open(dirname(copy), O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
+    struct statfs fs;
+    int flags;
+    if (fd < 0 || fstatfs(fd, &fs) != 0 || fs.f_type != BTRFS_SUPER_MAGIC ||
+        ioctl(fd, FS_IOC_GETFLAGS, &flags) != 0 || flags & FS_NOCOW_FL)
+        return;
+    flags |= FS_NOCOW_FL;
+    if (ioctl(fd, FS_IOC_SETFLAGS, &flags) != 0)
+        log_warning("the directory of '%s' keeps copying what is overwritten: %s", store->path,
+                    strerror(errno));
+}
 
 static char *id_path(const struct store *store, struct err *err)
 {

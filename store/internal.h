@@ -86,6 +86,11 @@ int statement_choice(sqlite3_stmt *statement, int column, const char *const *nam
 int statement_check_there(sqlite3_stmt *statement, const int *columns, size_t count,
                           const char *table, struct err *err);
 
+/* database-file.c: new files in the database's directory are overwritten in place on btrfs. SQLite maps one of
+ * them (-shm), and a store into a mapping whose page must be copied kills the process where there is no space
+ * for the copy. */
+void database_prepare_directory(const struct store *store);
+
 /* database-file.c: which file the database is. All 0, or -1 and *err (StoreFailed). */
 int database_may_be_created(const struct store *store, bool *may_be, struct err *err);
 int database_check_application(struct store *store, int application_id, struct err *err);

@@ -82,9 +82,10 @@ struct store *store_enter_reader(struct store *store, struct err *err)
         return NULL;
     }
     pthread_mutex_lock(&reader->lock);
-    if (!database_is_in_place(store))
+    if (!database_is_in_place(store)) {
         database_moved(store, err);
-    else if (reader_connect(reader, err) == 0)
+        store->has_failed = true;
+    } else if (reader_connect(reader, err) == 0)
         return reader;
     pthread_mutex_unlock(&reader->lock);
     return NULL;
@@ -210,6 +211,7 @@ struct store *store_open(const char *path, struct err *err)
     *store->reader = (struct store){.path = store->path, .lock_fd = -1};
     pthread_mutex_init(&store->reader->lock, NULL);
     bool may_create;
+    database_prepare_directory(store);
     if (store_lock_file(store, err) != 0 || database_may_be_created(store, &may_create, err) != 0 ||
         store_connect(store, may_create, err) != 0 || database_record_id(store, err) != 0 ||
         store_sync_directory(store, err) != 0) {

@@ -45,7 +45,8 @@ for round in 1 2; do
 done
 snapshot h vda
 api GET /snapshot-groups
-expect_json '[.items[].name] == ["h", "later", "g"]'
+# The failed attempt is long ago: the next one prunes it.
+expect_json '[.items[].name] == ["h", "g"]'
 qemu-img info --force-share --output=json "$IMAGES/vda+h.qcow2" |
     jq -e '."cluster-size" == 65536 and ."format-specific".data."extended-l2"' >/dev/null || fail "the overlay"
 

@@ -47,6 +47,7 @@ class Device:
         self.events = [[number] for number in initial or [0] * BLOCKS]  # a number, 0 or DISCARD
         self.acknowledged = [0] * BLOCKS
         self.promises = [[] for _ in range(BLOCKS)]  # (position, event)
+        self.refused = [set() for _ in range(BLOCKS)]  # events that may have had no effect, for want of space
 
     def next_number(self):
         with self.lock:
@@ -69,7 +70,7 @@ class Device:
     def allowed(self, block, oldest, newest):
         """The words that may be read if the last change that is there is one of oldest..newest."""
         events = self.events[block]
-        while events[oldest] == DISCARD:
+        while events[oldest] == DISCARD or oldest in self.refused[block]:
             oldest -= 1
         return {0 if event == DISCARD else event for event in events[oldest:newest + 1]}
 
@@ -143,6 +144,13 @@ class Writer(Client):
             self.change(self.random.choice(self.blocks), draw, fua)
 
     def change(self, block, draw, fua):
+        try:
+            self.change_or_raise(block, draw, fua)
+        except self.nbd.Error:
+            self.device.refused[block].add(len(self.device.events[block]) - 1)
+            raise
+
+    def change_or_raise(self, block, draw, fua):
         device, offset = self.device, block * self.device.stride
         events = device.events[block]
         if draw < 0.75:

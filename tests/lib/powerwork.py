@@ -167,6 +167,8 @@ class Work:
         connection.close()
         for client in self.clients:
             client.stop_anyhow()
+        if self.filler:
+            self.filler.empty()  # a start needs room for its database
         self.daemon.start()
         states = {row["name"]: row["state"] for row in self.daemon.list("/snapshot-groups")}
         group.note(states.get(group.name), self.disk.position())

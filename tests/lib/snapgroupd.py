@@ -142,6 +142,8 @@ class Daemon:
             if self.process and kind is None:
                 self.stop()
             elif self.process:
+                if self.process.poll() is not None:
+                    sys.stderr.write("--- the daemon ended by itself, status %d\n" % self.process.returncode)
                 self.process.kill()
                 self.process.wait()
             with open(self.log_path, errors="replace") as log:
