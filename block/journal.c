@@ -17,7 +17,6 @@
 #include "block/journal.h"
 
 #include "base/log.h"
-#include "block/identity.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -134,29 +133,29 @@ int journal_name(int fd, const char *suffix, char name[JOURNAL_NAME_BYTES])
     return 0;
 }
 
-/* A name of the older kind. */
-static int old_name_is_of(int fd, unsigned major_, unsigned minor_, unsigned long long ino,
-                          unsigned long long birth_ns)
+int journal_image_of(int fd, struct journal_image *image)
 {
     struct statx stx;
     if (statx(fd, "", AT_EMPTY_PATH, STATX_INO | STATX_BTIME, &stx) != 0)
         return -errno;
-    return stx.stx_ino == ino &&
-           (unsigned long long)stx.stx_btime.tv_sec * 1000000000 + stx.stx_btime.tv_nsec ==
-               birth_ns &&
-           (birth_ns || (stx.stx_dev_major == major_ && stx.stx_dev_minor == minor_));
+    *image = (struct journal_image){
+        .dev_major = stx.stx_dev_major,
+        .dev_minor = stx.stx_dev_minor,
+        .ino = stx.stx_ino,
+        .birth_ns = (unsigned long long)stx.stx_btime.tv_sec * 1000000000 + stx.stx_btime.tv_nsec,
+    };
+    return identity_of(fd, &image->identity);
 }
 
-int journal_name_is_of(const char *name, int fd)
+bool journal_name_is_of(const char *name, const struct journal_image *image)
 {
     unsigned major_, minor_;
     unsigned long long ino, birth_ns;
     if (sscanf(name, "%x.%x-%llx-%llx.", &major_, &minor_, &ino, &birth_ns) == 4)
-        return old_name_is_of(fd, major_, minor_, ino, birth_ns);
-    struct identity identity;
-    int ret = identity_of(fd, &identity);
-    size_t length = strlen(identity.text);
-    return ret ? ret : strncmp(name, identity.text, length) == 0 && name[length] == '.';
+        return image->ino == ino && image->birth_ns == birth_ns &&
+               (birth_ns || (image->dev_major == major_ && image->dev_minor == minor_));
+    size_t length = strlen(image->identity.text);
+    return strncmp(name, image->identity.text, length) == 0 && name[length] == '.';
 }
 
 /* Gives the segment at the next place memory. */

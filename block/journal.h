@@ -36,6 +36,7 @@
 
 #include "base/cleanup.h"
 #include "base/err.h"
+#include "block/identity.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -57,10 +58,18 @@ struct journal_record {
  * -errno. */
 int journal_name(int fd, const char *suffix, char name[JOURNAL_NAME_BYTES]);
 
-/* Whether the journal or note `name` is of the image that is open as `fd`: 1 or 0, or -errno. Older
- * daemons named them MAJOR.MINOR-INODE-BIRTH: of these the device number is compared only where there is no
- * time of birth, since a remount may change it. */
-int journal_name_is_of(const char *name, int fd);
+/* What names of journals are made of, and were by older daemons. */
+struct journal_image {
+    unsigned dev_major, dev_minor;
+    unsigned long long ino, birth_ns;
+    struct identity identity;
+};
+int journal_image_of(int fd, struct journal_image *image); /* 0 or -errno */
+
+/* Whether the journal or note `name` is of that image. Older daemons named them
+ * MAJOR.MINOR-INODE-BIRTH: of these the device number is compared only where there is no time of birth,
+ * since a remount may change it. */
+bool journal_name_is_of(const char *name, const struct journal_image *image);
 
 /* Makes the journal of the image that is open as `image_fd`, empty, in `dirfd` (borrowed: it must
  * stay open until journal_close). NULL and *err (OpenFileFailed) on failure, also if there is one. */

@@ -126,14 +126,17 @@ static int left_find(struct block *block, int fd, const char *path, const char *
                      struct left_file **left, struct err *err)
 {
     char name[JOURNAL_NAME_BYTES];
-    int ret = journal_name(fd, suffix, name);
+    struct journal_image image; /* looked at before the lock is taken: that may take its time */
+    int ret = journal_image_of(fd, &image);
+    if (ret == 0)
+        ret = journal_name(fd, suffix, name);
     *left = NULL;
     if (ret)
         return err_set(err, ErrOpenFileFailed, -ret, "image '%s' cannot be examined", path);
     LOCK_GUARD(&block->journals_lock);
     for (struct left_file *each = block->left; each && !*left; each = each->next)
         if (has_suffix(each->name, suffix) && left_is_there(block, each->name) &&
-            (strcmp(each->name, name) == 0 || journal_name_is_of(each->name, fd) == 1))
+            (strcmp(each->name, name) == 0 || journal_name_is_of(each->name, &image)))
             *left = each;
     if (!*left && left_is_there(block, name)) {
         *left = left_add_locked(block, name, path, err);
@@ -366,13 +369,12 @@ static int admit_by_path(const struct opener *opener, const struct chain_file *f
     pthread_mutex_lock(&block->journals_lock);
     struct left_file *at = block->left;
     pthread_mutex_unlock(&block->journals_lock);
-    int ret = 0;
+    struct journal_image image;
+    int ret = journal_image_of(file->fd, &image);
+    if (ret)
+        ret = err_set(err, ErrOpenFileFailed, -ret, "image '%s' cannot be examined", file->path);
     for (struct left_file *left; ret == 0 && (left = left_find_path(block, file->path, &at));) {
-        int is_of = journal_name_is_of(left->name, file->fd);
-        if (is_of < 0)
-            ret = err_set(err, ErrOpenFileFailed, -is_of, "image '%s' cannot be examined",
-                          file->path);
-        else if (!is_of && has_suffix(left->name, JOURNAL_SUFFIX))
+        if (!journal_name_is_of(left->name, &image) && has_suffix(left->name, JOURNAL_SUFFIX))
             ret = check_path(opener, left, file->path, err);
         left_release(block, left);
     }
@@ -454,7 +456,8 @@ static int sweep_admit(void *arg, const struct chain_file *file, struct file_cla
 int journals_sweep(struct block *block, const char *image, const char *format, bool discard,
                    struct err *err)
 {
-    struct sweep sweep = {{block, .is_restored = true, .discard_unflushed = discard}, err, 0};
+    struct sweep sweep = {
+        {.block = block, .is_restored = true, .discard_unflushed = discard}, err, 0};
     if (block->journals_fd < 0)
         return 0;
     pthread_mutex_lock(&block->journals_lock);
@@ -557,7 +560,7 @@ int journals_add(struct block *block, struct node *node, struct err *err)
 /* Has the image that is open as `fd` take what is in its journal. */
 static int image_bring_up(struct block *block, int fd, const char *path, struct err *err)
 {
-    const struct opener opener = {block, .is_restored = true};
+    const struct opener opener = {.block = block, .is_restored = true};
     const struct chain_file file = {.fd = fd, .path = path, .read_only = true};
     struct node *none = NULL;
     return journals_admit(&opener, &file, &none, err);
