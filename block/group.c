@@ -350,7 +350,7 @@ static int member_directory_fd(const struct member *member)
 
 static int member_publish(struct group *group, struct member *member, struct err *err)
 {
-    if (stage_publish(&member->place, group->id, err) != 0)
+    if (stage_publish(&member->place, group->id, true, err) != 0)
         return -1;
     member->is_published = true;
     return stage_settle(&member->place, group->id, err);

@@ -83,3 +83,15 @@ bool identity_is_same(const struct identity *a, const struct identity *b)
 {
     return *a->text && strcmp(a->text, b->text) == 0;
 }
+
+bool identity_is_alike(const struct identity *a, const struct identity *b)
+{
+    enum { STEPS_NS = 20000000 };
+    unsigned long long birth_a, birth_b;
+    if (identity_is_same(a, b))
+        return true;
+    if ((a->is_lasting && b->is_lasting) || sscanf(a->text, "%*x-%llx-", &birth_a) != 1 ||
+        sscanf(b->text, "%*x-%llx-", &birth_b) != 1 || !birth_a || !birth_b)
+        return false;
+    return birth_a > birth_b ? birth_a - birth_b < STEPS_NS : birth_b - birth_a < STEPS_NS;
+}

@@ -32,4 +32,9 @@ int identity_of(int fd, struct identity *identity);
 /* Whether both are known and the same. */
 bool identity_is_same(const struct identity *a, const struct identity *b);
 
+/* Of two files of one name in one directory: the same, or born at the same time where inode numbers do not
+ * last. FAT and exFAT keep that time in steps of 10 ms, and may show it more exactly until they are
+ * mounted anew. */
+bool identity_is_alike(const struct identity *a, const struct identity *b);
+
 #endif

@@ -21,7 +21,7 @@ from strace import STRIDE, Strace, Walk, served_by
 from writers import Disk, start_writers, stop_writers
 
 WRITING = {"openat", "openat2", "linkat", "unlinkat", "renameat2", "pwrite64", "pwritev", "pwritev2", "fsync",
-           "fdatasync", "ftruncate", "fallocate", "io_uring_enter"}
+           "fdatasync", "ftruncate", "fallocate", "io_uring_enter", "fchown", "fchmod", "fsetxattr", "fremovexattr"}
 READING = {"pread64", "preadv", "preadv2", "fstat", "newfstatat", "statx", "lseek", "fcntl", "faccessat",
            "faccessat2", "ioctl", "fgetxattr", "readlink", "readlinkat", "dup3", "getdents64", "io_uring_setup"}
 CALLS = {"EIO": WRITING | READING, "ENOSPC": WRITING}

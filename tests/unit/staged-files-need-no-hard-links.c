@@ -1,0 +1,131 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Without hard links (link(2) fails in this program, as on FAT) images and overlays come into being all the
+ * same: nothing is replaced, and at whatever step the making was cut short, recovery removes the
+ * files that the given id made and no others.
+ */
+#include "tests/lib/disks.h"
+
+#include <uuid/uuid.h>
+
+static unsigned char id[GROUP_ID_BYTES], other_id[GROUP_ID_BYTES];
+static struct err err;
+
+static int ids_begin(void **state)
+{
+    uuid_generate(id);
+    uuid_generate(other_id);
+    return disks_begin(state);
+}
+
+static void listing_must_be(const char *expected)
+{
+    CLEANUP_FREE char *listing = scratch_listing();
+    assert_string_equal(expected, listing);
+}
+
+static void image_must_create(struct block *block)
+{
+    if (block_image_create(block, "new.raw", "raw", 12345, NULL, id, &err) != 0)
+        fail_msg("%s", err.message);
+    assert_int_equal(0, shell_status("test $(stat -c %%s new.raw) = 12800"));
+}
+
+static void test_image_is_removed_until_it_is_settled(void **state)
+{
+    struct block *block = *state;
+    CLEANUP_FREE char *before = scratch_listing();
+    image_must_create(block);
+    assert_int_equal(0, block_image_discard(block, "new.raw", other_id, &err));
+    assert_int_equal(0, shell_status("test -e new.raw"));
+    shell("mkdir kept && cp -p .snapgroupd-*.mark kept/");
+    assert_int_equal(0, block_image_discard(block, "new.raw", id, &err));
+    assert_int_equal(0, block_image_discard(block, "new.raw", id, &err));
+    /* Killed after the image had gone; then another file of that name is there. */
+    shell("cp kept/.snap* . ");
+    assert_int_equal(0, block_image_discard(block, "new.raw", id, &err));
+    shell("cp kept/.snap* . && echo precious > new.raw");
+    assert_int_equal(0, block_image_discard(block, "new.raw", id, &err));
+    assert_int_equal(0, shell_status("grep -q precious new.raw"));
+    shell("rm -r new.raw kept");
+    listing_must_be(before);
+
+    image_must_create(block);
+    assert_int_equal(0, block_image_settle(block, "new.raw", id, &err));
+    assert_int_equal(0, shell_status("test -z \"$(ls -d .snapgroupd-* 2>/dev/null)\""));
+    CLEANUP_FREE char *settled = scratch_listing();
+    assert_int_equal(0, block_image_discard(block, "new.raw", id, &err));
+    listing_must_be(settled);
+}
+
+static void test_nothing_is_replaced(void **state)
+{
+    struct block *block = *state;
+    shell("echo precious > new.raw; ln -s nowhere dangling");
+    CLEANUP_FREE char *before = scratch_listing();
+    const char *const names[] = {"new.raw", "dangling", "d0.qcow2"};
+    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+        assert_int_equal(-1, block_image_create(block, names[i], "qcow2", 12345, NULL, id, &err));
+        assert_int_equal(ErrOpenFileFailed, err.code);
+        listing_must_be(before);
+    }
+}
+
+/* A mark that is not whole was not followed by a rename; nor was one beside the first name. */
+static void test_mark_that_was_cut_short(void **state)
+{
+    struct block *block = *state;
+    CLEANUP_FREE char *before = scratch_listing();
+    image_must_create(block);
+    shell("mv new.raw \"$(basename .snapgroupd-*.mark .mark).tmp\"; echo precious > new.raw");
+    assert_int_equal(0, block_image_discard(block, "new.raw", id, &err));
+    assert_int_equal(0, shell_status("grep -q precious new.raw && rm new.raw"));
+    listing_must_be(before);
+
+    image_must_create(block);
+    shell("truncate -s 3 .snapgroupd-*.mark");
+    assert_int_equal(0, block_image_discard(block, "new.raw", id, &err));
+    shell("rm new.raw");
+    listing_must_be(before);
+}
+
+static void test_overlays(void **state)
+{
+    struct block *block = *state;
+    const struct group_member members[] = {{"d0", "o.qcow2", "qcow2"}, {"d1", "p.qcow2", "qcow2"}};
+    for (int how = 0; how < 2; how++) {
+        size_t failed_member;
+        CLEANUP_FREE char *before = scratch_listing();
+        struct group *group = group_begin(block, id, members, 2, &failed_member, &err);
+        assert_non_null(group);
+        if (how == 0) {
+            shell("echo precious > p.qcow2");
+            assert_int_equal(-1, group_prepare(group, &failed_member, &err));
+            assert_int_equal(1, failed_member);
+            assert_int_equal(0, group_abort(group, &err));
+            group_free(group);
+            assert_int_equal(0, shell_status("grep -q precious p.qcow2 && rm p.qcow2"));
+        } else {
+            assert_int_equal(0, group_prepare(group, &failed_member, &err));
+            group_free(group); /* neither pivoted nor aborted: as a killed daemon leaves it */
+            assert_int_equal(0, block_overlay_discard(block, "o.qcow2", "qcow2", other_id, &err));
+            assert_int_equal(0, shell_status("test -e o.qcow2"));
+            for (int i = 0; i < 2; i++)
+                assert_int_equal(
+                    0, block_overlay_discard(block, members[i].snapshot_file, "qcow2", id, &err));
+        }
+        listing_must_be(before);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(test_image_is_removed_until_it_is_settled, ids_begin,
+                                        disks_end),
+        cmocka_unit_test_setup_teardown(test_nothing_is_replaced, ids_begin, disks_end),
+        cmocka_unit_test_setup_teardown(test_mark_that_was_cut_short, ids_begin, disks_end),
+        cmocka_unit_test_setup_teardown(test_overlays, ids_begin, disks_end),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
