@@ -75,7 +75,9 @@ static void kill_and_restart(int (*body)(void *), int cluster_bytes, const char 
     clock_gettime(CLOCK_MONOTONIC, &to);
     printf("%s: replayed in %.0f ms\n", what,
            (double)(to.tv_sec - from.tv_sec) * 1e3 + (double)(to.tv_nsec - from.tv_nsec) / 1e6);
-    image_must_be_clean("top.qcow2");
+    /* Killed while a flush gives space back, the image may have leaked some (3), no more than that. */
+    int status = shell_status("qemu-img check -q -f qcow2 top.qcow2");
+    assert_true(status == 0 || status == 3);
 }
 
 static void a_full_journal_makes_room(void **state)
