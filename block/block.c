@@ -217,9 +217,14 @@ bool block_nbd_needs_tls(const struct block *block)
     return block->server && nbd_server_needs_tls(block->server);
 }
 
-const char *block_nbd_address(const struct block *block)
+const char *block_nbd_address(const struct block *block, size_t index)
 {
-    return block->server ? nbd_server_address(block->server) : NULL;
+    return block->server ? nbd_server_address(block->server, index) : NULL;
+}
+
+const char *block_nbd_reach(const struct block *block)
+{
+    return block->server ? nbd_server_reach(block->server) : NULL;
 }
 
 void block_nbd_stop(struct block *block)

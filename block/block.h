@@ -302,11 +302,15 @@ int block_nbd_set_tls(struct block *block, const struct nbd_tls_spec *spec, stru
  * called more than once. Codes: InvalidValue, OpenFileFailed. */
 int block_nbd_listen(struct block *block, const char *address, struct err *err);
 
-/* The first listening address as it was bound ("unix:/run/x/nbd.sock", "127.0.0.1:10809"), or NULL.
- */
-const char *block_nbd_address(const struct block *block);
+/* The listening address of that number, from 0, as it was bound ("unix:/run/x/nbd.sock",
+ * "0.0.0.0:10809"), with the port that was picked; NULL past the last one. */
+const char *block_nbd_address(const struct block *block, size_t index);
 
-/* Whether a client at that address must use TLS. */
+/* Where to send clients: the first Unix socket, else the first address of one host, else for a wildcard
+ * the loopback address; NULL if NBD is not served. */
+const char *block_nbd_reach(const struct block *block);
+
+/* Whether a client at block_nbd_reach() must use TLS. */
 bool block_nbd_needs_tls(const struct block *block);
 
 /* Stops listening, lets requests under way finish, closes every connection. */

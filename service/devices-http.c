@@ -38,7 +38,7 @@ static void uri_escape(const char *text, char *escaped, size_t bytes)
 static void encode_export(struct cJSON *json, const struct service *service, const char *name)
 {
     char uri[1024] = "", escaped[512];
-    const char *address = block_nbd_address(service->block);
+    const char *address = block_nbd_reach(service->block);
     const char *scheme = block_nbd_needs_tls(service->block) ? "nbds" : "nbd";
     struct cJSON *export = cJSON_AddObjectToObject(json, "export");
     if (address && strncmp(address, "unix:", 5) == 0) {

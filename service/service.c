@@ -146,11 +146,11 @@ static int api_open(struct http *http, const struct options *options, const char
 }
 
 /* The first NBD address as it was bound, the others as they were given. */
-static void nbd_announce(const struct service *service, const struct options *options)
+static void nbd_announce(const struct service *service)
 {
-    printf("nbd %s\n", block_nbd_address(service->block));
-    for (size_t i = 1; i < options->nbd_count; i++)
-        printf("nbd %s\n", options->nbd[i]);
+    const char *address;
+    for (size_t i = 0; (address = block_nbd_address(service->block, i)); i++)
+        printf("nbd %s\n", address);
 }
 
 /* ---- life ---- */
@@ -223,7 +223,7 @@ static int service_answer(struct service *service, const struct options *options
     atomic_store(&service->ready, true);
     int result = api_open(http, options, runtime_dir, err);
     if (result == 0) {
-        nbd_announce(service, options);
+        nbd_announce(service);
         puts("ready");
         fflush(stdout);
     }

@@ -9,6 +9,7 @@
 #include "base/err.h"
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 struct block;
@@ -43,9 +44,14 @@ struct nbd_server *nbd_server_new(struct block *block);
 int nbd_server_set_tls(struct nbd_server *server, const struct nbd_tls_spec *spec, struct err *err);
 
 int nbd_server_listen(struct nbd_server *server, const char *address, struct err *err);
-const char *nbd_server_address(const struct nbd_server *server);
 
-/* Whether a client at that address must use TLS. */
+/* The address of that number as it was bound; NULL past the last one. */
+const char *nbd_server_address(const struct nbd_server *server, size_t index);
+
+/* The address to send clients to, never a wildcard; NULL if there is none. */
+const char *nbd_server_reach(const struct nbd_server *server);
+
+/* Whether a client at nbd_server_reach() must use TLS. */
 bool nbd_server_needs_tls(const struct nbd_server *server);
 
 /* Stops listening; every connection finishes the requests it has received, then closes; frees. */

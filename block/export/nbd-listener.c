@@ -39,6 +39,7 @@ static int listener_open_unix(struct nbd_listener *listener, const char *path, s
         return -1;
     *listener = (struct nbd_listener){.fd = opened.fd, .is_unix = true, .socket = opened};
     snprintf(listener->address, sizeof(listener->address), UNIX_PREFIX "%s", path);
+    snprintf(listener->reach, sizeof(listener->reach), UNIX_PREFIX "%s", path);
     return 0;
 }
 
@@ -98,6 +99,25 @@ static bool address_is_loopback(const union address *where)
                : ntohl(where->v4.sin_addr.s_addr) >> 24 == IN_LOOPBACKNET;
 }
 
+/* If it is all addresses of its family, makes it the loopback one: nobody connects to a wildcard. */
+static bool address_replace_wildcard(union address *where)
+{
+    struct in6_addr *v6 = &where->v6.sin6_addr;
+    if (where->any.sa_family == AF_INET) {
+        if (where->v4.sin_addr.s_addr != htonl(INADDR_ANY))
+            return false;
+        where->v4.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+        return true;
+    }
+    if (IN6_IS_ADDR_V4MAPPED(v6) && v6->s6_addr32[3] == htonl(INADDR_ANY))
+        v6->s6_addr32[3] = htonl(INADDR_LOOPBACK);
+    else if (IN6_IS_ADDR_UNSPECIFIED(v6))
+        *v6 = in6addr_loopback;
+    else
+        return false;
+    return true;
+}
+
 static void address_format(const union address *where, char text[NBD_ADDRESS_BYTES])
 {
     char host[INET6_ADDRSTRLEN];
@@ -131,6 +151,8 @@ static int listener_open_tcp(struct nbd_listener *listener, const char *address,
     *listener =
         (struct nbd_listener){.fd = steal_fd(&fd), .is_remote = !address_is_loopback(&where)};
     address_format(&where, listener->address);
+    listener->is_wildcard = address_replace_wildcard(&where);
+    address_format(&where, listener->reach);
     return 0;
 }
 

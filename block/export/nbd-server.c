@@ -350,15 +350,35 @@ int nbd_server_listen(struct nbd_server *server, const char *address, struct err
     return 0;
 }
 
-const char *nbd_server_address(const struct nbd_server *server)
+const char *nbd_server_address(const struct nbd_server *server, size_t index)
 {
-    return server->listener_count ? server->listeners[0].address : NULL;
+    return index < server->listener_count ? server->listeners[index].address : NULL;
+}
+
+/* The listener to send clients to: a Unix socket if there is one, else an address that is one host's,
+ * else any; of equals the first. NULL if there is none. */
+static const struct nbd_listener *server_best_listener(const struct nbd_server *server)
+{
+    const struct nbd_listener *best = NULL;
+    for (size_t i = 0; i < server->listener_count; i++) {
+        const struct nbd_listener *one = &server->listeners[i];
+        if (!best || one->is_unix > best->is_unix ||
+            (one->is_unix == best->is_unix && one->is_wildcard < best->is_wildcard))
+            best = one;
+    }
+    return best;
+}
+
+const char *nbd_server_reach(const struct nbd_server *server)
+{
+    const struct nbd_listener *best = server_best_listener(server);
+    return best ? best->reach : NULL;
 }
 
 bool nbd_server_needs_tls(const struct nbd_server *server)
 {
-    return server->tls_mode == NBD_TLS_REQUIRED ||
-           (server->listener_count && server->listeners[0].is_remote);
+    const struct nbd_listener *best = server_best_listener(server);
+    return server->tls_mode == NBD_TLS_REQUIRED || (best && best->is_remote);
 }
 
 static void server_stop_accepting(struct nbd_server *server)

@@ -37,6 +37,8 @@ enum { NBD_LISTENERS_MAX = 16, NBD_ADDRESS_BYTES = 128 };
 struct nbd_listener {
     int fd;
     char address[NBD_ADDRESS_BYTES]; /* as it was bound: "unix:PATH", "[::1]:10809" */
+    char reach[NBD_ADDRESS_BYTES];   /* where to connect to: loopback if `address` is a wildcard */
+    bool is_wildcard;
     bool is_unix;
     bool is_remote;            /* TCP beyond loopback: its connections take TLS only */
     struct unix_socket socket; /* if is_unix */

@@ -19,7 +19,7 @@ serve() { # ADDRESS ARGUMENT...: starts the daemon there and on its Unix socket;
     start_daemon --nbd "$address" --nbd "unix:$RUNTIME/nbd.sock" --nbd-tls-cert-dir "$TMP/pki/server-crl" "$@"
     api GET /devices/vda
     URI=$(jq -r .export.uri <<<"$BODY")
-    PORT=${URI%/vda} PORT=${PORT##*:}
+    PORT=$(sed -n "s/^nbd ${address%:*}://p" "$TMP/said")
 }
 
 libnbd() { nbdinfo --size "$1" >"$TMP/out" 2>&1; }
@@ -55,7 +55,7 @@ check_clients() { # what holds in either mode
 
 both=(--nbd-tls-verify-peer --nbd-tls-psk "$TMP/pki/psk")
 serve 127.0.0.1:0 --nbd-tls required "${both[@]}"
-[[ $URI = nbds://* ]] || fail "the export's URI is $URI"
+[[ $URI = nbds+unix://* ]] || fail "the export's URI is $URI"
 check_clients
 refused libnbd "nbd://127.0.0.1:$PORT/vda"
 grep -q 'requires TLS' "$TMP/out" || fail "a plain client is told $(cat "$TMP/out")"
@@ -66,7 +66,7 @@ grep -q 'chain is revoked' "$DAEMON_LOG" || fail "the log does not tell of a rev
 stop_daemon
 
 serve 127.0.0.1:0 --nbd-tls optional "${both[@]}"
-[[ $URI = nbd://* ]] || fail "the export's URI is $URI"
+[[ $URI = nbd+unix://* ]] || fail "the export's URI is $URI"
 check_clients
 admitted libnbd "nbd://127.0.0.1:$PORT/vda"
 admitted libnbd "nbd+unix:///vda?socket=$RUNTIME/nbd.sock"

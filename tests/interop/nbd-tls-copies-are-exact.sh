@@ -17,7 +17,7 @@ start_daemon --nbd 127.0.0.1:0 --nbd "unix:$RUNTIME/nbd.sock" --nbd-tls required
 create_device vda raw 32M
 create_device vdb qcow2 32M
 create_device vdc qcow2 32M
-PORT=$(jq -r .export.uri <<<"$BODY" | grep -oE ':[0-9]+/' | tr -d :/)
+PORT=$(sed -n 's/^nbd 127.0.0.1://p' "$TMP/said")
 
 same() {
     cmp "$1" "$TMP/wanted" || fail "$1 is not what was copied"

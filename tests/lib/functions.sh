@@ -63,7 +63,7 @@ skip() {
 start_daemon() {
     [ -z "$DAEMON_PID" ] || fail "start_daemon: it is running already"
     DAEMON_ARGUMENTS=("$@")
-    rm -f "$TMP/stdout"
+    rm -f "$TMP/stdout" "$TMP/said" # what it says until it is ready
     mkfifo "$TMP/stdout"
     # The daemon dies with this shell, however that ends.
     setpriv --pdeathsig KILL "$SNAPGROUPD" --state-dir "$STATE" --image-dir "$IMAGES" \
@@ -73,6 +73,7 @@ start_daemon() {
     local line=''
     until [ "$line" = ready ]; do
         read -r -t "$DEADLINE_S" -u "$DAEMON_STDOUT" line || fail "the daemon did not become ready"
+        printf '%s\n' "$line" >>"$TMP/said"
     done
 }
 

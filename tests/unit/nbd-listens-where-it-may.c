@@ -85,7 +85,7 @@ static void other_addresses_are_invalid(void **state)
     must_refuse("unix:", ErrInvalidValue, "path");
     memset(path + 6, 'x', 107); /* 108 bytes: one too many for sun_path */
     must_refuse(path, ErrInvalidValue, "108");
-    assert_null(nbd_server_address(place.server));
+    assert_null(nbd_server_address(place.server, 0));
 }
 
 /* Everywhere, if every client proves who it is. */
@@ -138,7 +138,7 @@ static void port_0_picks_one(void **state)
             close(peer_open(got, "disk"));
         must_refuse(got, ErrOpenFileFailed, "in use");
     }
-    assert_string_equal(nbd_server_address(place.server), place.server->listeners[0].address);
+    assert_string_equal(nbd_server_address(place.server, 0), place.server->listeners[0].address);
 }
 
 /* Leaves a socket file as a killed daemon would; or returns the socket, listening. */

@@ -208,7 +208,7 @@ static void a_server_nobody_used_stops(void **state)
     (void)state;
     stop(NULL);
     place.server = nbd_server_new(place.block);
-    assert_null(nbd_server_address(place.server));
+    assert_null(nbd_server_address(place.server, 0));
 }
 
 int main(void)
