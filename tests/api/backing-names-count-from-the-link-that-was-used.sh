@@ -5,7 +5,7 @@
 # in QEMU; for a link to the top, one in the middle of a chain, one in a directory that is a link itself. Overlays, frozen
 # members and the start find the same files; a link out of the image directory leads nowhere.
 . "$(dirname "$0")/../lib/functions.sh"
-cd "$IMAGES"
+cd "$IMAGES" || exit
 mkdir sub sub/deep
 base() { truncate -s 1M "$1" && qemu-io -f raw -c "write -P $2 0 1M" "$1" >/dev/null; }
 base base.raw 1

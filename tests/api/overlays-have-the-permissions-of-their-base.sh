@@ -74,3 +74,15 @@ is all-but-group " $DAEMON 600"
 restart_daemon
 api GET /devices
 expect_json '[.items[].state] | length == 3 and all(. == "online")'
+stop_daemon
+
+# One that may give files away, but then no longer change their mode: it keeps the overlay too.
+sed -i 's/ --clear-groups/& --inh-caps +chown --ambient-caps +chown/' "$TMP/unprivileged"
+restart_daemon
+snapshot c everybody
+[ "$(stat -c '%u %g %a' "$IMAGES/everybody+c.qcow2")" = "$DAEMON $DAEMON 666" ] || fail "overlay of its own: $(
+    access "$IMAGES/everybody+c.qcow2")"
+attach given 666
+snapshot d given
+[ "$(stat -c '%u %g %a' "$IMAGES/given+d.qcow2")" = "$DAEMON $DAEMON 600" ] || fail "given: $(
+    access "$IMAGES/given+d.qcow2")"
