@@ -7,9 +7,9 @@
  * in which every client proves who it is, whatever the server's mode is. What a peer can take is
  * bounded: time in the handshake (with that of TLS), connections, memory per connection
  * (nbd-socket.h, limits.task_bytes) and over all connections (nbd-budget.h), threads (nbd-pool.h).
- * Strangers, which is who comes from elsewhere and is not done with the handshake, have a bound of
- * their own, so that they leave room for others. No peer can hold up another one,
- * nor the accepting thread, which does no I/O with peers.
+ * No kind of listener, no peer and no unfinished handshakes can take every connection, nor every
+ * descriptor (nbd-admission.c). No peer can hold up another one, nor the accepting thread, which does no
+ * I/O with peers.
  *
  * Stopping: no more connections; every connection executes and answers the complete requests that
  * have arrived by then (nbd-transmission.c), and hangs up. One whose client does not read its
@@ -35,12 +35,7 @@
 #include <unistd.h>
 
 enum {
-    SEND_SOCKET_BYTES = 2 << 20,
     ACCEPT_PAUSE_MS = 100, /* before trying again when descriptors or memory ran out */
-    /* A TCP peer is given up after 30 + 6 * 10 s. */
-    KEEPALIVE_IDLE_S = 30,
-    KEEPALIVE_INTERVAL_S = 10,
-    KEEPALIVE_PROBES = 6,
 };
 
 static const struct nbd_limits limits_default = {
@@ -49,7 +44,11 @@ static const struct nbd_limits limits_default = {
     .stop_ms = 5000,
     .linger_ms = 1000,
     .connections = 1024,
-    .strangers = 256,
+    .tcp_connections = 896,
+    .tcp_peer = 640,
+    .unix_peer = 960,
+    .handshakes = 256,
+    .spare_files = 256,
     .options = 1024,
     .tasks = 256,
     .task_bytes = 64 << 20,
@@ -86,7 +85,8 @@ static void connection_free(struct nbd_connection *connection)
 CLEANUP_DEFINE(connection, struct nbd_connection *, connection_free)
 
 static struct nbd_connection *connection_new(struct nbd_server *server,
-                                             const struct nbd_listener *listener, int fd)
+                                             const struct nbd_listener *listener,
+                                             const struct nbd_peer *peer, int fd)
 {
     CLEANUP(connection) struct nbd_connection *connection = calloc(1, sizeof(*connection));
     if (connection)
@@ -98,16 +98,9 @@ static struct nbd_connection *connection_new(struct nbd_server *server,
     connection->session.stop = &server->stop;
     connection->channel.fd = fd;
     connection->tls_required = server->tls_mode == NBD_TLS_REQUIRED || listener->is_remote;
-    connection->is_stranger = listener->is_remote;
+    connection->peer = *peer;
+    connection->is_greeting = true;
     return steal(connection);
-}
-
-/* It is a stranger no more. */
-static void connection_introduce_locked(struct nbd_connection *connection)
-{
-    if (connection->is_stranger)
-        connection->server->stranger_count--;
-    connection->is_stranger = false;
 }
 
 static void connection_finish(struct nbd_connection *connection)
@@ -123,7 +116,7 @@ static void connection_finish(struct nbd_connection *connection)
         slot = &(*slot)->next;
     *slot = connection->next;
     server->live_count--;
-    connection_introduce_locked(connection);
+    nbd_greeted_locked(connection);
     close(connection->channel.fd);
     connection->next = server->finished;
     server->finished = connection;
@@ -139,7 +132,7 @@ static void *connection_run(void *arg)
     struct nbd_connection *connection = arg;
     if (nbd_handshake(connection) == 0) {
         pthread_mutex_lock(&connection->server->lock);
-        connection_introduce_locked(connection);
+        nbd_greeted_locked(connection);
         pthread_mutex_unlock(&connection->server->lock);
         nbd_transmission(connection);
     }
@@ -147,26 +140,37 @@ static void *connection_run(void *arg)
     return NULL;
 }
 
-/* Takes over `fd` and starts its thread. */
-static int connection_start(struct nbd_server *server, const struct nbd_listener *listener, int fd)
+static int connection_start_locked(struct nbd_server *server, const struct nbd_listener *listener,
+                                   const struct nbd_peer *peer, int fd)
 {
-    CLEANUP_CLOSE int owned = fd;
-    LOCK_GUARD(&server->lock);
-    if (server->live_count >= server->limits.connections ||
-        (listener->is_remote && server->stranger_count >= server->limits.strangers))
-        return -EUSERS;
-    CLEANUP(connection) struct nbd_connection *connection = connection_new(server, listener, fd);
+    CLEANUP(connection)
+    struct nbd_connection *connection = connection_new(server, listener, peer, fd);
     if (!connection)
         return -ENOMEM;
     int ret = nbd_thread_new(&connection->thread, "nbd-conn", connection_run, connection);
     if (ret)
         return ret;
-    steal_fd(&owned);
     connection->next = server->live;
     server->live = steal(connection);
     server->live_count++;
-    server->stranger_count += listener->is_remote;
     return 0;
+}
+
+/* Takes over `fd` and starts its thread, if there is a place for it. */
+static int connection_start(struct nbd_server *server, const struct nbd_listener *listener,
+                            const struct nbd_peer *peer, int fd)
+{
+    CLEANUP_CLOSE int owned = fd;
+    LOCK_GUARD(&server->lock);
+    int ret = nbd_admit_locked(server, peer);
+    if (ret)
+        return ret;
+    ret = connection_start_locked(server, listener, peer, fd);
+    if (ret)
+        server->handshake_count[peer->kind]--;
+    else
+        steal_fd(&owned);
+    return ret;
 }
 
 static void server_join_finished(struct nbd_server *server)
@@ -183,49 +187,6 @@ static void server_join_finished(struct nbd_server *server)
 }
 
 /* ---- accepting ---- */
-
-/* Has the system end the connection of a peer that is gone without a word, for which the device would
- * be in use for ever: soon if nothing is on its way to it, else once the system has given up sending.
- * A client that is only stopped stays. */
-static bool tcp_keep_alive(int fd)
-{
-    static const struct {
-        int level, name, value;
-    } options[] = {
-        {SOL_SOCKET, SO_KEEPALIVE, 1},
-        {IPPROTO_TCP, TCP_KEEPIDLE, KEEPALIVE_IDLE_S},
-        {IPPROTO_TCP, TCP_KEEPINTVL, KEEPALIVE_INTERVAL_S},
-        {IPPROTO_TCP, TCP_KEEPCNT, KEEPALIVE_PROBES},
-    };
-    for (size_t i = 0; i < sizeof(options) / sizeof(*options); i++)
-        if (setsockopt(fd, options[i].level, options[i].name, &options[i].value, sizeof(int)) != 0)
-            return false;
-    return true;
-}
-
-/* Whether the peer may speak to us; prepares its socket. */
-static bool peer_admit(const struct nbd_listener *listener, int fd)
-{
-    struct ucred peer = {.uid = (uid_t)-1};
-    socklen_t length = sizeof(peer);
-    if (!listener->is_unix) {
-        /* No SO_SNDBUF here: it would end TCP's own, better tuning. */
-        return setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &(int){1}, sizeof(int)) == 0 &&
-               tcp_keep_alive(fd);
-    }
-    if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &length) != 0)
-        return false;
-    if (peer.uid != 0 && peer.uid != geteuid()) {
-        log_warning(
-            "NBD connection of user %u refused: only root's and the daemon's own may use %s",
-            (unsigned)peer.uid, listener->address);
-        return false;
-    }
-    /* With no privilege the system's limit applies, which is still worth having. */
-    if (setsockopt(fd, SOL_SOCKET, SO_SNDBUFFORCE, &(int){SEND_SOCKET_BYTES}, sizeof(int)) != 0)
-        setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &(int){SEND_SOCKET_BYTES}, sizeof(int));
-    return true;
-}
 
 /* Tells once per shortage, not once per connection. */
 static void server_tell_refusal(struct nbd_server *server, int error)
@@ -245,11 +206,15 @@ static int server_accept(struct nbd_server *server, const struct nbd_listener *l
         server_tell_refusal(server, errno);
         return -1;
     }
-    if (!peer_admit(listener, fd)) {
+    struct nbd_peer peer;
+    bool is_spared = nbd_files_are_spared(fd, server->limits.spare_files);
+    if (!is_spared)
+        server_tell_refusal(server, EMFILE);
+    if (!is_spared || !nbd_peer_admit(listener, fd, &peer)) {
         close(fd);
         return 0;
     }
-    int ret = connection_start(server, listener, fd);
+    int ret = connection_start(server, listener, &peer, fd);
     if (ret)
         server_tell_refusal(server, -ret);
     else

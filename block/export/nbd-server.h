@@ -2,7 +2,8 @@
  *
  * The NBD server's objects. Private to block/export/nbd-*.c; export.h is what others use.
  *
- *   nbd_server --> listeners                 nbd-listener.c; one thread, "nbd-accept", for all
+ *   nbd_server --> listeners                 nbd-listener.c; one thread, "nbd-accept", for all, which
+ *        |                                   asks nbd-admission.c who may come in
  *        |
  *        +-------> live: connection, ...     each with its own thread, "nbd-conn", which runs
  *        |                                   nbd-handshake.c, then nbd-transmission.c
@@ -34,6 +35,16 @@ struct nbd_tls;
 
 enum { NBD_LISTENERS_MAX = 16, NBD_ADDRESS_BYTES = 128 };
 
+/* Connections still in the handshake are counted for each kind of listener. */
+enum nbd_kind { NBD_UNIX, NBD_LOOPBACK, NBD_REMOTE, NBD_KINDS };
+
+/* Who is at the other end: an address (IPv4 as IPv6 has it; of other IPv6 the network, 64 bits) or a
+ * user. */
+struct nbd_peer {
+    enum nbd_kind kind;
+    unsigned char id[16];
+};
+
 struct nbd_listener {
     int fd;
     char address[NBD_ADDRESS_BYTES]; /* as it was bound: "unix:PATH", "[::1]:10809" */
@@ -49,9 +60,13 @@ struct nbd_limits {
     unsigned handshake_max_ms; /* for all of it */
     unsigned stop_ms;          /* for a connection to send its last replies when the server stops */
     unsigned linger_ms;        /* for a peer to hang up once it has been told to */
-    unsigned connections;
-    unsigned strangers; /* of them: from beyond loopback and not done with the handshake */
-    unsigned options;   /* in one handshake that are of no use */
+    unsigned connections;      /* in all; Unix sockets may have every one */
+    unsigned tcp_connections;  /* of them over TCP: the rest is kept for Unix sockets */
+    unsigned tcp_peer;         /* of these from one address */
+    unsigned unix_peer;   /* from the daemon's own user, unless that is root: the rest is root's */
+    unsigned handshakes;  /* of each kind not done with it; a newer one ends the oldest */
+    unsigned spare_files; /* descriptors that are left to others, or a quarter of all if less */
+    unsigned options;     /* in one handshake that are of no use */
     /* For one connection; when they are reached, no more is received. For all connections together
      * the server's budget is the limit (nbd-budget.h). */
     unsigned tasks;    /* requests in the pool, with those whose replies are not sent yet */
@@ -79,13 +94,14 @@ struct nbd_server {
     size_t listener_count; /* only grows, until nbd-accept is gone */
     struct nbd_listener listeners[NBD_LISTENERS_MAX];
     struct nbd_connection *live, *finished;
-    unsigned live_count, stranger_count;
+    unsigned live_count, handshake_count[NBD_KINDS];
 };
 
 struct nbd_connection {
     struct nbd_server *server;
     struct nbd_connection *next; /* guarded by server->lock */
-    bool is_stranger;            /* guarded by server->lock: counted in server->stranger_count */
+    bool is_greeting;            /* guarded by server->lock: counted in server->handshake_count */
+    struct nbd_peer peer;        /* constant */
     bool tls_required;           /* nothing but STARTTLS before TLS */
     pthread_t thread;
     struct nbd_channel channel; /* its fd: set before the thread starts */
@@ -102,6 +118,19 @@ struct nbd_connection {
 int nbd_listener_open(struct nbd_listener *listener, const char *address, bool remote,
                       struct err *err);
 void nbd_listener_close(struct nbd_listener *listener);
+
+/* Whether the peer may speak to us; prepares its socket and says who it is. */
+bool nbd_peer_admit(const struct nbd_listener *listener, int fd, struct nbd_peer *peer);
+
+/* Whether at least `spare` descriptors are free beside `fd`, the newest one. */
+bool nbd_files_are_spared(int fd, unsigned spare);
+
+/* Takes a place for a connection of that peer, of which the caller sets up `live`: 0, or -EUSERS if
+ * those that it may have are taken. If there are too many handshakes, the oldest ends. */
+int nbd_admit_locked(struct nbd_server *server, const struct nbd_peer *peer);
+
+/* It is done with the handshake, or with everything. */
+void nbd_greeted_locked(struct nbd_connection *connection);
 
 /* Starts a thread that leaves signals to others. 0 or -errno. */
 int nbd_thread_new(pthread_t *thread, const char *name, void *(*run)(void *), void *arg);
