@@ -91,6 +91,11 @@ int block_close(struct block *block, struct err *err)
     return ret;
 }
 
+int block_check_image_dir(const struct block *block, struct err *err)
+{
+    return image_dir_check(&block->dir, err);
+}
+
 const char *block_image_dir(const struct block *block)
 {
     return block->dir.path;

@@ -72,6 +72,10 @@ int block_image_sync(struct block *block, const char *path, struct err *err);
  * image uses that does not end: the process is to end then. */
 int block_close(struct block *block, struct err *err);
 
+/* Whether images are still where they were when block_open() was called: OpenFileFailed if something was
+ * mounted over the image directory since. */
+int block_check_image_dir(const struct block *block, struct err *err);
+
 /* The image directory's canonical absolute path. */
 const char *block_image_dir(const struct block *block);
 
@@ -106,6 +110,9 @@ int block_image_discard(struct block *block, const char *path,
 
 /* ---- devices ---- */
 
+#define FILE_IDENTITY_BYTES                                                                        \
+    56 /* which file that is, whatever its name (block/identity.h), as a text */
+
 struct device_spec {
     const char *name;
     const char *image;  /* the top image to open now */
@@ -115,6 +122,9 @@ struct device_spec {
     /* Acknowledged data that are only in journals of the chain's images are given up, and images that could
      * not be made durable since the machine was booted are taken as they are. */
     bool discard_unflushed;
+    const char *
+        identity; /* of the top image, as block_device_info() told it once: another file is refused.
+                           * NULL: not known */
     struct cluster_shape overlay; /* of the overlays to come; cluster_bytes 0: the default */
 };
 
@@ -155,9 +165,6 @@ int block_device_close(struct block *block, const char *name, struct err *err);
  * `discard`, else it stays in its journals for whoever opens the images next. Codes as above, but for
  * UnflushedData. */
 int block_device_abandon(struct block *block, const char *name, bool discard, struct err *err);
-#define FILE_IDENTITY_BYTES                                                                        \
-    56 /* which file that is, whatever its name (block/identity.h), as a text */
-
 struct chain_image {
     char *image; /* absolute */
     char identity[FILE_IDENTITY_BYTES];
@@ -190,9 +197,11 @@ void device_info_clear(struct device_info *info);
 /* ---- frozen members ---- */
 
 /* Offers the frozen image read-only as the exports "DEVICE@GROUP_NAME" and "DEVICE@GROUP_ID"; it is
- * opened when the first client asks for it and closed after the last. */
+ * opened when the first client asks for it, if it is the file of that identity (NULL: not known), and closed
+ * after the last. */
 int block_frozen_add(struct block *block, const char *device, const char *group_name,
-                     const char *group_id, const char *image, const char *format, struct err *err);
+                     const char *group_id, const char *image, const char *identity,
+                     const char *format, struct err *err);
 
 /*
  * Files that a group froze, and all that lie beneath them. None is ever written through this daemon

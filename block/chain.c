@@ -82,7 +82,8 @@ static int chain_append(struct chain_open *chain, const char *path, const char *
                               .ino = st.st_ino,
                               .path = canonical,
                               .driver = driver,
-                              .read_only = read_only};
+                              .read_only = read_only,
+                              .depth = chain->count};
     if (identity_of(fd, &file.identity) != 0)
         return err_set(err, ErrOpenFileFailed, errno, "image '%s' cannot be examined", canonical);
     struct node *node = NULL;

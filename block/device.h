@@ -41,11 +41,12 @@ struct device {
     struct device *next;
     uint64_t serial; /* of the export; never 0, and no other one's */
     char holder[64]; /* what holds it, as a phrase ("snapshot group ..."); "" if nothing does */
-    char *image, *format;    /* what it was opened with */
-    unsigned clients;        /* connected exports */
-    unsigned lookers;        /* who hold a reference to its chain to describe it */
-    bool published;          /* exports may use it */
-    atomic_bool is_unwanted; /* its opening is to be given up; read without the lock */
+    char *image, *format;               /* what it was opened with */
+    char identity[FILE_IDENTITY_BYTES]; /* of `image`, as it was recorded; "": not known */
+    unsigned clients;                   /* connected exports */
+    unsigned lookers;                   /* who hold a reference to its chain to describe it */
+    bool published;                     /* exports may use it */
+    atomic_bool is_unwanted;            /* its opening is to be given up; read without the lock */
     enum device_retry retry;
     unsigned retry_delay_ms;
     uint64_t retry_at_ms; /* CLOCK_MONOTONIC */

@@ -24,18 +24,21 @@ void frozen_free(struct frozen *frozen)
     free(frozen->image);
     free(frozen->format);
     free(frozen->group);
+    free(frozen->identity);
     free(frozen);
 }
 CLEANUP_DEFINE(frozen, struct frozen *, frozen_free)
 
 int block_frozen_add(struct block *block, const char *device, const char *group_name,
-                     const char *group_id, const char *image, const char *format, struct err *err)
+                     const char *group_id, const char *image, const char *identity,
+                     const char *format, struct err *err)
 {
     CLEANUP(frozen) struct frozen *frozen = calloc(1, sizeof(*frozen));
     if (!frozen || asprintf(&frozen->name, "%s@%s", device, group_name) < 0 ||
         asprintf(&frozen->alias, "%s@%s", device, group_id) < 0 ||
         !(frozen->image = strdup(image)) || !(frozen->format = strdup(format)) ||
-        !(frozen->group = strdup(group_name)))
+        !(frozen->group = strdup(group_name)) ||
+        (identity && !(frozen->identity = strdup(identity))))
         return err_set(err, ErrOutOfResources, ENOMEM, "export '%s@%s' cannot be offered", device,
                        group_name);
     LOCK_GUARD(&block->lock);
@@ -63,7 +66,7 @@ static struct device *frozen_open(struct block *block, const struct frozen *froz
         err_set(err, ErrOutOfResources, ENOMEM, "export '%s' cannot be opened", frozen->name);
         return NULL;
     }
-    struct opener opener = {block, user, .is_restored = true};
+    struct opener opener = {block, user, .is_restored = true, .identity = frozen->identity};
     struct chain_guard guard = {.admit = registry_admit, .arg = &opener};
     struct node *top = chain_open(&block->dir, frozen->image, frozen->format, true, &guard, err);
     if (!top)

@@ -184,6 +184,9 @@ static int member_list_files(struct group *group, struct member *member, const s
 static int member_look_at_backing(struct group *group, struct member *member, struct err *err)
 {
     CLEANUP(node) struct node *top = device_top(member->device);
+    /* The overlay names its backing file by path, and a restart opens all of them by theirs. */
+    if (registry_check_in_place(top, err) != 0)
+        return -1;
     size_t images = 0;
     for (const struct node *node = top; node; node = node->backing)
         images++;

@@ -70,6 +70,18 @@ void image_dir_close(struct image_dir *dir)
     *dir = (struct image_dir){.fd = -1};
 }
 
+int image_dir_check(const struct image_dir *dir, struct err *err)
+{
+    struct stat held, now;
+    if (fstat(dir->fd, &held) == 0 && stat(dir->path, &now) == 0 && held.st_dev == now.st_dev &&
+        held.st_ino == now.st_ino)
+        return 0;
+    return err_set(err, ErrOpenFileFailed, 0,
+                   "the image directory '%s' is not the one that the daemon started with: undo "
+                   "what was mounted there or renamed, or restart the daemon",
+                   dir->path);
+}
+
 /* What follows `prefix` and a slash in `path`, or NULL if it does not start so. */
 static const char *path_after(const char *path, const char *prefix)
 {
@@ -114,7 +126,7 @@ int image_open(const struct image_dir *dir, const char *path, bool read_only, ch
                struct err *err)
 {
     const char *relative = path_in_dir(dir, path, err);
-    if (!relative)
+    if (!relative || image_dir_check(dir, err) != 0)
         return -1;
     /* O_NONBLOCK: a FIFO planted here must not hang the open; it has no effect on a regular file.
      */
@@ -137,7 +149,7 @@ int image_place_open(const struct image_dir *dir, const char *path, struct image
                      struct err *err)
 {
     const char *relative = path_in_dir(dir, path, err);
-    if (!relative)
+    if (!relative || image_dir_check(dir, err) != 0)
         return -1;
     const char *slash = strrchr(relative, '/');
     const char *name = slash ? slash + 1 : relative;

@@ -24,6 +24,7 @@ struct chain_file {
     const char *path; /* canonical */
     const struct driver *driver;
     bool read_only;
+    size_t depth; /* 0: the top */
 };
 
 /* Asked about every file of a chain: may it be used in this way? 0, or -1 and *err. *claim, which says

@@ -11,6 +11,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 
 struct device *registry_find_locked(struct block *block, const char *name)
 {
@@ -60,12 +61,41 @@ static int registry_check_frozen(struct block *block, const struct chain_file *f
         frozen ? "'" : "");
 }
 
+/* The top must be the file that was recorded: another one under its path is served to nobody, and not changed. */
+static int registry_check_identity(const struct opener *opener, const struct chain_file *file,
+                                   struct err *err)
+{
+    bool is_known = file->depth == 0 && opener->identity && *opener->identity;
+    if (!is_known || !file->identity.is_lasting ||
+        strcmp(opener->identity, file->identity.text) == 0)
+        return 0;
+    return err_set(err, ErrOpenFileFailed, 0,
+                   "image '%s' is not the file that was recorded under this path: put that back",
+                   file->path);
+}
+
+int registry_check_in_place(const struct node *top, struct err *err)
+{
+    for (const struct node *node = top; node; node = node->backing) {
+        struct stat st;
+        if (stat(node->path, &st) != 0)
+            return err_set(err, ErrOpenFileFailed, errno,
+                           "image '%s' is open, but not under this path any more", node->path);
+        if (st.st_dev != node->dev || st.st_ino != node->ino)
+            return err_set(err, ErrOpenFileFailed, 0,
+                           "image '%s' is open, but another file is under this path", node->path);
+    }
+    return 0;
+}
+
 int registry_admit(void *arg, const struct chain_file *file, struct file_claim **claim,
                    struct node **node, struct err *err)
 {
     const struct opener *opener = arg;
     struct block *block = opener->block;
     const struct file_use use = {file->dev, file->ino, file->path, file->read_only, opener->user};
+    if (registry_check_identity(opener, file, err) != 0)
+        return -1;
     *claim = file_table_claim(block->files, &use, err);
     if (!*claim || (!file->read_only && registry_check_frozen(block, file, err) != 0))
         return -1;
@@ -146,6 +176,8 @@ static struct device *registry_reserve(struct block *block, const struct device_
         return NULL;
     }
     device->overlay_shape = driver_overlay_shape(spec->overlay, 0);
+    snprintf(device->identity, sizeof(device->identity), "%s",
+             spec->identity ? spec->identity : "");
     LOCK_GUARD(&block->lock);
     if (registry_find_locked(block, spec->name)) {
         err_set(err, ErrDeviceExists, 0, "device '%s' exists already", spec->name);
@@ -186,7 +218,8 @@ struct node *registry_open_chain(struct block *block, const struct device *devic
 {
     char user[USER_BYTES];
     registry_user(device, user);
-    struct opener opener = {block, user, spec->is_restored, spec->discard_unflushed};
+    struct opener opener = {block, user, spec->is_restored, spec->discard_unflushed,
+                            device->identity};
     struct chain_guard guard = {
         .is_unwanted = &device->is_unwanted, .admit = registry_admit, .arg = &opener};
     struct node *top =

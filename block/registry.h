@@ -29,6 +29,7 @@ struct frozen {
     char *name, *alias; /* DEVICE@GROUP_NAME and DEVICE@GROUP_ID */
     char *image, *format;
     char *group;           /* its group's name */
+    char *identity;        /* of the image; NULL: not known */
     struct device *device; /* open while somebody uses it, else NULL; guarded by block->lock */
     bool is_opening;       /* somebody is at it; likewise */
 };
@@ -73,7 +74,11 @@ struct opener {
     const char *user;       /* as in struct file_use */
     bool is_restored;       /* it is opened by itself or for an export, not attached by a user */
     bool discard_unflushed; /* what journals have is given up, and that a sync failed is accepted */
+    const char *identity;   /* the top's, as it was recorded; NULL or "": not known */
 };
+
+/* Whether every image of the chain is still the file that its path leads to; else OpenFileFailed, naming it. */
+int registry_check_in_place(const struct node *top, struct err *err);
 int registry_admit(void *arg, const struct chain_file *file, struct file_claim **claim,
                    struct node **node, struct err *err);
 

@@ -118,6 +118,7 @@ static void retry_attempt_locked(struct block *block, struct device *device)
                                      .format = device->format,
                                      .read_only = device->read_only,
                                      .is_restored = true,
+                                     .identity = device->identity,
                                      .overlay = device->overlay_shape};
     device->is_being_opened = true;
     device->is_asked = false;

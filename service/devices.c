@@ -32,6 +32,7 @@ static struct device_spec device_row_spec(const struct device_row *row)
                                 .image = row->top,
                                 .format = row->top_format,
                                 .read_only = row->read_only,
+                                .identity = row->top_identity,
                                 .overlay = {row->cluster_size_bytes, row->extended_l2}};
 }
 
@@ -162,19 +163,46 @@ static int device_row_fill(struct service *service, const struct device_request 
     return 0;
 }
 
-static int device_attach(struct service *service, const struct device_row *row,
-                         struct change **removal, bool discard_unflushed, struct err *err)
+/* Which file the top of the device is, which is open. */
+static int device_row_identify(struct service *service, struct device_row *row, struct err *err)
+{
+    struct device_info info;
+    if (block_device_info_known(service->block, row->name, &info, err) != 0)
+        return -1;
+    free(row->top_identity);
+    row->top_identity = info.chain_length ? strdup(info.chain[0].identity) : NULL;
+    bool is_short = info.chain_length && !row->top_identity;
+    device_info_clear(&info);
+    return is_short
+               ? err_set(err, ErrOutOfResources, 0, "there is no memory for device '%s'", row->name)
+               : 0;
+}
+
+/* The image of a device that is attached is its top. */
+static int device_row_identify_new(struct service *service, struct device_row *row, struct err *err)
+{
+    if (device_row_identify(service, row, err) != 0)
+        return -1;
+    row->image_identity = row->top_identity ? strdup(row->top_identity) : NULL;
+    return row->top_identity && !row->image_identity
+               ? err_set(err, ErrOutOfResources, 0, "there is no memory for device '%s'", row->name)
+               : 0;
+}
+
+static int device_attach(struct service *service, struct device_row *row, struct change **removal,
+                         bool discard_unflushed, struct err *err)
 {
     struct device_spec spec = device_row_spec(row);
     spec.discard_unflushed = discard_unflushed;
     if (block_device_open(service->block, &spec, err) != 0)
         return -1;
-    if (store_device_insert(service->store, row, err) != 0)
+    if (device_row_identify_new(service, row, err) != 0 ||
+        store_device_insert(service->store, row, err) != 0)
         return device_undo(service, row, removal, true);
     return 0;
 }
 
-static int device_create_image(struct service *service, const struct device_row *row,
+static int device_create_image(struct service *service, struct device_row *row,
                                const struct device_request *request, struct change **removal,
                                struct err *err)
 {
@@ -188,6 +216,8 @@ static int device_create_image(struct service *service, const struct device_row 
                            id, err) != 0 ||
         block_device_open(service->block, &spec, err) != 0)
         return device_undo(service, row, removal, false);
+    if (device_row_identify_new(service, row, err) != 0)
+        return device_undo(service, row, removal, true);
     struct device_row attached = *row;
     attached.state = DEVICE_ROW_ATTACHED;
     if (store_device_update_state(service->store, &attached, err) != 0 ||
@@ -362,12 +392,29 @@ int devices_list(struct service *service, const char *after, size_t limit,
 
 /* ---- restart ---- */
 
+/* Records which file the top is, of a row that does not say: an older daemon's. */
+static void device_row_adopt(struct service *service, const struct device_row *row)
+{
+    struct err err;
+    struct device_row known = {.state = row->state, .name = row->name};
+    if (row->top_identity)
+        return;
+    memcpy(known.id, row->id, sizeof(known.id));
+    if (device_row_identify(service, &known, &err) != 0 ||
+        store_device_update_state(service->store, &known, &err) != 0)
+        log_warning("device '%s': which file its top is stays unrecorded: %s", row->name,
+                    err.message);
+    free(known.top_identity);
+}
+
 void devices_restore(struct service *service, const struct device_row *row)
 {
     struct device_spec spec = device_row_spec(row);
     struct err err, second;
     spec.is_restored = true;
-    if (block_device_open(service->block, &spec, &err) != 0) {
+    if (block_device_open(service->block, &spec, &err) == 0) {
+        device_row_adopt(service, row);
+    } else {
         if (block_device_open_failed(service->block, &spec, &err, &second) != 0) {
             log_error("device '%s' cannot even be shown: %s", row->name, second.message);
             return;

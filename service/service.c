@@ -50,6 +50,9 @@ int service_probe_ready(struct service *service, struct err *err)
 {
     if (!atomic_load(&service->ready))
         return err_set(err, ErrNotReady, 0, "the daemon is starting; try again");
+    struct err cause;
+    if (block_check_image_dir(service->block, &cause) != 0)
+        return err_set(err, ErrNotReady, 0, "%s", cause.message);
     return unsettled_probe(service, err);
 }
 

@@ -352,7 +352,8 @@ void snapshot_groups_publish(struct service *service, const struct group_row *ro
         const struct member_row *member = &row->members[i];
         if (member->backing_file && member->backing_format &&
             block_frozen_add(service->block, member->device, row->name, row->id,
-                             member->backing_file, member->backing_format, &err) != 0)
+                             member->backing_file, member->backing_identity, member->backing_format,
+                             &err) != 0)
             log_error("frozen member '%s@%s' is not offered: %s", member->device, row->name,
                       err.message);
     }

@@ -68,7 +68,7 @@ static void test_group(void **state)
     must_hold("d0.g.qcow2", WRITER);
 
     CLEANUP_FREE char *image = scratch_path("d0.qcow2");
-    assert_int_equal(0, block_frozen_add(block, "d0", "g", "id", image, "qcow2", &err));
+    assert_int_equal(0, block_frozen_add(block, "d0", "g", "id", image, NULL, "qcow2", &err));
     struct device *member = export_use(block, "d0@g", &err);
     assert_non_null(member);
     assert_int_equal(0, block_device_close(block, "d0", &err));

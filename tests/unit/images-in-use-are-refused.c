@@ -44,7 +44,7 @@ static void test_frozen_images(void **state)
     assert_int_equal(0, block_device_close(block, "reader", &err));
 
     CLEANUP_FREE char *image = scratch_path("d0.qcow2");
-    assert_int_equal(0, block_frozen_add(block, "d0", "g", "id", image, "qcow2", &err));
+    assert_int_equal(0, block_frozen_add(block, "d0", "g", "id", image, NULL, "qcow2", &err));
     assert_int_equal(0, block_device_close(block, "d0", &err));
     attach_must_be_refused(block, "d0.qcow2", false, "frozen by snapshot group 'g'");
 

@@ -25,7 +25,7 @@ static void frozen_add(const char *device, unsigned number)
     snprintf(group, sizeof(group), "group-%05u", number);
     snprintf(id, sizeof(id), "id-of-%s-%s", device, group);
     assert_int_equal(
-        block_frozen_add(place.block, device, group, id, "frozen.qcow2", "qcow2", &err), 0);
+        block_frozen_add(place.block, device, group, id, "frozen.qcow2", NULL, "qcow2", &err), 0);
 }
 
 static int begin(void **state)
