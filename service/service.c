@@ -6,6 +6,10 @@
  *
  * The store holds a lock as long as it is open, so recovery never takes another daemon's running groups for
  * unfinished ones.
+ *
+ * The end waits for calls and flushes, but not for ever: storage that hangs must not keep the daemon from
+ * being stopped. END_MAX_S after the signal it ends as kill -9 would end it, with status 1; the journals
+ * have what was acknowledged.
  */
 #include "service/service.h"
 
@@ -17,10 +21,15 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <semaphore.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+enum { END_MAX_S = 30 };
 
 int service_call_begin(struct service_call *call, struct service *service, struct err *err)
 {
@@ -166,13 +175,33 @@ void service_signals(sigset_t *set)
     sigaddset(set, SIGHUP);
 }
 
-/* The thread that waits for signals, from before recovery on: what opens an image then may take long. */
+/* The thread that waits for signals, from before recovery on: what opens an image then may take long. Then it
+ * sees to it that the end does not take for ever. */
 struct end_watch {
     struct service *service;
     pthread_t thread;
     atomic_bool is_over; /* the daemon ends for another reason */
     atomic_bool has_ended;
+    sem_t ended;  /* posted once, with has_ended */
+    sem_t closed; /* posted once: nothing is left to wait for */
 };
+
+static void end_watch_bound(struct end_watch *watch)
+{
+    struct timespec deadline;
+    clock_gettime(CLOCK_MONOTONIC, &deadline);
+    deadline.tv_sec += END_MAX_S;
+    int ret;
+    do
+        ret = sem_clockwait(&watch->closed, CLOCK_MONOTONIC, &deadline);
+    while (ret != 0 && errno == EINTR);
+    if (ret == 0)
+        return;
+    log_error("not everything was flushed within %d s, as if storage hung: ending without it; the "
+              "journals have what was acknowledged, for the next start",
+              END_MAX_S);
+    _exit(1);
+}
 
 static void *end_watch_run(void *arg)
 {
@@ -185,12 +214,16 @@ static void *end_watch_run(void *arg)
     if (!atomic_load(&watch->is_over))
         log_info("ending: %s", strsignal(signal));
     atomic_store(&watch->has_ended, true);
+    sem_post(&watch->ended);
     block_stop_opening(watch->service->block);
+    end_watch_bound(watch);
     return NULL;
 }
 
 static int end_watch_begin(struct end_watch *watch, struct err *err)
 {
+    sem_init(&watch->ended, 0, 0);
+    sem_init(&watch->closed, 0, 0);
     int ret = pthread_create(&watch->thread, NULL, end_watch_run, watch);
     return ret ? err_set(err, ErrOutOfResources, ret, "the daemon cannot wait for signals") : 0;
 }
@@ -202,7 +235,17 @@ static void end_watch_end(struct end_watch *watch, bool is_over)
         atomic_store(&watch->is_over, true);
         pthread_kill(watch->thread, SIGTERM);
     }
+    while (sem_wait(&watch->ended) != 0)
+        continue;
+}
+
+/* Nothing waits for storage any more. After end_watch_end(). */
+static void end_watch_close(struct end_watch *watch)
+{
+    sem_post(&watch->closed);
     pthread_join(watch->thread, NULL);
+    sem_destroy(&watch->closed);
+    sem_destroy(&watch->ended);
 }
 
 static int service_recover(struct service *service, const struct options *options,
@@ -235,17 +278,42 @@ static int service_answer(struct service *service, const struct options *options
     return result;
 }
 
-/* Serves until the end signal. `block` and `store` are open. */
+/* Serves until the end signal. */
 static int service_serve(struct service *service, const struct options *options,
-                         const char *runtime_dir, struct err *err)
+                         const char *runtime_dir, struct end_watch *watch, struct err *err)
+{
+    int result = service_recover(service, options, runtime_dir, err);
+    if (result == 0 && !atomic_load(&watch->has_ended))
+        return service_answer(service, options, runtime_dir, watch, err);
+    end_watch_end(watch, result != 0);
+    return result;
+}
+
+/* Returns `result`, or -1 if that was 0 and not everything could be flushed. */
+static int service_close(struct service *service, int result, struct err *err)
+{
+    struct err closing;
+    if (unsettled_resolve(service, &closing) != 0)
+        log_error("%s; the next start settles what is left", closing.message);
+    unsettled_close(service);
+    if (block_close(service->block, &closing) != 0) {
+        log_error("%s", closing.message);
+        if (result == 0)
+            result = err_set(err, closing.code, 0, "not everything was flushed");
+    }
+    return result;
+}
+
+/* Serves and closes `block`; `store` is open, and stays so. */
+static int service_live(struct service *service, const struct options *options,
+                        const char *runtime_dir, struct err *err)
 {
     struct end_watch watch = {.service = service};
     if (end_watch_begin(&watch, err) != 0)
-        return -1;
-    int result = service_recover(service, options, runtime_dir, err);
-    if (result == 0 && !atomic_load(&watch.has_ended))
-        return service_answer(service, options, runtime_dir, &watch, err);
-    end_watch_end(&watch, result != 0);
+        return service_close(service, -1, err);
+    int result = service_serve(service, options, runtime_dir, &watch, err);
+    result = service_close(service, result, err);
+    end_watch_close(&watch);
     return result;
 }
 
@@ -263,17 +331,8 @@ static int service_open(struct service *service, const struct options *options,
     int result = -1;
     service->block = block_open(image_dir, err);
     if (service->block) {
-        struct err closing;
         block_set_index_memory(service->block, options->index_memory_bytes);
-        result = service_serve(service, options, runtime_dir, err);
-        if (unsettled_resolve(service, &closing) != 0)
-            log_error("%s; the next start settles what is left", closing.message);
-        unsettled_close(service);
-        if (block_close(service->block, &closing) != 0) {
-            log_error("%s", closing.message);
-            result =
-                result == 0 ? err_set(err, closing.code, 0, "not everything was flushed") : result;
-        }
+        result = service_live(service, options, runtime_dir, err);
     }
     store_close(service->store);
     return result;
