@@ -91,6 +91,17 @@ int block_close(struct block *block, struct err *err)
     return ret;
 }
 
+bool block_image_is(struct block *block, const char *path, const char *identity)
+{
+    struct err err;
+    struct identity found;
+    CLEANUP_FREE char *canonical = NULL;
+    CLEANUP_CLOSE int fd = image_open(&block->dir, path, true, &canonical, &err);
+    if (fd < 0 || identity_of(fd, &found) != 0)
+        return false;
+    return !identity || !found.is_lasting || strcmp(found.text, identity) == 0;
+}
+
 int block_check_image_dir(const struct block *block, struct err *err)
 {
     return image_dir_check(&block->dir, err);

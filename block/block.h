@@ -108,6 +108,9 @@ int block_image_settle(struct block *block, const char *path,
 int block_image_discard(struct block *block, const char *path,
                         const unsigned char id[GROUP_ID_BYTES], struct err *err);
 
+/* Whether the path leads to the file with that identity (NULL: to any). May wait for a storage. */
+bool block_image_is(struct block *block, const char *path, const char *identity);
+
 /* ---- devices ---- */
 
 #define FILE_IDENTITY_BYTES                                                                        \

@@ -49,7 +49,16 @@ static void encode_optional(struct cJSON *json, const char *name, bool given, ui
         encode_null(json, name);
 }
 
-static void encode_members(struct cJSON *json, const struct group_row *row)
+/* Whether the member can be read: the group stands and the frozen image is there. */
+static bool member_is_ready(struct service *service, const struct group_row *row,
+                            const struct member_row *member)
+{
+    return row->state == GROUP_COMMITTED && member->backing_file &&
+           block_image_is(service->block, member->backing_file, member->backing_identity);
+}
+
+/* `service`: NULL in lists, where no storage is waited for. */
+static void encode_members(struct service *service, struct cJSON *json, const struct group_row *row)
 {
     struct cJSON *members = encode_array(json, "members");
     for (size_t i = 0; i < row->member_count; i++) {
@@ -59,11 +68,15 @@ static void encode_members(struct cJSON *json, const struct group_row *row)
         encode_text(item, "backing_file", member->backing_file);
         encode_text(item, "snapshot_file", member->snapshot_file);
         encode_text(item, "format", member->format);
+        if (service)
+            encode_bool(item, "ready_to_use", member_is_ready(service, row, member));
+        else
+            encode_null(item, "ready_to_use");
         encode_optional(item, "pause_us", member->has_pause, member->pause_us);
     }
 }
 
-static struct cJSON *group_encode(const struct group_row *row)
+static struct cJSON *group_encode(struct service *service, const struct group_row *row)
 {
     struct cJSON *json = cJSON_CreateObject();
     encode_text(json, "id", row->id);
@@ -76,7 +89,7 @@ static struct cJSON *group_encode(const struct group_row *row)
         encode_null(json, "cut_at");
     encode_optional(json, "pause_us", row->has_cut, row->pause_us);
     encode_optional(json, "duration_us", row->has_duration, row->duration_us);
-    encode_members(json, row);
+    encode_members(service, json, row);
     encode_json(json, "labels", row->labels);
     if (row->has_error) {
         struct problem problem = {0};
@@ -170,7 +183,7 @@ static void snapshot_group_take_and_reply(struct service *service,
     CLEANUP_BY(group_row_clear) struct group_row row = {0};
     struct problem problem = {0};
     if (snapshot_groups_take(service, wanted, &row, &problem.err) == 0) {
-        reply_created(reply, "/snapshot-groups", row.id, group_encode(&row));
+        reply_created(reply, "/snapshot-groups", row.id, group_encode(service, &row));
         return;
     }
     if (row.has_error_member)
@@ -214,7 +227,7 @@ void snapshot_group_get(struct service *service, const struct request *request, 
     if (snapshot_groups_get(service, request->argument, &row, &err) != 0)
         reply_error(reply, &err);
     else
-        reply_json(reply, 200, group_encode(&row));
+        reply_json(reply, 200, group_encode(service, &row));
 }
 
 /* The parameter `state`; *state is -1 without it. */
@@ -251,7 +264,7 @@ void snapshot_group_list(struct service *service, const struct request *request,
     struct cJSON *json = cJSON_CreateObject();
     struct cJSON *items = encode_array(json, "items");
     for (size_t i = 0; i < count; i++)
-        cJSON_AddItemToArray(items, group_encode(&rows[i]));
+        cJSON_AddItemToArray(items, group_encode(NULL, &rows[i]));
     encode_text(json, "next", *next ? next : NULL);
     group_rows_free(rows, count);
     reply_json(reply, 200, json);

@@ -39,14 +39,20 @@ mv "$IMAGES/vda.qcow2" "$IMAGES/kept.qcow2"
 cp "$IMAGES/kept.qcow2" "$IMAGES/vda.qcow2"
 group_is_refused 'another file'
 if nbdinfo --size "$(nbd_uri vda@g)" 2>/dev/null; then fail 'vda@g serves another file'; fi
+api GET /snapshot-groups/g
+expect_json '.members[0].ready_to_use == false'
 mv "$IMAGES/kept.qcow2" "$IMAGES/vda.qcow2"
 nbdinfo --size "$(nbd_uri vda@g)" >/dev/null || fail 'vda@g is not served'
+api GET /snapshot-groups/g
+expect_json '.members[0].ready_to_use'
 snapshot g2 vda
 
 # Removed for good.
 api DELETE /devices/vda
 expect_status 204
 rm "$IMAGES"/*.qcow2
+api GET /snapshot-groups/g
+expect_json '.members[0].ready_to_use == false'
 create_device vda qcow2 8M
 if nbdinfo --size "$(nbd_uri vda@g)" 2>/dev/null; then fail 'vda@g serves a new file'; fi
 qemu-io -f raw -c 'write -P 3 0 64k' "$(nbd_uri vda)" >/dev/null

@@ -17,7 +17,7 @@ expect_json '.name == "g1" and .state == "committed" and .error == null and .lab
 expect_json '.id | test("^[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$")'
 expect_json '.cut_at > .created_at and .pause_us >= 0 and .duration_us > 0'
 expect_json '.pause_us == ([.members[].pause_us] | max)'
-expect_json '[.members[] | del(.pause_us)] == [
+expect_json 'all(.members[]; .ready_to_use) and [.members[] | del(.pause_us, .ready_to_use)] == [
     {device:"vda", backing_file:($d + "/vda.qcow2"), snapshot_file:($d + "/vda+g1.qcow2"), format:"qcow2"},
     {device:"vdb", backing_file:($d + "/vdb.raw"), snapshot_file:($d + "/vdb.new"), format:"qcow2"}]' \
     --arg d "$IMAGES"
