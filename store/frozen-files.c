@@ -49,10 +49,14 @@ static int frozen_file_rows_load(struct store *store, sqlite3_stmt *statement,
                                  struct frozen_file_row *rows, size_t limit, size_t *count,
                                  struct err *err)
 {
+    static const int needed[] = {0, 1};
     int ret = 0;
     bool short_of_memory = false;
     while (*count < limit &&
            (ret = statement_step(store, statement, ErrInternalError, "", err)) > 0) {
+        if (statement_check_there(statement, needed, sizeof(needed) / sizeof(*needed),
+                                  "frozen_files", err) != 0)
+            return -1;
         struct frozen_file_row *row = &rows[(*count)++];
         row->identity = statement_text(statement, 0, &short_of_memory);
         row->path = statement_text(statement, 1, &short_of_memory);

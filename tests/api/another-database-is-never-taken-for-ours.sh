@@ -45,6 +45,11 @@ cp "$TMP/good.db" "$db"
 sqlite3 "$db" "PRAGMA writable_schema = 1; PRAGMA ignore_check_constraints = 1; UPDATE devices SET state = 'lent'"
 refuses_to_start 'state of table devices'
 cp "$TMP/good.db" "$db"
+sqlite3 "$db" "PRAGMA writable_schema = 1;
+    UPDATE sqlite_schema SET sql = replace(sql, 'path TEXT NOT NULL', 'path TEXT') WHERE name = 'frozen_files'"
+sqlite3 "$db" 'UPDATE frozen_files SET path = NULL'
+refuses_to_start 'path of table frozen_files'
+cp "$TMP/good.db" "$db"
 rm "$db.id"
 start_daemon
 api GET /devices/vda
