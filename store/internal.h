@@ -28,6 +28,7 @@ struct store {
     int lock_fd; /* one process per database */
     dev_t dev;   /* the database's file, since the start */
     ino_t ino;
+    bool is_reader;
     struct store
         *reader; /* a read-only connection with a lock of its own; opened when it is needed */
 };
@@ -36,7 +37,7 @@ struct store {
 struct store *store_enter(struct store *store, struct err *err);
 
 /* The same for queries alone: the connection that they have for themselves, so that none waits for a change
- * or for another program's lock. It sees what is committed. */
+ * or for another program's lock. All until store_leave() sees what was committed at one moment. */
 struct store *store_enter_reader(struct store *store, struct err *err);
 void store_leave(struct store *store);
 CLEANUP_DEFINE(store, struct store *, store_leave)

@@ -85,14 +85,19 @@ struct store *store_enter_reader(struct store *store, struct err *err)
     if (!database_is_in_place(store)) {
         database_moved(store, err);
         store->has_failed = true;
-    } else if (reader_connect(reader, err) == 0)
-        return reader;
+    } else if (reader_connect(reader, err) == 0) {
+        if (sqlite3_exec(reader->db, "BEGIN", NULL, NULL, NULL) == SQLITE_OK)
+            return reader;
+        store_fail(reader, err);
+    }
     pthread_mutex_unlock(&reader->lock);
     return NULL;
 }
 
 void store_leave(struct store *store)
 {
+    if (store->is_reader && !sqlite3_get_autocommit(store->db))
+        sqlite3_exec(store->db, "COMMIT", NULL, NULL, NULL);
     pthread_mutex_unlock(&store->lock);
 }
 
@@ -208,7 +213,7 @@ struct store *store_open(const char *path, struct err *err)
         store_out_of_memory(err);
         return NULL;
     }
-    *store->reader = (struct store){.path = store->path, .lock_fd = -1};
+    *store->reader = (struct store){.path = store->path, .lock_fd = -1, .is_reader = true};
     pthread_mutex_init(&store->reader->lock, NULL);
     bool may_create;
     database_prepare_directory(store);

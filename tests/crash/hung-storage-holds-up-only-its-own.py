@@ -52,7 +52,7 @@ class HangingFile:
             server.wait()
 
     def serve(self, command):
-        self.servers.append(subprocess.Popen(command, stdin=subprocess.DEVNULL))
+        self.servers.append(subprocess.Popen(["setpriv", "--pdeathsig", "KILL"] + command, stdin=subprocess.DEVNULL))
 
     def hang(self):
         self.servers[-1].send_signal(signal.SIGSTOP)
