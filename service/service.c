@@ -214,8 +214,8 @@ static void *end_watch_run(void *arg)
     if (!atomic_load(&watch->is_over))
         log_info("ending: %s", strsignal(signal));
     atomic_store(&watch->has_ended, true);
+    block_stop_opening(watch->service->block); /* before anybody closes it */
     sem_post(&watch->ended);
-    block_stop_opening(watch->service->block);
     end_watch_bound(watch);
     return NULL;
 }
