@@ -128,7 +128,7 @@ static int mark_discard(const struct image_place *place, const unsigned char id[
                         struct err *err)
 {
     char mark[STAGE_NAME_BYTES];
-    struct identity made, real;
+    struct identity made, real = {.text = ""};
     mark_name(place, id, mark);
     int ret = mark_read(place, mark, &made);
     if (ret == -ENOENT)
