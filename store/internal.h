@@ -23,7 +23,8 @@
 struct store {
     pthread_mutex_t lock; /* guards all below */
     sqlite3 *db;
-    atomic_bool has_failed; /* the outcome of the last change is unknown; changed under `lock` */
+    atomic_bool
+        has_failed; /* the outcome of the last change is unknown, or the file has moved; cleared under `lock` */
     char *path;
     int lock_fd; /* one process per database */
     dev_t dev;   /* the database's file, since the start */
@@ -83,7 +84,7 @@ int statement_nonsense(const char *table, const char *column, struct err *err);
 int statement_choice(sqlite3_stmt *statement, int column, const char *const *names, int count,
                      int *position, const char *table, struct err *err);
 
-/* None of the columns first..last, which may not be NULL, is. */
+/* None of the `count` columns, which may not be NULL, is. */
 int statement_check_there(sqlite3_stmt *statement, const int *columns, size_t count,
                           const char *table, struct err *err);
 

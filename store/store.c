@@ -43,14 +43,19 @@ int store_fail(struct store *store, struct err *err)
                    sqlite3_errmsg(store->db));
 }
 
+static int store_refuse(const struct store *store, struct err *err)
+{
+    return err_set(err, ErrStoreFailed, 0, "database '%s' failed and is not open again yet",
+                   store->path);
+}
+
 struct store *store_enter(struct store *store, struct err *err)
 {
     pthread_mutex_lock(&store->lock);
     if (!store->has_failed && database_is_in_place(store))
         return store;
     if (store->has_failed)
-        err_set(err, ErrStoreFailed, 0, "database '%s' failed and is not open again yet",
-                store->path);
+        store_refuse(store, err);
     else
         database_moved(store, err);
     store->has_failed = true;
@@ -77,8 +82,7 @@ struct store *store_enter_reader(struct store *store, struct err *err)
 {
     struct store *reader = store->reader;
     if (store->has_failed) {
-        err_set(err, ErrStoreFailed, 0, "database '%s' failed and is not open again yet",
-                store->path);
+        store_refuse(store, err);
         return NULL;
     }
     pthread_mutex_lock(&reader->lock);

@@ -45,7 +45,6 @@ DROP INDEX groups_created;
 DROP INDEX groups_state;
 CREATE UNIQUE INDEX groups_sequence ON groups (sequence);
 CREATE INDEX groups_state ON groups (state, sequence);
-CREATE INDEX groups_aborted ON groups (created_at_us) WHERE state = 'aborted';
 
 ALTER TABLE members ADD COLUMN device_id TEXT;
 ALTER TABLE members ADD COLUMN backing_identity TEXT;
