@@ -7,7 +7,7 @@
  * involved, so an error can always be told.
  *
  * ERR_CODES is the one table of codes: name, HTTP status, whether the same request may succeed if
- * sent again unchanged. service/reply.c alone reads the statuses. tests/api compares the table with
+ * sent again unchanged. service/http/reply.c alone reads the statuses. tests/api compares the table with
  * api/openapi.yaml. The first four names are QEMU's of 2012.
  */
 #ifndef BASE_ERR_H

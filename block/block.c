@@ -5,9 +5,9 @@
 #include "block/block.h"
 
 #include "base/log.h"
-#include "block/export/export.h"
-#include "block/registry.h"
-#include "block/stage.h"
+#include "block/device/exports.h"
+#include "block/device/registry.h"
+#include "block/image/stage.h"
 
 #include <errno.h>
 #include <stdio.h>

@@ -114,7 +114,7 @@ bool block_image_is(struct block *block, const char *path, const char *identity)
 /* ---- devices ---- */
 
 #define FILE_IDENTITY_BYTES                                                                        \
-    56 /* which file that is, whatever its name (block/identity.h), as a text */
+    56 /* which file that is, whatever its name (block/image/identity.h), as a text */
 
 struct device_spec {
     const char *name;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Memory that all requests and replies of REST share. As in block/export/nbd-budget.h nobody ever waits:
+ * Memory that all requests and replies of REST share. As in block/nbd/budget.h nobody ever waits:
  * whoever gets nothing is refused (OutOfResources), so it does not matter for how long others keep what
  * they have taken. What is taken:
  *

@@ -14,7 +14,7 @@
 #include "service/service.h"
 
 #include "base/log.h"
-#include "service/http.h"
+#include "service/http/server.h"
 #include "service/recovery.h"
 #include "service/unsettled.h"
 

@@ -51,7 +51,7 @@ struct device_row {
     enum device_row_state state;
     char *name;
     char *image;          /* absolute path given at attach */
-    char *image_identity; /* of that file (block/identity.h), or NULL: not known */
+    char *image_identity; /* of that file (block/image/identity.h), or NULL: not known */
     char *format;         /* of `image` */
     char *top;            /* absolute path of the top image now; `image` until the first group */
     char *top_identity;   /* likewise */
@@ -103,7 +103,7 @@ const char *group_state_name(enum group_state state); /* "preparing" and so on *
 
 /* A file that is, or is beneath, the frozen image of a member: it is never to be written again. */
 struct frozen_file_row {
-    char *identity; /* block/identity.h */
+    char *identity; /* block/image/identity.h */
     char *path;     /* absolute: where it was when it was frozen */
 };
 
@@ -112,7 +112,7 @@ struct member_row {
     char *device_id;         /* recorded by insert; NULL: not known, as in rows from before */
     char *backing_file;      /* absolute; NULL if the attempt failed before it was known */
     char *backing_format;    /* likewise */
-    char *backing_identity;  /* likewise, and in rows from before (block/identity.h) */
+    char *backing_identity;  /* likewise, and in rows from before (block/image/identity.h) */
     char *snapshot_file;     /* absolute where it could be resolved, else as asked */
     char *format;            /* of snapshot_file */
     char *snapshot_identity; /* NULL before the overlay exists, and in rows from before */

@@ -6,7 +6,7 @@
  * file reads as zeros, and a write there extends the file. Holes of the file are holes of the disk.
  */
 #include "base/cleanup.h"
-#include "block/driver.h"
+#include "block/image/driver.h"
 
 #include <errno.h>
 #include <fcntl.h>

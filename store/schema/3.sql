@@ -1,7 +1,7 @@
 -- SPDX-License-Identifier: Apache-2.0
 --
 -- store_meta     one row: the random id of this database, which also stands beside it
--- devices        may be `detaching`; the identities of their files (block/identity.h; NULL: not known, as in rows
+-- devices        may be `detaching`; the identities of their files (block/image/identity.h; NULL: not known, as in rows
 --                from before)
 -- groups         `sequence` orders them: it grows whatever the clock does
 -- members        the id of the device, so that another one of the same name is never taken for it; the identities of

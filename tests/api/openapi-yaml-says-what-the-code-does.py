@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
 #
-# api/openapi.yaml and the code agree: operations and service/routes.c, error codes and base/err.h, statuses, limits
+# api/openapi.yaml and the code agree: operations and service/http/routes.c, error codes and base/err.h, statuses, limits
 # and request fields; every reference resolves, every object is closed, every example fits its schema.
 import os
 import re
@@ -45,14 +45,14 @@ def structure():
 
 
 def routes():
-    code = source("service/routes.c")
+    code = source("service/http/routes.c")
     rows = re.findall(r'\{"([A-Z]+)", "(/[^"]*)", (\w+), NEEDS_\w+, (\w+)\}', code)
     expect(rows, "no routes found in routes.c")
     same("operations", {(method, path, operation["operationId"])
                         for (method, path), (_, operation) in operations().items()},
          {row[:3] for row in rows})
     same("handlers", {operation["operationId"] for _, operation in operations().values()},
-         set(re.findall(r"^void (\w+)\(struct service \*service, const", source("service/routes.h"), re.M)))
+         set(re.findall(r"^void (\w+)\(struct service \*service, const", source("service/http/routes.h"), re.M)))
     tables = dict(re.findall(r"(\w+_parameters)\[\] = \{(.*?)NULL\}", code))
     for method, path, _, table in rows:
         operation = operations()[method, path][1]
@@ -85,7 +85,7 @@ def request_fields():
                               ("devices-http.c", "detach_fields", "DetachRequest"),
                               ("snapshot-groups-http.c", "group_fields", "SnapshotGroupRequest"),
                               ("snapshot-groups-http.c", "member_fields", "MemberRequest")):
-        body = re.search(r"%s\[\] = \{(.*?)\n\};" % table, source("service/" + file), re.S)[1]
+        body = re.search(r"%s\[\] = \{(.*?)\n\};" % table, source("service/http/" + file), re.S)[1]
         same(name, {(field, kinds[resolve(schema)["type"]], str(field in SCHEMAS[name].get("required", ())).lower())
                     for field, schema in SCHEMAS[name]["properties"].items()},
              {(field, "BOOL" if kind == "CHOICE" else kind, required)
@@ -93,7 +93,7 @@ def request_fields():
 
 
 def limits():
-    code = source("block/block.h") + source("service/decode.h") + source("service/request.h")
+    code = source("block/block.h") + source("service/http/decode.h") + source("service/http/request.h")
     number_of = {name: int(number) if number else 1 << int(shift) for name, number, shift in re.findall(
         r"#define (\w+_(?:MAX|DEFAULT|MAX_BYTES))[\s\\]+(?:(\d+)\b|\(1ULL << (\d+)\))", code)}
     page = SPEC["components"]["parameters"]["limit"]["schema"]

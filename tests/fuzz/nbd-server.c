@@ -15,10 +15,10 @@
  * The disks (raw; qcow2 on qcow2; one read-only) are small files in a directory of memory, and
  * live on from one execution to the next.
  */
-#include "block/export/nbd-server.h"
 #include "block/block.h"
-#include "block/driver.h"
-#include "block/export/export.h"
+#include "block/device/exports.h"
+#include "block/image/driver.h"
+#include "block/nbd/server.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -21,7 +21,7 @@
  *             80 compatible           88 autoclear               96 refcount_order
  *             100 header_length       104 compression_type
  */
-#include "block/node.h"
+#include "block/image/node.h"
 
 #include <signal.h>
 #include <stdio.h>

@@ -32,18 +32,18 @@ seed() {
 }
 seed base/a.c '"block/block.h"'
 seed block/b.c '"store/store.h"'
-seed block/format/b.c '"service/reply.h"'
+seed block/format/b.c '"service/http/reply.h"'
 seed block/b.c '<cjson/cJSON.h>'
 seed store/c.c '"block/block.h"'
 seed store/c.h '<zlib.h>'
-seed service/d.c '"block/node.h"'
+seed service/d.c '"block/image/node.h"'
 seed service/d.c '<sqlite3.h>'
 seed service/d.c '<liburing.h>'
 seed service/e.c '"../block/node.h"'
 seeded=$(breaches "$TMP/seeded" | wc -l)
 seed service/f.c '"block/block.h"'
 seed service/f.c '<cjson/cJSON.h>'
-seed block/format/g.c '"block/driver.h"'
+seed block/format/g.c '"block/image/driver.h"'
 seed block/format/g.c '<zlib.h>'
 seed base/g.c '<stdio.h>'
 [ "$seeded" -eq 10 ] || fail "the checker finds $seeded of 10 seeded breaches"

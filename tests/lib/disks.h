@@ -5,7 +5,7 @@
 #ifndef TESTS_DISKS_H
 #define TESTS_DISKS_H
 
-#include "block/registry.h"
+#include "block/device/registry.h"
 #include "tests/lib/testlib.h"
 
 enum { DISK_BYTES = 1 << 20 };

@@ -7,7 +7,7 @@
 #ifndef TESTS_FAULTY_H
 #define TESTS_FAULTY_H
 
-#include "block/driver.h"
+#include "block/image/driver.h"
 
 void faulty_install(void);
 

@@ -4,7 +4,7 @@
  */
 #include "tests/lib/nbd-peer.h"
 
-#include "block/export/export.h"
+#include "block/device/exports.h"
 
 #include <arpa/inet.h>
 #include <errno.h>

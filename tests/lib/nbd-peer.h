@@ -2,7 +2,7 @@
  *
  * A raw NBD client for tests of the NBD server, and the server it talks to. The numbers are those
  * of the NBD protocol's text, written down here once more on purpose: nothing of
- * block/export/nbd-protocol.h is used.
+ * block/nbd/protocol.h is used.
  *
  *     nbd_place   a block layer on the scratch directory, its devices, and an NBD server
  *     probe       a driver with hooks
@@ -15,7 +15,7 @@
 #define TESTS_NBD_PEER_H
 
 #include "block/block.h"
-#include "block/export/nbd-server.h"
+#include "block/nbd/server.h"
 #include "tests/lib/testlib.h"
 
 enum { PEER_WAIT_S = 20 };

@@ -4,7 +4,7 @@
  */
 #include "tests/lib/testlib.h"
 
-#include "block/image.h"
+#include "block/image/image.h"
 
 #include <errno.h>
 #include <fcntl.h>

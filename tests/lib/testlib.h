@@ -18,7 +18,7 @@
 
 #include "base/cleanup.h"
 #include "base/err.h"
-#include "block/node.h"
+#include "block/image/node.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

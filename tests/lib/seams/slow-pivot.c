@@ -7,7 +7,7 @@
  * If the environment names a file PIVOT_GATE, a swap lasts until there is such a file instead; the
  * file of that name with ".reached" after it tells that a swap waits for it.
  */
-#include "block/device.h"
+#include "block/device/device.h"
 
 #include <fcntl.h>
 #include <limits.h>

@@ -1,0 +1,474 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Requests to a device. See device.h and io.h.
+ *
+ *   change:  for each piece: node_make_room(top), fence_enter -> node_change(top) -> fence_leave;
+ *            (FUA: flush). Room is made outside the fence, by a flush if need be, and a piece that
+ *            finds none inside leaves and begins again, whole: so no cut waits for a sync
+ *   read:    index_find, then the file of the image that it names; not held by the fence. What the
+ *            index does not know is found out first; what it cannot tell is read down the chain.
+ *            The top's io_lock is held while its own data are read, not those of frozen images
+ *   flush:   pin the top; settle what is frozen below it, if it is not yet; flush the top
+ *
+ * Settling makes a write durable that was acknowledged just before a cut: it went to an image that is
+ * frozen now. A group settles its devices itself before it lets go of them; where that failed (no
+ * memory, no space on a file system that overwrites nothing in place) every later flush of the device
+ * tries again first, so those of detaching, of the next group and of the daemon's end do too.
+ *
+ * A cut waits for the pieces under way, on all members, and everybody's changes wait for the cut. So no
+ * request stays inside the fence for long, however long it is: a long one is cut into pieces, each of
+ * which is on one side of the cut. Nobody was told yet that any of it is done; so a snapshot with a part
+ * of it is what a power failure could have left.
+ *
+ * A failed fdatasync, whoever asked for it, fails the device until somebody attaches its image anew
+ * (the kernel may have dropped the pages it could not write; journal.h); any other error is only the
+ * request's.
+ */
+#include "block/device/device.h"
+
+#include "base/log.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+struct device *device_new(const char *name, const char *image, const char *format, bool read_only)
+{
+    struct device *device = calloc(1, sizeof(*device));
+    if (!device)
+        return NULL;
+    fence_init(&device->fence);
+    pthread_mutex_init(&device->settle_lock, NULL);
+    pthread_mutex_init(&device->lock, NULL);
+    device->read_only = read_only;
+    device->name = strdup(name);
+    device->image = strdup(image);
+    device->format = strdup(format);
+    if (!device->name || !device->image || !device->format) {
+        device_free(device);
+        return NULL;
+    }
+    return device;
+}
+
+void device_free(struct device *device)
+{
+    if (device->top) {
+        index_free(device->index);
+        node_unref(device->top);
+    }
+    pthread_mutex_destroy(&device->lock);
+    pthread_mutex_destroy(&device->settle_lock);
+    fence_destroy(&device->fence);
+    free(device->reason);
+    free(device->name);
+    free(device->image);
+    free(device->format);
+    free(device);
+}
+
+int device_set_top(struct device *device, struct node *top, struct index_memory *memory)
+{
+    device->index = index_new(memory, top);
+    if (!device->index)
+        return -1;
+    device->top = top;
+    device->size_bytes = top->size_bytes;
+    return 0;
+}
+
+struct node *device_top(struct device *device)
+{
+    LOCK_GUARD(&device->lock);
+    return device->top ? node_ref(device->top) : NULL;
+}
+
+struct node *device_swap_top(struct device *device, struct node *overlay)
+{
+    LOCK_GUARD(&device->lock);
+    struct node *frozen = device->top;
+    device->top = overlay;
+    index_push(device->index, overlay);
+    return frozen;
+}
+
+void device_fail(struct device *device, const char *format, ...)
+{
+    char reason[512];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(reason, sizeof(reason), format, args);
+    va_end(args);
+
+    LOCK_GUARD(&device->lock);
+    if (atomic_exchange(&device->failed, true))
+        return;
+    device->reason = strdup(reason);
+    log_error("device '%s' failed: %s", device->name, reason);
+}
+
+void device_fail_again(struct device *device, const char *format, ...)
+{
+    char reason[ERR_MESSAGE_BYTES + 64];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(reason, sizeof(reason), format, args);
+    va_end(args);
+
+    LOCK_GUARD(&device->lock);
+    atomic_store(&device->failed, true);
+    if (device->reason && strcmp(device->reason, reason) == 0)
+        return;
+    free(device->reason);
+    device->reason = strdup(reason);
+    log_error("device '%s' failed: %s", device->name, reason);
+}
+
+void device_revive(struct device *device)
+{
+    LOCK_GUARD(&device->lock);
+    free(device->reason);
+    device->reason = NULL;
+    atomic_store(&device->failed, false);
+    log_info("device '%s' is online", device->name);
+}
+
+/* Fails the device if an fdatasync of that image of its failed. */
+static bool device_check_sync(struct device *device, const struct node *node)
+{
+    int sync_error = atomic_load(&node->sync_error);
+    if (sync_error)
+        device_fail(device, "image '%s' could not be made durable: %s; its last writes may be lost",
+                    node->path, strerror(sync_error));
+    return sync_error;
+}
+
+bool device_has_failed(struct device *device)
+{
+    return atomic_load(&device->failed) ||
+           (device->index && device_check_sync(device, index_top(device->index)));
+}
+
+uint64_t device_size_bytes(const struct device *device)
+{
+    return device->size_bytes;
+}
+
+bool device_is_read_only(const struct device *device)
+{
+    return device->read_only;
+}
+
+static int device_check(struct device *device, uint64_t offset, uint64_t length)
+{
+    if (device_has_failed(device))
+        return -EIO;
+    if (offset > device->size_bytes || length > device->size_bytes - offset)
+        return -EINVAL;
+    return 0;
+}
+
+/* Reads what the index has found, whole. */
+static int found_read(const struct chain_extent *found, void *buf, bool cached)
+{
+    if (found->kind == EXTENT_ZERO) {
+        memset(buf, 0, found->length);
+        return 0;
+    }
+    return cached ? file_read_cached(found->node->fd, buf, found->host, found->length)
+                  : file_read_padded(found->node->fd, buf, found->host, found->length);
+}
+
+/* Reads one extent; *length says how far that was. */
+static int device_read_extent(struct device *device, void *buf, uint64_t offset, uint64_t *length,
+                              bool cached)
+{
+    unsigned flags = cached ? MAP_CACHED : 0;
+    /* A change under way all the time could keep what is found out from being kept. */
+    for (int tries = 0; tries < 3; tries++) {
+        struct node *top = index_top(device->index);
+        bool is_held;
+        int ret = node_begin_io(top, flags, &is_held);
+        if (ret)
+            return ret;
+        struct chain_extent found = {.length = *length};
+        enum index_answer answer = index_find(device->index, top, offset, &found);
+        if (answer != INDEX_MISS)
+            *length = found.length;
+        /* What lies in a frozen image stays there: nobody has to wait for its disk. */
+        bool is_in_top = answer == INDEX_FOUND && found.node == top;
+        if (!is_in_top)
+            node_end_io(top, is_held);
+        if (answer == INDEX_FOUND)
+            ret = found_read(&found, buf, cached);
+        if (is_in_top)
+            node_end_io(top, is_held);
+        if (answer == INDEX_FOUND)
+            return ret;
+        if (answer == INDEX_WALK || index_fill(device->index, offset, flags) != 0)
+            break; /* the walk tells what is wrong */
+    }
+    return cached ? -EAGAIN : node_read(index_top(device->index), buf, offset, *length);
+}
+
+static int device_read_range(struct device *device, void *buf, uint64_t offset, uint64_t length,
+                             bool cached)
+{
+    int ret = device_check(device, offset, length);
+    for (uint64_t done = 0, n; done < length && ret == 0; done += n) {
+        n = length - done;
+        ret = device_read_extent(device, (char *)buf + done, offset + done, &n, cached);
+    }
+    return ret;
+}
+
+int device_read(struct device *device, void *buf, uint64_t offset, uint64_t length)
+{
+    return device_read_range(device, buf, offset, length, false);
+}
+
+int device_read_cached(struct device *device, void *buf, uint64_t offset, uint64_t length)
+{
+    return device_read_range(device, buf, offset, length, true);
+}
+
+int device_map(struct device *device, uint64_t offset, struct device_extent *extent)
+{
+    int ret = device_check(device, offset, extent->length);
+    if (ret)
+        return ret;
+    struct chain_extent found = {.length = extent->length};
+    ret = index_map(device->index, offset, MAP_HOLES, &found);
+    if (ret)
+        return ret;
+    *extent = (struct device_extent){
+        .length = found.length,
+        .is_zero = found.kind != EXTENT_DATA,
+        .is_hole = found.kind != EXTENT_DATA,
+        .depth = found.depth,
+    };
+    return 0;
+}
+
+int device_prefetch(struct device *device, uint64_t offset, uint64_t length)
+{
+    const uint64_t most = 64 << 20; /* more would push out what is in memory with better reason */
+    int ret = device_check(device, offset, length);
+    if (ret)
+        return ret;
+    uint64_t end = offset + (length < most ? length : most);
+    while (offset < end) {
+        struct chain_extent extent = {.length = end - offset};
+        ret = index_map(device->index, offset, 0, &extent);
+        if (ret)
+            return ret;
+        if (extent.kind == EXTENT_DATA && extent.host != EXTENT_NO_HOST)
+            posix_fadvise(extent.node->fd, (off_t)extent.host, (off_t)extent.length,
+                          POSIX_FADV_WILLNEED);
+        offset += extent.length;
+    }
+    return 0;
+}
+
+static int device_flush_node(struct device *device, struct node *node)
+{
+    int ret = node_flush(node);
+    if (ret)
+        device_check_sync(device, node);
+    return ret;
+}
+
+static bool is_unsettled(const struct node *node)
+{
+    return node && !atomic_load(&node->read_only);
+}
+
+/* The lowest comes first: what is above it was made later. */
+static int settle_below(struct device *device, struct node *node)
+{
+    if (!is_unsettled(node))
+        return 0;
+    int ret = settle_below(device, node->backing);
+    if (ret == 0 && (ret = node_freeze(node)))
+        device_check_sync(device, node);
+    return ret;
+}
+
+int device_settle(struct device *device)
+{
+    LOCK_GUARD(&device->settle_lock);
+    CLEANUP(node) struct node *top = device_top(device);
+    return settle_below(device, top->backing);
+}
+
+int device_flush(struct device *device)
+{
+    int ret = device_check(device, 0, 0);
+    if (ret)
+        return ret;
+    CLEANUP(node) struct node *top = device_top(device);
+    if (is_unsettled(top->backing) && (ret = device_settle(device)))
+        return ret;
+    if (top->backing && (ret = device_flush_node(device, top->backing)))
+        return ret; /* its sync failed */
+    return device_flush_node(device, top);
+}
+
+enum change { CHANGE_WRITE, CHANGE_ZERO, CHANGE_DISCARD };
+
+static int device_change_top(struct device *device, enum change change, const void *buf,
+                             uint64_t offset, uint64_t length, unsigned flags)
+{
+    struct node_change wanted = {
+        .buf = buf, .offset = offset, .length = length, .unmap = !(flags & IO_NO_HOLE)};
+    switch (change) {
+    case CHANGE_WRITE:
+        wanted.kind = NODE_WRITE;
+        break;
+    case CHANGE_ZERO:
+        wanted.kind = flags & IO_FAST ? NODE_ZERO_FAST : NODE_ZERO;
+        break;
+    case CHANGE_DISCARD:
+        wanted.kind = NODE_DISCARD;
+        break;
+    }
+    return node_change(device->top, &wanted);
+}
+
+static int device_check_change(struct device *device, uint64_t offset, uint64_t length)
+{
+    int ret = device_check(device, offset, length);
+    return ret == 0 && device->read_only ? -EROFS : ret;
+}
+
+/* ---- pieces ---- */
+
+enum {
+    PIECE_BYTES_MAX = 64 << 20,          /* of what is zeroed or discarded */
+    PIECE_CLUSTERS_MAX = 1024,           /* and no more than so many changes of the maps */
+    PIECE_WRITE_BYTES = 4 << 20,         /* of a write; all but the longest are one piece */
+    PIECE_BYTES_MIN = CLUSTER_BYTES_MAX, /* unless clusters are so small that it is less */
+    PIECE_ALONE_BYTES = 512 << 10,       /* so short a request is one piece, and not timed */
+    PIECE_SHORT_US = 2000,               /* the next one may be longer */
+    PIECE_LONG_US = 8000,                /* the next one has to be shorter */
+};
+
+/* How long the pieces of one request are: powers of two, and they end at multiples of their length, so
+ * that no cluster is in two. */
+struct pieces {
+    uint64_t bytes, min, max;
+};
+
+static struct pieces pieces_begin(const struct device *device, enum change change)
+{
+    uint64_t most = index_top(device->index)->cluster_bytes * PIECE_CLUSTERS_MAX;
+    struct pieces pieces = {.max = PIECE_BYTES_MAX};
+    if (change == CHANGE_WRITE)
+        pieces.max = PIECE_WRITE_BYTES;
+    else if (most != 0 && most < PIECE_BYTES_MAX)
+        pieces.max = most;
+    pieces.min = pieces.max < PIECE_BYTES_MIN ? pieces.max : PIECE_BYTES_MIN;
+    pieces.bytes = pieces.max < PIECE_WRITE_BYTES ? pieces.max : PIECE_WRITE_BYTES;
+    return pieces;
+}
+
+static uint64_t piece_length(const struct pieces *pieces, uint64_t offset, uint64_t length)
+{
+    if (length <= pieces->bytes)
+        return length;
+    return pieces->bytes - offset % pieces->bytes;
+}
+
+static uint64_t device_now_us(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000;
+}
+
+/* How long the next piece may be, by how long this one took: a disk may be slow, a range may be empty. */
+static void pieces_adapt(struct pieces *pieces, uint64_t took_us)
+{
+    if (took_us > PIECE_LONG_US && pieces->bytes > pieces->min)
+        pieces->bytes /= 2;
+    else if (took_us < PIECE_SHORT_US && pieces->bytes < pieces->max)
+        pieces->bytes *= 2;
+}
+
+static int device_change_piece(struct device *device, enum change change, const void *buf,
+                               uint64_t offset, uint64_t length, unsigned flags)
+{
+    int ret;
+    do {
+        ret = node_make_room(index_top(device->index));
+        if (ret)
+            break;
+        fence_enter(&device->fence);
+        ret = device_change_top(device, change, buf, offset, length, flags);
+        fence_leave(&device->fence);
+    } while (ret == NODE_NEEDS_ROOM);
+    return ret;
+}
+
+static int device_change_pieces(struct device *device, enum change change, const char *buf,
+                                uint64_t offset, uint64_t length, unsigned flags)
+{
+    struct pieces pieces = pieces_begin(device, change);
+    int ret;
+    do {
+        uint64_t n = piece_length(&pieces, offset, length), begun_us = device_now_us();
+        ret = device_change_piece(device, change, buf, offset, n, flags);
+        pieces_adapt(&pieces, device_now_us() - begun_us);
+        flags &= ~(unsigned)IO_FAST; /* whether it is fast has been said by the first piece */
+        buf = buf ? buf + n : NULL;
+        offset += n;
+        length -= n;
+    } while (length && ret == 0);
+    return ret;
+}
+
+static int device_change(struct device *device, enum change change, const void *buf,
+                         uint64_t offset, uint64_t length, unsigned flags)
+{
+    int ret = device_check_change(device, offset, length);
+    if (ret)
+        return ret;
+    if (length <= PIECE_ALONE_BYTES)
+        ret = device_change_piece(device, change, buf, offset, length, flags);
+    else
+        ret = device_change_pieces(device, change, buf, offset, length, flags);
+    if (!ret && (flags & IO_FUA))
+        ret = device_flush(device);
+    return ret;
+}
+
+int device_write(struct device *device, const void *buf, uint64_t offset, uint64_t length,
+                 unsigned flags)
+{
+    return device_change(device, CHANGE_WRITE, buf, offset, length, flags);
+}
+
+int device_write_cached(struct device *device, const void *buf, uint64_t offset, uint64_t length)
+{
+    int ret = device_check_change(device, offset, length);
+    if (ret)
+        return ret;
+    if (!fence_try_enter(&device->fence))
+        return -EAGAIN;
+    ret = node_write_cached(device->top, buf, offset, length);
+    fence_leave(&device->fence);
+    return ret;
+}
+
+int device_zero(struct device *device, uint64_t offset, uint64_t length, unsigned flags)
+{
+    return device_change(device, CHANGE_ZERO, NULL, offset, length, flags);
+}
+
+int device_discard(struct device *device, uint64_t offset, uint64_t length, unsigned flags)
+{
+    return device_change(device, CHANGE_DISCARD, NULL, offset, length, flags);
+}

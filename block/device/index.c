@@ -1,0 +1,491 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * See index.h. The shape of the data:
+ *
+ *     slots[range % slot_count] -> page of one range (32 MiB) -> entry of one unit (64 KiB)
+ *                                                                |
+ *                                         mixed units only       +-> record: entry of each granule (4 KiB)
+ *
+ *     entry   2..0 what     12..3 layer     63..13 host offset / 512       (DATA)
+ *             2..0 what     63..3 the record's address                     (MIXED)
+ *
+ * A unit that lies in one piece in one layer, or is zeros, is told by its entry alone. One that is mixed, because layers
+ * have other cluster sizes or subclusters, has a record. A granule that is mixed in itself, or compressed, says WALK:
+ * such reads walk the chain. A device with more ranges than slots shares a slot among ranges; the last one has it.
+ */
+#include "block/device/index.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <string.h>
+
+enum {
+    GRANULE_BYTES = 4 << 10,
+    UNIT_BYTES = 64 << 10,
+    UNIT_GRANULES = UNIT_BYTES / GRANULE_BYTES,
+    RANGE_UNITS = 512,
+    SLOTS_MAX = 1 << 16,
+    HOST_SHIFT = 13,
+    LAYER_SHIFT = 3,
+    LAYER_MASK = CHAIN_NODES_MAX - 1,
+    WALKS_SHARE = 8, /* of the budget, for walks: one part in so many */
+};
+#define RANGE_BYTES  ((uint64_t)RANGE_UNITS * UNIT_BYTES)
+#define RECORD_BYTES (UNIT_GRANULES * sizeof(uint64_t))
+static_assert(CHAIN_NODES_MAX << LAYER_SHIFT == 1 << HOST_SHIFT, "a layer fits");
+
+enum what { UNKNOWN, ZERO, DATA, WALK, MIXED };
+enum { WHAT_MASK = 7 };
+
+struct index_page {
+    struct index *index;
+    struct index_page *older, *newer;
+    uint64_t range;
+    uint64_t bytes; /* with its records */
+    bool is_used;   /* looked at since the last search for a page to forget */
+    uint64_t entries[RANGE_UNITS];
+};
+
+struct slot {
+    struct index_page *page;
+    uint64_t changes; /* how often index_forget() came by */
+};
+
+struct index {
+    pthread_mutex_t lock; /* guards the slots, and what is in pages but for the links */
+    struct index_memory *memory;
+    uint64_t size_bytes;
+    uint64_t slot_count;
+    struct slot *slots;
+    struct walks walks;
+    atomic_uint layer_count;
+    struct node *layers[CHAIN_NODES_MAX]; /* base first; only grows */
+};
+
+/* ---- entries ---- */
+
+static enum what entry_what(uint64_t entry)
+{
+    return (enum what)(entry & WHAT_MASK);
+}
+
+static uint64_t entry_data(unsigned layer, uint64_t host)
+{
+    return DATA | (uint64_t)layer << LAYER_SHIFT | host / BLOCK_SECTOR_BYTES << HOST_SHIFT;
+}
+
+static unsigned entry_layer(uint64_t entry)
+{
+    return (unsigned)(entry >> LAYER_SHIFT) & LAYER_MASK;
+}
+
+static uint64_t entry_host(uint64_t entry)
+{
+    return (entry >> HOST_SHIFT) * BLOCK_SECTOR_BYTES;
+}
+
+static uint64_t *entry_record(uint64_t entry)
+{
+    return (uint64_t *)(uintptr_t)(entry & ~(uint64_t)WHAT_MASK);
+}
+
+/* The entry of what lies `bytes` further on in the same piece. */
+static uint64_t entry_advance(uint64_t entry, uint64_t bytes)
+{
+    return entry_what(entry) == DATA ? entry + (bytes / BLOCK_SECTOR_BYTES << HOST_SHIFT) : entry;
+}
+
+/* What the entry of a unit says of its granule number `i`. */
+static uint64_t entry_of_granule(uint64_t entry, unsigned i)
+{
+    if (entry_what(entry) == MIXED)
+        return entry_record(entry)[i];
+    return entry_advance(entry, (uint64_t)i * GRANULE_BYTES);
+}
+
+/* ---- pages ---- */
+
+static struct slot *index_slot(const struct index *index, uint64_t range)
+{
+    return &index->slots[range % index->slot_count];
+}
+
+/* The page of the range, or NULL. Lock held. */
+static struct index_page *page_find(const struct index *index, uint64_t range)
+{
+    struct index_page *page = index_slot(index, range)->page;
+    return page && page->range == range ? page : NULL;
+}
+
+static void page_unlink(struct index_memory *memory, struct index_page *page)
+{
+    *(page->older ? &page->older->newer : &memory->oldest) = page->newer;
+    *(page->newer ? &page->newer->older : &memory->newest) = page->older;
+}
+
+static void page_link(struct index_memory *memory, struct index_page *page)
+{
+    page->older = memory->newest;
+    page->newer = NULL;
+    *(memory->newest ? &memory->newest->newer : &memory->oldest) = page;
+    memory->newest = page;
+}
+
+/* Both locks held. */
+static void page_free(struct index_memory *memory, struct index_page *page)
+{
+    page_unlink(memory, page);
+    memory->used_bytes -= page->bytes;
+    index_slot(page->index, page->range)->page = NULL;
+    for (size_t i = 0; i < RANGE_UNITS; i++)
+        if (entry_what(page->entries[i]) == MIXED)
+            free(entry_record(page->entries[i]));
+    free(page);
+}
+
+/* Forgets pages that nobody has looked at lately until `bytes` more fit into the budget, or there are none. The
+ * memory's lock is held. */
+static void memory_make_room(struct index_memory *memory, uint64_t bytes)
+{
+    bytes += atomic_load(&memory->walks.used_bytes);
+    while (memory->oldest && memory->used_bytes + bytes > memory->budget_bytes) {
+        struct index_page *page = memory->oldest;
+        LOCK_GUARD(&page->index->lock);
+        if (!page->is_used) {
+            page_free(memory, page);
+            continue;
+        }
+        page->is_used = false;
+        page_unlink(memory, page);
+        page_link(memory, page);
+    }
+}
+
+/* The page of the range, made if there is none; NULL when memory is short. Both locks held. */
+static struct index_page *page_get(struct index *index, uint64_t range)
+{
+    struct slot *slot = index_slot(index, range);
+    if (slot->page && slot->page->range == range)
+        return slot->page;
+    if (slot->page)
+        page_free(index->memory, slot->page);
+    struct index_page *page = calloc(1, sizeof(*page));
+    if (!page)
+        return NULL;
+    page->index = index;
+    page->range = range;
+    page->bytes = sizeof(*page);
+    index->memory->used_bytes += page->bytes;
+    page_link(index->memory, page);
+    slot->page = page;
+    return page;
+}
+
+/* ---- life ---- */
+
+void index_memory_init(struct index_memory *memory, uint64_t budget_bytes)
+{
+    *memory = (struct index_memory){0};
+    pthread_mutex_init(&memory->lock, NULL);
+    index_memory_set_budget(memory, budget_bytes);
+}
+
+void index_memory_set_budget(struct index_memory *memory, uint64_t budget_bytes)
+{
+    LOCK_GUARD(&memory->lock);
+    memory->budget_bytes = budget_bytes;
+    atomic_store(&memory->walks.budget_bytes, budget_bytes / WALKS_SHARE);
+}
+
+void index_memory_destroy(struct index_memory *memory)
+{
+    assert(!memory->oldest && memory->used_bytes == 0);
+    assert(atomic_load(&memory->walks.used_bytes) == 0);
+    pthread_mutex_destroy(&memory->lock);
+}
+
+static void index_forget(void *arg, uint64_t offset, uint64_t length);
+
+static void index_watch(struct index *index, struct node *node)
+{
+    node->changed_arg = index;
+    node->changed = index_forget;
+}
+
+struct index *index_new(struct index_memory *memory, struct node *top)
+{
+    struct index *index = calloc(1, sizeof(*index));
+    if (!index)
+        return NULL;
+    unsigned count = 0;
+    for (struct node *node = top; node; node = node->backing)
+        count++;
+    index->memory = memory;
+    index->size_bytes = top->size_bytes;
+    index->slot_count = 1;
+    while (index->slot_count < SLOTS_MAX && index->slot_count * RANGE_BYTES < top->size_bytes)
+        index->slot_count *= 2;
+    index->slots = calloc(index->slot_count, sizeof(*index->slots));
+    if (!index->slots || count > CHAIN_NODES_MAX) {
+        free(index->slots);
+        free(index);
+        return NULL;
+    }
+    pthread_mutex_init(&index->lock, NULL);
+    walks_init(&index->walks, &memory->walks);
+    atomic_init(&index->layer_count, count);
+    for (struct node *node = top; node; node = node->backing)
+        index->layers[--count] = node;
+    index_watch(index, top);
+    return index;
+}
+
+void index_free(struct index *index)
+{
+    index_top(index)->changed = NULL;
+    pthread_mutex_lock(&index->memory->lock);
+    for (uint64_t i = 0; i < index->slot_count; i++)
+        if (index->slots[i].page)
+            page_free(index->memory, index->slots[i].page);
+    pthread_mutex_unlock(&index->memory->lock);
+    walks_destroy(&index->walks);
+    pthread_mutex_destroy(&index->lock);
+    free(index->slots);
+    free(index);
+}
+
+void index_push(struct index *index, struct node *overlay)
+{
+    unsigned count = atomic_load(&index->layer_count);
+    assert(count < CHAIN_NODES_MAX);
+    index->layers[count - 1]->changed = NULL;
+    index->layers[count] = overlay;
+    index_watch(index, overlay);
+    atomic_store(&index->layer_count, count + 1);
+}
+
+struct node *index_top(const struct index *index)
+{
+    return index->layers[atomic_load(&index->layer_count) - 1];
+}
+
+/* ---- finding ---- */
+
+/* What is known of the granule at `offset`; *left is how far that goes on, in one piece. Lock held. */
+static uint64_t granule_find(struct index *index, uint64_t offset, uint64_t *left)
+{
+    struct index_page *page = page_find(index, offset / RANGE_BYTES);
+    *left = UNIT_BYTES - offset % UNIT_BYTES;
+    if (!page)
+        return UNKNOWN;
+    page->is_used = true;
+    uint64_t entry = page->entries[offset % RANGE_BYTES / UNIT_BYTES];
+    if (entry_what(entry) == MIXED)
+        *left = GRANULE_BYTES - offset % GRANULE_BYTES;
+    return entry_of_granule(entry, offset % UNIT_BYTES / GRANULE_BYTES);
+}
+
+/* Whether the granule's entry goes on where `found` ends; `first` is the entry that it began with. */
+static bool granule_continues(uint64_t entry, uint64_t first, const struct chain_extent *found)
+{
+    if (entry_what(entry) != entry_what(first))
+        return false;
+    return entry_what(entry) != DATA || (entry_layer(entry) == entry_layer(first) &&
+                                         entry_host(entry) == found->host + found->length);
+}
+
+enum index_answer index_find(struct index *index, const struct node *top, uint64_t offset,
+                             struct chain_extent *found)
+{
+    uint64_t asked = found->length, left;
+    LOCK_GUARD(&index->lock);
+    uint64_t first = granule_find(index, offset, &left);
+    if (entry_what(first) == UNKNOWN || index_top(index) != top)
+        return INDEX_MISS;
+    *found = (struct chain_extent){.kind = EXTENT_ZERO};
+    if (entry_what(first) == DATA) {
+        found->kind = EXTENT_DATA;
+        found->node = index->layers[entry_layer(first)];
+        found->host = entry_host(first) + offset % GRANULE_BYTES;
+    }
+    found->length = left;
+    while (found->length < asked) {
+        uint64_t entry = granule_find(index, offset + found->length, &left);
+        if (!granule_continues(entry, first, found))
+            break;
+        found->length += left;
+    }
+    if (found->length > asked)
+        found->length = asked;
+    return entry_what(first) == WALK ? INDEX_WALK : INDEX_FOUND;
+}
+
+/* ---- filling ---- */
+
+/* A unit as it is being found out: what is known already, the rest UNKNOWN. */
+struct unit {
+    uint64_t start, end; /* the device may end within it */
+    uint64_t changes;    /* of its slot, when this began */
+    uint64_t granules[UNIT_GRANULES];
+};
+
+static void unit_begin(struct index *index, uint64_t offset, struct unit *unit)
+{
+    unit->start = offset - offset % UNIT_BYTES;
+    unit->end = unit->start + UNIT_BYTES;
+    if (unit->end > index->size_bytes)
+        unit->end = index->size_bytes;
+    LOCK_GUARD(&index->lock);
+    unit->changes = index_slot(index, offset / RANGE_BYTES)->changes;
+    struct index_page *page = page_find(index, offset / RANGE_BYTES);
+    uint64_t entry = page ? page->entries[offset % RANGE_BYTES / UNIT_BYTES] : UNKNOWN;
+    for (unsigned i = 0; i < UNIT_GRANULES; i++)
+        unit->granules[i] = entry_of_granule(entry, i);
+}
+
+static unsigned index_layer(const struct index *index, const struct node *node)
+{
+    unsigned layer = atomic_load(&index->layer_count);
+    while (index->layers[--layer] != node)
+        ;
+    return layer;
+}
+
+static uint64_t index_entry(const struct index *index, const struct chain_extent *extent)
+{
+    if (extent->kind != EXTENT_DATA)
+        return ZERO;
+    if (extent->host == EXTENT_NO_HOST)
+        return WALK;
+    return entry_data(index_layer(index, extent->node), extent->host);
+}
+
+/* Takes in that [at, at + length) is `entry`. A granule that is only in part is WALK. */
+static void unit_take(struct unit *unit, uint64_t at, uint64_t length, uint64_t entry)
+{
+    uint64_t end = at + length;
+    while (at < end) {
+        uint64_t start = at - at % GRANULE_BYTES, next = start + GRANULE_BYTES;
+        if (next > unit->end)
+            next = unit->end;
+        bool is_whole = at == start && next <= end;
+        unit->granules[(start - unit->start) / GRANULE_BYTES] = is_whole ? entry : WALK;
+        entry = entry_advance(entry, next - at);
+        at = next;
+    }
+}
+
+int index_map(struct index *index, uint64_t offset, unsigned flags, struct chain_extent *found)
+{
+    return walks_map(&index->walks, index->layers, atomic_load(&index->layer_count), offset, flags,
+                     found);
+}
+
+static int unit_find_out(struct index *index, struct unit *unit, unsigned flags)
+{
+    for (uint64_t at = unit->start; at < unit->end;) {
+        if (at % GRANULE_BYTES == 0 && unit->granules[at % UNIT_BYTES / GRANULE_BYTES] != UNKNOWN) {
+            at += GRANULE_BYTES;
+            continue;
+        }
+        struct chain_extent extent = {.length = unit->end - at};
+        int ret = index_map(index, at, flags, &extent);
+        if (ret)
+            return ret;
+        unit_take(unit, at, extent.length, index_entry(index, &extent));
+        at += extent.length;
+    }
+    return 0;
+}
+
+/* Whether the first granule's entry says it all. */
+static bool unit_is_plain(const struct unit *unit)
+{
+    for (unsigned i = 1; unit->start + (uint64_t)i * GRANULE_BYTES < unit->end; i++)
+        if (unit->granules[i] != entry_of_granule(unit->granules[0], i))
+            return false;
+    return true;
+}
+
+/* Both locks held. 0 or -ENOMEM. */
+static int page_keep(struct index_memory *memory, struct index_page *page, const struct unit *unit)
+{
+    uint64_t *entry = &page->entries[unit->start % RANGE_BYTES / UNIT_BYTES];
+    uint64_t *record = entry_what(*entry) == MIXED ? entry_record(*entry) : NULL;
+    if (unit_is_plain(unit)) {
+        *entry = unit->granules[0];
+        page->bytes -= record ? RECORD_BYTES : 0;
+        memory->used_bytes -= record ? RECORD_BYTES : 0;
+        free(record);
+        return 0;
+    }
+    if (!record) {
+        record = malloc(RECORD_BYTES);
+        if (!record)
+            return -ENOMEM;
+        page->bytes += RECORD_BYTES;
+        memory->used_bytes += RECORD_BYTES;
+        *entry = (uint64_t)(uintptr_t)record | MIXED;
+    }
+    memcpy(record, unit->granules, RECORD_BYTES);
+    return 0;
+}
+
+/* Puts it in, unless something has changed since it was begun. */
+static int unit_keep(struct index *index, const struct unit *unit)
+{
+    struct index_memory *memory = index->memory;
+    uint64_t range = unit->start / RANGE_BYTES;
+    LOCK_GUARD(&memory->lock);
+    memory_make_room(memory, sizeof(struct index_page) + RECORD_BYTES);
+    LOCK_GUARD(&index->lock);
+    if (index_slot(index, range)->changes != unit->changes)
+        return 0;
+    struct index_page *page = page_get(index, range);
+    return page ? page_keep(memory, page, unit) : -ENOMEM;
+}
+
+int index_fill(struct index *index, uint64_t offset, unsigned flags)
+{
+    struct unit unit;
+    unit_begin(index, offset, &unit);
+    int ret = unit_find_out(index, &unit, flags);
+    return ret ? ret : unit_keep(index, &unit);
+}
+
+/* ---- forgetting ---- */
+
+/* Forgets what is known of [at, end) of one unit: of a mixed one its granules there, else all. Lock held. */
+static void unit_forget(struct index_page *page, uint64_t at, uint64_t end)
+{
+    uint64_t *entry = &page->entries[at % RANGE_BYTES / UNIT_BYTES];
+    if (entry_what(*entry) != MIXED) {
+        *entry = UNKNOWN;
+        return;
+    }
+    uint64_t first = at % UNIT_BYTES / GRANULE_BYTES;
+    uint64_t last = (end - 1) % UNIT_BYTES / GRANULE_BYTES;
+    for (uint64_t i = first; i <= last; i++)
+        entry_record(*entry)[i] = UNKNOWN;
+}
+
+/* node->changed: what the top's map() says of the range has changed. */
+static void index_forget(void *arg, uint64_t offset, uint64_t length)
+{
+    struct index *index = arg;
+    uint64_t end = offset + length;
+    LOCK_GUARD(&index->lock);
+    for (uint64_t at = offset, next; at < end; at = next) {
+        struct index_page *page = page_find(index, at / RANGE_BYTES);
+        next = at - at % RANGE_BYTES + RANGE_BYTES;
+        if (next > end)
+            next = end;
+        index_slot(index, at / RANGE_BYTES)->changes++;
+        for (uint64_t unit_end; page && at < next; at = unit_end) {
+            unit_end = at - at % UNIT_BYTES + UNIT_BYTES;
+            if (unit_end > next)
+                unit_end = next;
+            unit_forget(page, at, unit_end);
+        }
+    }
+}

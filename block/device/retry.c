@@ -1,0 +1,257 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Devices that could not be opened are tried again: an image that was away, on storage that was not
+ * mounted yet or did not answer, locked by another process, comes back, and its device with it.
+ *
+ *            block_device_open_failed
+ *                      |
+ *                      v       due, or retry_now (a client connects, a group names it)
+ *     +------------- waiting --------------------------> opening
+ *     |                ^                                  |  |  |
+ *     | detach         +-- failed: the reason is the new -+  |  +-- device_revive --> online
+ *     v                    one, the delay doubles            |
+ *    gone <--------------- the attempt ends, frees it <---- abandoned: detached, or the end, meanwhile
+ *
+ *     what failed                                    is tried again
+ *     damage, a format or feature that is refused    never
+ *     another file, or one that was changed, is      when somebody asks: it is no use
+ *     under the path of an image with a journal,     until somebody has done something
+ *     or a sync of the image failed
+ *     anything else                                  by itself too, after 0.25 s to 10 s
+ *
+ * Threads: those of the retrier do what is due by itself. One that begins an attempt starts another one
+ * if none is left to look after the other devices, up to a limit: so storage that hangs holds up its own
+ * devices only. Those that are too many end. All state is guarded by block->lock, which is not held while
+ * an image is opened; a device that is being opened is freed by nobody but the attempt. Whoever asks waits
+ * for these threads, and no longer than some seconds, whatever the storage does.
+ */
+#include "block/device/registry.h"
+
+#include "base/log.h"
+
+#include <errno.h>
+#include <string.h>
+#include <time.h>
+
+enum {
+    THREADS_MAX = 64,
+    DELAY_MIN_MS = 250,
+    DELAY_MAX_MS = 10000,
+    WAIT_MS = 3000, /* for an attempt */
+    STOP_MS = 5000,
+};
+
+static uint64_t now_ms(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+}
+
+/* Waits for a change of the retrier's state, no longer than until that time. */
+static void retry_wait(struct block *block, uint64_t until_ms)
+{
+    struct timespec until = {(time_t)(until_ms / 1000), (long)(until_ms % 1000) * 1000000};
+    if (until_ms == UINT64_MAX)
+        pthread_cond_wait(&block->retrier.changed, &block->lock);
+    else
+        pthread_cond_timedwait(&block->retrier.changed, &block->lock, &until);
+}
+
+/* ---- one attempt ---- */
+
+static enum device_retry retry_after(enum err_code code)
+{
+    switch (code) {
+    case ErrInvalidBlockFormat:
+        return RETRY_NEVER;
+    case ErrUnflushedData:
+        return RETRY_ASKED;
+    default:
+        return RETRY_ALWAYS;
+    }
+}
+
+static void retry_schedule(struct device *device, const struct err *cause)
+{
+    device->retry = retry_after(cause->code);
+    device->retry_delay_ms *= 2;
+    if (device->retry_delay_ms < DELAY_MIN_MS)
+        device->retry_delay_ms = DELAY_MIN_MS;
+    if (device->retry_delay_ms > DELAY_MAX_MS)
+        device->retry_delay_ms = DELAY_MAX_MS;
+    device->retry_at_ms = now_ms() + device->retry_delay_ms;
+    device_fail_again(device, "%s%s", cause->message,
+                      device->retry == RETRY_ALWAYS ? "; it is tried again until it opens" : "");
+}
+
+/* 0: the device is online, or it was abandoned and nothing of it is open. */
+static int retry_open(struct block *block, struct device *device, const struct device_spec *spec,
+                      struct err *err)
+{
+    struct node *top = registry_open_chain(block, device, spec, err);
+    if (!top)
+        return -1;
+    pthread_mutex_lock(&block->lock);
+    bool is_wanted = !device->is_abandoned;
+    int ret = is_wanted ? device_set_top(device, top, &block->index_memory) : 0;
+    if (is_wanted && ret == 0) {
+        device->overlay_shape = driver_overlay_shape(spec->overlay, top->size_bytes);
+        device->retry = RETRY_NEVER;
+        device->is_asked = false;
+        device_revive(device);
+    }
+    pthread_mutex_unlock(&block->lock);
+    if (is_wanted && ret == 0)
+        return 0;
+    node_give_up(top);
+    return ret ? err_set(err, ErrOutOfResources, ENOMEM, "device '%s' cannot be opened", spec->name)
+               : 0;
+}
+
+/* The lock is held, but not all the time; the device may be gone on return. */
+static void retry_attempt_locked(struct block *block, struct device *device)
+{
+    struct err err;
+    const struct device_spec spec = {.name = device->name,
+                                     .image = device->image,
+                                     .format = device->format,
+                                     .read_only = device->read_only,
+                                     .is_restored = true,
+                                     .identity = device->identity,
+                                     .overlay = device->overlay_shape};
+    device->is_being_opened = true;
+    device->is_asked = false;
+    block->retrier.attempts++;
+    pthread_mutex_unlock(&block->lock);
+    int ret = retry_open(block, device, &spec, &err);
+    pthread_mutex_lock(&block->lock);
+    block->retrier.attempts--;
+    device->is_being_opened = false;
+    if (device->is_abandoned) {
+        while (device->lookers)
+            pthread_cond_wait(&block->changed, &block->lock);
+        device_free(device);
+    } else if (ret != 0)
+        retry_schedule(device, &err);
+    pthread_cond_broadcast(&block->retrier.changed);
+}
+
+/* ---- the threads ---- */
+
+/* The device that is to be tried now, or NULL and when the next one is. */
+static struct device *retry_due(struct block *block, uint64_t *next_ms)
+{
+    uint64_t now = now_ms();
+    *next_ms = UINT64_MAX;
+    for (struct device *device = block->devices; device; device = device->next) {
+        if (device->retry == RETRY_NEVER || device->is_being_opened || *device->holder)
+            continue;
+        if (device->is_asked || (device->retry == RETRY_ALWAYS && device->retry_at_ms <= now))
+            return device;
+        if (device->retry == RETRY_ASKED)
+            continue;
+        if (device->retry_at_ms < *next_ms)
+            *next_ms = device->retry_at_ms;
+    }
+    return NULL;
+}
+
+static void *retry_run(void *arg);
+
+/* Sees to it that a thread waits for what is due next. */
+static void retry_spawn(struct block *block)
+{
+    struct retrier *retrier = &block->retrier;
+    pthread_t thread;
+    if (retrier->is_stopping || retrier->idle || retrier->threads == THREADS_MAX)
+        return;
+    int ret = pthread_create(&thread, NULL, retry_run, block);
+    if (ret) {
+        log_warning("failed devices are not tried again for now: %s", strerror(ret));
+        return;
+    }
+    pthread_detach(thread);
+    retrier->threads++;
+    retrier->idle++;
+}
+
+static void *retry_run(void *arg)
+{
+    struct block *block = arg;
+    struct retrier *retrier = &block->retrier;
+    LOCK_GUARD(&block->lock);
+    while (!retrier->is_stopping) {
+        uint64_t next_ms;
+        struct device *device = retry_due(block, &next_ms);
+        if (device) {
+            retrier->idle--;
+            retry_spawn(block);
+            retry_attempt_locked(block, device);
+            retrier->idle++;
+        } else if (retrier->idle > 1) {
+            break;
+        } else {
+            retry_wait(block, next_ms);
+        }
+    }
+    retrier->idle--;
+    retrier->threads--;
+    pthread_cond_broadcast(&retrier->changed);
+    return NULL;
+}
+
+/* ---- for the registry ---- */
+
+void retry_init(struct block *block)
+{
+    pthread_condattr_t attributes;
+    pthread_condattr_init(&attributes);
+    pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
+    pthread_cond_init(&block->retrier.changed, &attributes);
+    pthread_condattr_destroy(&attributes);
+}
+
+void retry_begin(struct block *block, struct device *device, const struct err *cause)
+{
+    LOCK_GUARD(&block->lock);
+    retry_schedule(device, cause);
+    if (device->retry == RETRY_ALWAYS)
+        retry_spawn(block);
+    pthread_cond_broadcast(&block->retrier.changed);
+}
+
+void retry_wait_locked(struct block *block, const char *name)
+{
+    uint64_t until_ms = now_ms() + WAIT_MS;
+    for (;;) {
+        const struct device *device = registry_find_locked(block, name);
+        if (!device || !(device->is_being_opened || device->is_asked) || now_ms() >= until_ms)
+            return;
+        retry_wait(block, until_ms);
+    }
+}
+
+void retry_now(struct block *block, const char *name)
+{
+    LOCK_GUARD(&block->lock);
+    struct device *device = registry_find_locked(block, name);
+    if (!device || device->retry == RETRY_NEVER || *device->holder || block->retrier.is_stopping)
+        return;
+    device->is_asked = true;
+    retry_spawn(block);
+    pthread_cond_broadcast(&block->retrier.changed);
+    retry_wait_locked(block, name);
+}
+
+bool retry_stop(struct block *block)
+{
+    struct retrier *retrier = &block->retrier;
+    uint64_t until_ms = now_ms() + STOP_MS;
+    LOCK_GUARD(&block->lock);
+    retrier->is_stopping = true;
+    pthread_cond_broadcast(&retrier->changed);
+    while ((retrier->threads || retrier->attempts) && now_ms() < until_ms)
+        retry_wait(block, until_ms);
+    return !retrier->threads && !retrier->attempts;
+}

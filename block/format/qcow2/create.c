@@ -1,0 +1,170 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Creating an image: version 3, nothing allocated.
+ *
+ *     cluster 0    header | group id | backing format | end | backing file name
+ *     then         refcount table | refcount blocks | L1 table (all zeros; its space is taken)
+ *
+ * The counts of these clusters are 1; that is all the content there is.
+ */
+#include "block/format/qcow2/qcow2.h"
+
+#include <fcntl.h>
+
+enum { CLUSTER_BITS_MAX = 21, REFCOUNT_BYTES = 2 };
+static_assert(CLUSTER_BYTES_MAX == 1 << CLUSTER_BITS_MAX, "largest cluster");
+
+struct layout {
+    uint32_t cluster_bits;
+    uint64_t cluster_bytes, l1_entries, l1_clusters, table_clusters, blocks;
+};
+
+static uint64_t divide_up(uint64_t value, uint64_t by)
+{
+    return value / by + !!(value % by);
+}
+
+/* How many clusters everything takes, blocks that count the blocks included. */
+static void layout_fill(struct layout *layout, const struct image_spec *spec, uint32_t cluster_bits)
+{
+    uint64_t bytes = 1ULL << cluster_bits, entries = bytes / (spec->extended_l2 ? 16 : 8);
+    *layout = (struct layout){.cluster_bits = cluster_bits, .cluster_bytes = bytes};
+    layout->l1_entries = divide_up(divide_up(spec->size_bytes, bytes), entries);
+    if (layout->l1_entries == 0)
+        layout->l1_entries = 1;
+    layout->l1_clusters = divide_up(layout->l1_entries * sizeof(uint64_t), bytes);
+    for (uint64_t used = 0, before = 1; used != before;) {
+        before = used;
+        layout->blocks = divide_up(used ? used : 1, bytes / REFCOUNT_BYTES);
+        layout->table_clusters = divide_up(layout->blocks * sizeof(uint64_t), bytes);
+        used = 1 + layout->table_clusters + layout->blocks + layout->l1_clusters;
+    }
+}
+
+static bool layout_is_too_large(const struct layout *layout)
+{
+    return layout->l1_entries * sizeof(uint64_t) > QCOW2_L1_BYTES_MAX;
+}
+
+void qcow2_shape_fit(struct cluster_shape *shape, uint64_t size_bytes)
+{
+    const struct image_spec spec = {.size_bytes = size_bytes, .extended_l2 = shape->extended_l2};
+    uint32_t bits = (uint32_t)__builtin_ctz(shape->cluster_bytes);
+    struct layout layout;
+    layout_fill(&layout, &spec, bits);
+    while (layout_is_too_large(&layout) && bits < CLUSTER_BITS_MAX)
+        layout_fill(&layout, &spec, ++bits);
+    shape->cluster_bytes = 1u << bits;
+}
+
+static int layout_choose(struct layout *layout, const struct image_spec *spec, struct err *err)
+{
+    struct cluster_shape shape = {spec->cluster_bytes, spec->extended_l2};
+    uint32_t least = spec->extended_l2 ? CLUSTER_BYTES_MIN_EXTENDED : CLUSTER_BYTES_MIN;
+    if (!shape.cluster_bytes) {
+        /* A disk too large for its L1 table gets larger clusters, unless a size was asked for. */
+        shape.cluster_bytes = IMAGE_CLUSTER_BYTES;
+        qcow2_shape_fit(&shape, spec->size_bytes);
+    }
+    if (shape.cluster_bytes & (shape.cluster_bytes - 1) || shape.cluster_bytes < least ||
+        shape.cluster_bytes > CLUSTER_BYTES_MAX)
+        return err_set(
+            err, ErrInvalidBlockFormat, 0,
+            "qcow2 clusters are a power of two from 512 bytes to 2 MiB (with extended L2 "
+            "from 16 KiB)");
+    layout_fill(layout, spec, (uint32_t)__builtin_ctz(shape.cluster_bytes));
+    if (layout_is_too_large(layout))
+        return err_set(err, ErrInvalidValue, 0,
+                       "qcow2 clusters of %llu bytes are too small for a disk of %llu bytes",
+                       (unsigned long long)layout->cluster_bytes,
+                       (unsigned long long)spec->size_bytes);
+    return 0;
+}
+
+static void extension_put(unsigned char *header, uint64_t *at, uint32_t type, const void *data,
+                          uint32_t length)
+{
+    struct qcow2_extension_be extension = {htobe32(type), htobe32(length)};
+    memcpy(header + *at, &extension, sizeof(extension));
+    memcpy(header + *at + sizeof(extension), data, length);
+    *at += sizeof(extension) + ((length + 7) & ~7u);
+}
+
+/* Fills the first cluster. */
+static int header_put(unsigned char *header, const struct layout *layout,
+                      const struct image_spec *spec, struct err *err)
+{
+    size_t name = spec->backing_file ? strlen(spec->backing_file) : 0;
+    size_t format = spec->backing_file ? strlen(spec->backing_format) : 0;
+    uint64_t at = sizeof(struct qcow2_header_be);
+    if (name > QCOW2_BACKING_NAME_MAX || at + name + format + 64 > layout->cluster_bytes)
+        return err_set(err, ErrOpenFileFailed, ENAMETOOLONG,
+                       "the backing file's name does not fit into the header");
+    if (spec->group_id)
+        extension_put(header, &at, QCOW2_EXTENSION_GROUP_ID, spec->group_id, GROUP_ID_BYTES);
+    if (spec->backing_file)
+        extension_put(header, &at, QCOW2_EXTENSION_BACKING_FORMAT, spec->backing_format,
+                      (uint32_t)format);
+    extension_put(header, &at, QCOW2_EXTENSION_END, "", 0);
+    struct qcow2_header_be h = {
+        .magic = htobe32(QCOW2_MAGIC),
+        .version = htobe32(3),
+        .backing_file_offset = htobe64(name ? at : 0),
+        .backing_file_size = htobe32((uint32_t)name),
+        .cluster_bits = htobe32(layout->cluster_bits),
+        .size = htobe64(spec->size_bytes),
+        .l1_size = htobe32((uint32_t)layout->l1_entries),
+        .l1_table_offset =
+            htobe64((1 + layout->table_clusters + layout->blocks) * layout->cluster_bytes),
+        .refcount_table_offset = htobe64(layout->cluster_bytes),
+        .refcount_table_clusters = htobe32((uint32_t)layout->table_clusters),
+        .incompatible_features = htobe64(spec->extended_l2 ? QCOW2_INCOMPATIBLE_EXTENDED_L2 : 0),
+        .refcount_order = htobe32(4),
+        .header_length = htobe32(sizeof(h)),
+    };
+    memcpy(header, &h, sizeof(h));
+    memcpy(header + at, spec->backing_file ? spec->backing_file : "", name);
+    return 0;
+}
+
+/* The refcount table and the counts of everything, as they follow the header. */
+static void counts_put(unsigned char *place, const struct layout *layout)
+{
+    uint64_t *table = (uint64_t *)(void *)place;
+    for (uint64_t i = 0; i < layout->blocks; i++)
+        table[i] = htobe64((1 + layout->table_clusters + i) * layout->cluster_bytes);
+    uint16_t *counts = (uint16_t *)(void *)(place + layout->table_clusters * layout->cluster_bytes);
+    uint64_t used = 1 + layout->table_clusters + layout->blocks + layout->l1_clusters;
+    for (uint64_t i = 0; i < used; i++)
+        counts[i] = htobe16(1);
+}
+
+/* All zeros, with the space that its entries will need. */
+static int l1_put(int fd, uint64_t offset, uint64_t bytes)
+{
+    int errnum;
+    do
+        errnum = posix_fallocate(fd, (off_t)offset, (off_t)bytes);
+    while (errnum == EINTR);
+    return -errnum;
+}
+
+int qcow2_create(int fd, const struct image_spec *spec, struct err *err)
+{
+    struct layout layout;
+    if (layout_choose(&layout, spec, err) != 0)
+        return -1;
+    uint64_t bytes = (1 + layout.table_clusters + layout.blocks) * layout.cluster_bytes;
+    CLEANUP_FREE unsigned char *start = calloc(1, bytes);
+    if (!start)
+        return err_set(err, ErrOutOfResources, ENOMEM, "qcow2 image cannot be made");
+    if (header_put(start, &layout, spec, err) != 0)
+        return -1;
+    counts_put(start + layout.cluster_bytes, &layout);
+    int ret = file_write(fd, start, 0, bytes);
+    if (ret == 0)
+        ret = l1_put(fd, bytes, layout.l1_clusters * layout.cluster_bytes);
+    if (ret)
+        return err_set(err, ErrOpenFileFailed, -ret, "qcow2 image cannot be written");
+    return 0;
+}

@@ -1,0 +1,246 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Writing the changed tables, in the order that qcow2.h draws.
+ *
+ * A flush takes a copy of everything that is dirty at one instant (the batch) and writes that; requests go on
+ * meanwhile and what they change belongs to the next flush. The batch is whole: every cluster that an L2 entry in
+ * it points at is counted in it or on the disk already, and its data were written before. If anything fails, the
+ * batch is dirty again, so that nothing is forgotten.
+ *
+ * One flush at a time: the caller holds node->flush_lock.
+ */
+#include "block/format/qcow2/qcow2.h"
+
+struct batch_slice {
+    struct qcow2_slice *slice;
+    uint64_t offset;
+    bool is_refcount;
+    unsigned char *bytes;
+};
+
+struct batch {
+    struct batch_slice *slices;
+    size_t slice_count;
+    uint32_t *l1_indexes;
+    uint64_t *l1_words; /* big-endian */
+    size_t l1_count;
+    uint64_t *refcount_table; /* big-endian; NULL if it need not be written */
+    uint64_t refcount_table_entries, refcount_table_offset;
+    bool has_moved;
+    struct qcow2_frees frees;
+};
+
+static void batch_clear(struct batch *batch)
+{
+    for (size_t i = 0; i < batch->slice_count; i++)
+        free(batch->slices[i].bytes);
+    free(batch->slices);
+    free(batch->l1_indexes);
+    free(batch->l1_words);
+    free(batch->refcount_table);
+    free(batch->frees.clusters);
+}
+
+/* ---- taking ---- */
+
+/* Copies the dirty slices, of refcount blocks only if so asked. On failure those taken so far stay in the batch. */
+static int batch_take_slices(struct qcow2 *q, struct batch *batch, bool only_refcounts)
+{
+    struct qcow2_cache *cache = &q->cache;
+    batch->slices = calloc(cache->dirty_count + 1, sizeof(*batch->slices));
+    if (!batch->slices)
+        return -ENOMEM;
+    for (struct qcow2_slice *slice = cache->oldest; slice; slice = slice->newer) {
+        if (!slice->is_dirty || (only_refcounts && !slice->is_refcount))
+            continue;
+        unsigned char *bytes = malloc(cache->slice_bytes);
+        if (!bytes)
+            return -ENOMEM;
+        memcpy(bytes, slice->bytes, cache->slice_bytes);
+        batch->slices[batch->slice_count++] =
+            (struct batch_slice){slice, slice->offset, slice->is_refcount, bytes};
+        slice->is_dirty = false;
+        slice->is_flushing = true;
+        cache->dirty_count--;
+    }
+    return 0;
+}
+
+static int batch_take_l1(struct qcow2 *q, struct batch *batch)
+{
+    if (!q->has_dirty_l1)
+        return 0;
+    size_t count = 0;
+    for (uint32_t i = 0; i < q->l1_entries; i++)
+        count += q->l1_dirty[i];
+    batch->l1_indexes = malloc(count * sizeof(*batch->l1_indexes) + 1);
+    batch->l1_words = malloc(count * sizeof(*batch->l1_words) + 1);
+    if (!batch->l1_indexes || !batch->l1_words)
+        return -ENOMEM;
+    for (uint32_t i = 0; i < q->l1_entries; i++)
+        if (q->l1_dirty[i]) {
+            batch->l1_indexes[batch->l1_count] = i;
+            batch->l1_words[batch->l1_count++] = htobe64(q->l1[i]);
+            q->l1_dirty[i] = 0;
+        }
+    q->has_dirty_l1 = false;
+    return 0;
+}
+
+static int batch_take_refcount_table(struct qcow2 *q, struct batch *batch)
+{
+    if (!q->has_dirty_refcount_table)
+        return 0;
+    /* If it has grown and could not move, no cluster that is in use is counted in what has no room. */
+    batch->refcount_table_entries = q->refcount_table_disk_entries;
+    batch->refcount_table_offset = q->refcount_table_offset;
+    batch->refcount_table = malloc(batch->refcount_table_entries * sizeof(uint64_t));
+    if (!batch->refcount_table)
+        return -ENOMEM;
+    for (uint64_t i = 0; i < batch->refcount_table_entries; i++)
+        batch->refcount_table[i] = htobe64(q->refcount_table[i]);
+    batch->has_moved = q->has_moved_refcount_table;
+    q->has_moved_refcount_table = q->has_dirty_refcount_table = false;
+    return 0;
+}
+
+static int batch_take(struct qcow2 *q, struct batch *batch)
+{
+    LOCK_GUARD(&q->lock);
+    int ret = batch_take_slices(q, batch, false);
+    if (ret == 0)
+        ret = batch_take_l1(q, batch);
+    if (ret == 0)
+        ret = batch_take_refcount_table(q, batch);
+    if (ret == 0) {
+        batch->frees = q->frees;
+        q->frees = (struct qcow2_frees){0};
+        journal_mark(q->node->journal);
+        qcow2_look_if_full(q);
+    }
+    return ret;
+}
+
+/* Ends the batch: written, or (ret) all of it is dirty again. */
+static void batch_end(struct qcow2 *q, struct batch *batch, int ret)
+{
+    LOCK_GUARD(&q->lock);
+    for (size_t i = 0; i < batch->slice_count; i++) {
+        batch->slices[i].slice->is_flushing = false;
+        if (ret)
+            qcow2_cache_dirty(&q->cache, batch->slices[i].slice);
+    }
+    qcow2_look_if_full(q);
+    if (!ret)
+        return;
+    for (size_t i = 0; i < batch->l1_count; i++)
+        q->l1_dirty[batch->l1_indexes[i]] = 1;
+    q->has_dirty_l1 |= batch->l1_count != 0;
+    q->has_dirty_refcount_table |= batch->refcount_table != NULL;
+    q->has_moved_refcount_table |= batch->has_moved;
+    for (size_t i = 0; i < batch->frees.count; i++)
+        qcow2_release_later(q,
+                            batch->frees.clusters[i]); /* without memory for it: leaked, not lost */
+}
+
+/* ---- writing ---- */
+
+static int batch_write_slices(struct qcow2 *q, const struct batch *batch, bool is_refcount)
+{
+    int ret = 0;
+    for (size_t i = 0; i < batch->slice_count && ret == 0; i++)
+        if (batch->slices[i].is_refcount == is_refcount)
+            ret = file_write(q->fd, batch->slices[i].bytes, batch->slices[i].offset,
+                             q->cache.slice_bytes);
+    return ret;
+}
+
+static int batch_write_refcount_table(struct node *node, const struct batch *batch)
+{
+    uint64_t bytes = batch->refcount_table_entries * sizeof(uint64_t);
+    int ret = file_write(node->fd, batch->refcount_table, batch->refcount_table_offset, bytes);
+    if (ret == 0)
+        ret = node_sync(node);
+    if (ret || !batch->has_moved)
+        return ret;
+    /* Offset and size change together: 12 bytes in one sector. */
+    struct __attribute__((packed)) {
+        uint64_t offset;
+        uint32_t clusters;
+    } field = {
+        .offset = htobe64(batch->refcount_table_offset),
+        .clusters = htobe32((uint32_t)(bytes >> ((struct qcow2 *)node->state)->cluster_bits)),
+    };
+    ret = file_write(node->fd, &field, QCOW2_REFCOUNT_TABLE_FIELD, sizeof(field));
+    return ret ? ret : node_sync(node);
+}
+
+static int batch_write(struct node *node, const struct batch *batch)
+{
+    struct qcow2 *q = node->state;
+    int ret = batch_write_slices(q, batch, true);
+    if (ret == 0)
+        ret = node_sync(node); /* the guests' data too */
+    if (ret == 0 && batch->refcount_table)
+        ret = batch_write_refcount_table(node, batch);
+    if (ret || (batch->slice_count == 0 && batch->l1_count == 0))
+        return ret;
+    ret = batch_write_slices(q, batch, false);
+    for (size_t i = 0; i < batch->l1_count && ret == 0; i++)
+        ret = file_write(q->fd, &batch->l1_words[i],
+                         q->l1_offset + batch->l1_indexes[i] * sizeof(uint64_t), sizeof(uint64_t));
+    return ret ? ret : node_sync(node);
+}
+
+/* ---- letting go ---- */
+
+/* Counts go down now that nothing on the disk points there. Not synced: a crash may leave them counted. */
+static int frees_release(struct qcow2 *q, struct qcow2_frees *frees)
+{
+    struct batch batch = {0};
+    int ret = qcow2_release(q, frees);
+    if (ret)
+        return ret;
+    pthread_mutex_lock(&q->lock);
+    ret = batch_take_slices(q, &batch, true);
+    pthread_mutex_unlock(&q->lock);
+    if (ret == 0)
+        ret = batch_write_slices(q, &batch, true);
+    batch_end(q, &batch, ret);
+    batch_clear(&batch);
+    return ret;
+}
+
+/* The batch is durable. Its records go before its clusters do: a replay would take these for its own. */
+static void generation_drop(struct qcow2 *q)
+{
+    LOCK_GUARD(&q->lock);
+    journal_drop(q->node->journal);
+    q->flusher.lacks_records = q->flusher.must_retry = false;
+    qcow2_look_if_full(q);
+}
+
+static bool qcow2_is_corrupt(struct qcow2 *q)
+{
+    LOCK_GUARD(&q->lock);
+    return q->is_corrupt;
+}
+
+int qcow2_flush(struct node *node)
+{
+    struct qcow2 *q = node->state;
+    struct batch batch = {0};
+    int ret = batch_take(q, &batch);
+    if (ret == 0)
+        ret = batch_write(node, &batch);
+    batch_end(q, &batch, ret);
+    if (ret == 0)
+        generation_drop(q);
+    else if (!atomic_load(&node->sync_error))
+        qcow2_flush_later(q);
+    /* All that was asked for is durable now. Space that could not be freed is tried again by the next flush. */
+    if (ret == 0 && batch.frees.count && frees_release(q, &batch.frees) != 0 && qcow2_is_corrupt(q))
+        ret = -EIO;
+    batch_clear(&batch);
+    return ret;
+}

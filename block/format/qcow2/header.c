@@ -1,0 +1,419 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Reading the header and what hangs on it. Every field is hostile until it was checked here: sizes against limits,
+ * offsets against alignment and overflow, lengths against the place they must fit in. Refusals name the field or
+ * the feature. Source: qcow2 specification, "Header", "Feature name table", "Snapshots".
+ */
+#include "block/format/qcow2/qcow2.h"
+
+#include <stdio.h>
+#include <sys/stat.h>
+
+static int refuse(const struct node *node, struct err *err, const char *why)
+{
+    return err_set(err, ErrInvalidBlockFormat, 0, "qcow2 image '%s': %s", node->path, why);
+}
+
+static int header_read_error(const struct node *node, int ret, struct err *err)
+{
+    return err_set(err, ErrOpenFileFailed, -ret, "qcow2 image '%s' cannot be read", node->path);
+}
+
+/* ---- fields ---- */
+
+static int header_check_size(const struct node *node, const struct qcow2 *q,
+                             const struct qcow2_header_be *h, struct err *err)
+{
+    uint64_t size = be64toh(h->size);
+    if (size > DEVICE_SIZE_MAX_BYTES)
+        return refuse(node, err, "its disk size is larger than 8 PiB");
+    uint64_t needed = qcow2_clusters(q, size);
+    needed = (needed >> q->l2_bits) + !!(needed & ((1ULL << q->l2_bits) - 1));
+    if ((uint64_t)q->l1_entries * sizeof(uint64_t) > QCOW2_L1_BYTES_MAX)
+        return refuse(node, err, "its L1 table is larger than 32 MiB");
+    if (q->l1_entries < needed)
+        return refuse(node, err, "its L1 table is too small for its disk");
+    return 0;
+}
+
+/* A table of `bytes` at `offset`: aligned, and no overflow. */
+static bool table_is_placed(const struct qcow2 *q, uint64_t offset, uint64_t bytes)
+{
+    return offset % q->cluster_bytes == 0 && offset <= QCOW2_OFFSET_MASK &&
+           bytes <= (uint64_t)INT64_MAX - offset;
+}
+
+static int header_check_tables(const struct node *node, struct qcow2 *q,
+                               const struct qcow2_header_be *h, struct err *err)
+{
+    uint64_t clusters = be32toh(h->refcount_table_clusters);
+    q->refcount_table_offset = be64toh(h->refcount_table_offset);
+    if (clusters == 0 || clusters << q->cluster_bits > QCOW2_REFCOUNT_TABLE_BYTES_MAX)
+        return refuse(node, err, "its refcount table has an impossible size");
+    q->refcount_table_entries = (clusters << q->cluster_bits) / sizeof(uint64_t);
+    q->refcount_table_disk_entries = q->refcount_table_entries;
+    if (q->refcount_table_offset == 0 ||
+        !table_is_placed(q, q->refcount_table_offset, clusters << q->cluster_bits))
+        return refuse(node, err, "its refcount table lies at an impossible offset");
+    if (q->l1_entries &&
+        (q->l1_offset == 0 || !table_is_placed(q, q->l1_offset, q->l1_entries * 8ULL)))
+        return refuse(node, err, "its L1 table lies at an impossible offset");
+    if (q->snapshot_count > QCOW2_SNAPSHOTS_MAX)
+        return refuse(node, err, "it has too many internal snapshots");
+    /* QEMU looks at the offset even where there are no snapshots, but then takes any aligned one. */
+    bool is_placed =
+        q->snapshots_offset % q->cluster_bytes == 0 && q->snapshots_offset <= INT64_MAX;
+    if (!is_placed || (q->snapshot_count &&
+                       !table_is_placed(q, q->snapshots_offset, QCOW2_SNAPSHOT_TABLE_BYTES_MAX)))
+        return refuse(node, err,
+                      "its snapshot table (snapshots_offset) lies at an impossible offset");
+    return 0;
+}
+
+static int header_take_geometry(struct node *node, struct qcow2 *q, const struct qcow2_header_be *h,
+                                struct err *err)
+{
+    q->cluster_bits = be32toh(h->cluster_bits);
+    if (q->cluster_bits < 9 || q->cluster_bits > 21)
+        return refuse(node, err, "its cluster size is not between 512 bytes and 2 MiB");
+    if (q->has_extended_l2 && q->cluster_bits < 14)
+        return refuse(node, err, "extended L2 entries need clusters of at least 16 KiB");
+    if (q->refcount_order > 6)
+        return refuse(node, err, "its refcounts are wider than 64 bits");
+    q->cluster_bytes = 1ULL << q->cluster_bits;
+    node->cluster_bytes = q->cluster_bytes;
+    q->subcluster_bytes =
+        q->has_extended_l2 ? q->cluster_bytes / QCOW2_SUBCLUSTERS : q->cluster_bytes;
+    q->l2_entry_bytes = q->has_extended_l2 ? 16 : 8;
+    q->l2_bits = q->cluster_bits - (q->has_extended_l2 ? 4 : 3);
+    q->l1_entries = be32toh(h->l1_size);
+    q->l1_offset = be64toh(h->l1_table_offset);
+    q->snapshot_count = be32toh(h->nb_snapshots);
+    q->snapshots_offset = be64toh(h->snapshots_offset);
+    return header_check_size(node, q, h, err) ? -1 : header_check_tables(node, q, h, err);
+}
+
+/* ---- features ---- */
+
+/* What the image's own feature name table calls an incompatible bit; "" if it does not. */
+static void feature_name(const unsigned char *table, uint32_t length, unsigned bit, char name[47])
+{
+    *name = 0;
+    for (uint32_t at = 0; at + 48 <= length; at += 48)
+        if (table[at] == 0 && table[at + 1] == bit) {
+            snprintf(name, 47, "%.46s", (const char *)table + at + 2);
+            for (char *c = name; *c; c++)
+                if (*c < ' ' || *c > '~')
+                    *c = '?';
+        }
+}
+
+static int header_check_features(const struct node *node, const struct qcow2 *q,
+                                 const unsigned char *names, uint32_t names_length, struct err *err)
+{
+    if (q->incompatible & QCOW2_INCOMPATIBLE_DATA_FILE)
+        return refuse(node, err,
+                      "an external data file (incompatible feature bit 2) is not supported");
+    for (unsigned bit = 5; bit < 64; bit++) {
+        char name[47], why[128];
+        if (!(q->incompatible >> bit & 1))
+            continue;
+        feature_name(names, names_length, bit, name);
+        snprintf(why, sizeof(why), "unknown incompatible feature bit %u%s%s%s is not supported",
+                 bit, *name ? " ('" : "", name, *name ? "')" : "");
+        return refuse(node, err, why);
+    }
+    if (q->autoclear & QCOW2_AUTOCLEAR_RAW_DATA)
+        return refuse(node, err, "raw external data (autoclear feature bit 1) is not supported");
+    if ((q->incompatible & QCOW2_INCOMPATIBLE_CORRUPT) && !atomic_load(&node->read_only))
+        return refuse(
+            node, err,
+            "it is marked corrupt (incompatible feature bit 1); attach it read-only or run "
+            "qemu-img check -r all");
+    return 0;
+}
+
+static int header_take_v3(const struct node *node, struct qcow2 *q, const struct qcow2_header_be *h,
+                          struct err *err)
+{
+    q->incompatible = be64toh(h->incompatible_features);
+    q->autoclear = be64toh(h->autoclear_features);
+    q->refcount_order = be32toh(h->refcount_order);
+    q->header_bytes = be32toh(h->header_length);
+    q->has_extended_l2 = q->incompatible & QCOW2_INCOMPATIBLE_EXTENDED_L2;
+    if (q->header_bytes < QCOW2_HEADER_V3_BYTES)
+        return refuse(node, err, "its header is too short");
+    uint8_t type = q->header_bytes > QCOW2_HEADER_V3_BYTES ? h->compression_type : 0;
+    if (type > 1)
+        return refuse(node, err, "its compression type is neither deflate nor zstd");
+    if ((type != 0) != !!(q->incompatible & QCOW2_INCOMPATIBLE_COMPRESSION))
+        return refuse(node, err,
+                      "its compression type and incompatible feature bit 3 do not agree");
+    q->is_zstd = type == 1;
+    return 0;
+}
+
+static int header_check_encryption(const struct node *node, const struct qcow2_header_be *h,
+                                   struct err *err)
+{
+    switch (be32toh(h->crypt_method)) {
+    case 0:
+        return 0;
+    case 1:
+        return refuse(node, err, "AES encryption is not supported");
+    case 2:
+        return refuse(node, err, "LUKS encryption is not supported");
+    default:
+        return refuse(node, err, "unknown encryption is not supported");
+    }
+}
+
+/* ---- extensions ---- */
+
+/* Reads the extension at *at, with its data, which must end before `limit`. Returns its type, moves *at. */
+static int extension_read(int fd, uint64_t *at, uint64_t limit, uint32_t *type, uint32_t *length)
+{
+    struct qcow2_extension_be extension;
+    if (*at + sizeof(extension) > limit) {
+        *type = QCOW2_EXTENSION_END;
+        return 0;
+    }
+    int ret = file_read(fd, &extension, *at, sizeof(extension));
+    *type = be32toh(extension.type);
+    *length = be32toh(extension.length);
+    *at += sizeof(extension);
+    if (ret)
+        return ret;
+    return *type != QCOW2_EXTENSION_END && *length > limit - *at ? -EINVAL : 0;
+}
+
+static uint64_t extension_next(uint64_t at, uint32_t length)
+{
+    return at + (((uint64_t)length + 7) & ~7ULL);
+}
+
+/* A whole extension's data and a zero byte; heap. */
+static unsigned char *extension_data(int fd, uint64_t at, uint32_t length)
+{
+    unsigned char *data = calloc(1, (size_t)length + 1);
+    if (data && file_read(fd, data, at, length) != 0) {
+        free(data);
+        return NULL;
+    }
+    return data;
+}
+
+/* Takes what it knows from the extensions; `names` gets the feature name table (heap). The format that a backing
+ * file's name has in itself does not count if the header records one: so QEMU decides. */
+static int header_take_extensions(struct node *node, struct qcow2 *q, uint64_t limit,
+                                  unsigned char **names, uint32_t *names_length, struct err *err)
+{
+    uint64_t at = q->header_bytes;
+    bool has_format = false;
+    for (;;) {
+        uint32_t type, length = 0;
+        int ret = extension_read(q->fd, &at, limit, &type, &length);
+        if (ret == -EINVAL)
+            return refuse(node, err, "a header extension is longer than the header");
+        if (ret)
+            return header_read_error(node, ret, err);
+        if (type == QCOW2_EXTENSION_END)
+            return 0;
+        CLEANUP_FREE unsigned char *data = extension_data(q->fd, at, length);
+        if (!data)
+            return refuse(node, err, "a header extension cannot be read");
+        if (type == QCOW2_EXTENSION_BACKING_FORMAT && q->has_backing && !has_format) {
+            free(node->backing_format);
+            node->backing_format = strdup((const char *)data);
+            has_format = true;
+        } else if (type == QCOW2_EXTENSION_FEATURE_NAMES && !*names) {
+            *names = steal(data);
+            *names_length = length;
+        }
+        at = extension_next(at, length);
+    }
+}
+
+/* A name of no bytes is none, wherever it lies in the first cluster: so QEMU has it. */
+static int header_take_backing(struct node *node, struct qcow2 *q, const struct qcow2_header_be *h,
+                               struct err *err)
+{
+    uint64_t offset = be64toh(h->backing_file_offset);
+    uint32_t length = be32toh(h->backing_file_size);
+    if (offset == 0)
+        return 0;
+    if (length > QCOW2_BACKING_NAME_MAX)
+        return refuse(node, err, "its backing file's name has an impossible length");
+    if (offset > q->cluster_bytes || length > q->cluster_bytes - offset ||
+        (length && offset < q->header_bytes))
+        return refuse(node, err, "its backing file's name lies outside the header");
+    if (length == 0)
+        return 0;
+    CLEANUP_FREE char *name = (char *)extension_data(q->fd, offset, length);
+    if (!name)
+        return refuse(node, err, "its backing file's name cannot be read");
+    if (strlen(name) != length)
+        return refuse(node, err, "its backing file's name has a zero byte");
+    if (qcow2_backing_name(name, &node->backing_file, &node->backing_format, err) != 0) {
+        struct err cause = *err;
+        return err_set(err, cause.code, 0, "qcow2 image '%s': %s", node->path, cause.message);
+    }
+    q->has_backing = true;
+    return 0;
+}
+
+/* ---- tables ---- */
+
+/* Reads a table of 8-byte entries into host byte order; what lies past the end of the file is zeros. */
+static int table_load(int fd, uint64_t offset, uint64_t entries, uint64_t **table)
+{
+    *table = malloc(entries ? entries * sizeof(**table) : 1);
+    if (!*table)
+        return -ENOMEM;
+    int ret = file_read_padded(fd, *table, offset, entries * sizeof(**table));
+    for (uint64_t i = 0; i < entries && ret == 0; i++)
+        (*table)[i] = be64toh((*table)[i]);
+    return ret;
+}
+
+static int header_load_tables(struct node *node, struct qcow2 *q, struct err *err)
+{
+    int ret = table_load(q->fd, q->l1_offset, q->l1_entries, &q->l1);
+    if (ret)
+        return header_read_error(node, ret, err);
+    q->l1_dirty = calloc(1, q->l1_entries + 1);
+    if (!q->l1_dirty)
+        return header_read_error(node, -ENOMEM, err);
+    ret =
+        table_load(q->fd, q->refcount_table_offset, q->refcount_table_entries, &q->refcount_table);
+    if (ret)
+        return header_read_error(node, ret, err);
+    for (uint64_t i = 0; i < q->refcount_table_entries; i++)
+        if (q->refcount_table[i] & (q->cluster_bytes - 1) ||
+            q->refcount_table[i] > QCOW2_OFFSET_MASK)
+            return refuse(node, err, "a refcount block lies at an impossible offset");
+    return 0;
+}
+
+/* Snapshots cost memory by the size of their tables; so tables that are not there are refused, and more
+ * than a file of any use has. */
+static bool snapshot_is_possible(const struct qcow2 *q, const struct qcow2_snapshot *snapshot,
+                                 uint64_t file_bytes, uint64_t *l1_bytes)
+{
+    uint64_t bytes = snapshot->l1_entries * 8ULL;
+    if (bytes > QCOW2_L1_BYTES_MAX || !table_is_placed(q, snapshot->l1_offset, bytes) ||
+        snapshot->l1_offset + bytes > file_bytes)
+        return false;
+    *l1_bytes += bytes;
+    return *l1_bytes <= QCOW2_SNAPSHOT_L1_BYTES_MAX;
+}
+
+static int header_load_snapshots(struct node *node, struct qcow2 *q, struct err *err)
+{
+    struct stat st;
+    uint64_t at = q->snapshots_offset, l1_bytes = 0;
+    if (fstat(q->fd, &st) != 0)
+        return header_read_error(node, -errno, err);
+    q->snapshots = calloc(q->snapshot_count + 1, sizeof(*q->snapshots));
+    if (!q->snapshots)
+        return header_read_error(node, -ENOMEM, err);
+    for (uint32_t i = 0; i < q->snapshot_count; i++) {
+        struct qcow2_snapshot_be be;
+        int ret = file_read(q->fd, &be, at, sizeof(be));
+        if (ret)
+            return header_read_error(node, ret, err);
+        struct qcow2_snapshot *snapshot = &q->snapshots[i];
+        snapshot->l1_offset = be64toh(be.l1_table_offset);
+        snapshot->l1_entries = be32toh(be.l1_size);
+        if (!snapshot_is_possible(q, snapshot, (uint64_t)st.st_size, &l1_bytes))
+            return refuse(node, err, "an internal snapshot's L1 table is impossible");
+        uint64_t length = sizeof(be) + (uint64_t)be32toh(be.extra_data_size) + be16toh(be.id_size) +
+                          be16toh(be.name_size);
+        at += (length + 7) & ~7ULL;
+        if (at - q->snapshots_offset > QCOW2_SNAPSHOT_TABLE_BYTES_MAX)
+            return refuse(node, err, "its snapshot table is too large");
+    }
+    q->snapshots_bytes = at - q->snapshots_offset;
+    return 0;
+}
+
+/* ---- all of it ---- */
+
+static int header_read(const struct node *node, struct qcow2 *q, struct qcow2_header_be *h,
+                       struct err *err)
+{
+    memset(h, 0, sizeof(*h));
+    int ret = file_read(q->fd, h, 0, QCOW2_HEADER_V2_BYTES);
+    if (ret == -EIO || (ret == 0 && be32toh(h->magic) != QCOW2_MAGIC))
+        return refuse(node, err, "it does not start with qcow2's magic number");
+    if (ret)
+        return header_read_error(node, ret, err);
+    q->version = be32toh(h->version);
+    if (q->version != 2 && q->version != 3)
+        return refuse(node, err, "its version is neither 2 nor 3");
+    q->refcount_order = 4;
+    q->header_bytes = QCOW2_HEADER_V2_BYTES;
+    if (q->version == 2)
+        return 0;
+    ret = file_read(q->fd, h, 0, QCOW2_HEADER_V3_BYTES);
+    if (ret)
+        return refuse(node, err, "its header is too short");
+    if (be32toh(h->header_length) > QCOW2_HEADER_V3_BYTES &&
+        file_read(q->fd, h, 0, sizeof(*h)) != 0)
+        return refuse(node, err, "its header is too short");
+    return header_take_v3(node, q, h, err);
+}
+
+int qcow2_header_load(struct node *node, struct qcow2 *q, struct err *err)
+{
+    struct qcow2_header_be h;
+    CLEANUP_FREE unsigned char *names = NULL;
+    uint32_t names_length = 0;
+    if (header_read(node, q, &h, err) != 0 || header_check_encryption(node, &h, err) != 0 ||
+        header_take_geometry(node, q, &h, err) != 0)
+        return -1;
+    if (q->header_bytes > q->cluster_bytes)
+        return refuse(node, err, "its header is longer than a cluster");
+    if (header_take_backing(node, q, &h, err) != 0)
+        return -1;
+    uint64_t limit = h.backing_file_offset ? be64toh(h.backing_file_offset) : q->cluster_bytes;
+    if (header_take_extensions(node, q, limit, &names, &names_length, err) != 0 ||
+        header_check_features(node, q, names, names_length, err) != 0 ||
+        header_load_tables(node, q, err) != 0 || header_load_snapshots(node, q, err) != 0)
+        return -1;
+    node->size_bytes = (be64toh(h.size) + BLOCK_SECTOR_BYTES - 1) & ~(BLOCK_SECTOR_BYTES - 1ULL);
+    return 0;
+}
+
+int qcow2_header_store_features(struct node *node, uint64_t field, uint64_t value)
+{
+    uint64_t word = htobe64(value);
+    int ret = file_write(node->fd, &word, field, sizeof(word));
+    return ret ? ret : node_sync(node);
+}
+
+int qcow2_group_id(int fd, unsigned char id[GROUP_ID_BYTES])
+{
+    struct qcow2_header_be h;
+    struct stat st;
+    if (fstat(fd, &st) != 0)
+        return -errno;
+    if (!S_ISREG(st.st_mode) || st.st_size < QCOW2_HEADER_V3_BYTES)
+        return -ENOENT; /* none of ours */
+    int ret = file_read(fd, &h, 0, QCOW2_HEADER_V3_BYTES);
+    if (ret)
+        return ret;
+    if (be32toh(h.magic) != QCOW2_MAGIC || be32toh(h.version) != 3)
+        return -ENOENT;
+    uint32_t bits = be32toh(h.cluster_bits), type, length = 0;
+    if (bits < 9 || bits > 21)
+        return -ENOENT;
+    for (uint64_t at = be32toh(h.header_length), limit = 1ULL << bits;;
+         at = extension_next(at, length)) {
+        ret = extension_read(fd, &at, limit, &type, &length);
+        if (ret || type == QCOW2_EXTENSION_END)
+            return -ENOENT;
+        if (type == QCOW2_EXTENSION_GROUP_ID && length == GROUP_ID_BYTES)
+            return file_read(fd, id, at, GROUP_ID_BYTES);
+    }
+}

@@ -1,0 +1,238 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Zeroing and discarding.
+ *
+ *     offset        first                                last         end
+ *       |-- written --|--- whole units: entries change ---|-- written --|     zero
+ *       |-- left -----|--- whole clusters: let go --------|-- left -----|     discard
+ *
+ * What a whole unit becomes:
+ *
+ *     version 2, no backing file     unallocated
+ *     version 2, backing file        zeros are written (there is no way to say zero); discard does nothing
+ *     version 3, space given back    unallocated if there is no backing file, else the zero flag
+ *     version 3, space kept          the zero flag beside the cluster; zeros are written where there is none of ours
+ *
+ * Entries change under the lock, once no mapped write has a claim on their cluster. A request may be as long as the
+ * disk: between two clusters it lets a flush have the io_lock, for which all others would wait as well.
+ */
+#include "block/format/qcow2/qcow2.h"
+
+enum { NEEDS_DATA = 1 }; /* beside NODE_NEEDS_ROOM */
+
+static uint64_t round_up(uint64_t value, uint64_t unit)
+{
+    return (value + unit - 1) / unit * unit;
+}
+
+/* The entry that makes the whole cluster read as zeros and holds nothing. */
+static struct qcow2_entry empty_entry(const struct qcow2 *q)
+{
+    if (!q->has_backing)
+        return (struct qcow2_entry){0};
+    if (q->has_extended_l2)
+        return (struct qcow2_entry){.bitmap = QCOW2_BITMAP_ALL << 32};
+    return (struct qcow2_entry){.word = QCOW2_ZERO};
+}
+
+static bool is_ours(struct qcow2_entry entry)
+{
+    return qcow2_entry_host(entry) && entry.word & QCOW2_COPIED;
+}
+
+/* Changes the entry, if that is a change, and lets go of what the old one held. Lock held. */
+static int entry_replace(struct qcow2 *q, uint64_t at, struct qcow2_entry old,
+                         struct qcow2_entry entry)
+{
+    if (old.word == entry.word && old.bitmap == entry.bitmap)
+        return 0;
+    int ret = qcow2_table_make_writable(q, at);
+    if (ret == 0)
+        ret = qcow2_entry_set(q, at, entry);
+    if (ret == 0 && qcow2_entry_host(entry) != qcow2_entry_host(old))
+        return qcow2_entry_release(q, old);
+    return ret || !(old.word & QCOW2_COMPRESSED) ? ret : qcow2_entry_release(q, old);
+}
+
+/* Zeroes the units [at, end) of one cluster by its entry. NEEDS_DATA if that cannot be. Lock held, no claim. */
+static int cluster_zero(struct qcow2 *q, uint64_t at, uint64_t end, bool unmap)
+{
+    struct qcow2_entry old, entry;
+    int ret = qcow2_entry_get(q, at, &old);
+    if (ret == 0)
+        ret = qcow2_entry_check_change(q, old, at);
+    if (ret)
+        return ret;
+    bool is_whole = end - at == q->cluster_bytes;
+    if (is_whole && unmap)
+        return entry_replace(q, at, old, empty_entry(q));
+    if (q->version < 3)
+        return NEEDS_DATA;
+    entry = old;
+    if (q->has_extended_l2) {
+        if (!is_ours(old) && (!unmap || old.word))
+            return NEEDS_DATA;
+        uint64_t first = at % q->cluster_bytes / q->subcluster_bytes;
+        uint64_t count = (end - at) / q->subcluster_bytes;
+        uint64_t bits = (QCOW2_BITMAP_ALL >> (QCOW2_SUBCLUSTERS - count)) << first;
+        entry.bitmap = (old.bitmap | bits << 32) & ~bits;
+    } else {
+        if (!is_ours(old))
+            return NEEDS_DATA;
+        entry.word |= QCOW2_ZERO;
+    }
+    return entry_replace(q, at, old, entry);
+}
+
+/* Gives the whole cluster back. What only the backing file holds stays as it reads. Lock held, no claim. */
+static int cluster_discard(struct qcow2 *q, uint64_t at)
+{
+    struct qcow2_entry old;
+    int ret = qcow2_entry_get(q, at, &old);
+    if (ret == 0)
+        ret = qcow2_entry_check_change(q, old, at);
+    if (ret || (!old.word && !old.bitmap))
+        return ret;
+    return entry_replace(q, at, old, empty_entry(q));
+}
+
+/* Where the L2 table of `at` ends if there is none, so that nothing is there to change; else `at`. Lock held. */
+static uint64_t skip_empty(const struct qcow2 *q, uint64_t at)
+{
+    uint64_t table_bytes = q->cluster_bytes << q->l2_bits, index = at / table_bytes;
+    return index < q->l1_entries && q->l1[index] ? at : (index + 1) * table_bytes;
+}
+
+/* Waits until nobody maps this cluster, then calls the right one of the above. NODE_NEEDS_ROOM: not before a flush. */
+static int cluster_change(struct qcow2 *q, uint64_t at, uint64_t end, bool unmap, bool discard)
+{
+    LOCK_GUARD(&q->lock);
+    if (q->is_corrupt)
+        return -EIO;
+    struct qcow2_claim claim = {.first = at >> q->cluster_bits, .last = at >> q->cluster_bits};
+    qcow2_claim_begin(q, &claim);
+    const size_t records = 2; /* its table's and its own */
+    int ret = qcow2_reserve(q, records);
+    if (ret == 0) {
+        ret = discard ? cluster_discard(q, at) : cluster_zero(q, at, end, unmap);
+        journal_unreserve(q->node->journal, records);
+    }
+    qcow2_claim_end(q, &claim);
+    return ret;
+}
+
+/* Between clusters: nothing that was looked at is relied on any more. */
+static void let_flush_in(struct node *node)
+{
+    pthread_rwlock_unlock(&node->io_lock);
+    pthread_rwlock_rdlock(&node->io_lock);
+}
+
+/* ---- zeros as data ---- */
+
+/* Writes zeros over [at, end), except where it reads as zeros anyway and no space is asked for. */
+static int zeros_write(struct node *node, uint64_t at, uint64_t end, bool unmap)
+{
+    struct qcow2 *q = node->state;
+    if (end > node->size_bytes)
+        end = node->size_bytes;
+    CLEANUP_FREE char *zeros = calloc(1, q->cluster_bytes);
+    if (!zeros)
+        return -ENOMEM;
+    while (at < end) {
+        uint64_t n = end - at < q->cluster_bytes ? end - at : q->cluster_bytes;
+        struct extent extent = {.length = n};
+        int ret = qcow2_map(node, at, 0, &extent);
+        bool is_zero =
+            extent.kind == EXTENT_ZERO || (extent.kind == EXTENT_BACKING && !q->has_backing);
+        if (ret == 0 && !(is_zero && unmap))
+            ret = qcow2_write_held(node, zeros, at, extent.length);
+        if (ret)
+            return ret;
+        at += extent.length;
+        let_flush_in(node);
+    }
+    return 0;
+}
+
+static int zero_held(struct node *node, uint64_t offset, uint64_t end, bool unmap)
+{
+    struct qcow2 *q = node->state;
+    uint64_t unit = q->version < 3 ? q->cluster_bytes : q->subcluster_bytes;
+    uint64_t first = round_up(offset, unit);
+    uint64_t last = end == node->size_bytes ? round_up(end, unit) : end / unit * unit;
+    if (first >= last || (q->version < 3 && (q->has_backing || !unmap)))
+        return zeros_write(node, offset, end, unmap);
+    int ret = zeros_write(node, offset, first, unmap);
+    for (uint64_t at = first, next; at < last && ret == 0; at = next) {
+        next = (at | (q->cluster_bytes - 1)) + 1;
+        if (next > last)
+            next = last;
+        if (unmap && !q->has_backing) {
+            pthread_mutex_lock(&q->lock);
+            uint64_t skipped = skip_empty(q, at);
+            pthread_mutex_unlock(&q->lock);
+            if (skipped != at) {
+                next = skipped < last ? skipped : last;
+                continue;
+            }
+        }
+        ret = cluster_change(q, at, next, unmap, false);
+        if (ret == NEEDS_DATA)
+            ret = zeros_write(node, at, next, unmap);
+        let_flush_in(node);
+    }
+    return ret || last >= end ? ret : zeros_write(node, last, end, unmap);
+}
+
+int qcow2_zero(struct node *node, uint64_t offset, uint64_t length, bool unmap)
+{
+    pthread_rwlock_rdlock(&node->io_lock);
+    int ret = zero_held(node, offset, offset + length, unmap);
+    pthread_rwlock_unlock(&node->io_lock);
+    return ret;
+}
+
+/* Whole clusters that may be given back become zeros by their entries alone. */
+int qcow2_zero_fast(struct node *node, uint64_t offset, uint64_t length, bool unmap)
+{
+    const struct qcow2 *q = node->state;
+    uint64_t end = offset + length;
+    bool is_whole =
+        offset % q->cluster_bytes == 0 && (end % q->cluster_bytes == 0 || end == node->size_bytes);
+    if (!is_whole || !unmap || (q->version < 3 && q->has_backing))
+        return -EOPNOTSUPP;
+    return qcow2_zero(node, offset, length, true);
+}
+
+static int discard_held(struct node *node, uint64_t offset, uint64_t end)
+{
+    struct qcow2 *q = node->state;
+    uint64_t last = end == node->size_bytes ? round_up(end, q->cluster_bytes)
+                                            : end / q->cluster_bytes * q->cluster_bytes;
+    int ret = 0;
+    for (uint64_t at = round_up(offset, q->cluster_bytes); at < last && ret == 0;) {
+        pthread_mutex_lock(&q->lock);
+        uint64_t skipped = skip_empty(q, at);
+        pthread_mutex_unlock(&q->lock);
+        if (skipped != at) {
+            at = skipped;
+            continue;
+        }
+        ret = cluster_change(q, at, at + q->cluster_bytes, true, true);
+        at += q->cluster_bytes;
+        let_flush_in(node);
+    }
+    return ret;
+}
+
+int qcow2_discard(struct node *node, uint64_t offset, uint64_t length)
+{
+    struct qcow2 *q = node->state;
+    if (q->version < 3 && q->has_backing)
+        return 0;
+    pthread_rwlock_rdlock(&node->io_lock);
+    int ret = discard_held(node, offset, offset + length);
+    pthread_rwlock_unlock(&node->io_lock);
+    return ret;
+}

@@ -1,0 +1,150 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Opening a chain: the top, then what each header names, down to the base. See node.h.
+ *
+ * Nothing is probed: a backing image's format is the one that the header above it records. A
+ * relative name counts from the directory of the image that names it; if that was opened by a symbolic
+ * link, from the link's, as in QEMU. A file met twice is a loop and refused.
+ */
+#include "block/image/file-table.h"
+#include "block/image/image.h"
+#include "block/image/node.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+
+struct chain_open {
+    const struct image_dir *dir;
+    const struct chain_guard *guard;
+    struct node *top; /* the nodes opened so far hang below it */
+    struct node *last;
+    size_t count;
+};
+
+static int chain_check_loop(const struct chain_open *chain, const struct stat *st, const char *path,
+                            struct err *err)
+{
+    for (const struct node *node = chain->top; node; node = node->backing)
+        if (node->dev == st->st_dev && node->ino == st->st_ino)
+            return err_set(err, ErrInvalidBlockFormat, 0,
+                           "image '%s' is its own backing file: loop '%s' -> '%s'", path,
+                           chain->last->path, path);
+    return 0;
+}
+
+static const atomic_bool *chain_unwanted(const struct chain_open *chain)
+{
+    return chain->guard ? chain->guard->is_unwanted : NULL;
+}
+
+/* The name that an image was opened by, if it is not the canonical one; NULL also if it is. -1 and *err. */
+static int chain_alias(const struct chain_open *chain, const char *path, const char *canonical,
+                       char **alias, struct err *err)
+{
+    *alias = NULL;
+    if (strcmp(path, canonical) == 0)
+        return 0;
+    CLEANUP_PLACE struct image_place place = IMAGE_PLACE_INIT;
+    if (image_place_open(chain->dir, path, &place, err) != 0)
+        return -1;
+    if (strcmp(place.path, canonical) != 0)
+        *alias = steal(place.path);
+    return 0;
+}
+
+/* Opens one more image below those that are open. */
+static int chain_append(struct chain_open *chain, const char *path, const char *format,
+                        bool read_only, struct err *err)
+{
+    const struct driver *driver = driver_find(format);
+    if (!driver)
+        return err_set(err, ErrInvalidBlockFormat, 0,
+                       "image '%s': unknown format '%s', use raw or qcow2", path, format);
+    if (chain->count == CHAIN_NODES_MAX)
+        return err_set(err, ErrInvalidBlockFormat, 0,
+                       "image '%s': its chain has more than %d images", chain->top->path,
+                       CHAIN_NODES_MAX);
+    CLEANUP_FREE char *canonical = NULL;
+    CLEANUP_FREE char *alias = NULL;
+    CLEANUP(claim) struct file_claim *claim = NULL; /* goes after the descriptor */
+    CLEANUP_CLOSE int fd = image_open(chain->dir, path, read_only, &canonical, err);
+    if (fd < 0 || chain_alias(chain, path, canonical, &alias, err) != 0)
+        return -1;
+    struct stat st;
+    if (fstat(fd, &st) != 0)
+        return err_set(err, ErrOpenFileFailed, errno, "image '%s' cannot be examined", canonical);
+    if (chain_check_loop(chain, &st, canonical, err) != 0)
+        return -1;
+    struct chain_file file = {.fd = fd,
+                              .dev = st.st_dev,
+                              .ino = st.st_ino,
+                              .path = canonical,
+                              .driver = driver,
+                              .read_only = read_only,
+                              .depth = chain->count};
+    if (identity_of(fd, &file.identity) != 0)
+        return err_set(err, ErrOpenFileFailed, errno, "image '%s' cannot be examined", canonical);
+    struct node *node = NULL;
+    if (chain->guard && chain->guard->admit(chain->guard->arg, &file, &claim, &node, err) != 0)
+        return -1;
+    if (!node) {
+        node = node_open_wanted(fd, canonical, driver, read_only, NULL, chain_unwanted(chain), err);
+        if (!node)
+            return -1;
+        steal_fd(&fd);
+    }
+    node->claim = steal(claim);
+    node->alias = steal(alias);
+    if (chain->last)
+        chain->last->backing = node;
+    else
+        chain->top = node;
+    chain->last = node;
+    chain->count++;
+    return 0;
+}
+
+/* Where the last image's header says the next one is; heap, NULL when memory is short. */
+static char *chain_backing_path(const struct node *node)
+{
+    if (node->backing_file[0] == '/')
+        return strdup(node->backing_file);
+    char *path = NULL;
+    const char *name = node_used_path(node);
+    int directory_length = (int)(strrchr(name, '/') - name);
+    if (asprintf(&path, "%.*s/%s", directory_length, name, node->backing_file) < 0)
+        return NULL;
+    return path;
+}
+
+static int chain_append_backing(struct chain_open *chain, struct err *err)
+{
+    const struct node *node = chain->last;
+    if (!node->backing_format)
+        return err_set(
+            err, ErrInvalidBlockFormat, 0,
+            "image '%s' records no format for its backing file '%s' and none is guessed; "
+            "record it with qemu-img rebase -u -F",
+            node->path, node->backing_file);
+    CLEANUP_FREE char *path = chain_backing_path(node);
+    if (!path)
+        return err_set(err, ErrOutOfResources, ENOMEM, "image '%s' cannot be opened", node->path);
+    struct err cause;
+    if (chain_append(chain, path, node->backing_format, true, &cause) == 0)
+        return 0;
+    return err_set(err, cause.code, 0, "backing file of '%s': %s", node->path, cause.message);
+}
+
+struct node *chain_open(const struct image_dir *dir, const char *path, const char *format,
+                        bool read_only, const struct chain_guard *guard, struct err *err)
+{
+    struct chain_open chain = {.dir = dir, .guard = guard};
+    int ret = chain_append(&chain, path, format, read_only, err);
+    while (ret == 0 && chain.last->backing_file)
+        ret = chain_append_backing(&chain, err);
+    if (ret != 0 && chain.top)
+        node_give_up(chain.top);
+    return ret == 0 ? chain.top : NULL;
+}

@@ -1,0 +1,343 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * See file-table.h.
+ *
+ *     files[]       by (dev, ino)   struct file --claims--> struct file_claim, ...    one for each open
+ *     identities[]  by identity     struct frozen_mark
+ *     paths[]       by path         the same marks
+ *
+ * The hash tables grow by doubling; where there is no memory for that the lists just get longer, so
+ * that what must not fail does not.
+ */
+#include "block/image/file-table.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <pthread.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { SLOTS_MIN = 256 };
+
+/* The first member of whatever is hashed; the hash is of the whole key. */
+struct link {
+    struct link *next;
+    uint64_t hash;
+};
+
+struct hash_table {
+    struct link **slots;
+    size_t slot_count; /* a power of two */
+    size_t count;
+};
+
+struct file {
+    struct link link;
+    dev_t dev;
+    ino_t ino;
+    struct file_claim *claims; /* never empty */
+};
+
+struct file_claim {
+    struct file_claim *next;
+    struct file_table *table;
+    struct file *file;
+    bool writes;
+    char user[];
+};
+
+struct frozen_mark {
+    struct link by_identity; /* first */
+    struct link by_path;
+    struct identity identity;
+    char path[];
+};
+
+struct file_table {
+    pthread_mutex_t lock; /* guards all below */
+    struct hash_table files, identities, paths;
+};
+
+/* ---- hashing ---- */
+
+/* The finalizer of splitmix64. */
+static uint64_t hash_mix(uint64_t value)
+{
+    value = (value ^ value >> 30) * 0xbf58476d1ce4e5b9;
+    value = (value ^ value >> 27) * 0x94d049bb133111eb;
+    return value ^ value >> 31;
+}
+
+static uint64_t hash_file(dev_t dev, ino_t ino)
+{
+    return hash_mix(hash_mix(dev) ^ ino);
+}
+
+/* FNV-1a, mixed. */
+static uint64_t hash_text(const char *text)
+{
+    uint64_t hash = 0xcbf29ce484222325;
+    for (; *text; text++)
+        hash = (hash ^ (unsigned char)*text) * 0x100000001b3;
+    return hash_mix(hash);
+}
+
+static struct link **hash_slot(const struct hash_table *table, uint64_t hash)
+{
+    return &table->slots[hash & (table->slot_count - 1)];
+}
+
+static int hash_init(struct hash_table *table)
+{
+    table->slots = calloc(SLOTS_MIN, sizeof(struct link *));
+    table->slot_count = SLOTS_MIN;
+    return table->slots ? 0 : -1;
+}
+
+static void hash_push(struct hash_table *table, struct link *link)
+{
+    struct link **slot = hash_slot(table, link->hash);
+    link->next = *slot;
+    *slot = link;
+}
+
+static void hash_grow(struct hash_table *table)
+{
+    struct hash_table larger = {calloc(2 * table->slot_count, sizeof(struct link *)),
+                                2 * table->slot_count, table->count};
+    if (!larger.slots)
+        return;
+    for (size_t i = 0; i < table->slot_count; i++)
+        while (table->slots[i]) {
+            struct link *link = table->slots[i];
+            table->slots[i] = link->next;
+            hash_push(&larger, link);
+        }
+    free(table->slots);
+    *table = larger;
+}
+
+static void hash_add(struct hash_table *table, struct link *link)
+{
+    if (table->count >= table->slot_count)
+        hash_grow(table);
+    hash_push(table, link);
+    table->count++;
+}
+
+static void hash_remove(struct hash_table *table, struct link *link)
+{
+    struct link **slot = hash_slot(table, link->hash);
+    while (*slot != link)
+        slot = &(*slot)->next;
+    *slot = link->next;
+    table->count--;
+}
+
+/* ---- life ---- */
+
+struct file_table *file_table_new(void)
+{
+    struct file_table *table = calloc(1, sizeof(*table));
+    if (!table)
+        return NULL;
+    pthread_mutex_init(&table->lock, NULL);
+    if (hash_init(&table->files) != 0 || hash_init(&table->identities) != 0 ||
+        hash_init(&table->paths) != 0) {
+        file_table_free(table);
+        return NULL;
+    }
+    return table;
+}
+
+void file_table_free(struct file_table *table)
+{
+    assert(table->files.count == 0);
+    for (size_t i = 0; table->identities.slots && i < table->identities.slot_count; i++)
+        while (table->identities.slots[i]) {
+            struct link *link = table->identities.slots[i];
+            table->identities.slots[i] = link->next;
+            frozen_mark_free((struct frozen_mark *)link);
+        }
+    free(table->files.slots);
+    free(table->identities.slots);
+    free(table->paths.slots);
+    pthread_mutex_destroy(&table->lock);
+    free(table);
+}
+
+/* ---- claims ---- */
+
+static struct file *file_find_locked(struct file_table *table, dev_t dev, ino_t ino)
+{
+    uint64_t hash = hash_file(dev, ino);
+    for (struct link *link = *hash_slot(&table->files, hash); link; link = link->next) {
+        struct file *file = (struct file *)link;
+        if (file->dev == dev && file->ino == ino)
+            return file;
+    }
+    return NULL;
+}
+
+/* A writer, or else anybody. */
+static const struct file_claim *file_main_claim(const struct file *file)
+{
+    const struct file_claim *claim = file->claims;
+    while (claim && !claim->writes)
+        claim = claim->next;
+    return claim ? claim : file->claims;
+}
+
+static const struct frozen_mark *mark_find_locked(const struct file_table *table,
+                                                  const struct identity *identity)
+{
+    uint64_t hash = hash_text(identity->text);
+    for (struct link *link = *hash_slot(&table->identities, hash); link; link = link->next) {
+        const struct frozen_mark *mark = (struct frozen_mark *)link;
+        if (identity_is_same(&mark->identity, identity))
+            return mark;
+    }
+    return NULL;
+}
+
+static const struct frozen_mark *mark_find_path_locked(const struct file_table *table,
+                                                       const char *path)
+{
+    uint64_t hash = hash_text(path);
+    for (char *link = (char *)*hash_slot(&table->paths, hash); link;
+         link = (char *)((struct link *)link)->next) {
+        const struct frozen_mark *mark =
+            (const struct frozen_mark *)(link - offsetof(struct frozen_mark, by_path));
+        if (strcmp(mark->path, path) == 0)
+            return mark;
+    }
+    return NULL;
+}
+
+static int use_check_locked(struct file_table *table, const struct file_use *use, struct err *err)
+{
+    const struct file *file = file_find_locked(table, use->dev, use->ino);
+    const struct file_claim *other = file ? file_main_claim(file) : NULL;
+    if (other && (other->writes || !use->read_only))
+        return err_set(err, ErrDeviceInUse, 0, "image '%s' is in use by %s", use->path,
+                       other->user);
+    return 0;
+}
+
+struct file_claim *file_table_claim(struct file_table *table, const struct file_use *use,
+                                    struct err *err)
+{
+    size_t user_bytes = strlen(use->user) + 1;
+    CLEANUP_FREE struct file_claim *claim = malloc(sizeof(*claim) + user_bytes);
+    CLEANUP_FREE struct file *fresh = malloc(sizeof(*fresh));
+    if (!claim || !fresh) {
+        err_set(err, ErrOutOfResources, ENOMEM, "image '%s' cannot be opened", use->path);
+        return NULL;
+    }
+    LOCK_GUARD(&table->lock);
+    if (use_check_locked(table, use, err) != 0)
+        return NULL;
+    struct file *file = file_find_locked(table, use->dev, use->ino);
+    if (!file) {
+        file = steal(fresh);
+        *file = (struct file){
+            .link.hash = hash_file(use->dev, use->ino), .dev = use->dev, .ino = use->ino};
+        hash_add(&table->files, &file->link);
+    }
+    *claim = (struct file_claim){
+        .next = file->claims, .table = table, .file = file, .writes = !use->read_only};
+    memcpy(claim->user, use->user, user_bytes);
+    return file->claims = steal(claim);
+}
+
+void file_claim_release(struct file_claim *claim)
+{
+    struct file_table *table = claim->table;
+    struct file *file = claim->file;
+    pthread_mutex_lock(&table->lock);
+    struct file_claim **slot = &file->claims;
+    while (*slot != claim)
+        slot = &(*slot)->next;
+    *slot = claim->next;
+    bool is_last = !file->claims;
+    if (is_last)
+        hash_remove(&table->files, &file->link);
+    pthread_mutex_unlock(&table->lock);
+    if (is_last)
+        free(file);
+    free(claim);
+}
+
+void file_claim_to_reader(struct file_claim *claim)
+{
+    LOCK_GUARD(&claim->table->lock);
+    claim->writes = false;
+}
+
+bool file_table_user(struct file_table *table, dev_t dev, ino_t ino, char *user, size_t bytes,
+                     bool *is_writer)
+{
+    LOCK_GUARD(&table->lock);
+    const struct file *file = file_find_locked(table, dev, ino);
+    if (!file)
+        return false;
+    const struct file_claim *claim = file_main_claim(file);
+    snprintf(user, bytes, "%s", claim->user);
+    *is_writer = claim->writes;
+    return true;
+}
+
+/* ---- frozen files ---- */
+
+struct frozen_mark *frozen_mark_new(const struct identity *identity, const char *path)
+{
+    size_t path_bytes = strlen(path) + 1;
+    struct frozen_mark *mark = malloc(sizeof(*mark) + path_bytes);
+    if (!mark)
+        return NULL;
+    *mark = (struct frozen_mark){.by_identity.hash = hash_text(identity->text),
+                                 .by_path.hash = hash_text(path),
+                                 .identity = *identity};
+    memcpy(mark->path, path, path_bytes);
+    return mark;
+}
+
+void frozen_mark_free(struct frozen_mark *mark)
+{
+    free(mark);
+}
+
+const char *frozen_mark_identity(const struct frozen_mark *mark)
+{
+    return mark->identity.text;
+}
+
+const char *frozen_mark_path(const struct frozen_mark *mark)
+{
+    return mark->path;
+}
+
+/* The same file at another path is another mark: where identities do not last, paths count. */
+void file_table_freeze(struct file_table *table, struct frozen_mark *mark)
+{
+    pthread_mutex_lock(&table->lock);
+    bool is_known =
+        mark_find_locked(table, &mark->identity) && mark_find_path_locked(table, mark->path);
+    if (!is_known) {
+        hash_add(&table->identities, &mark->by_identity);
+        hash_add(&table->paths, &mark->by_path);
+    }
+    pthread_mutex_unlock(&table->lock);
+    if (is_known)
+        frozen_mark_free(mark);
+}
+
+bool file_table_is_frozen(struct file_table *table, const struct identity *identity,
+                          const char *path)
+{
+    LOCK_GUARD(&table->lock);
+    return mark_find_locked(table, identity) ||
+           (!identity->is_lasting && mark_find_path_locked(table, path));
+}

@@ -1,0 +1,62 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Image files and where they may be: everything beneath one image directory, nothing outside. Paths
+ * come from clients and from headers, both hostile; the kernel judges them (openat2 with
+ * RESOLVE_BENEATH: no "..", no symbolic link leads out). Private to block/.
+ */
+#ifndef BLOCK_IMAGE_IMAGE_H
+#define BLOCK_IMAGE_IMAGE_H
+
+#include "base/cleanup.h"
+#include "base/err.h"
+
+#include <stdbool.h>
+
+struct image_dir {
+    int fd;
+    char *path;  /* canonical */
+    char *given; /* as the operator wrote it: absolute paths may start with either */
+};
+
+int image_dir_open(struct image_dir *dir, const char *path, struct err *err);
+void image_dir_close(struct image_dir *dir);
+
+/* Whether its path still leads to the directory that is open, and not to one that was mounted over it or
+ * put in its place since: OpenFileFailed. */
+int image_dir_check(const struct image_dir *dir, struct err *err);
+
+/* Opens the regular file `path`; *canonical (heap) gets its resolved path. -1 and *err
+ * (OpenFileFailed). */
+int image_open(const struct image_dir *dir, const char *path, bool read_only, char **canonical,
+               struct err *err);
+
+/* A place where an image is or may come to be: its directory, opened and resolved, and the name in
+ * it. */
+struct image_place {
+    int dirfd;
+    char *path; /* absolute: the directory's canonical path, then the name */
+    char *name; /* within `path` */
+};
+
+/* The parent directory must exist; the file need not. Refused: no name, "." and "..", embedded
+ * oddities. */
+int image_place_open(const struct image_dir *dir, const char *path, struct image_place *place,
+                     struct err *err);
+void image_place_close(struct image_place *place);
+
+static inline void cleanup_image_place(struct image_place *place)
+{
+    image_place_close(place);
+}
+#define IMAGE_PLACE_INIT                                                                           \
+    {                                                                                              \
+        .dirfd = -1                                                                                \
+    }
+#define CLEANUP_PLACE __attribute__((cleanup(cleanup_image_place)))
+
+/* How an image in `from_dir` names the image `to` in its header, both canonical absolute paths:
+ * relative, so that a tree of images can be moved as a whole, and never mistaken for a protocol
+ * ("a:b" becomes "./a:b"). Heap, or NULL when memory is short. */
+char *image_relative(const char *from_dir, const char *to);
+
+#endif

@@ -1,0 +1,141 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The journal of one image: what changed in its tables since they were last written to the file.
+ * Private to block/.
+ *
+ * A driver keeps changed tables in memory until a flush; guest data is in the page cache at once.
+ * So when the daemon is killed, only changes of tables are lost. Each is therefore appended here as
+ * well, before the request that made it returns: a copy into mapped memory, no system call. The
+ * file lies in the runtime directory and is good for one boot: after a power loss the image is what
+ * its last flush made it, and the journal is thrown away.
+ *
+ * Its name is that of the image's identity (identity.h), so that whatever the image is called and
+ * wherever its file system is mounted, the journal is found, and never for another file.
+ *
+ *     open for writing --journal_create--> append, append, ...
+ *          flush:  journal_mark    with the tables that the flush will write      (the image's lock)
+ *                  ... the tables are written and durable ...
+ *                  journal_drop    what was there at the mark is not needed any more
+ *          flush fails: no drop; the next flush marks and drops both generations
+ *     journal_close: an empty journal is deleted, one with records stays until the image is opened again
+ *     then: journal_load, driver.replay, journal_resume, then like any other (journals.c)
+ *
+ * A record says that the word pair at `place`, a number that only the driver understands, was `old`
+ * and is `new`. The records of one place form a chain: each starts with what the one before it
+ * left. A second change of the same place in the same generation that leaves new[0] alone replaces
+ * new[1] where it is: one aligned store, so there is no moment at which a kill finds half of it.
+ *
+ * A journal must never overflow: whoever wants to change something reserves room for the most that
+ * this may append, before anything is changed, and may be told to flush first.
+ *
+ * Threads: the caller holds the image's lock from the first append on, in all of these but close. Those
+ * that a driver calls take NULL for an image without a journal.
+ */
+#ifndef BLOCK_IMAGE_JOURNAL_H
+#define BLOCK_IMAGE_JOURNAL_H
+
+#include "base/cleanup.h"
+#include "base/err.h"
+#include "block/image/identity.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct journal;
+
+struct journal_record {
+    uint64_t place;
+    uint64_t old[2], new[2];
+    uint64_t check; /* over all but new[1], and over the record's number */
+};
+
+#define JOURNAL_SUFFIX     ".journal" /* of a journal's name */
+#define DISTRUST_SUFFIX    ".failed"  /* of a note's, see below */
+#define JOURNAL_NAME_BYTES 72
+
+/* IDENTITY and the suffix: the name of a journal or a note of the image that is open as `fd`. 0 or
+ * -errno. */
+int journal_name(int fd, const char *suffix, char name[JOURNAL_NAME_BYTES]);
+
+/* What names of journals are made of, and were by older daemons. */
+struct journal_image {
+    unsigned dev_major, dev_minor;
+    unsigned long long ino, birth_ns;
+    struct identity identity;
+};
+int journal_image_of(int fd, struct journal_image *image); /* 0 or -errno */
+
+/* Whether the journal or note `name` is of that image. Older daemons named them
+ * MAJOR.MINOR-INODE-BIRTH: of these the device number is compared only where there is no time of birth,
+ * since a remount may change it. */
+bool journal_name_is_of(const char *name, const struct journal_image *image);
+
+/* Makes the journal of the image that is open as `image_fd`, empty, in `dirfd` (borrowed: it must
+ * stay open until journal_close). NULL and *err (OpenFileFailed) on failure, also if there is one. */
+struct journal *journal_create(int dirfd, int image_fd, const char *path, const char *format,
+                               struct err *err);
+
+/* What a journal that was left behind is. */
+enum journal_state {
+    JOURNAL_GOOD,
+    JOURNAL_VOID,    /* of another boot, or its creation was cut short: to be deleted */
+    JOURNAL_LIVE,    /* of an image that is open, and not empty */
+    JOURNAL_IDLE,    /* of an image that is open, and empty */
+    JOURNAL_FOREIGN, /* not to be understood; *err says why */
+};
+
+/* Opens what is left behind to be replayed: appending does nothing. NULL unless JOURNAL_GOOD. `at_start`:
+ * nobody in this process has opened an image yet, so none is live. One caller at a time for a name. */
+struct journal *journal_load(int dirfd, const char *name, bool at_start, enum journal_state *state,
+                             struct err *err);
+
+/* Gives a loaded one the name of the image that is open as `image_fd`, and its path. 0 or -errno. */
+int journal_rename(struct journal *journal, int image_fd, const char *path);
+const char *journal_path(const struct journal *journal);   /* of the image */
+const char *journal_format(const struct journal *journal); /* of the image */
+
+/* All records, in order (heap). A last one that is torn is left out. 0, or -1 and *err. */
+int journal_records(const struct journal *journal, struct journal_record **records, size_t *count,
+                    struct err *err);
+
+/* The first `count` records have been replayed; what changes from now on is appended to them. A torn
+ * one is overwritten. */
+void journal_resume(struct journal *journal, size_t count);
+
+bool journal_is_empty(const struct journal *journal);
+
+/* Unmaps and frees; deletes the file if the journal is empty or, `discard`, in any case. NULL: nothing. */
+void journal_close(struct journal *journal, bool discard);
+
+/*
+ * A failed fdatasync: the kernel may have dropped pages that it could not write, and say that all is well
+ * the next time. So until the machine boots again nobody can tell whether what is read of the image will be
+ * there after a power loss. That is noted beside the journals, for a daemon that is started again: it must
+ * not go on as if nothing had been, until somebody says that he gives up what may be lost.
+ */
+
+/* Notes it, and logs it. `dirfd` may be -1. */
+void journal_distrust(int dirfd, int image_fd, const char *path, int errnum);
+
+/* Whether the note `name` is there, and of this boot; *path (heap) gets the image's then, "" if it is not
+ * known or memory is short. `path` may be NULL. */
+bool journal_note_holds(int dirfd, const char *name, char **path);
+
+/* Room for `count` more records, until it is given back with journal_unreserve (all of it, however
+ * much was appended). False: flush first. `count` up to JOURNAL_RESERVE_MAX. */
+#define JOURNAL_RESERVE_MAX 1300
+bool journal_reserve(struct journal *journal, size_t count);
+void journal_unreserve(struct journal *journal, size_t count);
+
+/* Within reserved room. */
+void journal_append(struct journal *journal, uint64_t place, const uint64_t old[2],
+                    const uint64_t new[2]);
+
+void journal_mark(struct journal *journal);
+void journal_drop(struct journal *journal);
+
+/* Whether it is time for a flush, so that nobody has to wait for room. */
+bool journal_is_filling(const struct journal *journal);
+
+#endif

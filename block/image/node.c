@@ -1,0 +1,440 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Nodes: what wraps every driver callback. See node.h and driver.h.
+ *
+ * A read walks down the chain one extent at a time: the driver tells data, zeros, or "ask below";
+ * past the end of a shorter backing image there are zeros. It is a loop, not a recursion: chains
+ * get long. Data are read from where the driver says that they lie; only what is not there as it is
+ * (compressed) goes through the driver.
+ *
+ * `unflushed` is set after a write has finished and before its caller hears of it, and cleared
+ * before a flush looks at anything; so a flush that finds it clear has nothing acknowledged to make
+ * durable.
+ */
+#include "block/image/node.h"
+
+#include "base/log.h"
+#include "block/image/file-table.h"
+#include "block/image/journal.h"
+#include "block/image/lock.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/magic.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/vfs.h>
+
+static uint64_t stat_allocated_bytes(const struct stat *st)
+{
+    return (uint64_t)st->st_blocks * 512; /* stat(2): in units of 512 bytes */
+}
+
+/* Whether fstat(2) of an open file never waits for a storage. That of others may ask a server. */
+static bool file_stat_is_instant(int fd)
+{
+    struct statfs fs;
+    return fstatfs(fd, &fs) == 0 &&
+           (fs.f_type == EXT4_SUPER_MAGIC || fs.f_type == XFS_SUPER_MAGIC ||
+            fs.f_type == BTRFS_SUPER_MAGIC || fs.f_type == TMPFS_MAGIC);
+}
+
+/* A driver that waits to reuse space must not wait behind ever new requests. */
+static void node_init_io_lock(struct node *node)
+{
+    pthread_rwlockattr_t attributes;
+    pthread_rwlockattr_init(&attributes);
+    pthread_rwlockattr_setkind_np(&attributes, PTHREAD_RWLOCK_PREFER_WRITER_NONRECURSIVE_NP);
+    pthread_rwlock_init(&node->io_lock, &attributes);
+    pthread_rwlockattr_destroy(&attributes);
+}
+
+int node_unwanted_error(const char *path, struct err *err)
+{
+    return err_set(err, ErrNotReady, 0,
+                   "the opening of image '%s' was given up: its device was deleted, or the daemon "
+                   "is ending",
+                   path);
+}
+
+struct node *node_open(int fd, const char *path, const struct driver *driver, bool read_only,
+                       struct node *backing, struct err *err)
+{
+    return node_open_wanted(fd, path, driver, read_only, backing, NULL, err);
+}
+
+struct node *node_open_wanted(int fd, const char *path, const struct driver *driver, bool read_only,
+                              struct node *backing, const atomic_bool *is_unwanted, struct err *err)
+{
+    struct stat st;
+    if (fstat(fd, &st) != 0) {
+        err_set(err, ErrOpenFileFailed, errno, "image '%s' cannot be examined", path);
+        return NULL;
+    }
+    struct node *node = calloc(1, sizeof(*node));
+    char *path_copy = strdup(path);
+    if (!node || !path_copy) {
+        free(node);
+        free(path_copy);
+        err_set(err, ErrOutOfResources, ENOMEM, "image '%s' cannot be opened", path);
+        return NULL;
+    }
+    pthread_mutex_init(&node->flush_lock, NULL);
+    node_init_io_lock(node);
+    atomic_init(&node->refs, 1);
+    atomic_init(&node->read_only, read_only);
+    node->driver = driver;
+    node->fd = fd;
+    node->journals_fd = -1;
+    node->path = path_copy;
+    node->dev = st.st_dev;
+    node->ino = st.st_ino;
+    node->is_unwanted = is_unwanted;
+    node->is_stat_instant = file_stat_is_instant(fd);
+    atomic_init(&node->allocated_bytes, stat_allocated_bytes(&st));
+    int unknown = identity_of(fd, &node->identity);
+    if (unknown)
+        err_set(err, ErrOpenFileFailed, -unknown, "image '%s' cannot be examined", path);
+    if (unknown || image_lock(fd, path, read_only, &node->is_locked, err) != 0 ||
+        driver->open(node, err) != 0) {
+        node->fd = -1;
+        node->driver = NULL;
+        node_unref(node);
+        return NULL;
+    }
+    node->is_unwanted = NULL;
+    node->backing = backing ? node_ref(backing) : NULL;
+    return node;
+}
+
+const char *node_used_path(const struct node *node)
+{
+    return node->alias ? node->alias : node->path;
+}
+
+/* ---- the journal ---- */
+
+int node_add_journal(struct node *node, int dirfd, struct err *err)
+{
+    node->journals_fd = dirfd;
+    if (!node->driver->replay)
+        return 0;
+    node->journal = journal_create(dirfd, node->fd, node->path, node->driver->name, err);
+    return node->journal ? 0 : -1;
+}
+
+void node_end_journal(struct node *node, bool discard)
+{
+    LOCK_GUARD(&node->flush_lock);
+    journal_close(steal(node->journal), discard);
+}
+
+bool node_is_unflushed(struct node *node)
+{
+    LOCK_GUARD(&node->flush_lock);
+    return atomic_load(&node->sync_error) || atomic_load(&node->unflushed) ||
+           (node->journal && !journal_is_empty(node->journal));
+}
+
+struct node *node_ref(struct node *node)
+{
+    atomic_fetch_add(&node->refs, 1);
+    return node;
+}
+
+void node_unref(struct node *node)
+{
+    while (node && atomic_fetch_sub(&node->refs, 1) == 1) {
+        struct node *backing = node->backing;
+        if (node->driver)
+            node->driver->close(node);
+        journal_close(node->journal, false);
+        if (node->fd >= 0)
+            close(node->fd);
+        if (node->claim)
+            file_claim_release(node->claim);
+        pthread_rwlock_destroy(&node->io_lock);
+        pthread_mutex_destroy(&node->flush_lock);
+        free(node->backing_file);
+        free(node->backing_format);
+        free(node->path);
+        free(node->alias);
+        free(node);
+        node = backing;
+    }
+}
+
+int node_give_up(struct node *node)
+{
+    int ret = atomic_load(&node->read_only) ? 0 : node_flush(node);
+    node_unref(node);
+    return ret;
+}
+
+static bool node_has_range(const struct node *node, uint64_t offset, uint64_t length)
+{
+    return offset <= node->size_bytes && length <= node->size_bytes - offset;
+}
+
+int node_begin_io(struct node *node, unsigned flags, bool *is_held)
+{
+    *is_held = !atomic_load(&node->read_only);
+    if (!*is_held)
+        return 0;
+    if (flags & MAP_CACHED)
+        return pthread_rwlock_tryrdlock(&node->io_lock) == 0 ? 0 : -EAGAIN;
+    pthread_rwlock_rdlock(&node->io_lock);
+    return 0;
+}
+
+void node_end_io(struct node *node, bool is_held)
+{
+    if (is_held)
+        pthread_rwlock_unlock(&node->io_lock);
+}
+
+int node_read_data(struct node *node, void *buf, uint64_t offset, unsigned flags,
+                   const struct extent *extent)
+{
+    if (extent->host == EXTENT_NO_HOST)
+        return flags & MAP_CACHED ? -EAGAIN : node->driver->read(node, buf, offset, extent->length);
+    return flags & MAP_CACHED ? file_read_cached(node->fd, buf, extent->host, extent->length)
+                              : file_read_padded(node->fd, buf, extent->host, extent->length);
+}
+
+/* One layer's extent and, if it has some, its data. */
+static int node_read_layer(struct node *node, void *buf, uint64_t offset, unsigned flags,
+                           struct extent *extent)
+{
+    bool is_held;
+    int ret = node_begin_io(node, flags, &is_held);
+    if (ret)
+        return ret;
+    ret = node->driver->map(node, offset, flags, extent);
+    if (ret == 0 && extent->kind == EXTENT_DATA)
+        ret = node_read_data(node, buf, offset, flags, extent);
+    node_end_io(node, is_held);
+    return ret;
+}
+
+/* Reads from `node` downwards as far as one extent reaches; *length says how far that was. The
+ * range may pass the end of `node`: zeros. */
+static int node_read_extent(struct node *node, void *buf, uint64_t offset, unsigned flags,
+                            uint64_t *length)
+{
+    for (; node; node = node->backing) {
+        if (offset >= node->size_bytes)
+            break;
+        if (*length > node->size_bytes - offset)
+            *length = node->size_bytes - offset;
+        struct extent extent = {.length = *length};
+        int ret = node_read_layer(node, buf, offset, flags, &extent);
+        if (ret)
+            return ret;
+        *length = extent.length;
+        if (extent.kind == EXTENT_DATA)
+            return 0;
+        if (extent.kind == EXTENT_ZERO)
+            break;
+    }
+    memset(buf, 0, *length);
+    return 0;
+}
+
+static int node_read_chain(struct node *node, void *buf, uint64_t offset, uint64_t length,
+                           unsigned flags)
+{
+    while (length) {
+        uint64_t n = length;
+        int ret = node_read_extent(node, buf, offset, flags, &n);
+        if (ret)
+            return ret;
+        buf = (char *)buf + n;
+        offset += n;
+        length -= n;
+    }
+    return 0;
+}
+
+int node_read(struct node *node, void *buf, uint64_t offset, uint64_t length)
+{
+    if (!node_has_range(node, offset, length))
+        return -EINVAL;
+    return node_read_chain(node, buf, offset, length, 0);
+}
+
+int node_read_backing(struct node *node, void *buf, uint64_t offset, uint64_t length,
+                      unsigned flags)
+{
+    return node_read_chain(node->backing, buf, offset, length, flags);
+}
+
+/* Whether a change may go ahead: 0, 1 for "nothing to do", or -errno. */
+static int node_check_change(const struct node *node, uint64_t offset, uint64_t length)
+{
+    if (!node_has_range(node, offset, length))
+        return -EINVAL;
+    if (atomic_load(&node->read_only))
+        return -EROFS;
+    return length == 0;
+}
+
+/* A write that failed, or was not done at once, may have changed something too. */
+static int node_changed(struct node *node, int ret)
+{
+    atomic_store(&node->unflushed, true);
+    return ret;
+}
+
+int node_make_room(struct node *node)
+{
+    return node->driver->make_room ? node->driver->make_room(node) : 0;
+}
+
+static int change_make(struct node *node, const struct node_change *change)
+{
+    const struct driver *driver = node->driver;
+    uint64_t offset = change->offset, length = change->length;
+    switch (change->kind) {
+    case NODE_WRITE:
+        return driver->write(node, change->buf, offset, length);
+    case NODE_ZERO:
+        return driver->zero(node, offset, length, change->unmap);
+    case NODE_ZERO_FAST:
+        return driver->zero_fast ? driver->zero_fast(node, offset, length, change->unmap)
+                                 : -EOPNOTSUPP;
+    case NODE_DISCARD:
+        return driver->discard(node, offset, length);
+    }
+    return -EINVAL;
+}
+
+int node_change(struct node *node, const struct node_change *change)
+{
+    int ret = node_check_change(node, change->offset, change->length);
+    if (ret)
+        return ret < 0 ? ret : 0;
+    return node_changed(node, change_make(node, change));
+}
+
+/* Outside any fence. */
+static int node_change_whole(struct node *node, const struct node_change *change)
+{
+    int ret;
+    do {
+        ret = node_make_room(node);
+        if (ret == 0)
+            ret = node_change(node, change);
+    } while (ret == NODE_NEEDS_ROOM);
+    return ret;
+}
+
+int node_write(struct node *node, const void *buf, uint64_t offset, uint64_t length)
+{
+    return node_change_whole(node, &(struct node_change){NODE_WRITE, buf, offset, length, false});
+}
+
+int node_write_cached(struct node *node, const void *buf, uint64_t offset, uint64_t length)
+{
+    int ret = node_check_change(node, offset, length);
+    if (ret)
+        return ret < 0 ? ret : 0;
+    if (!node->driver->write_cached)
+        return -EAGAIN;
+    return node_changed(node, node->driver->write_cached(node, buf, offset, length));
+}
+
+int node_zero(struct node *node, uint64_t offset, uint64_t length, bool unmap)
+{
+    return node_change_whole(node, &(struct node_change){NODE_ZERO, NULL, offset, length, unmap});
+}
+
+int node_zero_fast(struct node *node, uint64_t offset, uint64_t length, bool unmap)
+{
+    return node_change_whole(node,
+                             &(struct node_change){NODE_ZERO_FAST, NULL, offset, length, unmap});
+}
+
+int node_discard(struct node *node, uint64_t offset, uint64_t length)
+{
+    return node_change_whole(node,
+                             &(struct node_change){NODE_DISCARD, NULL, offset, length, false});
+}
+
+int node_flush(struct node *node)
+{
+    LOCK_GUARD(&node->flush_lock);
+    int sync_error = atomic_load(&node->sync_error);
+    if (sync_error)
+        return -sync_error;
+    if (!atomic_exchange(&node->unflushed, false))
+        return 0;
+    int ret = node->driver->flush(node);
+    if (ret)
+        atomic_store(&node->unflushed, true);
+    else if (!node->is_stat_instant)
+        node_allocated_bytes(node, true); /* whoever must not wait finds it later */
+    return ret;
+}
+
+int node_sync(struct node *node)
+{
+    int sync_error = atomic_load(&node->sync_error);
+    int ret = 0;
+    while (!sync_error && (ret = fdatasync(node->fd)) != 0 && errno == EINTR)
+        ; /* a signal came: nothing was tried */
+    if (ret != 0) {
+        sync_error = errno;
+        journal_distrust(node->journals_fd, node->fd, node->path, sync_error);
+        atomic_store(&node->sync_error, sync_error);
+    }
+    return -sync_error;
+}
+
+/* Replaces the descriptor by one that cannot write, in one step (dup3): reads under way keep the
+ * file, later ones get it read-only. The new description is locked before the old one, and its lock
+ * with it, goes. 0 or -errno: all stays as it was. */
+static int node_reopen_read_only(struct node *node)
+{
+    char link[32];
+    snprintf(link, sizeof(link), "/proc/self/fd/%d", node->fd);
+    CLEANUP_CLOSE int fd = open(link, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return -errno;
+    int ret = node->is_locked ? image_lock_share(fd) : 0;
+    if (ret == 0 && dup3(fd, node->fd, O_CLOEXEC) < 0)
+        ret = -errno;
+    return ret;
+}
+
+int node_freeze(struct node *node)
+{
+    int ret = node_flush(node);
+    if (ret && !atomic_load(&node->sync_error))
+        return ret;
+    if (ret == 0)
+        node_end_journal(node, false);
+    /* Before `read_only` lets others of this process open the image. */
+    int unlocked = node->is_locked ? image_lock_to_reader(node->fd) : 0;
+    atomic_store(&node->read_only, true);
+    if (node->claim)
+        file_claim_to_reader(node->claim);
+    int reopened = node_reopen_read_only(node);
+    if (reopened)
+        log_warning("frozen image '%s' keeps a descriptor that could write%s: %s", node->path,
+                    unlocked ? ", and a lock that bars even readers until the device is detached"
+                             : "",
+                    strerror(-reopened));
+    if (node->driver->freeze)
+        node->driver->freeze(node);
+    return ret;
+}
+
+uint64_t node_allocated_bytes(struct node *node, bool may_wait)
+{
+    struct stat st;
+    if ((may_wait || node->is_stat_instant) && fstat(node->fd, &st) == 0)
+        atomic_store(&node->allocated_bytes, stat_allocated_bytes(&st));
+    return atomic_load(&node->allocated_bytes);
+}

@@ -1,0 +1,134 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Nodes and chains: opening, sharing, and the wrapper around every driver callback. Private to
+ * block/.
+ */
+#ifndef BLOCK_IMAGE_NODE_H
+#define BLOCK_IMAGE_NODE_H
+
+#include "base/cleanup.h"
+#include "block/image/driver.h"
+
+struct file_claim;
+struct image_dir;
+
+/* Longest chain that is opened: a loop that escapes detection ends here. */
+#define CHAIN_NODES_MAX 1024
+
+/* A file of a chain after open(2), before anything of it is read or written. */
+struct chain_file {
+    int fd;
+    dev_t dev;
+    ino_t ino;
+    struct identity identity;
+    const char *path; /* canonical */
+    const struct driver *driver;
+    bool read_only;
+    size_t depth; /* 0: the top */
+};
+
+/* Asked about every file of a chain: may it be used in this way? 0, or -1 and *err. *claim, which says
+ * so as long as the file is open, becomes the node's. Sets *node if the file is open like that already
+ * and the chain is to have that node, with its reference. */
+struct chain_guard {
+    const atomic_bool
+        *is_unwanted; /* may be set by another thread: the opening is given up; or NULL */
+    int (*admit)(void *arg, const struct chain_file *file, struct file_claim **claim,
+                 struct node **node, struct err *err);
+    void *arg;
+};
+
+/* Opens `path` and, following the headers, everything under it (backing nodes read-only), all
+ * beneath `dir`. `guard` may be NULL. Returns the top with one reference, or NULL. Codes:
+ * OpenFileFailed, InvalidBlockFormat, NotReady (it is not wanted any more), and the guard's. */
+struct node *chain_open(const struct image_dir *dir, const char *path, const char *format,
+                        bool read_only, const struct chain_guard *guard, struct err *err);
+
+/* Locks (lock.h) and opens the image in `fd` (taken over on success only; otherwise to be closed) on
+ * top of `backing` (a new reference is taken; NULL: none), whatever file the header names. `path` is
+ * recorded. NULL and *err on failure. */
+struct node *node_open(int fd, const char *path, const struct driver *driver, bool read_only,
+                       struct node *backing, struct err *err);
+
+/* The same; what takes long in it is given up with NotReady when *is_unwanted is set (NULL: never). */
+struct node *node_open_wanted(int fd, const char *path, const struct driver *driver, bool read_only,
+                              struct node *backing, const atomic_bool *is_unwanted,
+                              struct err *err);
+
+/* The name that the image was opened by, absolute, its directory canonical. The names in its header
+ * count from there, in QEMU too, and whoever opens the same chain again must use it. */
+const char *node_used_path(const struct node *node);
+
+/* Gives a node that is open for writing the directory of journals, `dirfd` (borrowed while the node is
+ * open), and a journal there if its driver wants one; before the first write. 0, or -1 and *err
+ * (OpenFileFailed). */
+int node_add_journal(struct node *node, int dirfd, struct err *err);
+
+/* Closes the journal; what it still has is given up with `discard`, else kept. No write is under way. */
+void node_end_journal(struct node *node, bool discard);
+
+/* Whether something of the image may be in memory or in its journal only, or a sync of it failed. */
+bool node_is_unflushed(struct node *node);
+
+struct node *node_ref(struct node *node);
+
+/* Drops a reference; the last one closes the node, then its backing node's reference in turn. */
+void node_unref(struct node *node);
+CLEANUP_DEFINE(node, struct node *, node_unref)
+
+/* Drops the reference of a node that is not needed after all: what is only in its journal is written
+ * to the image first. 0 or -errno: the journal keeps it. */
+int node_give_up(struct node *node);
+
+/* A change of a node's content. */
+struct node_change {
+    enum { NODE_WRITE, NODE_ZERO, NODE_ZERO_FAST, NODE_DISCARD } kind;
+    const void *buf; /* of a write */
+    uint64_t offset, length;
+    bool unmap; /* of zeroes: space may be given back */
+};
+
+/* For one who makes changes inside a fence, where nobody may wait for a disk: node_make_room() before
+ * the fence is entered, then node_change() inside. If that is NODE_NEEDS_ROOM, after all, the fence
+ * is left and both are done again. Else as below. */
+int node_make_room(struct node *node);
+int node_change(struct node *node, const struct node_change *change);
+
+/* Data: 0 or -errno. Ranges must lie within size_bytes (-EINVAL else); length 0 succeeds. What is
+ * cached is done at once, or -EAGAIN. The others wait for room. */
+int node_read(struct node *node, void *buf, uint64_t offset, uint64_t length);
+int node_write(struct node *node, const void *buf, uint64_t offset, uint64_t length);
+int node_write_cached(struct node *node, const void *buf, uint64_t offset, uint64_t length);
+int node_zero(struct node *node, uint64_t offset, uint64_t length, bool unmap);
+int node_zero_fast(struct node *node, uint64_t offset, uint64_t length, bool unmap);
+int node_discard(struct node *node, uint64_t offset, uint64_t length);
+
+/* What a range of a chain is, and which of its images says so. */
+struct chain_extent {
+    enum extent_kind kind; /* BACKING: no image holds anything there; it reads as zeros */
+    unsigned depth;        /* 1 is the top, 0 no image at all */
+    struct node *node;     /* borrowed; NULL if depth is 0 */
+    uint64_t host;         /* as in struct extent */
+    uint64_t length;       /* asked: at most (> 0); told: > 0 */
+};
+
+/* Around I/O that relies on what map() said of this very node; *is_held: the io_lock had to be
+ * taken. `flags`: MAP_CACHED: -EAGAIN rather than wait; it is 0 without. */
+int node_begin_io(struct node *node, unsigned flags, bool *is_held);
+void node_end_io(struct node *node, bool is_held);
+
+/* All that returned before is durable on return. Free of cost if nothing was written since. */
+int node_flush(struct node *node);
+
+/* Flushes, then turns the node read-only for good, its lock and its file descriptor too, and ends its
+ * journal; there is no instant at which another writer could lock the image. The caller guarantees
+ * that no write is under way, and calls it once at a time; reads may be under way. 0, or the flush's
+ * -errno: after a failed sync the node is read-only all the same, but its journal stays; after anything
+ * else all is as it was, and it may be called again. What else goes wrong is logged. */
+int node_freeze(struct node *node);
+
+/* Space that the image takes on its file system; if that cannot be found out, or `may_wait` is false
+ * and it could mean to wait for a storage, what it was when it was last looked at. */
+uint64_t node_allocated_bytes(struct node *node, bool may_wait);
+
+#endif

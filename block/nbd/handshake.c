@@ -1,0 +1,543 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The handshake: fixed newstyle negotiation, from the greeting to the choice of an export. On the
+ * connection's thread. Spec sections: "Fixed newstyle negotiation", "Option types", "TLS support".
+ *
+ *   server           client
+ *   greeting  -->
+ *             <--    client flags
+ *             <--    LIST, INFO, STRUCTURED_REPLY, EXTENDED_HEADERS, LIST_META_CONTEXT,
+ *                    SET_META_CONTEXT (nbd/meta.c), and all that is unknown or malformed
+ *   replies   -->
+ *             <--    GO
+ *   replies   -->    transmission begins, unless the last reply is an error
+ *             <--    EXPORT_NAME
+ *   export    -->    transmission begins, or the server hangs up
+ *             <--    STARTTLS
+ *   ACK       -->    TLS's own handshake; what was negotiated before is forgotten
+ *             <--    ABORT
+ *   ACK       -->    the server hangs up
+ *
+ * Where TLS is required, everything but STARTTLS and ABORT is refused before it (the spec's
+ * FORCEDTLS mode). Nothing is received ahead: what a client, or somebody on the way, sends behind
+ * STARTTLS in plain text goes into TLS, which ends there.
+ *
+ * It has a deadline. Options that are of use put it off, up to a ceiling for the whole: the first LIST,
+ * and what is asked of an export, as programs do that show all exports. Of other options there are
+ * limits.options at most.
+ *
+ * An option's payload is read whole before it is looked at, into a buffer whose size no client chooses;
+ * replies are gathered in connection->out and sent together, those of LIST page by page.
+ */
+#include "block/nbd/handshake.h"
+
+#include "block/device/exports.h"
+#include "block/io.h"
+
+#include <assert.h>
+#include <endian.h>
+#include <errno.h>
+
+enum {
+    OPTION_SKIP_MAX = 32 << 20, /* a longer one is hung up on, not skipped */
+    LIST_PAGE_BYTES = 64 << 10, /* of names that are gathered under the lock of all exports */
+    LIST_PAGE_FULL = 1,
+};
+
+/* What an option leads to; a negative errno hangs up. */
+enum { OPTION_NEXT = 0, OPTION_TRANSMISSION = 1 };
+
+static int handshake_read(struct nbd_handshake *handshake, void *buf, size_t length)
+{
+    return nbd_channel_read(&handshake->connection->channel, buf, length, handshake->deadline_ms);
+}
+
+static int handshake_send(struct nbd_handshake *handshake)
+{
+    return nbd_channel_send_buffer(&handshake->connection->channel, handshake->out,
+                                   handshake->deadline_ms);
+}
+
+/* ---- replies ---- */
+
+int nbd_option_reply_begin(struct nbd_handshake *handshake, uint32_t type, size_t length)
+{
+    struct nbd_option_reply_be reply = {
+        .magic = htobe64(NBD_OPTION_REPLY_MAGIC),
+        .option = htobe32(handshake->option),
+        .type = htobe32(type),
+        .length = htobe32((uint32_t)length),
+    };
+    if (!nbd_buffer_make_room(handshake->out, sizeof(reply) + length))
+        return -ENOBUFS;
+    nbd_buffer_append(handshake->out, &reply, sizeof(reply));
+    return 0;
+}
+
+int nbd_option_reply_add(struct nbd_handshake *handshake, uint32_t type, const void *data,
+                         size_t length)
+{
+    int ret = nbd_option_reply_begin(handshake, type, length);
+    if (ret)
+        return ret;
+    nbd_buffer_append(handshake->out, data, length);
+    return 0;
+}
+
+int nbd_option_acknowledge(struct nbd_handshake *handshake)
+{
+    int ret = nbd_option_reply_begin(handshake, NBD_REP_ACK, 0);
+    return ret ? ret : handshake_send(handshake);
+}
+
+int nbd_option_error(struct nbd_handshake *handshake, uint32_t type, const char *message)
+{
+    static_assert(ERR_MESSAGE_BYTES <= NBD_STRING_BYTES_MAX, "messages fit a protocol string");
+    int ret = nbd_option_reply_add(handshake, type, message, strlen(message));
+    return ret ? ret : handshake_send(handshake);
+}
+
+/* ---- exports ---- */
+
+static uint16_t export_flags(const struct nbd_handshake *handshake, const struct device *device)
+{
+    const struct nbd_session *session = &handshake->connection->session;
+    unsigned flags = NBD_FLAG_HAS_FLAGS | NBD_FLAG_SEND_FLUSH | NBD_FLAG_SEND_FUA |
+                     NBD_FLAG_CAN_MULTI_CONN | NBD_FLAG_SEND_CACHE;
+    if (device_is_read_only(device))
+        flags |= NBD_FLAG_READ_ONLY;
+    else
+        flags |= NBD_FLAG_SEND_TRIM | NBD_FLAG_SEND_WRITE_ZEROES | NBD_FLAG_SEND_FAST_ZERO;
+    if (session->style != NBD_STYLE_SIMPLE)
+        flags |= NBD_FLAG_SEND_DF;
+    if (session->style == NBD_STYLE_EXTENDED && session->contexts)
+        flags |= NBD_FLAG_BLOCK_STAT_PAYLOAD;
+    return (uint16_t)flags;
+}
+
+/* An export's name as a string. A malformed one is InvalidValue. */
+static int export_name(const unsigned char *name, size_t length, char text[NBD_EXPORT_NAME_MAX + 1],
+                       struct err *err)
+{
+    if (length > NBD_EXPORT_NAME_MAX || memchr(name, '\0', length))
+        return err_set(err, ErrInvalidValue, 0, "an export's name has at most %d bytes and no NUL",
+                       NBD_EXPORT_NAME_MAX);
+    memcpy(text, name, length);
+    text[length] = '\0';
+    return 0;
+}
+
+/* The device behind the name, in use, or NULL and *err. */
+static struct device *export_find(struct nbd_handshake *handshake, const unsigned char *name,
+                                  size_t length, struct err *err)
+{
+    char text[NBD_EXPORT_NAME_MAX + 1];
+    return export_name(name, length, text, err)
+               ? NULL
+               : export_use(handshake->connection->server->block, text, err);
+}
+
+static int option_export_error(struct nbd_handshake *handshake, const struct err *err)
+{
+    if (err->code == ErrInvalidValue)
+        return nbd_option_error(handshake, NBD_REP_ERR_INVALID, err->message);
+    if (err->code == ErrDeviceNotFound) /* what the client called it is not for echoing */
+        return nbd_option_error(handshake, NBD_REP_ERR_UNKNOWN, "there is no export of that name");
+    return nbd_option_error(handshake, NBD_REP_ERR_UNKNOWN, err->message);
+}
+
+/* The option is about this export, which exists: of use, unless the last one was the same. */
+static void option_uses(struct nbd_handshake *handshake, const unsigned char *name, size_t length)
+{
+    uint64_t hash = 0xcbf29ce484222325; /* FNV-1a */
+    for (size_t i = 0; i < length; i++)
+        hash = (hash ^ name[i]) * 0x100000001b3;
+    handshake->is_useful =
+        handshake->option != handshake->last_use.option || hash != handshake->last_use.export_hash;
+    handshake->last_use.option = handshake->option;
+    handshake->last_use.export_hash = hash;
+}
+
+struct device *nbd_option_export(struct nbd_handshake *handshake, const unsigned char *name,
+                                 size_t length, int *ret)
+{
+    struct err err;
+    struct device *device = export_find(handshake, name, length, &err);
+    if (device)
+        option_uses(handshake, name, length);
+    else
+        *ret = option_export_error(handshake, &err);
+    return device;
+}
+
+bool nbd_option_has_export(struct nbd_handshake *handshake, const unsigned char *name,
+                           size_t length, int *ret)
+{
+    struct err err;
+    char text[NBD_EXPORT_NAME_MAX + 1];
+    bool is_there = export_name(name, length, text, &err) == 0 &&
+                    export_check(handshake->connection->server->block, text, &err) == 0;
+    if (is_there)
+        option_uses(handshake, name, length);
+    else
+        *ret = option_export_error(handshake, &err);
+    return is_there;
+}
+
+/* The export is chosen: contexts that were selected for another one are not. */
+static void export_choose(struct nbd_handshake *handshake, struct device *device,
+                          const unsigned char *name, size_t length)
+{
+    struct nbd_session *session = &handshake->connection->session;
+    session->device = device;
+    if (!nbd_meta_contexts_are_of(handshake, name, length))
+        session->contexts = 0;
+}
+
+static int option_export_name(struct nbd_handshake *handshake)
+{
+    struct err err;
+    if (handshake->connection->session.style == NBD_STYLE_EXTENDED)
+        return -EPROTO; /* it cannot tell what extended headers add: GO is to be used */
+    struct device *device = export_find(handshake, handshake->payload, handshake->length, &err);
+    if (!device)
+        return -ENOENT;
+    export_choose(handshake, device, handshake->payload, handshake->length);
+    struct nbd_export_be export = {
+        .size_bytes = htobe64(device_size_bytes(device)),
+        .flags = htobe16(export_flags(handshake, device)),
+    };
+    bool zeros = !(handshake->client_flags & NBD_FLAG_NO_ZEROES);
+    nbd_buffer_append(handshake->out, &export,
+                      zeros ? sizeof(export) : offsetof(struct nbd_export_be, zeros));
+    int ret = handshake_send(handshake);
+    return ret ? ret : OPTION_TRANSMISSION;
+}
+
+/* ---- LIST ---- */
+
+static int list_add(void *arg, const char *name)
+{
+    struct nbd_handshake *handshake = arg;
+    size_t length = strlen(name);
+    uint32_t length_be = htobe32((uint32_t)length);
+    if (nbd_buffer_length(handshake->out) >= LIST_PAGE_BYTES)
+        return LIST_PAGE_FULL;
+    int ret = nbd_option_reply_begin(handshake, NBD_REP_SERVER, sizeof(length_be) + length);
+    if (ret)
+        return ret;
+    nbd_buffer_append(handshake->out, &length_be, sizeof(length_be));
+    nbd_buffer_append(handshake->out, name, length);
+    return 0;
+}
+
+/* Page by page, and no lock is held while one is sent: a client may read as slowly as it likes. */
+static int option_list(struct nbd_handshake *handshake)
+{
+    struct block *block = handshake->connection->server->block;
+    struct export_cursor cursor = {0};
+    int ret;
+    if (handshake->length != 0)
+        return nbd_option_error(handshake, NBD_REP_ERR_INVALID, "LIST has no data");
+    while ((ret = export_list(block, &cursor, list_add, handshake)) == LIST_PAGE_FULL)
+        if ((ret = handshake_send(handshake)) != 0)
+            return ret;
+    handshake->is_useful = !handshake->has_listed;
+    handshake->has_listed = true;
+    return ret ? ret : nbd_option_acknowledge(handshake);
+}
+
+/* ---- INFO and GO ---- */
+
+/* The payload taken apart; `name` and `requests` point into it. */
+struct info_payload {
+    const unsigned char *name, *requests;
+    uint32_t name_length, request_count;
+};
+
+int nbd_reader_number(struct nbd_reader *reader, unsigned width, uint32_t *value)
+{
+    const unsigned char *bytes;
+    int ret = nbd_reader_bytes(reader, width, &bytes);
+    *value = 0;
+    for (unsigned i = 0; i < width && !ret; i++)
+        *value = *value << 8 | bytes[i];
+    return ret;
+}
+
+int nbd_reader_bytes(struct nbd_reader *reader, size_t length, const unsigned char **bytes)
+{
+    if (length > reader->left)
+        return -EINVAL;
+    *bytes = reader->at;
+    reader->at += length;
+    reader->left -= length;
+    return 0;
+}
+
+int nbd_reader_string(struct nbd_reader *reader, const unsigned char **string, uint32_t *length)
+{
+    int ret = nbd_reader_number(reader, 4, length);
+    return ret ? ret : nbd_reader_bytes(reader, *length, string);
+}
+
+static int info_decode(const struct nbd_handshake *handshake, struct info_payload *info)
+{
+    struct nbd_reader reader = {handshake->payload, handshake->length};
+    if (nbd_reader_string(&reader, &info->name, &info->name_length) != 0 ||
+        nbd_reader_number(&reader, 2, &info->request_count) != 0)
+        return -EINVAL;
+    info->requests = reader.at;
+    return reader.left == info->request_count * sizeof(uint16_t) ? 0 : -EINVAL;
+}
+
+static bool info_is_requested(const struct info_payload *info, enum nbd_info what)
+{
+    for (size_t i = 0; i < info->request_count; i++)
+        if ((info->requests[2 * i] << 8 | info->requests[2 * i + 1]) == (int)what)
+            return true;
+    return false;
+}
+
+static int info_add_text(struct nbd_handshake *handshake, enum nbd_info type, const void *text,
+                         size_t length)
+{
+    uint16_t type_be = htobe16((uint16_t)type);
+    int ret = nbd_option_reply_begin(handshake, NBD_REP_INFO, sizeof(type_be) + length);
+    if (ret)
+        return ret;
+    nbd_buffer_append(handshake->out, &type_be, sizeof(type_be));
+    nbd_buffer_append(handshake->out, text, length);
+    return 0;
+}
+
+/* Appends what is known of the export. */
+static int info_add(struct nbd_handshake *handshake, const struct info_payload *info,
+                    const struct device *device)
+{
+    struct nbd_info_export_be export = {
+        .type = htobe16(NBD_INFO_EXPORT),
+        .size_bytes = htobe64(device_size_bytes(device)),
+        .flags = htobe16(export_flags(handshake, device)),
+    };
+    struct nbd_info_block_size_be block_size = {
+        .type = htobe16(NBD_INFO_BLOCK_SIZE),
+        .minimum = htobe32(NBD_BLOCK_BYTES_MIN),
+        .preferred = htobe32(NBD_BLOCK_BYTES_PREFERRED),
+        .maximum = htobe32(NBD_PAYLOAD_BYTES_MAX),
+    };
+    const char *description =
+        device_is_read_only(device) ? "read-only disk of snapgroupd" : "disk of snapgroupd";
+    int ret = nbd_option_reply_add(handshake, NBD_REP_INFO, &export, sizeof(export));
+    if (!ret && info_is_requested(info, NBD_INFO_NAME))
+        ret = info_add_text(handshake, NBD_INFO_NAME, info->name, info->name_length);
+    if (!ret && info_is_requested(info, NBD_INFO_DESCRIPTION))
+        ret = info_add_text(handshake, NBD_INFO_DESCRIPTION, description, strlen(description));
+    return ret ? ret
+               : nbd_option_reply_add(handshake, NBD_REP_INFO, &block_size, sizeof(block_size));
+}
+
+static int option_info_or_go(struct nbd_handshake *handshake)
+{
+    struct nbd_connection *connection = handshake->connection;
+    struct info_payload info;
+    int ret;
+    if (info_decode(handshake, &info) != 0)
+        return nbd_option_error(handshake, NBD_REP_ERR_INVALID,
+                                "the option's lengths do not add up");
+    struct device *device = nbd_option_export(handshake, info.name, info.name_length, &ret);
+    if (!device)
+        return ret;
+    bool go = handshake->option == NBD_OPT_GO;
+    if (go)
+        export_choose(handshake, device, info.name, info.name_length);
+    ret = info_add(handshake, &info, device);
+    if (!go)
+        export_unuse(connection->server->block, device);
+    if (!ret)
+        ret = nbd_option_acknowledge(handshake);
+    return ret == 0 && go ? OPTION_TRANSMISSION : ret;
+}
+
+/* ---- STARTTLS ---- */
+
+static bool tls_is_missing(const struct nbd_handshake *handshake)
+{
+    return handshake->connection->tls_required && !handshake->connection->channel.tls;
+}
+
+static int reply_tls_is_missing(struct nbd_handshake *handshake)
+{
+    return nbd_option_error(handshake, NBD_REP_ERR_TLS_REQD,
+                            "start TLS first: it is required here");
+}
+
+/* Somebody on the way may have sent the options so far in the client's name: none has an effect
+ * behind TLS. Only the client's flags, which came before all options, stay. */
+static void handshake_forget(struct nbd_handshake *handshake)
+{
+    handshake->connection->session.style = NBD_STYLE_SIMPLE;
+    handshake->connection->session.contexts = 0;
+    handshake->context_export_length = 0;
+    assert(nbd_buffer_length(handshake->out) == 0);
+    assert(nbd_buffer_length(&handshake->connection->in) == 0);
+    assert(!handshake->connection->session.device);
+}
+
+static int option_starttls(struct nbd_handshake *handshake)
+{
+    struct nbd_channel *channel = &handshake->connection->channel;
+    const struct nbd_tls *tls = handshake->connection->server->tls;
+    if (channel->tls)
+        return nbd_option_error(handshake, NBD_REP_ERR_INVALID, "TLS has been started already");
+    if (!tls)
+        return nbd_option_error(handshake, NBD_REP_ERR_POLICY, "TLS is not offered here");
+    if (handshake->length != 0)
+        return nbd_option_error(handshake, NBD_REP_ERR_INVALID, "STARTTLS has no data");
+    int ret = nbd_option_acknowledge(handshake);
+    if (!ret)
+        ret = nbd_channel_start_tls(channel, tls, handshake->deadline_ms);
+    if (!ret)
+        handshake_forget(handshake);
+    else if (ret == -EPROTO) /* a client that is not told why is hard to help */
+        nbd_channel_linger(channel, nbd_deadline(handshake->connection->server->limits.linger_ms));
+    return ret;
+}
+
+/* ---- STRUCTURED_REPLY and EXTENDED_HEADERS ---- */
+
+static int option_style(struct nbd_handshake *handshake, enum nbd_style style)
+{
+    struct nbd_session *session = &handshake->connection->session;
+    if (handshake->length != 0)
+        return nbd_option_error(handshake, NBD_REP_ERR_INVALID, "the option has no data");
+    if (session->style == style)
+        return nbd_option_error(handshake, NBD_REP_ERR_INVALID, "this has been negotiated already");
+    if (session->style == NBD_STYLE_EXTENDED)
+        return nbd_option_error(handshake, NBD_REP_ERR_EXT_HEADER_REQD,
+                                "extended headers have been negotiated already");
+    session->style = style;
+    return nbd_option_acknowledge(handshake);
+}
+
+/* ---- the phase ---- */
+
+static int handshake_greet(struct nbd_handshake *handshake)
+{
+    const uint32_t known = NBD_FLAG_FIXED_NEWSTYLE | NBD_FLAG_NO_ZEROES;
+    struct nbd_greeting_be greeting = {
+        .magic = htobe64(NBD_MAGIC),
+        .option_magic = htobe64(NBD_OPTION_MAGIC),
+        .flags = htobe16(known),
+    };
+    uint32_t flags_be;
+    nbd_buffer_append(handshake->out, &greeting, sizeof(greeting));
+    int ret = handshake_send(handshake);
+    if (!ret)
+        ret = handshake_read(handshake, &flags_be, sizeof(flags_be));
+    if (ret)
+        return ret;
+    handshake->client_flags = be32toh(flags_be);
+    return handshake->client_flags & ~known ? -EPROTO : 0;
+}
+
+/* Reads and drops the payload of an option that is too long to be one. */
+static int option_skip(struct nbd_handshake *handshake)
+{
+    if (handshake->option == NBD_OPT_EXPORT_NAME || handshake->length > OPTION_SKIP_MAX)
+        return -EMSGSIZE;
+    for (size_t left = handshake->length; left > 0;) {
+        size_t piece = left < NBD_OPTION_BYTES_MAX ? left : NBD_OPTION_BYTES_MAX;
+        int ret = handshake_read(handshake, handshake->payload, piece);
+        if (ret)
+            return ret;
+        left -= piece;
+    }
+    if (tls_is_missing(handshake))
+        return reply_tls_is_missing(handshake);
+    return nbd_option_error(handshake, NBD_REP_ERR_TOO_BIG, "the option has too much data");
+}
+
+static int option_run(struct nbd_handshake *handshake)
+{
+    /* Without fixed newstyle a client cannot tell a reply to an option from the export. */
+    if (!(handshake->client_flags & NBD_FLAG_FIXED_NEWSTYLE) &&
+        handshake->option != NBD_OPT_EXPORT_NAME)
+        return -EPROTO;
+    if (tls_is_missing(handshake) && handshake->option == NBD_OPT_EXPORT_NAME)
+        return -EPERM; /* there is no way to answer with an error */
+    if (tls_is_missing(handshake) && handshake->option != NBD_OPT_STARTTLS &&
+        handshake->option != NBD_OPT_ABORT)
+        return reply_tls_is_missing(handshake);
+    switch (handshake->option) {
+    case NBD_OPT_EXPORT_NAME:
+        return option_export_name(handshake);
+    case NBD_OPT_ABORT:
+        nbd_option_acknowledge(handshake); /* the client may be gone already */
+        return -ECONNABORTED;
+    case NBD_OPT_STARTTLS:
+        return option_starttls(handshake);
+    case NBD_OPT_LIST:
+        return option_list(handshake);
+    case NBD_OPT_INFO:
+    case NBD_OPT_GO:
+        return option_info_or_go(handshake);
+    case NBD_OPT_STRUCTURED_REPLY:
+        return option_style(handshake, NBD_STYLE_STRUCTURED);
+    case NBD_OPT_EXTENDED_HEADERS:
+        return option_style(handshake, NBD_STYLE_EXTENDED);
+    case NBD_OPT_LIST_META_CONTEXT:
+    case NBD_OPT_SET_META_CONTEXT:
+        return nbd_option_meta_context(handshake);
+    default:
+        return nbd_option_error(handshake, NBD_REP_ERR_UNSUP, "the option is not supported");
+    }
+}
+
+/* The client makes progress. */
+static void handshake_put_off(struct nbd_handshake *handshake)
+{
+    uint64_t deadline_ms = nbd_deadline(handshake->connection->server->limits.handshake_ms);
+    handshake->deadline_ms =
+        deadline_ms < handshake->ceiling_ms ? deadline_ms : handshake->ceiling_ms;
+}
+
+static int handshake_run_option(struct nbd_handshake *handshake)
+{
+    struct nbd_option_be option;
+    int ret = handshake_read(handshake, &option, sizeof(option));
+    if (ret)
+        return ret;
+    if (be64toh(option.magic) != NBD_OPTION_MAGIC)
+        return -EPROTO;
+    if (handshake->useless == handshake->connection->server->limits.options)
+        return -EMSGSIZE;
+    handshake->option = be32toh(option.option);
+    handshake->length = be32toh(option.length);
+    handshake->is_useful = false;
+    if (handshake->length > NBD_OPTION_BYTES_MAX)
+        ret = option_skip(handshake);
+    else if ((ret = handshake_read(handshake, handshake->payload, handshake->length)) == 0)
+        ret = option_run(handshake);
+    if (handshake->is_useful)
+        handshake_put_off(handshake);
+    else
+        handshake->useless++;
+    return ret;
+}
+
+int nbd_handshake(struct nbd_connection *connection)
+{
+    struct nbd_handshake handshake = {
+        .connection = connection,
+        .out = &connection->out,
+        .deadline_ms = nbd_deadline(connection->server->limits.handshake_ms),
+        .ceiling_ms = nbd_deadline(connection->server->limits.handshake_max_ms),
+    };
+    if (handshake.deadline_ms > handshake.ceiling_ms)
+        handshake.ceiling_ms = handshake.deadline_ms;
+    int ret = handshake_greet(&handshake);
+    while (ret == OPTION_NEXT)
+        ret = handshake_run_option(&handshake);
+    return ret == OPTION_TRANSMISSION ? 0 : ret;
+}

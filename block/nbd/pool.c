@@ -1,0 +1,297 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The pool. See nbd/pool.h.
+ *
+ * A queue with tasks that may be executed now is in one of two lists:
+ *
+ *     starved: none of it is executed      turn: some of it is, and more may be
+ *
+ * For every starved queue there is a thread on its way: woken, just started, or about to look since
+ * it has just finished something. Threads take starved queues first; so no queue starves for longer
+ * than that takes.
+ */
+#include "block/nbd/server.h"
+
+#include "base/cleanup.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/eventfd.h>
+
+void nbd_pool_open(struct nbd_pool *pool)
+{
+    *pool = (struct nbd_pool){.stopping = false};
+    pthread_mutex_init(&pool->lock, NULL);
+    pthread_cond_init(&pool->work, NULL);
+    pthread_cond_init(&pool->left, NULL);
+}
+
+void nbd_pool_close(struct nbd_pool *pool)
+{
+    pthread_mutex_lock(&pool->lock);
+    pool->stopping = true;
+    pthread_cond_broadcast(&pool->work);
+    while (pool->threads)
+        pthread_cond_wait(&pool->left, &pool->lock);
+    pthread_mutex_unlock(&pool->lock);
+    pthread_cond_destroy(&pool->left);
+    pthread_cond_destroy(&pool->work);
+    pthread_mutex_destroy(&pool->lock);
+}
+
+/* ---- queues ---- */
+
+void nbd_queue_open(struct nbd_queue *queue, struct nbd_budget *budget)
+{
+    *queue = (struct nbd_queue){.wake_fd = -1, .granted = NBD_OWN_BYTES, .budget = budget};
+}
+
+void nbd_queue_close(struct nbd_queue *queue)
+{
+    if (queue->wake_fd >= 0)
+        close(queue->wake_fd);
+    queue->wake_fd = -1;
+    if (queue->budget)
+        nbd_budget_lower(queue->budget, &queue->granted, 0);
+}
+
+static void list_append(struct nbd_task_list *list, struct nbd_task *task)
+{
+    task->next = NULL;
+    if (list->first)
+        list->last->next = task;
+    else
+        list->first = task;
+    list->last = task;
+}
+
+static struct nbd_task *list_take(struct nbd_task_list *list)
+{
+    struct nbd_task *task = list->first;
+    list->first = task->next;
+    return task;
+}
+
+static void queues_append(struct nbd_queue_list *list, struct nbd_queue *queue)
+{
+    queue->place = list;
+    queue->next = NULL;
+    if (list->first)
+        list->last->next = queue;
+    else
+        list->first = queue;
+    list->last = queue;
+}
+
+static struct nbd_queue *queues_take(struct nbd_queue_list *list)
+{
+    struct nbd_queue *queue = list->first;
+    if (queue) {
+        list->first = queue->next;
+        queue->place = NULL;
+    }
+    return queue;
+}
+
+static void queues_remove(struct nbd_queue_list *list, struct nbd_queue *queue)
+{
+    struct nbd_queue *before = NULL;
+    for (struct nbd_queue *one = list->first; one != queue; one = one->next)
+        before = one;
+    if (before)
+        before->next = queue->next;
+    else
+        list->first = queue->next;
+    if (list->last == queue)
+        list->last = before;
+    queue->place = NULL;
+}
+
+/* Puts a queue where its state says. */
+static void queue_place_locked(struct nbd_pool *pool, struct nbd_queue *queue)
+{
+    struct nbd_queue_list *place = NULL;
+    if (queue->queued.first && queue->running < NBD_TASKS_RUNNING)
+        place = queue->running ? &pool->turn : &pool->starved;
+    if (place == queue->place)
+        return;
+    if (queue->place)
+        queues_remove(queue->place, queue);
+    if (place)
+        queues_append(place, queue);
+}
+
+/* ---- the pool's threads ---- */
+
+/* The next task to execute, and whose it is; NULL if there is none. Threads beyond the limit are
+ * there for starved queues only. */
+static struct nbd_task *pool_take_locked(struct nbd_pool *pool, struct nbd_queue **owner)
+{
+    struct nbd_queue *queue = queues_take(&pool->starved);
+    if (!queue && pool->threads <= NBD_POOL_THREADS)
+        queue = queues_take(&pool->turn);
+    if (!queue)
+        return NULL;
+    struct nbd_task *task = list_take(&queue->queued);
+    queue->running++;
+    queue_place_locked(pool, queue);
+    *owner = queue;
+    return task;
+}
+
+static void pool_finish_locked(struct nbd_pool *pool, struct nbd_queue *queue,
+                               struct nbd_task *task)
+{
+    list_append(&queue->done, task);
+    queue->running--;
+    queue_place_locked(pool, queue);
+    if (!queue->woken)
+        eventfd_write(queue->wake_fd, 1);
+    queue->woken = true;
+}
+
+/* Waits for work. False: the thread is to end. */
+static bool pool_wait_locked(struct nbd_pool *pool)
+{
+    if (pool->threads > NBD_POOL_THREADS || pool->stopping)
+        return false;
+    pool->idle++;
+    while (!pool->wakeups && !pool->stopping)
+        pthread_cond_wait(&pool->work, &pool->lock);
+    if (!pool->wakeups)
+        return false;
+    pool->wakeups--;
+    return true;
+}
+
+static void *pool_run(void *arg)
+{
+    struct nbd_pool *pool = arg;
+    struct nbd_queue *queue;
+    pthread_mutex_lock(&pool->lock);
+    do {
+        struct nbd_task *task;
+        while ((task = pool_take_locked(pool, &queue))) {
+            const struct nbd_session *session = queue->session;
+            pthread_mutex_unlock(&pool->lock);
+            task->reply_bytes =
+                nbd_request_execute(session, &task->request, task->payload, task->reply, false);
+            pthread_mutex_lock(&pool->lock);
+            pool_finish_locked(pool, queue, task);
+        }
+    } while (pool_wait_locked(pool));
+    if (--pool->threads == 0)
+        pthread_cond_signal(&pool->left);
+    pthread_mutex_unlock(&pool->lock);
+    return NULL;
+}
+
+/* Sees to it that a thread looks. */
+static int pool_call_thread_locked(struct nbd_pool *pool, bool starved)
+{
+    pthread_t thread;
+    if (pool->idle) {
+        pool->idle--;
+        pool->wakeups++;
+        pthread_cond_signal(&pool->work);
+        return 0;
+    }
+    if (pool->threads >= NBD_POOL_THREADS && !starved)
+        return 0;
+    int ret = nbd_thread_new(&thread, "nbd-pool", pool_run, pool);
+    if (ret)
+        return ret;
+    pthread_detach(thread);
+    pool->threads++;
+    return 0;
+}
+
+/* ---- the connections' threads ---- */
+
+size_t nbd_task_bytes(const struct nbd_session *session, const struct nbd_request *request)
+{
+    return sizeof(struct nbd_task) + request->payload_bytes +
+           nbd_request_reply_bytes(session, request) + NBD_DATA_ALIGNMENT;
+}
+
+bool nbd_queue_make_room(struct nbd_queue *queue, size_t bytes)
+{
+    return nbd_budget_raise(queue->budget, &queue->granted, queue->task_bytes + bytes);
+}
+
+static struct nbd_task *task_new(const struct nbd_session *session,
+                                 const struct nbd_request *request, const void *payload)
+{
+    size_t bytes = nbd_task_bytes(session, request);
+    struct nbd_task *task = malloc(bytes);
+    if (!task)
+        return NULL;
+    *task = (struct nbd_task){.request = *request, .bytes = bytes};
+    task->payload = task->data;
+    task->reply = task->data + request->payload_bytes;
+    uintptr_t data = (uintptr_t)task->reply + nbd_request_data_offset(session);
+    task->reply += -data % NBD_DATA_ALIGNMENT;
+    if (request->payload_bytes)
+        memcpy(task->data, payload, request->payload_bytes);
+    return task;
+}
+
+static int queue_submit(struct nbd_queue *queue, struct nbd_pool *pool,
+                        const struct nbd_session *session, const struct nbd_request *request,
+                        const void *payload)
+{
+    if (queue->wake_fd < 0)
+        queue->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (queue->wake_fd < 0)
+        return -errno;
+    CLEANUP_FREE struct nbd_task *task = task_new(session, request, payload);
+    if (!task)
+        return -ENOMEM;
+    LOCK_GUARD(&pool->lock);
+    bool starved = !queue->queued.first && !queue->running;
+    if (starved || queue->running < NBD_TASKS_RUNNING) {
+        int ret = pool_call_thread_locked(pool, starved);
+        if (ret && starved)
+            return ret;
+    }
+    queue->session = session;
+    queue->tasks++;
+    queue->task_bytes += task->bytes;
+    assert(queue->task_bytes <= queue->granted);
+    list_append(&queue->queued, steal(task));
+    queue_place_locked(pool, queue);
+    return 0;
+}
+
+int nbd_queue_submit(struct nbd_queue *queue, struct nbd_pool *pool,
+                     const struct nbd_session *session, const struct nbd_request *request,
+                     const void *payload)
+{
+    int ret = queue_submit(queue, pool, session, request, payload);
+    if (ret)
+        nbd_budget_lower(queue->budget, &queue->granted, queue->task_bytes);
+    return ret;
+}
+
+struct nbd_task *nbd_queue_collect(struct nbd_queue *queue, struct nbd_pool *pool)
+{
+    eventfd_t ignored;
+    if (!queue->tasks)
+        return NULL;
+    LOCK_GUARD(&pool->lock);
+    if (queue->woken)
+        eventfd_read(queue->wake_fd, &ignored);
+    queue->woken = false;
+    struct nbd_task *done = queue->done.first;
+    queue->done.first = NULL;
+    return done;
+}
+
+void nbd_queue_free_task(struct nbd_queue *queue, struct nbd_task *task)
+{
+    queue->tasks--;
+    queue->task_bytes -= task->bytes;
+    nbd_budget_lower(queue->budget, &queue->granted, queue->task_bytes);
+    free(task);
+}

@@ -1,0 +1,395 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The NBD server: accepting, and the life of connections. See nbd/server.h for the objects and
+ * their threads.
+ *
+ * Trust: a Unix socket's peer must be root or the daemon's own user; TCP beyond loopback takes TLS
+ * in which every client proves who it is, whatever the server's mode is. What a peer can take is
+ * bounded: time in the handshake (with that of TLS), connections, memory per connection
+ * (nbd/socket.h, limits.task_bytes) and over all connections (nbd/budget.h), threads (nbd/pool.h).
+ * No kind of listener, no peer and no unfinished handshakes can take every connection, nor every
+ * descriptor (nbd/admission.c). No peer can hold up another one, nor the accepting thread, which does no
+ * I/O with peers.
+ *
+ * Stopping: no more connections; every connection executes and answers the complete requests that
+ * have arrived by then (nbd/transmission.c), and hangs up. One whose client does not read its
+ * replies is cut off after limits.stop_ms.
+ */
+#include "block/nbd/server.h"
+
+#include "base/cleanup.h"
+#include "base/log.h"
+#include "block/device/exports.h"
+#include "block/nbd/tls.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
+
+enum {
+    ACCEPT_PAUSE_MS = 100, /* before trying again when descriptors or memory ran out */
+};
+
+static const struct nbd_limits limits_default = {
+    .handshake_ms = 10000,
+    .handshake_max_ms = 120000,
+    .stop_ms = 5000,
+    .linger_ms = 1000,
+    .connections = 1024,
+    .tcp_connections = 896,
+    .tcp_peer = 640,
+    .unix_peer = 960,
+    .handshakes = 256,
+    .spare_files = 256,
+    .options = 1024,
+    .tasks = 256,
+    .task_bytes = 64 << 20,
+};
+
+static const size_t budget_default_bytes = 1 << 30;
+
+static void server_wake(struct nbd_server *server)
+{
+    eventfd_write(server->wake_fd, 1);
+}
+
+int nbd_thread_new(pthread_t *thread, const char *name, void *(*run)(void *), void *arg)
+{
+    sigset_t all, before;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    int ret = pthread_create(thread, NULL, run, arg);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    if (ret == 0)
+        pthread_setname_np(*thread, name);
+    return -ret;
+}
+
+/* ---- connections ---- */
+
+static void connection_free(struct nbd_connection *connection)
+{
+    nbd_buffer_close(&connection->in);
+    nbd_buffer_close(&connection->out);
+    nbd_queue_close(&connection->queue);
+    free(connection);
+}
+CLEANUP_DEFINE(connection, struct nbd_connection *, connection_free)
+
+static struct nbd_connection *connection_new(struct nbd_server *server,
+                                             const struct nbd_listener *listener,
+                                             const struct nbd_peer *peer, int fd)
+{
+    CLEANUP(connection) struct nbd_connection *connection = calloc(1, sizeof(*connection));
+    if (connection)
+        nbd_queue_open(&connection->queue, &server->budget);
+    if (!connection || nbd_buffer_open(&connection->in, &server->budget) != 0 ||
+        nbd_buffer_open(&connection->out, &server->budget) != 0)
+        return NULL;
+    connection->server = server;
+    connection->session.stop = &server->stop;
+    connection->channel.fd = fd;
+    connection->tls_required = server->tls_mode == NBD_TLS_REQUIRED || listener->is_remote;
+    connection->peer = *peer;
+    connection->is_greeting = true;
+    return steal(connection);
+}
+
+static void connection_finish(struct nbd_connection *connection)
+{
+    struct nbd_server *server = connection->server;
+    if (connection->session.device)
+        export_unuse(server->block, connection->session.device);
+    nbd_channel_end(&connection->channel);
+
+    pthread_mutex_lock(&server->lock);
+    struct nbd_connection **slot = &server->live;
+    while (*slot != connection)
+        slot = &(*slot)->next;
+    *slot = connection->next;
+    server->live_count--;
+    nbd_greeted_locked(connection);
+    close(connection->channel.fd);
+    connection->next = server->finished;
+    server->finished = connection;
+    pthread_cond_signal(&server->left);
+    server_wake(server);
+    pthread_mutex_unlock(&server->lock);
+    nbd_buffer_close(&connection->in); /* what it has of the budget is for others */
+    nbd_buffer_close(&connection->out);
+}
+
+static void *connection_run(void *arg)
+{
+    struct nbd_connection *connection = arg;
+    if (nbd_handshake(connection) == 0) {
+        pthread_mutex_lock(&connection->server->lock);
+        nbd_greeted_locked(connection);
+        pthread_mutex_unlock(&connection->server->lock);
+        nbd_transmission(connection);
+    }
+    connection_finish(connection);
+    return NULL;
+}
+
+static int connection_start_locked(struct nbd_server *server, const struct nbd_listener *listener,
+                                   const struct nbd_peer *peer, int fd)
+{
+    CLEANUP(connection)
+    struct nbd_connection *connection = connection_new(server, listener, peer, fd);
+    if (!connection)
+        return -ENOMEM;
+    int ret = nbd_thread_new(&connection->thread, "nbd-conn", connection_run, connection);
+    if (ret)
+        return ret;
+    connection->next = server->live;
+    server->live = steal(connection);
+    server->live_count++;
+    return 0;
+}
+
+/* Takes over `fd` and starts its thread, if there is a place for it. */
+static int connection_start(struct nbd_server *server, const struct nbd_listener *listener,
+                            const struct nbd_peer *peer, int fd)
+{
+    CLEANUP_CLOSE int owned = fd;
+    LOCK_GUARD(&server->lock);
+    int ret = nbd_admit_locked(server, peer);
+    if (ret)
+        return ret;
+    ret = connection_start_locked(server, listener, peer, fd);
+    if (ret)
+        server->handshake_count[peer->kind]--;
+    else
+        steal_fd(&owned);
+    return ret;
+}
+
+static void server_join_finished(struct nbd_server *server)
+{
+    pthread_mutex_lock(&server->lock);
+    struct nbd_connection *finished = steal(server->finished);
+    pthread_mutex_unlock(&server->lock);
+    while (finished) {
+        struct nbd_connection *next = finished->next;
+        pthread_join(finished->thread, NULL);
+        connection_free(finished);
+        finished = next;
+    }
+}
+
+/* ---- accepting ---- */
+
+/* Tells once per shortage, not once per connection. */
+static void server_tell_refusal(struct nbd_server *server, int error)
+{
+    if (!server->refusing)
+        log_warning("NBD connections are refused: %s", strerror(error));
+    server->refusing = true;
+}
+
+/* Accepts one connection. 0, or -1 if there is nothing to gain from trying again at once. */
+static int server_accept(struct nbd_server *server, const struct nbd_listener *listener)
+{
+    int fd = accept4(listener->fd, NULL, NULL, SOCK_CLOEXEC);
+    if (fd < 0) {
+        if (errno != EMFILE && errno != ENFILE && errno != ENOBUFS && errno != ENOMEM)
+            return 0; /* this connection's error, not ours */
+        server_tell_refusal(server, errno);
+        return -1;
+    }
+    struct nbd_peer peer;
+    bool is_spared = nbd_files_are_spared(fd, server->limits.spare_files);
+    if (!is_spared)
+        server_tell_refusal(server, EMFILE);
+    if (!is_spared || !nbd_peer_admit(listener, fd, &peer)) {
+        close(fd);
+        return 0;
+    }
+    int ret = connection_start(server, listener, &peer, fd);
+    if (ret)
+        server_tell_refusal(server, -ret);
+    else
+        server->refusing = false;
+    return 0;
+}
+
+static size_t server_watch(struct nbd_server *server, struct pollfd *watched)
+{
+    LOCK_GUARD(&server->lock);
+    watched[0] = (struct pollfd){.fd = server->wake_fd, .events = POLLIN};
+    for (size_t i = 0; i < server->listener_count; i++)
+        watched[1 + i] = (struct pollfd){.fd = server->listeners[i].fd, .events = POLLIN};
+    return 1 + server->listener_count;
+}
+
+static void *server_accept_loop(void *arg)
+{
+    struct nbd_server *server = arg;
+    struct pollfd watched[1 + NBD_LISTENERS_MAX];
+    while (!atomic_load(&server->stop.begun)) {
+        eventfd_t ignored;
+        bool pause = false;
+        size_t count = server_watch(server, watched);
+        if (poll(watched, count, -1) < 0)
+            continue;
+        if (watched[0].revents)
+            eventfd_read(server->wake_fd, &ignored);
+        server_join_finished(server);
+        for (size_t i = 1; i < count; i++)
+            if (watched[i].revents && server_accept(server, &server->listeners[i - 1]) != 0)
+                pause = true;
+        if (pause)
+            poll(watched, 1, ACCEPT_PAUSE_MS);
+    }
+    return NULL;
+}
+
+/* ---- the server ---- */
+
+struct nbd_server *nbd_server_new(struct block *block)
+{
+    struct nbd_server *server = calloc(1, sizeof(*server));
+    if (!server)
+        return NULL;
+    server->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (server->wake_fd < 0) {
+        free(server);
+        return NULL;
+    }
+    server->block = block;
+    server->limits = limits_default;
+    server->budget.limit_bytes = budget_default_bytes;
+    server->spinning_max = (unsigned)sysconf(_SC_NPROCESSORS_ONLN) / 2;
+    nbd_pool_open(&server->pool);
+    pthread_mutex_init(&server->lock, NULL);
+    pthread_condattr_t attributes;
+    pthread_condattr_init(&attributes);
+    pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
+    pthread_cond_init(&server->left, &attributes);
+    pthread_condattr_destroy(&attributes);
+    return server;
+}
+
+int nbd_server_set_tls(struct nbd_server *server, const struct nbd_tls_spec *spec, struct err *err)
+{
+    assert(!server->accepting && !server->tls);
+    if (spec->mode == NBD_TLS_OFF)
+        return 0;
+    server->tls = nbd_tls_new(spec, err);
+    if (!server->tls)
+        return -1;
+    server->tls_mode = spec->mode;
+    return 0;
+}
+
+int nbd_server_listen(struct nbd_server *server, const char *address, struct err *err)
+{
+    LOCK_GUARD(&server->lock);
+    if (server->listener_count == NBD_LISTENERS_MAX)
+        return err_set(err, ErrInvalidValue, 0, "NBD is served on at most %d addresses",
+                       NBD_LISTENERS_MAX);
+    struct nbd_listener *listener = &server->listeners[server->listener_count];
+    bool remote = server->tls && nbd_tls_authenticates(server->tls);
+    if (nbd_listener_open(listener, address, remote, err) != 0)
+        return -1;
+    if (!server->accepting) {
+        int ret = nbd_thread_new(&server->acceptor, "nbd-accept", server_accept_loop, server);
+        if (ret) {
+            nbd_listener_close(listener);
+            return err_set(err, ErrOpenFileFailed, -ret, "NBD address '%s' cannot be served",
+                           address);
+        }
+        server->accepting = true;
+    }
+    server->listener_count++;
+    server_wake(server);
+    return 0;
+}
+
+const char *nbd_server_address(const struct nbd_server *server, size_t index)
+{
+    return index < server->listener_count ? server->listeners[index].address : NULL;
+}
+
+/* The listener to send clients to: a Unix socket if there is one, else an address that is one host's,
+ * else any; of equals the first. NULL if there is none. */
+static const struct nbd_listener *server_best_listener(const struct nbd_server *server)
+{
+    const struct nbd_listener *best = NULL;
+    for (size_t i = 0; i < server->listener_count; i++) {
+        const struct nbd_listener *one = &server->listeners[i];
+        if (!best || one->is_unix > best->is_unix ||
+            (one->is_unix == best->is_unix && one->is_wildcard < best->is_wildcard))
+            best = one;
+    }
+    return best;
+}
+
+const char *nbd_server_reach(const struct nbd_server *server)
+{
+    const struct nbd_listener *best = server_best_listener(server);
+    return best ? best->reach : NULL;
+}
+
+bool nbd_server_needs_tls(const struct nbd_server *server)
+{
+    const struct nbd_listener *best = server_best_listener(server);
+    return server->tls_mode == NBD_TLS_REQUIRED || (best && best->is_remote);
+}
+
+static void server_stop_accepting(struct nbd_server *server)
+{
+    atomic_store(&server->stop.begun, true);
+    server_wake(server);
+    if (server->accepting)
+        pthread_join(server->acceptor, NULL);
+    for (size_t i = 0; i < server->listener_count; i++)
+        nbd_listener_close(&server->listeners[i]);
+}
+
+static void server_shut_down_locked(struct nbd_server *server, int how)
+{
+    for (struct nbd_connection *one = server->live; one; one = one->next)
+        shutdown(one->channel.fd, how);
+}
+
+static void server_stop_connections(struct nbd_server *server)
+{
+    uint64_t deadline_ms = nbd_deadline(server->limits.stop_ms);
+    struct timespec deadline = {.tv_sec = (time_t)(deadline_ms / 1000),
+                                .tv_nsec = (long)(deadline_ms % 1000) * 1000000};
+    LOCK_GUARD(&server->lock);
+    server_shut_down_locked(server, SHUT_RD);
+    while (server->live && pthread_cond_timedwait(&server->left, &server->lock, &deadline) == 0)
+        ;
+    if (server->live)
+        log_warning("NBD stops: %u connections whose clients do not read their replies are cut off",
+                    server->live_count);
+    atomic_store(&server->stop.cut_off, true);
+    server_shut_down_locked(server, SHUT_RDWR);
+    while (server->live)
+        pthread_cond_wait(&server->left, &server->lock);
+}
+
+void nbd_server_free(struct nbd_server *server)
+{
+    server_stop_accepting(server);
+    server_stop_connections(server);
+    server_join_finished(server);
+    nbd_pool_close(&server->pool);
+    close(server->wake_fd);
+    if (server->tls)
+        nbd_tls_free(server->tls);
+    pthread_cond_destroy(&server->left);
+    pthread_mutex_destroy(&server->lock);
+    free(server);
+}

@@ -1,0 +1,205 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Strict decoding on top of cJSON's tree. See decode.h.
+ */
+#include "service/http/decode.h"
+
+#include "service/http/json-syntax.h"
+
+#include <assert.h>
+#include <math.h>
+#include <string.h>
+
+#define NUMBER_MAX                                                                                 \
+    9007199254740992.0 /* 2^53: beyond it a double no longer tells neighbours apart */
+
+/* `name` as a reference token: "~" becomes "~0" and "/" becomes "~1". False if it does not fit. */
+static bool pointer_token(const char *name, char *token, size_t bytes)
+{
+    size_t length = 0;
+    for (; *name; name++) {
+        if (length + 3 > bytes)
+            return false;
+        bool escaped = *name == '~' || *name == '/';
+        token[length++] = escaped ? '~' : *name;
+        if (escaped)
+            token[length++] = *name == '~' ? '0' : '1';
+    }
+    token[length] = '\0';
+    return true;
+}
+
+/* Points at the member `name` of the object at `pointer`, or, where that is too long, at the
+ * object. */
+static int decode_point(struct problem *problem, const char *pointer, const char *name)
+{
+    char token[PROBLEM_POINTER_BYTES / 2];
+    if (pointer_token(name, token, sizeof(token)))
+        return problem_point(problem, "%s/%s", pointer, token);
+    return problem_point(problem, "%s", pointer);
+}
+
+/* Makes the number at position *left of the text none at all. */
+static void numbers_spoil(struct cJSON *json, size_t *left)
+{
+    for (; json && *left != JSON_NO_NUMBER; json = json->next) {
+        if (cJSON_IsNumber(json) && (*left)-- == 0)
+            json->valuedouble = NAN;
+        numbers_spoil(json->child, left);
+    }
+}
+
+struct cJSON *decode_body(const struct request *request, struct problem *problem)
+{
+    size_t rounded;
+    if (json_syntax_check(request->body, request->body_bytes, &rounded, &problem->err) != 0)
+        return NULL;
+    CLEANUP(json)
+    struct cJSON *json = cJSON_ParseWithLengthOpts(request->body, request->body_bytes, NULL, false);
+    if (!json) {
+        err_set(&problem->err, ErrOutOfResources, 0, "there is no memory for the request");
+        return NULL;
+    }
+    if (!cJSON_IsObject(json)) {
+        err_set(&problem->err, ErrWrongType, 0, "the body must be an object");
+        problem_point(problem, "%s", "");
+        return NULL;
+    }
+    numbers_spoil(json, &rounded);
+    return steal(json);
+}
+
+static int decode_number(const struct cJSON *json, struct decode_number *number, struct err *err)
+{
+    double value = json->valuedouble;
+    if (!isfinite(value) || value < 0 || value > NUMBER_MAX)
+        return err_set(err, ErrInvalidValue, 0, "field '%s' must be from 0 to 2^53", json->string);
+    if (value != floor(value))
+        return err_set(err, ErrWrongType, 0, "field '%s' must be a whole number", json->string);
+    *number = (struct decode_number){.given = true, .value = (uint64_t)value};
+    return 0;
+}
+
+static int decode_wrong_type(const struct cJSON *json, const char *wanted, struct err *err)
+{
+    return err_set(err, ErrWrongType, 0, "field '%s' must be %s", json->string, wanted);
+}
+
+static int decode_text(const struct cJSON *json, size_t bytes_max, const char **text,
+                       struct err *err)
+{
+    assert(bytes_max > 0 && bytes_max <= DECODE_TEXT_MAX_BYTES);
+    if (!cJSON_IsString(json))
+        return decode_wrong_type(json, "a string", err);
+    if (strlen(json->valuestring) > bytes_max)
+        return err_set(err, ErrInvalidValue, 0, "field '%s' has at most %zu bytes", json->string,
+                       bytes_max);
+    *text = json->valuestring;
+    return 0;
+}
+
+static int decode_value(const struct cJSON *json, const struct decode_field *field, void *place,
+                        struct err *err)
+{
+    switch (field->type) {
+    case DECODE_TEXT:
+        return decode_text(json, field->bytes_max, place, err);
+    case DECODE_NUMBER:
+        if (!cJSON_IsNumber(json))
+            return decode_wrong_type(json, "a whole number", err);
+        return decode_number(json, place, err);
+    case DECODE_BOOL:
+        if (!cJSON_IsBool(json))
+            return decode_wrong_type(json, "true or false", err);
+        *(bool *)place = cJSON_IsTrue(json);
+        return 0;
+    case DECODE_CHOICE:
+        if (!cJSON_IsBool(json))
+            return decode_wrong_type(json, "true or false", err);
+        *(struct decode_choice *)place = (struct decode_choice){true, cJSON_IsTrue(json)};
+        return 0;
+    case DECODE_OBJECT:
+        if (!cJSON_IsObject(json))
+            return decode_wrong_type(json, "an object", err);
+        *(const struct cJSON **)place = json;
+        return 0;
+    case DECODE_ARRAY:
+        if (!cJSON_IsArray(json))
+            return decode_wrong_type(json, "an array", err);
+        *(const struct cJSON **)place = json;
+        return 0;
+    }
+    return err_set(err, ErrInternalError, 0, "field '%s' has an unknown type", json->string);
+}
+
+/* Decodes the member `json`; `seen` has a flag for each field. */
+static int decode_member(const struct cJSON *json, const struct decode_field *fields, size_t count,
+                         bool *seen, void *out, struct err *err)
+{
+    size_t at = 0;
+    while (at < count && strcmp(fields[at].name, json->string) != 0)
+        at++;
+    if (at == count)
+        return err_set(err, ErrUnknownField, 0, "there is no field '%s' here", json->string);
+    if (seen[at])
+        return err_set(err, ErrDuplicateField, 0, "field '%s' is given twice", json->string);
+    seen[at] = true;
+    return decode_value(json, &fields[at], (char *)out + fields[at].offset, err);
+}
+
+int decode_object(const struct cJSON *json, const char *pointer, const struct decode_field *fields,
+                  size_t count, void *out, struct problem *problem)
+{
+    bool seen[DECODE_FIELDS_MAX] = {false};
+    if (!cJSON_IsObject(json)) {
+        err_set(&problem->err, ErrWrongType, 0, "an object is expected here");
+        return problem_point(problem, "%s", pointer);
+    }
+    const struct cJSON *member;
+    cJSON_ArrayForEach(member, json)
+    {
+        if (decode_member(member, fields, count, seen, out, &problem->err) != 0)
+            return decode_point(problem, pointer, member->string);
+    }
+    for (size_t i = 0; i < count; i++)
+        if (fields[i].required && !seen[i]) {
+            err_set(&problem->err, ErrMissingField, 0, "field '%s' is missing", fields[i].name);
+            return decode_point(problem, pointer, fields[i].name);
+        }
+    return 0;
+}
+
+static int label_check(const struct cJSON *labels, const struct cJSON *label, struct err *err)
+{
+    if (!cJSON_IsString(label))
+        return err_set(err, ErrWrongType, 0, "label '%s' must be a string", label->string);
+    if (strlen(label->string) > LABEL_BYTES_MAX || strlen(label->valuestring) > LABEL_BYTES_MAX)
+        return err_set(err, ErrInvalidValue, 0,
+                       "label '%s': names and values have at most %d bytes", label->string,
+                       LABEL_BYTES_MAX);
+    for (const struct cJSON *other = labels->child; other != label; other = other->next)
+        if (strcmp(other->string, label->string) == 0)
+            return err_set(err, ErrDuplicateField, 0, "label '%s' is given twice", label->string);
+    return 0;
+}
+
+char *decode_labels(const struct cJSON *json, const char *pointer, struct problem *problem)
+{
+    if (json && cJSON_GetArraySize(json) > LABELS_MAX) {
+        err_set(&problem->err, ErrInvalidValue, 0, "there may be at most %d labels", LABELS_MAX);
+        problem_point(problem, "%s", pointer);
+        return NULL;
+    }
+    const struct cJSON *label;
+    cJSON_ArrayForEach(label, json)
+    {
+        if (label_check(json, label, &problem->err) != 0) {
+            decode_point(problem, pointer, label->string);
+            return NULL;
+        }
+    }
+    char *text = json ? cJSON_PrintUnformatted(json) : strdup("{}");
+    if (!text)
+        err_set(&problem->err, ErrOutOfResources, 0, "there is no memory for the labels");
+    return text;
+}

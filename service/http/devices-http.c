@@ -1,0 +1,305 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * /devices: decodes requests, calls devices.c, encodes what it returns.
+ */
+#include "service/http/routes.h"
+
+#include "service/devices.h"
+#include "service/http/decode.h"
+#include "service/http/encode.h"
+#include "service/names.h"
+#include "service/service.h"
+
+#include <stdio.h>
+#include <string.h>
+
+/* ---- encoding ---- */
+
+/* Percent-encodes what a URI's query cannot hold as it is (RFC 3986, section 3.4); '/' can stay. */
+static void uri_escape(const char *text, char *escaped, size_t bytes)
+{
+    static const char plain[] =
+        "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~/";
+    static const char digits[] = "0123456789ABCDEF";
+    size_t length = 0;
+    for (; *text && length + 4 <= bytes; text++) {
+        unsigned char byte = (unsigned char)*text;
+        if (strchr(plain, *text)) {
+            escaped[length++] = *text;
+            continue;
+        }
+        escaped[length++] = '%';
+        escaped[length++] = digits[byte >> 4];
+        escaped[length++] = digits[byte & 15];
+    }
+    escaped[length] = '\0';
+}
+
+static void encode_export(struct cJSON *json, const struct service *service, const char *name)
+{
+    char uri[1024] = "", escaped[512];
+    const char *address = block_nbd_reach(service->block);
+    const char *scheme = block_nbd_needs_tls(service->block) ? "nbds" : "nbd";
+    struct cJSON *export = cJSON_AddObjectToObject(json, "export");
+    if (address && strncmp(address, "unix:", 5) == 0) {
+        uri_escape(address + 5, escaped, sizeof(escaped));
+        snprintf(uri, sizeof(uri), "%s+unix:///%s?socket=%s", scheme, name, escaped);
+    } else if (address) {
+        snprintf(uri, sizeof(uri), "%s://%s/%s", scheme, address, name);
+    }
+    encode_text(export, "uri", address ? uri : NULL);
+}
+
+static void encode_chain(struct cJSON *json, const struct device_info *info)
+{
+    struct cJSON *chain = encode_array(json, "chain");
+    for (size_t i = 0; i < info->chain_length; i++) {
+        struct cJSON *image = encode_item(chain);
+        encode_text(image, "image", info->chain[i].image);
+        encode_text(image, "format", info->chain[i].format);
+        encode_number(image, "size_bytes", info->chain[i].size_bytes);
+        encode_number(image, "allocated_bytes", info->chain[i].allocated_bytes);
+    }
+}
+
+static struct cJSON *device_encode(const struct service *service, const struct device_view *view)
+{
+    const struct device_row *row = &view->row;
+    const struct device_info *info = &view->info;
+    struct cJSON *json = cJSON_CreateObject();
+    encode_text(json, "name", row->name);
+    encode_text(json, "engine", "native");
+    encode_text(json, "image", row->image);
+    encode_text(json, "top", info->top ? info->top : row->top);
+    encode_text(json, "format", info->format ? info->format : row->top_format);
+    encode_number(json, "size_bytes", info->size_bytes);
+    encode_bool(json, "read_only", row->read_only);
+    encode_number(json, "cluster_size_bytes", info->overlay.cluster_bytes);
+    encode_bool(json, "extended_l2", info->overlay.extended_l2);
+    encode_text(json, "state", info->failed ? "failed" : "online");
+    encode_text(json, "reason", info->reason);
+    encode_chain(json, info);
+    encode_export(json, service, row->name);
+    encode_json(json, "labels", row->labels);
+    encode_time(json, "created_at", row->created_at_us);
+    return json;
+}
+
+/* ---- decoding ---- */
+
+/* The body of POST /devices as it was sent. */
+struct device_body {
+    const char *name, *image, *format;
+    struct decode_number size;
+    bool read_only;
+    struct decode_number cluster_size;
+    struct decode_choice extended_l2;
+    const struct cJSON *labels;
+    bool discard_unflushed;
+};
+
+static const struct decode_field device_fields[] = {
+    {"name", DECODE_TEXT, true, offsetof(struct device_body, name), DEVICE_NAME_MAX},
+    {"image", DECODE_TEXT, true, offsetof(struct device_body, image), PATH_MAX - 1},
+    {"format", DECODE_TEXT, true, offsetof(struct device_body, format), DECODE_FORMAT_MAX_BYTES},
+    {"size_bytes", DECODE_NUMBER, false, offsetof(struct device_body, size), 0},
+    {"read_only", DECODE_BOOL, false, offsetof(struct device_body, read_only), 0},
+    {"cluster_size_bytes", DECODE_NUMBER, false, offsetof(struct device_body, cluster_size), 0},
+    {"extended_l2", DECODE_CHOICE, false, offsetof(struct device_body, extended_l2), 0},
+    {"labels", DECODE_OBJECT, false, offsetof(struct device_body, labels), 0},
+    {"discard_unflushed", DECODE_BOOL, false, offsetof(struct device_body, discard_unflushed), 0},
+};
+
+/* The body of DELETE /devices/{name}, which may be left out. */
+struct detach_body {
+    bool discard_unflushed;
+};
+
+static const struct decode_field detach_fields[] = {
+    {"discard_unflushed", DECODE_BOOL, false, offsetof(struct detach_body, discard_unflushed), 0},
+};
+
+static int device_body_check_clusters(const struct device_body *body, struct problem *problem)
+{
+    uint64_t bytes = body->cluster_size.value;
+    bool is_extended = body->extended_l2.value;
+    uint64_t least = is_extended ? CLUSTER_BYTES_MIN_EXTENDED : CLUSTER_BYTES_MIN;
+    if (!body->cluster_size.given ||
+        ((bytes & (bytes - 1)) == 0 && bytes >= least && bytes <= CLUSTER_BYTES_MAX))
+        return 0;
+    err_set(&problem->err, ErrInvalidValue, 0,
+            "'cluster_size_bytes' must be a power of two from %llu%s to %d",
+            (unsigned long long)least, is_extended ? " (with 'extended_l2')" : "",
+            CLUSTER_BYTES_MAX);
+    return problem_point(problem, "/cluster_size_bytes");
+}
+
+/* What is not said follows from what is: clusters too small for subclusters have none. */
+static struct cluster_shape device_body_overlay(const struct device_body *body)
+{
+    bool is_plain = body->extended_l2.given && !body->extended_l2.value;
+    struct cluster_shape shape = {.cluster_bytes =
+                                      is_plain ? IMAGE_CLUSTER_BYTES : OVERLAY_CLUSTER_BYTES};
+    if (body->cluster_size.given)
+        shape.cluster_bytes = (uint32_t)body->cluster_size.value;
+    shape.extended_l2 = body->extended_l2.given ? body->extended_l2.value
+                                                : shape.cluster_bytes >= CLUSTER_BYTES_MIN_EXTENDED;
+    return shape;
+}
+
+/* The image that is created: its format's default, but for what is said. */
+static struct cluster_shape device_body_created(const struct device_body *body)
+{
+    if (body->extended_l2.value)
+        return device_body_overlay(body);
+    return (struct cluster_shape){.cluster_bytes = (uint32_t)body->cluster_size.value};
+}
+
+static int device_body_check(const struct device_body *body, struct problem *problem)
+{
+    if (!name_is_valid(body->name, DEVICE_NAME_MAX)) {
+        err_set(&problem->err, ErrInvalidValue, 0,
+                "a device's name has 1 to %d of the characters A-Z a-z 0-9 . _ - and begins with a "
+                "letter or digit",
+                DEVICE_NAME_MAX);
+        return problem_point(problem, "/name");
+    }
+    if (body->size.given && (body->size.value == 0 || body->size.value > DEVICE_SIZE_MAX_BYTES)) {
+        err_set(&problem->err, ErrInvalidValue, 0, "'size_bytes' must be from 1 to 2^53");
+        return problem_point(problem, "/size_bytes");
+    }
+    if (body->size.given && body->read_only) {
+        err_set(&problem->err, ErrInvalidValue, 0,
+                "a disk that is created cannot be read-only; leave 'size_bytes' out to attach one");
+        return problem_point(problem, "/read_only");
+    }
+    if (body->size.given && body->discard_unflushed) {
+        err_set(
+            &problem->err, ErrInvalidValue, 0,
+            "a disk that is created has nothing to discard; leave 'size_bytes' out to attach one");
+        return problem_point(problem, "/discard_unflushed");
+    }
+    return device_body_check_clusters(body, problem);
+}
+
+/* Where in the body an error of devices_add() lies. */
+static void device_problem_locate(const struct device_body *body, struct problem *problem)
+{
+    switch (problem->err.code) {
+    case ErrDeviceExists:
+        problem_point(problem, "/name");
+        break;
+    case ErrInvalidBlockFormat:
+        problem_point(problem, block_format_known(body->format) ? "/image" : "/format");
+        break;
+    case ErrOpenFileFailed:
+    case ErrUnflushedData:
+    case ErrDeviceInUse:
+        problem_point(problem, "/image");
+        break;
+    case ErrInvalidValue:
+        problem_point(problem, "/cluster_size_bytes");
+        break;
+    default:
+        break;
+    }
+    problem->device = body->name;
+}
+
+/* ---- handlers ---- */
+
+void device_create(struct service *service, const struct request *request, struct reply *reply)
+{
+    struct problem problem = {0};
+    struct device_body body = {0};
+    CLEANUP(json) struct cJSON *json = decode_body(request, &problem);
+    CLEANUP_FREE char *labels = NULL;
+    if (!json ||
+        decode_object(json, "", device_fields, sizeof(device_fields) / sizeof(device_fields[0]),
+                      &body, &problem) != 0 ||
+        device_body_check(&body, &problem) != 0 ||
+        !(labels = decode_labels(body.labels, "/labels", &problem))) {
+        reply_problem(reply, &problem);
+        return;
+    }
+    struct device_request wanted = {.name = body.name,
+                                    .image = body.image,
+                                    .format = body.format,
+                                    .labels = labels,
+                                    .read_only = body.read_only,
+                                    .discard_unflushed = body.discard_unflushed,
+                                    .create = body.size.given,
+                                    .size_bytes = body.size.value,
+                                    .created = device_body_created(&body),
+                                    .overlay = device_body_overlay(&body)};
+    CLEANUP_BY(device_view_clear) struct device_view view = {0};
+    if (devices_add(service, &wanted, &view, &problem.err) != 0) {
+        device_problem_locate(&body, &problem);
+        reply_problem(reply, &problem);
+        return;
+    }
+    reply_created(reply, "/devices", body.name, device_encode(service, &view));
+}
+
+/* An error of a call that names the device in its path. */
+static void reply_device_error(struct reply *reply, const struct request *request,
+                               const struct err *err)
+{
+    struct problem problem = {.err = *err, .device = request->argument};
+    reply_problem(reply, &problem);
+}
+
+void device_get(struct service *service, const struct request *request, struct reply *reply)
+{
+    struct err err;
+    CLEANUP_BY(device_view_clear) struct device_view view = {0};
+    if (devices_get(service, request->argument, &view, &err) != 0)
+        reply_device_error(reply, request, &err);
+    else
+        reply_json(reply, 200, device_encode(service, &view));
+}
+
+void device_delete(struct service *service, const struct request *request, struct reply *reply)
+{
+    struct problem problem = {.device = request->argument};
+    struct detach_body body = {0};
+    CLEANUP(json) struct cJSON *json = NULL;
+    if (request->body_bytes > 0 &&
+        (!(json = decode_body(request, &problem)) ||
+         decode_object(json, "", detach_fields, sizeof(detach_fields) / sizeof(detach_fields[0]),
+                       &body, &problem) != 0)) {
+        reply_problem(reply, &problem);
+        return;
+    }
+    if (devices_remove(service, request->argument, body.discard_unflushed, &problem.err) != 0)
+        reply_problem(reply, &problem);
+    else
+        reply_nothing(reply);
+}
+
+void device_list(struct service *service, const struct request *request, struct reply *reply)
+{
+    struct err err;
+    const char *after = request_parameter(request, "cursor");
+    struct device_view *views;
+    size_t limit, count;
+    bool more;
+    char last[DEVICE_NAME_MAX + 1];
+    if (after && !name_is_valid(after, DEVICE_NAME_MAX)) {
+        err_set(&err, ErrInvalidParameter, 0, "query parameter 'cursor' is not one from 'next'");
+        reply_error(reply, &err);
+        return;
+    }
+    if (request_limit(request, &limit, &err) != 0 ||
+        devices_list(service, after, limit, &views, &count, &more, last, &err) != 0) {
+        reply_error(reply, &err);
+        return;
+    }
+    struct cJSON *json = cJSON_CreateObject();
+    struct cJSON *items = encode_array(json, "items");
+    for (size_t i = 0; i < count; i++)
+        cJSON_AddItemToArray(items, device_encode(service, &views[i]));
+    encode_text(json, "next", more ? last : NULL);
+    device_views_free(views, count);
+    reply_json(reply, 200, json);
+}

@@ -1,0 +1,57 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The head of an HTTP/1.1 request, by the letter of RFC 9112 and stricter where that leaves a choice: two
+ * programs that read a head differently disagree about where the next request begins, and then one of
+ * them serves bytes that the other took for a body (request smuggling).
+ *
+ *   refused with 400 and the end of the connection
+ *   ----------------------------------------------------------------------------------------------
+ *   lines that end in LF alone, a CR, a zero or another control character within a line
+ *   a field that is continued on the next line; a blank before the colon; names that are no token
+ *   more than one blank in the request line; a target with bytes outside of ASCII, or a fragment
+ *   no Host (from HTTP/1.1 on), two of them, or one that is no host
+ *   two of Content-Length, Transfer-Encoding or Content-Type, also where they agree; lists in them
+ *   Content-Length with Transfer-Encoding; a transfer coding other than "chunked"; one in HTTP/1.0
+ *
+ * One empty line in front of the request line is skipped, as old clients send it (section 2.2).
+ */
+#ifndef SERVICE_HTTP_HEAD_H
+#define SERVICE_HTTP_HEAD_H
+
+#include "base/err.h"
+#include "service/http/stream.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define HTTP_HEAD_MAX_BYTES   16384
+#define HTTP_TARGET_MAX_BYTES 8192
+#define HTTP_FIELDS_MAX       100
+
+struct http_head {
+    const char *method;
+    char *target;
+    const char *host;         /* NULL in HTTP/1.0 only */
+    const char *content_type; /* or NULL */
+    bool is_encoded;          /* a Content-Encoding other than identity */
+    bool is_chunked;          /* else the body has `length` bytes */
+    uint64_t length;
+    bool wants_continue; /* the client waits for a word before it sends the body */
+    bool is_last;        /* the client expects no second reply */
+
+    /* The parser's. */
+    bool has_length, has_host, has_coding, has_minor_0;
+    unsigned fields;
+    size_t used;
+    char text[HTTP_HEAD_MAX_BYTES]; /* what the pointers above point into */
+};
+
+/* Receives a head. 1; 0: the client has gone. -1 and *err, and the connection is of no use any more:
+ * MalformedRequest, URITooLong, HeadersTooLarge, VersionNotSupported, RequestTimeout. */
+int http_head_receive(struct http_head *head, struct http_stream *stream, struct err *err);
+
+/* Cuts a field line into name and value, trimmed. MalformedRequest. */
+int http_field_parse(char *line, char **value, struct err *err);
+
+#endif

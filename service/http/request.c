@@ -1,0 +1,140 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Takes a request's URI apart, strictly. See request.h.
+ */
+#include "service/http/request.h"
+
+#include <ctype.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+static int hex_value(char digit)
+{
+    return isdigit((unsigned char)digit) ? digit - '0' : tolower((unsigned char)digit) - 'a' + 10;
+}
+
+/* Percent-decodes `text` in place. */
+static int uri_decode(char *text, struct err *err)
+{
+    char *to = text;
+    for (const char *from = text; *from; from++) {
+        if (*from != '%') {
+            *to++ = *from;
+            continue;
+        }
+        if (!isxdigit((unsigned char)from[1]) || !isxdigit((unsigned char)from[2]))
+            return err_set(err, ErrInvalidParameter, 0,
+                           "the URI has a '%%' without two hexadecimal digits after it");
+        char byte = (char)(hex_value(from[1]) * 16 + hex_value(from[2]));
+        if (byte == '\0')
+            return err_set(err, ErrInvalidParameter, 0, "the URI contains %%00");
+        *to++ = byte;
+        from += 2;
+    }
+    *to = '\0';
+    return 0;
+}
+
+static int request_parse_path(struct request *request, char *path, struct err *err)
+{
+    if (*path != '/')
+        return err_set(err, ErrNotFound, 0, "there is nothing here; paths begin with '/'");
+    for (char *rest = path + 1; rest;) {
+        char *segment = strsep(&rest, "/");
+        if (request->segment_count == REQUEST_SEGMENTS_MAX)
+            return err_set(err, ErrNotFound, 0, "there is nothing here; see /openapi.yaml");
+        if (uri_decode(segment, err) != 0)
+            return -1;
+        request->segments[request->segment_count++] = segment;
+    }
+    return 0;
+}
+
+static int request_parse_query(struct request *request, char *query, struct err *err)
+{
+    while (query && *query) {
+        char *value = strsep(&query, "&");
+        char *name = strsep(&value, "=");
+        if (request->parameter_count == REQUEST_PARAMETERS_MAX)
+            return err_set(err, ErrInvalidParameter, 0, "there are too many query parameters");
+        if (!value)
+            return err_set(err, ErrInvalidParameter, 0, "query parameter '%s' has no value", name);
+        if (uri_decode(name, err) != 0 || uri_decode(value, err) != 0)
+            return -1;
+        request->parameters[request->parameter_count++] =
+            (struct request_parameter){.name = name, .value = value};
+    }
+    return 0;
+}
+
+/* The path within "http://host/path", which a client may send too (RFC 9112, section 3.2.2). */
+static char *uri_without_host(char *uri)
+{
+    static const char scheme[] = "http://";
+    if (strncasecmp(uri, scheme, sizeof(scheme) - 1) != 0)
+        return uri;
+    char *path = strchr(uri + sizeof(scheme) - 1, '/');
+    return path ? path : uri;
+}
+
+int request_parse_uri(struct request *request, struct err *err)
+{
+    char *query = uri_without_host(request->uri);
+    char *path = strsep(&query, "?");
+    if (request_parse_path(request, path, err) != 0)
+        return -1;
+    return request_parse_query(request, query, err);
+}
+
+bool request_is_json(const struct request *request)
+{
+    static const char wanted[] = "application/json";
+    const char *type = request->content_type;
+    if (!type || request->encoded || strncasecmp(type, wanted, sizeof(wanted) - 1) != 0)
+        return false;
+    type += sizeof(wanted) - 1;
+    type += strspn(type, " \t");
+    return *type == '\0' || *type == ';';
+}
+
+const char *request_parameter(const struct request *request, const char *name)
+{
+    for (size_t i = 0; i < request->parameter_count; i++)
+        if (strcmp(request->parameters[i].name, name) == 0)
+            return request->parameters[i].value;
+    return NULL;
+}
+
+int request_check_parameters(const struct request *request, const char *const *names,
+                             struct err *err)
+{
+    for (size_t i = 0; i < request->parameter_count; i++) {
+        const char *given = request->parameters[i].name;
+        const char *const *name = names;
+        while (name && *name && strcmp(*name, given) != 0)
+            name++;
+        if (!name || !*name)
+            return err_set(err, ErrInvalidParameter, 0, "there is no query parameter '%s' here",
+                           given);
+        if (request_parameter(request, given) != request->parameters[i].value)
+            return err_set(err, ErrInvalidParameter, 0, "query parameter '%s' is given twice",
+                           given);
+    }
+    return 0;
+}
+
+int request_limit(const struct request *request, size_t *limit, struct err *err)
+{
+    const char *text = request_parameter(request, "limit");
+    *limit = REQUEST_LIMIT_DEFAULT;
+    if (!text)
+        return 0;
+    size_t digits = strspn(text, "0123456789");
+    *limit = digits > 0 && digits <= 4 && !text[digits] ? (size_t)atoi(text) : 0;
+    if (*limit < 1 || *limit > REQUEST_LIMIT_MAX)
+        return err_set(err, ErrInvalidParameter, 0,
+                       "query parameter 'limit' must be a whole number from 1 to %d",
+                       REQUEST_LIMIT_MAX);
+    return 0;
+}

@@ -1,0 +1,451 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The HTTP server: accepting, limits, the end. A thread of its own accepts; it does no I/O with clients, so
+ * that none can hold it up. http/connection.c serves a connection, on that one's thread.
+ *
+ * Why no library: with libmicrohttpd 0.9.75, Debian 12's, 35 of the requests in
+ * tests/api/framing-that-is-wrong-is-refused-and-closed.py were served, and then their rest as a second
+ * one. What lies in front of such a library to keep it from that must itself know where each head, body
+ * and chunk ends, which is most of a server.
+ *
+ * Bounds:
+ *   1. Each kind of peer, and each peer, has connections of its own (http/server.h). Beyond that a new connection
+ *      takes the place of one that waits, so that idle and slow clients shut nobody out.
+ *   2. Every phase but the handler has a deadline for the whole of it, not for each byte.
+ *   3. When descriptors run out, one that waits is cut off, and up to HTTP_RESERVE_FDS new connections are
+ *      served with descriptors kept back for that. When these are used too, accepting pauses until a
+ *      connection ends or PAUSE_MS have passed: it never spins.
+ *   4. Memory for requests and replies: memory.h; calls at a time: service.h.
+ */
+#include "service/http/connection.h"
+
+#include "base/cleanup.h"
+#include "base/log.h"
+#include "service/http/reply.h"
+#include "service/service.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#define THREAD_STACK_BYTES (1024 * 1024)
+#define LISTENERS_MAX      OPTIONS_ADDRESSES_MAX
+#define PAUSE_MS           100
+
+/* Connections that were cut off and whose threads have not ended yet count too. */
+#define LIVE_MAX (HTTP_UNIX_MAX + HTTP_UNIX_FORBIDDEN_MAX + HTTP_TCP_MAX + 64)
+
+/* Who sends or reads is not cut off sooner. */
+#define BUSY_MS 1000
+
+static const size_t kind_max[HTTP_KIND_COUNT] = {
+    [HTTP_UNIX] = HTTP_UNIX_MAX,
+    [HTTP_UNIX_FORBIDDEN] = HTTP_UNIX_FORBIDDEN_MAX,
+    [HTTP_TCP] = HTTP_TCP_MAX,
+};
+static const size_t peer_max[HTTP_KIND_COUNT] = {
+    [HTTP_UNIX] = HTTP_UNIX_PEER_MAX,
+    [HTTP_UNIX_FORBIDDEN] = HTTP_UNIX_FORBIDDEN_MAX,
+    [HTTP_TCP] = HTTP_TCP_PEER_MAX,
+};
+
+static void http_wake(struct http *http)
+{
+    uint64_t one = 1;
+    ssize_t written = write(http->wake_fd, &one, sizeof(one));
+    (void)written; /* full means that it is awake */
+}
+
+/* ---- phases ---- */
+
+bool http_enter(struct http_connection *connection, enum http_phase phase)
+{
+    struct http *http = connection->http;
+    LOCK_GUARD(&http->lock);
+    if (connection->is_cut || (phase == HTTP_WAITING && atomic_load(&http->is_stopping)))
+        return false;
+    connection->phase = phase;
+    connection->since_ms = http_clock_ms();
+    return true;
+}
+
+static void connection_cut_locked(struct http_connection *connection)
+{
+    connection->is_cut = true;
+    shutdown(connection->stream.fd, SHUT_RDWR);
+}
+
+/* ---- making room ---- */
+
+static bool peer_is(const struct http_peer *a, const struct http_peer *b)
+{
+    return a->kind == b->kind && memcmp(a->id, b->id, sizeof(a->id)) == 0;
+}
+
+/* How much it would harm to cut the connection off: less is better, SIZE_MAX is never. */
+static uint64_t connection_harm_locked(const struct http_connection *connection, uint64_t now_ms)
+{
+    bool is_idle = connection->phase == HTTP_WAITING || connection->phase == HTTP_LINGERING;
+    bool is_slow = connection->since_ms + BUSY_MS <= now_ms;
+    if (connection->is_cut || connection->phase == HTTP_RUNNING || (!is_idle && !is_slow))
+        return UINT64_MAX;
+    return connection->since_ms + (is_idle ? 0 : UINT64_MAX / 2);
+}
+
+/* Cuts off the connection that it harms least, among all, or those of a kind, or of a peer. */
+static bool http_make_room_locked(struct http *http, const enum http_kind *kind,
+                                  const struct http_peer *peer)
+{
+    struct http_connection *best = NULL;
+    uint64_t now_ms = http_clock_ms(), least = UINT64_MAX;
+    for (struct http_connection *each = http->live; each; each = each->next) {
+        uint64_t harm = connection_harm_locked(each, now_ms);
+        if (harm < least && (!kind || each->peer.kind == *kind) &&
+            (!peer || peer_is(&each->peer, peer))) {
+            best = each;
+            least = harm;
+        }
+    }
+    if (best)
+        connection_cut_locked(best);
+    return best != NULL;
+}
+
+/* Whether there is a place for `peer`; makes one where that is possible. */
+static bool http_admit_locked(struct http *http, const struct http_peer *peer)
+{
+    size_t of_kind = 0, of_peer = 0;
+    for (const struct http_connection *each = http->live; each; each = each->next) {
+        of_kind += !each->is_cut && each->peer.kind == peer->kind;
+        of_peer += !each->is_cut && peer_is(&each->peer, peer);
+    }
+    if (of_peer >= peer_max[peer->kind])
+        return http_make_room_locked(http, NULL, peer);
+    if (of_kind >= kind_max[peer->kind])
+        return http_make_room_locked(http, &peer->kind, NULL);
+    return true;
+}
+
+/* ---- connections ---- */
+
+static void http_peer_fill(struct http_peer *peer, int fd, bool is_unix)
+{
+    union {
+        struct sockaddr any;
+        struct sockaddr_in v4;
+        struct sockaddr_in6 v6;
+    } address;
+    struct ucred user = {.uid = (uid_t)-1};
+    socklen_t bytes = is_unix ? sizeof(user) : sizeof(address);
+    *peer = (struct http_peer){.kind = is_unix ? HTTP_UNIX : HTTP_TCP};
+    if (is_unix) {
+        if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &user, &bytes) != 0 ||
+            (user.uid != 0 && user.uid != geteuid()))
+            peer->kind = HTTP_UNIX_FORBIDDEN;
+        memcpy(peer->id, &user.uid, sizeof(user.uid));
+        return;
+    }
+    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &(int){1}, sizeof(int));
+    if (getpeername(fd, &address.any, &bytes) == 0) {
+        if (address.any.sa_family == AF_INET)
+            memcpy(peer->id, &address.v4.sin_addr, sizeof(address.v4.sin_addr));
+        else
+            memcpy(peer->id, &address.v6.sin6_addr, sizeof(address.v6.sin6_addr));
+    }
+}
+
+/* Closes the connection's descriptor; one that the reserve lacks goes there, with nobody in between. */
+static void connection_close_locked(struct http_connection *connection)
+{
+    struct http *http = connection->http;
+    int fd = connection->stream.fd;
+    if (http->reserve_count < HTTP_RESERVE_FDS && dup3(http->null_fd, fd, O_CLOEXEC) == fd)
+        http->reserve[http->reserve_count++] = fd;
+    else
+        close(fd);
+}
+
+static void *connection_run(void *arg)
+{
+    struct http_connection *connection = arg;
+    struct http *http = connection->http;
+    http_connection_serve(connection);
+
+    LOCK_GUARD(&http->lock);
+    struct http_connection **place = &http->live;
+    while (*place != connection)
+        place = &(*place)->next;
+    *place = connection->next;
+    http->live_count--;
+    connection_close_locked(connection);
+    connection->next = http->finished;
+    http->finished = connection;
+    pthread_cond_broadcast(&http->ended);
+    http_wake(http);
+    return NULL;
+}
+
+/* Starts the connection's thread. False: there is no room; the descriptor is the caller's still. */
+static bool connection_start_locked(struct http *http, const struct http_peer *peer, int fd,
+                                    bool is_reserve)
+{
+    pthread_attr_t attributes;
+    struct http_connection *connection = calloc(1, sizeof(*connection));
+    if (!connection)
+        return false;
+    *connection = (struct http_connection){.http = http,
+                                           .peer = *peer,
+                                           .is_reserve = is_reserve,
+                                           .since_ms = http_clock_ms(),
+                                           .stream.fd = fd};
+    pthread_attr_init(&attributes);
+    pthread_attr_setstacksize(&attributes, THREAD_STACK_BYTES);
+    int ret = pthread_create(&connection->thread, &attributes, connection_run, connection);
+    pthread_attr_destroy(&attributes);
+    if (ret != 0) {
+        free(connection);
+        return false;
+    }
+    pthread_setname_np(connection->thread, "http-conn");
+    connection->next = http->live;
+    http->live = connection;
+    http->live_count++;
+    return true;
+}
+
+static void http_join_finished(struct http *http)
+{
+    pthread_mutex_lock(&http->lock);
+    struct http_connection *finished = steal(http->finished);
+    pthread_mutex_unlock(&http->lock);
+    while (finished) {
+        struct http_connection *next = finished->next;
+        pthread_join(finished->thread, NULL);
+        free(finished);
+        finished = next;
+    }
+}
+
+/* ---- accepting ---- */
+
+static void http_take(struct http *http, const struct http_listener *listener, int fd,
+                      bool is_reserve)
+{
+    CLEANUP_CLOSE int owned = fd;
+    struct http_peer peer;
+    http_peer_fill(&peer, fd, listener->socket.is_unix);
+    LOCK_GUARD(&http->lock);
+    if (http_admit_locked(http, &peer) && connection_start_locked(http, &peer, fd, is_reserve)) {
+        steal_fd(&owned);
+        return;
+    }
+    ssize_t sent = send(fd, http->refusal, http->refusal_bytes, MSG_NOSIGNAL | MSG_DONTWAIT);
+    (void)sent; /* a word to who reads it; nobody waits for that */
+}
+
+static int listener_accept(const struct http_listener *listener)
+{
+    return accept4(listener->socket.fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+}
+
+/* There is no descriptor or memory for a connection that has come. False: accepting has to pause. */
+static bool http_accept_from_reserve(struct http *http, const struct http_listener *listener)
+{
+    pthread_mutex_lock(&http->lock);
+    http_make_room_locked(http, NULL, NULL);
+    bool is_spared = http->reserve_count > 0;
+    if (is_spared)
+        close(http->reserve[--http->reserve_count]);
+    pthread_mutex_unlock(&http->lock);
+    int fd = is_spared ? listener_accept(listener) : -1;
+    if (fd < 0)
+        return is_spared && (errno == EAGAIN || errno == ECONNABORTED);
+    http_take(http, listener, fd, true);
+    return true;
+}
+
+/* Accepts one connection. False: accepting has to pause. */
+static bool http_accept(struct http *http, const struct http_listener *listener, bool *is_short)
+{
+    int fd = listener_accept(listener);
+    if (fd >= 0) {
+        *is_short = false;
+        http_take(http, listener, fd, false);
+        return true;
+    }
+    if (errno == EAGAIN || errno == EINTR || errno == ECONNABORTED || errno == EPROTO)
+        return true;
+    if (!*is_short)
+        log_warning("'%s': a connection cannot be accepted: %s", listener->socket.address,
+                    strerror(errno));
+    *is_short = true;
+    return http_accept_from_reserve(http, listener);
+}
+
+/* The sockets to wait on, the wake-up first; only that while accepting pauses. */
+static nfds_t http_poll_fill(struct http *http, bool *is_paused, struct pollfd *fds,
+                             struct http_listener **listeners)
+{
+    nfds_t count = 1;
+    fds[0] = (struct pollfd){.fd = http->wake_fd, .events = POLLIN};
+    LOCK_GUARD(&http->lock);
+    *is_paused |= http->live_count >= LIVE_MAX;
+    for (struct http_listener *each = http->listeners; each && !*is_paused; each = each->next) {
+        listeners[count] = each;
+        fds[count++] = (struct pollfd){.fd = each->socket.fd, .events = POLLIN};
+    }
+    return count;
+}
+
+static void *acceptor_run(void *arg)
+{
+    struct http *http = arg;
+    struct http_listener *listeners[LISTENERS_MAX + 1];
+    struct pollfd fds[LISTENERS_MAX + 1];
+    bool is_paused = false, is_short = false;
+    while (!atomic_load(&http->is_stopping)) {
+        uint64_t wakes;
+        nfds_t count = http_poll_fill(http, &is_paused, fds, listeners);
+        if (poll(fds, count, is_paused ? PAUSE_MS : -1) < 0)
+            continue;
+        is_paused = false;
+        if (fds[0].revents && read(http->wake_fd, &wakes, sizeof(wakes)) > 0)
+            http_join_finished(http);
+        for (nfds_t i = 1; i < count; i++)
+            if (fds[i].revents && !http_accept(http, listeners[i], &is_short))
+                is_paused = true;
+    }
+    return NULL;
+}
+
+/* ---- life ---- */
+
+static void http_refusal_fill(struct http *http)
+{
+    struct err err;
+    CLEANUP_BY(reply_clear) struct reply reply = {0};
+    err_set(&err, ErrOutOfResources, 0, "there are too many connections; try again");
+    reply_error(&reply, &err);
+    const char *body = reply.body ? reply.body : reply.static_body;
+    size_t head = http_reply_head(&reply, true, http->refusal, sizeof(http->refusal));
+    size_t room = sizeof(http->refusal) - head;
+    http->refusal_bytes = head + (reply.body_bytes < room ? reply.body_bytes : room);
+    memcpy(http->refusal + head, body, http->refusal_bytes - head);
+}
+
+/* Opens what the server needs, the reserve too. */
+static bool http_open(struct http *http)
+{
+    http->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    http->null_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+    for (int fd; http->reserve_count < HTTP_RESERVE_FDS;) {
+        if ((fd = fcntl(http->null_fd, F_DUPFD_CLOEXEC, 0)) < 0)
+            return false;
+        http->reserve[http->reserve_count++] = fd;
+    }
+    return http->wake_fd >= 0 && pthread_create(&http->acceptor, NULL, acceptor_run, http) == 0;
+}
+
+static void http_close(struct http *http)
+{
+    while (http->reserve_count > 0)
+        close(http->reserve[--http->reserve_count]);
+    if (http->null_fd >= 0)
+        close(http->null_fd);
+    if (http->wake_fd >= 0)
+        close(http->wake_fd);
+    pthread_cond_destroy(&http->ended);
+    pthread_mutex_destroy(&http->lock);
+    free(http);
+}
+
+struct http *http_new(struct service *service, struct err *err)
+{
+    pthread_condattr_t monotonic;
+    struct http *http = calloc(1, sizeof(*http));
+    if (http) {
+        http->service = service;
+        pthread_mutex_init(&http->lock, NULL);
+        pthread_condattr_init(&monotonic);
+        pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+        pthread_cond_init(&http->ended, &monotonic);
+        pthread_condattr_destroy(&monotonic);
+        http_refusal_fill(http);
+    }
+    if (http && http_open(http))
+        return http;
+    err_set(err, ErrOutOfResources, errno, "the HTTP server cannot be started");
+    if (http)
+        http_close(http);
+    return NULL;
+}
+
+int http_listen(struct http *http, const struct listen_socket *listening, struct err *err)
+{
+    struct http_listener *listener = calloc(1, sizeof(*listener));
+    int flags = fcntl(listening->fd, F_GETFL);
+    if (!listener || flags < 0 || fcntl(listening->fd, F_SETFL, flags | O_NONBLOCK) != 0) {
+        struct listen_socket failed = *listening;
+        close(failed.fd);
+        listen_unlink(&failed);
+        free(listener);
+        return err_set(err, ErrOutOfResources, 0, "cannot start serving '%s'", failed.address);
+    }
+    listener->socket = *listening;
+    pthread_mutex_lock(&http->lock);
+    listener->next = http->listeners;
+    http->listeners = listener;
+    pthread_mutex_unlock(&http->lock);
+    http_wake(http);
+    return 0;
+}
+
+/* Requests that have arrived are served; what has not arrived yet does not come any more. */
+static void http_stop_locked(struct http *http)
+{
+    for (struct http_connection *each = http->live; each; each = each->next)
+        if (each->phase != HTTP_RUNNING && each->phase != HTTP_SENDING)
+            shutdown(each->stream.fd, SHUT_RD);
+}
+
+/* Waits for the connections; whoever does not read its reply is cut off in time. */
+static void http_drain_locked(struct http *http)
+{
+    while (http->live) {
+        struct timespec soon;
+        clock_gettime(CLOCK_MONOTONIC, &soon);
+        soon.tv_sec++;
+        pthread_cond_timedwait(&http->ended, &http->lock, &soon);
+        uint64_t now_ms = http_clock_ms();
+        for (struct http_connection *each = http->live; each; each = each->next)
+            if (each->phase != HTTP_RUNNING && each->since_ms + HTTP_STOP_S * 1000ULL <= now_ms)
+                connection_cut_locked(each);
+    }
+}
+
+void http_free(struct http *http)
+{
+    atomic_store(&http->is_stopping, true);
+    http_wake(http);
+    pthread_join(http->acceptor, NULL);
+    for (struct http_listener *listener = http->listeners; listener; listener = listener->next)
+        listen_unlink(&listener->socket);
+    pthread_mutex_lock(&http->lock);
+    http_stop_locked(http);
+    http_drain_locked(http);
+    pthread_mutex_unlock(&http->lock);
+    http_join_finished(http);
+    while (http->listeners) {
+        struct http_listener *listener = http->listeners;
+        http->listeners = listener->next;
+        close(listener->socket.fd);
+        free(listener);
+    }
+    http_close(http);
+}

@@ -1,0 +1,271 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * /snapshot-groups: decodes requests, calls snapshot-groups.c, encodes what it returns.
+ */
+#include "service/http/routes.h"
+
+#include "service/http/decode.h"
+#include "service/http/encode.h"
+#include "service/names.h"
+#include "service/service.h"
+#include "service/snapshot-groups.h"
+
+#include <stdio.h>
+#include <string.h>
+
+/* ---- encoding ---- */
+
+/* What went wrong in an attempt, and at which member. Strings are the row's. */
+static void group_problem(const struct group_row *row, struct problem *problem)
+{
+    size_t member = row->error_member;
+    problem->err.code = row->error_code;
+    problem->err.errnum = row->error_errnum;
+    snprintf(problem->err.message, sizeof(problem->err.message), "%s",
+             row->error_message ? row->error_message : "");
+    if (!row->has_error_member || member >= row->member_count)
+        return;
+    problem->device = row->members[member].device;
+    switch (row->error_code) {
+    case ErrOpenFileFailed:
+        problem->snapshot_file = row->members[member].snapshot_file;
+        problem_point(problem, "/devices/%zu/snapshot_file", member);
+        break;
+    case ErrInvalidBlockFormat:
+        problem->snapshot_file = row->members[member].snapshot_file;
+        problem_point(problem, "/devices/%zu/format", member);
+        break;
+    default:
+        problem_point(problem, "/devices/%zu", member);
+        break;
+    }
+}
+
+static void encode_optional(struct cJSON *json, const char *name, bool given, uint64_t value)
+{
+    if (given)
+        encode_number(json, name, value);
+    else
+        encode_null(json, name);
+}
+
+/* Whether the member can be read: the group stands and the frozen image is there. */
+static bool member_is_ready(struct service *service, const struct group_row *row,
+                            const struct member_row *member)
+{
+    return row->state == GROUP_COMMITTED && member->backing_file &&
+           block_image_is(service->block, member->backing_file, member->backing_identity);
+}
+
+/* `service`: NULL in lists, where no storage is waited for. */
+static void encode_members(struct service *service, struct cJSON *json, const struct group_row *row)
+{
+    struct cJSON *members = encode_array(json, "members");
+    for (size_t i = 0; i < row->member_count; i++) {
+        const struct member_row *member = &row->members[i];
+        struct cJSON *item = encode_item(members);
+        encode_text(item, "device", member->device);
+        encode_text(item, "backing_file", member->backing_file);
+        encode_text(item, "snapshot_file", member->snapshot_file);
+        encode_text(item, "format", member->format);
+        if (service)
+            encode_bool(item, "ready_to_use", member_is_ready(service, row, member));
+        else
+            encode_null(item, "ready_to_use");
+        encode_optional(item, "pause_us", member->has_pause, member->pause_us);
+    }
+}
+
+static struct cJSON *group_encode(struct service *service, const struct group_row *row)
+{
+    struct cJSON *json = cJSON_CreateObject();
+    encode_text(json, "id", row->id);
+    encode_text(json, "name", row->name);
+    encode_text(json, "state", group_state_name(row->state));
+    encode_time(json, "created_at", row->created_at_us);
+    if (row->has_cut)
+        encode_time(json, "cut_at", row->cut_at_us);
+    else
+        encode_null(json, "cut_at");
+    encode_optional(json, "pause_us", row->has_cut, row->pause_us);
+    encode_optional(json, "duration_us", row->has_duration, row->duration_us);
+    encode_members(service, json, row);
+    encode_json(json, "labels", row->labels);
+    if (row->has_error) {
+        struct problem problem = {0};
+        group_problem(row, &problem);
+        cJSON_AddItemToObject(json, "error", problem_encode(&problem));
+    } else {
+        encode_null(json, "error");
+    }
+    return json;
+}
+
+/* ---- decoding ---- */
+
+/* The body of POST /snapshot-groups as it was sent. */
+struct group_body {
+    const char *name;
+    const struct cJSON *devices, *labels;
+};
+
+static const struct decode_field group_fields[] = {
+    {"name", DECODE_TEXT, false, offsetof(struct group_body, name), GROUP_NAME_MAX},
+    {"devices", DECODE_ARRAY, true, offsetof(struct group_body, devices), 0},
+    {"labels", DECODE_OBJECT, false, offsetof(struct group_body, labels), 0},
+};
+
+static const struct decode_field member_fields[] = {
+    {"device", DECODE_TEXT, true, offsetof(struct group_member, device), DEVICE_NAME_MAX},
+    {"snapshot_file", DECODE_TEXT, false, offsetof(struct group_member, snapshot_file),
+     PATH_MAX - 1},
+    {"format", DECODE_TEXT, false, offsetof(struct group_member, format), DECODE_FORMAT_MAX_BYTES},
+};
+
+#define FIELDS(table) (table), sizeof(table) / sizeof((table)[0])
+
+static int group_body_check(const struct group_body *body, struct problem *problem)
+{
+    if (body->name && (!name_is_valid(body->name, GROUP_NAME_MAX) || id_is_valid(body->name))) {
+        err_set(&problem->err, ErrInvalidValue, 0,
+                "a group's name has 1 to %d of the characters A-Z a-z 0-9 . _ -, begins with a "
+                "letter or digit and is no UUID",
+                GROUP_NAME_MAX);
+        return problem_point(problem, "/name");
+    }
+    int count = cJSON_GetArraySize(body->devices);
+    if (count <= GROUP_MEMBERS_MAX)
+        return 0;
+    err_set(&problem->err, ErrInvalidValue, 0, "a group has at most %d members, not %d",
+            GROUP_MEMBERS_MAX, count);
+    return problem_point(problem, "/devices");
+}
+
+static int members_decode(const struct cJSON *devices, struct group_member *members,
+                          struct problem *problem)
+{
+    const struct cJSON *item;
+    size_t position = 0;
+    cJSON_ArrayForEach(item, devices)
+    {
+        char pointer[40];
+        snprintf(pointer, sizeof(pointer), "/devices/%zu", position);
+        if (decode_object(item, pointer, FIELDS(member_fields), &members[position], problem) != 0)
+            return -1;
+        position++;
+    }
+    return 0;
+}
+
+/* ---- handlers ---- */
+
+/* Where the body itself is at fault and no member was tried. */
+static void group_problem_locate(const struct snapshot_group_request *wanted,
+                                 struct problem *problem)
+{
+    if (problem->err.code == ErrGroupExists)
+        problem_point(problem, "/name");
+    if (problem->err.code == ErrEmptyGroup)
+        problem_point(problem, "/devices");
+    for (size_t i = 1; problem->err.code == ErrDuplicateDevice && i < wanted->count; i++)
+        for (size_t j = 0; j < i; j++)
+            if (strcmp(wanted->members[i].device, wanted->members[j].device) == 0) {
+                problem->device = wanted->members[i].device;
+                problem_point(problem, "/devices/%zu", i);
+                return;
+            }
+}
+
+static void snapshot_group_take_and_reply(struct service *service,
+                                          const struct snapshot_group_request *wanted,
+                                          struct reply *reply)
+{
+    CLEANUP_BY(group_row_clear) struct group_row row = {0};
+    struct problem problem = {0};
+    if (snapshot_groups_take(service, wanted, &row, &problem.err) == 0) {
+        reply_created(reply, "/snapshot-groups", row.id, group_encode(service, &row));
+        return;
+    }
+    if (row.has_error_member)
+        group_problem(&row, &problem);
+    else
+        group_problem_locate(wanted, &problem);
+    reply_problem(reply, &problem);
+}
+
+void snapshot_group_create(struct service *service, const struct request *request,
+                           struct reply *reply)
+{
+    struct problem problem = {0};
+    struct group_body body = {0};
+    CLEANUP(json) struct cJSON *json = decode_body(request, &problem);
+    CLEANUP_FREE char *labels = NULL;
+    CLEANUP_FREE struct group_member *members = NULL;
+    if (!json || decode_object(json, "", FIELDS(group_fields), &body, &problem) != 0 ||
+        group_body_check(&body, &problem) != 0 ||
+        !(labels = decode_labels(body.labels, "/labels", &problem))) {
+        reply_problem(reply, &problem);
+        return;
+    }
+    size_t count = (size_t)cJSON_GetArraySize(body.devices);
+    members = calloc(count + 1, sizeof(*members));
+    if (!members)
+        err_set(&problem.err, ErrOutOfResources, 0, "there is no memory for the group");
+    if (!members || members_decode(body.devices, members, &problem) != 0) {
+        reply_problem(reply, &problem);
+        return;
+    }
+    struct snapshot_group_request wanted = {
+        .name = body.name, .labels = labels, .count = count, .members = members};
+    snapshot_group_take_and_reply(service, &wanted, reply);
+}
+
+void snapshot_group_get(struct service *service, const struct request *request, struct reply *reply)
+{
+    struct err err;
+    CLEANUP_BY(group_row_clear) struct group_row row = {0};
+    if (snapshot_groups_get(service, request->argument, &row, &err) != 0)
+        reply_error(reply, &err);
+    else
+        reply_json(reply, 200, group_encode(service, &row));
+}
+
+/* The parameter `state`; *state is -1 without it. */
+static int request_group_state(const struct request *request, int *state, struct err *err)
+{
+    const char *text = request_parameter(request, "state");
+    *state = -1;
+    if (!text)
+        return 0;
+    for (int i = GROUP_PREPARING; i <= GROUP_ABORTED; i++)
+        if (strcmp(text, group_state_name((enum group_state)i)) == 0)
+            *state = i;
+    return *state >= 0 ? 0
+                       : err_set(err, ErrInvalidParameter, 0,
+                                 "query parameter 'state' must be preparing, committing, "
+                                 "committed, aborting or aborted");
+}
+
+void snapshot_group_list(struct service *service, const struct request *request,
+                         struct reply *reply)
+{
+    struct err err;
+    struct group_row *rows;
+    size_t limit, count;
+    int state;
+    char next[STORE_CURSOR_CHARS + 1];
+    if (request_limit(request, &limit, &err) != 0 ||
+        request_group_state(request, &state, &err) != 0 ||
+        snapshot_groups_list(service, request_parameter(request, "cursor"), limit, state, &rows,
+                             &count, next, &err) != 0) {
+        reply_error(reply, &err);
+        return;
+    }
+    struct cJSON *json = cJSON_CreateObject();
+    struct cJSON *items = encode_array(json, "items");
+    for (size_t i = 0; i < count; i++)
+        cJSON_AddItemToArray(items, group_encode(NULL, &rows[i]));
+    encode_text(json, "next", *next ? next : NULL);
+    group_rows_free(rows, count);
+    reply_json(reply, 200, json);
+}

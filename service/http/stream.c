@@ -1,0 +1,152 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * See http/stream.h.
+ */
+#include "service/http/stream.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <poll.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/uio.h>
+#include <time.h>
+
+/* A client that sends on after it was refused is listened to for so much. */
+#define LINGER_MAX_BYTES ((size_t)64 << 20)
+
+uint64_t http_clock_ms(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+}
+
+/* Waits until the socket is ready for `events`. */
+static int stream_poll(const struct http_stream *stream, short events)
+{
+    struct pollfd poll_fd = {.fd = stream->fd, .events = events};
+    for (;;) {
+        uint64_t now = http_clock_ms();
+        uint64_t left = stream->deadline_ms > now ? stream->deadline_ms - now : 0;
+        int ready = poll(&poll_fd, 1, left > INT_MAX ? INT_MAX : (int)left);
+        if (ready > 0)
+            return 0;
+        if (ready < 0 && errno != EINTR)
+            return -errno;
+        if (ready == 0 && http_clock_ms() >= stream->deadline_ms)
+            return -ETIMEDOUT;
+    }
+}
+
+/* Receives what has arrived, at least a byte. Looks at the deadline even if there always is something:
+ * a peer that sends byte by byte must not get past it. */
+static ssize_t stream_receive(struct http_stream *stream, char *data, size_t bytes)
+{
+    for (;;) {
+        if (http_clock_ms() >= stream->deadline_ms)
+            return -ETIMEDOUT;
+        ssize_t got = recv(stream->fd, data, bytes, 0);
+        if (got > 0)
+            return got;
+        if (got == 0)
+            return -ECONNRESET;
+        if (errno == EAGAIN) {
+            int ret = stream_poll(stream, POLLIN);
+            if (ret != 0)
+                return ret;
+        } else if (errno != EINTR) {
+            return -ECONNRESET;
+        }
+    }
+}
+
+int http_stream_wait(struct http_stream *stream)
+{
+    if (stream->start < stream->end)
+        return 0;
+    ssize_t got = stream_receive(stream, stream->buffer, sizeof(stream->buffer));
+    if (got < 0)
+        return (int)got;
+    stream->start = 0;
+    stream->end = (size_t)got;
+    return 0;
+}
+
+ssize_t http_stream_line(struct http_stream *stream, char *line, size_t room)
+{
+    size_t length = 0;
+    const char *newline = NULL;
+    while (!newline) {
+        int ret = http_stream_wait(stream);
+        if (ret != 0)
+            return ret;
+        const char *from = stream->buffer + stream->start;
+        size_t bytes = stream->end - stream->start;
+        newline = memchr(from, '\n', bytes);
+        if (newline)
+            bytes = (size_t)(newline - from) + 1;
+        if (bytes >= room - length)
+            return -EMSGSIZE;
+        memcpy(line + length, from, bytes);
+        length += bytes;
+        stream->start += bytes;
+    }
+    if (length < 2 || line[length - 2] != '\r')
+        return -EBADMSG;
+    length -= 2;
+    line[length] = '\0';
+    return strlen(line) == length ? (ssize_t)length : -EBADMSG;
+}
+
+int http_stream_read(struct http_stream *stream, char *data, size_t bytes)
+{
+    size_t buffered = stream->end - stream->start;
+    size_t done = buffered < bytes ? buffered : bytes;
+    memcpy(data, stream->buffer + stream->start, done);
+    stream->start += done;
+    while (done < bytes) {
+        ssize_t got = stream_receive(stream, data + done, bytes - done);
+        if (got < 0)
+            return (int)got;
+        done += (size_t)got;
+    }
+    return 0;
+}
+
+int http_stream_write(struct http_stream *stream, const char *head, size_t head_bytes,
+                      const char *body, size_t body_bytes)
+{
+    struct iovec parts[] = {{(void *)head, head_bytes}, {(void *)body, body_bytes}};
+    struct msghdr message = {.msg_iov = parts, .msg_iovlen = 2};
+    while (parts[0].iov_len + parts[1].iov_len > 0) {
+        ssize_t sent = sendmsg(stream->fd, &message, MSG_NOSIGNAL);
+        if (sent < 0 && errno == EAGAIN) {
+            int ret = stream_poll(stream, POLLOUT);
+            if (ret != 0)
+                return ret;
+        } else if (sent < 0 && errno != EINTR) {
+            return -ECONNRESET;
+        }
+        for (size_t i = 0; sent > 0 && i < 2; i++) {
+            size_t part = (size_t)sent < parts[i].iov_len ? (size_t)sent : parts[i].iov_len;
+            parts[i].iov_base = (char *)parts[i].iov_base + part;
+            parts[i].iov_len -= part;
+            sent -= (ssize_t)part;
+        }
+        if (http_clock_ms() >= stream->deadline_ms)
+            return -ETIMEDOUT;
+    }
+    return 0;
+}
+
+void http_stream_linger(struct http_stream *stream)
+{
+    shutdown(stream->fd, SHUT_WR);
+    for (size_t dropped = 0; dropped < LINGER_MAX_BYTES;) {
+        ssize_t got = stream_receive(stream, stream->buffer, sizeof(stream->buffer));
+        if (got < 0)
+            return;
+        dropped += (size_t)got;
+    }
+}

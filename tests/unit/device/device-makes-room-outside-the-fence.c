@@ -1,0 +1,127 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * While the disk hangs in fdatasync, writers that change many tables come to have no room in memory
+ * and wait for it. A cut does not wait with them: they wait outside the fence. Once the disk goes on
+ * they look again, and do not flush one after the other.
+ *
+ * The fdatasync that hangs is this program's own.
+ * timeout: 300
+ */
+#include "tests/lib/disks.h"
+
+#include "block/format/qcow2/qcow2.h"
+
+#include <semaphore.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+/* A table of 512 bytes maps 32 KiB: every write changes another one. */
+enum { STEP_BYTES = 32 << 10, WRITERS = 8, STEPS_EACH = 2000, FULL_SLICES = 3072 };
+static const char *const NAMES[] = {"d"};
+
+static _Thread_local bool is_writer;
+static atomic_bool hangs;
+static atomic_uint by_writers;
+static sem_t entered, leave;
+static struct device *device;
+
+int fdatasync(int fd)
+{
+    if (atomic_exchange(&hangs, false)) {
+        sem_post(&entered);
+        sem_wait(&leave);
+    }
+    atomic_fetch_add(&by_writers, is_writer);
+    return (int)syscall(SYS_fdatasync, fd);
+}
+
+static void *writer_run(void *arg)
+{
+    unsigned char bytes[512];
+    uintptr_t which = (uintptr_t)arg;
+    is_writer = true;
+    memset(bytes, (int)which + 1, sizeof(bytes));
+    for (uint64_t i = 0; i < STEPS_EACH; i++)
+        if (device_write(device, bytes, (i * WRITERS + which) * STEP_BYTES, sizeof(bytes), 0) != 0)
+            return (void *)1;
+    return NULL;
+}
+
+static struct block *disk_make(void)
+{
+    struct err err;
+    unsigned char id[GROUP_ID_BYTES] = {1};
+    struct block *block = block_open(scratch_dir(), &err);
+    const struct cluster_shape shape = {.cluster_bytes = 512};
+    assert_non_null(block);
+    assert_int_equal(block_image_create(block, "d.qcow2", "qcow2",
+                                        (uint64_t)WRITERS * STEPS_EACH * STEP_BYTES, &shape, id,
+                                        &err),
+                     0);
+    assert_int_equal(block_image_settle(block, "d.qcow2", id, &err), 0);
+    const struct device_spec spec = {.name = "d", .image = "d.qcow2", .format = "qcow2"};
+    assert_int_equal(block_device_open(block, &spec, &err), 0);
+    block_device_publish(block, "d");
+    device = disk(block, "d");
+    return block;
+}
+
+/* Until as much has changed in memory as may. */
+static void wait_until_full(struct node *node)
+{
+    struct qcow2 *q = node->state;
+    for (size_t count = 0; count <= FULL_SLICES;
+         nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL)) {
+        LOCK_GUARD(&q->lock);
+        count = q->cache.dirty_count;
+    }
+}
+
+static void a_cut_waits_for_no_flush(void **state)
+{
+    (void)state;
+    struct err err;
+    size_t failed_member;
+    uint64_t cut_at_us, pause_us;
+    pthread_t writers[WRITERS];
+    void *failed;
+    struct block *block = disk_make();
+    struct group *group = group_of(block, "g.qcow2", 1, NAMES, &failed_member, &err);
+    assert_non_null(group);
+    assert_int_equal(group_prepare(group, &failed_member, &err), 0);
+    sem_init(&entered, 0, 0);
+    sem_init(&leave, 0, 0);
+    atomic_store(&hangs, true);
+    for (uintptr_t i = 0; i < WRITERS; i++)
+        pthread_create(&writers[i], NULL, writer_run, (void *)i);
+    sem_wait(&entered);
+    wait_until_full(index_top(device->index));
+
+    group_pivot(group, &cut_at_us, &pause_us); /* hangs where a writer waits inside the fence */
+
+    sem_post(&leave);
+    for (unsigned i = 0; i < WRITERS; i++) {
+        pthread_join(writers[i], &failed);
+        assert_null(failed);
+    }
+    /* Of all writers two flush at most, three syncs each: one was the first, one found too much after him. */
+    assert_in_range(atomic_load(&by_writers), 0, 6);
+    group_settle(group);
+    group_free(group);
+    for (uint64_t i = 0; i < (uint64_t)WRITERS * STEPS_EACH; i++) {
+        unsigned char byte = 0;
+        assert_int_equal(device_read(device, &byte, i * STEP_BYTES, 1), 0);
+        assert_int_equal(byte, i % WRITERS + 1);
+    }
+    assert_int_equal(block_close(block, &err), 0);
+    image_must_be_clean("d.qcow2");
+    image_must_be_clean("d.g.qcow2");
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {cmocka_unit_test(a_cut_waits_for_no_flush)};
+    return cmocka_run_group_tests(tests, scratch_begin, scratch_end);
+}

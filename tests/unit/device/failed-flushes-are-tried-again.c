@@ -1,0 +1,76 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * A flush that failed, but for a failed sync, is tried again by the image's flusher: once there is space
+ * again all is durable though nobody asks for it any more. A signal during fdatasync is no failed sync.
+ *
+ * The pwrite64 and fdatasync that fail are this program's own.
+ * timeout: 120
+ */
+#include "tests/lib/disks.h"
+
+#include "block/format/qcow2/qcow2.h"
+
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+static atomic_bool is_full;
+static atomic_int interrupts;
+
+ssize_t pwrite64(int fd, const void *buf, size_t count, off64_t offset)
+{
+    if (atomic_load(&is_full)) {
+        errno = ENOSPC;
+        return -1;
+    }
+    return syscall(SYS_pwrite64, fd, buf, count, offset);
+}
+
+int fdatasync(int fd)
+{
+    if (atomic_load(&interrupts) > 0 && atomic_fetch_sub(&interrupts, 1) > 0) {
+        errno = EINTR;
+        return -1;
+    }
+    return (int)syscall(SYS_fdatasync, fd);
+}
+
+static bool is_clean(struct node *node)
+{
+    struct qcow2 *q = node->state;
+    LOCK_GUARD(&q->lock);
+    return q->cache.dirty_count == 0 && !q->has_dirty_l1 && !q->flusher.must_retry;
+}
+
+static void what_failed_is_tried_again(void **state)
+{
+    struct block *block = *state;
+    CLEANUP(node) struct node *node = device_top(disk(block, "d0"));
+    disk_write(block, "d0", 1, 7);
+    atomic_store(&is_full, true);
+    assert_int_equal(-ENOSPC, device_flush(disk(block, "d0")));
+    assert_false(is_clean(node));
+    atomic_store(&is_full, false);
+    while (!is_clean(node)) /* or the test's time is up */
+        nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
+    assert_true(image_has("d0.qcow2", "qcow2", 1, 7));
+}
+
+static void a_signal_is_no_failed_sync(void **state)
+{
+    struct block *block = *state;
+    disk_write(block, "d1", 1, 7);
+    atomic_store(&interrupts, 3);
+    assert_int_equal(0, device_flush(disk(block, "d1")));
+    assert_int_equal(0, atomic_load(&interrupts));
+    disk_write(block, "d1", 1, 8);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(what_failed_is_tried_again, disks_begin, disks_end),
+        cmocka_unit_test_setup_teardown(a_signal_is_no_failed_sync, disks_begin, disks_end),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

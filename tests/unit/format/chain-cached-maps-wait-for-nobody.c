@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Who maps with MAP_CACHED is turned away where an image's locks cannot be had at once: the io_lock,
+ * which a flush is about to have exclusively, or the driver's, whose holder may be reading a table.
+ */
+#include "block/format/qcow2/qcow2.h"
+#include "block/image/walk.h"
+#include "tests/lib/testlib.h"
+
+static int map_cached(struct node *node)
+{
+    struct walk_memory memory = {0};
+    struct walks walks;
+    struct chain_extent found = {.length = 512};
+    walks_init(&walks, &memory);
+    int ret = walks_map(&walks, &node, 1, 0, MAP_CACHED, &found);
+    walks_destroy(&walks);
+    return ret;
+}
+
+static void maps_are_turned_away(void **state)
+{
+    (void)state;
+    const struct image_spec spec = {.size_bytes = 1 << 20};
+    struct node *node = overlay_must_create("image.qcow2", &spec, NULL);
+    struct qcow2 *q = node->state;
+    assert_int_equal(node_write(node, "content", 0, 7), 0);
+    assert_int_equal(map_cached(node), 0);
+
+    pthread_rwlock_wrlock(&node->io_lock);
+    assert_int_equal(map_cached(node), -EAGAIN);
+    pthread_rwlock_unlock(&node->io_lock);
+
+    pthread_mutex_lock(&q->lock);
+    assert_int_equal(map_cached(node), -EAGAIN);
+    pthread_mutex_unlock(&q->lock);
+
+    assert_int_equal(map_cached(node), 0);
+    node_must_close(&node);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {cmocka_unit_test(maps_are_turned_away)};
+    return cmocka_run_group_tests(tests, scratch_begin, scratch_end);
+}

@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * A top keeps many pieces of its tables in memory, a frozen image few: from the moment it is frozen,
+ * not only once somebody reads of it what is not in memory. It reads as before.
+ */
+#include "block/format/qcow2/qcow2.h"
+#include "tests/lib/testlib.h"
+
+#include <string.h>
+
+/* A table of 4 KiB, one slice, maps 2 MiB. */
+enum { STEP_BYTES = 2 << 20, STEPS = 800, SLICES_FROZEN_MAX = 256 };
+
+static void fill(unsigned char bytes[512], unsigned step)
+{
+    memset(bytes, (int)(step % 251 + 1), 512);
+}
+
+static void few_are_kept(void **state)
+{
+    (void)state;
+    unsigned char bytes[512], read[512];
+    const struct image_spec spec = {.size_bytes = (uint64_t)STEPS * STEP_BYTES,
+                                    .cluster_bytes = 4096};
+    struct node *node = overlay_must_create("image.qcow2", &spec, NULL);
+    const struct qcow2 *q = node->state;
+    for (unsigned i = 0; i < STEPS; i++) {
+        fill(bytes, i);
+        assert_int_equal(node_write(node, bytes, (uint64_t)i * STEP_BYTES, sizeof(bytes)), 0);
+    }
+    assert_true(q->cache.count > STEPS);
+
+    assert_int_equal(node_freeze(node), 0);
+    assert_in_range(q->cache.count, 1, SLICES_FROZEN_MAX);
+    for (unsigned i = 0; i < STEPS; i++) {
+        fill(bytes, i);
+        assert_int_equal(node_read(node, read, (uint64_t)i * STEP_BYTES, sizeof(read)), 0);
+        assert_memory_equal(read, bytes, sizeof(read));
+    }
+    assert_in_range(q->cache.count, 1, SLICES_FROZEN_MAX);
+    node_unref(node);
+    image_must_be_clean("image.qcow2");
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {cmocka_unit_test(few_are_kept)};
+    return cmocka_run_group_tests(tests, scratch_begin, scratch_end);
+}

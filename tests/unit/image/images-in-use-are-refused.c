@@ -1,0 +1,100 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * A file is never opened for writing while another chain has it, under whatever name: the top of a
+ * device, a frozen image, an overlay that a running group has just made. Readers may share.
+ */
+#include "tests/lib/disks.h"
+
+#include "block/device/exports.h"
+
+#include <string.h>
+
+static const char *const NAMES[] = {"d0"};
+
+static void attach_must_be_refused(struct block *block, const char *image, bool read_only,
+                                   const char *word)
+{
+    struct err err = {.message = ""};
+    struct device_spec spec = {
+        .name = "other", .image = image, .format = "qcow2", .read_only = read_only};
+    assert_int_equal(-1, block_device_open(block, &spec, &err));
+    assert_int_equal(ErrDeviceInUse, err.code);
+    assert_non_null(strstr(err.message, word));
+}
+
+static void test_active_images(void **state)
+{
+    struct block *block = *state;
+    shell("ln d0.qcow2 hard.qcow2 && ln -s d0.qcow2 soft.qcow2");
+    attach_must_be_refused(block, "d0.qcow2", false, "device 'd0'");
+    attach_must_be_refused(block, "d0.qcow2", true, "device 'd0'");
+    attach_must_be_refused(block, "hard.qcow2", false, "device 'd0'");
+    attach_must_be_refused(block, "soft.qcow2", false, "device 'd0'");
+}
+
+static void test_frozen_images(void **state)
+{
+    struct block *block = *state;
+    struct err err;
+    group_take(block, "g.qcow2", 1, NAMES);
+    attach_must_be_refused(block, "d0.qcow2", false, "device 'd0'");
+    struct device_spec reader = {
+        .name = "reader", .image = "d0.qcow2", .format = "qcow2", .read_only = true};
+    assert_int_equal(0, block_device_open(block, &reader, &err));
+    assert_int_equal(0, block_device_close(block, "reader", &err));
+
+    CLEANUP_FREE char *image = scratch_path("d0.qcow2");
+    assert_int_equal(0, block_frozen_add(block, "d0", "g", "id", image, NULL, "qcow2", &err));
+    assert_int_equal(0, block_device_close(block, "d0", &err));
+    attach_must_be_refused(block, "d0.qcow2", false, "frozen by snapshot group 'g'");
+
+    struct device *member = export_use(block, "d0@g", &err);
+    assert_non_null(member);
+    assert_true(device_is_read_only(member));
+    assert_ptr_equal(member, export_use(block, "d0@id", &err));
+    export_unuse(block, member);
+    export_unuse(block, member);
+}
+
+static void test_overlay_in_the_making(void **state)
+{
+    struct block *block = *state;
+    struct err err;
+    size_t failed_member;
+    struct group *group = group_of(block, "g.qcow2", 1, NAMES, &failed_member, &err);
+    assert_non_null(group);
+    assert_int_equal(0, group_prepare(group, &failed_member, &err));
+    attach_must_be_refused(block, "d0.g.qcow2", false, "device 'd0'");
+    assert_int_equal(-1, block_device_close(block, "d0", &err));
+    assert_int_equal(ErrDeviceInUse, err.code);
+    assert_null(group_of(block, "h.qcow2", 1, NAMES, &failed_member, &err));
+    assert_int_equal(ErrDeviceInUse, err.code);
+    assert_int_equal(0, group_abort(group, &err));
+    group_free(group);
+    group_take(block, "h.qcow2", 1, NAMES);
+}
+
+static void test_connected_clients(void **state)
+{
+    struct block *block = *state;
+    struct err err;
+    struct device *device = export_use(block, "d1", &err);
+    assert_ptr_equal(disk(block, "d1"), device);
+    assert_int_equal(-1, block_device_close(block, "d1", &err));
+    assert_int_equal(ErrDeviceInUse, err.code);
+    export_unuse(block, device);
+    assert_int_equal(0, block_device_close(block, "d1", &err));
+    assert_null(export_use(block, "d1", &err));
+    assert_int_equal(ErrDeviceNotFound, err.code);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(test_active_images, disks_begin, disks_end),
+        cmocka_unit_test_setup_teardown(test_frozen_images, disks_begin, disks_end),
+        cmocka_unit_test_setup_teardown(test_overlay_in_the_making, disks_begin, disks_end),
+        cmocka_unit_test_setup_teardown(test_connected_clients, disks_begin, disks_end),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,97 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * What recovery removes: exactly the files that the given id made, at whatever step their making
+ * was cut short, and nothing else; doing it twice is well.
+ */
+#include "tests/lib/disks.h"
+
+#include "block/image/stage.h"
+
+#include <string.h>
+#include <uuid/uuid.h>
+
+static unsigned char id[GROUP_ID_BYTES], other_id[GROUP_ID_BYTES];
+
+static int ids_begin(void **state)
+{
+    uuid_generate(id);
+    uuid_generate(other_id);
+    return disks_begin(state);
+}
+
+static void listing_must_be(const char *expected)
+{
+    CLEANUP_FREE char *listing = scratch_listing();
+    assert_string_equal(expected, listing);
+}
+
+static void test_image_of_a_device(void **state)
+{
+    struct block *block = *state;
+    struct err err;
+    CLEANUP_FREE char *before = scratch_listing();
+    assert_int_equal(0, block_image_create(block, "new.raw", "raw", 12345, NULL, id, &err));
+    assert_int_equal(0, block_image_discard(block, "new.raw", other_id, &err));
+    assert_int_equal(0, shell_status("test $(stat -c %%s new.raw) = 12800"));
+    assert_int_equal(0, block_image_discard(block, "new.raw", id, &err));
+    assert_int_equal(0, block_image_discard(block, "new.raw", id, &err));
+    listing_must_be(before);
+
+    /* Settled, it is nobody's to remove. */
+    assert_int_equal(0, block_image_create(block, "new.raw", "raw", 12345, NULL, id, &err));
+    assert_int_equal(0, block_image_settle(block, "new.raw", id, &err));
+    CLEANUP_FREE char *settled = scratch_listing();
+    assert_int_equal(0, block_image_discard(block, "new.raw", id, &err));
+    listing_must_be(settled);
+
+    /* An image that is there is not replaced, and what was staged for it goes. */
+    assert_int_equal(-1,
+                     block_image_create(block, "new.raw", "qcow2", 12345, NULL, other_id, &err));
+    assert_int_equal(ErrOpenFileFailed, err.code);
+    listing_must_be(settled);
+}
+
+static void test_overlay_cut_short(void **state)
+{
+    struct block *block = *state;
+    struct err err;
+    size_t failed_member;
+    const struct group_member member = {"d0", "o.qcow2", "qcow2"};
+    CLEANUP_FREE char *before = scratch_listing();
+    struct group *group = group_begin(block, id, &member, 1, &failed_member, &err);
+    assert_non_null(group);
+    assert_int_equal(0, group_prepare(group, &failed_member, &err));
+    group_free(group); /* neither pivoted nor aborted: as a killed daemon leaves it */
+
+    assert_int_equal(0, block_overlay_discard(block, "o.qcow2", "qcow2", other_id, &err));
+    assert_int_equal(0, shell_status("test -e o.qcow2"));
+    assert_int_equal(0, block_overlay_discard(block, "o.qcow2", "qcow2", id, &err));
+    listing_must_be(before);
+    assert_int_equal(0, block_overlay_discard(block, "o.qcow2", "qcow2", id, &err));
+    assert_int_equal(0, block_overlay_discard(block, "no/such/o.qcow2", "qcow2", id, &err));
+}
+
+static void test_foreign_files(void **state)
+{
+    struct block *block = *state;
+    struct err err;
+    shell("echo hello > text; : > empty; qemu-img create -q -f qcow2 foreign 1M; ln -s text link; "
+          "mkfifo fifo");
+    CLEANUP_FREE char *before = scratch_listing();
+    const char *const names[] = {"text", "empty", "foreign", "link", "fifo", "d0.qcow2"};
+    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+        assert_int_equal(0, block_overlay_discard(block, names[i], "qcow2", id, &err));
+        assert_int_equal(0, block_image_discard(block, names[i], id, &err));
+    }
+    listing_must_be(before);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(test_image_of_a_device, ids_begin, disks_end),
+        cmocka_unit_test_setup_teardown(test_overlay_cut_short, ids_begin, disks_end),
+        cmocka_unit_test_setup_teardown(test_foreign_files, ids_begin, disks_end),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

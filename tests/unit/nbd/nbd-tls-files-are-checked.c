@@ -1,0 +1,125 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Credentials that are missing, no good, or open to everybody stop the start, with a message that
+ * names the file.
+ */
+#include "tests/lib/tls-peer.h"
+
+#include "block/nbd/tls.h"
+
+#include <string.h>
+
+static void must_refuse(struct nbd_tls_spec spec, enum err_code code, const char *const *words)
+{
+    struct err err;
+    spec.mode = NBD_TLS_OPTIONAL;
+    assert_null(nbd_tls_new(&spec, &err));
+    for (; *words; words++)
+        if (err.code != code || !strstr(err.message, *words))
+            fail_msg("no '%s': %s: %s", *words, err_code_name(err.code), err.message);
+}
+
+static void must_accept(struct nbd_tls_spec spec, bool authenticates)
+{
+    struct err err;
+    spec.mode = NBD_TLS_OPTIONAL;
+    struct nbd_tls *tls = nbd_tls_new(&spec, &err);
+    if (!tls)
+        fail_msg("%s", err.message);
+    assert_int_equal(nbd_tls_authenticates(tls), authenticates);
+    nbd_tls_free(tls);
+}
+
+static void certificates_are_looked_at(void **state)
+{
+    (void)state;
+    struct nbd_tls_spec spec = {.cert_dir = "x", .verify_peer = true};
+    shell("cp -r pki/server-crl x");
+    must_accept(spec, true);
+    must_accept((struct nbd_tls_spec){.cert_dir = "x"}, false);
+
+    shell("chmod o+r x/server-key.pem");
+    must_refuse(spec, ErrOpenFileFailed, WORDS("x/server-key.pem", "0604", "chmod o-rwx"));
+    shell("chmod 640 x/server-key.pem"); /* a group may be let in */
+    must_accept(spec, true);
+    shell("cp pki/client/client-key.pem x/server-key.pem");
+    must_refuse(spec, ErrInvalidValue, WORDS("x/server-cert.pem", "x/server-key.pem"));
+    shell("echo nonsense >x/server-key.pem");
+    must_refuse(spec, ErrInvalidValue, WORDS("x/server-key.pem"));
+    shell("rm x/server-key.pem");
+    must_refuse(spec, ErrOpenFileFailed, WORDS("x/server-key.pem", "No such file"));
+    shell("mkfifo -m 600 x/server-key.pem"); /* nobody will ever write: no reason to hang */
+    must_refuse(spec, ErrInvalidValue, WORDS("x/server-key.pem"));
+    shell("rm x/server-key.pem && cp -p pki/server/server-key.pem x/");
+
+    shell(": >x/ca-crl.pem");
+    must_refuse(spec, ErrInvalidValue, WORDS("x/ca-crl.pem"));
+    shell("cp pki/server-crl/ca-crl.pem x/ && cp pki/other-cert.pem x/ca-cert.pem");
+    must_refuse(spec, ErrInvalidValue, WORDS("x/ca-crl.pem", "has not signed it"));
+    shell("cat pki/ca-cert.pem >>x/ca-cert.pem"); /* two issuers: either will do */
+    must_accept(spec, true);
+    shell("rm x/ca-crl.pem");
+    must_accept(spec, true);
+    shell("echo nonsense >x/ca-cert.pem");
+    must_refuse(spec, ErrInvalidValue, WORDS("x/ca-cert.pem"));
+    shell("rm x/ca-cert.pem");
+    must_refuse(spec, ErrOpenFileFailed, WORDS("x/ca-cert.pem", "No such file"));
+    must_accept((struct nbd_tls_spec){.cert_dir = "x"}, false);
+    shell("truncate -s 5M x/server-cert.pem");
+    must_refuse(spec, ErrInvalidValue, WORDS("x/server-cert.pem", "bytes"));
+    must_refuse((struct nbd_tls_spec){.cert_dir = "nowhere"}, ErrOpenFileFailed,
+                WORDS("nowhere/server-cert.pem"));
+    must_accept((struct nbd_tls_spec){.cert_dir = "pki/server-expired"}, false); /* a warning */
+    shell("rm -r x");
+}
+
+static void keys_are_looked_at(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *line, *word;
+    } bad[] = {
+        {"alice", "line 3 is not NAME:KEY"},
+        {":00112233445566778899aabbccddeeff", "line 3 is not NAME:KEY"},
+        {"alice:", "line 3"},
+        {"alice:001122334455667788990011223344", "16 to 64 bytes"},
+        {"alice:00112233445566778899aabbccddeefg", "hexadecimal"},
+        {"bob:00112233445566778899aabbccddeeff", "earlier line"},
+        {"#626f62:00112233445566778899aabbccddeeff", "earlier line"}, /* bob, in hexadecimal */
+        {"#zz:00112233445566778899aabbccddeeff", "name that is not hexadecimal"},
+    };
+    struct nbd_tls_spec spec = {.psk_file = "keys"};
+    must_accept((struct nbd_tls_spec){.psk_file = "pki/psk"}, true);
+    must_accept((struct nbd_tls_spec){.psk_file = "pki/psk", .cert_dir = "pki/server"}, false);
+    for (size_t i = 0; i < sizeof(bad) / sizeof(*bad); i++) {
+        shell("umask 077; (echo bob:00112233445566778899aabbccddeeff; echo; echo '%s') >keys",
+              bad[i].line);
+        must_refuse(spec, ErrInvalidValue, WORDS("'keys'", bad[i].word));
+    }
+    shell("printf 'bob:00112233445566778899aabbccddeeff\\r\\n#61:"
+          "00112233445566778899AABBCCDDEEFF' >keys");
+    must_accept(spec, true);
+    shell(": >keys");
+    must_refuse(spec, ErrInvalidValue, WORDS("'keys'", "nothing in it"));
+    shell("chmod 644 keys");
+    must_refuse(spec, ErrOpenFileFailed, WORDS("'keys'", "0644"));
+    shell("rm keys");
+    must_refuse(spec, ErrOpenFileFailed, WORDS("'keys'", "No such file"));
+    must_refuse((struct nbd_tls_spec){.psk_file = NULL}, ErrInvalidValue, WORDS("certificate"));
+}
+
+static int make(void **state)
+{
+    scratch_begin(state);
+    tls_pki_create();
+    return 0;
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(certificates_are_looked_at),
+        cmocka_unit_test(keys_are_looked_at),
+    };
+    return cmocka_run_group_tests_name("nbd tls files", tests, make, scratch_end);
+}
