@@ -7,8 +7,9 @@
 # one of the labels named: unit, api, interop, crash, fuzz, slow, bench. Ends with ctest's summary; the exit
 # status is 0 only if everything passed.
 #
-# SNAPGROUPD_PRESET=dev|asan|tsan|fuzz says which build is tested, dev if it is not set. With dev the code must
-# also build with clang and be formatted as .clang-format says. In a chroot, /proc must be mounted.
+# SNAPGROUPD_PRESET=dev|asan|tsan|fuzz selects the build under test, dev by default. With dev the code must also build
+# with clang and be formatted as .clang-format says, and the commits must pass tests/lib/check-commits. In a chroot, /proc
+# must be mounted.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 . tests/lib/sanitizers.sh
@@ -28,6 +29,11 @@ check_format() {
     step 'clang-format'
     find base block store service tests -name '*.[ch]' -print0 |
         xargs -0 clang-format --dry-run --Werror
+}
+
+check_commits() {
+    step 'commits'
+    tests/lib/check-commits
 }
 
 run_tests() {
@@ -58,7 +64,10 @@ deploy/install-packages.sh test
     echo '/proc is not mounted: mount it first (mount -t proc proc /proc)' >&2
     exit 1
 }
-[ "$preset" != dev ] || check_format
+if [ "$preset" = dev ]; then
+    check_format
+    check_commits
+fi
 build "$preset"
 [ "$preset" != dev ] || build clang
 run_tests "$@"
