@@ -91,10 +91,11 @@ bool block_format_known(const char *format);
 
 /*
  * Creates the image `path` of `size_bytes`, durable. It must not exist yet. `shape` is for formats
- * that have clusters; NULL: the format's default. Until image_settle() a second name
+ * that have clusters; NULL: the format's default. Until block_image_settle() a second name
  * (".snapgroupd-ID-HASH.tmp" beside it; where there are no hard links a file ".snapgroupd-ID-HASH.mark")
- * marks it as made by `id`, so that after a crash image_discard() takes away exactly this file or nothing. Codes: OpenFileFailed, InvalidBlockFormat, InvalidValue
- * (the clusters are too small for a disk of that size).
+ * marks it as made by `id`, so that after a crash block_image_discard() removes exactly this file or
+ * nothing. Codes: OpenFileFailed, InvalidBlockFormat, InvalidValue (the clusters are too small for a
+ * disk of that size).
  */
 int block_image_create(struct block *block, const char *path, const char *format,
                        uint64_t size_bytes, const struct cluster_shape *shape,

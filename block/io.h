@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * The data interface: what exports do with a device. Any thread may call any of these at any time
- * on a device that it holds (block.h: block_device_use). All return 0 or -errno:
+ * on a device that it holds (exports.h: export_use). All return 0 or -errno:
  *
  *     -EINVAL   the range leaves the device
  *     -EROFS    the device is read-only

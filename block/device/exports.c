@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * What exports may serve: devices, and frozen members, "DEVICE@GROUP". See export/export.h and block.h.
+ * What exports may serve: devices, and frozen members, "DEVICE@GROUP". See exports.h and block.h.
  *
  * A frozen member stays in its list for good once it is there. Its chain is opened by the first
  * client that asks for it, while the others who ask for the same one wait, and closed after the

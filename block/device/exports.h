@@ -37,7 +37,7 @@ struct export_cursor {
 int export_list(struct block *block, struct export_cursor *cursor,
                 int (*each)(void *arg, const char *name), void *arg);
 
-/* nbd.c: one server per block layer, any number of listening addresses. */
+/* nbd/server.c: one server per block layer, any number of listening addresses. */
 struct nbd_server *nbd_server_new(struct block *block);
 
 /* TLS for all addresses, which are named after this. Codes: OpenFileFailed, InvalidValue. */

@@ -9,7 +9,7 @@
  *               |  +----- fault ----+-----------------> SENDING --> LINGERING <
  *               +-> closed: idle, gone, or its place was needed
  *
- * A connection that makes room for a new one is cut off (http_cut) where that harms least: while it waits
+ * A connection that makes room for a new one is cut off (is_cut) where that harms least: while it waits
  * or lingers, oldest first; else one that has taken its time to send or to read; never while a handler
  * runs.
  */
