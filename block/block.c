@@ -148,7 +148,7 @@ static int image_write(int fd, const struct image_place *place, const char *form
 
 int block_image_create(struct block *block, const char *path, const char *format,
                        uint64_t size_bytes, const struct cluster_shape *shape,
-                       const unsigned char id[GROUP_ID_BYTES], struct err *err)
+                       const unsigned char id[OWNER_ID_BYTES], struct err *err)
 {
     CLEANUP_PLACE struct image_place place = IMAGE_PLACE_INIT;
     if (size_bytes == 0 || size_bytes > DEVICE_SIZE_MAX_BYTES)
@@ -177,7 +177,7 @@ int block_image_create(struct block *block, const char *path, const char *format
 /* Opens the place and does one thing in it, durably. A directory that is gone holds nothing of
  * ours. */
 static int
-image_finish(struct block *block, const char *path, const unsigned char id[GROUP_ID_BYTES],
+image_finish(struct block *block, const char *path, const unsigned char id[OWNER_ID_BYTES],
              int (*finish)(const struct image_place *, const unsigned char *, struct err *),
              struct err *err)
 {
@@ -198,13 +198,13 @@ image_finish(struct block *block, const char *path, const unsigned char id[GROUP
 }
 
 int block_image_settle(struct block *block, const char *path,
-                       const unsigned char id[GROUP_ID_BYTES], struct err *err)
+                       const unsigned char id[OWNER_ID_BYTES], struct err *err)
 {
     return image_finish(block, path, id, stage_settle, err);
 }
 
 int block_image_discard(struct block *block, const char *path,
-                        const unsigned char id[GROUP_ID_BYTES], struct err *err)
+                        const unsigned char id[OWNER_ID_BYTES], struct err *err)
 {
     return image_finish(block, path, id, stage_discard, err);
 }

@@ -11,6 +11,7 @@
 
 #include "base/cleanup.h"
 #include "base/err.h"
+#include "block/types.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -22,28 +23,9 @@ struct group;
 
 #define INDEX_MEMORY_DEFAULT_BYTES (256ULL << 20) /* of 2 TiB in 64 KiB pieces */
 
-#define GROUP_ID_BYTES    16
 #define DEVICE_NAME_MAX   64  /* characters of a device's name */
 #define GROUP_NAME_MAX    128 /* of a group's */
 #define GROUP_MEMBERS_MAX 1024
-#define DEVICE_SIZE_MAX_BYTES                                                                      \
-    (1ULL << 53) /* the largest integer that JSON clients can carry exactly */
-
-/* How a qcow2 image is cut up: clusters of a power of two bytes (0: the format's default), with
- * extended L2 each of 32 subclusters, so that a small write to a fresh cluster copies nothing. */
-struct cluster_shape {
-    uint32_t cluster_bytes;
-    bool extended_l2;
-};
-#define CLUSTER_BYTES_MIN          512
-#define CLUSTER_BYTES_MIN_EXTENDED 16384 /* with extended L2 */
-#define CLUSTER_BYTES_MAX          2097152
-
-#define IMAGE_CLUSTER_BYTES 65536 /* without extended L2, where nothing is asked for */
-
-/* What overlays have where nothing else is asked for. */
-#define OVERLAY_CLUSTER_BYTES 65536
-#define OVERLAY_EXTENDED_L2   true
 
 /* ---- life ---- */
 
@@ -99,23 +81,20 @@ bool block_format_known(const char *format);
  */
 int block_image_create(struct block *block, const char *path, const char *format,
                        uint64_t size_bytes, const struct cluster_shape *shape,
-                       const unsigned char id[GROUP_ID_BYTES], struct err *err);
+                       const unsigned char id[OWNER_ID_BYTES], struct err *err);
 
 /* The image is wanted: removes the marking name, if it is there. */
 int block_image_settle(struct block *block, const char *path,
-                       const unsigned char id[GROUP_ID_BYTES], struct err *err);
+                       const unsigned char id[OWNER_ID_BYTES], struct err *err);
 
 /* The image is not wanted: removes both names, if `id` made them. Idempotent. */
 int block_image_discard(struct block *block, const char *path,
-                        const unsigned char id[GROUP_ID_BYTES], struct err *err);
+                        const unsigned char id[OWNER_ID_BYTES], struct err *err);
 
 /* Whether the path leads to the file with that identity (NULL: to any). May wait for a storage. */
 bool block_image_is(struct block *block, const char *path, const char *identity);
 
 /* ---- devices ---- */
-
-#define FILE_IDENTITY_BYTES                                                                        \
-    56 /* which file that is, whatever its name (block/image/identity.h), as a text */
 
 struct device_spec {
     const char *name;
@@ -261,7 +240,7 @@ struct group_member_info {
 /* Codes: EmptyGroup, DuplicateDevice, DeviceNotFound, DeviceInUse, DeviceIsReadOnly, DeviceFailed,
  * InvalidBlockFormat, OpenFileFailed. NULL on failure. `*failed_member` is SIZE_MAX if no member is
  * to blame. */
-struct group *group_begin(struct block *block, const unsigned char id[GROUP_ID_BYTES],
+struct group *group_begin(struct block *block, const unsigned char id[OWNER_ID_BYTES],
                           const struct group_member *members, size_t count, size_t *failed_member,
                           struct err *err);
 
@@ -288,7 +267,7 @@ void group_free(struct group *group);
 /* Recovery: removes the overlay `path` if, and only if, its header says that group `id` created it,
  * and the marking name of a creation that was cut short. A file that is not there is no error. */
 int block_overlay_discard(struct block *block, const char *path, const char *format,
-                          const unsigned char id[GROUP_ID_BYTES], struct err *err);
+                          const unsigned char id[OWNER_ID_BYTES], struct err *err);
 
 /* ---- exports ---- */
 

@@ -95,7 +95,7 @@ static int change_look(struct service *service, const struct change *change, str
 
 int devices_discard(struct service *service, const struct device_row *row, struct err *err)
 {
-    unsigned char id[GROUP_ID_BYTES];
+    unsigned char id[OWNER_ID_BYTES];
     struct err failure;
     id_bytes(row->id, id);
     if (block_image_discard(service->block, row->image, id, &failure) != 0) {
@@ -206,7 +206,7 @@ static int device_create_image(struct service *service, struct device_row *row,
                                const struct device_request *request, struct change **removal,
                                struct err *err)
 {
-    unsigned char id[GROUP_ID_BYTES];
+    unsigned char id[OWNER_ID_BYTES];
     struct device_spec spec = device_row_spec(row);
     uint64_t size_bytes = (request->size_bytes + 511) / 512 * 512;
     id_bytes(row->id, id);

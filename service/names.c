@@ -32,7 +32,7 @@ void id_new(char id[STORE_ID_CHARS + 1])
     uuid_unparse_lower(bytes, id);
 }
 
-void id_bytes(const char *id, unsigned char bytes[GROUP_ID_BYTES])
+void id_bytes(const char *id, unsigned char bytes[OWNER_ID_BYTES])
 {
     uuid_parse(id, bytes);
 }

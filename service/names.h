@@ -25,7 +25,7 @@ bool id_is_valid(const char *text);
 void id_new(char id[STORE_ID_CHARS + 1]);
 
 /* The bytes of a valid id. */
-void id_bytes(const char *id, unsigned char bytes[GROUP_ID_BYTES]);
+void id_bytes(const char *id, unsigned char bytes[OWNER_ID_BYTES]);
 
 /* `text` in lower case if it is a UUID, else as it is; cut to fit (names and ids do fit). */
 void id_or_name_normal(const char *text, char normal[GROUP_NAME_MAX + 1]);

@@ -38,7 +38,7 @@
 
 static int device_finish(struct service *service, const struct device_row *row, struct err *err)
 {
-    unsigned char id[GROUP_ID_BYTES];
+    unsigned char id[OWNER_ID_BYTES];
     struct err failure;
     if (row->state == DEVICE_ROW_CREATING) {
         log_warning("device '%s' was never finished; it is removed", row->name);
@@ -91,7 +91,7 @@ static int devices_each(struct service *service,
 /* Removes the group's overlays. False if one could not be removed, which is logged. */
 static bool group_discard_overlays(struct service *service, const struct group_row *row)
 {
-    unsigned char id[GROUP_ID_BYTES];
+    unsigned char id[OWNER_ID_BYTES];
     struct err err;
     bool removed = true;
     id_bytes(row->id, id);
@@ -134,7 +134,7 @@ static void group_sync_frozen(struct service *service, const struct group_row *r
 
 static int group_finish(struct service *service, struct group_row *row, struct err *err)
 {
-    unsigned char id[GROUP_ID_BYTES];
+    unsigned char id[OWNER_ID_BYTES];
     struct err failure;
     id_bytes(row->id, id);
     log_warning("group %s was past the point of no return; it is finished", row->id);

@@ -196,7 +196,7 @@ static int take_row_resolve(struct take *take, struct err *err)
 static int take_begin(struct service *service, struct take *take, struct err *err)
 {
     size_t count = take->row.member_count, failed;
-    unsigned char id[GROUP_ID_BYTES];
+    unsigned char id[OWNER_ID_BYTES];
     CLEANUP_FREE struct group_member *members = calloc(count + 1, sizeof(*members));
     if (!members)
         return err_set(err, ErrOutOfResources, 0, "there is no memory for the group");

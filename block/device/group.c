@@ -65,7 +65,7 @@ struct member {
 
 struct group {
     struct block *block;
-    unsigned char id[GROUP_ID_BYTES];
+    unsigned char id[OWNER_ID_BYTES];
     char text[UUID_STR_LEN];
     bool is_pivoted;
     size_t count;
@@ -224,7 +224,7 @@ static int member_begin(struct group *group, struct member *member, const struct
     return member_look_at_backing(group, member, err);
 }
 
-struct group *group_begin(struct block *block, const unsigned char id[GROUP_ID_BYTES],
+struct group *group_begin(struct block *block, const unsigned char id[OWNER_ID_BYTES],
                           const struct group_member *members, size_t count, size_t *failed_member,
                           struct err *err)
 {
@@ -237,7 +237,7 @@ struct group *group_begin(struct block *block, const unsigned char id[GROUP_ID_B
         return NULL;
     }
     group->block = block;
-    memcpy(group->id, id, GROUP_ID_BYTES);
+    memcpy(group->id, id, OWNER_ID_BYTES);
     uuid_unparse_lower(id, group->text);
     for (size_t i = 0; i < count; i++) {
         group->members[i].place = (struct image_place)IMAGE_PLACE_INIT;
@@ -508,7 +508,7 @@ void group_free(struct group *group)
 
 /* Unlinks the overlay if its header says that `id` made it. */
 static int overlay_unlink(const struct image_place *place, const struct driver *driver,
-                          const unsigned char id[GROUP_ID_BYTES], struct err *err)
+                          const unsigned char id[OWNER_ID_BYTES], struct err *err)
 {
     CLEANUP_CLOSE int fd =
         openat(place->dirfd, place->name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
@@ -517,11 +517,11 @@ static int overlay_unlink(const struct image_place *place, const struct driver *
                    ? 0
                    : err_set(err, ErrOpenFileFailed, errno, "overlay '%s' cannot be opened",
                              place->path);
-    unsigned char found[GROUP_ID_BYTES];
+    unsigned char found[OWNER_ID_BYTES];
     int ret = driver->group_id(fd, found);
     if (ret == -EIO)
         return err_set(err, ErrOpenFileFailed, EIO, "overlay '%s' cannot be read", place->path);
-    if (ret == 0 && memcmp(found, id, GROUP_ID_BYTES) == 0 &&
+    if (ret == 0 && memcmp(found, id, OWNER_ID_BYTES) == 0 &&
         unlinkat(place->dirfd, place->name, 0) != 0)
         return err_set(err, ErrOpenFileFailed, errno, "overlay '%s' cannot be removed",
                        place->path);
@@ -529,7 +529,7 @@ static int overlay_unlink(const struct image_place *place, const struct driver *
 }
 
 int block_overlay_discard(struct block *block, const char *path, const char *format,
-                          const unsigned char id[GROUP_ID_BYTES], struct err *err)
+                          const unsigned char id[OWNER_ID_BYTES], struct err *err)
 {
     CLEANUP_PLACE struct image_place place = IMAGE_PLACE_INIT;
     const struct driver *driver = driver_find(format);

@@ -28,8 +28,8 @@
 #define BLOCK_IMAGE_DRIVER_H
 
 #include "base/err.h"
-#include "block/block.h" /* GROUP_ID_BYTES */
 #include "block/image/identity.h"
+#include "block/types.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
@@ -37,9 +37,6 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
-
-/* Sizes that a guest sees are multiples of this; a file's odd tail reads as zeros. */
-#define BLOCK_SECTOR_BYTES 512
 
 /* What a range of one layer holds. */
 enum extent_kind {
@@ -70,7 +67,7 @@ struct image_spec {
     bool extended_l2;              /* qcow2 subclusters */
     const char *backing_file;      /* as it is to stand in the header, or NULL */
     const char *backing_format;    /* a driver's name; required with backing_file */
-    const unsigned char *group_id; /* GROUP_ID_BYTES, or NULL: who created the file */
+    const unsigned char *group_id; /* OWNER_ID_BYTES, or NULL: who created the file */
 };
 
 /* What write, zero, zero_fast and discard return beside 0 and -errno: so much has changed in memory
@@ -104,7 +101,7 @@ struct driver {
 
     /* Optional. Reads which group created the file `fd`: 0 and the id, -ENOENT if none did, or
      * -errno. */
-    int (*group_id)(int fd, unsigned char id[GROUP_ID_BYTES]);
+    int (*group_id)(int fd, unsigned char id[OWNER_ID_BYTES]);
 
     /* Required. What the layer holds from `offset` on; nothing of it is read. It may tell of less
      * than there is, and does where to find out more would take long: of its tables it reads one

@@ -15,12 +15,12 @@
 #ifndef BLOCK_IMAGE_IDENTITY_H
 #define BLOCK_IMAGE_IDENTITY_H
 
+#include "block/types.h"
+
 #include <stdbool.h>
 
-#define IDENTITY_TEXT_BYTES 56 /* with the terminating zero; block.h has the same number */
-
 struct identity {
-    char text[IDENTITY_TEXT_BYTES]; /* "": not known */
+    char text[FILE_IDENTITY_BYTES]; /* "": not known */
     bool
         is_lasting; /* false where the file system gives inodes other numbers when it is mounted anew, or
                       * has no times of birth: what is recorded of such a file needs its path too */

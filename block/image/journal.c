@@ -54,7 +54,7 @@ struct header {
     char boot_id[40];
     char format[64];
     char path[PATH_MAX];
-    char identity[IDENTITY_TEXT_BYTES]; /* from version 2 on */
+    char identity[FILE_IDENTITY_BYTES]; /* from version 2 on */
     _Atomic uint32_t is_open;           /* a process appends to it, or has died since */
 };
 static_assert(sizeof(struct header) <= HEADER_BYTES, "journal header");
@@ -126,7 +126,7 @@ int journal_name(int fd, const char *suffix, char name[JOURNAL_NAME_BYTES])
     int ret = identity_of(fd, &identity);
     if (ret)
         return ret;
-    static_assert(IDENTITY_TEXT_BYTES + sizeof(JOURNAL_SUFFIX) <= JOURNAL_NAME_BYTES &&
+    static_assert(FILE_IDENTITY_BYTES + sizeof(JOURNAL_SUFFIX) <= JOURNAL_NAME_BYTES &&
                       sizeof(DISTRUST_SUFFIX) <= sizeof(JOURNAL_SUFFIX),
                   "journal name");
     snprintf(name, JOURNAL_NAME_BYTES, "%s%s", identity.text, suffix);
@@ -421,7 +421,7 @@ static bool segments_find(struct journal *journal)
 static bool journal_has_its_name(const struct journal *journal)
 {
     const char *identity = journal->header->identity;
-    size_t length = strnlen(identity, IDENTITY_TEXT_BYTES);
+    size_t length = strnlen(identity, FILE_IDENTITY_BYTES);
     return strncmp(journal->name, identity, length) == 0 &&
            strcmp(journal->name + length, JOURNAL_SUFFIX) == 0;
 }

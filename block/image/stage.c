@@ -26,7 +26,7 @@ static uint64_t name_hash(const char *name)
     return hash;
 }
 
-static void stage_name_with(const struct image_place *place, const unsigned char id[GROUP_ID_BYTES],
+static void stage_name_with(const struct image_place *place, const unsigned char id[OWNER_ID_BYTES],
                             const char *suffix, char name[STAGE_NAME_BYTES])
 {
     char text[UUID_STR_LEN];
@@ -35,19 +35,19 @@ static void stage_name_with(const struct image_place *place, const unsigned char
              (unsigned long long)name_hash(place->name), suffix);
 }
 
-static void stage_name(const struct image_place *place, const unsigned char id[GROUP_ID_BYTES],
+static void stage_name(const struct image_place *place, const unsigned char id[OWNER_ID_BYTES],
                        char name[STAGE_NAME_BYTES])
 {
     stage_name_with(place, id, "tmp", name);
 }
 
-static void mark_name(const struct image_place *place, const unsigned char id[GROUP_ID_BYTES],
+static void mark_name(const struct image_place *place, const unsigned char id[OWNER_ID_BYTES],
                       char name[STAGE_NAME_BYTES])
 {
     stage_name_with(place, id, "mark", name);
 }
 
-int stage_create(const struct image_place *place, const unsigned char id[GROUP_ID_BYTES],
+int stage_create(const struct image_place *place, const unsigned char id[OWNER_ID_BYTES],
                  struct err *err)
 {
     char name[STAGE_NAME_BYTES];
@@ -92,7 +92,7 @@ static int mark_write(const struct image_place *place, const char *name,
 }
 
 /* Of the file that is staged; durable. */
-static int mark_create(const struct image_place *place, const unsigned char id[GROUP_ID_BYTES],
+static int mark_create(const struct image_place *place, const unsigned char id[OWNER_ID_BYTES],
                        struct err *err)
 {
     char first[STAGE_NAME_BYTES], mark[STAGE_NAME_BYTES];
@@ -124,7 +124,7 @@ static int mark_read(const struct image_place *place, const char *name, struct i
 }
 
 /* There is no first name: the real name goes if the mark says that it is ours, then the mark. */
-static int mark_discard(const struct image_place *place, const unsigned char id[GROUP_ID_BYTES],
+static int mark_discard(const struct image_place *place, const unsigned char id[OWNER_ID_BYTES],
                         struct err *err)
 {
     char mark[STAGE_NAME_BYTES];
@@ -155,7 +155,7 @@ static int mark_discard(const struct image_place *place, const unsigned char id[
 /* ---- the real name ---- */
 
 /* Without links, by renaming. */
-static int stage_rename(const struct image_place *place, const unsigned char id[GROUP_ID_BYTES],
+static int stage_rename(const struct image_place *place, const unsigned char id[OWNER_ID_BYTES],
                         bool tells_itself, struct err *err)
 {
     char first[STAGE_NAME_BYTES], mark[STAGE_NAME_BYTES];
@@ -180,7 +180,7 @@ static bool links_are_missing(int error)
     return error == EPERM || error == EOPNOTSUPP || error == ENOSYS || error == EMLINK;
 }
 
-int stage_publish(const struct image_place *place, const unsigned char id[GROUP_ID_BYTES],
+int stage_publish(const struct image_place *place, const unsigned char id[OWNER_ID_BYTES],
                   bool tells_itself, struct err *err)
 {
     char name[STAGE_NAME_BYTES];
@@ -192,7 +192,7 @@ int stage_publish(const struct image_place *place, const unsigned char id[GROUP_
     return err_set(err, ErrOpenFileFailed, errno, "image '%s' cannot be created", place->path);
 }
 
-int stage_settle(const struct image_place *place, const unsigned char id[GROUP_ID_BYTES],
+int stage_settle(const struct image_place *place, const unsigned char id[OWNER_ID_BYTES],
                  struct err *err)
 {
     char first[STAGE_NAME_BYTES], mark[STAGE_NAME_BYTES];
@@ -201,7 +201,7 @@ int stage_settle(const struct image_place *place, const unsigned char id[GROUP_I
     return place_unlink(place, mark, err) != 0 ? -1 : place_unlink(place, first, err);
 }
 
-int stage_discard(const struct image_place *place, const unsigned char id[GROUP_ID_BYTES],
+int stage_discard(const struct image_place *place, const unsigned char id[OWNER_ID_BYTES],
                   struct err *err)
 {
     char name[STAGE_NAME_BYTES];

@@ -27,25 +27,25 @@
 #ifndef BLOCK_IMAGE_STAGE_H
 #define BLOCK_IMAGE_STAGE_H
 
-#include "block/block.h"
 #include "block/image/image.h"
+#include "block/types.h"
 
 /* Creates the empty file under its first name, writable. The descriptor, or -1 and *err
  * (OpenFileFailed). */
-int stage_create(const struct image_place *place, const unsigned char id[GROUP_ID_BYTES],
+int stage_create(const struct image_place *place, const unsigned char id[OWNER_ID_BYTES],
                  struct err *err);
 
 /* Gives it its real name; `tells_itself`: by the file's content it is known that `id` made it, and no mark
  * is needed. OpenFileFailed (EEXIST and others); then it has no other name than before. */
-int stage_publish(const struct image_place *place, const unsigned char id[GROUP_ID_BYTES],
+int stage_publish(const struct image_place *place, const unsigned char id[OWNER_ID_BYTES],
                   bool tells_itself, struct err *err);
 
 /* Removes the mark and the first name; if they are not there that is well. */
-int stage_settle(const struct image_place *place, const unsigned char id[GROUP_ID_BYTES],
+int stage_settle(const struct image_place *place, const unsigned char id[OWNER_ID_BYTES],
                  struct err *err);
 
 /* Removes the real name if it is that of the staged file, then the mark and the first name. */
-int stage_discard(const struct image_place *place, const unsigned char id[GROUP_ID_BYTES],
+int stage_discard(const struct image_place *place, const unsigned char id[OWNER_ID_BYTES],
                   struct err *err);
 
 /* fsyncs all descriptors at the same time; results[i] gets 0 or -errno. */

@@ -15,7 +15,7 @@ enum { UNIT_BYTES = 4096 };
 void disk_add(struct block *block, const char *name, const char *image, const char *format)
 {
     struct err err = {.message = ""};
-    unsigned char id[GROUP_ID_BYTES];
+    unsigned char id[OWNER_ID_BYTES];
     uuid_generate(id);
     if (block_image_create(block, image, format, DISK_BYTES, NULL, id, &err) != 0 ||
         block_image_settle(block, image, id, &err) != 0 ||
@@ -98,7 +98,7 @@ struct group *group_of(struct block *block, const char *suffix, size_t count,
         snprintf(paths[i], sizeof(paths[i]), "%s.%s", names[i], suffix);
         members[i] = (struct group_member){names[i], paths[i], "qcow2"};
     }
-    unsigned char id[GROUP_ID_BYTES];
+    unsigned char id[OWNER_ID_BYTES];
     uuid_generate(id);
     return group_begin(block, id, members, count, failed_member, err);
 }

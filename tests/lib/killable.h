@@ -10,6 +10,7 @@
 #ifndef TESTS_KILLABLE_H
 #define TESTS_KILLABLE_H
 
+#include "block/block.h"
 #include "tests/lib/testlib.h"
 
 #include <errno.h>

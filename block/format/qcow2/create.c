@@ -101,7 +101,7 @@ static int header_put(unsigned char *header, const struct layout *layout,
         return err_set(err, ErrOpenFileFailed, ENAMETOOLONG,
                        "the backing file's name does not fit into the header");
     if (spec->group_id)
-        extension_put(header, &at, QCOW2_EXTENSION_GROUP_ID, spec->group_id, GROUP_ID_BYTES);
+        extension_put(header, &at, QCOW2_EXTENSION_GROUP_ID, spec->group_id, OWNER_ID_BYTES);
     if (spec->backing_file)
         extension_put(header, &at, QCOW2_EXTENSION_BACKING_FORMAT, spec->backing_format,
                       (uint32_t)format);

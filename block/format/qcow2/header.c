@@ -392,7 +392,7 @@ int qcow2_header_store_features(struct node *node, uint64_t field, uint64_t valu
     return ret ? ret : node_sync(node);
 }
 
-int qcow2_group_id(int fd, unsigned char id[GROUP_ID_BYTES])
+int qcow2_group_id(int fd, unsigned char id[OWNER_ID_BYTES])
 {
     struct qcow2_header_be h;
     struct stat st;
@@ -413,7 +413,7 @@ int qcow2_group_id(int fd, unsigned char id[GROUP_ID_BYTES])
         ret = extension_read(fd, &at, limit, &type, &length);
         if (ret || type == QCOW2_EXTENSION_END)
             return -ENOENT;
-        if (type == QCOW2_EXTENSION_GROUP_ID && length == GROUP_ID_BYTES)
-            return file_read(fd, id, at, GROUP_ID_BYTES);
+        if (type == QCOW2_EXTENSION_GROUP_ID && length == OWNER_ID_BYTES)
+            return file_read(fd, id, at, OWNER_ID_BYTES);
     }
 }

@@ -265,7 +265,7 @@ int qcow2_header_load(struct node *node, struct qcow2 *q, struct err *err);
 int qcow2_backing_name(const char *words, char **name, char **format, struct err *err);
 
 /* qcow2/header.c: driver.group_id */
-int qcow2_group_id(int fd, unsigned char id[GROUP_ID_BYTES]);
+int qcow2_group_id(int fd, unsigned char id[OWNER_ID_BYTES]);
 
 /* qcow2/header.c: writes one of the feature words and syncs. 0 or -errno. */
 int qcow2_header_store_features(struct node *node, uint64_t field, uint64_t value);

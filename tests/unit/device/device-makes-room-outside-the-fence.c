@@ -52,7 +52,7 @@ static void *writer_run(void *arg)
 static struct block *disk_make(void)
 {
     struct err err;
-    unsigned char id[GROUP_ID_BYTES] = {1};
+    unsigned char id[OWNER_ID_BYTES] = {1};
     struct block *block = block_open(scratch_dir(), &err);
     const struct cluster_shape shape = {.cluster_bytes = 512};
     assert_non_null(block);

@@ -27,7 +27,7 @@ static struct device *disk_make(struct block *block, const char *name, const cha
                                 uint64_t size_bytes)
 {
     struct err err = {.message = ""};
-    unsigned char id[GROUP_ID_BYTES];
+    unsigned char id[OWNER_ID_BYTES];
     uuid_generate(id);
     if (block_image_create(block, name, format, size_bytes, NULL, id, &err) != 0 ||
         block_image_settle(block, name, id, &err) != 0 ||

@@ -106,7 +106,7 @@ static int watched_write(struct node *node, const void *buf, uint64_t offset, ui
 static struct device *large_add(struct block *block, const char *name, uint64_t size_bytes,
                                 uint32_t cluster_bytes)
 {
-    static const unsigned char id[GROUP_ID_BYTES] = {1};
+    static const unsigned char id[OWNER_ID_BYTES] = {1};
     char image[64];
     struct err err = {.message = ""};
     snprintf(image, sizeof(image), "%s.qcow2", name);

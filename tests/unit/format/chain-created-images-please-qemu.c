@@ -39,7 +39,7 @@ static void sizes_and_clusters(void **state)
         must_be_as_asked(&(struct image_spec){.size_bytes = sizes[i]});
 }
 
-static int group_of(const char *name, unsigned char id[GROUP_ID_BYTES])
+static int group_of(const char *name, unsigned char id[OWNER_ID_BYTES])
 {
     CLEANUP_FREE char *path = scratch_path(name);
     CLEANUP_CLOSE int fd = open(path, O_RDONLY | O_CLOEXEC);
@@ -49,8 +49,8 @@ static int group_of(const char *name, unsigned char id[GROUP_ID_BYTES])
 static void group_is_recorded(void **state)
 {
     (void)state;
-    const unsigned char id[GROUP_ID_BYTES] = "\x00\xff groupmember";
-    unsigned char found[GROUP_ID_BYTES] = {0};
+    const unsigned char id[OWNER_ID_BYTES] = "\x00\xff groupmember";
+    unsigned char found[OWNER_ID_BYTES] = {0};
     struct image_spec spec = {.size_bytes = 1 << 20, .group_id = id};
     shell("truncate -s 1M base");
     spec.backing_file = "base";
@@ -60,7 +60,7 @@ static void group_is_recorded(void **state)
     node_must_close(&node);
     image_must_be_clean("overlay");
     assert_int_equal(group_of("overlay", found), 0);
-    assert_memory_equal(found, id, GROUP_ID_BYTES);
+    assert_memory_equal(found, id, OWNER_ID_BYTES);
     shell("qemu-img rebase -u -f qcow2 -b ./base -F raw overlay"); /* QEMU rewrites the header */
     assert_int_equal(group_of("overlay", found), 0);
     shell("qemu-img create -q -f qcow2 other 1M && truncate -s 4k zeros && touch empty");

@@ -59,7 +59,7 @@ static void frozen_images_have_none(void **state)
     (void)state;
     struct err err;
     char suffix[32];
-    unsigned char id[GROUP_ID_BYTES] = {1}, bytes[512] = {1};
+    unsigned char id[OWNER_ID_BYTES] = {1}, bytes[512] = {1};
     struct block *block = block_open(scratch_dir(), &err);
     const struct cluster_shape shape = {.cluster_bytes = 512};
     const struct device_spec spec = {

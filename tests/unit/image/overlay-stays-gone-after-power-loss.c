@@ -15,7 +15,7 @@
 #include <unistd.h>
 #include <uuid/uuid.h>
 
-static unsigned char id[GROUP_ID_BYTES];
+static unsigned char id[OWNER_ID_BYTES];
 
 /* What the last sync of the image directory, "." here, made durable. */
 static unsigned syncs;

@@ -10,7 +10,7 @@
 #include <string.h>
 #include <uuid/uuid.h>
 
-static unsigned char id[GROUP_ID_BYTES], other_id[GROUP_ID_BYTES];
+static unsigned char id[OWNER_ID_BYTES], other_id[OWNER_ID_BYTES];
 
 static int ids_begin(void **state)
 {

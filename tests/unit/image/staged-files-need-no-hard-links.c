@@ -8,7 +8,7 @@
 
 #include <uuid/uuid.h>
 
-static unsigned char id[GROUP_ID_BYTES], other_id[GROUP_ID_BYTES];
+static unsigned char id[OWNER_ID_BYTES], other_id[OWNER_ID_BYTES];
 static struct err err;
 
 static int ids_begin(void **state)

@@ -196,7 +196,7 @@ static struct {
     int published;
 } memory;
 
-struct group *group_begin(struct block *block, const unsigned char id[GROUP_ID_BYTES],
+struct group *group_begin(struct block *block, const unsigned char id[OWNER_ID_BYTES],
                           const struct group_member *members, size_t count, size_t *failed_member,
                           struct err *err)
 {
