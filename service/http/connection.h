@@ -1,41 +1,45 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * What http/server.c and http/connection.c share: the server, its connections, and what these are doing.
+ * One connection: its socket, what its thread is doing, and until when.
  *
- *            +--------------------------- the next request ------------------------------+
- *            v                                                                           |
- *   accept -> WAITING --head--> RECEIVING --body--> RUNNING --handler--> SENDING --------+
- *               |  |                |                                       | the last one
- *               |  +----- fault ----+-----------------> SENDING --> LINGERING <
- *               +-> closed: idle, gone, or its place was needed
+ *            +------------------------- the next request --------------------------+
+ *            v                                                                       |
+ *   accept -> WAITING --head--> RECEIVING --body--> RUNNING --handler--> SENDING ----+
+ *                |                  |                                     ^   |
+ *                +----- fault ------+-------------------------------------+   +--last--> LINGERING
  *
- * A connection that makes room for a new one is cut off (is_cut) where that harms least: while it waits
- * or lingers, oldest first; else one that has taken its time to send or to read; never while a handler
- * runs.
+ * SENDING follows itself with each piece of a stream.
+ *
+ * Invariants:
+ *   C1  Only the connection's own thread changes its phase, along the arrows above.
+ *   C2  A connection whose handler runs is never cut off: a change that was begun gets its reply. Any
+ *       other one may be, while server.c makes room (http_connection_harm_locked) or stops.
+ *   C3  Every phase but RUNNING has a deadline for the whole of it, not for each byte; SENDING has one
+ *       for each piece of a stream.
  */
 #ifndef SERVICE_HTTP_CONNECTION_H
 #define SERVICE_HTTP_CONNECTION_H
 
-#include "service/http/body.h"
+#include "service/http/auth.h"
 #include "service/http/head.h"
-#include "service/http/server.h"
 #include "service/http/stream.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
-#include <sys/socket.h>
 
+struct http;
 struct reply;
+struct service;
 
-/* Descriptors kept back for connections that come when there is no other one left. */
-#define HTTP_RESERVE_FDS 8
-
-enum http_kind {
-    HTTP_UNIX,
-    HTTP_UNIX_FORBIDDEN, /* neither root nor the daemon's own user */
-    HTTP_TCP,
-    HTTP_KIND_COUNT,
-};
+/* Seconds for a whole head from its first byte (or from the beginning of the connection), for a whole
+ * body, for a whole reply and once more for each HTTP_REPLY_SLICE_BYTES of it; between two requests; and
+ * after the last reply, for the client to close the connection. A handler has no limit. */
+#define HTTP_HEAD_S            10
+#define HTTP_BODY_S            30
+#define HTTP_REPLY_S           30
+#define HTTP_REPLY_SLICE_BYTES (256 * 1024)
+#define HTTP_IDLE_S            30
+#define HTTP_LINGER_S          2
 
 enum http_phase {
     HTTP_WAITING, /* for a head, or the rest of one */
@@ -45,55 +49,47 @@ enum http_phase {
     HTTP_LINGERING,
 };
 
-/* Who is calling: equal peers are equal bytes. */
-struct http_peer {
-    enum http_kind kind;
-    unsigned char id[16]; /* a user's id, or an address */
+/* What a server's connections share. */
+struct http_shared {
+    struct service *service;
+    pthread_mutex_t lock;
+    atomic_bool is_stopping; /* no further request is received */
 };
 
 struct http_connection {
-    struct http_connection *next; /* http->lock */
-    struct http *http;
-    pthread_t thread;
-    struct http_peer peer;
-    bool is_reserve;       /* its descriptor is of the reserve; one request only */
-    enum http_phase phase; /* http->lock */
-    uint64_t since_ms;     /* http->lock: when the phase began */
-    bool is_cut;           /* http->lock: the socket was shut down */
+    struct http_shared *shared;
+    struct principal principal;
+    bool is_reserve;       /* its descriptor is of the server's reserve; one request only */
+    enum http_phase phase; /* shared->lock */
+    uint64_t since_ms;     /* shared->lock: when the phase began */
+    bool is_cut;           /* shared->lock: the socket was shut down */
     struct http_stream stream;
     struct http_head head;
+
+    /* The server's. */
+    struct http *http;
+    struct http_connection *next; /* shared->lock */
+    pthread_t thread;
 };
 
-struct http_listener {
-    struct http_listener *next;
-    struct listen_socket socket;
-};
+/* Begins a phase that may take `seconds` (0: RUNNING, which has no limit). False: the connection has
+ * been cut off, or no further request is wanted. */
+bool http_enter(struct http_connection *connection, enum http_phase phase, unsigned seconds);
 
-struct http {
-    struct service *service;
-    pthread_t acceptor;
-    int wake_fd; /* eventfd: a connection has ended, a listener was added, or it is time to stop */
-    int null_fd;
-    atomic_bool is_stopping;
-    char refusal[1024]; /* what a client gets for which there is no room */
-    size_t refusal_bytes;
+/* Waits for a request and receives its head. As http_head_receive(). */
+int http_connection_receive_head(struct http_connection *connection, bool is_first,
+                                 struct err *err);
 
-    pthread_mutex_t lock;
-    pthread_cond_t ended;
-    struct http_listener *listeners;         /* lock */
-    struct http_connection *live, *finished; /* lock: finished ones are to be joined */
-    size_t live_count;                       /* lock */
-    size_t reserve_count;                    /* lock */
-    int reserve[HTTP_RESERVE_FDS];           /* lock */
-};
+/* Sends the reply, and after the last one waits for the client to close. False: the connection has
+ * ended. */
+bool http_connection_reply(struct http_connection *connection, const struct reply *reply,
+                           bool is_last);
 
-/* Begins a phase. False: the connection has been cut off, or there is to be no further request. */
-bool http_enter(struct http_connection *connection, enum http_phase phase);
+/* How much it harms to cut the connection off now; UINT64_MAX: it must not be. Idle ones come first,
+ * oldest first, then those that have taken long to send or to read. */
+uint64_t http_connection_harm_locked(const struct http_connection *connection, uint64_t now_ms);
 
-/* The head of a reply (status line, fields, empty line) in `text`; returns its length. */
-size_t http_reply_head(const struct reply *reply, bool is_last, char *text, size_t room);
-
-/* Serves a connection to its end; does not close it. */
-void http_connection_serve(struct http_connection *connection);
+/* Shuts the socket down, so that the connection's thread ends soon. Not while the handler runs. */
+void http_connection_cut_locked(struct http_connection *connection);
 
 #endif

@@ -133,13 +133,14 @@ static int decode_value(const struct cJSON *json, const struct decode_field *fie
 }
 
 /* Decodes the member `json`; `seen` has a flag for each field. */
-static int decode_member(const struct cJSON *json, const struct decode_field *fields, size_t count,
-                         bool *seen, void *out, struct err *err)
+static int decode_member(const struct cJSON *json, const struct decode_table *table, bool *seen,
+                         void *out, struct err *err)
 {
+    const struct decode_field *fields = table->fields;
     size_t at = 0;
-    while (at < count && strcmp(fields[at].name, json->string) != 0)
+    while (at < table->count && strcmp(fields[at].name, json->string) != 0)
         at++;
-    if (at == count)
+    if (at == table->count)
         return err_set(err, ErrUnknownField, 0, "there is no field '%s' here", json->string);
     if (seen[at])
         return err_set(err, ErrDuplicateField, 0, "field '%s' is given twice", json->string);
@@ -147,10 +148,11 @@ static int decode_member(const struct cJSON *json, const struct decode_field *fi
     return decode_value(json, &fields[at], (char *)out + fields[at].offset, err);
 }
 
-int decode_object(const struct cJSON *json, const char *pointer, const struct decode_field *fields,
-                  size_t count, void *out, struct problem *problem)
+int decode_object(const struct cJSON *json, const char *pointer, const struct decode_table *table,
+                  void *out, struct problem *problem)
 {
     bool seen[DECODE_FIELDS_MAX] = {false};
+    assert(table->count <= DECODE_FIELDS_MAX);
     if (!cJSON_IsObject(json)) {
         err_set(&problem->err, ErrWrongType, 0, "an object is expected here");
         return problem_point(problem, "%s", pointer);
@@ -158,13 +160,14 @@ int decode_object(const struct cJSON *json, const char *pointer, const struct de
     const struct cJSON *member;
     cJSON_ArrayForEach(member, json)
     {
-        if (decode_member(member, fields, count, seen, out, &problem->err) != 0)
+        if (decode_member(member, table, seen, out, &problem->err) != 0)
             return decode_point(problem, pointer, member->string);
     }
-    for (size_t i = 0; i < count; i++)
-        if (fields[i].required && !seen[i]) {
-            err_set(&problem->err, ErrMissingField, 0, "field '%s' is missing", fields[i].name);
-            return decode_point(problem, pointer, fields[i].name);
+    for (size_t i = 0; i < table->count; i++)
+        if (table->fields[i].required && !seen[i]) {
+            const char *name = table->fields[i].name;
+            err_set(&problem->err, ErrMissingField, 0, "field '%s' is missing", name);
+            return decode_point(problem, pointer, name);
         }
     return 0;
 }

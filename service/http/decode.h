@@ -7,7 +7,8 @@
  *   static const struct decode_field fields[] = {
  *       {"device", DECODE_TEXT, true, offsetof(struct member, device), DEVICE_NAME_MAX},
  *   };
- *   decode_object(json, "/devices/0", fields, 1, &member, problem)
+ *   static const struct decode_table table = DECODE_TABLE(struct member, fields, true);
+ *   decode_object(json, "/devices/0", &table, &member, problem)
  *
  *   type            writes                            JSON
  *   DECODE_TEXT     const char *                      string of at most bytes_max; lives as long as
@@ -52,6 +53,20 @@ struct decode_field {
         bytes_max; /* DECODE_TEXT: never 0, so that no text goes unbounded into memory or store */
 };
 
+/* The body of a route: its fields, and the struct that they are decoded into. */
+struct decode_table {
+    const struct decode_field *fields;
+    size_t count;
+    size_t bytes; /* of the struct */
+    bool is_required;
+};
+
+#define DECODE_TABLE(type, its_fields, required)                                                   \
+    {                                                                                              \
+        .fields = (its_fields), .count = sizeof(its_fields) / sizeof((its_fields)[0]),             \
+        .bytes = sizeof(type), .is_required = (required)                                           \
+    }
+
 struct decode_number {
     bool given;
     uint64_t value;
@@ -73,10 +88,10 @@ struct decode_choice {
 /* The body's tree, an object; NULL and *problem: MalformedJSON, WrongType, OutOfResources. */
 struct cJSON *decode_body(const struct request *request, struct problem *problem);
 
-/* `json` must be an object with the fields described; `pointer` is where it stands ("" for the
- * body). Codes: UnknownField, DuplicateField, MissingField, WrongType, InvalidValue. */
-int decode_object(const struct cJSON *json, const char *pointer, const struct decode_field *fields,
-                  size_t count, void *out, struct problem *problem);
+/* Decodes the object `json` into `out`; `pointer` is its place in the body ("" for the body itself).
+ * UnknownField, DuplicateField, MissingField, WrongType, InvalidValue. */
+int decode_object(const struct cJSON *json, const char *pointer, const struct decode_table *table,
+                  void *out, struct problem *problem);
 
 #define LABELS_MAX      64
 #define LABEL_BYTES_MAX 256

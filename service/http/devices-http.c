@@ -119,6 +119,11 @@ static const struct decode_field detach_fields[] = {
     {"discard_unflushed", DECODE_BOOL, false, offsetof(struct detach_body, discard_unflushed), 0},
 };
 
+const struct decode_table device_create_body =
+    DECODE_TABLE(struct device_body, device_fields, true);
+const struct decode_table device_delete_body =
+    DECODE_TABLE(struct detach_body, detach_fields, false);
+
 static int device_body_check_clusters(const struct device_body *body, struct problem *problem)
 {
     uint64_t bytes = body->cluster_size.value;
@@ -211,34 +216,30 @@ static void device_problem_locate(const struct device_body *body, struct problem
 void device_create(struct service *service, const struct request *request, struct reply *reply)
 {
     struct problem problem = {0};
-    struct device_body body = {0};
-    CLEANUP(json) struct cJSON *json = decode_body(request, &problem);
+    const struct device_body *body = request->fields;
     CLEANUP_FREE char *labels = NULL;
-    if (!json ||
-        decode_object(json, "", device_fields, sizeof(device_fields) / sizeof(device_fields[0]),
-                      &body, &problem) != 0 ||
-        device_body_check(&body, &problem) != 0 ||
-        !(labels = decode_labels(body.labels, "/labels", &problem))) {
+    if (device_body_check(body, &problem) != 0 ||
+        !(labels = decode_labels(body->labels, "/labels", &problem))) {
         reply_problem(reply, &problem);
         return;
     }
-    struct device_request wanted = {.name = body.name,
-                                    .image = body.image,
-                                    .format = body.format,
+    struct device_request wanted = {.name = body->name,
+                                    .image = body->image,
+                                    .format = body->format,
                                     .labels = labels,
-                                    .read_only = body.read_only,
-                                    .discard_unflushed = body.discard_unflushed,
-                                    .create = body.size.given,
-                                    .size_bytes = body.size.value,
-                                    .created = device_body_created(&body),
-                                    .overlay = device_body_overlay(&body)};
+                                    .read_only = body->read_only,
+                                    .discard_unflushed = body->discard_unflushed,
+                                    .create = body->size.given,
+                                    .size_bytes = body->size.value,
+                                    .created = device_body_created(body),
+                                    .overlay = device_body_overlay(body)};
     CLEANUP_BY(device_view_clear) struct device_view view = {0};
     if (devices_add(service, &wanted, &view, &problem.err) != 0) {
-        device_problem_locate(&body, &problem);
+        device_problem_locate(body, &problem);
         reply_problem(reply, &problem);
         return;
     }
-    reply_created(reply, "/devices", body.name, device_encode(service, &view));
+    reply_created(reply, "/devices", body->name, device_encode(service, &view));
 }
 
 /* An error of a call that names the device in its path. */
@@ -262,16 +263,8 @@ void device_get(struct service *service, const struct request *request, struct r
 void device_delete(struct service *service, const struct request *request, struct reply *reply)
 {
     struct problem problem = {.device = request->argument};
-    struct detach_body body = {0};
-    CLEANUP(json) struct cJSON *json = NULL;
-    if (request->body_bytes > 0 &&
-        (!(json = decode_body(request, &problem)) ||
-         decode_object(json, "", detach_fields, sizeof(detach_fields) / sizeof(detach_fields[0]),
-                       &body, &problem) != 0)) {
-        reply_problem(reply, &problem);
-        return;
-    }
-    if (devices_remove(service, request->argument, body.discard_unflushed, &problem.err) != 0)
+    const struct detach_body *body = request->fields;
+    if (devices_remove(service, request->argument, body->discard_unflushed, &problem.err) != 0)
         reply_problem(reply, &problem);
     else
         reply_nothing(reply);

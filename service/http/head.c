@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * See http/head.h. Line by line, so that what is wrong is answered as soon as it is seen.
+ * See head.h. Checks line by line, so that a fault is answered at once.
  */
 #include "service/http/head.h"
 
@@ -14,7 +14,7 @@
 static const char token_chars[] = "!#$%&'*+-.^_`|~0123456789"
                                   "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 
-/* What "uri-host [ ":" port ]" consists of (RFC 3986, section 3.2). */
+/* The characters of "uri-host [ ":" port ]" (RFC 3986, section 3.2). */
 static const char host_chars[] = "-._~%!$&'()*+,;=:[]0123456789"
                                  "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 
@@ -47,7 +47,7 @@ static int version_parse(struct http_head *head, const char *version, struct err
         !isdigit((unsigned char)version[7]))
         return head_wrong(err, "the request line is not 'METHOD TARGET HTTP/1.1'");
     if (version[5] != '1')
-        return err_set(err, ErrVersionNotSupported, 0, "%s is not spoken here; use HTTP/1.1",
+        return err_set(err, ErrVersionNotSupported, 0, "%s is not supported; use HTTP/1.1",
                        version);
     head->has_minor_0 = version[7] == '0';
     head->is_last = head->has_minor_0;
@@ -85,12 +85,12 @@ int http_field_parse(char *line, char **value, struct err *err)
     return 0;
 }
 
-static int field_once(bool *seen, const char *name, struct err *err)
+const char *http_head_field(const struct http_head *head, const char *name, size_t nth)
 {
-    if (*seen)
-        return err_set(err, ErrMalformedRequest, 0, "the header field %s is given twice", name);
-    *seen = true;
-    return 0;
+    for (size_t i = 0; i < head->field_count; i++)
+        if (strcasecmp(head->fields[i].name, name) == 0 && nth-- == 0)
+            return head->fields[i].value;
+    return NULL;
 }
 
 static int length_parse(struct http_head *head, const char *value, struct err *err)
@@ -125,25 +125,29 @@ static bool list_has(const char *list, const char *option)
     return false;
 }
 
-static int field_take(struct http_head *head, const char *name, const char *value, struct err *err)
+/* Fields that frame the request, or that two programs could read differently: once, or not at all. */
+static int field_check_once(const struct http_head *head, const char *name, struct err *err)
 {
-    bool has_type = head->content_type != NULL;
+    static const char *const names[] = {"Host", "Content-Length", "Transfer-Encoding",
+                                        "Content-Type"};
+    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+        if (strcasecmp(name, names[i]) == 0 && http_head_field(head, name, 0))
+            return err_set(err, ErrMalformedRequest, 0, "the header field %s is given twice", name);
+    return 0;
+}
+
+static int field_parse(struct http_head *head, const char *name, const char *value, struct err *err)
+{
     if (strcasecmp(name, "Host") == 0)
-        return field_once(&head->has_host, "Host", err) || host_parse(head, value, err) ? -1 : 0;
+        return host_parse(head, value, err);
     if (strcasecmp(name, "Content-Length") == 0)
-        return field_once(&head->has_length, name, err) || length_parse(head, value, err) ? -1 : 0;
+        return length_parse(head, value, err);
     if (strcasecmp(name, "Transfer-Encoding") == 0) {
         head->is_chunked = true;
-        if (strcasecmp(value, "chunked") != 0)
-            return head_wrong(err, "the only transfer coding taken is 'chunked'");
-        return field_once(&head->has_coding, name, err);
+        return strcasecmp(value, "chunked") == 0
+                   ? 0
+                   : head_wrong(err, "the only transfer coding accepted is 'chunked'");
     }
-    if (strcasecmp(name, "Content-Type") == 0) {
-        head->content_type = value;
-        return field_once(&has_type, name, err);
-    }
-    if (strcasecmp(name, "Content-Encoding") == 0 && strcasecmp(value, "identity") != 0)
-        head->is_encoded = true;
     if (strcasecmp(name, "Expect") == 0 && strcasecmp(value, "100-continue") == 0)
         head->wants_continue = true;
     if (strcasecmp(name, "Connection") == 0 && list_has(value, "close"))
@@ -151,21 +155,33 @@ static int field_take(struct http_head *head, const char *name, const char *valu
     return 0;
 }
 
-/* ---- the whole ---- */
+static int field_take(struct http_head *head, char *line, struct err *err)
+{
+    char *value;
+    if (head->field_count == HTTP_FIELDS_MAX)
+        return err_set(err, ErrHeadersTooLarge, 0, "a request has at most %d header fields",
+                       HTTP_FIELDS_MAX);
+    if (http_field_parse(line, &value, err) != 0 || field_check_once(head, line, err) != 0)
+        return -1;
+    head->fields[head->field_count++] = (struct http_field){line, value};
+    return field_parse(head, line, value, err);
+}
 
-/* What can be said only when all fields have been seen. */
+/* ---- heads ---- */
+
+/* Checks of the fields together. */
 static int head_check(const struct http_head *head, struct err *err)
 {
-    if (!head->has_host && !head->has_minor_0)
+    if (!head->host && !head->has_minor_0)
         return head_wrong(err, "the header field Host is missing");
-    if (head->is_chunked && head->has_length)
+    if (head->is_chunked && http_head_field(head, "Content-Length", 0))
         return head_wrong(err, "Content-Length and Transfer-Encoding are both given");
     if (head->is_chunked && head->has_minor_0)
         return head_wrong(err, "HTTP/1.0 has no Transfer-Encoding");
     return 0;
 }
 
-/* A line that could not be received. */
+/* Translates the error of a line that could not be received. */
 static int line_error(const struct http_head *head, int error, struct err *err)
 {
     if (error == -ETIMEDOUT)
@@ -181,20 +197,9 @@ static int line_error(const struct http_head *head, int error, struct err *err)
     return 0; /* the client has gone */
 }
 
-static int head_take_line(struct http_head *head, char *line, struct err *err)
-{
-    char *value;
-    if (!head->method)
-        return request_line_parse(head, line, err);
-    if (++head->fields > HTTP_FIELDS_MAX)
-        return err_set(err, ErrHeadersTooLarge, 0, "a request has at most %d header fields",
-                       HTTP_FIELDS_MAX);
-    return http_field_parse(line, &value, err) || field_take(head, line, value, err) ? -1 : 0;
-}
-
 int http_head_receive(struct http_head *head, struct http_stream *stream, struct err *err)
 {
-    memset(head, 0, offsetof(struct http_head, text));
+    memset(head, 0, offsetof(struct http_head, fields));
     for (bool is_first = true;; is_first = false) {
         char *line = head->text + head->used;
         ssize_t length = http_stream_line(stream, line, sizeof(head->text) - head->used);
@@ -205,7 +210,7 @@ int http_head_receive(struct http_head *head, struct http_stream *stream, struct
         if (length == 0 && is_first)
             continue;
         head->used += (size_t)length + 1;
-        if (head_take_line(head, line, err) != 0)
+        if ((head->method ? field_take(head, line, err) : request_line_parse(head, line, err)) != 0)
             return -1;
     }
 }

@@ -29,29 +29,32 @@
 #define HTTP_TARGET_MAX_BYTES 8192
 #define HTTP_FIELDS_MAX       100
 
+struct http_field {
+    const char *name, *value;
+};
+
 struct http_head {
     const char *method;
     char *target;
-    const char *host;         /* NULL in HTTP/1.0 only */
-    const char *content_type; /* or NULL */
-    bool is_encoded;          /* a Content-Encoding other than identity */
-    bool is_chunked;          /* else the body has `length` bytes */
+    const char *host; /* NULL in HTTP/1.0 only */
+    bool is_chunked;  /* else the body has `length` bytes */
     uint64_t length;
-    bool wants_continue; /* the client waits for a word before it sends the body */
+    bool wants_continue; /* the client waits for 100 Continue before it sends the body */
     bool is_last;        /* the client expects no second reply */
+    bool has_minor_0;    /* HTTP/1.0 */
 
-    /* The parser's. */
-    bool has_length, has_host, has_coding, has_minor_0;
-    unsigned fields;
-    size_t used;
+    size_t field_count, used;
+    struct http_field fields[HTTP_FIELDS_MAX];
     char text[HTTP_HEAD_MAX_BYTES]; /* what the pointers above point into */
 };
 
-/* Receives a head. 1; 0: the client has gone. -1 and *err, and the connection is of no use any more:
- * MalformedRequest, URITooLong, HeadersTooLarge, VersionNotSupported, RequestTimeout. */
+/* The value of the field `name`, counting from 0 those of that name; NULL: there is none. */
+const char *http_head_field(const struct http_head *head, const char *name, size_t nth);
+
+/* Receives a head. 1; 0: the client has gone; -1: the connection must end. MalformedRequest, URITooLong, HeadersTooLarge, VersionNotSupported, RequestTimeout. */
 int http_head_receive(struct http_head *head, struct http_stream *stream, struct err *err);
 
-/* Cuts a field line into name and value, trimmed. MalformedRequest. */
+/* Splits a field line into name and value, trimmed. MalformedRequest. */
 int http_field_parse(char *line, char **value, struct err *err);
 
 #endif

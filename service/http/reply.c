@@ -1,46 +1,60 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Replies, and the one border where an error code becomes an HTTP status. See reply.h.
+ * See reply.h.
  */
 #include "service/http/reply.h"
 
 #include "service/http/encode.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
+
+#define RETRY_AFTER_S 1
 
 void reply_clear(struct reply *reply)
 {
     free(reply->body);
-    free(reply->location);
-    free(reply->allow);
+    if (reply->stream.close)
+        reply->stream.close(reply->stream.context);
     *reply = (struct reply){0};
 }
 
-int problem_point(struct problem *problem, const char *format, ...)
+/* ---- heads ---- */
+
+/* Appends to `text`, which has room for it. */
+static size_t text_add(char *text, size_t length, size_t room, const char *format, ...)
+    __attribute__((format(printf, 4, 5)));
+
+static size_t text_add(char *text, size_t length, size_t room, const char *format, ...)
 {
     va_list args;
     va_start(args, format);
-    int length = vsnprintf(problem->pointer, sizeof(problem->pointer), format, args);
+    int added = vsnprintf(text + length, room - length, format, args);
     va_end(args);
-    /* A pointer cut short would name something else. */
-    problem->has_pointer = length >= 0 && (size_t)length < sizeof(problem->pointer);
-    return -1;
+    assert(added >= 0 && (size_t)added < room - length);
+    return length + (size_t)added;
 }
 
-/* The table's status, but for errors whose cause is that there is no space. */
-static int problem_status(const struct err *err)
+void reply_header_add(struct reply *reply, const char *name, const char *format, ...)
 {
-    bool storage = err->code == ErrOpenFileFailed || err->code == ErrStoreFailed;
-    bool full = err->errnum == ENOSPC || err->errnum == EDQUOT;
-    return storage && full ? 507 : err_code_status(err->code);
+    char value[REPLY_HEADER_BYTES];
+    va_list args;
+    va_start(args, format);
+    int length = vsnprintf(value, sizeof(value), format, args);
+    va_end(args);
+    (void)length;
+    assert(length >= 0 && (size_t)length < sizeof(value) && !strpbrk(value, "\r\n"));
+    reply->header_bytes = text_add(reply->header, reply->header_bytes, sizeof(reply->header),
+                                   "%s: %s\r\n", name, value);
 }
 
 /* The phrases of RFC 9110, section 15, RFC 6585 (431) and RFC 4918 (507). */
-const char *reply_phrase(int status)
+static const char *reply_phrase(int status)
 {
     static const struct {
         int status;
@@ -71,6 +85,44 @@ const char *reply_phrase(int status)
     return "Error";
 }
 
+size_t reply_head_format(const struct reply *reply, enum reply_framing framing, bool is_last,
+                         char *text, size_t room)
+{
+    char date[32];
+    time_t now = time(NULL);
+    struct tm tm;
+    gmtime_r(&now, &tm);
+    strftime(date, sizeof(date), "%a, %d %b %Y %H:%M:%S GMT", &tm);
+    size_t length = text_add(text, 0, room, "HTTP/1.1 %d %s\r\nDate: %s\r\n%s", reply->status,
+                             reply_phrase(reply->status), date, reply->header);
+    if (framing == REPLY_CHUNKED)
+        length = text_add(text, length, room, "Transfer-Encoding: chunked\r\n");
+    else if (framing == REPLY_SIZED && reply->status != 204)
+        length = text_add(text, length, room, "Content-Length: %zu\r\n", reply->body_bytes);
+    return text_add(text, length, room, "%s\r\n", is_last ? "Connection: close\r\n" : "");
+}
+
+/* ---- problems ---- */
+
+int problem_point(struct problem *problem, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    int length = vsnprintf(problem->pointer, sizeof(problem->pointer), format, args);
+    va_end(args);
+    /* A pointer cut short would name something else. */
+    problem->has_pointer = length >= 0 && (size_t)length < sizeof(problem->pointer);
+    return -1;
+}
+
+/* The table's status, but for errors whose cause is that there is no space. */
+static int problem_status(const struct err *err)
+{
+    bool storage = err->code == ErrOpenFileFailed || err->code == ErrStoreFailed;
+    bool full = err->errnum == ENOSPC || err->errnum == EDQUOT;
+    return storage && full ? 507 : err_code_status(err->code);
+}
+
 struct cJSON *problem_encode(const struct problem *problem)
 {
     const struct err *err = &problem->err;
@@ -91,25 +143,24 @@ struct cJSON *problem_encode(const struct problem *problem)
     return json;
 }
 
+/* ---- replies ---- */
+
 static void reply_set(struct reply *reply, int status, const char *content_type, struct cJSON *json)
 {
-    reply_clear(reply);
-    reply->status = status;
-    reply->content_type = content_type;
-    reply->body = cJSON_PrintUnformatted(json);
-    cJSON_Delete(json);
-    if (reply->body) {
-        reply->body_bytes = strlen(reply->body);
-        return;
-    }
     static const char no_memory[] =
         "{\"type\":\"about:blank\",\"title\":\"Service Unavailable\",\"status\":503,"
         "\"detail\":\"there is no memory for the reply\",\"code\":\"OutOfResources\","
         "\"retryable\":true}";
-    reply->status = 503;
-    reply->content_type = "application/problem+json";
+    reply_clear(reply);
+    reply->body = cJSON_PrintUnformatted(json);
+    cJSON_Delete(json);
     reply->static_body = no_memory;
-    reply->body_bytes = sizeof(no_memory) - 1;
+    reply->status = reply->body ? status : 503;
+    reply->body_bytes = strlen(reply->body ? reply->body : no_memory);
+    reply_header_add(reply, "Content-Type", "%s",
+                     reply->body ? content_type : "application/problem+json");
+    if (reply->status == 503)
+        reply_header_add(reply, "Retry-After", "%d", RETRY_AFTER_S);
 }
 
 void reply_json(struct reply *reply, int status, struct cJSON *json)
@@ -120,8 +171,8 @@ void reply_json(struct reply *reply, int status, struct cJSON *json)
 void reply_created(struct reply *reply, const char *prefix, const char *name, struct cJSON *json)
 {
     reply_json(reply, 201, json);
-    if (reply->status == 201 && asprintf(&reply->location, "%s/%s", prefix, name) < 0)
-        reply->location = NULL;
+    if (reply->status == 201)
+        reply_header_add(reply, "Location", "%s/%s", prefix, name);
 }
 
 void reply_nothing(struct reply *reply)
@@ -133,8 +184,18 @@ void reply_nothing(struct reply *reply)
 void reply_static(struct reply *reply, const char *content_type, const char *text, size_t bytes)
 {
     reply_clear(reply);
-    *reply = (struct reply){
-        .status = 200, .content_type = content_type, .static_body = text, .body_bytes = bytes};
+    reply->status = 200;
+    reply->static_body = text;
+    reply->body_bytes = bytes;
+    reply_header_add(reply, "Content-Type", "%s", content_type);
+}
+
+void reply_stream(struct reply *reply, const char *content_type, const struct reply_stream *stream)
+{
+    reply_clear(reply);
+    reply->status = 200;
+    reply->stream = *stream;
+    reply_header_add(reply, "Content-Type", "%s", content_type);
 }
 
 void reply_problem(struct reply *reply, const struct problem *problem)

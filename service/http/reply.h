@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * What a handler answers with: JSON, or a problem (RFC 9457). reply.c alone knows which error code
- * is which HTTP status. http/server.c sends a reply and owns it from then on.
+ * A reply: JSON, a problem (RFC 9457), or a stream. A handler fills it, the pipeline sends and clears it.
+ * reply.c alone maps error codes to HTTP statuses.
  */
 #ifndef SERVICE_HTTP_REPLY_H
 #define SERVICE_HTTP_REPLY_H
@@ -11,17 +11,49 @@
 #include <cjson/cJSON.h>
 #include <stdbool.h>
 #include <stddef.h>
+#include <sys/types.h>
+
+/*
+ * A body that is produced piece by piece, on the connection's thread. `next` writes up to `room` bytes and
+ * returns their number; 0: the end; -EAGAIN: nothing yet (it returns within a second, so that a client that
+ * has gone and the daemon's end are noticed); another -errno: the body is cut short, and the client sees
+ * that. It is not called again once it has ended, nor while the daemon stops.
+ */
+struct reply_stream {
+    ssize_t (*next)(void *context, char *data, size_t room); /* NULL: no stream */
+    void (*close)(void *context);                            /* or NULL */
+    void *context;
+};
+
+#define REPLY_HEADER_BYTES 1024
 
 struct reply {
     int status;
-    const char *content_type;
     char *body;              /* heap, or NULL */
     const char *static_body; /* used if `body` is NULL */
     size_t body_bytes;
-    char *location; /* heap; header Location, or NULL */
-    char *allow;    /* heap; header Allow, or NULL */
+    struct reply_stream stream; /* used in place of both */
+    size_t header_bytes;
+    char header[REPLY_HEADER_BYTES]; /* lines, each with its CR LF */
 };
 void reply_clear(struct reply *reply);
+
+/* Adds a header field, its value as by printf; our own text, which fits and has no CR LF. */
+void reply_header_add(struct reply *reply, const char *name, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+
+enum reply_framing {
+    REPLY_SIZED,      /* Content-Length */
+    REPLY_CHUNKED,    /* Transfer-Encoding */
+    REPLY_TO_THE_END, /* of the connection: HTTP/1.0 */
+};
+
+/* Room for any head. */
+#define REPLY_HEAD_BYTES (REPLY_HEADER_BYTES + 256)
+
+/* Writes the head (status line, header, empty line) to `text`; returns its length. */
+size_t reply_head_format(const struct reply *reply, enum reply_framing framing, bool is_last,
+                         char *text, size_t room);
 
 #define PROBLEM_POINTER_BYTES 1024
 
@@ -38,9 +70,6 @@ struct problem {
 int problem_point(struct problem *problem, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 
-/* The status's phrase, as in RFC 9110. */
-const char *reply_phrase(int status);
-
 /* The problem's JSON object, as it stands in replies and in an aborted group's `error`. */
 struct cJSON *problem_encode(const struct problem *problem);
 
@@ -53,8 +82,11 @@ void reply_created(struct reply *reply, const char *prefix, const char *name, st
 /* Answers 204. */
 void reply_nothing(struct reply *reply);
 
-/* Answers with text that lives for ever. */
+/* Answers with text that is never freed. */
 void reply_static(struct reply *reply, const char *content_type, const char *text, size_t bytes);
+
+/* Answers 200 with a stream, which is closed with the reply. */
+void reply_stream(struct reply *reply, const char *content_type, const struct reply_stream *stream);
 
 void reply_problem(struct reply *reply, const struct problem *problem);
 void reply_error(struct reply *reply, const struct err *err);

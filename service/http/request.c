@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Takes a request's URI apart, strictly. See request.h.
+ * See request.h.
  */
 #include "service/http/request.h"
+
+#include "service/http/head.h"
 
 #include <ctype.h>
 #include <stdlib.h>
@@ -87,11 +89,25 @@ int request_parse_uri(struct request *request, struct err *err)
     return request_parse_query(request, query, err);
 }
 
+const char *request_header(const struct request *request, const char *name, size_t nth)
+{
+    return http_head_field(request->head, name, nth);
+}
+
+static bool request_is_encoded(const struct request *request)
+{
+    const char *coding;
+    for (size_t i = 0; (coding = request_header(request, "Content-Encoding", i)); i++)
+        if (strcasecmp(coding, "identity") != 0)
+            return true;
+    return false;
+}
+
 bool request_is_json(const struct request *request)
 {
     static const char wanted[] = "application/json";
-    const char *type = request->content_type;
-    if (!type || request->encoded || strncasecmp(type, wanted, sizeof(wanted) - 1) != 0)
+    const char *type = request_header(request, "Content-Type", 0);
+    if (!type || request_is_encoded(request) || strncasecmp(type, wanted, sizeof(wanted) - 1) != 0)
         return false;
     type += sizeof(wanted) - 1;
     type += strspn(type, " \t");

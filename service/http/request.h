@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * A request as handlers see it: no socket, no library. http/server.c fills it, routes.c finds the handler.
+ * A request as handlers see it: no socket, no connection. pipeline.c fills it.
  *
  *   GET /devices/vda?limit=10
  *     segments {"devices","vda"}, parameters {{"limit","10"}}, argument "vda"
  *
- * Segments and parameters are percent-decoded; escapes that are no escapes, and %00, are refused.
+ * Segments and parameters are percent-decoded; invalid escapes and %00 are rejected.
  */
 #ifndef SERVICE_HTTP_REQUEST_H
 #define SERVICE_HTTP_REQUEST_H
@@ -19,23 +19,30 @@
 #define REQUEST_PARAMETERS_MAX 8
 #define REQUEST_BODY_MAX_BYTES (1024 * 1024)
 
+struct http_head;
+struct principal;
+
 struct request {
+    const struct http_head *head; /* the header: request_header() */
+    const struct principal *principal;
     const char *method;
-    const char *content_type; /* the header's value, or NULL */
-    bool encoded;             /* a Content-Encoding other than identity */
-    const char *body;         /* zero-terminated, but may contain zeros */
+    char *uri;        /* path and query, which the pointers below point into */
+    const char *body; /* zero-terminated, but may contain zeros */
     size_t body_bytes;
-    char *uri; /* path and query; what the pointers below point into */
+    const void *fields; /* the body as its route's table decodes it; all zero without a body */
     size_t segment_count;
     char *segments[REQUEST_SEGMENTS_MAX];
     size_t parameter_count;
     struct request_parameter {
         char *name, *value;
     } parameters[REQUEST_PARAMETERS_MAX];
-    const char *argument; /* what the {...} of the route's path stands for, or NULL */
+    const char *argument; /* the segment that matches the {...} of the route's path, or NULL */
 };
 
-/* Takes `uri` apart, in place. InvalidParameter, NotFound (too many segments). */
+/* The value of the header field `name`, counting from 0 those of that name; NULL: there is none. */
+const char *request_header(const struct request *request, const char *name, size_t nth);
+
+/* Splits `uri`, in place. InvalidParameter, NotFound (too many segments). */
 int request_parse_uri(struct request *request, struct err *err);
 
 /* Whether the body is declared to be plain JSON. */
@@ -44,8 +51,8 @@ bool request_is_json(const struct request *request);
 /* The value of the query parameter `name`, or NULL. */
 const char *request_parameter(const struct request *request, const char *name);
 
-/* Refuses parameters that are not among `names` (the last one is NULL; NULL: none) and those given
- * twice. */
+/* Rejects parameters that are not among `names` (ended by NULL; NULL: none) and those given twice.
+ * InvalidParameter. */
 int request_check_parameters(const struct request *request, const char *const *names,
                              struct err *err);
 

@@ -17,10 +17,12 @@
  *      connection ends or PAUSE_MS have passed: it never spins.
  *   4. Memory for requests and replies: memory.h; calls at a time: service.h.
  */
-#include "service/http/connection.h"
+#include "service/http/server.h"
 
 #include "base/cleanup.h"
 #include "base/log.h"
+#include "service/http/connection.h"
+#include "service/http/pipeline.h"
 #include "service/http/reply.h"
 #include "service/service.h"
 
@@ -38,21 +40,42 @@
 #define LISTENERS_MAX      OPTIONS_ADDRESSES_MAX
 #define PAUSE_MS           100
 
+/* Descriptors kept back for connections that arrive when no other one is left. */
+#define HTTP_RESERVE_FDS 8
+
 /* Connections that were cut off and whose threads have not ended yet count too. */
 #define LIVE_MAX (HTTP_UNIX_MAX + HTTP_UNIX_FORBIDDEN_MAX + HTTP_TCP_MAX + 64)
 
-/* Who sends or reads is not cut off sooner. */
-#define BUSY_MS 1000
-
-static const size_t kind_max[HTTP_KIND_COUNT] = {
-    [HTTP_UNIX] = HTTP_UNIX_MAX,
-    [HTTP_UNIX_FORBIDDEN] = HTTP_UNIX_FORBIDDEN_MAX,
-    [HTTP_TCP] = HTTP_TCP_MAX,
+static const size_t kind_max[PRINCIPAL_KIND_COUNT] = {
+    [PRINCIPAL_UNIX] = HTTP_UNIX_MAX,
+    [PRINCIPAL_UNIX_FORBIDDEN] = HTTP_UNIX_FORBIDDEN_MAX,
+    [PRINCIPAL_TCP] = HTTP_TCP_MAX,
 };
-static const size_t peer_max[HTTP_KIND_COUNT] = {
-    [HTTP_UNIX] = HTTP_UNIX_PEER_MAX,
-    [HTTP_UNIX_FORBIDDEN] = HTTP_UNIX_FORBIDDEN_MAX,
-    [HTTP_TCP] = HTTP_TCP_PEER_MAX,
+static const size_t peer_max[PRINCIPAL_KIND_COUNT] = {
+    [PRINCIPAL_UNIX] = HTTP_UNIX_PEER_MAX,
+    [PRINCIPAL_UNIX_FORBIDDEN] = HTTP_UNIX_FORBIDDEN_MAX,
+    [PRINCIPAL_TCP] = HTTP_TCP_PEER_MAX,
+};
+
+struct http_listener {
+    struct http_listener *next;
+    struct listen_socket socket;
+};
+
+struct http {
+    struct http_shared shared; /* its lock is the only one */
+    pthread_t acceptor;
+    int wake_fd; /* eventfd: a connection has ended, a listener was added, or it is time to stop */
+    int null_fd;
+    char refusal[1024]; /* the reply to a connection for which there is no room */
+    size_t refusal_bytes;
+
+    pthread_cond_t ended;
+    struct http_listener *listeners;         /* lock */
+    struct http_connection *live, *finished; /* lock: finished ones are to be joined */
+    size_t live_count;                       /* lock */
+    size_t reserve_count;                    /* lock */
+    int reserve[HTTP_RESERVE_FDS];           /* lock */
 };
 
 static void http_wake(struct http *http)
@@ -62,68 +85,34 @@ static void http_wake(struct http *http)
     (void)written; /* full means that it is awake */
 }
 
-/* ---- phases ---- */
-
-bool http_enter(struct http_connection *connection, enum http_phase phase)
-{
-    struct http *http = connection->http;
-    LOCK_GUARD(&http->lock);
-    if (connection->is_cut || (phase == HTTP_WAITING && atomic_load(&http->is_stopping)))
-        return false;
-    connection->phase = phase;
-    connection->since_ms = http_clock_ms();
-    return true;
-}
-
-static void connection_cut_locked(struct http_connection *connection)
-{
-    connection->is_cut = true;
-    shutdown(connection->stream.fd, SHUT_RDWR);
-}
-
 /* ---- making room ---- */
 
-static bool peer_is(const struct http_peer *a, const struct http_peer *b)
-{
-    return a->kind == b->kind && memcmp(a->id, b->id, sizeof(a->id)) == 0;
-}
-
-/* How much it would harm to cut the connection off: less is better, SIZE_MAX is never. */
-static uint64_t connection_harm_locked(const struct http_connection *connection, uint64_t now_ms)
-{
-    bool is_idle = connection->phase == HTTP_WAITING || connection->phase == HTTP_LINGERING;
-    bool is_slow = connection->since_ms + BUSY_MS <= now_ms;
-    if (connection->is_cut || connection->phase == HTTP_RUNNING || (!is_idle && !is_slow))
-        return UINT64_MAX;
-    return connection->since_ms + (is_idle ? 0 : UINT64_MAX / 2);
-}
-
 /* Cuts off the connection that it harms least, among all, or those of a kind, or of a peer. */
-static bool http_make_room_locked(struct http *http, const enum http_kind *kind,
-                                  const struct http_peer *peer)
+static bool http_make_room_locked(struct http *http, const enum principal_kind *kind,
+                                  const struct principal *peer)
 {
     struct http_connection *best = NULL;
     uint64_t now_ms = http_clock_ms(), least = UINT64_MAX;
     for (struct http_connection *each = http->live; each; each = each->next) {
-        uint64_t harm = connection_harm_locked(each, now_ms);
-        if (harm < least && (!kind || each->peer.kind == *kind) &&
-            (!peer || peer_is(&each->peer, peer))) {
+        uint64_t harm = http_connection_harm_locked(each, now_ms);
+        if (harm < least && (!kind || each->principal.kind == *kind) &&
+            (!peer || principal_is(&each->principal, peer))) {
             best = each;
             least = harm;
         }
     }
     if (best)
-        connection_cut_locked(best);
+        http_connection_cut_locked(best);
     return best != NULL;
 }
 
 /* Whether there is a place for `peer`; makes one where that is possible. */
-static bool http_admit_locked(struct http *http, const struct http_peer *peer)
+static bool http_admit_locked(struct http *http, const struct principal *peer)
 {
     size_t of_kind = 0, of_peer = 0;
     for (const struct http_connection *each = http->live; each; each = each->next) {
-        of_kind += !each->is_cut && each->peer.kind == peer->kind;
-        of_peer += !each->is_cut && peer_is(&each->peer, peer);
+        of_kind += !each->is_cut && each->principal.kind == peer->kind;
+        of_peer += !each->is_cut && principal_is(&each->principal, peer);
     }
     if (of_peer >= peer_max[peer->kind])
         return http_make_room_locked(http, NULL, peer);
@@ -133,32 +122,6 @@ static bool http_admit_locked(struct http *http, const struct http_peer *peer)
 }
 
 /* ---- connections ---- */
-
-static void http_peer_fill(struct http_peer *peer, int fd, bool is_unix)
-{
-    union {
-        struct sockaddr any;
-        struct sockaddr_in v4;
-        struct sockaddr_in6 v6;
-    } address;
-    struct ucred user = {.uid = (uid_t)-1};
-    socklen_t bytes = is_unix ? sizeof(user) : sizeof(address);
-    *peer = (struct http_peer){.kind = is_unix ? HTTP_UNIX : HTTP_TCP};
-    if (is_unix) {
-        if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &user, &bytes) != 0 ||
-            (user.uid != 0 && user.uid != geteuid()))
-            peer->kind = HTTP_UNIX_FORBIDDEN;
-        memcpy(peer->id, &user.uid, sizeof(user.uid));
-        return;
-    }
-    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &(int){1}, sizeof(int));
-    if (getpeername(fd, &address.any, &bytes) == 0) {
-        if (address.any.sa_family == AF_INET)
-            memcpy(peer->id, &address.v4.sin_addr, sizeof(address.v4.sin_addr));
-        else
-            memcpy(peer->id, &address.v6.sin6_addr, sizeof(address.v6.sin6_addr));
-    }
-}
 
 /* Closes the connection's descriptor; one that the reserve lacks goes there, with nobody in between. */
 static void connection_close_locked(struct http_connection *connection)
@@ -175,9 +138,9 @@ static void *connection_run(void *arg)
 {
     struct http_connection *connection = arg;
     struct http *http = connection->http;
-    http_connection_serve(connection);
+    http_pipeline_serve(connection);
 
-    LOCK_GUARD(&http->lock);
+    LOCK_GUARD(&http->shared.lock);
     struct http_connection **place = &http->live;
     while (*place != connection)
         place = &(*place)->next;
@@ -192,15 +155,16 @@ static void *connection_run(void *arg)
 }
 
 /* Starts the connection's thread. False: there is no room; the descriptor is the caller's still. */
-static bool connection_start_locked(struct http *http, const struct http_peer *peer, int fd,
+static bool connection_start_locked(struct http *http, const struct principal *peer, int fd,
                                     bool is_reserve)
 {
     pthread_attr_t attributes;
     struct http_connection *connection = calloc(1, sizeof(*connection));
     if (!connection)
         return false;
-    *connection = (struct http_connection){.http = http,
-                                           .peer = *peer,
+    *connection = (struct http_connection){.shared = &http->shared,
+                                           .http = http,
+                                           .principal = *peer,
                                            .is_reserve = is_reserve,
                                            .since_ms = http_clock_ms(),
                                            .stream.fd = fd};
@@ -221,9 +185,9 @@ static bool connection_start_locked(struct http *http, const struct http_peer *p
 
 static void http_join_finished(struct http *http)
 {
-    pthread_mutex_lock(&http->lock);
+    pthread_mutex_lock(&http->shared.lock);
     struct http_connection *finished = steal(http->finished);
-    pthread_mutex_unlock(&http->lock);
+    pthread_mutex_unlock(&http->shared.lock);
     while (finished) {
         struct http_connection *next = finished->next;
         pthread_join(finished->thread, NULL);
@@ -238,9 +202,11 @@ static void http_take(struct http *http, const struct http_listener *listener, i
                       bool is_reserve)
 {
     CLEANUP_CLOSE int owned = fd;
-    struct http_peer peer;
-    http_peer_fill(&peer, fd, listener->socket.is_unix);
-    LOCK_GUARD(&http->lock);
+    struct principal peer;
+    principal_init(&peer, fd, listener->socket.is_unix);
+    if (!listener->socket.is_unix)
+        setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &(int){1}, sizeof(int));
+    LOCK_GUARD(&http->shared.lock);
     if (http_admit_locked(http, &peer) && connection_start_locked(http, &peer, fd, is_reserve)) {
         steal_fd(&owned);
         return;
@@ -257,12 +223,12 @@ static int listener_accept(const struct http_listener *listener)
 /* There is no descriptor or memory for a connection that has come. False: accepting has to pause. */
 static bool http_accept_from_reserve(struct http *http, const struct http_listener *listener)
 {
-    pthread_mutex_lock(&http->lock);
+    pthread_mutex_lock(&http->shared.lock);
     http_make_room_locked(http, NULL, NULL);
     bool is_spared = http->reserve_count > 0;
     if (is_spared)
         close(http->reserve[--http->reserve_count]);
-    pthread_mutex_unlock(&http->lock);
+    pthread_mutex_unlock(&http->shared.lock);
     int fd = is_spared ? listener_accept(listener) : -1;
     if (fd < 0)
         return is_spared && (errno == EAGAIN || errno == ECONNABORTED);
@@ -294,7 +260,7 @@ static nfds_t http_poll_fill(struct http *http, bool *is_paused, struct pollfd *
 {
     nfds_t count = 1;
     fds[0] = (struct pollfd){.fd = http->wake_fd, .events = POLLIN};
-    LOCK_GUARD(&http->lock);
+    LOCK_GUARD(&http->shared.lock);
     *is_paused |= http->live_count >= LIVE_MAX;
     for (struct http_listener *each = http->listeners; each && !*is_paused; each = each->next) {
         listeners[count] = each;
@@ -309,7 +275,7 @@ static void *acceptor_run(void *arg)
     struct http_listener *listeners[LISTENERS_MAX + 1];
     struct pollfd fds[LISTENERS_MAX + 1];
     bool is_paused = false, is_short = false;
-    while (!atomic_load(&http->is_stopping)) {
+    while (!atomic_load(&http->shared.is_stopping)) {
         uint64_t wakes;
         nfds_t count = http_poll_fill(http, &is_paused, fds, listeners);
         if (poll(fds, count, is_paused ? PAUSE_MS : -1) < 0)
@@ -333,7 +299,8 @@ static void http_refusal_fill(struct http *http)
     err_set(&err, ErrOutOfResources, 0, "there are too many connections; try again");
     reply_error(&reply, &err);
     const char *body = reply.body ? reply.body : reply.static_body;
-    size_t head = http_reply_head(&reply, true, http->refusal, sizeof(http->refusal));
+    size_t head =
+        reply_head_format(&reply, REPLY_SIZED, true, http->refusal, sizeof(http->refusal));
     size_t room = sizeof(http->refusal) - head;
     http->refusal_bytes = head + (reply.body_bytes < room ? reply.body_bytes : room);
     memcpy(http->refusal + head, body, http->refusal_bytes - head);
@@ -361,7 +328,7 @@ static void http_close(struct http *http)
     if (http->wake_fd >= 0)
         close(http->wake_fd);
     pthread_cond_destroy(&http->ended);
-    pthread_mutex_destroy(&http->lock);
+    pthread_mutex_destroy(&http->shared.lock);
     free(http);
 }
 
@@ -370,8 +337,8 @@ struct http *http_new(struct service *service, struct err *err)
     pthread_condattr_t monotonic;
     struct http *http = calloc(1, sizeof(*http));
     if (http) {
-        http->service = service;
-        pthread_mutex_init(&http->lock, NULL);
+        http->shared.service = service;
+        pthread_mutex_init(&http->shared.lock, NULL);
         pthread_condattr_init(&monotonic);
         pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
         pthread_cond_init(&http->ended, &monotonic);
@@ -398,10 +365,10 @@ int http_listen(struct http *http, const struct listen_socket *listening, struct
         return err_set(err, ErrOutOfResources, 0, "cannot start serving '%s'", failed.address);
     }
     listener->socket = *listening;
-    pthread_mutex_lock(&http->lock);
+    pthread_mutex_lock(&http->shared.lock);
     listener->next = http->listeners;
     http->listeners = listener;
-    pthread_mutex_unlock(&http->lock);
+    pthread_mutex_unlock(&http->shared.lock);
     http_wake(http);
     return 0;
 }
@@ -421,25 +388,25 @@ static void http_drain_locked(struct http *http)
         struct timespec soon;
         clock_gettime(CLOCK_MONOTONIC, &soon);
         soon.tv_sec++;
-        pthread_cond_timedwait(&http->ended, &http->lock, &soon);
+        pthread_cond_timedwait(&http->ended, &http->shared.lock, &soon);
         uint64_t now_ms = http_clock_ms();
         for (struct http_connection *each = http->live; each; each = each->next)
             if (each->phase != HTTP_RUNNING && each->since_ms + HTTP_STOP_S * 1000ULL <= now_ms)
-                connection_cut_locked(each);
+                http_connection_cut_locked(each);
     }
 }
 
 void http_free(struct http *http)
 {
-    atomic_store(&http->is_stopping, true);
+    atomic_store(&http->shared.is_stopping, true);
     http_wake(http);
     pthread_join(http->acceptor, NULL);
     for (struct http_listener *listener = http->listeners; listener; listener = listener->next)
         listen_unlink(&listener->socket);
-    pthread_mutex_lock(&http->lock);
+    pthread_mutex_lock(&http->shared.lock);
     http_stop_locked(http);
     http_drain_locked(http);
-    pthread_mutex_unlock(&http->lock);
+    pthread_mutex_unlock(&http->shared.lock);
     http_join_finished(http);
     while (http->listeners) {
         struct http_listener *listener = http->listeners;

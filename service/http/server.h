@@ -20,17 +20,6 @@ struct service;
 #define HTTP_TCP_MAX            512
 #define HTTP_TCP_PEER_MAX       256
 
-/* Seconds for a whole head from its first byte (or from the beginning of the connection), for a whole
- * body, for a whole reply and once more for each HTTP_REPLY_SLICE_BYTES of it; between two requests; and
- * after a reply that closes the connection, for the client to close it too. The time that a handler
- * takes does not count. */
-#define HTTP_HEAD_S            10
-#define HTTP_BODY_S            30
-#define HTTP_REPLY_S           30
-#define HTTP_REPLY_SLICE_BYTES (256 * 1024)
-#define HTTP_IDLE_S            30
-#define HTTP_LINGER_S          2
-
 /* Seconds that a reply gets once the daemon is ending. */
 #define HTTP_STOP_S 10
 

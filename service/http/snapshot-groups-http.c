@@ -122,7 +122,10 @@ static const struct decode_field member_fields[] = {
     {"format", DECODE_TEXT, false, offsetof(struct group_member, format), DECODE_FORMAT_MAX_BYTES},
 };
 
-#define FIELDS(table) (table), sizeof(table) / sizeof((table)[0])
+const struct decode_table snapshot_group_create_body =
+    DECODE_TABLE(struct group_body, group_fields, true);
+static const struct decode_table member_table =
+    DECODE_TABLE(struct group_member, member_fields, true);
 
 static int group_body_check(const struct group_body *body, struct problem *problem)
 {
@@ -150,7 +153,7 @@ static int members_decode(const struct cJSON *devices, struct group_member *memb
     {
         char pointer[40];
         snprintf(pointer, sizeof(pointer), "/devices/%zu", position);
-        if (decode_object(item, pointer, FIELDS(member_fields), &members[position], problem) != 0)
+        if (decode_object(item, pointer, &member_table, &members[position], problem) != 0)
             return -1;
         position++;
     }
@@ -197,26 +200,24 @@ void snapshot_group_create(struct service *service, const struct request *reques
                            struct reply *reply)
 {
     struct problem problem = {0};
-    struct group_body body = {0};
-    CLEANUP(json) struct cJSON *json = decode_body(request, &problem);
+    const struct group_body *body = request->fields;
     CLEANUP_FREE char *labels = NULL;
     CLEANUP_FREE struct group_member *members = NULL;
-    if (!json || decode_object(json, "", FIELDS(group_fields), &body, &problem) != 0 ||
-        group_body_check(&body, &problem) != 0 ||
-        !(labels = decode_labels(body.labels, "/labels", &problem))) {
+    if (group_body_check(body, &problem) != 0 ||
+        !(labels = decode_labels(body->labels, "/labels", &problem))) {
         reply_problem(reply, &problem);
         return;
     }
-    size_t count = (size_t)cJSON_GetArraySize(body.devices);
+    size_t count = (size_t)cJSON_GetArraySize(body->devices);
     members = calloc(count + 1, sizeof(*members));
     if (!members)
         err_set(&problem.err, ErrOutOfResources, 0, "there is no memory for the group");
-    if (!members || members_decode(body.devices, members, &problem) != 0) {
+    if (!members || members_decode(body->devices, members, &problem) != 0) {
         reply_problem(reply, &problem);
         return;
     }
     struct snapshot_group_request wanted = {
-        .name = body.name, .labels = labels, .count = count, .members = members};
+        .name = body->name, .labels = labels, .count = count, .members = members};
     snapshot_group_take_and_reply(service, &wanted, reply);
 }
 

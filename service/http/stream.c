@@ -22,6 +22,11 @@ uint64_t http_clock_ms(void)
     return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
 }
 
+void http_stream_allow(struct http_stream *stream, unsigned seconds)
+{
+    stream->deadline_ms = http_clock_ms() + seconds * 1000ULL;
+}
+
 /* Waits until the socket is ready for `events`. */
 static int stream_poll(const struct http_stream *stream, short events)
 {

@@ -26,6 +26,9 @@ struct http_stream {
 /* Milliseconds of the monotonic clock. */
 uint64_t http_clock_ms(void);
 
+/* Sets the deadline `seconds` from now. */
+void http_stream_allow(struct http_stream *stream, unsigned seconds);
+
 /* Waits until there is something to take. */
 int http_stream_wait(struct http_stream *stream);
 

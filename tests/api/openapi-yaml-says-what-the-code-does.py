@@ -46,7 +46,7 @@ def structure():
 
 def routes():
     code = source("service/http/routes.c")
-    rows = re.findall(r'\{"([A-Z]+)", "(/[^"]*)", (\w+), NEEDS_\w+, (\w+)\}', code)
+    rows = re.findall(r'\{"([A-Z]+)", "(/[^"]*)", (\w+), SCOPE_\w+, [\w |]+,\s+(\w+),\s+(?:NULL|&(\w+))\}', code)
     expect(rows, "no routes found in routes.c")
     same("operations", {(method, path, operation["operationId"])
                         for (method, path), (_, operation) in operations().items()},
@@ -54,11 +54,12 @@ def routes():
     same("handlers", {operation["operationId"] for _, operation in operations().values()},
          set(re.findall(r"^void (\w+)\(struct service \*service, const", source("service/http/routes.h"), re.M)))
     tables = dict(re.findall(r"(\w+_parameters)\[\] = \{(.*?)NULL\}", code))
-    for method, path, _, table in rows:
+    for method, path, _, table, body in rows:
         operation = operations()[method, path][1]
         same("%s %s: query parameters" % (method, path),
              {resolve(parameter)["name"] for parameter in operation.get("parameters", ())},
              set(re.findall(r'"(\w+)"', tables.get(table, ""))))
+        expect(bool(body) == ("requestBody" in operation), "%s %s: a body on one side only", method, path)
 
 
 def errors():

@@ -1,0 +1,118 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * See auth.h.
+ */
+#include "service/http/auth.h"
+
+#include "service/http/head.h"
+
+#include <arpa/inet.h>
+#include <assert.h>
+#include <stdio.h>
+#include <string.h>
+#include <strings.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+/* ---- principals ---- */
+
+static void principal_init_unix(struct principal *principal, int fd)
+{
+    struct ucred user = {.uid = (uid_t)-1, .gid = (gid_t)-1};
+    socklen_t bytes = sizeof(user);
+    bool is_known = getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &user, &bytes) == 0;
+    bool is_ours = is_known && (user.uid == 0 || user.uid == geteuid());
+    principal->kind = is_ours ? PRINCIPAL_UNIX : PRINCIPAL_UNIX_FORBIDDEN;
+    principal->uid = user.uid;
+    principal->gid = user.gid;
+}
+
+static void principal_init_tcp(struct principal *principal, int fd)
+{
+    union {
+        struct sockaddr any;
+        struct sockaddr_in v4;
+        struct sockaddr_in6 v6;
+    } peer;
+    socklen_t bytes = sizeof(peer);
+    principal->kind = PRINCIPAL_TCP;
+    if (getpeername(fd, &peer.any, &bytes) != 0)
+        return;
+    if (peer.any.sa_family == AF_INET6) {
+        principal->address = peer.v6.sin6_addr;
+        return;
+    }
+    principal->address.s6_addr16[5] = 0xffff;
+    principal->address.s6_addr32[3] = peer.v4.sin_addr.s_addr;
+}
+
+void principal_init(struct principal *principal, int fd, bool is_unix)
+{
+    *principal = (struct principal){.uid = (uid_t)-1, .gid = (gid_t)-1};
+    if (is_unix)
+        principal_init_unix(principal, fd);
+    else
+        principal_init_tcp(principal, fd);
+    assert((principal->kind == PRINCIPAL_TCP) != is_unix);
+}
+
+bool principal_is(const struct principal *principal, const struct principal *other)
+{
+    return principal->kind == other->kind && principal->uid == other->uid &&
+           memcmp(&principal->address, &other->address, sizeof(other->address)) == 0;
+}
+
+void principal_format(const struct principal *principal, char text[PRINCIPAL_TEXT_BYTES])
+{
+    if (principal->kind != PRINCIPAL_TCP)
+        snprintf(text, PRINCIPAL_TEXT_BYTES, "uid %d", (int)principal->uid);
+    else if (IN6_IS_ADDR_V4MAPPED(&principal->address))
+        inet_ntop(AF_INET, &principal->address.s6_addr32[3], text, PRINCIPAL_TEXT_BYTES);
+    else
+        inet_ntop(AF_INET6, &principal->address, text, PRINCIPAL_TEXT_BYTES);
+}
+
+/* ---- admission ---- */
+
+static bool host_is_loopback(const char *host)
+{
+    static const char *const names[] = {"localhost", "127.", "[::1]"};
+    if (!host)
+        return false;
+    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+        size_t length = strlen(names[i]);
+        if (strncasecmp(host, names[i], length) != 0)
+            continue;
+        host += length;
+        if (names[i][length - 1] == '.')
+            host += strspn(host, "0123456789.");
+        return *host == '\0' || *host == ':';
+    }
+    return false;
+}
+
+/* Whether the target has no host, or a loopback one. */
+static bool target_is_loopback(const char *target)
+{
+    static const char scheme[] = "http://";
+    char host[256];
+    if (*target == '/' || strncasecmp(target, scheme, sizeof(scheme) - 1) != 0)
+        return true;
+    target += sizeof(scheme) - 1;
+    snprintf(host, sizeof(host), "%.*s", (int)strcspn(target, "/?"), target);
+    return host_is_loopback(host);
+}
+
+int auth_check(const struct principal *principal, const struct http_head *head, struct err *err)
+{
+    switch (principal->kind) {
+    case PRINCIPAL_UNIX:
+        return 0;
+    case PRINCIPAL_TCP:
+        if (host_is_loopback(head->host) && target_is_loopback(head->target))
+            return 0;
+        return err_set(err, ErrForbidden, 0, "the Host header must name a loopback address");
+    default:
+        return err_set(err, ErrForbidden, 0, "only root and the daemon's own user may call");
+    }
+}

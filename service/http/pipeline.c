@@ -1,0 +1,188 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The one way that every request goes:
+ *
+ *   step     does                                           on failure
+ *   head     receives the head (head.h)                     the problem is the connection's last reply
+ *   caller   checks who calls (auth.h)                      the same
+ *   route    finds the route, checks the query              the problem, once the body is received
+ *   body     receives the body (body.h)                     the problem is the connection's last reply
+ *   decode   checks media type, decodes by the route's table   the problem
+ *   admit    checks that the daemon can serve it; counts it    the problem
+ *   handler  runs the handler                               the handler replies
+ *   reply    sends the reply, logs a change
+ *
+ * A failed head or body ends the connection: nobody knows where the next request begins. An unknown
+ * path does not, but its body has to be received first.
+ *
+ * One thread: the connection's.
+ */
+#include "service/http/pipeline.h"
+
+#include "base/log.h"
+#include "service/http/body.h"
+#include "service/http/connection.h"
+#include "service/http/routes.h"
+#include "service/service.h"
+
+#include <assert.h>
+#include <stdalign.h>
+#include <string.h>
+
+/* The largest struct that a body is decoded into. */
+#define FIELDS_BYTES 256
+
+/* One request and its reply. Zeroed at first. */
+struct exchange {
+    struct http_connection *connection;
+    struct service *service;
+    struct request request;
+    const struct route *route; /* NULL: `reply` says why there is none */
+    struct http_body body;
+    struct cJSON *json; /* the body's tree, which `fields` points into */
+    alignas(max_align_t) char fields[FIELDS_BYTES];
+    struct reply reply;
+    struct memory_share reply_memory;
+};
+
+static void exchange_clear(struct exchange *exchange)
+{
+    cJSON_Delete(exchange->json);
+    http_body_clear(&exchange->body);
+    reply_clear(&exchange->reply);
+    memory_release(&exchange->reply_memory);
+}
+
+/* ---- steps: 0, or -1 with the problem in the reply ---- */
+
+static int step_route(struct exchange *exchange)
+{
+    struct err err;
+    const struct http_head *head = &exchange->connection->head;
+    exchange->request = (struct request){.head = head,
+                                         .principal = &exchange->connection->principal,
+                                         .method = head->method,
+                                         .uri = head->target};
+    exchange->route = routes_find(&exchange->request, &err);
+    if (exchange->route)
+        return 0;
+    reply_error(&exchange->reply, &err);
+    if (err.code == ErrMethodNotAllowed)
+        routes_allow(&exchange->request, &exchange->reply);
+    return -1;
+}
+
+/* Whether there is a body to decode. */
+static int body_check(const struct request *request, const struct decode_table *table,
+                      bool *has_body, struct err *err)
+{
+    *has_body = request->body_bytes > 0 || (table && table->is_required);
+    if (*has_body && !table)
+        return err_set(err, ErrMalformedJSON, 0, "byte 0: this call takes no body");
+    if (*has_body && !request_is_json(request))
+        return err_set(err, ErrUnsupportedMediaType, 0,
+                       "the body must be sent as 'Content-Type: application/json', not encoded");
+    return 0;
+}
+
+static int step_decode(struct exchange *exchange)
+{
+    struct problem problem = {0};
+    struct request *request = &exchange->request;
+    const struct decode_table *table = exchange->route->body;
+    bool has_body;
+    request->body = exchange->body.text;
+    request->body_bytes = exchange->body.length;
+    request->fields = exchange->fields;
+    if (body_check(request, table, &has_body, &problem.err) == 0) {
+        if (!has_body)
+            return 0;
+        assert(table->bytes <= sizeof(exchange->fields));
+        exchange->json = decode_body(request, &problem);
+        if (exchange->json &&
+            decode_object(exchange->json, "", table, exchange->fields, &problem) == 0)
+            return 0;
+    }
+    reply_problem(&exchange->reply, &problem);
+    return -1;
+}
+
+/* Runs the handler, if the daemon is in a state for that. */
+static int step_handler(struct exchange *exchange)
+{
+    struct err err;
+    struct service *service = exchange->service;
+    unsigned flags = exchange->route->flags;
+    CLEANUP_BY(service_call_end) struct service_call call = {0};
+    CLEANUP_BY(memory_release) struct memory_share page = {.memory = &service->memory};
+    if (((flags & ROUTE_STORE) && (service_call_begin(&call, service, &err) != 0 ||
+                                   service_check_ready(service, &err) != 0)) ||
+        ((flags & ROUTE_PAGE) && memory_take(&page, MEMORY_PAGE_BYTES, &err) != 0)) {
+        reply_error(&exchange->reply, &err);
+        return -1;
+    }
+    exchange->route->handler(service, &exchange->request, &exchange->reply);
+    assert(exchange->reply.status != 0);
+    return 0;
+}
+
+/* ---- the way ---- */
+
+/* Receives the request. 1; 0: the client has gone; -1: it cannot be served, and the connection must end. */
+static int exchange_receive(struct exchange *exchange, bool is_first)
+{
+    struct err err;
+    struct http_connection *connection = exchange->connection;
+    int ret = http_connection_receive_head(connection, is_first, &err);
+    if (ret == 1 && auth_check(&connection->principal, &connection->head, &err) != 0)
+        ret = -1;
+    if (ret == 1) {
+        step_route(exchange);
+        ret = http_enter(connection, HTTP_RECEIVING, HTTP_BODY_S)
+                  ? http_body_receive(&exchange->body, &connection->head, &connection->stream, &err)
+                  : 0;
+    }
+    if (ret == -1)
+        reply_error(&exchange->reply, &err);
+    return ret;
+}
+
+/* Leaves a reply that fits into the memory for replies. */
+static void exchange_run(struct exchange *exchange)
+{
+    struct err err;
+    if (exchange->route && step_decode(exchange) == 0)
+        step_handler(exchange);
+    http_body_clear(&exchange->body);
+    if (exchange->reply.body &&
+        memory_take(&exchange->reply_memory, exchange->reply.body_bytes, &err) != 0)
+        reply_error(&exchange->reply, &err);
+}
+
+/* Serves one request. False: it was the last one. */
+static bool exchange_serve(struct http_connection *connection, bool is_first)
+{
+    struct service *service = connection->shared->service;
+    CLEANUP_BY(exchange_clear)
+    struct exchange exchange = {
+        .connection = connection,
+        .service = service,
+        .body.memory.memory = &service->memory,
+        .reply_memory.memory = &service->memory,
+    };
+    int received = exchange_receive(&exchange, is_first);
+    if (received == -1)
+        return http_connection_reply(connection, &exchange.reply, true);
+    if (received == 0 || !http_enter(connection, HTTP_RUNNING, 0))
+        return false;
+    exchange_run(&exchange);
+    bool is_last = connection->head.is_last || connection->is_reserve ||
+                   atomic_load(&connection->shared->is_stopping);
+    return http_connection_reply(connection, &exchange.reply, is_last);
+}
+
+void http_pipeline_serve(struct http_connection *connection)
+{
+    for (bool is_first = true; exchange_serve(connection, is_first);)
+        is_first = false;
+}
