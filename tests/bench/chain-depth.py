@@ -12,13 +12,12 @@ QSD's two modes, and resident memory. Only ratios of one run count.
 """
 import contextlib
 import os
-import platform
 import statistics
 import sys
 import tempfile
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.realpath(__file__)), "..", "lib"))
-from peers import QSD, QSD_MODES, fio, resident_kib  # noqa: E402
+from peers import QSD, QSD_MODES, arguments, fio, resident_kib  # noqa: E402
 from snapgroupd import Daemon, run  # noqa: E402
 
 SIZE_BYTES = 1 << 30
@@ -56,9 +55,7 @@ def report(results, pids):
 
 
 def main():
-    rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 5
-    seconds = int(sys.argv[2]) if len(sys.argv) > 2 else 2
-    print("%s, %d cores, %d rounds of %d s, IOPS" % (platform.platform(), os.cpu_count(), rounds, seconds))
+    rounds, seconds = arguments(2, "%d s, IOPS")
     with contextlib.ExitStack() as stack:
         daemon = stack.enter_context(Daemon())
         directory = stack.enter_context(tempfile.TemporaryDirectory(prefix="sg."))

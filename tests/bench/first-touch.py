@@ -12,12 +12,11 @@ overlay and one with extended_l2=on. Prints the machine, the medians of IOPS and
 time per operation, and the ratios to the better of QSD's two modes. Only ratios of one run count.
 """
 import os
-import platform
 import statistics
 import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.realpath(__file__)), "..", "lib"))
-from peers import QSD, QSD_MODES, cpu_seconds, fio  # noqa: E402
+from peers import QSD, QSD_MODES, arguments, cpu_seconds, fio  # noqa: E402
 from snapgroupd import Daemon, run  # noqa: E402
 
 SIZE_BYTES = 2 << 30
@@ -81,10 +80,7 @@ def report(results):
 
 
 def main():
-    rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 5
-    mib = int(sys.argv[2]) if len(sys.argv) > 2 else 128
-    print("%s, %d cores, %d rounds of %d MiB, randwrite 4k depth 32" % (
-        platform.platform(), os.cpu_count(), rounds, mib), flush=True)
+    rounds, mib = arguments(128, "%d MiB, randwrite 4k depth 32")
     results = {}
     with Daemon() as daemon:
         daemon.start()

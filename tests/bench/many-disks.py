@@ -11,15 +11,14 @@ ratio to the better of QSD's two modes, the server's CPU time per operation and 
 one run count.
 """
 import os
-import platform
 import statistics
 import sys
 import tempfile
 from contextlib import ExitStack
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.realpath(__file__)), "..", "lib"))
-from peers import QSD, QSD_MODES, cpu_seconds, fio, resident_kib  # noqa: E402
-from snapgroupd import Daemon, run  # noqa: E402
+from peers import QSD, QSD_MODES, arguments, cpu_seconds, create_qcow2, fio, resident_kib  # noqa: E402
+from snapgroupd import Daemon  # noqa: E402
 
 DISKS = 16
 SIZE_BYTES = 128 << 20
@@ -44,17 +43,13 @@ class Server:
 
 
 def peer(stack, directory, mode):
-    images = [os.path.join(directory, "%s-%d.qcow2" % (mode, i)) for i in range(DISKS)]
-    for image in images:
-        run("qemu-img", "create", "-q", "-f", "qcow2", image, str(SIZE_BYTES))
+    images = [create_qcow2(directory, "%s-%d" % (mode, i), SIZE_BYTES) for i in range(DISKS)]
     qsd = stack.enter_context(QSD(mode, os.path.join(directory, mode), *images))
     return Server("qsd " + mode, qsd.uris, qsd.pid)
 
 
 def main():
-    rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 5
-    seconds = int(sys.argv[2]) if len(sys.argv) > 2 else 3
-    print("%s, %d cores, %d rounds of %d s" % (platform.platform(), os.cpu_count(), rounds, seconds))
+    rounds, seconds = arguments(3, "%d s")
     with Daemon() as daemon, tempfile.TemporaryDirectory(prefix="sg.") as directory, ExitStack() as stack:
         daemon.start()
         names = ["d%d" % i for i in range(DISKS)]

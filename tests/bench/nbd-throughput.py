@@ -10,15 +10,14 @@ every round each job runs once against each server, one server after the other. 
 ratio to the better of QSD's two modes, and the server's CPU time per operation. Only ratios of one run count.
 """
 import os
-import platform
 import statistics
 import sys
 import tempfile
 from contextlib import ExitStack
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.realpath(__file__)), "..", "lib"))
-from peers import QSD, QSD_MODES, cpu_seconds, fio, resident_kib  # noqa: E402
-from snapgroupd import Daemon, run  # noqa: E402
+from peers import QSD, QSD_MODES, arguments, cpu_seconds, create_qcow2, fio, resident_kib  # noqa: E402
+from snapgroupd import Daemon  # noqa: E402
 
 SIZE_BYTES = 2 << 30
 JOBS = {  # what it is called: rw, bs, depth, further options
@@ -64,16 +63,13 @@ def report(servers):
 
 
 def main():
-    rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 5
-    seconds = int(sys.argv[2]) if len(sys.argv) > 2 else 3
-    print("%s, %d cores, %d rounds of %d s, IOPS" % (platform.platform(), os.cpu_count(), rounds, seconds))
+    rounds, seconds = arguments(3, "%d s, IOPS")
     with Daemon() as daemon, tempfile.TemporaryDirectory(prefix="sg.") as directory, ExitStack() as stack:
         daemon.start()
         daemon.create_device("d", "qcow2", SIZE_BYTES)
         servers = [Server("snapgroupd", daemon.nbd_uri("d"), daemon.pid)]
         for mode in QSD_MODES:
-            image = os.path.join(directory, mode + ".qcow2")
-            run("qemu-img", "create", "-q", "-f", "qcow2", image, str(SIZE_BYTES))
+            image = create_qcow2(directory, mode, SIZE_BYTES)
             peer = stack.enter_context(QSD(mode, os.path.join(directory, mode), image))
             servers.append(Server("qsd " + mode, peer.uri, peer.pid))
         for _ in range(rounds):

@@ -15,6 +15,8 @@
  * The disks (raw; qcow2 on qcow2; one read-only) are small files in a directory of memory, and
  * live on from one execution to the next.
  */
+#include "tests/lib/fuzz.h"
+
 #include "block/block.h"
 #include "block/device/exports.h"
 #include "block/image/driver.h"
@@ -23,24 +25,11 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 
 enum { DISK_BYTES = 512 << 10, SENT_BYTES_MAX = 48 << 10, MESSAGES_MAX = 60, CHANNEL_FD = 1000000 };
-
-int LLVMFuzzerInitialize(int *argc, char ***argv);
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-#define MUST(condition)                                                                            \
-    do {                                                                                           \
-        if (!(condition)) {                                                                        \
-            fprintf(stderr, "line %d: expected %s\n", __LINE__, #condition);                       \
-            abort();                                                                               \
-        }                                                                                          \
-    } while (0)
 
 static struct block *block;
 static struct nbd_server *server;
@@ -53,15 +42,6 @@ static struct {
     size_t length, at;
     uint64_t random; /* in which pieces they come */
 } sent;
-
-static uint64_t draw(uint64_t limit)
-{
-    uint64_t z = sent.random += 0x9e3779b97f4a7c15ULL; /* SplitMix64 (Steele, Lea, Flood 2014) */
-    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9ULL;
-    z = (z ^ (z >> 27)) * 0x94d049bb133111ebULL;
-    z ^= z >> 31;
-    return z % limit;
-}
 
 static void emit(unsigned width, uint64_t value)
 {
@@ -350,8 +330,8 @@ ssize_t __wrap_recv(int fd, void *buf, size_t length, int flags)
     size_t left = sent.length - sent.at;
     if (length > left)
         length = left;
-    if (!(flags & MSG_WAITALL) && length > 1 && draw(2))
-        length = 1 + draw(length);
+    if (!(flags & MSG_WAITALL) && length > 1 && draw(&sent.random, 2))
+        length = 1 + draw(&sent.random, length);
     memcpy(buf, sent.bytes + sent.at, length);
     sent.at += length;
     return (ssize_t)length;

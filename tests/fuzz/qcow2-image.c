@@ -21,10 +21,11 @@
  *             80 compatible           88 autoclear               96 refcount_order
  *             100 header_length       104 compression_type
  */
+#include "tests/lib/fuzz.h"
+
 #include "block/image/node.h"
 
 #include <signal.h>
-#include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
@@ -39,31 +40,11 @@ enum {
     MAGIC = 0x514649fb,
 };
 
-int LLVMFuzzerInitialize(int *argc, char ***argv);
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 size_t LLVMFuzzerMutate(uint8_t *data, size_t size, size_t max_size);
 size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t size, size_t max_size, unsigned int seed);
 
 static struct node *backing;
 static unsigned char piece[PIECE_BYTES];
-
-#define MUST(condition)                                                                            \
-    do {                                                                                           \
-        if (!(condition)) {                                                                        \
-            fprintf(stderr, "line %d: expected %s\n", __LINE__, #condition);                       \
-            abort();                                                                               \
-        }                                                                                          \
-    } while (0)
-
-/* SplitMix64 (Steele, Lea, Flood 2014). */
-static uint64_t draw(uint64_t *state, uint64_t limit)
-{
-    uint64_t z = *state += 0x9e3779b97f4a7c15ULL;
-    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9ULL;
-    z = (z ^ (z >> 27)) * 0x94d049bb133111ebULL;
-    z ^= z >> 31;
-    return limit ? z % limit : z;
-}
 
 static uint64_t load(const uint8_t *p, unsigned width)
 {

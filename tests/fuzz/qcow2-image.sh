@@ -2,17 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 #
 # No image, however damaged, crashes the qcow2 driver, makes it hang, or makes it take memory without bound.
-#
-# Small images with every feature are made by qemu-img; the fuzzer mutates them FUZZ_RUNS times, always in the
-# same order (FUZZ_SEED). An input that fails is kept in $BUILD_DIR/fuzz-failures.
-set -eu
-runs=${FUZZ_RUNS:-100000}
-seed=${FUZZ_SEED:-1}
-failures=$BUILD_DIR/fuzz-failures
-scratch=$(mktemp -d)
-trap 'rm -rf "$scratch"' EXIT
-mkdir -p "$failures" "$scratch/corpus"
-cd "$scratch/corpus"
+# Small images with every feature are made by qemu-img; the fuzzer mutates them.
+. "$(dirname "$0")/../lib/fuzz.sh"
+cd "$corpus"
 
 # image NAME OPTIONS SIZE COMMAND...: creates an image and runs qemu-io commands on it
 image() {
@@ -61,6 +53,4 @@ patch damaged 1024 '\377\377'
 cp snapshot corrupt
 patch corrupt 79 '\002'
 
-"$BUILD_DIR/tests/fuzz-qcow2-image" -runs="$runs" -seed="$seed" -timeout=10 -rss_limit_mb=1024 \
-    -malloc_limit_mb=256 -max_len=262144 -len_control=0 -print_final_stats=1 -error_exitcode=1 -handle_xfsz=0 \
-    -artifact_prefix="$failures/" "$scratch/corpus"
+run_fuzzer qcow2-image -max_len=262144 -len_control=0 -handle_xfsz=0

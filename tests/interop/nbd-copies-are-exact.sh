@@ -4,13 +4,10 @@
 # nbdcopy (many connections, many requests under way) and qemu-img convert, into and out of disks of both formats:
 # what comes out is what went in, and the image behind holds it too.
 . "$(dirname "$0")/../lib/functions.sh"
+. "$(dirname "$0")/../lib/copies.sh"
 
 # Data and holes, some of them ending at no block's end.
-truncate -s 48M "$TMP/wanted"
-for spot in 0:3000000 5000001:777 20000000:9000000 50331000:648; do
-    head -c "${spot#*:}" /dev/urandom |
-        dd of="$TMP/wanted" bs=64k oflag=seek_bytes seek="${spot%:*}" conv=notrunc status=none
-done
+make_wanted 48M 0:3000000 5000001:777 20000000:9000000 50331000:648
 
 start_daemon
 create_device vda raw 48M
@@ -18,16 +15,8 @@ create_device vdb qcow2 48M
 create_device vdc raw 48M
 create_device vdd qcow2 48M
 
-same() {
-    cmp "$1" "$TMP/wanted" || fail "$1 is not what was copied"
-}
-
 for name in vda vdb; do
-    nbdcopy --connections=4 --requests=16 --flush "$TMP/wanted" "$(nbd_uri $name)"
-    nbdcopy --connections=4 --requests=16 "$(nbd_uri $name)" "$TMP/$name.nbdcopy"
-    same "$TMP/$name.nbdcopy"
-    nbdcopy --synchronous "$(nbd_uri $name)" "$TMP/$name.nbdcopy"
-    same "$TMP/$name.nbdcopy"
+    copy_there_and_back "$(nbd_uri $name)"
 done
 for name in vdc vdd; do
     qemu-img convert -n -f raw -O raw "$TMP/wanted" "$(nbd_uri $name)"

@@ -4,13 +4,10 @@
 # nbdcopy with many connections, qemu-img convert and requests of every kind by qemu-io, over TLS with certificates
 # and with keys, TCP and Unix sockets: what comes out is what went in, and the image behind holds it too.
 . "$(dirname "$0")/../lib/functions.sh"
+. "$(dirname "$0")/../lib/copies.sh"
 
 "$SOURCE_DIR/tests/lib/certificates.sh" "$TMP/pki" >/dev/null
-truncate -s 32M "$TMP/wanted"
-for spot in 0:3000000 5000001:777 20000000:9000000 33554000:432; do
-    head -c "${spot#*:}" /dev/urandom |
-        dd of="$TMP/wanted" bs=64k oflag=seek_bytes seek="${spot%:*}" conv=notrunc status=none
-done
+make_wanted 32M 0:3000000 5000001:777 20000000:9000000 33554000:432
 
 start_daemon --nbd 127.0.0.1:0 --nbd "unix:$RUNTIME/nbd.sock" --nbd-tls required --nbd-tls-verify-peer \
     --nbd-tls-cert-dir "$TMP/pki/server" --nbd-tls-psk "$TMP/pki/psk"
@@ -19,18 +16,10 @@ create_device vdb qcow2 32M
 create_device vdc qcow2 32M
 PORT=$(sed -n 's/^nbd 127.0.0.1://p' "$TMP/said")
 
-same() {
-    cmp "$1" "$TMP/wanted" || fail "$1 is not what was copied"
-}
-
 vda="nbds://127.0.0.1:$PORT/vda?tls-certificates=$TMP/pki/client"
 vdb="nbds+unix://alice@/vdb?socket=$RUNTIME/nbd.sock&tls-psk-file=$TMP/pki/psk"
 for uri in "$vda" "$vdb"; do
-    nbdcopy --connections=4 --requests=16 --flush "$TMP/wanted" "$uri"
-    nbdcopy --connections=4 --requests=16 "$uri" "$TMP/copy"
-    same "$TMP/copy"
-    nbdcopy --synchronous "$uri" "$TMP/copy"
-    same "$TMP/copy"
+    copy_there_and_back "$uri"
 done
 vdc="driver=nbd,host=127.0.0.1,port=$PORT,export=vdc,tls-creds=tls"
 tls=(--object "tls-creds-x509,id=tls,endpoint=client,dir=$TMP/pki/client")

@@ -13,11 +13,12 @@ SECTOR_BYTES = 512
 
 
 class Client(threading.Thread):
-    """One connection to each disk; one write at a time."""
+    """One connection to each disk; one step at a time, step(handles, number), which returns the next number."""
 
-    def __init__(self, daemon, names):
+    def __init__(self, daemon, names, step):
         super().__init__(daemon=True)
         self.handles = [daemon.nbd(name) for name in names]
+        self.step = step
         self.number = 0
         self.stopping = threading.Event()
         self.error = None
@@ -25,16 +26,13 @@ class Client(threading.Thread):
     def run(self):
         try:
             while not self.stopping.is_set():
-                number = self.number + 1
-                sector = struct.pack("<Q", number) * (SECTOR_BYTES // 8)
-                self.handles[number % len(self.handles)].pwrite(sector, 0)
-                self.number = number
-        except Exception as error:  # of libnbd; the test tells it
+                self.number = self.step(self.handles, self.number)
+        except Exception as error:  # of libnbd; the test reports it
             self.error = error
 
     def await_number(self, number):
-        wait_until(lambda: self.error or self.number >= number, "write number %d" % number)
-        expect(self.error is None, "the client got an error: %s", self.error)
+        wait_until(lambda: self.error or self.number >= number, "number %d of a client" % number)
+        expect(self.error is None, "a client got an error: %s", self.error)
 
     def stop(self):
         self.stopping.set()
@@ -43,11 +41,24 @@ class Client(threading.Thread):
             handle.shutdown()
 
 
+def sector(number):
+    return struct.pack("<Q", number) * (SECTOR_BYTES // 8)
+
+
+def write_next(handles, number):
+    handles[(number + 1) % len(handles)].pwrite(sector(number + 1), 0)
+    return number + 1
+
+
+def read_number(handle):
+    return struct.unpack("<Q", bytes(handle.pread(8, 0)))[0]
+
+
 def frozen_numbers(daemon, names, group):
     numbers = []
     for name in names:
         handle = daemon.nbd("%s@%s" % (name, group))
-        numbers.append(struct.unpack("<Q", bytes(handle.pread(8, 0)))[0])
+        numbers.append(read_number(handle))
         handle.shutdown()
     return numbers
 
@@ -65,7 +76,7 @@ def torn_snapshots(daemon, groups, chain=25):
         names = ["disk%d-%d" % (first, i) for i in range(DISKS)]
         for i, name in enumerate(names):
             daemon.create_device(name, "qcow2" if i % 2 else "raw", SIZE_BYTES)
-        client = Client(daemon, names)
+        client = Client(daemon, names, write_next)
         client.start()
         for i in range(first, min(first + chain, groups)):
             client.await_number(client.number + 2 * DISKS)  # writes run, and each overlay has some

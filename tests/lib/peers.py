@@ -2,12 +2,29 @@
 """What benchmarks share: qemu-storage-daemon as a peer, fio's nbd engine as the client, what a process has used."""
 import json
 import os
+import platform
 import subprocess
+import sys
 import time
 
 from snapgroupd import run, wait_until
 
 QSD_MODES = ("threads", "io_uring")
+
+
+def arguments(second, what):
+    """The benchmark's two numbers, ROUNDS [5] and one that defaults to `second`; prints them with the machine. `what`
+    has a %d for the second."""
+    rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 5
+    second = int(sys.argv[2]) if len(sys.argv) > 2 else second
+    print("%s, %d cores, %d rounds of %s" % (platform.platform(), os.cpu_count(), rounds, what % second), flush=True)
+    return rounds, second
+
+
+def create_qcow2(directory, name, size_bytes):
+    image = os.path.join(directory, name + ".qcow2")
+    run("qemu-img", "create", "-q", "-f", "qcow2", image, str(size_bytes))
+    return image
 
 
 def cpu_seconds(pid):
