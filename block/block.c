@@ -7,14 +7,26 @@
 #include "base/log.h"
 #include "block/device/exports.h"
 #include "block/device/registry.h"
+#include "block/format/qcow2/driver-qcow2.h"
+#include "block/format/raw.h"
 #include "block/image/stage.h"
 
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
+/* The formats of this build; a test may have registered another driver of one's name. */
+static void block_register_formats(void)
+{
+    static const struct driver *const formats[] = {&driver_raw, &driver_qcow2};
+    for (size_t i = 0; i < sizeof(formats) / sizeof(*formats); i++)
+        if (!driver_find(formats[i]->name))
+            driver_register(formats[i]);
+}
+
 struct block *block_open(const char *image_dir, struct err *err)
 {
+    block_register_formats();
     struct block *block = calloc(1, sizeof(*block));
     if (!block) {
         err_set(err, ErrOutOfResources, ENOMEM, "the block layer cannot be opened");

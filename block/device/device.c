@@ -27,6 +27,7 @@
 #include "block/device/device.h"
 
 #include "base/log.h"
+#include "block/image/file-io.h"
 
 #include <errno.h>
 #include <fcntl.h>

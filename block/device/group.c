@@ -35,6 +35,7 @@
 #include "base/log.h"
 #include "block/image/access.h"
 #include "block/image/stage.h"
+#include "block/image/sync.h"
 
 #include <errno.h>
 #include <fcntl.h>

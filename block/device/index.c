@@ -15,6 +15,8 @@
  */
 #include "block/device/index.h"
 
+#include "block/image/chain.h"
+
 #include <assert.h>
 #include <errno.h>
 #include <string.h>

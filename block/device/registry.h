@@ -16,6 +16,7 @@
 
 #include "block/block.h"
 #include "block/device/device.h"
+#include "block/image/chain.h"
 #include "block/image/file-table.h"
 #include "block/image/image.h"
 

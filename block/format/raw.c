@@ -5,8 +5,10 @@
  * A file whose length is no multiple of a sector is shown rounded up; what lies past the end of the
  * file reads as zeros, and a write there extends the file. Holes of the file are holes of the disk.
  */
+#include "block/format/raw.h"
+
 #include "base/cleanup.h"
-#include "block/image/driver.h"
+#include "block/image/file-io.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -1,14 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Opening a chain: the top, then what each header names, down to the base. See node.h.
+ * Opening a chain: the top, then what each header names, down to the base. See chain.h.
  *
  * Nothing is probed: a backing image's format is the one that the header above it records. A
  * relative name counts from the directory of the image that names it; if that was opened by a symbolic
  * link, from the link's, as in QEMU. A file met twice is a loop and refused.
  */
+#include "block/image/chain.h"
+
 #include "block/image/file-table.h"
 #include "block/image/image.h"
-#include "block/image/node.h"
 
 #include <errno.h>
 #include <stdio.h>

@@ -198,15 +198,14 @@ struct node {
     void *state;             /* the driver's */
 };
 
-/* The drivers of this build: "raw", "qcow2". NULL if there is none of that name. */
+/* Adds a driver, or replaces the one of its name. No other thread may run yet. */
+void driver_register(const struct driver *driver);
+
+/* The driver of that name, or NULL. */
 const struct driver *driver_find(const char *name);
-void driver_register(const struct driver *driver); /* tests add theirs, before threads start */
 
 /* The shape that overlays of a disk of that size get: the default for a shape of 0, fitted. */
 struct cluster_shape driver_overlay_shape(struct cluster_shape wanted, uint64_t size_bytes);
-
-extern const struct driver driver_raw;
-extern const struct driver driver_qcow2;
 
 /*
  * For drivers.
@@ -241,15 +240,5 @@ int node_unwanted_error(const char *path, struct err *err);
 /* fdatasync of the node's file. Once it failed it always fails: the kernel may have dropped the
  * pages; what is in memory of the file is not trusted any more until the next boot (journal.h). */
 int node_sync(struct node *node);
-
-/* Whole-length pread/pwrite on `fd`: 0, or -errno; -EIO where the file ends too soon. */
-int file_read(int fd, void *buf, uint64_t offset, uint64_t length);
-int file_write(int fd, const void *buf, uint64_t offset, uint64_t length);
-
-/* The same, but what lies past the end of the file reads as zeros. */
-int file_read_padded(int fd, void *buf, uint64_t offset, uint64_t length);
-
-/* The same as that, but -EAGAIN if not all of it is in memory; then `buf` is undefined. */
-int file_read_cached(int fd, void *buf, uint64_t offset, uint64_t length);
 
 #endif

@@ -14,6 +14,7 @@
 #include "block/image/node.h"
 
 #include "base/log.h"
+#include "block/image/file-io.h"
 #include "block/image/file-table.h"
 #include "block/image/journal.h"
 #include "block/image/lock.h"

@@ -5,7 +5,8 @@
 #include "block/image/stage.h"
 
 #include "base/log.h"
-#include "block/image/driver.h"
+#include "block/image/file-io.h"
+#include "block/image/identity.h"
 
 #include <errno.h>
 #include <fcntl.h>

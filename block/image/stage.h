@@ -48,7 +48,4 @@ int stage_settle(const struct image_place *place, const unsigned char id[OWNER_I
 int stage_discard(const struct image_place *place, const unsigned char id[OWNER_ID_BYTES],
                   struct err *err);
 
-/* fsyncs all descriptors at the same time; results[i] gets 0 or -errno. */
-void file_sync_all(const int *fds, size_t count, int *results);
-
 #endif

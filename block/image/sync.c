@@ -3,12 +3,12 @@
  * Many fsyncs at once through io_uring, so that a group of many members waits for its disk about
  * once. What io_uring does not take (old kernel, seccomp, no memory) is synced one after the other.
  * A file is never synced a second time because the result of the first is not known: the kernel
- * reports a failure once. See stage.h.
+ * reports a failure once. See sync.h.
  *
  *     0 ............ done in any order ............ submitted ....... queued ........ count
  *     results known, or in flight: one result each  | in the ring     | not yet in it |
  */
-#include "block/image/stage.h"
+#include "block/image/sync.h"
 
 #include <errno.h>
 #include <liburing.h>

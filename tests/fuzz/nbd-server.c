@@ -19,7 +19,8 @@
 
 #include "block/block.h"
 #include "block/device/exports.h"
-#include "block/image/driver.h"
+#include "block/format/qcow2/driver-qcow2.h"
+#include "block/format/raw.h"
 #include "block/nbd/server.h"
 
 #include <errno.h>

@@ -23,6 +23,9 @@
  */
 #include "tests/lib/fuzz.h"
 
+#include "block/format/qcow2/driver-qcow2.h"
+#include "block/format/raw.h"
+#include "block/image/file-io.h"
 #include "block/image/node.h"
 
 #include <signal.h>

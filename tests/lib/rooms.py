@@ -15,8 +15,9 @@ from pathlib import Path
 ROOMS = ['base', 'store', 'block', 'block/image', 'block/format', 'block/format/qcow2', 'block/device', 'block/nbd',
          'service', 'service/http']
 BLOCK = {'block': {'block.h', 'io.h', 'types.h'}}
-DRIVER = {'driver.h', 'journal.h'}
-IMAGE = {'access.h', 'file-table.h', 'image.h', 'journal.h', 'lock.h', 'node.h', 'stage.h', 'walk.h'}
+DRIVER = {'driver.h', 'file-io.h', 'journal.h'}
+IMAGE = {'access.h', 'chain.h', 'file-io.h', 'file-table.h', 'image.h', 'journal.h', 'journal-recovery.h', 'lock.h', 'node.h',
+         'stage.h', 'sync.h', 'walk.h'}
 DEVICE = {'device.h', 'exports.h', 'registry.h'}
 MAY_INCLUDE = {
     'base': {},

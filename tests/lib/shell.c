@@ -57,6 +57,8 @@ int scratch_begin(void **state)
     if (!mkdtemp(name) || !realpath(name, directory) || chdir(directory) != 0)
         return -1;
     atexit(scratch_remove);
+    driver_register(&driver_raw);
+    driver_register(&driver_qcow2);
     return image_dir_open(&images, directory, &err);
 }
 

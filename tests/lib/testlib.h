@@ -18,7 +18,10 @@
 
 #include "base/cleanup.h"
 #include "base/err.h"
-#include "block/image/node.h"
+#include "block/format/qcow2/driver-qcow2.h"
+#include "block/format/raw.h"
+#include "block/image/chain.h"
+#include "block/image/file-io.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

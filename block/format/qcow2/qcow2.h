@@ -41,6 +41,7 @@
 
 #include "base/cleanup.h"
 #include "block/image/driver.h"
+#include "block/image/file-io.h"
 #include "block/image/journal.h"
 
 #include <assert.h>

@@ -4,7 +4,7 @@
  * when it takes no more. The seams lie in front of liburing (-Wl,--wrap, tests/CMakeLists.txt): they hide what is
  * queued beyond a number, fail, or make the ring small.
  */
-#include "block/image/stage.h"
+#include "block/image/sync.h"
 #include "tests/lib/testlib.h"
 
 #include <errno.h>

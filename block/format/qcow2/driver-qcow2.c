@@ -6,6 +6,8 @@
  * reference counts are repaired if the image is dirty, and the set of metadata clusters is built, which also
  * finds images whose metadata overlap.
  */
+#include "block/format/qcow2/driver-qcow2.h"
+
 #include "block/format/qcow2/qcow2.h"
 
 #include <sys/stat.h>

@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * See file-io.h.
+ */
+#include "block/image/file-io.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+int file_read(int fd, void *buf, uint64_t offset, uint64_t length)
+{
+    for (uint64_t done = 0; done < length;) {
+        ssize_t n = pread(fd, (char *)buf + done, length - done, (off_t)(offset + done));
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n <= 0)
+            return n ? -errno : -EIO;
+        done += (uint64_t)n;
+    }
+    return 0;
+}
+
+int file_write(int fd, const void *buf, uint64_t offset, uint64_t length)
+{
+    for (uint64_t done = 0; done < length;) {
+        ssize_t n = pwrite(fd, (const char *)buf + done, length - done, (off_t)(offset + done));
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n <= 0)
+            return n ? -errno : -EIO;
+        done += (uint64_t)n;
+    }
+    return 0;
+}
+
+int file_read_padded(int fd, void *buf, uint64_t offset, uint64_t length)
+{
+    uint64_t done = 0;
+    while (done < length) {
+        ssize_t n = pread(fd, (char *)buf + done, length - done, (off_t)(offset + done));
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0)
+            return -errno;
+        if (n == 0)
+            break;
+        done += (uint64_t)n;
+    }
+    memset((char *)buf + done, 0, length - done);
+    return 0;
+}
+
+int file_read_cached(int fd, void *buf, uint64_t offset, uint64_t length)
+{
+    struct iovec vector = {.iov_base = buf, .iov_len = length};
+    ssize_t n = preadv2(fd, &vector, 1, (off_t)offset, RWF_NOWAIT);
+    /* Short: a miss further on, or the end of the file. What cannot be told or done so waits. */
+    return n == (ssize_t)length ? 0 : -EAGAIN;
+}

@@ -1,0 +1,20 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Reads and writes of whole ranges of a file, by any thread. All return 0 or -errno.
+ */
+#ifndef BLOCK_IMAGE_FILE_IO_H
+#define BLOCK_IMAGE_FILE_IO_H
+
+#include <stdint.h>
+
+/* -EIO where the file ends within the range. */
+int file_read(int fd, void *buf, uint64_t offset, uint64_t length);
+int file_write(int fd, const void *buf, uint64_t offset, uint64_t length);
+
+/* The part of the range past the end of the file reads as zeros. */
+int file_read_padded(int fd, void *buf, uint64_t offset, uint64_t length);
+
+/* The same, but -EAGAIN unless all of the range is in memory; then `buf` is undefined. */
+int file_read_cached(int fd, void *buf, uint64_t offset, uint64_t length);
+
+#endif
