@@ -271,7 +271,7 @@ int qcow2_group_id(int fd, unsigned char id[OWNER_ID_BYTES]);
 /* qcow2/header.c: writes one of the feature words and syncs. 0 or -errno. */
 int qcow2_header_store_features(struct node *node, uint64_t field, uint64_t value);
 
-/* qcow2.c: builds what only changes need; may write (repair). */
+/* driver-qcow2.c: builds what only changes need; may write (repair). */
 int qcow2_make_writable(struct node *node, struct err *err);
 
 /* qcow2/create.c: driver.create */
