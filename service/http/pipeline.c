@@ -10,7 +10,8 @@
  *   decode   checks media type, decodes by the route's table   the problem
  *   admit    checks that the daemon can serve it; counts it    the problem
  *   handler  runs the handler                               the handler replies
- *   reply    sends the reply, logs a change
+ *   log      logs a change: who asked for it, with which request id
+ *   reply    sends the reply with that id
  *
  * A failed head or body ends the connection: nobody knows where the next request begins. An unknown
  * path does not, but its body has to be received first.
@@ -20,14 +21,16 @@
 #include "service/http/pipeline.h"
 
 #include "base/log.h"
+#include "service/clock.h"
 #include "service/http/body.h"
 #include "service/http/connection.h"
 #include "service/http/routes.h"
 #include "service/service.h"
 
 #include <assert.h>
+#include <inttypes.h>
 #include <stdalign.h>
-#include <string.h>
+#include <stdio.h>
 
 /* The largest struct that a body is decoded into. */
 #define FIELDS_BYTES 256
@@ -37,6 +40,8 @@ struct exchange {
     struct http_connection *connection;
     struct service *service;
     struct request request;
+    char target[256]; /* for the log: as it was sent, cut short */
+    uint64_t start_us;
     const struct route *route; /* NULL: `reply` says why there is none */
     struct http_body body;
     struct cJSON *json; /* the body's tree, which `fields` points into */
@@ -58,11 +63,7 @@ static void exchange_clear(struct exchange *exchange)
 static int step_route(struct exchange *exchange)
 {
     struct err err;
-    const struct http_head *head = &exchange->connection->head;
-    exchange->request = (struct request){.head = head,
-                                         .principal = &exchange->connection->principal,
-                                         .method = head->method,
-                                         .uri = head->target};
+    snprintf(exchange->target, sizeof(exchange->target), "%s", exchange->request.uri);
     exchange->route = routes_find(&exchange->request, &err);
     if (exchange->route)
         return 0;
@@ -126,6 +127,24 @@ static int step_handler(struct exchange *exchange)
     return 0;
 }
 
+/* Logs what may have changed something. */
+static void step_log(const struct exchange *exchange)
+{
+    char who[PRINCIPAL_TEXT_BYTES];
+    const struct request *request = &exchange->request;
+    if (!exchange->route || exchange->route->scope <= SCOPE_READ)
+        return;
+    principal_format(request->principal, who);
+    log_info("%s %s: %d after %" PRIu64 " us; by %s; request %s", request->method, exchange->target,
+             exchange->reply.status, clock_monotonic_us() - exchange->start_us, who, request->id);
+}
+
+static bool step_reply(struct exchange *exchange, bool is_last)
+{
+    reply_header_add(&exchange->reply, "X-Request-Id", "%s", exchange->request.id);
+    return http_connection_reply(exchange->connection, &exchange->reply, is_last);
+}
+
 /* ---- the way ---- */
 
 /* Receives the request. 1; 0: the client has gone; -1: it cannot be served, and the connection must end. */
@@ -134,6 +153,13 @@ static int exchange_receive(struct exchange *exchange, bool is_first)
     struct err err;
     struct http_connection *connection = exchange->connection;
     int ret = http_connection_receive_head(connection, is_first, &err);
+    exchange->start_us = clock_monotonic_us();
+    exchange->request = (struct request){.head = &connection->head,
+                                         .principal = &connection->principal,
+                                         .method = connection->head.method,
+                                         .uri = connection->head.target};
+    if (ret != 0)
+        request_identify(&exchange->request);
     if (ret == 1 && auth_check(&connection->principal, &connection->head, &err) != 0)
         ret = -1;
     if (ret == 1) {
@@ -157,6 +183,7 @@ static void exchange_run(struct exchange *exchange)
     if (exchange->reply.body &&
         memory_take(&exchange->reply_memory, exchange->reply.body_bytes, &err) != 0)
         reply_error(&exchange->reply, &err);
+    step_log(exchange);
 }
 
 /* Serves one request. False: it was the last one. */
@@ -172,13 +199,13 @@ static bool exchange_serve(struct http_connection *connection, bool is_first)
     };
     int received = exchange_receive(&exchange, is_first);
     if (received == -1)
-        return http_connection_reply(connection, &exchange.reply, true);
+        return step_reply(&exchange, true);
     if (received == 0 || !http_enter(connection, HTTP_RUNNING, 0))
         return false;
     exchange_run(&exchange);
     bool is_last = connection->head.is_last || connection->is_reserve ||
                    atomic_load(&connection->shared->is_stopping);
-    return http_connection_reply(connection, &exchange.reply, is_last);
+    return step_reply(&exchange, is_last);
 }
 
 void http_pipeline_serve(struct http_connection *connection)

@@ -5,6 +5,7 @@
 #include "service/http/request.h"
 
 #include "service/http/head.h"
+#include "service/names.h"
 
 #include <ctype.h>
 #include <stdlib.h>
@@ -92,6 +93,20 @@ int request_parse_uri(struct request *request, struct err *err)
 const char *request_header(const struct request *request, const char *name, size_t nth)
 {
     return http_head_field(request->head, name, nth);
+}
+
+void request_identify(struct request *request)
+{
+    static const char allowed[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+                                  "0123456789._:/+=-";
+    const char *given = request_header(request, "X-Request-Id", 0);
+    bool is_taken = given && *given && strspn(given, allowed) == strlen(given) &&
+                    strlen(given) <= REQUEST_ID_CHARS_MAX &&
+                    !request_header(request, "X-Request-Id", 1);
+    if (is_taken)
+        strcpy(request->id, given);
+    else
+        id_new(request->id);
 }
 
 static bool request_is_encoded(const struct request *request)

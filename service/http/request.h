@@ -18,6 +18,7 @@
 #define REQUEST_SEGMENTS_MAX   8
 #define REQUEST_PARAMETERS_MAX 8
 #define REQUEST_BODY_MAX_BYTES (1024 * 1024)
+#define REQUEST_ID_CHARS_MAX   128
 
 struct http_head;
 struct principal;
@@ -25,6 +26,7 @@ struct principal;
 struct request {
     const struct http_head *head; /* the header: request_header() */
     const struct principal *principal;
+    char id[REQUEST_ID_CHARS_MAX + 1]; /* the header X-Request-Id, or one of ours */
     const char *method;
     char *uri;        /* path and query, which the pointers below point into */
     const char *body; /* zero-terminated, but may contain zeros */
@@ -41,6 +43,10 @@ struct request {
 
 /* The value of the header field `name`, counting from 0 those of that name; NULL: there is none. */
 const char *request_header(const struct request *request, const char *name, size_t nth);
+
+/* Sets the id from the header if it has one that is 1 to REQUEST_ID_CHARS_MAX of the characters A-Z a-z
+ * 0-9 . _ : / + = -; else makes one. */
+void request_identify(struct request *request);
 
 /* Splits `uri`, in place. InvalidParameter, NotFound (too many segments). */
 int request_parse_uri(struct request *request, struct err *err);
