@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Strict decoding on top of cJSON's tree. See decode.h.
+ * See decode.h.
  */
 #include "service/http/decode.h"
 
@@ -10,8 +10,7 @@
 #include <math.h>
 #include <string.h>
 
-#define NUMBER_MAX                                                                                 \
-    9007199254740992.0 /* 2^53: beyond it a double no longer tells neighbours apart */
+#define NUMBER_MAX 9007199254740992.0 /* 2^53: up to it doubles are exact */
 
 /* `name` as a reference token: "~" becomes "~0" and "/" becomes "~1". False if it does not fit. */
 static bool pointer_token(const char *name, char *token, size_t bytes)
@@ -39,23 +38,12 @@ static int decode_point(struct problem *problem, const char *pointer, const char
     return problem_point(problem, "%s", pointer);
 }
 
-/* Makes the number at position *left of the text none at all. */
-static void numbers_spoil(struct cJSON *json, size_t *left)
+struct cJSON *decode_body(char *text, size_t bytes, struct problem *problem)
 {
-    for (; json && *left != JSON_NO_NUMBER; json = json->next) {
-        if (cJSON_IsNumber(json) && (*left)-- == 0)
-            json->valuedouble = NAN;
-        numbers_spoil(json->child, left);
-    }
-}
-
-struct cJSON *decode_body(const struct request *request, struct problem *problem)
-{
-    size_t rounded;
-    if (json_syntax_check(request->body, request->body_bytes, &rounded, &problem->err) != 0)
+    if (json_syntax_check(text, bytes, &problem->err) != 0)
         return NULL;
     CLEANUP(json)
-    struct cJSON *json = cJSON_ParseWithLengthOpts(request->body, request->body_bytes, NULL, false);
+    struct cJSON *json = cJSON_ParseWithLengthOpts(text, bytes, NULL, false);
     if (!json) {
         err_set(&problem->err, ErrOutOfResources, 0, "there is no memory for the request");
         return NULL;
@@ -65,7 +53,6 @@ struct cJSON *decode_body(const struct request *request, struct problem *problem
         problem_point(problem, "%s", "");
         return NULL;
     }
-    numbers_spoil(json, &rounded);
     return steal(json);
 }
 

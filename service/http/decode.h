@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Strict decoding of request bodies. What a client sent is taken exactly or refused with a problem
- * whose pointer (RFC 6901) names the spot. An object is described by a table of fields; decoding
- * writes through the table into a struct:
+ * Strict decoding of request bodies: everything that a client sent is used exactly, or rejected with a
+ * problem whose pointer (RFC 6901) names the place. A table of fields describes an object, and says where
+ * in a struct each of them goes:
  *
  *   static const struct decode_field fields[] = {
  *       {"device", DECODE_TEXT, true, offsetof(struct member, device), DEVICE_NAME_MAX},
@@ -13,21 +13,20 @@
  *   type            writes                            JSON
  *   DECODE_TEXT     const char *                      string of at most bytes_max; lives as long as
  *                                                     the tree
- *   DECODE_NUMBER   struct decode_number              whole number from 0 to 2^53, by its digits
+ *   DECODE_NUMBER   struct decode_number              whole number from 0 to 2^53, exact
  *   DECODE_BOOL     bool                              true, false
- *   DECODE_CHOICE   struct decode_choice              true, false; tells that it was given
- *   DECODE_OBJECT   const struct cJSON *              object, not looked into
- *   DECODE_ARRAY    const struct cJSON *              array, not looked into
+ *   DECODE_CHOICE   struct decode_choice              true, false; or that it was left out
+ *   DECODE_OBJECT   const struct cJSON *              object, its members are decoded later
+ *   DECODE_ARRAY    const struct cJSON *              array, its members are decoded later
  *
- * A field that is absent leaves its place untouched; null is no value. The first fault in the order
- * of the text is the one reported; missing fields come last.
+ * A field that is absent leaves the struct as it was; null is not a value. The first fault in the text is
+ * reported; missing fields come last.
  */
 #ifndef SERVICE_HTTP_DECODE_H
 #define SERVICE_HTTP_DECODE_H
 
 #include "base/cleanup.h"
 #include "service/http/reply.h"
-#include "service/http/request.h"
 
 #include <cjson/cJSON.h>
 #include <limits.h>
@@ -48,7 +47,7 @@ struct decode_field {
     const char *name;
     enum decode_type type;
     bool required;
-    size_t offset; /* of the place in the struct */
+    size_t offset; /* in the struct */
     size_t
         bytes_max; /* DECODE_TEXT: never 0, so that no text goes unbounded into memory or store */
 };
@@ -85,8 +84,9 @@ struct decode_choice {
 /* Of an image format's name; the longest that QEMU knows has 9. */
 #define DECODE_FORMAT_MAX_BYTES 32
 
-/* The body's tree, an object; NULL and *problem: MalformedJSON, WrongType, OutOfResources. */
-struct cJSON *decode_body(const struct request *request, struct problem *problem);
+/* The tree of a body, which must be an object. The text is changed where it has a number that a double
+ * would round (json-syntax.h). NULL: MalformedJSON, WrongType, OutOfResources. */
+struct cJSON *decode_body(char *text, size_t bytes, struct problem *problem);
 
 /* Decodes the object `json` into `out`; `pointer` is its place in the body ("" for the body itself).
  * UnknownField, DuplicateField, MissingField, WrongType, InvalidValue. */

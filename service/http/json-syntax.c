@@ -1,30 +1,30 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * A recogniser for the grammar of RFC 8259, one function a rule. Beyond the grammar it refuses what
- * no client of ours has a use for and a C string cannot carry: "\u0000", lone surrogates, text that
- * is not UTF-8, nesting deeper than JSON_DEPTH_MAX, more than JSON_VALUES_MAX values, numbers longer
- * than cJSON's buffer.
+ * A recogniser for the grammar of RFC 8259, one function for each rule. Beyond the grammar it rejects
+ * "\u0000", lone surrogates, text that is not UTF-8, nesting deeper than JSON_DEPTH_MAX, more than
+ * JSON_VALUES_MAX values, and numbers longer than cJSON's buffer: no client needs them, and a C string
+ * cannot hold the first.
  *
- * A rule returns true with `at` behind what it recognised, or false with `at` at the offending byte
- * and `wrong` saying what is the matter.
+ * A rule returns true with `at` behind the text that it matched, or false with `at` at the offending byte
+ * and the reason in `wrong`.
  */
 #include "service/http/json-syntax.h"
 
 #include "service/utf8.h"
 
+#include <assert.h>
 #include <ctype.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 #define JSON_NUMBER_CHARS_MAX 60
-#define JSON_EXACT_MAX        9007199254740992.0 /* 2^53: up to it a double tells neighbours apart */
+#define JSON_EXACT_MAX        9007199254740992.0 /* 2^53: up to it doubles are exact */
 
 struct scan {
-    const char *text;
+    char *text;
     size_t at, bytes;
-    size_t values, numbers; /* so far */
-    size_t rounded;         /* see json_syntax_check() */
+    size_t values; /* so far */
     const char *wrong;
 };
 
@@ -36,7 +36,7 @@ static bool scan_fail(struct scan *scan, const char *wrong)
     return false;
 }
 
-/* The byte at hand, or -1 at the end. */
+/* The next byte, or -1 at the end. */
 static int scan_peek(const struct scan *scan)
 {
     return scan->at < scan->bytes ? (unsigned char)scan->text[scan->at] : -1;
@@ -94,7 +94,7 @@ static bool number_is_whole(const char *number, char *last)
     return (exponent ? strtol(exponent + 1, NULL, 10) : 0) + (long)zeros >= (long)fraction;
 }
 
-/* Whether a double says something else than the text, a whole number within its exact range. */
+/* Whether the text, as a double, becomes a whole number that it is not. */
 static bool number_is_rounded(const char *text, size_t chars)
 {
     char number[JSON_NUMBER_CHARS_MAX + 1];
@@ -108,6 +108,14 @@ static bool number_is_rounded(const char *text, size_t chars)
         return true;
     /* Whole numbers up to 2^53 are exact. Of those above, 2^53 + 1 = 9007199254740993 becomes 2^53. */
     return fabs(value) == JSON_EXACT_MAX && last != '2';
+}
+
+/* The shortest numbers that are rounded, such as 1e-400, have 6 characters. */
+static void number_spoil(char *text, size_t chars)
+{
+    static const char infinite[] = "1e999";
+    assert(chars >= sizeof(infinite));
+    memset(mempcpy(text, infinite, sizeof(infinite) - 1), ' ', chars - (sizeof(infinite) - 1));
 }
 
 static bool scan_number(struct scan *scan)
@@ -126,9 +134,8 @@ static bool scan_number(struct scan *scan)
     }
     if (scan->at - start > JSON_NUMBER_CHARS_MAX)
         return scan_fail(scan, "the number is too long");
-    if (scan->rounded == JSON_NO_NUMBER && number_is_rounded(scan->text + start, scan->at - start))
-        scan->rounded = scan->numbers;
-    scan->numbers++;
+    if (number_is_rounded(scan->text + start, scan->at - start))
+        number_spoil(scan->text + start, scan->at - start);
     return true;
 }
 
@@ -144,7 +151,7 @@ static bool scan_hex4(struct scan *scan, unsigned *value)
     return true;
 }
 
-/* What follows "\u". */
+/* The digits after "\u", and the low surrogate after a high one. */
 static bool scan_code_unit(struct scan *scan)
 {
     unsigned high, low = 0;
@@ -157,7 +164,7 @@ static bool scan_code_unit(struct scan *scan)
     bool paired = high < 0xdc00 && scan_take(scan, '\\') && scan_take(scan, 'u');
     if (paired && !scan_hex4(scan, &low))
         return false;
-    return (low >= 0xdc00 && low <= 0xdfff) || scan_fail(scan, "a surrogate stands alone");
+    return (low >= 0xdc00 && low <= 0xdfff) || scan_fail(scan, "a surrogate has no partner");
 }
 
 static bool scan_escape(struct scan *scan)
@@ -250,13 +257,11 @@ static bool scan_value(struct scan *scan, unsigned depth)
     return good;
 }
 
-int json_syntax_check(const char *text, size_t bytes, size_t *rounded, struct err *err)
+int json_syntax_check(char *text, size_t bytes, struct err *err)
 {
-    struct scan scan = {.text = text, .bytes = bytes, .rounded = JSON_NO_NUMBER};
-    if (scan_value(&scan, 0) && scan.at == bytes) {
-        *rounded = scan.rounded;
+    struct scan scan = {.text = text, .bytes = bytes};
+    if (scan_value(&scan, 0) && scan.at == bytes)
         return 0;
-    }
     if (!scan.wrong)
         scan.wrong = "nothing may follow the value";
     return err_set(err, ErrMalformedJSON, 0, "byte %zu: %s%s", scan.at, scan.wrong,

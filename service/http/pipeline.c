@@ -73,14 +73,14 @@ static int step_route(struct exchange *exchange)
     return -1;
 }
 
-/* Whether there is a body to decode. */
-static int body_check(const struct request *request, const struct decode_table *table,
-                      bool *has_body, struct err *err)
+/* Whether a body of `bytes` may come with the request. */
+static int body_check(const struct request *request, const struct decode_table *table, size_t bytes,
+                      struct err *err)
 {
-    *has_body = request->body_bytes > 0 || (table && table->is_required);
-    if (*has_body && !table)
+    bool has_body = bytes > 0 || (table && table->is_required);
+    if (has_body && !table)
         return err_set(err, ErrMalformedJSON, 0, "byte 0: this call takes no body");
-    if (*has_body && !request_is_json(request))
+    if (has_body && !request_is_json(request))
         return err_set(err, ErrUnsupportedMediaType, 0,
                        "the body must be sent as 'Content-Type: application/json', not encoded");
     return 0;
@@ -89,17 +89,14 @@ static int body_check(const struct request *request, const struct decode_table *
 static int step_decode(struct exchange *exchange)
 {
     struct problem problem = {0};
-    struct request *request = &exchange->request;
+    const struct http_body *body = &exchange->body;
     const struct decode_table *table = exchange->route->body;
-    bool has_body;
-    request->body = exchange->body.text;
-    request->body_bytes = exchange->body.length;
-    request->fields = exchange->fields;
-    if (body_check(request, table, &has_body, &problem.err) == 0) {
-        if (!has_body)
+    exchange->request.fields = exchange->fields;
+    if (body_check(&exchange->request, table, body->length, &problem.err) == 0) {
+        if (body->length == 0 && !(table && table->is_required))
             return 0;
         assert(table->bytes <= sizeof(exchange->fields));
-        exchange->json = decode_body(request, &problem);
+        exchange->json = decode_body(body->text, body->length, &problem);
         if (exchange->json &&
             decode_object(exchange->json, "", table, exchange->fields, &problem) == 0)
             return 0;

@@ -28,9 +28,7 @@ struct request {
     const struct principal *principal;
     char id[REQUEST_ID_CHARS_MAX + 1]; /* the header X-Request-Id, or one of ours */
     const char *method;
-    char *uri;        /* path and query, which the pointers below point into */
-    const char *body; /* zero-terminated, but may contain zeros */
-    size_t body_bytes;
+    char *uri;          /* path and query, which the pointers below point into */
     const void *fields; /* the body as its route's table decodes it; all zero without a body */
     size_t segment_count;
     char *segments[REQUEST_SEGMENTS_MAX];
