@@ -7,9 +7,11 @@ import os
 import re
 import sys
 
+import jsonschema
+
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.realpath(__file__)), "..", "lib"))
-from openapi import SPEC, fits, operations, resolve, walk
+from openapi import FORMATS, SPEC, fits, operations, resolve, walk
 from snapgroupd import SOURCE_DIR, expect, main
 
 SCHEMAS = SPEC["components"]["schemas"]
@@ -31,6 +33,8 @@ def structure():
         if not isinstance(node, dict):
             continue
         resolve(node)
+        expect(not isinstance(node.get("format"), str) or not isinstance(node.get("type"), (str, list)) or
+               node["format"] in FORMATS.checkers, "%s: format %s is not checked", where, node.get("format"))
         if node.get("type") == "object":
             expect("additionalProperties" in node, "%s: the object is open", where)
             expect(set(node.get("required", ())) <= set(node.get("properties", ())), "%s: required", where)
@@ -39,6 +43,7 @@ def structure():
         if "schema" in node and isinstance(node.get("examples"), dict):
             for name, example in node["examples"].items():
                 fits(example["value"], node["schema"], "%s/examples/%s" % (where, name))
+    jsonschema.Draft202012Validator.check_schema({"$defs": SCHEMAS})
     for path, item in SPEC["paths"].items():
         declared = {resolve(parameter)["name"] for parameter in item.get("parameters", ())}
         same(path + ": path parameters", declared, set(re.findall(r"\{(\w+)\}", path)))

@@ -1,21 +1,24 @@
 # SPDX-License-Identifier: Apache-2.0
-"""api/openapi.yaml, and the part of JSON Schema that it uses: what holds the contract to the code and to answers."""
+"""api/openapi.yaml: its operations, and checks of replies against its schemas (JSON Schema, Draft 2020-12)."""
+import datetime
 import os
 import re
+import urllib.parse
 
+import jsonschema
 import yaml
 
 from snapgroupd import SOURCE_DIR, expect
 
 METHODS = ("get", "put", "post", "delete", "patch", "head", "options")
-KINDS = {"object": dict, "array": list, "string": str, "integer": int, "boolean": bool, "null": type(None)}
+FORMATS = jsonschema.FormatChecker(formats=["uuid"])
 
 with open(os.path.join(SOURCE_DIR, "api/openapi.yaml"), encoding="utf-8") as file:
     SPEC = yaml.safe_load(file)
 
 
 def resolve(node):
-    """Follows references; what stands beside one overrides what it refers to."""
+    """Follows references; keys beside one override those of its target."""
     while isinstance(node, dict) and node.get("$ref", "").startswith("#/"):
         target = SPEC
         for part in node["$ref"][2:].split("/"):
@@ -39,38 +42,33 @@ def operations():
             for path, item in SPEC["paths"].items() for method in item if method in METHODS}
 
 
-def is_kind(value, name):
-    return isinstance(value, KINDS[name]) and not (name == "integer" and isinstance(value, bool))
+# Formats that Debian's python3-jsonschema does not check by itself.
+@FORMATS.checks("date-time", ValueError)
+def is_time(value):
+    return not isinstance(value, str) or datetime.datetime.strptime(value, "%Y-%m-%dT%H:%M:%S.%fZ")
 
 
-def fits(value, schema, path):
+@FORMATS.checks("uri-reference", ValueError)
+def is_uri_reference(value):
+    return not isinstance(value, str) or (urllib.parse.urlsplit(value) and
+                                          re.fullmatch(r"([\w.~:/?#\[\]@!$&'()*+,;=-]|%[0-9A-Fa-f]{2})*", value, re.A))
+
+
+@FORMATS.checks("json-pointer")
+def is_json_pointer(value):
+    return not isinstance(value, str) or re.fullmatch(r"(/([^~/]|~[01])*)*", value)
+
+
+def fits(value, schema, where):
     """Fails unless the value fits the schema."""
-    schema = resolve(schema)
-    if "oneOf" in schema:
-        choices = [resolve(choice) for choice in schema["oneOf"]]
-        schema = next((choice for choice in choices if is_kind(value, choice["type"])), None)
-        expect(schema, "%s: %r fits no choice", path, value)
-    types = schema["type"] if isinstance(schema["type"], list) else [schema["type"]]
-    expect(any(is_kind(value, name) for name in types), "%s: %r is none of %s", path, value, types)
-    expect(value in schema.get("enum", [value]), "%s: %r is not in the enum", path, value)
-    expect(value == schema.get("const", value), "%s: %r is not the constant", path, value)
-    if isinstance(value, str):
-        expect(re.search(schema.get("pattern", ""), value), "%s: %r does not match", path, value)
-        expect(len(value) <= schema.get("maxLength", len(value)), "%s: %r is too long", path, value)
-    if isinstance(value, list):
-        for i, item in enumerate(value):
-            fits(item, schema["items"], "%s/%d" % (path, i))
-    if isinstance(value, dict):
-        missing = set(schema.get("required", ())) - set(value)
-        expect(not missing, "%s: %s are missing", path, missing)
-        for key, item in value.items():
-            below = schema.get("properties", {}).get(key, schema["additionalProperties"])
-            expect(below, "%s: property %s is not described", path, key)
-            fits(item, below, "%s/%s" % (path, key))
+    whole = {**schema, "components": SPEC["components"]}  # for its references
+    validator = jsonschema.Draft202012Validator(whole, format_checker=FORMATS)
+    error = jsonschema.exceptions.best_match(validator.iter_errors(value))
+    expect(error is None, "%s: %s: %s", where, error and error.json_path, error and error.message)
 
 
 def operation_of(method, path):
-    """The operation and the responses that it documents, for a path as it was asked for; None if there is none."""
+    """The operation of a request's path, or None."""
     parts = path.split("?")[0].split("/")
     for (known, template), (_, operation) in operations().items():
         names = template.split("/")
@@ -80,16 +78,17 @@ def operation_of(method, path):
     return None
 
 
-# What any call may answer, by the description at the top of the file.
+# Statuses that any call may return, by the description at the top of the file.
 ANY_CALL = {"403", "404", "405", "413", "500", "507"}
 
 
 def check_answer(method, path, answer):
-    """The answer is one that the operation documents."""
+    """The operation documents the answer."""
     where = "%s %s: %d" % (method, path, answer.status)
     operation = operation_of(method, path)
     status = str(answer.status)
     content_type = answer.headers.get("Content-Type")
+    expect(answer.headers.get("X-Request-Id"), "%s: no X-Request-Id", where)
     if not operation or (status not in operation["responses"] and status in ANY_CALL):
         expect(status in ANY_CALL, "%s is not documented", where)
         fits(answer.body, SPEC["components"]["schemas"]["Problem"], where)
