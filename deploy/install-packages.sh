@@ -3,9 +3,10 @@
 #
 # Usage: install-packages.sh build|demo|test...
 #
-# Installs what is missing of the named sets from Debian 12; where nothing is, it touches nothing and needs no root.
-# What only a test's guest runs is not installed but unpacked under /var/cache: another kernel in /boot would be this
-# machine's next one, and mdadm a service. The one place that names packages:
+# Installs what is missing of the named sets from Debian 12; where nothing is, it touches nothing
+# and needs no root. What only a test's guest runs is not installed but unpacked under /var/cache:
+# another kernel in /boot would be this machine's next one, and mdadm a service. The one place that
+# names packages:
 #   build   to build snapgroupd
 #   demo    to use it as deploy/quickstart.sh does
 #   test    to run tests/run.sh and .ci/run

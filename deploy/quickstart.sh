@@ -3,10 +3,11 @@
 #
 # Usage: deploy/quickstart.sh
 #
-# From a fresh Debian 12 machine to a group snapshot: installs what is missing, builds snapgroupd, starts it in a
-# directory of its own, writes to two disks over NBD, freezes both with one curl call, overwrites them, and shows that
-# the frozen ones still hold what was there. Every command is shown before it runs. The daemon is left running, with
-# the next commands to try. Run again, it starts over.
+# From a fresh Debian 12 machine to a group snapshot: installs what is missing, builds snapgroupd,
+# starts it in a directory of its own, writes to two disks over NBD, freezes both with one curl
+# call, overwrites them, and shows that the frozen ones still hold what was there. Every command is
+# shown before it runs. The daemon is left running, with the next commands to try. Run again, it
+# starts over.
 #
 # SNAPGROUPD_DIR names the directory; /tmp/snapgroupd-quickstart if it is not set.
 set -euo pipefail
@@ -33,7 +34,8 @@ stop_with_message() {
     exit 1
 }
 
-# Whether the pid file names a snapgroupd that serves this directory, and not just any process by now.
+# Whether the pid file names a snapgroupd that serves this directory, and not just any process by
+# now.
 is_running() {
     local pid
     pid=$(cat "$pid_file" 2>/dev/null) && [ -n "$pid" ] || return 1

@@ -3,13 +3,13 @@
 #
 # Usage: tests/run.sh [LABEL...]
 #
-# Installs what is missing, builds with warnings as errors, and runs every test but `slow` and `bench`, or those with
-# one of the labels named: unit, api, interop, crash, fuzz, slow, bench. Ends with ctest's summary; the exit
-# status is 0 only if everything passed.
+# Installs what is missing, builds with warnings as errors, and runs every test but `slow` and
+# `bench`, or those with one of the labels named: unit, api, interop, crash, fuzz, slow, bench. Ends
+# with ctest's summary; the exit status is 0 only if everything passed.
 #
-# SNAPGROUPD_PRESET=dev|asan|tsan|fuzz selects the build under test, dev by default. With dev the code must also build
-# with clang and be formatted as .clang-format says, and the commits must pass tests/lib/check-commits. In a chroot, /proc
-# must be mounted.
+# SNAPGROUPD_PRESET=dev|asan|tsan|fuzz selects the build under test, dev by default. With dev the
+# code must also build with clang and be formatted as .clang-format says, and the commits must pass
+# tests/lib/check-commits. In a chroot, /proc must be mounted.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 . tests/lib/sanitizers.sh
@@ -52,7 +52,8 @@ run_tests() {
     "${command[@]}"
 }
 
-# Where every call takes longer, the crash tests walk over a part of the calls; each build takes another part.
+# Where every call takes longer, the crash tests walk over a part of the calls; each build takes
+# another part.
 case $preset in
 asan) export CRASH_STRIDE=${CRASH_STRIDE:-8} CRASH_FIRST=${CRASH_FIRST:-1} ;;
 tsan) export CRASH_STRIDE=${CRASH_STRIDE:-8} CRASH_FIRST=${CRASH_FIRST:-5} ;;

@@ -1,24 +1,26 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
 # serial
-"""What it costs to find out where the data of a chain are, against qemu-nbd on a copy of the chain, alternately.
+"""What it costs to find out where the data of a chain are, against qemu-nbd on a copy of the chain,
+alternately.
 
 usage: block-status.py [ROUNDS]    (default: 3 rounds)
 
-Chains of 1, 10, 90 and 400 qcow2 images of 4 GiB, as qemu-img and qemu-io make them: the base has 1 MiB in every 32 MiB,
-each overlay 64 KiB somewhere; and an empty disk of 1 TiB, alone and under 9 overlays. In each round every job runs once
-against each server, over a Unix socket:
+Chains of 1, 10, 90 and 400 qcow2 images of 4 GiB, as qemu-img and qemu-io make them: the base has 1
+MiB in every 32 MiB, each overlay 64 KiB somewhere; and an empty disk of 1 TiB, alone and under 9
+overlays. In each round every job runs once against each server, over a Unix socket:
 
     map      nbdinfo --map              many extents an answer
     depth    nbdinfo --map=qemu:allocation-depth
     convert  qemu-img convert to null   one extent an answer, then the data
     copy     nbdcopy to null            four connections
     read     qemu-io reads 32 MiB       at a place that was not read before
-    others   4 KiB writes to the deepest chain by another client, one at a time: alone, and while the chain is mapped
+    others   4 KiB writes to the deepest chain by another client, one at a time: alone, and while
+             the chain is mapped
              again and again; p50 and p99
 
-Prints the machine, the first round's times (nothing is known yet), the medians of the others, and our time by
-qemu-nbd's. Only ratios of one run count.
+Prints the machine, the first round's times (nothing is known yet), the medians of the others, and
+our time by qemu-nbd's. Only ratios of one run count.
 """
 import contextlib
 import os
@@ -110,7 +112,8 @@ def latencies_us(uri, seconds):
 
 
 def writes_beside_maps(uri, mapped):
-    """p50 and p99 of the writes to `uri` while `mapped` (or nothing, if None) is mapped again and again."""
+    """p50 and p99 of the writes to `uri` while `mapped` (or nothing, if None) is mapped again and
+    again."""
     ended = threading.Event()
 
     def map_on():
@@ -125,7 +128,8 @@ def writes_beside_maps(uri, mapped):
 
 
 def report_others(servers):
-    """A client that maps also takes a core: beside maps of the other server the writes show how much that is."""
+    """A client that maps also takes a core: beside maps of the other server the writes show how
+    much that is."""
     print("%-14s %12s %12s %26s" % ("others, us", "alone", "beside maps", "beside maps of the other"))
     for server, uri in servers.items():
         other = next(servers[name] for name in servers if name != server)

@@ -1,14 +1,16 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
 # serial
-"""Random reads of data that lie in the base of a chain, against qemu-storage-daemon at the same depth, alternately.
+"""Random reads of data that lie in the base of a chain, against qemu-storage-daemon at the same
+depth, alternately.
 
 usage: chain-depth.py [ROUNDS [SECONDS]]    (defaults: 5 rounds, 2 seconds a job)
 
-A qcow2 base of 1 GiB, full; on it 0, 63 and 255 empty overlays, as qemu-img makes them; one connection over a Unix
-socket, fio's nbd engine, randread 4k. Before the rounds every server reads its whole disk once. In every round each job
-runs once against each server. Prints the machine, the medians, our ratio to our own depth 1, the ratio to the better of
-QSD's two modes, and resident memory. Only ratios of one run count.
+A qcow2 base of 1 GiB, full; on it 0, 63 and 255 empty overlays, as qemu-img makes them; one
+connection over a Unix socket, fio's nbd engine, randread 4k. Before the rounds every server reads
+its whole disk once. In every round each job runs once against each server. Prints the machine, the
+medians, our ratio to our own depth 1, the ratio to the better of QSD's two modes, and resident
+memory. Only ratios of one run count.
 """
 import contextlib
 import os

@@ -1,15 +1,17 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
 # serial
-"""First writes to a fresh overlay over a full base, against qemu-storage-daemon, alternately, on this machine.
+"""First writes to a fresh overlay over a full base, against qemu-storage-daemon, alternately, on
+this machine.
 
 usage: first-touch.py [ROUNDS [MIB]]    (defaults: 5 rounds, 128 MiB written in each)
 
-A qcow2 base of 2 GiB, written full. In every round each server in turn gets an overlay of its own, just created, and
-one connection over a Unix socket: random writes of 4 KiB at depth 32, every block at most once, the same blocks for
-all. Ours is the overlay that a group snapshot creates; QSD (aio=threads and aio=io_uring) has qemu-img's default
-overlay and one with extended_l2=on. Prints the machine, the medians of IOPS and of the server's CPU
-time per operation, and the ratios to the better of QSD's two modes. Only ratios of one run count.
+A qcow2 base of 2 GiB, written full. In every round each server in turn gets an overlay of its own,
+just created, and one connection over a Unix socket: random writes of 4 KiB at depth 32, every block
+at most once, the same blocks for all. Ours is the overlay that a group snapshot creates; QSD
+(aio=threads and aio=io_uring) has qemu-img's default overlay and one with extended_l2=on. Prints
+the machine, the medians of IOPS and of the server's CPU time per operation, and the ratios to the
+better of QSD's two modes. Only ratios of one run count.
 """
 import os
 import statistics
@@ -37,10 +39,12 @@ class Round:
         side = fio(uri, "randwrite", "4k", 32, *self.options)
         used = cpu_seconds(pid) - before
         self.results.setdefault(name, []).append((side["iops"], used / side["total_ios"] * 1e6))
-        os.unlink(self.overlay)  # so that nobody's dirty pages are written back in the time of the next one
+        # So that no dirty pages are written back while the next server is measured.
+        os.unlink(self.overlay)
 
     def ours(self):
-        self.daemon.forget()  # the base was frozen, and could not be attached to write again; nor is anything flushed
+        # The base was frozen, and could not be attached to write again; nor is anything flushed.
+        self.daemon.forget()
         self.daemon.attach_device("d", "base.qcow2", "qcow2")
         body = {"devices": [{"device": "d", "snapshot_file": self.overlay}]}
         answer = self.daemon.request("POST", "/snapshot-groups", body)

@@ -5,10 +5,10 @@
 
 usage: many-disks.py [ROUNDS [SECONDS]]    (defaults: 5 rounds, 3 seconds a job)
 
-Sixteen qcow2 disks of 128 MiB each, written full once; one connection to each, fio's nbd engine, 70 % random reads and
-30 % random writes of 4k, qd8 a disk. Prints the machine, the medians of all disks' operations a second together, the
-ratio to the better of QSD's two modes, the server's CPU time per operation and its resident memory. Only ratios of
-one run count.
+Sixteen qcow2 disks of 128 MiB each, written full once; one connection to each, fio's nbd engine, 70
+% random reads and 30 % random writes of 4k, qd8 a disk. Prints the machine, the medians of all
+disks' operations a second together, the ratio to the better of QSD's two modes, the server's CPU
+time per operation and its resident memory. Only ratios of one run count.
 """
 import os
 import statistics

@@ -1,13 +1,15 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
 # serial
-"""NBD throughput against qemu-storage-daemon (aio=threads and aio=io_uring), alternately, on this machine.
+"""NBD throughput against qemu-storage-daemon (aio=threads and aio=io_uring), alternately, on this
+machine.
 
 usage: nbd-throughput.py [ROUNDS [SECONDS]]    (defaults: 5 rounds, 3 seconds a job)
 
-One qcow2 disk of 2 GiB, written full once for each server, one connection (unless said) over a Unix socket, fio's nbd engine. In
-every round each job runs once against each server, one server after the other. Prints the machine, the medians, the
-ratio to the better of QSD's two modes, and the server's CPU time per operation. Only ratios of one run count.
+One qcow2 disk of 2 GiB, written full once for each server, one connection (unless said) over a Unix
+socket, fio's nbd engine. In every round each job runs once against each server, one server after
+the other. Prints the machine, the medians, the ratio to the better of QSD's two modes, and the
+server's CPU time per operation. Only ratios of one run count.
 """
 import os
 import statistics

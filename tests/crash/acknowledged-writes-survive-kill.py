@@ -1,11 +1,12 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
 #
-# Four disks of different make, eight clients that write, zero and now and then flush, and groups of all disks snapshotted
-# meanwhile. The daemon is killed at a random moment, KILLS times (default 10). Every time
+# Four disks of different make, eight clients that write, zero and now and then flush, and groups of
+# all disks snapshotted meanwhile. The daemon is killed at a random moment, KILLS times (default
+# 10). Every time
 #   - qemu-img finds no error in what the kill left, nor in what the restart made of it;
-#   - every block of every disk is what its client was last told it is, flushed or not; but for the one block each
-#     client had under way, which may be partly new;
+#   - every block of every disk is what its client was last told it is, flushed or not; but for the
+#     one block each client had under way, which may be partly new;
 #   - no journal is left but those of the tops, and none at all after SIGTERM.
 import array
 import os
@@ -36,7 +37,8 @@ def content(number):
 
 
 class Client(threading.Thread):
-    """Has every WRITERS-th block to itself; remembers what it was told each holds, and the one under way."""
+    """Has every WRITERS-th block to itself; remembers what it was told each holds, and the one
+    under way."""
 
     def __init__(self, daemon, name, position, told, seed):
         super().__init__(daemon=True)
@@ -129,7 +131,7 @@ class Test:
         groups = Groups(self.daemon, kill)
         for thread in clients + [groups]:
             thread.start()
-        time.sleep(source.random() * MOMENT_S)  # the moment is what the test draws; nothing is awaited
+        time.sleep(source.random() * MOMENT_S)  # the test draws the moment; nothing is awaited
         self.daemon.kill()
         for thread in clients + [groups]:
             thread.join()

@@ -1,15 +1,16 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
 #
-# EIO from every single file system call of POST /snapshot-groups, then ENOSPC from every one that writes. Two members
-# are busy, each with a client that writes and flushes all the time; two are quiet. After each refusal
+# EIO from every single file system call of POST /snapshot-groups, then ENOSPC from every one that
+# writes. Two members are busy, each with a client that writes and flushes all the time; two are
+# quiet. After each refusal
 #   - the answer is a problem, the group is aborted, or was never recorded;
 #   - the directory holds what it held, and the quiet disks' images are the same to the byte;
 #   - no client has seen an error, and every client goes on;
 #   - the next snapshot, without a fault, succeeds.
-# A fault that the daemon can live with is no refusal: then the group must be whole. Where the call that fails is
-# the sync of a member's own image, that one device must say so and stop (a failed sync is never retried, not by a
-# restart either), until its image is attached anew.
+# A fault that the daemon can live with is no refusal: then the group must be whole. Where the call
+# that fails is the sync of a member's own image, that one device must say so and stop (a failed
+# sync is never retried, not by a restart either), until its image is attached anew.
 import os
 import re
 import sys
@@ -139,7 +140,8 @@ class Test:
         self.writers = start_writers(self.daemon, self.disks)
 
     def attach_anew(self, device):
-        """What the image holds is what was acknowledged all the same: the kernel has lost nothing here."""
+        """What the image holds is what was acknowledged all the same: the kernel has lost nothing
+        here."""
         answer = self.daemon.request("DELETE", "/devices/" + device["name"], {"discard_unflushed": True})
         expect(answer.status == 204, "the failed device is not detached: %s", answer)
         self.daemon.attach_device(device["name"], device["top"], device["format"])

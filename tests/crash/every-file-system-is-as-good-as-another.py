@@ -3,9 +3,10 @@
 # label: slow
 # timeout: 14400
 #
-# The tests that kill the daemon or make its calls fail, and the one that compares chains with a flat reference, run with
-# images, state and journals on ext4, on xfs and on btrfs. FILE_SYSTEMS names others of tests/lib/filesystems.py; KILLS,
-# CRASH_STRIDE and CHAIN_OPERATIONS make it longer or shorter, as they do for each test alone.
+# The tests that kill the daemon or make its calls fail, and the one that compares chains with a
+# flat reference, run with images, state and journals on ext4, on xfs and on btrfs. FILE_SYSTEMS
+# names others of tests/lib/filesystems.py; KILLS, CRASH_STRIDE and CHAIN_OPERATIONS make it longer
+# or shorter, as they do for each test alone.
 import os
 import subprocess
 import sys

@@ -3,13 +3,14 @@
 # label: slow
 # timeout: 7200
 #
-# What fio wrote before a SIGKILL of the daemon it finds after the restart, flushed or not: eight disks, a fio each that
-# writes 4 KiB at random with checksums, and no flush. The daemon is killed at a random moment, KILLS times (default 20).
-# fio keeps what it was told (--verify_state_save) and verifies all of that; qemu-img finds no error before the restart.
-# Between two kills a group of all disks is snapshotted, so that every time clusters are mapped anew over what is there.
+# What fio wrote before a SIGKILL of the daemon it finds after the restart, flushed or not: eight
+# disks, a fio each that writes 4 KiB at random with checksums, and no flush. The daemon is killed
+# at a random moment, KILLS times (default 20). fio keeps what it was told (--verify_state_save) and
+# verifies all of that; qemu-img finds no error before the restart. Between two kills a group of all
+# disks is snapshotted, so that every time clusters are mapped anew over what is there.
 #
-# One request at a time, since with more of them fio takes what was under way for written; and each block once, since a
-# verifier that loops may go on behind what was written.
+# One request at a time, since with more of them fio takes what was under way for written; and each
+# block once, since a verifier that loops may go on behind what was written.
 import json
 import os
 import random
@@ -26,7 +27,8 @@ SEED = int(os.environ.get("SEED", "2012"))
 SIZE_BYTES = 64 << 20
 GROUPS_MAX = 24  # then everything starts afresh
 MOMENT_S = 0.5  # a kill comes within so many seconds after all write
-DISKS = {  # cluster size and extended_l2 of the image and of its overlays; None: a raw image, default overlays
+# Cluster size and extended_l2 of an image and its overlays; None: raw, with default overlays.
+DISKS = {
     "vda": (64 << 10, False), "vdb": (512, False), "vdc": (16 << 10, True), "vdd": (128 << 10, True),
     "vde": (128 << 10, False), "vdf": (2 << 20, False), "vdg": None, "vdh": None}
 

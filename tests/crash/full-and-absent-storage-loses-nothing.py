@@ -2,17 +2,19 @@
 # SPDX-License-Identifier: Apache-2.0
 # timeout: 7200
 #
-# Images on an ext4, an xfs and a btrfs of their own in turn, and the state on another one of that kind. Clients write, zero
-# and flush; groups are taken; and the images' file system is filled and emptied at random moments. KILLS times
-# (default 6) the daemon is killed at a random moment. Before every other restart the images' file system goes away: the
-# daemon starts without it, shows its devices as failed, and has them back, by itself or after another kill, when the
-# file system is mounted again from another block device. Every time
+# Images on an ext4, an xfs and a btrfs of their own in turn, and the state on another one of that
+# kind. Clients write, zero and flush; groups are taken; and the images' file system is filled and
+# emptied at random moments. KILLS times (default 6) the daemon is killed at a random moment. Before
+# every other restart the images' file system goes away: the daemon starts without it, shows its
+# devices as failed, and has them back, by itself or after another kill, when the file system is
+# mounted again from another block device. Every time
 #   - qemu-img finds no error, before the restart and after it;
-#   - every block is what its client was last told it is, flushed or not; after a write that was refused for want of
-#     space, or one under way, what it was or what it was to be;
-#   - no client was told anything but that there is no space, and no group was refused for another reason.
-# A flush is refused nothing, except where the file system copies what is overwritten (btrfs), and there it
-# succeeds when there is space again.
+#   - every block is what its client was last told it is, flushed or not; after a write that was
+#     refused for want of space, or one under way, what it was or what it was to be;
+#   - no client was told anything but that there is no space, and no group was refused for another
+#     reason.
+# A flush is refused nothing, except where the file system copies what is overwritten (btrfs), and
+# there it succeeds when there is space again.
 import array
 import errno
 import glob
@@ -29,7 +31,8 @@ from snapgroupd import Daemon, expect, main, qcow2_check, wait_until
 
 KILLS = int(os.environ.get("KILLS", "6"))
 SEED = int(os.environ.get("SEED", "20261"))
-KILLS_OF_A_KIND = max(2, min(8, KILLS // len(KINDS)))  # then everything starts afresh, on the next kind
+# Then everything starts afresh, on the next kind.
+KILLS_OF_A_KIND = max(2, min(8, KILLS // len(KINDS)))
 SIZE_BYTES = 16 << 20
 BLOCK_BYTES = 4096
 BLOCKS = SIZE_BYTES // BLOCK_BYTES
@@ -45,7 +48,8 @@ def content(number):
 
 
 class Client(threading.Thread):
-    """Has every WRITERS-th block to itself. told[block]: the numbers that each of its words may be."""
+    """Has every WRITERS-th block to itself. told[block]: the numbers that each of its words may
+    be."""
 
     def __init__(self, test, name, position, seed):
         super().__init__(daemon=True)
@@ -147,7 +151,7 @@ class Test:
         filler, groups = Repeated(self.fill_or_empty), Repeated(self.take_group)
         for thread in clients + [filler, groups]:
             thread.start()
-        time.sleep(self.source.random() * MOMENT_S)  # the moment is what the test draws; nothing is awaited
+        time.sleep(self.source.random() * MOMENT_S)  # the test draws the moment; nothing is awaited
         failed = [device["name"] for device in self.daemon.list("/devices") if device["state"] != "online"]
         self.daemon.kill()
         for thread in clients:
@@ -187,7 +191,8 @@ class Test:
             self.disk.back()
 
     def await_devices(self):
-        """What is replayed may need room for a table that had none in the file yet: then the device waits for it."""
+        """What is replayed may need room for a table that had none in the file yet: then the device
+        waits for it."""
         failed = lambda: [device for device in self.daemon.list("/devices") if device["state"] != "online"]
         wait_until(lambda: all("No space left" in device["reason"] for device in failed()), "the devices to come back")
         if failed():

@@ -2,9 +2,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Writes until the images' file system is full: tmpfs, ext4, xfs; large and small clusters.
 
-The write that finds no space is told ENOSPC and nothing else. A flush succeeds, and what was acknowledged is there after
-it, after kill -9 with the disk still full, and for QEMU after a detach. So it is when space that was given back is
-taken again, by data and by tables, in an image that QEMU made and in an overlay as well.
+The write that finds no space is told ENOSPC and nothing else. A flush succeeds, and what was
+acknowledged is there after it, after kill -9 with the disk still full, and for QEMU after a detach.
+So it is when space that was given back is taken again, by data and by tables, in an image that QEMU
+made and in an overlay as well.
 """
 import errno
 import os

@@ -2,11 +2,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """A file system beneath the image directory hangs; whatever does not touch it goes on.
 
-100 devices, some with clients that write and flush, and two images on FUSE file systems whose servers are stopped: one
-with a device whose client's write hangs, one that is being attached. All hang until the test continues the servers, so
-that a call that waits for them fails at its deadline, however slow this machine is. The longest of each kind is printed.
-SIGTERM meanwhile ends the daemon, with status 1 and a word in the log, and what was acknowledged, flushed or not, is
-there after a start once the file systems answer again.
+100 devices, some with clients that write and flush, and two images on FUSE file systems whose
+servers are stopped: one with a device whose client's write hangs, one that is being attached. All
+hang until the test continues the servers, so that a call that waits for them fails at its deadline,
+however slow this machine is. The longest of each kind is printed. SIGTERM meanwhile ends the
+daemon, with status 1 and a word in the log, and what was acknowledged, flushed or not, is there
+after a start once the file systems answer again.
 """
 import contextlib
 import os
@@ -22,7 +23,8 @@ from snapgroupd import Daemon, expect, main, wait_until
 
 DEVICES, BYTES, BLOCK = 100, 1 << 20, 4096
 CLIENTS = 8
-BOUND_S = 20  # nothing may wait for what hangs; a sanitizer's daemon on a busy machine is merely slow
+# Nothing may wait for what hangs; a sanitizer's daemon on a busy machine is merely slow.
+BOUND_S = 20
 
 
 class HangingFile:
@@ -128,7 +130,8 @@ def stuck(target, *arguments):
 
 
 def hung_calls(daemon, handle):
-    """What touches a hung file system, each from a connection of its own; nobody waits for these."""
+    """What touches a hung file system, each from a connection of its own; nobody waits for
+    these."""
     def ask(method, path, body):
         with contextlib.suppress(Exception):  # it may well time out
             daemon.request(method, path, body)
@@ -179,7 +182,8 @@ def test():
         finally:
             first.go_on()
             second.go_on()
-        status = daemon.end(signal.SIGTERM)  # it has left; the kernel closed its files on the hung FUSE only now
+        # It has left; the kernel closed its files on the hung FUSE only now.
+        status = daemon.end(signal.SIGTERM)
         expect(status == 1, "the daemon ended with status %d", status)
         daemon.start()
         for device, block, byte in (("hung", 0, b"a"), ("hung", 2, b"b"), ("d51", 0, b"c")):

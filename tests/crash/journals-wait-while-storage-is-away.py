@@ -1,10 +1,11 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
 #
-# What was acknowledged when the daemon was killed is there again when the storage is: on ext4, with and without times of
-# birth, xfs and btrfs, mounted again from another block device, or where images were renamed. Until then devices are
-# failed, and say why; then they are online by themselves, or as soon as a client connects or a group names them, with
-# another start of the daemon while the storage is away or without one. The devices have snapshots, and journals of
+# What was acknowledged when the daemon was killed is there again when the storage is: on ext4, with
+# and without times of birth, xfs and btrfs, mounted again from another block device, or where
+# images were renamed. Until then devices are failed, and say why; then they are online by
+# themselves, or as soon as a client connects or a group names them, with another start of the
+# daemon while the storage is away or without one. The devices have snapshots, and journals of
 # frozen images too.
 import contextlib
 import os

@@ -1,10 +1,11 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
 #
-# The power-loss tests tell a right daemon from wrong ones. snapgroupd-lost-syncs leaves out syncs that it says it did:
-# without those of images, flushed writes are lost; without every other one, qemu-img finds errors;
-# without those of the database, it does not open, or groups and devices are lost; without those of the image directory, on a file system
-# of its own, images are lost that the database knows.
+# The power-loss tests tell a right daemon from wrong ones. snapgroupd-lost-syncs leaves out syncs
+# that it says it did: without those of images, flushed writes are lost; without every other one,
+# qemu-img finds errors; without those of the database, it does not open, or groups and devices are
+# lost; without those of the image directory, on a file system of its own, images are lost that the
+# database knows.
 import os
 import sys
 
@@ -17,11 +18,13 @@ from snapgroupd import BUILD_DIR, expect, main
 GROUPS = 2
 STATES = 24  # of a round
 ROUNDS_MAX = 20
-ONE_FILE_SYSTEM, TWO_FILE_SYSTEMS = 0, 30  # seeds of such rounds, on ext4 with room; 60 further on it is the same
+# Seeds of such rounds, on ext4 with room; 60 further on it is the same.
+ONE_FILE_SYSTEM, TWO_FILE_SYSTEMS = 0, 30
 
 
 def expect_found(syncs, wanted, seed=ONE_FILE_SYSTEM, at_least=6):
-    """Which moments a round catches is chance, so there are more rounds until one has caught what is missing."""
+    """Which moments a round catches is chance, so there are more rounds until one has caught what
+    is missing."""
     print("without the syncs of %s:" % syncs)
     kinds = []
     for i in range(ROUNDS_MAX):

@@ -1,10 +1,12 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
 #
-# A daemon is killed with WRITES (default 2000) changes of an image's tables in its journal and their data in the page
-# cache only. The next one is ready before it has changed anything of the image: what the kill left is there as it was (a
-# new refcount block may follow it), and the journal still has everything. The disk holds what was acknowledged all the same, goes on to be written, is killed once
-# more, and only a flush ends all of it. WRITES=48000 is a journal that is as full as it gets.
+# A daemon is killed with WRITES (default 2000) changes of an image's tables in its journal and
+# their data in the page cache only. The next one is ready before it has changed anything of the
+# image: what the kill left is there as it was (a new refcount block may follow it), and the journal
+# still has everything. The disk holds what was acknowledged all the same, goes on to be written, is
+# killed once more, and only a flush ends all of it. WRITES=48000 is a journal that is as full as it
+# gets.
 import hashlib
 import os
 import sys
@@ -28,7 +30,8 @@ def write(daemon, numbers, salt):
     handle = daemon.nbd("vda")
     for number in numbers:
         handle.pwrite(content(number, salt), number * CLUSTER_BYTES)
-    return handle  # still connected: the end of a connection flushes nothing, but proves nothing either
+    # Still connected: the end of a connection flushes nothing, but proves nothing either.
+    return handle
 
 
 def verify(daemon, salts):

@@ -1,8 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
 #
-# No client, whatever it sends, crashes the NBD server, makes it hang, take memory without bound, or answer with
-# what is no reply.
+# No client, whatever it sends, crashes the NBD server, makes it hang, take memory without bound, or
+# answer with what is no reply.
 . "$(dirname "$0")/../lib/fuzz.sh"
 
 seed_input() { # NAME BYTES: a script, see nbd-server.c

@@ -1,8 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
 #
-# No image, however damaged, crashes the qcow2 driver, makes it hang, or makes it take memory without bound.
-# Small images with every feature are made by qemu-img; the fuzzer mutates them.
+# No image, however damaged, crashes the qcow2 driver, makes it hang, or makes it take memory
+# without bound. Small images with every feature are made by qemu-img; the fuzzer mutates them.
 . "$(dirname "$0")/../lib/fuzz.sh"
 cd "$corpus"
 

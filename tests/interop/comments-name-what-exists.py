@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Every name in a comment of the rooms exists: functions, snake_case identifiers and names in backquotes are
-identifiers of the code, its SQL, the contract or a program that is used; files are there under the path that is named.
-Planted names that dangle are found first, and names that exist are not.
+"""Every name in a comment of the rooms exists: functions, snake_case identifiers and names in
+backquotes are identifiers of the code, its SQL, the contract or a program that is used; files are
+there under the path that is named. Planted names that dangle are found first, and names that exist
+are not.
 """
 import os
 import re
@@ -23,7 +24,8 @@ SYSTEM_HEADER = re.compile(r'#include <([^>]+)>')
 
 
 def comments(text):
-    """(line, text) of each line of a comment; strings are blanked first, for they may hold what looks like one."""
+    """(line, text) of each line of a comment; strings are blanked first, for they may hold what
+    looks like one."""
     text = STRING.sub(lambda match: '"' + ' ' * (len(match.group()) - 2) + '"', text)
     for match in COMMENT.finditer(text):
         yield from enumerate(match.group().split('\n'), text.count('\n', 0, match.start()) + 1)

@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 #
-# The commit gate reports each commit that breaks a rule, and no other: not those before the gate was added, not a move
-# without a body. A shallow clone is checked as far as it goes, and an exported tree passes.
+# The commit gate reports each commit that breaks a rule, and no other: not those before the gate
+# was added, not a move without a body. A shallow clone is checked as far as it goes, and an
+# exported tree passes.
 . "$(dirname "$0")/../lib/functions.sh"
 
 export HOME=$TMP GIT_CONFIG_NOSYSTEM=1

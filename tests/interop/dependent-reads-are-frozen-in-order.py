@@ -1,9 +1,10 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
 #
-# Reads count too: one client writes 1, 2, 3, ... to the first disk; another one, on connections of its own, reads that
-# number and writes what it saw to the second disk, whether or not the first client has had its reply. In every group
-# snapshot taken meanwhile the second disk's number is no larger than the first one's.
+# Reads count too: one client writes 1, 2, 3, ... to the first disk; another one, on connections of
+# its own, reads that number and writes what it saw to the second disk, whether or not the first
+# client has had its reply. In every group snapshot taken meanwhile the second disk's number is no
+# larger than the first one's.
 import os
 import sys
 

@@ -1,11 +1,12 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
 #
-# A guest (Debian's cloud kernel in QEMU) has ext4 on a RAID 0 of two disks and writes, syncs and removes files while 12
-# groups of both disks are taken. A second guest assembles and mounts every frozen pair, as after a crash: in each,
-# e2fsck finds nothing, all files told to be synced before the group was asked for are whole, and what else is
-# there is what the writers had done by one instant (tests/lib/guestfiles.py says it exactly). Neither guest's
-# kernel logs an error of a disk or a file system. A last group, of the file system unmounted, holds all.
+# A guest (Debian's cloud kernel in QEMU) has ext4 on a RAID 0 of two disks and writes, syncs and
+# removes files while 12 groups of both disks are taken. A second guest assembles and mounts every
+# frozen pair, as after a crash: in each, e2fsck finds nothing, all files told to be synced before
+# the group was asked for are whole, and what else is there is what the writers had done by one
+# instant (tests/lib/guestfiles.py says it exactly). Neither guest's kernel logs an error of a disk
+# or a file system. A last group, of the file system unmounted, holds all.
 import os
 import sys
 

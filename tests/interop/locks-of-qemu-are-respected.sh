@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 #
-# An image that a QEMU has open for writing cannot be attached, not even to read, and cannot be a backing file; one that it
-# only reads can be attached to read and be a backing file, not written. The answer names the image and says why. A
-# daemon that finds an image taken when it starts serves all its other devices.
+# An image that a QEMU has open for writing cannot be attached, not even to read, and cannot be a
+# backing file; one that it only reads can be attached to read and be a backing file, not written.
+# The answer names the image and says why. A daemon that finds an image taken when it starts serves
+# all its other devices.
 . "$(dirname "$0")/../lib/functions.sh"
 
 qemu_opens() { # FORMAT IMAGE [OPTION]: and keeps it open until qemu_closes

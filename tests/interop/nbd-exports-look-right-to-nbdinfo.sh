@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 #
-# What libnbd's nbdinfo sees of the exports, over a Unix socket and over TCP: names, sizes, every capability, the
-# block sizes; and what it is told about exports that are not there.
+# What libnbd's nbdinfo sees of the exports, over a Unix socket and over TCP: names, sizes, every
+# capability, the block sizes; and what it is told about exports that are not there.
 . "$(dirname "$0")/../lib/functions.sh"
 
 start_daemon

@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 #
-# Where data, holes and zeros are, and at which depth of a chain, is the same to nbdinfo --map and to qemu-img map
-# whether snapgroupd or qemu-nbd serves the image; and what is read agrees with it. vdc is a chain of ten images of all
-# cluster sizes and lengths, with subclusters and compressed clusters, filled at random (SEED repeats a run).
+# Where data, holes and zeros are, and at which depth of a chain, is the same to nbdinfo --map and
+# to qemu-img map whether snapgroupd or qemu-nbd serves the image; and what is read agrees with it.
+# vdc is a chain of ten images of all cluster sizes and lengths, with subclusters and compressed
+# clusters, filled at random (SEED repeats a run).
 . "$(dirname "$0")/../lib/functions.sh"
 
 size=$((8 << 20))

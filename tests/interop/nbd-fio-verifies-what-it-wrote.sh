@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 #
-# fio's own checksums hold over NBD: random sizes from 512 bytes to 256 KiB, many requests under way, several
-# connections to one disk at once, flushes and trims in between, on both formats.
+# fio's own checksums hold over NBD: random sizes from 512 bytes to 256 KiB, many requests under
+# way, several connections to one disk at once, flushes and trims in between, on both formats.
 . "$(dirname "$0")/../lib/functions.sh"
 
 start_daemon
@@ -19,7 +19,8 @@ run_fio() { # DEVICE OPTION...
 }
 
 for name in vda vdb; do
-    # fio verifies blocks of changing sizes only where none of them overlaps another: in sequential order.
+    # fio verifies blocks of changing sizes only where none of them overlaps another: in sequential
+    # order.
     run_fio "$name" --name=sizes --rw=write --bsrange=512-256k --bs_unaligned=0 --size=48M --iodepth=16
     run_fio "$name" --name=deep --rw=randwrite --bs=4k --size=16M --iodepth=64 --fsync=200
     run_fio "$name" --name=sectors --rw=randwrite --bs=512 --size=2M --offset=32M --iodepth=32

@@ -1,6 +1,7 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
-"""libnbd with and without structured replies: reads in chunks, DF, block status with REQ_ONE, cache, fast zero."""
+"""libnbd with and without structured replies: reads in chunks, DF, block status with REQ_ONE,
+cache, fast zero."""
 import errno
 import os
 import sys

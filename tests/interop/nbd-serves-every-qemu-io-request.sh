@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 #
-# The same qemu-io requests to an export and to a plain file give the same content: writes (plain, FUA), zeroes
-# (keeping and giving back space), discards, flushes, at offsets of no alignment and up to the disk's last byte.
+# The same qemu-io requests to an export and to a plain file give the same content: writes (plain,
+# FUA), zeroes (keeping and giving back space), discards, flushes, at offsets of no alignment and up
+# to the disk's last byte.
 . "$(dirname "$0")/../lib/functions.sh"
 
 start_daemon --nbd "unix:$RUNTIME/nbd.sock" --nbd 127.0.0.1:0

@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 #
-# A disk is a file through nbdfuse: a file system is made in it and filled, a group is taken meanwhile, and what the
-# frozen member shows as a file is what was in the disk then. nbdsh sees the same bytes, and what it writes is seen.
+# A disk is a file through nbdfuse: a file system is made in it and filled, a group is taken
+# meanwhile, and what the frozen member shows as a file is what was in the disk then. nbdsh sees the
+# same bytes, and what it writes is seen.
 . "$(dirname "$0")/../lib/mounts.sh"
 [ -c /dev/fuse ] || skip 'there is no /dev/fuse'
 

@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 #
-# libnbd's and QEMU's clients with TLS: good certificates and keys get in, over TCP and Unix sockets; plain text,
-# other issuers, no certificate, revoked and expired ones do not. With --nbd-tls optional plain text gets in too, but
-# not from beyond loopback. No client is talked into plain text by a server that has no TLS.
+# libnbd's and QEMU's clients with TLS: good certificates and keys get in, over TCP and Unix
+# sockets; plain text, other issuers, no certificate, revoked and expired ones do not. With
+# --nbd-tls optional plain text gets in too, but not from beyond loopback. No client is talked into
+# plain text by a server that has no TLS.
 . "$(dirname "$0")/../lib/functions.sh"
 
 "$SOURCE_DIR/tests/lib/certificates.sh" "$TMP/pki" >/dev/null

@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 #
-# QEMU's tools do with our images what they do with another QEMU's: the lock bytes are the same. An image that a device
-# writes they cannot write or make anew, nor read it (qcow2) but with -U; a frozen image they can read, copy and build on,
-# not write; after a detach or a kill everything is free, and a restart takes it again at once.
+# QEMU's tools do with our images what they do with another QEMU's: the lock bytes are the same. An
+# image that a device writes they cannot write or make anew, nor read it (qcow2) but with -U; a
+# frozen image they can read, copy and build on, not write; after a detach or a kill everything is
+# free, and a restart takes it again at once.
 . "$(dirname "$0")/../lib/functions.sh"
 
 refused() {

@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 #
-# Three disks (raw of 1,000,001 bytes, qcow2 with 64 KiB clusters, qcow2 with 2 MiB clusters over a raw base), each
-# written and verified by fio all the time; ten group snapshots in a row. No client sees an error, every chain passes
-# qemu-img check, and what device@group reads is what qemu-img convert makes of the frozen file.
+# Three disks (raw of 1,000,001 bytes, qcow2 with 64 KiB clusters, qcow2 with 2 MiB clusters over a
+# raw base), each written and verified by fio all the time; ten group snapshots in a row. No client
+# sees an error, every chain passes qemu-img check, and what device@group reads is what qemu-img
+# convert makes of the frozen file.
 . "$(dirname "$0")/../lib/functions.sh"
 
 head -c 1000001 /dev/urandom >"$IMAGES/vda.raw"
@@ -18,7 +19,8 @@ for image in vda.raw vdb.qcow2 vdc.qcow2; do
     expect_status 201
 done
 
-# Writes all of a disk in random order and verifies it, again and again until the file `stop` appears.
+# Writes all of a disk in random order and verifies it, again and again until the file `stop`
+# appears.
 keep_writing() {
     local name=$1
     shift

@@ -3,19 +3,19 @@
 #
 # Usage: certificates.sh DIRECTORY
 #
-# Makes what TLS tests need, in a new directory. Each folder is what one party has, under the names that QEMU's
-# tools and libnbd's look for:
+# Makes what TLS tests need, in a new directory. Each folder is what one party has, under the names
+# that QEMU's tools and libnbd's look for:
 #   server/      ca-cert.pem server-cert.pem server-key.pem; for localhost, 127.0.0.1 and ::1
 #   server-crl/  the same, and ca-crl.pem, which revokes client-revoked
 #   server-crl-old/  the same, but that list has been out of date since 2020
 #   server-expired/  its certificate is out of date
 #   client/      ca-cert.pem client-cert.pem client-key.pem
-#   client-revoked/ client-expired/ client-early/   the same, and the certificate is what the name says
+#   client-revoked/ client-expired/ client-early/   the same, with such a certificate
 #   client-purpose/  its certificate is a server's, by the right CA
 #   client-stranger/ its certificate is of another CA; it trusts ours
 #   client-none/     ca-cert.pem only
 #   client-wrong-ca/ trusts another CA
-#   psk             keys of alice and bob, as psktool writes them; psk-mallory: another key for alice
+#   psk              keys of alice and bob, as psktool writes them; psk-mallory: another for alice
 set -euo pipefail
 mkdir "$1"
 cd "$1"

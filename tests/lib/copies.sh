@@ -5,7 +5,7 @@
 #
 #   make_wanted SIZE OFFSET:LENGTH...   creates $TMP/wanted: random data there, holes elsewhere
 #   same FILE                           FILE is identical to it
-#   copy_there_and_back URI             nbdcopy writes it to URI and reads it back, in parallel and one by one
+#   copy_there_and_back URI             nbdcopy writes it to URI and reads it back
 
 make_wanted() {
     local spot

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Dependent writes: number k goes to disk k mod N, and only after k-1 was acknowledged. Whatever the instant at which
-all N disks are frozen together, the N numbers in them must then be consecutive; a cut that is not one instant
-shows as a gap. Snapshots are taken meanwhile, and every frozen member is read back over NBD."""
+"""Dependent writes: number k goes to disk k mod N, and only after k-1 was acknowledged. Whatever
+the instant at which all N disks are frozen together, the N numbers in them must then be
+consecutive; a cut that is not one instant shows as a gap. Snapshots are taken meanwhile, and every
+frozen member is read back over NBD."""
 import struct
 import threading
 
@@ -13,7 +14,8 @@ SECTOR_BYTES = 512
 
 
 class Client(threading.Thread):
-    """One connection to each disk; one step at a time, step(handles, number), which returns the next number."""
+    """One connection to each disk; one step at a time, step(handles, number), which returns the
+    next number."""
 
     def __init__(self, daemon, names, step):
         super().__init__(daemon=True)
@@ -68,8 +70,8 @@ def is_consecutive(numbers):
 
 
 def torn_snapshots(daemon, groups, chain=25):
-    """Takes that many groups while the client writes; returns those whose numbers have gaps. After `chain` groups other
-    disks take over, so that chains stay short."""
+    """Takes that many groups while the client writes; returns those whose numbers have gaps. After
+    `chain` groups other disks take over, so that chains stay short."""
     torn = []
     writes = longest_us = 0
     for first in range(0, groups, chain):

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""File systems of the test's own, on loop devices, in a mount namespace of its own (own_mounts), so that nothing stays
-mounted or looped, however the test ends.
+"""File systems of the test's own, on loop devices, in a mount namespace of its own (own_mounts), so
+that nothing stays mounted or looped, however the test ends.
 
     own_mounts()
     with FileSystem("xfs", directory, mountpoint) as disk:
@@ -19,7 +19,8 @@ KINDS = ("ext4", "xfs", "btrfs")
 BYTES = 256 << 20
 MKFS = {  # as small as each takes; --unsupported: xfs below 300 MB
     "ext4": ["mkfs.ext4", "-q", "-F", "-m", "0", "-E", "nodiscard"],
-    "ext4-128": ["mkfs.ext4", "-q", "-F", "-m", "0", "-E", "nodiscard", "-I", "128"],  # no times of birth
+    # Without times of birth.
+    "ext4-128": ["mkfs.ext4", "-q", "-F", "-m", "0", "-E", "nodiscard", "-I", "128"],
     "xfs": ["mkfs.xfs", "-q", "-f", "-K", "--unsupported"],
     "btrfs": ["mkfs.btrfs", "-q", "-f", "-K", "--data", "single", "--metadata", "dup"],
 }
@@ -78,7 +79,8 @@ class FileSystem:
             run("umount", self.mountpoint)
 
     def leave(self, free_bytes):
-        """A file takes all the space but so much. What others take at the same time may be short of it."""
+        """A file takes all the space but so much. What others take at the same time may be short of
+        it."""
         ballast = os.path.join(self.mountpoint, "ballast")
         with contextlib.suppress(FileNotFoundError):
             os.unlink(ballast)

@@ -1,8 +1,9 @@
 # shellcheck shell=bash
 # SPDX-License-Identifier: Apache-2.0
 #
-# What runs a libFuzzer target: FUZZ_RUNS inputs, always the same ones (FUZZ_SEED). An input that fails is kept in
-# $BUILD_DIR/fuzz-failures; FUZZ_CORPUS, if set, is a directory where inputs are kept from one run to the next.
+# What runs a libFuzzer target: FUZZ_RUNS inputs, always the same ones (FUZZ_SEED). An input that
+# fails is kept in $BUILD_DIR/fuzz-failures; FUZZ_CORPUS, if set, is a directory where inputs are
+# kept from one run to the next.
 #
 #   $scratch, $corpus        a temporary directory; where the test puts the first inputs
 #   run_fuzzer TARGET ARGUMENT...

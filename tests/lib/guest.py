@@ -1,16 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Guests: Debian's cloud kernel in QEMU, with an initramfs made here: busybox, mdadm, e2fsprogs, the drivers, and one
-of the roles in tests/lib/guest-roles/. There is nothing on any disk but what a test's guest puts there.
+"""Guests: Debian's cloud kernel in QEMU, with an initramfs made here: busybox, mdadm, e2fsprogs,
+the drivers, and one of the roles in tests/lib/guest-roles/. There is nothing on any disk but what a
+test's guest puts there.
 
     with Guest(daemon, "write-files", {"vda": "vda", "vdb": "vdb"}, print) as guest:
         guest.expect_line("ready")
         guest.tell("stop")
         guest.await_end()
 
-A guest's disks are exports of the daemon, by the serial number that the guest knows them by. What it says
-goes, line by line, to `hear` on a thread of the guest's own; what that raises, expect_line and await_end raise. With
-KVM where it works, else interpreted; GUEST_ACCEL names another of QEMU's accelerators. Leaving the block ends QEMU,
-whatever happened.
+A guest's disks are exports of the daemon, by the serial number that the guest knows them by. What
+it says goes, line by line, to `hear` on a thread of the guest's own; what that raises, expect_line
+and await_end raise. With KVM where it works, else interpreted; GUEST_ACCEL names another of QEMU's
+accelerators. Leaving the block ends QEMU, whatever happened.
 """
 import collections
 import glob
@@ -32,8 +33,8 @@ ROLES = os.path.join(os.path.dirname(os.path.realpath(__file__)), "guest-roles")
 DRIVERS = ["virtio_pci", "virtio_blk", "raid0"]
 PROGRAMS = ["/bin/busybox", GUEST_FILES + "/sbin/mdadm", "/sbin/mke2fs", "/sbin/e2fsck"]
 MEMORY_MIB = 256
-# No slower than need be where every instruction is interpreted, and no check of timers against the clock: on a busy
-# machine it fails.
+# No slower than need be where every instruction is interpreted, and no check of timers against the
+# clock: on a busy machine it fails.
 KERNEL_ARGUMENTS = "console=ttyS0 quiet panic=-1 mitigations=off nokaslr cryptomgr.notests no_timer_check"
 # Interpreted and beside other tests, a guest takes many times as long as it does here with KVM.
 GUEST_DEADLINE_S = 5 * DEADLINE_S
@@ -49,7 +50,8 @@ def put(root, source, target):
 
 
 def libraries(program):
-    """The files that the dynamic linker wants for the program, itself included; none for a static one."""
+    """The files that the dynamic linker wants for the program, itself included; none for a static
+    one."""
     done = subprocess.run(["ldd", program], capture_output=True, text=True, timeout=DEADLINE_S)
     if done.returncode != 0 and "not a dynamic executable" in done.stderr:
         return []
@@ -94,13 +96,15 @@ def make_initramfs(directory, version, role):
 
 
 def kvm_works():
-    """There is KVM, and a processor behind it that runs any guest; KVM's software-only kinds run special kernels."""
+    """There is KVM, and a processor behind it that runs any guest; KVM's software-only kinds run
+    special kernels."""
     return os.access("/dev/kvm", os.R_OK | os.W_OK) and any(
         os.path.exists("/sys/module/" + name) for name in ("kvm_intel", "kvm_amd"))
 
 
 def drive_arguments(daemon, exports, thrown_away):
-    """A virtio disk for each export; `thrown_away`: what is written to it goes to a file that QEMU removes."""
+    """A virtio disk for each export; `thrown_away`: what is written to it goes to a file that QEMU
+    removes."""
     arguments = []
     for i, (serial, export) in enumerate(exports.items()):
         slot = "addr=%x.%x,multifunction=on" % (FIRST_SLOT + i // DISKS_A_SLOT, i % DISKS_A_SLOT)

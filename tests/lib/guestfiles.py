@@ -1,17 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Files that one guest writes to ext4 on a RAID 0 of two disks while groups of both are taken, and what a second guest
-finds in every frozen pair. tests/lib/guest-roles/write-files.sh tells what the writers do, and in which order.
+"""Files that one guest writes to ext4 on a RAID 0 of two disks while groups of both are taken, and
+what a second guest finds in every frozen pair. tests/lib/guest-roles/write-files.sh tells what the
+writers do, and in which order.
 
-Every step of a writer begins only once the one before it was synced, so a pair that was frozen at one instant holds,
-after the journal's replay, for each writer and one number L:
+Every step of a writer begins only once the one before it was synced, so a pair that was frozen at
+one instant holds, after the journal's replay, for each writer and one number L:
 
     the log       1 to L, where L is at least the last number told before the snapshot was asked for
     its files     L-KEEP+2 to L, whole to the byte
-                  L-KEEP+1 and L+1 in any state, or not at all: step L+1 removes one and makes the other
-                  no other
+                  L-KEEP+1 and L+1 in any state, or not at all: step L+1 removes one and makes the
+                  other no other
 
-and e2fsck finds nothing to say. A pair whose disks were frozen at two instants breaks this: synced content that is not
-there, an entry that leads nowhere, a journal that does not fit the blocks around it.
+and e2fsck finds nothing to say. A pair whose disks were frozen at two instants breaks this: synced
+content that is not there, an entry that leads nowhere, a journal that does not fit the blocks
+around it.
 """
 import functools
 import hashlib
@@ -42,7 +44,8 @@ def kernel_faults(lines):
 
 
 class Told:
-    """What the writing guest has told: the last number of each writer, and what its kernel found."""
+    """What the writing guest has told: the last number of each writer, and what its kernel
+    found."""
 
     def __init__(self):
         self.changed = threading.Condition()
@@ -111,8 +114,9 @@ def take_group(daemon, _, name, names):
 
 
 def write_and_freeze(daemon, groups, freeze=take_group):
-    """A guest writes; as many groups are taken, each a few steps of every writer after the one before, and one more,
-    `end`, when the file system is unmounted. The numbers told before each group was asked for."""
+    """A guest writes; as many groups are taken, each a few steps of every writer after the one
+    before, and one more, `end`, when the file system is unmounted. The numbers told before each
+    group was asked for."""
     daemon.create_device("vda", "raw", SIZE_BYTES)
     daemon.create_device("vdb", "qcow2", SIZE_BYTES)
     told, before = Told(), {}

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """SIGKILL at every system call of one request.
 
-The request is sent again and again; each time the daemon is killed as it enters another call of the thread that
-serves the request (strace.py says which), until all had their turn. After each kill, and after the restart that
-follows it, the test looks at what is there.
+The request is sent again and again; each time the daemon is killed as it enters another call of the
+thread that serves the request (strace.py says which), until all had their turn. After each kill,
+and after the restart that follows it, the test looks at what is there.
 """
 import http.client
 import os
@@ -15,7 +15,8 @@ from strace import Strace, Walk, served_by
 
 
 class Kill:
-    """What one step saw: its number, where the daemon was to die, the answer (None if it died before)."""
+    """What one step saw: its number, where the daemon was to die, the answer (None if it died
+    before)."""
 
     def __init__(self, step, where):
         self.step = step
@@ -40,8 +41,9 @@ def ask_and_kill(daemon, kill, injection, method, path, body):
 
 
 def kill_walk(daemon, status, test):
-    """test.before(step), with the daemon up; test.request(step) -> (method, path, body); test.after_kill(kill), with
-    the daemon down; test.after_restart(kill). An answer must have `status`."""
+    """test.before(step), with the daemon up; test.request(step) -> (method, path, body);
+    test.after_kill(kill), with the daemon down; test.after_restart(kill). An answer must have
+    `status`."""
     began = time.monotonic()
     walk = Walk()
 

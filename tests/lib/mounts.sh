@@ -1,8 +1,8 @@
 # shellcheck shell=bash
 # SPDX-License-Identifier: Apache-2.0
 #
-# For tests that mount file systems: sourced first, it starts the test again in a mount namespace of its own (as root
-# there, whoever runs it). Then functions.sh is sourced, and
+# For tests that mount file systems: sourced first, it starts the test again in a mount namespace of
+# its own (as root there, whoever runs it). Then functions.sh is sourced, and
 #
 #   mount_tmpfs DIRECTORY OPTIONS   mounts a file system there; it goes away with the test
 #

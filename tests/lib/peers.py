@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What benchmarks share: qemu-storage-daemon as a peer, fio's nbd engine as the client, what a process has used."""
+"""What benchmarks share: qemu-storage-daemon as a peer, fio's nbd engine as the client, what a
+process has used."""
 import json
 import os
 import platform
@@ -13,8 +14,8 @@ QSD_MODES = ("threads", "io_uring")
 
 
 def arguments(second, what):
-    """The benchmark's two numbers, ROUNDS [5] and one that defaults to `second`; prints them with the machine. `what`
-    has a %d for the second."""
+    """The benchmark's two numbers, ROUNDS [5] and one that defaults to `second`; prints them with
+    the machine. `what` has a %d for the second."""
     rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 5
     second = int(sys.argv[2]) if len(sys.argv) > 2 else second
     print("%s, %d cores, %d rounds of %s" % (platform.platform(), os.cpu_count(), rounds, what % second), flush=True)
@@ -37,8 +38,8 @@ def resident_kib(pid):
 
 
 class QSD:
-    """qemu-storage-daemon serving qcow2 images over one Unix socket, until the block is left. `uris` is in their order,
-    `uri` the first one's."""
+    """qemu-storage-daemon serving qcow2 images over one Unix socket, until the block is left.
+    `uris` is in their order, `uri` the first one's."""
 
     def __init__(self, mode, socket_path, *images):
         self.uris = ["nbd+unix:///d%d?socket=%s" % (i, socket_path) for i in range(len(images))]
@@ -68,7 +69,8 @@ class QSD:
 
 
 def fio(uri, rw, bs, depth, *options):
-    """Runs one job; with several uris (a list) one for each, at once. The sums of "iops" and "total_ios"."""
+    """Runs one job; with several uris (a list) one for each, at once. The sums of "iops" and
+    "total_ios"."""
     command = ["fio", "--output-format=json"]
     for i, one in enumerate([uri] if isinstance(uri, str) else uri):
         command += ["--name=job%d" % i, "--ioengine=nbd", "--uri=" + one, "--rw=" + rw, "--bs=" + bs,

@@ -1,18 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Clients that note what they were promised, and when: by the position of the recorded disk (powerlog.py).
+"""Clients that note what they were promised, and when: by the position of the recorded disk
+(powerlog.py).
 
-What had been done when an answer arrived lies in front of the position read then. So a promise noted at `position`
-holds in every state whose cut is at least Log.count(position); and what was asked for at `position` cannot have had
-any effect in a state whose cut is at most that.
+What had been done when an answer arrived lies in front of the position read then. So a promise
+noted at `position` holds in every state whose cut is at least Log.count(position); and what was
+asked for at `position` cannot have had any effect in a state whose cut is at most that.
 
-Every block of a device has a history: number 0 is what it held at first, event k is the k-th change of it. A block
-belongs to one client, which waits for each answer, so that its history has one order:
+Every block of a device has a history: number 0 is what it held at first, event k is the k-th change
+of it. A block belongs to one client, which waits for each answer, so that its history has one
+order:
 
     event      0 . . . . . . flushed . . . . . acknowledged . . . . . issued
     may be read after a power failure: (what it made) ^-----------------------^
 
-A change is a write of one 64-bit number, unlike any other, repeated all over the block; or zeroes; or a discard, after
-which a sector holds zeros or what it held before.
+A change is a write of one 64-bit number, unlike any other, repeated all over the block; or zeroes;
+or a discard, after which a sector holds zeros or what it held before.
 """
 import array
 import contextlib
@@ -47,7 +49,8 @@ class Device:
         self.events = [[number] for number in initial or [0] * BLOCKS]  # a number, 0 or DISCARD
         self.acknowledged = [0] * BLOCKS
         self.promises = [[] for _ in range(BLOCKS)]  # (position, event)
-        self.refused = [set() for _ in range(BLOCKS)]  # events that may have had no effect, for want of space
+        # Events that may have had no effect, for want of space.
+        self.refused = [set() for _ in range(BLOCKS)]
 
     def next_number(self):
         with self.lock:
@@ -85,7 +88,8 @@ class Device:
 
 
 class Client(threading.Thread):
-    """A thread that takes one step after the other until it is stopped; an error waits for the test to ask."""
+    """A thread that takes one step after the other until it is stopped; an error waits for the test
+    to ask."""
     REST_S = 0.003
 
     def __init__(self):
@@ -104,7 +108,8 @@ class Client(threading.Thread):
                         raise
                     self.refusals += 1  # a change that may have been made, and is not promised
                 self.steps += 1
-                self.stopping.wait(random.random() * self.REST_S)  # so that a round has some hundred flushes
+                # So that a round has some hundred flushes.
+                self.stopping.wait(random.random() * self.REST_S)
         except Exception as error:  # of libnbd, or a Failure
             self.error = error
 
@@ -123,8 +128,8 @@ class Client(threading.Thread):
 
 
 class Writer(Client):
-    """Changes blocks of a device: writes, zeroes, discards, with and without FUA; and flushes, which promise what all
-    clients of the device have acknowledged."""
+    """Changes blocks of a device: writes, zeroes, discards, with and without FUA; and flushes,
+    which promise what all clients of the device have acknowledged."""
 
     def __init__(self, daemon, disk, device, number, seed):
         super().__init__()
@@ -175,8 +180,8 @@ class Writer(Client):
 
 
 class Dependent(Client):
-    """Number k goes to device k mod N, and only after k-1 was acknowledged as durable: whatever the moment, N
-    consecutive numbers are on the devices, and in every group of them."""
+    """Number k goes to device k mod N, and only after k-1 was acknowledged as durable: whatever the
+    moment, N consecutive numbers are on the devices, and in every group of them."""
     REST_S = 0.01
 
     def __init__(self, daemon, disk, devices):

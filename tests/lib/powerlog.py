@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A disk that remembers the order of everything that was done to it, and what a power failure could have left of it.
+"""A disk that remembers the order of everything that was done to it, and what a power failure could
+have left of it.
 
-    daemon -> file system -> loop device -> file on FUSE, by qemu-storage-daemon -> blklogwrites -> disk.raw
+    daemon -> file system -> loop device -> file on FUSE, by qemu-storage-daemon -> blklogwrites ->
+    disk.raw
                                                                                   +-> log
 
-qemu-storage-daemon serves the file one request after the other and records each before it answers, so the log is the
-order in which the disk did things, and whatever the kernel knows to be done is in it. The log (as dm-log-writes has
-it, all little-endian, in sectors of 512 bytes):
+qemu-storage-daemon serves the file one request after the other and records each before it answers,
+so the log is the order in which the disk did things, and whatever the kernel knows to be done is in
+it. The log (as dm-log-writes has it, all little-endian, in sectors of 512 bytes):
 
     sector 0             magic, version, number of entries (8 bytes each), sector size (4)
     then for each entry  one sector: first sector, sectors, flags, 0 (8 bytes each); then the data
@@ -14,15 +16,15 @@ it, all little-endian, in sectors of 512 bytes):
 
 A state is what the disk may hold after a power failure at `cut`, when it had done log[0:cut]:
 
-    log  | w w F w w w w F w w w w F ...     everything before the last flush is there; of the writes
-                         ^flush  ^cut        since then any part, in any order
+    log  | w w F w w w w F w w w w F ...     everything before the last flush is there; of the
+                         ^flush  ^cut        writes since then any part, in any order
 
-but a sector never goes back: where several writes of one sector survive, the last of them is what is read. A part of
-a write is made of blocks, or of sectors where the kind says `torn`. The block with the superblock of ext4 or btrfs is
-never torn: they need a disk that writes its sectors as one.
+but a sector never goes back: where several writes of one sector survive, the last of them is what
+is read. A part of a write is made of blocks, or of sectors where the kind says `torn`. The block
+with the superblock of ext4 or btrfs is never torn: they need a disk that writes its sectors as one.
 
-The disk has one file system, with images/ and state/ in it; or one for each, of the same kind. Then a sync of the
-database carries nothing of the images along.
+The disk has one file system, with images/ and state/ in it; or one for each, of the same kind. Then
+a sync of the database carries nothing of the images along.
 """
 import bisect
 import contextlib
@@ -36,7 +38,8 @@ import subprocess
 from filesystems import MKFS
 from snapgroupd import DEADLINE_S, expect, run, wait_until
 
-DISK_BYTES = {"ext4": 64 << 20, "xfs": 64 << 20, "btrfs": 512 << 20}  # with two file systems, a quarter is the state's
+# With two file systems, a quarter is for the state.
+DISK_BYTES = {"ext4": 64 << 20, "xfs": 64 << 20, "btrfs": 512 << 20}
 SECTOR_BYTES = 512
 BLOCK_BYTES = 4096
 FLAG_FLUSH, FLAG_FUA, FLAG_DISCARD = 1, 2, 4
@@ -49,7 +52,8 @@ class Part:
                      "nodiscard,lazy_itable_init=0,lazy_journal_init=0"],
             "xfs": MKFS["xfs"], "btrfs": MKFS["btrfs"]}
     SUPERBLOCK = {"ext4": 0, "xfs": None, "btrfs": 64 << 10}
-    OPTIONS = {"ext4": "", "xfs": ",nouuid", "btrfs": ""}  # copies of a disk are mounted at the same time
+    # Copies of a disk are mounted at the same time.
+    OPTIONS = {"ext4": "", "xfs": ",nouuid", "btrfs": ""}
 
     def __init__(self, kind, mountpoint, offset, size):
         self.kind, self.mountpoint, self.offset, self.bytes = kind, mountpoint, offset, size
@@ -133,7 +137,8 @@ class Disk:
         self.mounts.enter_context(mounted(self.export, self.parts))
 
     def position(self):
-        """Everything that is done by now lies in front of it; Log.count() makes a number of entries of it."""
+        """Everything that is done by now lies in front of it; Log.count() makes a number of entries
+        of it."""
         return os.stat(self.log).st_size
 
     def end(self):
@@ -204,7 +209,8 @@ KINDS = ("all", "half", "one missing", "one alone", "blocks", "torn")
 
 
 class State:
-    """`flush`: log[0:flush] is there. `cut`: log[flush:cut] is there in part, as `kind` and `seed` say."""
+    """`flush`: log[0:flush] is there. `cut`: log[flush:cut] is there in part, as `kind` and `seed`
+    say."""
 
     def __init__(self, flush, cut, kind, seed):
         self.flush, self.cut, self.kind, self.seed = flush, cut, kind, seed
@@ -213,7 +219,8 @@ class State:
         return "flush %d, cut %d, %s, seed %d" % (self.flush, self.cut, self.kind, self.seed)
 
     def apply(self, log, disk, whole):
-        """Makes the disk that has log[0:flush] what the power failure left. The blocks at `whole` are never torn."""
+        """Makes the disk that has log[0:flush] what the power failure left. The blocks at `whole`
+        are never torn."""
         writes = log.entries[self.flush:self.cut]
         draw = random.Random(self.seed)
         odd = draw.randrange(len(writes)) if writes else 0
@@ -235,8 +242,9 @@ class State:
 
 
 def states(log, first, count, seed):
-    """`count` states after log[0:first], in the order of their flushes: up to half of them as a flush left the disk
-    (every flush, if there are no more), the others with parts of what came after one."""
+    """`count` states after log[0:first], in the order of their flushes: up to half of them as a
+    flush left the disk (every flush, if there are no more), the others with parts of what came
+    after one."""
     draw = random.Random(seed)
     flushes = [i + 1 for i in log.flushes if i + 1 >= first]
     windows = [(flush, end - 1) for flush, end in zip(flushes, flushes[1:] + [len(log.entries) + 1])]

@@ -1,21 +1,24 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Power failures: a round of work is recorded (powerwork.py), disks that a power failure could have left are made of
-the record (powerlog.py), and each is mounted, recovered by snapgroupd and looked at:
+"""Power failures: a round of work is recorded (powerwork.py), disks that a power failure could have
+left are made of the record (powerlog.py), and each is mounted, recovered by snapgroupd and looked
+at:
 
     store    opens, is intact; the daemon gets ready and ends with status 0
     images   qemu-img check finds no error in any, before the recovery and after it
-    groups   committed or aborted as a whole, as the client was told if it was; frozen members hold every write
-             acknowledged before the call and none issued after the answer, and dependent writes up to one moment
+    groups   committed or aborted as a whole, as the client was told if it was; frozen members hold
+             every write acknowledged before the call and none issued after the answer, and
+             dependent writes up to one moment
     devices  those that were promised, on the chain that the groups made; every change acknowledged
-             before a completed flush, or with FUA, is there; nothing is there that was never written
+             before a completed flush, or with FUA, is there; nothing is there that was never
+             written
     files    what those made, and nothing else
     life     goes on: the devices can be written, flushed and frozen
 
-Everything happens in a mount namespace of the test's own, so that nothing stays mounted or looped, however it ends.
-The file system is ext4, xfs or btrfs, and in some rounds it is filled and emptied at random, as the seed says.
-POWER_LOSS_STATES, _SEED, _JOBS and _ROUND (states a round) say how much is done; the work itself depends on the
-moment, so a seed repeats the kinds of failure but not the bytes. POWER_LOSS_KEEP names a directory for disks that
-failed, as the power failure left them.
+Everything happens in a mount namespace of the test's own, so that nothing stays mounted or looped,
+however it ends. The file system is ext4, xfs or btrfs, and in some rounds it is filled and emptied
+at random, as the seed says. POWER_LOSS_STATES, _SEED, _JOBS and _ROUND (states a round) say how
+much is done; the work itself depends on the moment, so a seed repeats the kinds of failure but not
+the bytes. POWER_LOSS_KEEP names a directory for disks that failed, as the power failure left them.
 """
 import collections
 import concurrent.futures
@@ -291,7 +294,8 @@ def keep(this, durable, crash_path, state):
 
 
 def one_round(directory, count, jobs, seed, groups, executable, environment):
-    """Records a round and checks `count` states of it: (states by kind, failures). What the seed says:
+    """Records a round and checks `count` states of it: (states by kind, failures). What the seed
+    says:
 
         seed % 2 == 1         the round ends with a kill
         seed // 2 % 2 == 1    images and state are on different file systems
@@ -327,7 +331,8 @@ def number(name, default):
 
 
 def power_losses(count, seed, rounds=1, groups=GROUPS, executable=SNAPGROUPD, environment=None):
-    """(kind, text) of all that was lost in `count` states of so many rounds at least, with that many groups."""
+    """(kind, text) of all that was lost in `count` states of so many rounds at least, with that
+    many groups."""
     jobs = number("JOBS", os.cpu_count())
     in_round = number("ROUND", min(1250, -(-count // rounds)))
     began = time.monotonic()

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One round of work on a recorded disk: three devices of different make whose clients never rest, while groups are
-taken of them (one that is refused too) and other devices come and go. What is left is a record of what was
-asked for and what was answered, each with its position (powerload.py says what a position is good for)."""
+"""One round of work on a recorded disk: three devices of different make whose clients never rest,
+while groups are taken of them (one that is refused too) and other devices come and go. What is left
+is a record of what was asked for and what was answered, each with its position (powerload.py says
+what a position is good for)."""
 import array
 import contextlib
 import json
@@ -21,8 +22,8 @@ BYTES_OF_A_GROUP = 600 << 10  # that reach the log while it is taken, and what c
 
 
 class DiskDaemon(Daemon):
-    """A daemon whose images and state lie on the recorded disk. Its runtime directory does not: after a power failure
-    that is a new one."""
+    """A daemon whose images and state lie on the recorded disk. Its runtime directory does not:
+    after a power failure that is a new one."""
 
     def __init__(self, mountpoint, executable=SNAPGROUPD, environment=None):
         super().__init__(executable, environment=environment)
@@ -41,8 +42,8 @@ class Creation:
 
 
 class Group:
-    """A group that was asked for. oldest: the events that are in it for sure; newest: those that may be; told: its
-    state at `answered`, None if there was no such group, or UNKNOWN."""
+    """A group that was asked for. oldest: the events that are in it for sure; newest: those that
+    may be; told: its state at `answered`, None if there was no such group, or UNKNOWN."""
 
     def __init__(self, name, devices, position):
         self.name, self.devices, self.issued = name, devices, position
@@ -211,7 +212,8 @@ class Work:
 
 
 def record(disk, seed, is_filled, groups, executable=SNAPGROUPD, environment=None):
-    """Works on the disk; what was promised. In every other round the daemon is killed and recovers."""
+    """Works on the disk; what was promised. In every other round the daemon is killed and
+    recovers."""
     with DiskDaemon(disk.mountpoint, executable, environment) as daemon:
         work = Work(daemon, disk, seed, is_filled)
         work.prepare()

@@ -1,10 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The rooms of the source tree, from the bottom up, and how to read includes, declarations and objects.
+"""The rooms of the source tree, from the bottom up, and how to read includes, declarations and
+objects.
 
     base    store    block/image <- block/format <- block/format/qcow2
-                     block/image <- block/device <- block/nbd <- block    service <- service/http <- daemon, main
+                     block/image <- block/device <- block/nbd <- block
+    service <- service/http <- daemon, main
 
-A room includes its own headers, all of base, and of the rooms below it the headers that MAY_INCLUDE lists.
+A room includes its own headers, all of base, and of the rooms below it the headers that MAY_INCLUDE
+lists.
 """
 import os
 import re
@@ -32,7 +35,8 @@ MAY_INCLUDE = {
     'service': {'block': {'block.h'}, 'store': {'store.h'}},
     'service/http': {'block': {'block.h'}, 'store': {'store.h'}},
 }
-# Files of service/ above service/http, and the header that service/http may not include for that reason.
+# Files of service/ above service/http, and the header that service/http may not include for that
+# reason.
 TOP = {'service/main.c', 'service/daemon.c', 'service/service.c'}
 TOP_HEADER = 'service/daemon.h'
 # Libraries that one room alone may know.
@@ -126,7 +130,8 @@ def include_circles(tree):
 
 
 def top_level(text):
-    """Splits C into what stands at the top level: (head, is_definition) for each declaration and each body."""
+    """Splits C into what stands at the top level: (head, is_definition) for each declaration and
+    each body."""
     text = re.sub(r'/\*.*?\*/|//[^\n]*', ' ', text, flags=re.S)
     text = re.sub(r'^[ \t]*#(?:[^\n]*\\\n)*[^\n]*', ' ', text, flags=re.M)
     text = re.sub(r'"(?:\\.|[^"\\\n])*"|\'(?:\\.|[^\'\\\n])*\'', '""', text)
@@ -158,7 +163,8 @@ def functions(text):
 
 
 def misplaced_declarations(tree):
-    """(header, name, source) of each function that a header declares and a source of another name defines."""
+    """(header, name, source) of each function that a header declares and a source of another name
+    defines."""
     where = {}
     for path in sources(tree):
         if path.endswith('.c'):
@@ -171,7 +177,8 @@ def misplaced_declarations(tree):
 
 
 def object_calls(objects):
-    """{source: {other source: {symbol, ...}}} from {object file: source}: which needs a symbol of which."""
+    """{source: {other source: {symbol, ...}}} from {object file: source}: which needs a symbol of
+    which."""
     needs, defines = defaultdict(set), {}
     for path, source in objects.items():
         for line in subprocess.run(['nm', path], check=True, capture_output=True, text=True).stdout.splitlines():

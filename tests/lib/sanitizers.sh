@@ -1,9 +1,9 @@
 # shellcheck shell=bash
 # SPDX-License-Identifier: Apache-2.0
 #
-# A sanitizer's report ends the program, with a status that no program of ours uses. Read by tests/run.sh and
-# functions.sh; harmless where nothing is instrumented. SANITIZER_REPORT is what a report looks like in a log;
-# tests/lib/snapgroupd.py has its twin.
+# A sanitizer's report ends the program, with a status that no program of ours uses. Read by
+# tests/run.sh and functions.sh; harmless where nothing is instrumented. SANITIZER_REPORT is what a
+# report looks like in a log; tests/lib/snapgroupd.py has its twin.
 export ASAN_OPTIONS=${ASAN_OPTIONS:-halt_on_error=1:detect_leaks=1:exitcode=99}
 export LSAN_OPTIONS=${LSAN_OPTIONS:-exitcode=99}
 export UBSAN_OPTIONS=${UBSAN_OPTIONS:-halt_on_error=1:print_stacktrace=1:exitcode=99}

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Faults from outside, with nothing added to the daemon: strace on one of its threads.
 
-A connection to the REST socket is served by a thread of its own, so strace on just that thread sees the system calls
-of the request that is sent on that connection, and no others. `when=K` counts the calls of one name:
+A connection to the REST socket is served by a thread of its own, so strace on just that thread sees
+the system calls of the request that is sent on that connection, and no others. `when=K` counts the
+calls of one name:
 
     connection, thread = served_by(daemon)
     with Strace(thread, "inject=pwrite64:signal=KILL:when=17", output=...):
@@ -10,8 +11,8 @@ of the request that is sent on that connection, and no others. `when=K` counts t
 
 so to come by every call of a request a test walks over the names, and for each name over K (Walk).
 
-CRASH_STRIDE and CRASH_FIRST make the walk touch every STRIDEth call only; which ones depends on FIRST. Where the
-daemon is slow, several runs share the walk.
+CRASH_STRIDE and CRASH_FIRST make the walk touch every STRIDEth call only; which ones depends on
+FIRST. Where the daemon is slow, several runs share the walk.
 """
 import itertools
 import os
@@ -43,7 +44,8 @@ def served_by(daemon):
 
 
 class Strace:
-    """strace attached to one thread for as long as the block lasts. `lines` is what it saw, afterwards."""
+    """strace attached to one thread for as long as the block lasts. `lines` is what it saw,
+    afterwards."""
 
     def __init__(self, thread, *expressions, output):
         self.output = output
@@ -93,8 +95,8 @@ class Strace:
 
 
 class Walk:
-    """Which calls to spoil: for every name that any trace has shown, the 1st, 2nd, 3rd, ... until the test says that
-    there are no more. Names that turn up on the way join the walk.
+    """Which calls to spoil: for every name that any trace has shown, the 1st, 2nd, 3rd, ... until
+    the test says that there are no more. Names that turn up on the way join the walk.
 
         for name, number in walk:
             ... walk.saw(strace.names) ... if it was not reached: walk.next_name()

@@ -1,13 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """NBD clients that write all the time and remember what they were promised.
 
-A disk has BLOCKS blocks of BLOCK_BYTES, spread over it, each full of one 64-bit number that only grows. For every
-block the disk remembers the numbers it has
+A disk has BLOCKS blocks of BLOCK_BYTES, spread over it, each full of one 64-bit number that only
+grows. For every block the disk remembers the numbers it has
 
     flushed  <=  acknowledged  <=  issued
 
-so whatever happens to the daemon, each number that is read later lies between the last one acknowledged before and
-the last one issued. (After a power loss, which no test here makes, it would be the last one flushed.)
+so whatever happens to the daemon, each number that is read later lies between the last one
+acknowledged before and the last one issued. (After a power loss, which no test here makes, it would
+be the last one flushed.)
 """
 import array
 import random

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 #
-# A guest that is given pairs of disks, `vda@NAME` and `vdb@NAME`, each writable but thrown away. It assembles every
-# pair in turn, mounts it (the kernel replays the journal, as after a crash), tells every file's checksum and how
-# many lines each log has, and has e2fsck look for any fault. What cannot be read or is not sound is told as `broken`.
+# A guest that is given pairs of disks, `vda@NAME` and `vdb@NAME`, each writable but thrown away. It
+# assembles every pair in turn, mounts it (the kernel replays the journal, as after a crash), tells
+# every file's checksum and how many lines each log has, and has e2fsck look for any fault. What
+# cannot be read or is not sound is told as `broken`.
 check_files() {
     local file name lines
     for file in /mnt/[0-9]*/*; do

@@ -1,9 +1,10 @@
 #!/bin/busybox sh
 # SPDX-License-Identifier: Apache-2.0
 #
-# The first and only program of a test's guest (tests/lib/guest.py puts it into the initramfs as /init): mounts what a
-# kernel needs, loads the drivers, runs /role.sh and switches the guest off. The kernel's messages go to the first
-# serial port; the second one is standard input and output, by lines: what `say` says, the test hears.
+# The first and only program of a test's guest (tests/lib/guest.py puts it into the initramfs as
+# /init): mounts what a kernel needs, loads the drivers, runs /role.sh and switches the guest off.
+# The kernel's messages go to the first serial port; the second one is standard input and output, by
+# lines: what `say` says, the test hears.
 set -eu
 /bin/busybox mkdir -p /proc /sys /dev /run /mnt /tmp
 /bin/busybox mount -t devtmpfs devtmpfs /dev
@@ -45,7 +46,8 @@ say_kernel() {
         while read -r line; do say "kernel $line"; done
 }
 
-# A command that fails ends the role, and with it the guest: the test hears `end` and a status that is not 0.
+# A command that fails ends the role, and with it the guest: the test hears `end` and a status that
+# is not 0.
 end() {
     say "end $?"
     poweroff -f

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 #
-# A guest that makes ext4 on RAID 0 of the disks `vda` and `vdb` and writes files to it until it is told anything.
-# Every writer has a directory of its own; its order of doing things is what the test checks frozen disks against, as
-# tests/lib/guestfiles.py has it. Step n:
+# A guest that makes ext4 on RAID 0 of the disks `vda` and `vdb` and writes files to it until it is
+# told anything. Every writer has a directory of its own; its order of doing things is what the test
+# checks frozen disks against, as tests/lib/guestfiles.py has it. Step n:
 #   1 file n-KEEP is removed
 #   2 file n is written, and synced with its directory
 #   3 a line n is appended to `log`, and synced
