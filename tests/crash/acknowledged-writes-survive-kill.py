@@ -1,12 +1,12 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
 #
-# Four disks of different make, eight clients that write, zero and now and then flush, and groups of
-# all disks snapshotted meanwhile. The daemon is killed at a random moment, KILLS times (default
-# 10). Every time
+# Four disks with different formats and clusters, eight clients that write, zero and sometimes
+# flush, and groups of all disks meanwhile. The daemon is killed at a random moment, KILLS times
+# (default 10). Every time
 #   - qemu-img finds no error in what the kill left, nor in what the restart made of it;
-#   - every block of every disk is what its client was last told it is, flushed or not; but for the
-#     one block each client had under way, which may be partly new;
+#   - every block of every disk has the content that was last acknowledged, flushed or not, except
+#     for the one block that each client was writing, which may be partly new;
 #   - no journal is left but those of the tops, and none at all after SIGTERM.
 import array
 import os

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 #
-# The daemon comes back to one overlay whose header is gone and one that is missing altogether.
-# Those two devices are `failed`, with the reason, and can be detached; the daemon is ready, the
-# other device serves, and nothing is written to, or put in place of, what is left.
+# After a kill one overlay has lost its header and another one is missing. Those two devices are
+# `failed`, with the reason, and can be detached; the daemon is ready, the third device is served,
+# and no file is written or replaced.
 . "$(dirname "$0")/../lib/functions.sh"
 
 start_daemon

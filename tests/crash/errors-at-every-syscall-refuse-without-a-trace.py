@@ -3,14 +3,14 @@
 #
 # EIO from every single file system call of POST /snapshot-groups, then ENOSPC from every one that
 # writes. Two members are busy, each with a client that writes and flushes all the time; two are
-# quiet. After each refusal
-#   - the answer is a problem, the group is aborted, or was never recorded;
-#   - the directory holds what it held, and the quiet disks' images are the same to the byte;
-#   - no client has seen an error, and every client goes on;
+# idle. After each refusal
+#   - the reply is a problem, and the group is aborted or was never recorded;
+#   - the directory has its old content, and the idle disks' images are identical to the byte;
+#   - no client has seen an error, and every client continues;
 #   - the next snapshot, without a fault, succeeds.
-# A fault that the daemon can live with is no refusal: then the group must be whole. Where the call
-# that fails is the sync of a member's own image, that one device must say so and stop (a failed
-# sync is never retried, not by a restart either), until its image is attached anew.
+# If the daemon tolerates the fault, the group must be whole. If the failing call is the sync of a
+# member's own image, that device must report it and stop (a failed sync is never retried, not by a
+# restart either), until its image is attached anew.
 import os
 import re
 import sys

@@ -4,9 +4,9 @@
 # timeout: 14400
 #
 # The tests that kill the daemon or make its calls fail, and the one that compares chains with a
-# flat reference, run with images, state and journals on ext4, on xfs and on btrfs. FILE_SYSTEMS
-# names others of tests/lib/filesystems.py; KILLS, CRASH_STRIDE and CHAIN_OPERATIONS make it longer
-# or shorter, as they do for each test alone.
+# flat reference, run with images, state and journals on ext4, xfs and btrfs. FILE_SYSTEMS selects
+# others of tests/lib/filesystems.py; KILLS, CRASH_STRIDE and CHAIN_OPERATIONS make it longer or
+# shorter, as for each test alone.
 import os
 import subprocess
 import sys

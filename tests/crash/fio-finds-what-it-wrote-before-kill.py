@@ -3,14 +3,13 @@
 # label: slow
 # timeout: 7200
 #
-# What fio wrote before a SIGKILL of the daemon it finds after the restart, flushed or not: eight
-# disks, a fio each that writes 4 KiB at random with checksums, and no flush. The daemon is killed
-# at a random moment, KILLS times (default 20). fio keeps what it was told (--verify_state_save) and
-# verifies all of that; qemu-img finds no error before the restart. Between two kills a group of all
-# disks is snapshotted, so that every time clusters are mapped anew over what is there.
-#
-# One request at a time, since with more of them fio takes what was under way for written; and each
-# block once, since a verifier that loops may go on behind what was written.
+# fio finds everything that it wrote before a SIGKILL of the daemon, flushed or not: eight disks,
+# one fio each, which writes 4 KiB at random with checksums, without flushes. The daemon is killed
+# at a random moment, KILLS times (default 20). fio records its acknowledged writes
+# (--verify_state_save) and verifies them; qemu-img finds no error before the restart. Between two
+# kills a group of all disks is taken, so that clusters are mapped anew over old content every time.
+# One request at a time, since with more of them fio counts requests in flight as written; and each
+# block once, since a verifier that loops may read past the last write.
 import json
 import os
 import random

@@ -1,12 +1,11 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
 #
-# What was acknowledged when the daemon was killed is there again when the storage is: on ext4, with
-# and without times of birth, xfs and btrfs, mounted again from another block device, or where
-# images were renamed. Until then devices are failed, and say why; then they are online by
-# themselves, or as soon as a client connects or a group names them, with another start of the
-# daemon while the storage is away or without one. The devices have snapshots, and journals of
-# frozen images too.
+# Acknowledged data of a killed daemon come back with their storage: on ext4, with and without times
+# of birth, on xfs and btrfs, mounted again from another block device, and after images were
+# renamed. Until then devices are failed, with the reason; then they come online by themselves, or
+# as soon as a client connects or a group names them, with or without another start of the daemon in
+# between. The devices have snapshots, and frozen images have journals too.
 import contextlib
 import os
 import random

@@ -1,15 +1,15 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
 #
-# Three disks of different make, each with a client that writes and flushes all the time; POST
+# Three disks with different formats, each with a client that writes and flushes all the time; POST
 # /snapshot-groups is killed at every one of its system calls. After every kill qemu-img finds no
 # error in any image; after every restart
-#   - the group is committed as a whole or aborted as a whole, and committed if the client was told
-#     so;
-#   - the image directory holds what the committed groups made and nothing else;
-#   - every disk's chain is what the committed groups made it;
-#   - every number that was acknowledged, flushed or not, is there: on the disk and, if it was
-#     acknowledged before the call, in the frozen member.
+#   - the group is committed as a whole or aborted as a whole, and committed if the client got a
+#     201;
+#   - the image directory has the files of committed groups and no others;
+#   - every disk's chain consists of these files;
+#   - every acknowledged number, flushed or not, is on the disk and, if it was acknowledged before
+#     the call, in the frozen member.
 import os
 import sys
 

@@ -2,9 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 #
 # POST /devices with size_bytes, and DELETE /devices/{name}, killed at every one of their system
-# calls. After the restart the device is there, whole and usable, or it is not there at all;
-# creating leaves a file only with its device; detaching leaves the file as it was, always. A device
-# that has nothing to do with it serves throughout.
+# calls. After the restart the device exists, whole and usable, or does not exist; creating leaves a
+# file only with its device; detaching leaves the file unchanged. Another device is served
+# throughout.
 import os
 import sys
 

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 #
-# Where link(2) fails, as on FAT, a kill at the system calls of creating a device, of detaching it
-# and of a group snapshot leaves as little in doubt as where it does not: the tests of those, with a
-# daemon that has no hard links. A group takes every third call, or those that CRASH_STRIDE says.
+# Where link(2) fails, as on FAT, a kill at a system call of creating a device, of detaching it or
+# of a group snapshot is recovered as well as elsewhere: the tests of those, with a daemon without
+# hard links. A group is killed at every third call, or as CRASH_STRIDE says.
 # timeout: 1800
 set -eu
 cd "$(dirname "$0")"

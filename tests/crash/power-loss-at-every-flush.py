@@ -3,9 +3,9 @@
 # label: slow
 # timeout: 7200
 #
-# power-loss-keeps-what-was-promised.py the long way: 5,000 disks that a power failure could have
-# left, among them one for every flush of every round. POWER_LOSS_STATES and its like
-# (tests/lib/powerloss.py) make it longer or shorter.
+# The long form of power-loss-keeps-what-was-promised.py: 5,000 disks that a power failure could
+# have left, among them one for every flush of every round. POWER_LOSS_STATES and the other
+# variables of tests/lib/powerloss.py make it longer or shorter.
 import os
 import sys
 

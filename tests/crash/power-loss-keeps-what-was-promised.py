@@ -1,10 +1,9 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
 #
-# Clients write, flush and take groups on a disk that records what reaches it in which order; then
-# disks that a power failure could have left are recovered by the daemon, and everything that was
-# promised by then is there: flushed writes, groups, devices. This is the short form;
-# power-loss-at-every-flush.py takes the long way.
+# Clients write, flush and take groups on a disk that records the order of all writes; then the
+# daemon recovers disks that a power failure could have left, and every promise made until then
+# holds: flushed writes, groups, devices. This is the short form of power-loss-at-every-flush.py.
 import os
 import sys
 

@@ -1,11 +1,10 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
 #
-# The power-loss tests tell a right daemon from wrong ones. snapgroupd-lost-syncs leaves out syncs
-# that it says it did: without those of images, flushed writes are lost; without every other one,
-# qemu-img finds errors; without those of the database, it does not open, or groups and devices are
-# lost; without those of the image directory, on a file system of its own, images are lost that the
-# database knows.
+# The power-loss tests detect missing syncs. snapgroupd-lost-syncs skips syncs and reports success:
+# without those of images, flushed writes are lost; without every second one, qemu-img finds errors;
+# without those of the database, it does not open, or groups and devices are lost; without those of
+# the image directory, on a file system of its own, images that the database lists are lost.
 import os
 import sys
 

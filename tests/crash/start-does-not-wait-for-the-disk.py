@@ -1,12 +1,11 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
 #
-# A daemon is killed with WRITES (default 2000) changes of an image's tables in its journal and
-# their data in the page cache only. The next one is ready before it has changed anything of the
-# image: what the kill left is there as it was (a new refcount block may follow it), and the journal
-# still has everything. The disk holds what was acknowledged all the same, goes on to be written, is
-# killed once more, and only a flush ends all of it. WRITES=48000 is a journal that is as full as it
-# gets.
+# A daemon is killed with WRITES (default 2000) changes of an image's tables in its journal only,
+# and their data in the page cache only. The next daemon is ready before it has written to the
+# image: the file is unchanged (a new refcount block may follow it), and the journal is complete.
+# The disk has all acknowledged data all the same and accepts writes, survives another kill, and
+# only a flush empties the journal. WRITES=48000 fills the journal completely.
 import hashlib
 import os
 import sys

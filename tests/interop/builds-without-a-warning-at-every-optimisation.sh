@@ -2,10 +2,10 @@
 # SPDX-License-Identifier: Apache-2.0
 # label: slow
 #
-# What compilers warn of depends on how far they optimise: both compilers, at -O2, -O3 and -Os and
-# with the flags of this distribution's packages, have nothing to say about the daemon. It is
-# compiled, not only parsed: warnings about the flow of values come late. CMake's defaults are those
-# of a packager: there no warning is an error.
+# Warnings depend on the optimisation: gcc and clang, at -O2, -O3 and -Os and with the flags of
+# Debian's packages, compile the daemon without any. It is compiled, not only parsed, since warnings
+# about the flow of values come late. CMake's defaults are those of a packager: no warning is an
+# error.
 . "$(dirname "$0")/../lib/functions.sh"
 
 # build COMPILER FLAGS: prints the warnings

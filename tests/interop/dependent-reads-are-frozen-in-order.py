@@ -2,9 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 #
 # Reads count too: one client writes 1, 2, 3, ... to the first disk; another one, on connections of
-# its own, reads that number and writes what it saw to the second disk, whether or not the first
-# client has had its reply. In every group snapshot taken meanwhile the second disk's number is no
-# larger than the first one's.
+# its own, reads that number and writes it to the second disk, whether or not the first client has
+# its reply. In every group snapshot taken meanwhile the number on the second disk is at most that
+# on the first.
 import os
 import sys
 

@@ -1,8 +1,8 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
 #
-# A client writes counter k to disk k mod 8, each only after k-1 was acknowledged; in every one of
-# 100 group snapshots taken meanwhile the 8 latest values are consecutive.
+# A client writes number k to disk k mod 8, each after k-1 was acknowledged; in each of 100 group
+# snapshots taken meanwhile the 8 latest numbers are consecutive.
 import os
 import sys
 

@@ -1,9 +1,9 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
 #
-# The dependent-write test tells a right daemon from a wrong one. Two builds swap the tops with 2 ms
-# between them: snapgroupd-slow-pivot has its fence, and no snapshot is torn; snapgroupd-no-fence
-# has none, and nearly all are.
+# The dependent-write test detects a missing fence. Two builds swap the tops 2 ms apart: with the
+# fence of snapgroupd-slow-pivot no snapshot is torn, without one, in snapgroupd-no-fence, nearly
+# all are.
 import os
 import sys
 

@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 #
-# Over a full base, 4 KiB written to a fresh overlay take 4 KiB of it, whatever lies around them
-# below; so say qemu-img's map and the file system. With extended_l2 off a whole cluster is copied.
+# Over a full base, a write of 4 KiB to a fresh overlay allocates 4 KiB, whatever the base holds
+# around it, as qemu-img's map and the file system show. With extended_l2 off a whole cluster is
+# copied.
 . "$(dirname "$0")/../lib/functions.sh"
 
 OFFSETS='0 4096 135168 1048576 20000768 67104768'

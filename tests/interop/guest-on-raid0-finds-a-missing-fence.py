@@ -1,10 +1,10 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
 #
-# The guest on RAID 0 tells a right daemon from a wrong one. snapgroupd-no-fence swaps the top of
-# one disk, lets the guest take 4 more steps, and only then swaps the other's: by then files that
-# the first disk's journal knows have given back their blocks on the second disk. Most pairs frozen
-# so must be found torn; the last one, of the file system unmounted, must not.
+# The test with a guest on RAID 0 detects a missing fence. snapgroupd-no-fence swaps the top of one
+# disk, lets the guest make 4 more steps, and only then swaps the other one: by then files in the
+# first disk's journal have released their blocks on the second disk. Most pairs frozen so must be
+# torn; the last one, with the file system unmounted, must not.
 import concurrent.futures
 import os
 import sys

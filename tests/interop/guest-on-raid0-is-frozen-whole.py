@@ -1,12 +1,11 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
 #
-# A guest (Debian's cloud kernel in QEMU) has ext4 on a RAID 0 of two disks and writes, syncs and
-# removes files while 12 groups of both disks are taken. A second guest assembles and mounts every
-# frozen pair, as after a crash: in each, e2fsck finds nothing, all files told to be synced before
-# the group was asked for are whole, and what else is there is what the writers had done by one
-# instant (tests/lib/guestfiles.py says it exactly). Neither guest's kernel logs an error of a disk
-# or a file system. A last group, of the file system unmounted, holds all.
+# A guest (Debian's cloud kernel in QEMU) writes, syncs and removes files on ext4 on a RAID 0 of two
+# disks while 12 groups of both disks are taken. A second guest mounts every frozen pair, as after a
+# crash: e2fsck finds no error, all files synced before the call are whole, and the rest is what the
+# writers had done at one instant (tests/lib/guestfiles.py has the details). Neither kernel logs an
+# error of a disk or a file system. A last group, with the file system unmounted, has everything.
 import os
 import sys
 

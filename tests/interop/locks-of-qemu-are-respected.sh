@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 #
-# An image that a QEMU has open for writing cannot be attached, not even to read, and cannot be a
-# backing file; one that it only reads can be attached to read and be a backing file, not written.
-# The answer names the image and says why. A daemon that finds an image taken when it starts serves
+# An image that a QEMU has open for writing can be attached neither for writing nor for reading, nor
+# be a backing file; one that a QEMU only reads can be attached for reading and be a backing file.
+# The refusal names the image and the reason. A daemon that finds an image locked at start-up serves
 # all its other devices.
 . "$(dirname "$0")/../lib/functions.sh"
 

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 #
-# nbdcopy (many connections, many requests under way) and qemu-img convert, into and out of disks of
-# both formats: what comes out is what went in, and the image behind holds it too.
+# Copies by nbdcopy (many connections and requests) and qemu-img convert, to and from disks of both
+# formats, are exact, and so are the images.
 . "$(dirname "$0")/../lib/functions.sh"
 . "$(dirname "$0")/../lib/copies.sh"
 

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 #
-# What libnbd's nbdinfo sees of the exports, over a Unix socket and over TCP: names, sizes, every
-# capability, the block sizes; and what it is told about exports that are not there.
+# libnbd's nbdinfo shows the exports as they are, over a Unix socket and over TCP: names, sizes,
+# every capability, block sizes; and the error for exports that do not exist.
 . "$(dirname "$0")/../lib/functions.sh"
 
 start_daemon

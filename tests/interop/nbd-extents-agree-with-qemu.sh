@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 #
-# Where data, holes and zeros are, and at which depth of a chain, is the same to nbdinfo --map and
-# to qemu-img map whether snapgroupd or qemu-nbd serves the image; and what is read agrees with it.
-# vdc is a chain of ten images of all cluster sizes and lengths, with subclusters and compressed
-# clusters, filled at random (SEED repeats a run).
+# nbdinfo --map and qemu-img map show the same data, holes, zeros and depths for a chain whether
+# snapgroupd or qemu-nbd serves it, and its content agrees. vdc is a chain of ten images with all
+# cluster sizes and several lengths, with subclusters and compressed clusters, filled at random
+# (SEED repeats a run).
 . "$(dirname "$0")/../lib/functions.sh"
 
 size=$((8 << 20))

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 #
-# fio's own checksums hold over NBD: random sizes from 512 bytes to 256 KiB, many requests under
-# way, several connections to one disk at once, flushes and trims in between, on both formats.
+# fio's checksums hold over NBD: random sizes from 512 bytes to 256 KiB, many requests in flight,
+# several connections to one disk, flushes and trims in between, on both formats.
 . "$(dirname "$0")/../lib/functions.sh"
 
 start_daemon

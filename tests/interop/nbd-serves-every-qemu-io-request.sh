@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 #
 # The same qemu-io requests to an export and to a plain file give the same content: writes (plain,
-# FUA), zeroes (keeping and giving back space), discards, flushes, at offsets of no alignment and up
-# to the disk's last byte.
+# FUA), zeroes (keeping and releasing space), discards and flushes, at unaligned offsets and up to
+# the last byte of the disk.
 . "$(dirname "$0")/../lib/functions.sh"
 
 start_daemon --nbd "unix:$RUNTIME/nbd.sock" --nbd 127.0.0.1:0

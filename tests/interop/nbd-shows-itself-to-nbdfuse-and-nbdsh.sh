@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 #
-# A disk is a file through nbdfuse: a file system is made in it and filled, a group is taken
-# meanwhile, and what the frozen member shows as a file is what was in the disk then. nbdsh sees the
-# same bytes, and what it writes is seen.
+# With nbdfuse a disk is a file: a file system is created in it and filled, a group is taken
+# meanwhile, and the frozen member has the content of that moment. nbdsh reads the same bytes, and
+# nbdfuse sees its writes.
 . "$(dirname "$0")/../lib/mounts.sh"
 [ -c /dev/fuse ] || skip 'there is no /dev/fuse'
 

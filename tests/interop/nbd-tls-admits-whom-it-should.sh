@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 #
-# libnbd's and QEMU's clients with TLS: good certificates and keys get in, over TCP and Unix
-# sockets; plain text, other issuers, no certificate, revoked and expired ones do not. With
-# --nbd-tls optional plain text gets in too, but not from beyond loopback. No client is talked into
-# plain text by a server that has no TLS.
+# TLS with libnbd's and QEMU's clients: valid certificates and keys are accepted, over TCP and Unix
+# sockets; plain text, other issuers, no certificate, and revoked and expired ones are not. With
+# --nbd-tls optional plain text is accepted too, but not from beyond loopback. A server without TLS
+# cannot make a client that requires it use plain text.
 . "$(dirname "$0")/../lib/functions.sh"
 
 "$SOURCE_DIR/tests/lib/certificates.sh" "$TMP/pki" >/dev/null

@@ -1,9 +1,8 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 #
-# nbdcopy with many connections, qemu-img convert and requests of every kind by qemu-io, over TLS
-# with certificates and with keys, TCP and Unix sockets: what comes out is what went in, and the
-# image behind holds it too.
+# Copies by nbdcopy and qemu-img convert, and requests of every kind by qemu-io, over TLS with
+# certificates and with keys, TCP and Unix sockets, are exact, and so are the images.
 . "$(dirname "$0")/../lib/functions.sh"
 . "$(dirname "$0")/../lib/copies.sh"
 

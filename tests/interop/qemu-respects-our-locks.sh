@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 #
-# QEMU's tools do with our images what they do with another QEMU's: the lock bytes are the same. An
-# image that a device writes they cannot write or make anew, nor read it (qcow2) but with -U; a
-# frozen image they can read, copy and build on, not write; after a detach or a kill everything is
-# free, and a restart takes it again at once.
+# QEMU's tools treat our images as they treat those of another QEMU, since the lock bytes are the
+# same. They cannot write or recreate an image that a device writes, and read it (qcow2) only with
+# -U; they can read, copy and use a frozen image as a backing file, but not write it; a detach or a
+# kill releases all locks, and a restart acquires them again.
 . "$(dirname "$0")/../lib/functions.sh"
 
 refused() {

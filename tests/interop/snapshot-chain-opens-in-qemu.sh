@@ -1,9 +1,8 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 #
-# What a group snapshot leaves on disk is a chain that QEMU's tools open from anywhere, also when
-# the overlay lies in another directory than its image: each header names its backing file and that
-# file's format.
+# QEMU's tools open the chain of a group snapshot from anywhere, also when the overlay is in another
+# directory than its image: each header names its backing file and that file's format.
 . "$(dirname "$0")/../lib/functions.sh"
 
 mkdir "$IMAGES/overlays"

@@ -1,9 +1,8 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 #
-# Once a group is committed its frozen images are never written again: not by the disk's users, not
-# by later groups, not by reading the frozen member, not by a restart; and a frozen member cannot be
-# written over NBD.
+# A frozen image is never written after its group is committed: not by the disk's users, later
+# groups, reads of the frozen member or a restart; and a frozen member cannot be written over NBD.
 . "$(dirname "$0")/../lib/functions.sh"
 
 start_daemon

@@ -3,7 +3,7 @@
 #
 # Three disks (raw of 1,000,001 bytes, qcow2 with 64 KiB clusters, qcow2 with 2 MiB clusters over a
 # raw base), each written and verified by fio all the time; ten group snapshots in a row. No client
-# sees an error, every chain passes qemu-img check, and what device@group reads is what qemu-img
+# sees an error, every chain passes qemu-img check, and the content of device@group is what qemu-img
 # convert makes of the frozen file.
 . "$(dirname "$0")/../lib/functions.sh"
 
