@@ -1,8 +1,7 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
 # serial
-"""What it costs to find out where the data of a chain are, against qemu-nbd on a copy of the chain,
-alternately.
+"""The cost of block status of a chain, against qemu-nbd on a copy of the chain, alternately.
 
 usage: block-status.py [ROUNDS]    (default: 3 rounds)
 
@@ -16,8 +15,7 @@ overlays. In each round every job runs once against each server, over a Unix soc
     copy     nbdcopy to null            four connections
     read     qemu-io reads 32 MiB       at a place that was not read before
     others   4 KiB writes to the deepest chain by another client, one at a time: alone, and while
-             the chain is mapped
-             again and again; p50 and p99
+             the chain is mapped again and again; p50 and p99
 
 Prints the machine, the first round's times (nothing is known yet), the medians of the others, and
 our time by qemu-nbd's. Only ratios of one run count.
@@ -28,14 +26,14 @@ import platform
 import random
 import shutil
 import statistics
-import subprocess
 import sys
 import tempfile
 import threading
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.realpath(__file__)), "..", "lib"))
-from snapgroupd import Daemon, run, wait_until  # noqa: E402
+from peers import Peer  # noqa: E402
+from snapgroupd import Daemon, run  # noqa: E402
 
 GIB = 1 << 30
 CHAINS = {"1": (4 * GIB, 1), "10": (4 * GIB, 10), "90": (4 * GIB, 90), "400": (4 * GIB, 400),
@@ -62,21 +60,13 @@ def make_chain(directory, size_bytes, depth):
     return image
 
 
-class QemuNbd:
-    """qemu-nbd with one image, until the block is left."""
+class QemuNbd(Peer):
+    """qemu-nbd with one image."""
 
     def __init__(self, socket_path, image, *options):
         self.uri = "nbd+unix:///?socket=" + socket_path
-        self.process = subprocess.Popen(["setpriv", "--pdeathsig", "KILL", "qemu-nbd", "--persistent", "--shared=8",
-                                         "--allocation-depth", "-f", "qcow2", "-k", socket_path, *options, image])
-        wait_until(lambda: os.path.exists(socket_path), "qemu-nbd serves")
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, kind, value, traceback):
-        self.process.terminate()
-        self.process.wait()
+        super().__init__(["qemu-nbd", "--persistent", "--shared=8", "--allocation-depth", "-f", "qcow2",
+                          "-k", socket_path, *options, image], socket_path)
 
 
 def timed(*command):

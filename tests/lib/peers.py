@@ -37,27 +37,19 @@ def resident_kib(pid):
         return next(int(line.split()[1]) for line in status if line.startswith("VmRSS"))
 
 
-class QSD:
-    """qemu-storage-daemon serving qcow2 images over one Unix socket, until the block is left.
-    `uris` is in their order, `uri` the first one's."""
+class Peer:
+    """Another server, until the block is left."""
 
-    def __init__(self, mode, socket_path, *images):
-        self.uris = ["nbd+unix:///d%d?socket=%s" % (i, socket_path) for i in range(len(images))]
-        self.uri = self.uris[0]
-        command = ["setpriv", "--pdeathsig", "KILL", "qemu-storage-daemon",
-                   "--nbd-server", "addr.type=unix,max-connections=0,addr.path=" + socket_path]
-        for i, image in enumerate(images):
-            command += ["--blockdev", "driver=qcow2,node-name=n%d,file.driver=file,file.aio=%s,file.filename=%s" %
-                        (i, mode, image), "--export", "type=nbd,id=e%d,node-name=n%d,name=d%d,writable=on" % (i, i, i)]
-        self.process = subprocess.Popen(command)
-        wait_until(lambda: os.path.exists(socket_path), "qemu-storage-daemon serves")
+    def __init__(self, command, socket_path):
+        self.process = subprocess.Popen(["setpriv", "--pdeathsig", "KILL", *command])
+        wait_until(lambda: os.path.exists(socket_path), command[0] + " serves")
 
     @property
     def pid(self):
         return self.process.pid
 
     def kill(self):
-        """Ends it at once, for images that nobody wants any more: nothing is flushed."""
+        """Ends it at once, for images that nobody needs any more: nothing is flushed."""
         self.process.kill()
 
     def __enter__(self):
@@ -66,6 +58,20 @@ class QSD:
     def __exit__(self, kind, value, traceback):
         self.process.terminate()
         self.process.wait()
+
+
+class QSD(Peer):
+    """qemu-storage-daemon serving qcow2 images over one Unix socket, until the block is left.
+    `uris` is in their order, `uri` the first one's."""
+
+    def __init__(self, mode, socket_path, *images):
+        self.uris = ["nbd+unix:///d%d?socket=%s" % (i, socket_path) for i in range(len(images))]
+        self.uri = self.uris[0]
+        command = ["qemu-storage-daemon", "--nbd-server", "addr.type=unix,max-connections=0,addr.path=" + socket_path]
+        for i, image in enumerate(images):
+            command += ["--blockdev", "driver=qcow2,node-name=n%d,file.driver=file,file.aio=%s,file.filename=%s" %
+                        (i, mode, image), "--export", "type=nbd,id=e%d,node-name=n%d,name=d%d,writable=on" % (i, i, i)]
+        super().__init__(command, socket_path)
 
 
 def fio(uri, rw, bs, depth, *options):
