@@ -18,9 +18,15 @@
  * QEMU takes such a NAME from its working directory. A daemon has none that its user would know of: here it counts
  * from where any other name does (chain.c).
  */
-#include "block/format/qcow2/qcow2.h"
+#include "block/format/qcow2/backing-name.h"
 
+#include "base/cleanup.h"
+
+#include <errno.h>
+#include <stdbool.h>
 #include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 
 struct parser {
     const char *at;

@@ -8,11 +8,10 @@
  * made to flush (qcow2/flusher.c), and CACHE_SLICES_FROZEN_MAX of each image below. All calls but qcow2_freeze() hold
  * the image's lock.
  */
-#include "block/format/qcow2/qcow2.h"
+#include "block/format/qcow2/cache.h"
 
 enum {
     CACHE_SLICES_MAX = 4096,
-    CACHE_SLICES_FROZEN_MAX = 256, /* of each image below a top: chains get long */
     CACHE_BUCKETS = 4096,
 };
 
@@ -63,7 +62,7 @@ void qcow2_cache_free(struct qcow2_cache *cache)
     free(cache->buckets);
 }
 
-static void cache_make_room(struct qcow2_cache *cache, size_t slices_max)
+void qcow2_cache_shrink(struct qcow2_cache *cache, size_t slices_max)
 {
     struct qcow2_slice *slice = cache->oldest;
     while (slice && cache->count >= slices_max) {
@@ -74,15 +73,7 @@ static void cache_make_room(struct qcow2_cache *cache, size_t slices_max)
     }
 }
 
-void qcow2_freeze(struct node *node)
-{
-    struct qcow2 *q = node->state;
-    qcow2_flusher_end(q);
-    LOCK_GUARD(&q->lock);
-    cache_make_room(&q->cache, CACHE_SLICES_FROZEN_MAX);
-}
-
-struct qcow2_slice *qcow2_cache_find(struct qcow2 *q, uint64_t offset)
+static struct qcow2_slice *cache_find(struct qcow2 *q, uint64_t offset)
 {
     struct qcow2_cache *cache = &q->cache;
     offset -= offset % cache->slice_bytes;
@@ -99,14 +90,14 @@ struct qcow2_slice *qcow2_cache_find(struct qcow2 *q, uint64_t offset)
 int qcow2_cache_get(struct qcow2 *q, uint64_t offset, bool is_refcount, struct qcow2_slice **slice)
 {
     struct qcow2_cache *cache = &q->cache;
-    *slice = qcow2_cache_find(q, offset);
+    *slice = cache_find(q, offset);
     if (*slice)
         return 0;
-    if (q->waits_not)
+    if (q->is_nonblocking)
         return -EAGAIN;
     offset -= offset % cache->slice_bytes;
-    cache_make_room(cache,
-                    atomic_load(&q->node->read_only) ? CACHE_SLICES_FROZEN_MAX : CACHE_SLICES_MAX);
+    qcow2_cache_shrink(cache, atomic_load(&q->node->read_only) ? QCOW2_CACHE_SLICES_FROZEN_MAX
+                                                               : CACHE_SLICES_MAX);
     struct qcow2_slice **bucket = cache_bucket(cache, offset), *found = calloc(1, sizeof(*found));
     unsigned char *bytes = malloc(cache->slice_bytes);
     if (!found || !bytes) {

@@ -6,12 +6,13 @@
  *
  * The data may start anywhere and go on into the next host cluster; the last sector may pass the end of the file.
  */
-#include "block/format/qcow2/qcow2.h"
+#include "block/format/qcow2/compressed.h"
 
 #include <zlib.h>
 #include <zstd.h>
 
-void qcow2_packed_place(const struct qcow2 *q, uint64_t word, uint64_t *offset, uint64_t *length)
+void qcow2_compressed_range(const struct qcow2 *q, uint64_t word, uint64_t *offset,
+                            uint64_t *length)
 {
     uint32_t x = 62 - (q->cluster_bits - 8);
     uint64_t sectors = (word & ~(QCOW2_COPIED | QCOW2_COMPRESSED)) >> x;
@@ -57,10 +58,10 @@ static int unpack_zstd(const unsigned char *packed, uint64_t length, unsigned ch
     return !ZSTD_isError(ret) && out.pos == out.size ? 0 : -EIO;
 }
 
-int qcow2_packed_read(const struct qcow2 *q, uint64_t word, unsigned char *buf)
+int qcow2_compressed_read(const struct qcow2 *q, uint64_t word, unsigned char *buf)
 {
     uint64_t offset, length, done = 0;
-    qcow2_packed_place(q, word, &offset, &length);
+    qcow2_compressed_range(q, word, &offset, &length);
     CLEANUP_FREE unsigned char *packed = malloc(length);
     if (!packed)
         return -ENOMEM;

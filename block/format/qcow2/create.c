@@ -7,7 +7,7 @@
  *
  * The counts of these clusters are 1; that is all the content there is.
  */
-#include "block/format/qcow2/qcow2.h"
+#include "block/format/qcow2/create.h"
 
 #include <fcntl.h>
 

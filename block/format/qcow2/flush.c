@@ -1,15 +1,41 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Writing the changed tables, in the order that qcow2.h draws.
+ * Writing the changed tables back. A flush copies everything that is dirty at one instant (the batch)
+ * and writes the copy; requests go on meanwhile, and their changes belong to the next flush.
  *
- * A flush takes a copy of everything that is dirty at one instant (the batch) and writes that; requests go on
- * meanwhile and what they change belongs to the next flush. The batch is whole: every cluster that an L2 entry in
- * it points at is counted in it or on the disk already, and its data were written before. If anything fails, the
- * batch is dirty again, so that nothing is forgotten.
+ *     guest data (already written)   refcount slices (counts that went up)
+ *                       \             /
+ *                        fdatasync --> refcount table --> fdatasync   (only if a block or the table is new)
+ *                                                             |
+ *                        L2 slices, L1 entries  <-------------+
+ *                                 |
+ *                             fdatasync --> journal records are dropped --> released clusters are freed
+ *
+ * Write order:
+ *   W1  An L2 or L1 entry reaches the file only after the count of its cluster and the data in it are
+ *       durable. So whichever writes since the last fdatasync reach the disk, a crash may leak
+ *       clusters but never corrupts the image.
+ *   W2  The header moves to a new refcount table only after that table is durable.
+ *   W3  Journal records are dropped only after their batch is durable, and before the clusters that the
+ *       batch released are freed: no cluster that a record names ever belongs to anybody else, and no
+ *       reference that a record removes has been dropped already.
+ *   W4  Clusters are freed only after the entries that released them are durable.
+ *   W5  A flush allocates no disk space: it was allocated before the change was acknowledged (space.c).
+ *       No assert: the file system has the last word.
  *
  * One flush at a time: the caller holds node->flush_lock.
  */
-#include "block/format/qcow2/qcow2.h"
+#include "block/format/qcow2/flush.h"
+
+#include "block/format/qcow2/cache.h"
+#include "block/format/qcow2/frees.h"
+#include "block/format/qcow2/release.h"
+
+void qcow2_room_update(struct qcow2 *q)
+{
+    size_t most = q->flusher.is_running ? QCOW2_FLUSH_FIRST : QCOW2_FLUSH_AT;
+    atomic_store(&q->flusher.is_full, q->cache.dirty_count > most || q->flusher.lacks_records);
+}
 
 struct batch_slice {
     struct qcow2_slice *slice;
@@ -116,7 +142,7 @@ static int batch_take(struct qcow2 *q, struct batch *batch)
         batch->frees = q->frees;
         q->frees = (struct qcow2_frees){0};
         journal_mark(q->node->journal);
-        qcow2_look_if_full(q);
+        qcow2_room_update(q);
     }
     return ret;
 }
@@ -130,7 +156,7 @@ static void batch_end(struct qcow2 *q, struct batch *batch, int ret)
         if (ret)
             qcow2_cache_dirty(&q->cache, batch->slices[i].slice);
     }
-    qcow2_look_if_full(q);
+    qcow2_room_update(q);
     if (!ret)
         return;
     for (size_t i = 0; i < batch->l1_count; i++)
@@ -217,7 +243,14 @@ static void generation_drop(struct qcow2 *q)
     LOCK_GUARD(&q->lock);
     journal_drop(q->node->journal);
     q->flusher.lacks_records = q->flusher.must_retry = false;
-    qcow2_look_if_full(q);
+    qcow2_room_update(q);
+}
+
+/* The batch is not durable. After a failed sync no retry can make it so. */
+static void retry_note(struct qcow2 *q)
+{
+    LOCK_GUARD(&q->lock);
+    q->flusher.must_retry |= !atomic_load(&q->node->sync_error);
 }
 
 static bool qcow2_is_corrupt(struct qcow2 *q)
@@ -226,7 +259,7 @@ static bool qcow2_is_corrupt(struct qcow2 *q)
     return q->is_corrupt;
 }
 
-int qcow2_flush(struct node *node)
+int qcow2_flush_tables(struct node *node)
 {
     struct qcow2 *q = node->state;
     struct batch batch = {0};
@@ -236,8 +269,8 @@ int qcow2_flush(struct node *node)
     batch_end(q, &batch, ret);
     if (ret == 0)
         generation_drop(q);
-    else if (!atomic_load(&node->sync_error))
-        qcow2_flush_later(q);
+    else
+        retry_note(q);
     /* All that was asked for is durable now. Space that could not be freed is tried again by the next flush. */
     if (ret == 0 && batch.frees.count && frees_release(q, &batch.frees) != 0 && qcow2_is_corrupt(q))
         ret = -EIO;

@@ -15,11 +15,14 @@
  * lost: the changes stay in memory and in the journal, and the flusher tries again every second, as does whoever asks for
  * a flush; but an fdatasync that failed makes all later ones fail (node_sync).
  */
-#include "block/format/qcow2/qcow2.h"
+#include "block/format/qcow2/flusher.h"
+
+#include "block/format/qcow2/cache.h"
+#include "block/format/qcow2/flush.h"
 
 #include <time.h>
 
-enum { FLUSH_AT = 1024, FLUSH_FIRST = 3072, RETRY_S = 1 };
+enum { RETRY_S = 1 };
 
 /* Until it is called, or until it is time to try again. Lock held. */
 static void flusher_wait(struct qcow2 *q)
@@ -48,7 +51,7 @@ static void *flusher_run(void *arg)
         q->flusher.is_wanted = false;
         pthread_mutex_unlock(&q->lock);
         pthread_mutex_lock(&node->flush_lock);
-        qcow2_flush(node);
+        qcow2_flush_tables(node);
         pthread_mutex_unlock(&node->flush_lock);
         pthread_mutex_lock(&q->lock);
     }
@@ -56,14 +59,26 @@ static void *flusher_run(void *arg)
     return NULL;
 }
 
-/* Without such a thread the writers flush, but do not wait for it to appear. Lock held. */
-static void flusher_call(struct qcow2 *q)
+/* Without such a thread the writers flush. Lock held. */
+static void flusher_start(struct qcow2 *q)
 {
     struct qcow2_flusher *flusher = &q->flusher;
-    if (!flusher->is_running)
+    if (!flusher->is_running && !flusher->is_ending)
         flusher->is_running = pthread_create(&flusher->thread, NULL, flusher_run, q->node) == 0;
-    flusher->is_wanted = true;
     pthread_cond_signal(&flusher->called);
+}
+
+/* A flush failed: the flusher tries again, if that may help. */
+int qcow2_flush(struct node *node)
+{
+    struct qcow2 *q = node->state;
+    int ret = qcow2_flush_tables(node);
+    if (ret == 0)
+        return 0;
+    LOCK_GUARD(&q->lock);
+    if (q->flusher.must_retry)
+        flusher_start(q);
+    return ret;
 }
 
 void qcow2_flusher_end(struct qcow2 *q)
@@ -78,30 +93,16 @@ void qcow2_flusher_end(struct qcow2 *q)
     flusher->is_running = false;
 }
 
-void qcow2_flush_later(struct qcow2 *q)
-{
-    LOCK_GUARD(&q->lock);
-    struct qcow2_flusher *flusher = &q->flusher;
-    flusher->must_retry = true;
-    if (!flusher->is_running && !flusher->is_ending)
-        flusher->is_running = pthread_create(&flusher->thread, NULL, flusher_run, q->node) == 0;
-    pthread_cond_signal(&flusher->called);
-}
-
-void qcow2_look_if_full(struct qcow2 *q)
-{
-    size_t most = q->flusher.is_running ? FLUSH_FIRST : FLUSH_AT;
-    atomic_store(&q->flusher.is_full, q->cache.dirty_count > most || q->flusher.lacks_records);
-}
-
 int qcow2_reserve(struct qcow2 *q, size_t records)
 {
     struct journal *journal = q->node->journal;
-    if (q->cache.dirty_count > FLUSH_AT || journal_is_filling(journal))
-        flusher_call(q);
+    if (q->cache.dirty_count > QCOW2_FLUSH_AT || journal_is_filling(journal)) {
+        q->flusher.is_wanted = true;
+        flusher_start(q);
+    }
     bool is_reserved = journal_reserve(journal, records);
     q->flusher.lacks_records |= !is_reserved; /* until a flush has dropped some */
-    qcow2_look_if_full(q);
+    qcow2_room_update(q);
     if (!atomic_load(&q->flusher.is_full))
         return 0;
     if (is_reserved)
@@ -117,4 +118,12 @@ int qcow2_make_room(struct node *node)
         return 0;
     LOCK_GUARD(&node->flush_lock);
     return atomic_load(&q->flusher.is_full) ? qcow2_flush(node) : 0;
+}
+
+void qcow2_freeze(struct node *node)
+{
+    struct qcow2 *q = node->state;
+    qcow2_flusher_end(q);
+    LOCK_GUARD(&q->lock);
+    qcow2_cache_shrink(&q->cache, QCOW2_CACHE_SLICES_FROZEN_MAX);
 }

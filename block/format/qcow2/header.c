@@ -4,7 +4,10 @@
  * offsets against alignment and overflow, lengths against the place they must fit in. Refusals name the field or
  * the feature. Source: qcow2 specification, "Header", "Feature name table", "Snapshots".
  */
-#include "block/format/qcow2/qcow2.h"
+#include "block/format/qcow2/header.h"
+
+#include "block/format/qcow2/backing-name.h"
+#include "block/format/qcow2/extension.h"
 
 #include <stdio.h>
 #include <sys/stat.h>
@@ -170,39 +173,6 @@ static int header_check_encryption(const struct node *node, const struct qcow2_h
 
 /* ---- extensions ---- */
 
-/* Reads the extension at *at, with its data, which must end before `limit`. Returns its type, moves *at. */
-static int extension_read(int fd, uint64_t *at, uint64_t limit, uint32_t *type, uint32_t *length)
-{
-    struct qcow2_extension_be extension;
-    if (*at + sizeof(extension) > limit) {
-        *type = QCOW2_EXTENSION_END;
-        return 0;
-    }
-    int ret = file_read(fd, &extension, *at, sizeof(extension));
-    *type = be32toh(extension.type);
-    *length = be32toh(extension.length);
-    *at += sizeof(extension);
-    if (ret)
-        return ret;
-    return *type != QCOW2_EXTENSION_END && *length > limit - *at ? -EINVAL : 0;
-}
-
-static uint64_t extension_next(uint64_t at, uint32_t length)
-{
-    return at + (((uint64_t)length + 7) & ~7ULL);
-}
-
-/* A whole extension's data and a zero byte; heap. */
-static unsigned char *extension_data(int fd, uint64_t at, uint32_t length)
-{
-    unsigned char *data = calloc(1, (size_t)length + 1);
-    if (data && file_read(fd, data, at, length) != 0) {
-        free(data);
-        return NULL;
-    }
-    return data;
-}
-
 /* Takes what it knows from the extensions; `names` gets the feature name table (heap). The format that a backing
  * file's name has in itself does not count if the header records one: so QEMU decides. */
 static int header_take_extensions(struct node *node, struct qcow2 *q, uint64_t limit,
@@ -212,14 +182,14 @@ static int header_take_extensions(struct node *node, struct qcow2 *q, uint64_t l
     bool has_format = false;
     for (;;) {
         uint32_t type, length = 0;
-        int ret = extension_read(q->fd, &at, limit, &type, &length);
+        int ret = qcow2_extension_read(q->fd, &at, limit, &type, &length);
         if (ret == -EINVAL)
             return refuse(node, err, "a header extension is longer than the header");
         if (ret)
             return header_read_error(node, ret, err);
         if (type == QCOW2_EXTENSION_END)
             return 0;
-        CLEANUP_FREE unsigned char *data = extension_data(q->fd, at, length);
+        CLEANUP_FREE unsigned char *data = qcow2_extension_data(q->fd, at, length);
         if (!data)
             return refuse(node, err, "a header extension cannot be read");
         if (type == QCOW2_EXTENSION_BACKING_FORMAT && q->has_backing && !has_format) {
@@ -230,7 +200,7 @@ static int header_take_extensions(struct node *node, struct qcow2 *q, uint64_t l
             *names = steal(data);
             *names_length = length;
         }
-        at = extension_next(at, length);
+        at = qcow2_extension_next(at, length);
     }
 }
 
@@ -249,7 +219,7 @@ static int header_take_backing(struct node *node, struct qcow2 *q, const struct 
         return refuse(node, err, "its backing file's name lies outside the header");
     if (length == 0)
         return 0;
-    CLEANUP_FREE char *name = (char *)extension_data(q->fd, offset, length);
+    CLEANUP_FREE char *name = (char *)qcow2_extension_data(q->fd, offset, length);
     if (!name)
         return refuse(node, err, "its backing file's name cannot be read");
     if (strlen(name) != length)
@@ -390,30 +360,4 @@ int qcow2_header_store_features(struct node *node, uint64_t field, uint64_t valu
     uint64_t word = htobe64(value);
     int ret = file_write(node->fd, &word, field, sizeof(word));
     return ret ? ret : node_sync(node);
-}
-
-int qcow2_group_id(int fd, unsigned char id[OWNER_ID_BYTES])
-{
-    struct qcow2_header_be h;
-    struct stat st;
-    if (fstat(fd, &st) != 0)
-        return -errno;
-    if (!S_ISREG(st.st_mode) || st.st_size < QCOW2_HEADER_V3_BYTES)
-        return -ENOENT; /* none of ours */
-    int ret = file_read(fd, &h, 0, QCOW2_HEADER_V3_BYTES);
-    if (ret)
-        return ret;
-    if (be32toh(h.magic) != QCOW2_MAGIC || be32toh(h.version) != 3)
-        return -ENOENT;
-    uint32_t bits = be32toh(h.cluster_bits), type, length = 0;
-    if (bits < 9 || bits > 21)
-        return -ENOENT;
-    for (uint64_t at = be32toh(h.header_length), limit = 1ULL << bits;;
-         at = extension_next(at, length)) {
-        ret = extension_read(fd, &at, limit, &type, &length);
-        if (ret || type == QCOW2_EXTENSION_END)
-            return -ENOENT;
-        if (type == QCOW2_EXTENSION_GROUP_ID && length == OWNER_ID_BYTES)
-            return file_read(fd, id, at, OWNER_ID_BYTES);
-    }
 }

@@ -8,7 +8,14 @@
  * An L1 entry without the copied flag names a table that an internal snapshot shares: it is copied before it is
  * changed. All calls hold the image's lock.
  */
-#include "block/format/qcow2/qcow2.h"
+#include "block/format/qcow2/l2.h"
+
+#include "block/format/qcow2/allocate.h"
+#include "block/format/qcow2/cache.h"
+#include "block/format/qcow2/compressed.h"
+#include "block/format/qcow2/frees.h"
+#include "block/format/qcow2/metadata.h"
+#include "block/format/qcow2/space.h"
 
 static uint64_t l1_index(const struct qcow2 *q, uint64_t offset)
 {
@@ -154,7 +161,7 @@ int qcow2_entry_kind(struct qcow2 *q, struct qcow2_entry entry, uint64_t offset,
     uint64_t word = entry.word;
     *host = 0;
     if (word & QCOW2_COMPRESSED) {
-        *kind = QCOW2_PACKED;
+        *kind = QCOW2_DATA_COMPRESSED;
         return 0;
     }
     uint64_t reserved = QCOW2_L2_RESERVED | (q->has_extended_l2 || q->version < 3 ? QCOW2_ZERO : 0);
@@ -179,7 +186,7 @@ int qcow2_entry_check_change(struct qcow2 *q, struct qcow2_entry entry, uint64_t
 {
     uint64_t host = entry.word & QCOW2_OFFSET_MASK, length;
     if (entry.word & QCOW2_COMPRESSED)
-        qcow2_packed_place(q, entry.word, &host, &length);
+        qcow2_compressed_range(q, entry.word, &host, &length);
     if (host >> q->cluster_bits < q->end_cluster)
         return 0;
     return qcow2_corrupt(q, "data past the end of the file belong to the guest", at);
@@ -216,7 +223,7 @@ int qcow2_table_make_writable(struct qcow2 *q, uint64_t offset)
         return qcow2_corrupt(q, "impossible L1 entry", index);
     if (old && (q->l1[index] & QCOW2_COPIED))
         return qcow2_space_take(q, old >> q->cluster_bits);
-    if (q->waits_not)
+    if (q->is_nonblocking)
         return -EAGAIN;
     ret = qcow2_space_take(q, (q->l1_offset + index * sizeof(uint64_t)) >> q->cluster_bits);
     if (ret == 0)
@@ -247,7 +254,7 @@ int qcow2_entry_release(struct qcow2 *q, struct qcow2_entry entry)
 {
     uint64_t offset = entry.word & QCOW2_OFFSET_MASK, length = q->cluster_bytes;
     if (entry.word & QCOW2_COMPRESSED)
-        qcow2_packed_place(q, entry.word, &offset, &length);
+        qcow2_compressed_range(q, entry.word, &offset, &length);
     else if (!offset)
         return 0;
     for (uint64_t cluster = offset >> q->cluster_bits;

@@ -5,12 +5,15 @@
  * slice, looks at no more than its entries, and holds the lock no longer than that takes. Who wants more asks again.
  * Reading, for compressed clusters: they are unpacked whole.
  */
-#include "block/format/qcow2/qcow2.h"
+#include "block/format/qcow2/read.h"
+
+#include "block/format/qcow2/compressed.h"
+#include "block/format/qcow2/l2.h"
 
 /* How far from `offset` its subcluster, or whole compressed cluster, reaches. */
 static uint64_t unit_left(const struct qcow2 *q, enum qcow2_kind kind, uint64_t offset)
 {
-    uint64_t unit = kind == QCOW2_PACKED ? q->cluster_bytes : q->subcluster_bytes;
+    uint64_t unit = kind == QCOW2_DATA_COMPRESSED ? q->cluster_bytes : q->subcluster_bytes;
     return unit - offset % unit;
 }
 
@@ -22,7 +25,7 @@ static bool entry_continues(const struct qcow2 *q, enum qcow2_kind kind, struct 
     static const uint64_t whole[] = {[QCOW2_UNALLOCATED] = 0,
                                      [QCOW2_ZEROS] = QCOW2_BITMAP_ALL << 32,
                                      [QCOW2_DATA] = QCOW2_BITMAP_ALL};
-    if (kind == QCOW2_PACKED || entry.word & (QCOW2_COMPRESSED | QCOW2_L2_RESERVED))
+    if (kind == QCOW2_DATA_COMPRESSED || entry.word & (QCOW2_COMPRESSED | QCOW2_L2_RESERVED))
         return false;
     if (q->has_extended_l2 && (entry.bitmap != before.bitmap || entry.bitmap != whole[kind]))
         return false;
@@ -38,7 +41,7 @@ static bool extent_grow(struct qcow2 *q, struct qcow2_entry entry, uint64_t offs
         uint64_t host;
         if (qcow2_entry_kind(q, entry, offset + *done, &kind, &host) != 0)
             return false; /* the next look meets it */
-        if (kind != first || kind == QCOW2_PACKED ||
+        if (kind != first || kind == QCOW2_DATA_COMPRESSED ||
             (kind == QCOW2_DATA && host != extent->host + *done))
             return false;
         *done += unit_left(q, kind, offset + *done);
@@ -92,18 +95,18 @@ int qcow2_map(struct node *node, uint64_t offset, unsigned flags, struct extent 
     extent->kind = kind == QCOW2_UNALLOCATED ? EXTENT_BACKING
                    : kind == QCOW2_ZEROS     ? EXTENT_ZERO
                                              : EXTENT_DATA;
-    if (kind == QCOW2_PACKED)
+    if (kind == QCOW2_DATA_COMPRESSED)
         extent->host = EXTENT_NO_HOST;
     return ret;
 }
 
-static int packed_read(const struct qcow2 *q, void *buf, uint64_t word, uint64_t offset,
-                       uint64_t length)
+static int compressed_read(const struct qcow2 *q, void *buf, uint64_t word, uint64_t offset,
+                           uint64_t length)
 {
     CLEANUP_FREE unsigned char *cluster = malloc(q->cluster_bytes);
     if (!cluster)
         return -ENOMEM;
-    int ret = qcow2_packed_read(q, word, cluster);
+    int ret = qcow2_compressed_read(q, word, cluster);
     if (ret == 0)
         memcpy(buf, cluster + offset % q->cluster_bytes, length);
     return ret;
@@ -125,8 +128,8 @@ static int unit_read(struct qcow2 *q, void *buf, uint64_t offset, uint64_t *leng
     uint64_t left = unit_left(q, kind, offset);
     if (*length > left)
         *length = left;
-    if (kind == QCOW2_PACKED)
-        return packed_read(q, buf, entry.word, offset, *length);
+    if (kind == QCOW2_DATA_COMPRESSED)
+        return compressed_read(q, buf, entry.word, offset, *length);
     if (kind == QCOW2_DATA)
         return file_read_padded(q->fd, buf, host, *length);
     memset(buf, 0, *length);

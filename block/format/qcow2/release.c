@@ -14,28 +14,16 @@
  * The lock is taken for each cluster anew: its count may have to be read from the disk. Holes are limited because the
  * file system has a lock of its own: while it punches one nobody writes to the file.
  */
-#include "block/format/qcow2/qcow2.h"
+#include "block/format/qcow2/release.h"
+
+#include "block/format/qcow2/frees.h"
+#include "block/format/qcow2/refcount.h"
 
 #include <fcntl.h>
 #include <linux/falloc.h>
 #include <stdlib.h>
 
 enum { PART_CLUSTERS = 1024, HOLE_BYTES_MAX = 4 << 20 };
-
-int qcow2_release_later(struct qcow2 *q, uint64_t cluster)
-{
-    struct qcow2_frees *frees = &q->frees;
-    if (frees->count == frees->room) {
-        size_t room = frees->room ? frees->room * 2 : 64;
-        uint64_t *clusters = realloc(frees->clusters, room * sizeof(*clusters));
-        if (!clusters)
-            return -ENOMEM;
-        frees->clusters = clusters;
-        frees->room = room;
-    }
-    frees->clusters[frees->count++] = cluster;
-    return 0;
-}
 
 static int cluster_compare(const void *a, const void *b)
 {

@@ -12,7 +12,16 @@
  *
  * Bitmaps are not walked: their autoclear bit is gone by now and their clusters are nobody's.
  */
-#include "block/format/qcow2/qcow2.h"
+#include "block/format/qcow2/repair.h"
+
+#include "block/format/qcow2/allocate.h"
+#include "block/format/qcow2/cache.h"
+#include "block/format/qcow2/compressed.h"
+#include "block/format/qcow2/flusher.h"
+#include "block/format/qcow2/header.h"
+#include "block/format/qcow2/l2.h"
+#include "block/format/qcow2/refcount.h"
+#include "block/format/qcow2/tables.h"
 
 enum { CHUNK_CLUSTERS = 1 << 14 };
 
@@ -71,7 +80,7 @@ static int walk_entry(struct walk *walk, struct qcow2_entry entry, uint64_t refe
 {
     uint64_t offset = entry.word & QCOW2_OFFSET_MASK, length = walk->q->cluster_bytes;
     if (entry.word & QCOW2_COMPRESSED)
-        qcow2_packed_place(walk->q, entry.word, &offset, &length);
+        qcow2_compressed_range(walk->q, entry.word, &offset, &length);
     else if (offset & (walk->q->cluster_bytes - 1))
         return walk_fail(walk, "an L2 entry is impossible");
     else if (!offset)
@@ -180,24 +189,14 @@ static int walk_all(struct walk *walk)
 
 /* ---- setting ---- */
 
-static uint64_t block_clusters(const struct qcow2 *q)
-{
-    return q->cluster_bytes * 8 >> q->refcount_order;
-}
-
-static bool has_block(const struct qcow2 *q, uint64_t cluster)
-{
-    uint64_t block = cluster / block_clusters(q);
-    return block < q->refcount_table_entries && q->refcount_table[block];
-}
-
 /* How many clusters from here on have no block to hold their counts, and need none; 0: this one does. */
 static uint64_t clusters_to_skip(const struct walk *walk, uint64_t cluster, bool make_blocks)
 {
     bool is_counted = make_blocks && walk->chunks[cluster / CHUNK_CLUSTERS];
-    if (is_counted || has_block(walk->q, cluster))
+    if (is_counted || qcow2_refcount_has_block(walk->q, cluster))
         return 0;
-    uint64_t in_block = block_clusters(walk->q) - cluster % block_clusters(walk->q);
+    uint64_t in_block =
+        qcow2_refcounts_per_block(walk->q) - cluster % qcow2_refcounts_per_block(walk->q);
     uint64_t in_chunk = CHUNK_CLUSTERS - cluster % CHUNK_CLUSTERS;
     return in_block < in_chunk ? in_block : in_chunk;
 }

@@ -21,7 +21,16 @@
  * the end of the file, where no cluster is that a record names; that is all that is written now. The records stay until that flush has made the entries durable, and go before it decreases counts. Until then no cluster that
  * one of them names may be given to anybody else, so those of no sn are counted, and released by that flush.
  */
-#include "block/format/qcow2/qcow2.h"
+#include "block/format/qcow2/replay.h"
+
+#include "block/format/qcow2/allocate.h"
+#include "block/format/qcow2/compressed.h"
+#include "block/format/qcow2/frees.h"
+#include "block/format/qcow2/l2.h"
+#include "block/format/qcow2/metadata.h"
+#include "block/format/qcow2/refcount.h"
+#include "block/format/qcow2/tables.h"
+#include "block/format/qcow2/writable.h"
 
 #include <stdlib.h>
 
@@ -181,7 +190,7 @@ static int entry_check(struct replay *replay, struct qcow2_entry entry)
     for (uint64_t at = 0; at < q->cluster_bytes; at += q->subcluster_bytes) {
         enum qcow2_kind kind;
         uint64_t host;
-        if (qcow2_entry_kind(q, entry, at, &kind, &host) != 0 || kind == QCOW2_PACKED)
+        if (qcow2_entry_kind(q, entry, at, &kind, &host) != 0 || kind == QCOW2_DATA_COMPRESSED)
             return replay_refuse(replay, "its journal names an impossible entry");
     }
     uint64_t host = qcow2_entry_host(entry);
@@ -224,7 +233,7 @@ static int word_check(struct replay *replay, uint64_t word, uint64_t place)
     const struct qcow2 *q = replay->q;
     uint64_t offset = word & QCOW2_OFFSET_MASK, length = q->cluster_bytes;
     if (word & QCOW2_COMPRESSED)
-        qcow2_packed_place(q, word, &offset, &length);
+        qcow2_compressed_range(q, word, &offset, &length);
     else if (!offset)
         return 0;
     for (uint64_t cluster = offset >> q->cluster_bits;

@@ -22,7 +22,10 @@
  *
  * All calls hold the image's lock; 0 or -errno.
  */
-#include "block/format/qcow2/qcow2.h"
+#include "block/format/qcow2/space.h"
+
+#include "block/format/qcow2/cache.h"
+#include "block/format/qcow2/metadata.h"
 
 #include <fcntl.h>
 #include <linux/falloc.h>
@@ -78,7 +81,7 @@ int qcow2_space_take(struct qcow2 *q, uint64_t cluster)
     uint64_t offset = cluster << q->cluster_bits, length = q->cluster_bytes;
     if (qcow2_metadata_has_space(q, cluster))
         return 0;
-    if (q->waits_not)
+    if (q->is_nonblocking)
         return -EAGAIN;
     int ret = 0;
     if (!range_has_space(q->fd, offset, length))

@@ -6,7 +6,7 @@
  *
  *     slots: open addressing by the table's offset; 0 is empty
  */
-#include "block/format/qcow2/qcow2.h"
+#include "block/format/qcow2/tables.h"
 
 #include <unistd.h>
 

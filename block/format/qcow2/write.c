@@ -21,7 +21,14 @@
  *     fill_start      offset .............. end          fill_end             content must move as a whole
  *     [  old content ][       the request's      ][ old content ]
  */
-#include "block/format/qcow2/qcow2.h"
+#include "block/format/qcow2/write.h"
+
+#include "block/format/qcow2/allocate.h"
+#include "block/format/qcow2/flusher.h"
+#include "block/format/qcow2/l2.h"
+#include "block/format/qcow2/metadata.h"
+#include "block/format/qcow2/range-lock.h"
+#include "block/format/qcow2/read.h"
 
 #include <sys/uio.h>
 
@@ -30,39 +37,12 @@ enum {
     PIECE_CLUSTERS_MAX = 1024, /* each needs a record in the journal */
 };
 
-/* ---- claims ---- */
-
-static bool is_claimed(const struct qcow2 *q, uint64_t first, uint64_t last)
-{
-    for (const struct qcow2_claim *claim = q->claims; claim; claim = claim->next)
-        if (claim->first <= last && first <= claim->last)
-            return true;
-    return false;
-}
-
-void qcow2_claim_begin(struct qcow2 *q, struct qcow2_claim *claim)
-{
-    while (is_claimed(q, claim->first, claim->last))
-        pthread_cond_wait(&q->unclaimed, &q->lock);
-    claim->next = q->claims;
-    q->claims = claim;
-}
-
-void qcow2_claim_end(struct qcow2 *q, struct qcow2_claim *claim)
-{
-    struct qcow2_claim **place = &q->claims;
-    while (*place != claim)
-        place = &(*place)->next;
-    *place = claim->next;
-    pthread_cond_broadcast(&q->unclaimed);
-}
-
 /* ---- pieces ---- */
 
 struct piece {
-    struct qcow2_claim claim; /* mapped pieces */
-    uint64_t offset, end;     /* in the guest */
-    uint64_t host;            /* of `offset` if in place, else of fill_start */
+    struct qcow2_range_lock claim; /* mapped pieces */
+    uint64_t offset, end;          /* in the guest */
+    uint64_t host;                 /* of `offset` if in place, else of fill_start */
     bool is_in_place;
     bool is_new;   /* clusters were allocated for it */
     bool is_fresh; /* and they read as zeros */
@@ -141,7 +121,8 @@ static int piece_extend_unmapped(struct qcow2 *q, struct piece *piece, uint64_t 
         int ret = qcow2_entry_get(q, piece->end, &entry);
         if (ret)
             return ret;
-        if (entry.word & (QCOW2_OFFSET_MASK | QCOW2_COMPRESSED) || is_claimed(q, cluster, cluster))
+        if (entry.word & (QCOW2_OFFSET_MASK | QCOW2_COMPRESSED) ||
+            qcow2_range_is_locked(q, cluster, cluster))
             break;
         piece->end = min_u64(end, cluster_end(q, piece->end));
     }
@@ -181,7 +162,7 @@ static int piece_reserve(struct qcow2 *q, struct piece *piece, size_t records)
 static void piece_let_go(struct qcow2 *q, struct piece *piece)
 {
     journal_unreserve(q->node->journal, piece->reserved);
-    qcow2_claim_end(q, &piece->claim);
+    qcow2_range_lock_end(q, &piece->claim);
 }
 
 /* The first cluster cannot be written in place: decides what is allocated. */
@@ -199,7 +180,7 @@ static int piece_map(struct qcow2 *q, struct piece *piece, uint64_t end)
         ret = piece_find_fill(q, piece);
     bool is_packed = piece->old.word & QCOW2_COMPRESSED &&
                      piece->fill_end - piece->fill_start > piece->end - piece->offset;
-    if (ret == 0 && q->waits_not && (is_packed || piece->end < end))
+    if (ret == 0 && q->is_nonblocking && (is_packed || piece->end < end))
         ret = -EAGAIN; /* to unpack, or what follows, may take long */
     uint64_t first = piece->offset >> q->cluster_bits;
     uint64_t count = ((piece->end - 1) >> q->cluster_bits) - first + 1;
@@ -228,7 +209,7 @@ static int piece_begin_locked(struct qcow2 *q, struct piece *piece, uint64_t off
     piece->claim.first = piece->claim.last = offset >> q->cluster_bits;
     if (q->is_corrupt)
         return -EIO;
-    qcow2_claim_begin(q, &piece->claim);
+    qcow2_range_lock_begin(q, &piece->claim);
     int ret = qcow2_entry_get(q, offset, &piece->old);
     if (ret == 0)
         ret = cluster_is_in_place(q, piece->old, offset, piece->end, &piece->is_in_place,
@@ -254,7 +235,7 @@ static bool range_is_in_place(struct qcow2 *q, uint64_t offset, uint64_t end)
     while (in_place && offset < end) {
         struct qcow2_entry entry;
         uint64_t next = min_u64(end, cluster_end(q, offset)), host;
-        if (is_claimed(q, offset >> q->cluster_bits, offset >> q->cluster_bits) ||
+        if (qcow2_range_is_locked(q, offset >> q->cluster_bits, offset >> q->cluster_bits) ||
             qcow2_entry_get(q, offset, &entry) != 0 ||
             cluster_is_in_place(q, entry, offset, next, &in_place, &host) != 0)
             return false;
@@ -271,7 +252,7 @@ static int piece_begin_cached(struct qcow2 *q, struct piece *piece, uint64_t off
     if (ret)
         return ret;
     ret = -EAGAIN;
-    if (!is_claimed(q, first, first))
+    if (!qcow2_range_is_locked(q, first, first))
         ret = piece_begin_locked(q, piece, offset, end);
     if (ret == 0 && piece->is_in_place && !range_is_in_place(q, piece->end, end))
         ret = -EAGAIN;

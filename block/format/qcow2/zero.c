@@ -16,7 +16,13 @@
  * Entries change under the lock, once no mapped write has a claim on their cluster. A request may be as long as the
  * disk: between two clusters it lets a flush have the io_lock, for which all others would wait as well.
  */
-#include "block/format/qcow2/qcow2.h"
+#include "block/format/qcow2/zero.h"
+
+#include "block/format/qcow2/flusher.h"
+#include "block/format/qcow2/l2.h"
+#include "block/format/qcow2/range-lock.h"
+#include "block/format/qcow2/read.h"
+#include "block/format/qcow2/write.h"
 
 enum { NEEDS_DATA = 1 }; /* beside NODE_NEEDS_ROOM */
 
@@ -109,15 +115,15 @@ static int cluster_change(struct qcow2 *q, uint64_t at, uint64_t end, bool unmap
     LOCK_GUARD(&q->lock);
     if (q->is_corrupt)
         return -EIO;
-    struct qcow2_claim claim = {.first = at >> q->cluster_bits, .last = at >> q->cluster_bits};
-    qcow2_claim_begin(q, &claim);
+    struct qcow2_range_lock claim = {.first = at >> q->cluster_bits, .last = at >> q->cluster_bits};
+    qcow2_range_lock_begin(q, &claim);
     const size_t records = 2; /* its table's and its own */
     int ret = qcow2_reserve(q, records);
     if (ret == 0) {
         ret = discard ? cluster_discard(q, at) : cluster_zero(q, at, end, unmap);
         journal_unreserve(q->node->journal, records);
     }
-    qcow2_claim_end(q, &claim);
+    qcow2_range_lock_end(q, &claim);
     return ret;
 }
 

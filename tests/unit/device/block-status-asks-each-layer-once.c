@@ -11,7 +11,7 @@
  *
  * The spy is a driver that counts the questions to each image.
  */
-#include "block/format/qcow2/qcow2.h"
+#include "block/format/qcow2/state.h"
 #include "tests/lib/disks.h"
 
 #include <stdio.h>

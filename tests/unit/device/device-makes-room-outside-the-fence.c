@@ -9,7 +9,7 @@
  */
 #include "tests/lib/disks.h"
 
-#include "block/format/qcow2/qcow2.h"
+#include "block/format/qcow2/state.h"
 
 #include <semaphore.h>
 #include <string.h>

@@ -8,7 +8,7 @@
  */
 #include "tests/lib/disks.h"
 
-#include "block/format/qcow2/qcow2.h"
+#include "block/format/qcow2/state.h"
 
 #include <sys/syscall.h>
 #include <time.h>

@@ -3,7 +3,7 @@
  * Who maps with MAP_CACHED is turned away where an image's locks cannot be had at once: the io_lock,
  * which a flush is about to have exclusively, or the driver's, whose holder may be reading a table.
  */
-#include "block/format/qcow2/qcow2.h"
+#include "block/format/qcow2/state.h"
 #include "block/image/walk.h"
 #include "tests/lib/testlib.h"
 

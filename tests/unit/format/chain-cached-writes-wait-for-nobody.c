@@ -5,7 +5,7 @@
  * copies from below.
  */
 #include "block/device/fence.h"
-#include "block/format/qcow2/qcow2.h"
+#include "block/format/qcow2/range-lock.h"
 #include "tests/lib/testlib.h"
 
 #include <time.h>
@@ -68,7 +68,7 @@ static void what_waits_for_locks_is_turned_away(void **state)
     (void)state;
     struct node *node = disk_create("locks.qcow2", false, NULL);
     struct qcow2 *q = node->state;
-    struct qcow2_claim claim = {.first = 1, .last = 1};
+    struct qcow2_range_lock range = {.first = 1, .last = 1};
 
     pthread_rwlock_wrlock(&node->io_lock);
     assert_int_equal(write_cached(node, 0, 512, 2), -EAGAIN);
@@ -76,14 +76,14 @@ static void what_waits_for_locks_is_turned_away(void **state)
 
     pthread_mutex_lock(&q->lock);
     assert_int_equal(write_cached(node, 0, 512, 2), -EAGAIN);
-    qcow2_claim_begin(q, &claim);
+    qcow2_range_lock_begin(q, &range);
     pthread_mutex_unlock(&q->lock);
 
     assert_int_equal(write_cached(node, CLUSTER, 512, 2), -EAGAIN);
     assert_int_equal(write_cached(node, 0, 2 * CLUSTER, 2), -EAGAIN);
     must_be(node, 0, 512, 1);
     pthread_mutex_lock(&q->lock);
-    qcow2_claim_end(q, &claim);
+    qcow2_range_lock_end(q, &range);
     pthread_mutex_unlock(&q->lock);
     assert_int_equal(write_cached(node, CLUSTER, 512, 2), 0);
     node_must_close(&node);

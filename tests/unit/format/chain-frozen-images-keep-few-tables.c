@@ -3,7 +3,7 @@
  * A top keeps many pieces of its tables in memory, a frozen image few: from the moment it is frozen,
  * not only once somebody reads of it what is not in memory. It reads as before.
  */
-#include "block/format/qcow2/qcow2.h"
+#include "block/format/qcow2/state.h"
 #include "tests/lib/testlib.h"
 
 #include <string.h>

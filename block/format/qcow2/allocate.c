@@ -1,0 +1,261 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Allocation of host clusters, and the growth of the refcount structures.
+ *
+ * The file grows ahead of its use, by a quarter of itself and at most GROW_BYTES_MAX at a time: what is added is a
+ * hole, and a write that need not move the file's end costs the kernel less.
+ *
+ * A new refcount block takes the lowest free cluster; it is often the one that counts itself.
+ */
+#include "block/format/qcow2/allocate.h"
+
+#include "block/format/qcow2/frees.h"
+#include "block/format/qcow2/metadata.h"
+#include "block/format/qcow2/refcount.h"
+#include "block/format/qcow2/space.h"
+
+#include <unistd.h>
+
+enum { GROW_BYTES_MAX = 64 << 20 };
+
+/* The first run of `count` clusters that nothing counts, from the hint on. */
+static int find_free(struct qcow2 *q, uint64_t count, uint64_t *first)
+{
+    bool is_lowest = count == 1 || q->run_hint <= q->free_hint, is_free;
+    uint64_t run = 0, cluster = is_lowest ? q->free_hint : q->run_hint;
+    while (run < count) {
+        uint64_t alike;
+        int ret = qcow2_refcount_run(q, cluster, run ? count - run : UINT64_MAX, &is_free, &alike);
+        if (ret)
+            return ret;
+        if (is_free && is_lowest)
+            q->free_hint = cluster;
+        is_lowest &= !is_free;
+        run = is_free ? run + alike : 0;
+        cluster += alike;
+    }
+    *first = cluster - run;
+    if (*first + count > QCOW2_OFFSET_MASK >> q->cluster_bits)
+        return -EFBIG;
+    if (qcow2_metadata_has(q, *first, count))
+        return qcow2_corrupt(q, "metadata lies in clusters that are counted as free",
+                             *first << q->cluster_bits);
+    return 0;
+}
+
+static void use_until(struct qcow2 *q, uint64_t cluster)
+{
+    if (q->end_cluster < cluster)
+        q->end_cluster = cluster;
+    uint64_t end = q->end_cluster << q->cluster_bits;
+    if (end <= q->file_bytes)
+        return;
+    uint64_t ahead = end / 4 < GROW_BYTES_MAX ? end / 4 : GROW_BYTES_MAX;
+    end = (end + ahead) & ~(q->cluster_bytes - 1);
+    /* Where this fails the writes themselves move the end, or say why they cannot. */
+    if (ftruncate(q->fd, (off_t)end) == 0)
+        q->file_bytes = end;
+}
+
+void qcow2_file_trim(struct qcow2 *q)
+{
+    uint64_t end = q->end_cluster << q->cluster_bits;
+    if (end < q->file_bytes && ftruncate(q->fd, (off_t)end) == 0)
+        q->file_bytes = end;
+}
+
+/* ---- refcount blocks and the refcount table ---- */
+
+static int refcount_table_move(struct qcow2 *q);
+
+/* Makes room for entry `block`; the table has to move then. */
+static int refcount_table_grow(struct qcow2 *q, uint64_t block)
+{
+    uint64_t per_cluster = q->cluster_bytes / sizeof(uint64_t);
+    uint64_t entries = q->refcount_table_entries * 3 / 2;
+    entries = (entries > block ? entries : block + 1) + per_cluster - 1;
+    entries -= entries % per_cluster;
+    if (entries * sizeof(uint64_t) > QCOW2_REFCOUNT_TABLE_BYTES_MAX)
+        return -EFBIG;
+    uint64_t *table = realloc(q->refcount_table, entries * sizeof(*table));
+    if (!table)
+        return -ENOMEM;
+    memset(table + q->refcount_table_entries, 0,
+           (entries - q->refcount_table_entries) * sizeof(*table));
+    q->refcount_table = table;
+    q->refcount_table_entries = entries;
+    q->must_move_refcount_table = true;
+    return q->moves_refcount_table ? 0 : refcount_table_move(q);
+}
+
+/* A table that should have moved, and for which there was no space, is in the way of everything. */
+static int refcount_table_ensure(struct qcow2 *q)
+{
+    if (!q->must_move_refcount_table || q->moves_refcount_table)
+        return 0;
+    return q->is_nonblocking ? -EAGAIN : refcount_table_move(q);
+}
+
+/* Makes the refcount block of that number in the free cluster `place`, which it counts, or another block does. */
+static int refcount_block_make(struct qcow2 *q, uint64_t block, uint64_t place)
+{
+    int ret = qcow2_space_take_run(q, q->refcount_table_offset,
+                                   q->refcount_table_disk_entries * sizeof(uint64_t));
+    if (ret == 0)
+        ret = qcow2_metadata_add(q, place);
+    if (ret)
+        return ret;
+    ret = qcow2_space_clear(q, place, place >= q->end_cluster);
+    use_until(q, place + 1);
+    q->refcount_table[block] = place << q->cluster_bits;
+    if (ret == 0)
+        ret = qcow2_refcount_put(q, place, 1);
+    if (ret) {
+        q->refcount_table[block] = 0;
+        qcow2_metadata_remove(q, place);
+        return ret;
+    }
+    q->has_dirty_refcount_table = true;
+    return 0;
+}
+
+/* The refcount block that counts `cluster` exists afterwards. */
+static int refcount_block_ensure(struct qcow2 *q, uint64_t cluster)
+{
+    if (q->is_nonblocking && !qcow2_refcount_has_block(q, cluster))
+        return -EAGAIN;
+    int moved = refcount_table_ensure(q);
+    if (moved)
+        return moved;
+    while (!qcow2_refcount_has_block(q, cluster)) {
+        uint64_t block = cluster / qcow2_refcounts_per_block(q), place;
+        int ret = 0;
+        if (block >= q->refcount_table_entries) {
+            ret = refcount_table_grow(q, block);
+            if (ret)
+                return ret;
+            continue;
+        }
+        ret = find_free(q, 1, &place);
+        if (ret)
+            return ret;
+        if (place / qcow2_refcounts_per_block(q) != block && !qcow2_refcount_has_block(q, place)) {
+            /* The lowest free cluster is in a part that has no block either: that part comes first. */
+            ret = refcount_block_ensure(q, place);
+            if (ret)
+                return ret;
+            continue;
+        }
+        ret = refcount_block_make(q, block, place);
+        if (ret)
+            return ret;
+    }
+    return 0;
+}
+
+/* ---- clusters ---- */
+
+int qcow2_allocate(struct qcow2 *q, uint64_t count, uint64_t *cluster, bool *is_fresh)
+{
+    uint64_t first;
+    int moved = refcount_table_ensure(q);
+    if (moved)
+        return moved;
+    for (bool is_counted = false; !is_counted;) {
+        int ret = find_free(q, count, &first);
+        if (ret)
+            return ret;
+        is_counted = true;
+        for (uint64_t i = first; i < first + count && is_counted; i++)
+            if (!qcow2_refcount_has_block(q, i)) {
+                /* The new block may take one of these clusters: look again. */
+                ret = refcount_block_ensure(q, i);
+                if (ret)
+                    return ret;
+                is_counted = false;
+            }
+    }
+    for (uint64_t i = 0; i < count; i++) {
+        int ret = qcow2_refcount_put(q, first + i, 1);
+        if (ret) {
+            qcow2_unallocate(q, first, i);
+            return ret;
+        }
+    }
+    *is_fresh = first >= q->end_cluster;
+    use_until(q, first + count);
+    if (q->free_hint == first)
+        q->free_hint = first + count;
+    if (count > 1)
+        q->run_hint = first + count;
+    *cluster = first;
+    return 0;
+}
+
+void qcow2_unallocate(struct qcow2 *q, uint64_t cluster, uint64_t count)
+{
+    for (uint64_t i = cluster; i < cluster + count; i++) {
+        if (qcow2_refcount_put(q, i, 0) != 0)
+            return; /* the rest stays counted: leaked, not lost */
+        qcow2_metadata_remove(q, i);
+    }
+    if (q->free_hint > cluster)
+        q->free_hint = cluster;
+    if (q->run_hint == cluster + count)
+        q->run_hint = cluster;
+}
+
+/* Finds the new place; its space is taken. */
+static int refcount_table_place(struct qcow2 *q, uint64_t *place, uint64_t *entries)
+{
+    uint64_t per_cluster = q->cluster_bytes / sizeof(uint64_t), count;
+    bool is_fresh;
+    for (;;) {
+        *entries = q->refcount_table_entries;
+        count = *entries / per_cluster;
+        int ret = qcow2_allocate(q, count, place, &is_fresh);
+        if (ret)
+            return ret;
+        if (*entries == q->refcount_table_entries)
+            break;
+        qcow2_unallocate(q, *place, count); /* it has grown again while room for it was made */
+    }
+    int ret = 0;
+    for (uint64_t i = 0; i < count && ret == 0; i++)
+        ret = qcow2_metadata_add(q, *place + i);
+    if (ret == 0)
+        ret = qcow2_space_take_run(q, *place << q->cluster_bits, *entries * sizeof(uint64_t));
+    if (ret)
+        qcow2_unallocate(q, *place, count);
+    return ret;
+}
+
+static int refcount_table_move(struct qcow2 *q)
+{
+    uint64_t per_cluster = q->cluster_bytes / sizeof(uint64_t), entries, place;
+    q->moves_refcount_table = true;
+    int ret = refcount_table_place(q, &place, &entries);
+    q->moves_refcount_table = false;
+    if (ret)
+        return ret; /* whoever allocates next tries again */
+    uint64_t old_place = q->refcount_table_offset >> q->cluster_bits;
+    for (uint64_t i = 0; i < q->refcount_table_disk_entries / per_cluster; i++) {
+        qcow2_metadata_retire(q, old_place + i);
+        if (qcow2_release_later(q, old_place + i) != 0)
+            break; /* the rest is leaked */
+    }
+    q->refcount_table_offset = place << q->cluster_bits;
+    q->refcount_table_disk_entries = entries;
+    q->must_move_refcount_table = false;
+    q->has_moved_refcount_table = q->has_dirty_refcount_table = true;
+    return 0;
+}
+
+/* Only repair sets counts of clusters that it did not allocate. */
+int qcow2_refcount_set(struct qcow2 *q, uint64_t cluster, uint64_t count)
+{
+    if (count == 0 && !qcow2_refcount_has_block(q, cluster))
+        return 0;
+    int ret = refcount_block_ensure(q, cluster);
+    return ret ? ret : qcow2_refcount_put(q, cluster, count);
+}

@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The L2 tables that some L1 tables reference, each once.
+ */
+#ifndef BLOCK_FORMAT_QCOW2_TABLES_H
+#define BLOCK_FORMAT_QCOW2_TABLES_H
+
+#include "block/format/qcow2/state.h"
+
+struct qcow2_table {
+    uint64_t offset; /* 0: none */
+    uint64_t references;
+};
+
+struct qcow2_tables {
+    struct qcow2_table *slots;
+    size_t count, room;
+};
+
+/* Counts one more reference to the table at `offset`, which is not 0. 0 or -ENOMEM. */
+int qcow2_tables_note(struct qcow2_tables *tables, uint64_t offset);
+void qcow2_tables_free(struct qcow2_tables *tables);
+
+/* Whether the table is a hole of the file, as far as the file system reports holes. */
+bool qcow2_table_is_hole(const struct qcow2 *q, uint64_t offset);
+
+#endif
