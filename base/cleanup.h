@@ -27,6 +27,9 @@
     }
 #define CLEANUP(name) __attribute__((cleanup(cleanup_##name)))
 
+/* For structs that a function of their own address releases. */
+#define CLEANUP_BY(function) __attribute__((cleanup(function)))
+
 static inline void cleanup_free(void *p)
 {
     free(*(void **)p);

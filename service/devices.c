@@ -6,8 +6,8 @@
 
 #include "base/log.h"
 #include "service/clock.h"
+#include "service/context.h"
 #include "service/names.h"
-#include "service/service.h"
 #include "service/unsettled.h"
 
 #include <stdio.h>

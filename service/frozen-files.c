@@ -5,7 +5,7 @@
 #include "service/frozen-files.h"
 
 #include "base/log.h"
-#include "service/service.h"
+#include "service/context.h"
 
 #include <stdio.h>
 #include <string.h>

@@ -5,7 +5,7 @@
 #include "service/group-record.h"
 
 #include "base/log.h"
-#include "service/service.h"
+#include "service/context.h"
 #include "service/unsettled.h"
 
 #include <assert.h>

@@ -3,13 +3,12 @@
  * snapgroupd: owns virtual disks, serves them over NBD and takes atomic group snapshots of them
  * over REST.
  *
- * What every thread inherits is set here, before there is a second one: files are private unless
- * somebody says otherwise; the signals that are meant for the daemon are blocked, so that service_run()
- * can wait for them; a peer that goes away is an error of one call and no signal; and there may be as
- * many open files as the system allows.
+ * Process attributes that threads inherit are set here, before there is a second thread: new files are
+ * private; the daemon's signals are blocked, so that daemon_run() can wait for them; a broken
+ * connection is an error of one call, not a signal; the limit on open files is raised to the maximum.
  */
+#include "service/daemon.h"
 #include "service/options.h"
-#include "service/service.h"
 
 #include <signal.h>
 #include <sys/resource.h>
@@ -18,10 +17,10 @@
 static void signals_prepare(void)
 {
     sigset_t waited_for;
-    service_signals(&waited_for);
+    daemon_signals(&waited_for);
     pthread_sigmask(SIG_BLOCK, &waited_for, NULL);
     signal(SIGPIPE, SIG_IGN);
-    signal(SIGXFSZ, SIG_IGN); /* a write past the file size limit is one request's error */
+    signal(SIGXFSZ, SIG_IGN); /* a write past the file size limit is an error of one request */
 }
 
 static void files_limit_raise(void)
@@ -42,5 +41,5 @@ int main(int argc, char **argv)
         return status;
     signals_prepare();
     files_limit_raise();
-    return service_run(&options);
+    return daemon_run(&options);
 }

@@ -4,7 +4,7 @@
  */
 #include "service/names.h"
 
-#include "service/service.h"
+#include "service/context.h"
 
 #include <ctype.h>
 #include <stdio.h>

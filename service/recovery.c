@@ -23,10 +23,10 @@
 #include "service/recovery.h"
 
 #include "base/log.h"
+#include "service/context.h"
 #include "service/devices.h"
 #include "service/frozen-files.h"
 #include "service/names.h"
-#include "service/service.h"
 #include "service/snapshot-groups.h"
 
 #include <stdio.h>

@@ -20,10 +20,10 @@
 
 #include "base/log.h"
 #include "service/clock.h"
+#include "service/context.h"
 #include "service/frozen-files.h"
 #include "service/group-record.h"
 #include "service/names.h"
-#include "service/service.h"
 #include "service/unsettled.h"
 
 #include <stdio.h>

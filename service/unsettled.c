@@ -5,7 +5,7 @@
 #include "service/unsettled.h"
 
 #include "base/log.h"
-#include "service/service.h"
+#include "service/context.h"
 
 /* A second chance for a failure that a reopening cures; more would only hold everybody up. */
 #define SETTLE_TRIES 2

@@ -4,11 +4,11 @@
  */
 #include "service/http/routes.h"
 
+#include "service/context.h"
 #include "service/devices.h"
 #include "service/http/decode.h"
 #include "service/http/encode.h"
 #include "service/names.h"
-#include "service/service.h"
 
 #include <stdio.h>
 #include <string.h>

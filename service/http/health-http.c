@@ -4,8 +4,8 @@
  */
 #include "service/http/routes.h"
 
+#include "service/admission.h"
 #include "service/http/encode.h"
-#include "service/service.h"
 
 extern const char openapi_yaml[]; /* api/openapi.yaml, embedded by CMake */
 extern const size_t openapi_yaml_bytes;

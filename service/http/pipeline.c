@@ -21,11 +21,12 @@
 #include "service/http/pipeline.h"
 
 #include "base/log.h"
+#include "service/admission.h"
 #include "service/clock.h"
+#include "service/context.h"
 #include "service/http/body.h"
 #include "service/http/connection.h"
 #include "service/http/routes.h"
-#include "service/service.h"
 
 #include <assert.h>
 #include <inttypes.h>

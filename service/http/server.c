@@ -15,16 +15,17 @@
  *   3. When descriptors run out, one that waits is cut off, and up to HTTP_RESERVE_FDS new connections are
  *      served with descriptors kept back for that. When these are used too, accepting pauses until a
  *      connection ends or PAUSE_MS have passed: it never spins.
- *   4. Memory for requests and replies: memory.h; calls at a time: service.h.
+ *   4. Memory for requests and replies: memory.h; concurrent calls: admission.h.
  */
 #include "service/http/server.h"
 
 #include "base/cleanup.h"
 #include "base/log.h"
+#include "service/context.h"
 #include "service/http/connection.h"
 #include "service/http/pipeline.h"
 #include "service/http/reply.h"
-#include "service/service.h"
+#include "service/options.h"
 
 #include <errno.h>
 #include <fcntl.h>

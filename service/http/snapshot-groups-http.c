@@ -4,10 +4,10 @@
  */
 #include "service/http/routes.h"
 
+#include "service/context.h"
 #include "service/http/decode.h"
 #include "service/http/encode.h"
 #include "service/names.h"
-#include "service/service.h"
 #include "service/snapshot-groups.h"
 
 #include <stdio.h>

@@ -13,7 +13,7 @@
  */
 #include "tests/lib/testlib.h"
 
-#include "service/service.h"
+#include "service/context.h"
 #include "service/snapshot-groups.h"
 #include "service/unsettled.h"
 

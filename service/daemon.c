@@ -1,19 +1,20 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The life of the daemon: starting in order, waiting, ending in the opposite order.
+ * Start-up in order; shutdown in the reverse order.
  *
  *   directories -> store -> block -> journals -> recovery -> NBD sockets -> REST sockets -> "ready"
  *
- * The store holds a lock as long as it is open, so recovery never takes another daemon's running groups for
+ * The open store holds a lock, so recovery never mistakes the running groups of another daemon for
  * unfinished ones.
  *
- * The end waits for calls and flushes, but not for ever: storage that hangs must not keep the daemon from
- * being stopped. END_MAX_S after the signal it ends as kill -9 would end it, with status 1; the journals
- * have what was acknowledged.
+ * Shutdown waits for calls and flushes, but not for ever: storage that hangs must not block it.
+ * END_MAX_S after the signal the daemon exits as if killed, with status 1; acknowledged writes are in the
+ * journals.
  */
-#include "service/service.h"
+#include "service/daemon.h"
 
 #include "base/log.h"
+#include "service/context.h"
 #include "service/http/server.h"
 #include "service/recovery.h"
 #include "service/unsettled.h"
@@ -31,40 +32,6 @@
 
 enum { END_MAX_S = 30 };
 
-int service_call_begin(struct service_call *call, struct service *service, struct err *err)
-{
-    if (atomic_fetch_add(&service->calls, 1) >= SERVICE_CALLS_MAX) {
-        atomic_fetch_sub(&service->calls, 1);
-        return err_set(err, ErrOutOfResources, 0, "%d calls are running already; try again",
-                       SERVICE_CALLS_MAX);
-    }
-    call->service = service;
-    return 0;
-}
-
-void service_call_end(struct service_call *call)
-{
-    if (call->service)
-        atomic_fetch_sub(&call->service->calls, 1);
-}
-
-int service_check_ready(struct service *service, struct err *err)
-{
-    if (!atomic_load(&service->ready))
-        return err_set(err, ErrNotReady, 0, "the daemon is starting; try again");
-    return unsettled_resolve(service, err);
-}
-
-int service_probe_ready(struct service *service, struct err *err)
-{
-    if (!atomic_load(&service->ready))
-        return err_set(err, ErrNotReady, 0, "the daemon is starting; try again");
-    struct err cause;
-    if (block_check_image_dir(service->block, &cause) != 0)
-        return err_set(err, ErrNotReady, 0, "%s", cause.message);
-    return unsettled_probe(service, err);
-}
-
 /* ---- directories ---- */
 
 /* Syncs the directory that holds `path`, so that the new entry there survives power loss. */
@@ -79,7 +46,7 @@ static int parent_sync(const char *path, struct err *err)
     return 0;
 }
 
-/* Makes the directory `path`, and those above it that are missing, for the daemon's user alone. */
+/* Creates the directory `path` and its missing parents, accessible to the daemon's user only. */
 static int directory_create(const char *path, struct err *err)
 {
     CLEANUP_FREE char *copy = strdup(path);
@@ -101,8 +68,7 @@ static int directory_create(const char *path, struct err *err)
     return 0;
 }
 
-/* Fills `path` with the canonical path of a directory, which is made if it is missing and may be.
- */
+/* Fills `path` with the canonical path of the directory `name`; with `create`, creates it if missing. */
 static int directory_open(const char *name, bool create, char path[PATH_MAX], struct err *err)
 {
     struct stat stat_;
@@ -117,7 +83,7 @@ static int directory_open(const char *name, bool create, char path[PATH_MAX], st
 
 /* ---- addresses ---- */
 
-/* An address that was given, or the default beneath the runtime directory. */
+/* Listens on the addresses given, or on the default beneath the runtime directory. */
 static int nbd_open(struct service *service, const struct options *options, const char *runtime_dir,
                     struct err *err)
 {
@@ -157,7 +123,6 @@ static int api_open(struct http *http, const struct options *options, const char
     return 0;
 }
 
-/* The first NBD address as it was bound, the others as they were given. */
 static void nbd_announce(const struct service *service)
 {
     const char *address;
@@ -167,7 +132,7 @@ static void nbd_announce(const struct service *service)
 
 /* ---- life ---- */
 
-void service_signals(sigset_t *set)
+void daemon_signals(sigset_t *set)
 {
     sigemptyset(set);
     sigaddset(set, SIGTERM);
@@ -175,15 +140,15 @@ void service_signals(sigset_t *set)
     sigaddset(set, SIGHUP);
 }
 
-/* The thread that waits for signals, from before recovery on: what opens an image then may take long. Then it
- * sees to it that the end does not take for ever. */
+/* A thread that waits for signals from before recovery on, because opening an image may take long; after
+ * the signal it bounds the shutdown. */
 struct end_watch {
     struct service *service;
     pthread_t thread;
-    atomic_bool is_over; /* the daemon ends for another reason */
+    atomic_bool is_over; /* the daemon ends for another reason than a signal */
     atomic_bool has_ended;
     sem_t ended;  /* posted once, with has_ended */
-    sem_t closed; /* posted once: nothing is left to wait for */
+    sem_t closed; /* posted once: shutdown no longer waits for storage */
 };
 
 static void end_watch_bound(struct end_watch *watch)
@@ -208,13 +173,13 @@ static void *end_watch_run(void *arg)
     struct end_watch *watch = arg;
     sigset_t set;
     int signal;
-    service_signals(&set);
+    daemon_signals(&set);
     while (sigwait(&set, &signal), signal == SIGHUP)
         log_info("%s: nothing is reloaded; restart the daemon after a change", strsignal(signal));
     if (!atomic_load(&watch->is_over))
         log_info("ending: %s", strsignal(signal));
     atomic_store(&watch->has_ended, true);
-    block_stop_opening(watch->service->block); /* before anybody closes it */
+    block_stop_opening(watch->service->block); /* before block_close() */
     sem_post(&watch->ended);
     end_watch_bound(watch);
     return NULL;
@@ -228,7 +193,7 @@ static int end_watch_begin(struct end_watch *watch, struct err *err)
     return ret ? err_set(err, ErrOutOfResources, ret, "the daemon cannot wait for signals") : 0;
 }
 
-/* Returns when a signal has said so, or at once if there is another reason. */
+/* Waits for the signal; with `is_over`, returns at once. */
 static void end_watch_end(struct end_watch *watch, bool is_over)
 {
     if (is_over) {
@@ -239,7 +204,7 @@ static void end_watch_end(struct end_watch *watch, bool is_over)
         continue;
 }
 
-/* Nothing waits for storage any more. After end_watch_end(). */
+/* Ends the thread. After end_watch_end(). */
 static void end_watch_close(struct end_watch *watch)
 {
     sem_post(&watch->closed);
@@ -248,8 +213,8 @@ static void end_watch_close(struct end_watch *watch)
     sem_destroy(&watch->ended);
 }
 
-static int service_recover(struct service *service, const struct options *options,
-                           const char *runtime_dir, struct err *err)
+static int daemon_recover(struct service *service, const struct options *options,
+                          const char *runtime_dir, struct err *err)
 {
     if (block_journals_open(service->block, runtime_dir, err) != 0 ||
         recovery_run(service, err) != 0)
@@ -257,9 +222,9 @@ static int service_recover(struct service *service, const struct options *option
     return nbd_open(service, options, runtime_dir, err);
 }
 
-/* Answers calls until the signal. */
-static int service_answer(struct service *service, const struct options *options,
-                          const char *runtime_dir, struct end_watch *watch, struct err *err)
+/* Serves REST until the signal. */
+static int daemon_answer(struct service *service, const struct options *options,
+                         const char *runtime_dir, struct end_watch *watch, struct err *err)
 {
     struct http *http = http_new(service, err);
     if (!http) {
@@ -278,19 +243,19 @@ static int service_answer(struct service *service, const struct options *options
     return result;
 }
 
-/* Serves until the end signal. */
-static int service_serve(struct service *service, const struct options *options,
-                         const char *runtime_dir, struct end_watch *watch, struct err *err)
+/* Recovers, then serves until the signal. */
+static int daemon_serve(struct service *service, const struct options *options,
+                        const char *runtime_dir, struct end_watch *watch, struct err *err)
 {
-    int result = service_recover(service, options, runtime_dir, err);
+    int result = daemon_recover(service, options, runtime_dir, err);
     if (result == 0 && !atomic_load(&watch->has_ended))
-        return service_answer(service, options, runtime_dir, watch, err);
+        return daemon_answer(service, options, runtime_dir, watch, err);
     end_watch_end(watch, result != 0);
     return result;
 }
 
-/* Returns `result`, or -1 if that was 0 and not everything could be flushed. */
-static int service_close(struct service *service, int result, struct err *err)
+/* Returns `result`, or -1 if it was 0 and a flush failed. */
+static int daemon_close(struct service *service, int result, struct err *err)
 {
     struct err closing;
     if (unsettled_resolve(service, &closing) != 0)
@@ -304,23 +269,23 @@ static int service_close(struct service *service, int result, struct err *err)
     return result;
 }
 
-/* Serves and closes `block`; `store` is open, and stays so. */
-static int service_live(struct service *service, const struct options *options,
-                        const char *runtime_dir, struct err *err)
+/* Serves and closes `block`; leaves `store` open. */
+static int daemon_live(struct service *service, const struct options *options,
+                       const char *runtime_dir, struct err *err)
 {
     struct end_watch watch = {.service = service};
     if (end_watch_begin(&watch, err) != 0)
-        return service_close(service, -1, err);
-    int result = service_serve(service, options, runtime_dir, &watch, err);
-    result = service_close(service, result, err);
+        return daemon_close(service, -1, err);
+    int result = daemon_serve(service, options, runtime_dir, &watch, err);
+    result = daemon_close(service, result, err);
     end_watch_close(&watch);
     return result;
 }
 
 /* Opens store and block, serves, closes both. */
-static int service_open(struct service *service, const struct options *options,
-                        const char *state_dir, const char *image_dir, const char *runtime_dir,
-                        struct err *err)
+static int daemon_open(struct service *service, const struct options *options,
+                       const char *state_dir, const char *image_dir, const char *runtime_dir,
+                       struct err *err)
 {
     CLEANUP_FREE char *database = NULL;
     if (asprintf(&database, "%s/snapgroupd.db", state_dir) < 0)
@@ -332,13 +297,13 @@ static int service_open(struct service *service, const struct options *options,
     service->block = block_open(image_dir, err);
     if (service->block) {
         block_set_index_memory(service->block, options->index_memory_bytes);
-        result = service_live(service, options, runtime_dir, err);
+        result = daemon_live(service, options, runtime_dir, err);
     }
     store_close(service->store);
     return result;
 }
 
-static int service_start(const struct options *options, struct err *err)
+static int daemon_start(const struct options *options, struct err *err)
 {
     char state_dir[PATH_MAX], image_dir[PATH_MAX], runtime_dir[PATH_MAX];
     if (directory_open(options->state_dir, true, state_dir, err) != 0 ||
@@ -348,13 +313,13 @@ static int service_start(const struct options *options, struct err *err)
     struct service service = {.names_lock = PTHREAD_MUTEX_INITIALIZER,
                               .names_changed = PTHREAD_COND_INITIALIZER,
                               .settle_lock = PTHREAD_MUTEX_INITIALIZER};
-    return service_open(&service, options, state_dir, image_dir, runtime_dir, err);
+    return daemon_open(&service, options, state_dir, image_dir, runtime_dir, err);
 }
 
-int service_run(const struct options *options)
+int daemon_run(const struct options *options)
 {
     struct err err;
-    if (service_start(options, &err) == 0)
+    if (daemon_start(options, &err) == 0)
         return 0;
     log_error("%s", err.message);
     return 1;

@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The context: the state that every handler and use case is given.
+ *
+ *   starting --(store, block, recovery, NBD sockets)--> ready --(SIGTERM, SIGINT)--> closing
+ *
+ * `block` and `store` are set before the first handler runs and outlive the last one; both may be
+ * called from any thread. names_lock and settle_lock are never held together, and no handler runs
+ * under either, except as unsettled.h says.
+ */
+#ifndef SERVICE_CONTEXT_H
+#define SERVICE_CONTEXT_H
+
+#include "block/block.h"
+#include "service/memory.h"
+#include "store/store.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+struct unsettled;
+struct name_hold;
+
+struct service {
+    pthread_mutex_t names_lock;
+    pthread_cond_t names_changed;
+    struct name_hold *names; /* names_lock: names of devices that are changing (names.h) */
+
+    pthread_mutex_t settle_lock;
+    struct unsettled *unsettled; /* settle_lock: oldest first (unsettled.h) */
+    atomic_bool is_unsettled;    /* the queue is not empty; written under settle_lock */
+
+    struct memory memory; /* of requests and replies */
+    atomic_uint calls;    /* running calls that need the store (admission.h) */
+
+    struct block *block;
+    struct store *store;
+    atomic_bool ready; /* recovery is done */
+};
+
+#endif
