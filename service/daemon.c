@@ -92,10 +92,10 @@ static int nbd_open(struct service *service, const struct options *options, cons
         return err_set(err, ErrOutOfResources, 0, "there is no memory for an address");
     if (block_nbd_set_tls(service->block, &options->nbd_tls, err) != 0)
         return -1;
-    if (options->nbd_count == 0)
+    if (options->nbd.count == 0)
         return block_nbd_listen(service->block, fallback, err);
-    for (size_t i = 0; i < options->nbd_count; i++)
-        if (block_nbd_listen(service->block, options->nbd[i], err) != 0)
+    for (size_t i = 0; i < options->nbd.count; i++)
+        if (block_nbd_listen(service->block, options->nbd.list[i], err) != 0)
             return -1;
     return 0;
 }
@@ -115,10 +115,10 @@ static int api_open(struct http *http, const struct options *options, const char
     CLEANUP_FREE char *fallback = NULL;
     if (asprintf(&fallback, "unix:%s/api.sock", runtime_dir) < 0)
         return err_set(err, ErrOutOfResources, 0, "there is no memory for an address");
-    if (options->listen_count == 0)
+    if (options->listen.count == 0)
         return api_open_one(http, fallback, err);
-    for (size_t i = 0; i < options->listen_count; i++)
-        if (api_open_one(http, options->listen[i], err) != 0)
+    for (size_t i = 0; i < options->listen.count; i++)
+        if (api_open_one(http, options->listen.list[i], err) != 0)
             return -1;
     return 0;
 }

@@ -35,7 +35,7 @@ static void files_limit_raise(void)
 int main(int argc, char **argv)
 {
     umask(077);
-    struct options options;
+    CLEANUP_BY(options_clear) struct options options = {0};
     int status = options_parse(argc, argv, &options);
     if (status != OPTIONS_RUN)
         return status;

@@ -1,47 +1,115 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The command line. See options.h.
+ * One table of options, from which the command line and the environment are read and --help is printed.
+ * An option --some-name is SNAPGROUPD_SOME_NAME in the environment. Precedence, option by option:
+ *
+ *   command line > environment > fallback of the table
+ *
+ * An empty variable counts as unset, and unknown variables are ignored: other programs share the prefix.
  */
 #include "service/options.h"
 
-#include "block/block.h"
 #include "service/utf8.h"
 
+#include <assert.h>
+#include <ctype.h>
 #include <errno.h>
 #include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-static const char help[] =
+enum option_kind {
+    OPTION_TEXT,     /* const char * */
+    OPTION_ADDRESS,  /* struct option_addresses; may be repeated */
+    OPTION_BYTES,    /* uint64_t; K, M, G, T may follow */
+    OPTION_TLS_MODE, /* enum nbd_tls_mode */
+    OPTION_FLAG,     /* bool; 1 or 0 in the environment */
+    OPTION_HELP,     /* this one and the next: command line only */
+    OPTION_VERSION,
+};
+
+struct option_row {
+    const char *name;
+    enum option_kind kind;
+    const char *argument; /* its name in --help; NULL: none */
+    const char *fallback; /* its value if it is not given; in brackets only shown */
+    size_t offset;        /* of its value in struct options */
+    const char *help;     /* lines */
+};
+
+#define VALUE(member) offsetof(struct options, member)
+
+static const struct option_row rows[] = {
+    {"state-dir", OPTION_TEXT, "DIR", "/var/lib/snapgroupd/state", VALUE(state_dir),
+     "directory of the database"},
+    {"image-dir", OPTION_TEXT, "DIR", "/var/lib/snapgroupd/images", VALUE(image_dir),
+     "directory of all images"},
+    {"runtime-dir", OPTION_TEXT, "DIR", "/run/snapgroupd", VALUE(runtime_dir),
+     "directory of the journals and the default sockets"},
+    {"listen", OPTION_ADDRESS, "ADDRESS", "[unix:RUNTIME-DIR/api.sock]", VALUE(listen),
+     "serve REST there"},
+    {"nbd", OPTION_ADDRESS, "ADDRESS", "[unix:RUNTIME-DIR/nbd.sock]", VALUE(nbd),
+     "serve NBD there"},
+    {"index-memory", OPTION_BYTES, "SIZE", "256M", VALUE(index_memory_bytes),
+     "memory for the block maps of all devices (K, M, G, T may\n"
+     "follow); 1/8192 of the bytes in use is enough"},
+    {"nbd-tls", OPTION_TLS_MODE, "MODE", "off", VALUE(nbd_tls.mode),
+     "TLS for NBD: off, optional, required"},
+    {"nbd-tls-cert-dir", OPTION_TEXT, "DIR", NULL, VALUE(nbd_tls.cert_dir),
+     "directory of server-cert.pem and server-key.pem, and for\n"
+     "--nbd-tls-verify-peer of ca-cert.pem and, if any, ca-crl.pem"},
+    {"nbd-tls-verify-peer", OPTION_FLAG, NULL, NULL, VALUE(nbd_tls.verify_peer),
+     "every client needs a certificate of that CA, or a key"},
+    {"nbd-tls-psk", OPTION_TEXT, "FILE", NULL, VALUE(nbd_tls.psk_file),
+     "pre-shared keys: a line NAME:HEXKEY per client (psktool)"},
+    {"help", OPTION_HELP, NULL, NULL, 0, "print this and exit"},
+    {"version", OPTION_VERSION, NULL, NULL, 0, "print the version and exit"},
+};
+enum { ROWS = sizeof(rows) / sizeof(*rows), HELP_COLUMN = 26, FIRST_VALUE = 256 };
+
+static const char help_head[] =
     "Usage: snapgroupd [OPTION]...\n"
-    "Owns virtual disks, serves them over NBD and takes atomic group snapshots over REST.\n"
-    "\n"
-    "  --state-dir DIR    where the database is kept        [/var/lib/snapgroupd/state]\n"
-    "  --image-dir DIR    where all images lie              [/var/lib/snapgroupd/images]\n"
-    "  --runtime-dir DIR  where the default sockets appear  [/run/snapgroupd]\n"
-    "  --listen ADDRESS   serve REST there                  [unix:RUNTIME-DIR/api.sock]\n"
-    "  --nbd ADDRESS      serve NBD there                   [unix:RUNTIME-DIR/nbd.sock]\n"
-    "  --index-memory SIZE  for what tells where each part of a disk lies; enough is 1/8192\n"
-    "                     of the bytes in use (K, M, G may follow)  [256M]\n"
-    "  --nbd-tls MODE     TLS for NBD: off, optional, required      [off]\n"
-    "  --nbd-tls-cert-dir DIR    where server-cert.pem and server-key.pem are, and for\n"
-    "                            --nbd-tls-verify-peer ca-cert.pem and, if any, ca-crl.pem\n"
-    "  --nbd-tls-verify-peer     every client needs a certificate by that CA, or a key\n"
-    "  --nbd-tls-psk FILE        pre-shared keys: a line NAME:HEXKEY for each client (psktool)\n"
-    "  --help             print this and exit\n"
-    "  --version          print the version and exit\n"
+    "Owns virtual disks, serves them over NBD and takes atomic group snapshots over REST.\n\n";
+
+static const char help_tail[] =
     "\n"
     "ADDRESS is unix:PATH, or ADDR:PORT on the loopback interface: 127.0.0.1:7420, [::1]:0\n"
-    "(port 0 picks a free one). --listen and --nbd may be given more than once.\n"
-    "--nbd takes other addresses too, such as 0.0.0.0:10809, if TLS makes every client prove\n"
-    "who it is: by --nbd-tls-verify-peer, or with --nbd-tls-psk and no certificates. TLS is\n"
-    "required there even if it is optional elsewhere.\n"
+    "(port 0 picks a free one). --listen and --nbd may be given more than once. --nbd takes\n"
+    "other addresses too, such as 0.0.0.0:10809, if TLS authenticates every client: with\n"
+    "--nbd-tls-verify-peer, or with --nbd-tls-psk and no certificates. TLS is required there\n"
+    "even if it is optional elsewhere.\n"
+    "\n"
+    "In the environment, --some-name VALUE is SNAPGROUPD_SOME_NAME=VALUE (addresses separated\n"
+    "by commas; 1 or 0 for an option without a value). An option on the command line takes\n"
+    "precedence over its variable.\n"
     "\n"
     "When all addresses are served, each is written to standard output on a line of its own\n"
     "(\"api ADDRESS\", \"nbd ADDRESS\"), then \"ready\". SIGTERM or SIGINT ends the daemon: it\n"
-    "finishes what runs, flushes, and exits with 0, or with 1 if a flush failed.\n"
-    "Exit status 2: the command line is wrong.\n";
+    "finishes running requests, flushes, and exits with 0, or with 1 if a flush failed.\n"
+    "Exit status 2: an option is wrong.\n";
+
+static void help_print(void)
+{
+    fputs(help_head, stdout);
+    for (const struct option_row *row = rows; row < rows + ROWS; row++) {
+        int used = printf("  --%s%s%s", row->name, row->argument ? " " : "",
+                          row->argument ? row->argument : "");
+        for (const char *line = row->help; *line; used = 0) {
+            size_t length = strcspn(line, "\n");
+            printf("%*s%.*s", used < HELP_COLUMN ? HELP_COLUMN - used : 2, "", (int)length, line);
+            line += length;
+            if (*line && *line++ == '\n')
+                putchar('\n');
+        }
+        if (row->fallback)
+            printf(*row->fallback == '[' ? "  %s" : "  [%s]", row->fallback);
+        putchar('\n');
+    }
+    fputs(help_tail, stdout);
+}
+
+/* ---- values ---- */
 
 static int options_wrong(void)
 {
@@ -49,18 +117,24 @@ static int options_wrong(void)
     return 2;
 }
 
-static int options_add(const char **list, size_t *count, const char *address)
+/* `source` is the option or variable, for messages. */
+static int value_wrong(const char *source, const char *text, const char *why)
 {
-    if (*count == OPTIONS_ADDRESSES_MAX) {
-        fprintf(stderr, "snapgroupd: at most %d addresses of a kind\n", OPTIONS_ADDRESSES_MAX);
+    fprintf(stderr, "snapgroupd: %s: '%s' is %s\n", source, text, why);
+    return options_wrong();
+}
+
+static int take_address(struct option_addresses *addresses, const char *source, const char *text)
+{
+    if (addresses->count == OPTIONS_ADDRESSES_MAX) {
+        fprintf(stderr, "snapgroupd: %s: at most %d addresses\n", source, OPTIONS_ADDRESSES_MAX);
         return options_wrong();
     }
-    list[(*count)++] = address;
+    addresses->list[addresses->count++] = text;
     return OPTIONS_RUN;
 }
 
-/* A number of bytes; K, M, G, T may follow. */
-static int options_take_bytes(uint64_t *bytes, const char *text)
+static int take_bytes(uint64_t *bytes, const char *source, const char *text)
 {
     static const char suffixes[] = "KMGT";
     char *end;
@@ -69,28 +143,121 @@ static int options_take_bytes(uint64_t *bytes, const char *text)
     const char *suffix = *end ? strchr(suffixes, *end) : NULL;
     unsigned shift = suffix ? 10 * (unsigned)(suffix - suffixes + 1) : 0;
     if (errno || *text < '0' || *text > '9' || (*end && (!suffix || end[1])) ||
-        value > UINT64_MAX >> 8 >> shift) {
-        fprintf(stderr, "snapgroupd: '%s' is no size: a number, and K, M, G or T\n", text);
-        return options_wrong();
-    }
+        value > UINT64_MAX >> 8 >> shift)
+        return value_wrong(source, text, "no size: a number, and K, M, G or T");
     *bytes = (uint64_t)value << shift;
     return OPTIONS_RUN;
 }
 
-static int options_take_tls_mode(struct nbd_tls_spec *tls, const char *mode)
+static int take_tls_mode(enum nbd_tls_mode *mode, const char *source, const char *text)
 {
     static const char *const modes[] = {
         [NBD_TLS_OFF] = "off", [NBD_TLS_OPTIONAL] = "optional", [NBD_TLS_REQUIRED] = "required"};
     for (size_t i = 0; i < sizeof(modes) / sizeof(*modes); i++)
-        if (strcmp(mode, modes[i]) == 0) {
-            tls->mode = (enum nbd_tls_mode)i;
+        if (strcmp(text, modes[i]) == 0) {
+            *mode = (enum nbd_tls_mode)i;
             return OPTIONS_RUN;
         }
-    fprintf(stderr, "snapgroupd: --nbd-tls is off, optional or required, not '%s'\n", mode);
+    return value_wrong(source, text, "not off, optional or required");
+}
+
+static int take_flag(bool *flag, const char *source, const char *text)
+{
+    if (strcmp(text, "0") != 0 && strcmp(text, "1") != 0)
+        return value_wrong(source, text, "neither 1 nor 0");
+    *flag = *text == '1';
+    return OPTIONS_RUN;
+}
+
+static int option_take(const struct option_row *row, const char *source, const char *text,
+                       struct options *options)
+{
+    void *value = (char *)options + row->offset;
+    if (!*text || !utf8_is_valid(text)) {
+        fprintf(stderr, "snapgroupd: %s: the value is empty or not UTF-8\n", source);
+        return options_wrong();
+    }
+    switch (row->kind) {
+    case OPTION_TEXT:
+        *(const char **)value = text;
+        return OPTIONS_RUN;
+    case OPTION_ADDRESS:
+        return take_address(value, source, text);
+    case OPTION_BYTES:
+        return take_bytes(value, source, text);
+    case OPTION_TLS_MODE:
+        return take_tls_mode(value, source, text);
+    case OPTION_FLAG:
+        return take_flag(value, source, text);
+    case OPTION_HELP:
+        help_print();
+        return 0;
+    case OPTION_VERSION:
+        puts("snapgroupd " SNAPGROUPD_VERSION);
+        return 0;
+    }
+    assert(false);
+    return 2;
+}
+
+/* ---- sources ---- */
+
+/* Marks what it finds in `given`. */
+static int command_line_read(int argc, char **argv, bool given[ROWS], struct options *options)
+{
+    struct option table[ROWS + 1] = {0};
+    for (int i = 0; i < ROWS; i++)
+        table[i] = (struct option){rows[i].name, rows[i].argument ? required_argument : no_argument,
+                                   NULL, FIRST_VALUE + i};
+    int found;
+    while ((found = getopt_long(argc, argv, "", table, NULL)) != -1) {
+        if (found < FIRST_VALUE)
+            return options_wrong();
+        const struct option_row *row = &rows[found - FIRST_VALUE];
+        char source[64];
+        snprintf(source, sizeof(source), "--%s", row->name);
+        given[found - FIRST_VALUE] = true;
+        int status = option_take(row, source, optarg ? optarg : "1", options);
+        if (status != OPTIONS_RUN)
+            return status;
+    }
+    if (optind == argc)
+        return OPTIONS_RUN;
+    fprintf(stderr, "snapgroupd: '%s' is no option\n", argv[optind]);
     return options_wrong();
 }
 
-/* Options that have no effect would leave an operator in the belief that they have. */
+static int addresses_read(const struct option_row *row, const char *source, const char *text,
+                          struct options *options)
+{
+    struct option_addresses *addresses = (struct option_addresses *)((char *)options + row->offset);
+    addresses->text = strdup(text);
+    if (!addresses->text) {
+        fprintf(stderr, "snapgroupd: out of memory\n");
+        return 1;
+    }
+    int status = OPTIONS_RUN;
+    char *rest = addresses->text;
+    for (char *one; status == OPTIONS_RUN && (one = strsep(&rest, ","));)
+        status = option_take(row, source, one, options);
+    return status;
+}
+
+static int variable_read(const struct option_row *row, bool *given, struct options *options)
+{
+    char name[64];
+    snprintf(name, sizeof(name), "SNAPGROUPD_%s", row->name);
+    for (char *c = name; *c; c++)
+        *c = *c == '-' ? '_' : (char)toupper((unsigned char)*c);
+    const char *text = getenv(name);
+    if (*given || row->kind >= OPTION_HELP || !text || !*text)
+        return OPTIONS_RUN;
+    *given = true;
+    return row->kind == OPTION_ADDRESS ? addresses_read(row, name, text, options)
+                                       : option_take(row, name, text, options);
+}
+
+/* An option that has no effect would leave an operator in the belief that it has. */
 static int options_check_tls(const struct nbd_tls_spec *tls)
 {
     const char *wrong = NULL;
@@ -106,83 +273,23 @@ static int options_check_tls(const struct nbd_tls_spec *tls)
     return options_wrong();
 }
 
-static int options_take(struct options *options, int letter)
-{
-    if (letter != '?' && optarg && (!*optarg || !utf8_is_valid(optarg))) {
-        fprintf(stderr, "snapgroupd: an option's value is empty or not UTF-8\n");
-        return options_wrong();
-    }
-    switch (letter) {
-    case 's':
-        options->state_dir = optarg;
-        return OPTIONS_RUN;
-    case 'i':
-        options->image_dir = optarg;
-        options->image_dir_given = true;
-        return OPTIONS_RUN;
-    case 'r':
-        options->runtime_dir = optarg;
-        return OPTIONS_RUN;
-    case 'l':
-        return options_add(options->listen, &options->listen_count, optarg);
-    case 'n':
-        return options_add(options->nbd, &options->nbd_count, optarg);
-    case 'm':
-        return options_take_bytes(&options->index_memory_bytes, optarg);
-    case 't':
-        return options_take_tls_mode(&options->nbd_tls, optarg);
-    case 'c':
-        options->nbd_tls.cert_dir = optarg;
-        return OPTIONS_RUN;
-    case 'p':
-        options->nbd_tls.psk_file = optarg;
-        return OPTIONS_RUN;
-    case 'y':
-        options->nbd_tls.verify_peer = true;
-        return OPTIONS_RUN;
-    case 'h':
-        fputs(help, stdout);
-        return 0;
-    case 'v':
-        puts("snapgroupd " SNAPGROUPD_VERSION);
-        return 0;
-    default:
-        return options_wrong();
-    }
-}
-
 int options_parse(int argc, char **argv, struct options *options)
 {
-    static const struct option table[] = {
-        {"state-dir", required_argument, NULL, 's'},
-        {"image-dir", required_argument, NULL, 'i'},
-        {"runtime-dir", required_argument, NULL, 'r'},
-        {"listen", required_argument, NULL, 'l'},
-        {"nbd", required_argument, NULL, 'n'},
-        {"index-memory", required_argument, NULL, 'm'},
-        {"nbd-tls", required_argument, NULL, 't'},
-        {"nbd-tls-cert-dir", required_argument, NULL, 'c'},
-        {"nbd-tls-psk", required_argument, NULL, 'p'},
-        {"nbd-tls-verify-peer", no_argument, NULL, 'y'},
-        {"help", no_argument, NULL, 'h'},
-        {"version", no_argument, NULL, 'v'},
-        {NULL, 0, NULL, 0},
-    };
-    *options = (struct options){
-        .state_dir = "/var/lib/snapgroupd/state",
-        .image_dir = "/var/lib/snapgroupd/images",
-        .runtime_dir = "/run/snapgroupd",
-        .index_memory_bytes = INDEX_MEMORY_DEFAULT_BYTES,
-    };
-    int letter;
-    while ((letter = getopt_long(argc, argv, "", table, NULL)) != -1) {
-        int status = options_take(options, letter);
-        if (status != OPTIONS_RUN)
-            return status;
-    }
-    if (optind < argc) {
-        fprintf(stderr, "snapgroupd: '%s' is no option\n", argv[optind]);
-        return options_wrong();
-    }
-    return options_check_tls(&options->nbd_tls);
+    bool given[ROWS] = {0};
+    *options = (struct options){0};
+    int status = command_line_read(argc, argv, given, options);
+    for (int i = 0; i < ROWS && status == OPTIONS_RUN; i++)
+        status = variable_read(&rows[i], &given[i], options);
+    options->image_dir_given = options->image_dir != NULL;
+    for (int i = 0; i < ROWS && status == OPTIONS_RUN; i++)
+        if (!given[i] && rows[i].fallback && *rows[i].fallback != '[')
+            status = option_take(&rows[i], rows[i].name, rows[i].fallback, options);
+    return status == OPTIONS_RUN ? options_check_tls(&options->nbd_tls) : status;
+}
+
+void options_clear(struct options *options)
+{
+    free(options->listen.text);
+    free(options->nbd.text);
+    *options = (struct options){0};
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The command line. Strings point into argv or are literals; they live as long as the program.
+ * The options: command line and environment, from one table (options.c). Called by main.c.
  */
 #ifndef SERVICE_OPTIONS_H
 #define SERVICE_OPTIONS_H
@@ -13,21 +13,27 @@
 
 #define OPTIONS_ADDRESSES_MAX 16
 
+struct option_addresses {
+    char *text; /* heap, or NULL: owner of the strings if they come from the environment */
+    const char *list[OPTIONS_ADDRESSES_MAX];
+    size_t count;
+};
+
+/* Strings belong to argv, to the environment or to `text` above, or are literals. */
 struct options {
     const char *state_dir, *image_dir, *runtime_dir;
-    bool image_dir_given;                      /* then it must exist */
-    const char *listen[OPTIONS_ADDRESSES_MAX]; /* REST; none: unix:RUNTIME/api.sock */
-    size_t listen_count;
-    const char *nbd[OPTIONS_ADDRESSES_MAX]; /* NBD; none: unix:RUNTIME/nbd.sock */
-    size_t nbd_count;
+    bool image_dir_given;           /* then it must exist */
+    struct option_addresses listen; /* REST; none: unix:RUNTIME/api.sock */
+    struct option_addresses nbd;    /* NBD; none: unix:RUNTIME/nbd.sock */
     uint64_t index_memory_bytes;
     struct nbd_tls_spec nbd_tls;
 };
+void options_clear(struct options *options);
 
 #define OPTIONS_RUN (-1)
 
-/* OPTIONS_RUN, or the status with which the program is to exit at once: help was asked for (0), or
- * the command line is wrong (2); what there is to say has been written. */
+/* OPTIONS_RUN, or the exit status of the program: 0 after --help and --version, 2 if an option is wrong; the
+ * message has been written. `options` is to be cleared in every case. */
 int options_parse(int argc, char **argv, struct options *options);
 
 #endif

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 #
-# --help and --version answer and exit 0; what is wrong exits 2 with a hint; the start announces addresses.
+# --help and --version answer and exit 0; what is wrong exits 2 with a hint; the start announces addresses. The
+# environment sets every option; the command line takes precedence.
 . "$(dirname "$0")/../lib/functions.sh"
 
 run() { # STATUS ARGUMENT...
@@ -25,6 +26,21 @@ for wrong in --nope -x stray --state-dir --listen= --help=1 --index-memory=1X --
 done
 run 2 --state-dir $'\xff'
 
+variable() { # STATUS NAME=VALUE ARGUMENT...
+    export "${2?}"
+    run "$1" "${@:3}"
+    unset "${2%%=*}"
+}
+
+variable 0 SNAPGROUPD_NBD_TLS=sometimes --version
+variable 2 SNAPGROUPD_INDEX_MEMORY=1X
+grep -q "SNAPGROUPD_INDEX_MEMORY: '1X' is no size" "$TMP/err" || fail "says $(cat "$TMP/err")"
+variable 2 SNAPGROUPD_NBD_TLS_VERIFY_PEER=yes
+variable 2 SNAPGROUPD_NBD_TLS_VERIFY_PEER=1
+variable 2 SNAPGROUPD_LISTEN="unix:$TMP/a,"
+variable 2 SNAPGROUPD_LISTEN="$(seq -s, 17)"
+variable 2 SNAPGROUPD_STATE_DIR=$'\xff'
+
 # Options of TLS that would have no effect, or none that was wished for.
 run 2 --nbd-tls sometimes
 run 2 --nbd-tls required
@@ -37,10 +53,14 @@ run 1 --state-dir "$STATE" --image-dir "$IMAGES" --runtime-dir "$RUNTIME" --nbd-
 grep -q "'$TMP/psk' holds a secret" "$TMP/err" || fail "says $(cat "$TMP/err")"
 
 mkfifo "$TMP/lines"
-setpriv --pdeathsig KILL "$SNAPGROUPD" --state-dir "$STATE" --image-dir "$IMAGES" --runtime-dir "$RUNTIME" \
-    --index-memory 64M --listen "unix:$TMP/a" --listen 127.0.0.1:0 --nbd "unix:$TMP/n" >"$TMP/lines" 2>>"$DAEMON_LOG" &
-pid=$!
-mapfile -t lines < <(sed '/^ready$/q' <"$TMP/lines")
+start() { # ARGUMENT...
+    setpriv --pdeathsig KILL "$SNAPGROUPD" "$@" >"$TMP/lines" 2>>"$DAEMON_LOG" &
+    pid=$!
+    mapfile -t lines < <(sed '/^ready$/q' <"$TMP/lines")
+}
+
+start --state-dir "$STATE" --image-dir "$IMAGES" --runtime-dir "$RUNTIME" --index-memory 64M \
+    --listen "unix:$TMP/a" --listen 127.0.0.1:0 --nbd "unix:$TMP/n"
 [ "${#lines[@]}" -eq 4 ] || fail "said ${lines[*]}"
 [ "${lines[0]}" = "api unix:$TMP/a" ] || fail "said ${lines[0]}"
 port=${lines[1]#api 127.0.0.1:}
@@ -50,3 +70,12 @@ port=${lines[1]#api 127.0.0.1:}
     fail "not served at the port announced"
 kill -INT "$pid"
 wait "$pid" || fail "SIGINT: ended with $?"
+
+# The same by the environment, but for what the command line says; an empty variable is none.
+export SNAPGROUPD_STATE_DIR=$STATE SNAPGROUPD_IMAGE_DIR=$IMAGES SNAPGROUPD_RUNTIME_DIR=$RUNTIME SNAPGROUPD_NBD_TLS= \
+    SNAPGROUPD_INDEX_MEMORY=1X SNAPGROUPD_LISTEN=unix:$TMP/b,unix:$TMP/c SNAPGROUPD_NBD=unix:$TMP/o,unix:$TMP/p
+start --index-memory 64M --nbd "unix:$TMP/q"
+wanted="api unix:$TMP/b api unix:$TMP/c nbd unix:$TMP/q ready"
+[ "${lines[*]}" = "$wanted" ] || fail "said ${lines[*]}"
+kill "$pid"
+wait "$pid" || fail "SIGTERM: ended with $?"
