@@ -2,15 +2,14 @@
  *
  * Who calls, and whether they may.
  *
- *   kind                      is known by        may call
+ *   kind                      known by           who may call
  *   PRINCIPAL_UNIX            peer credentials   root and the daemon's own user
- *   PRINCIPAL_UNIX_FORBIDDEN  peer credentials   no other user
- *   PRINCIPAL_TCP             peer address       anyone who reaches the loopback interface, but no web
- *                                                page in a browser on this host
+ *   PRINCIPAL_UNIX_FORBIDDEN  peer credentials   (no other user)
+ *   PRINCIPAL_TCP             peer address       anyone on this host, but no web page in a browser
  *
- * Against web pages: the Host header must name a loopback address (the name of a page's own host does
- * not, even if it resolves to one), and a POST needs a content type that browsers do not send across
- * sites unasked.
+ * Against web pages: the Host header must name a loopback address (the name of a page's own host
+ * does not, even if it resolves to one), and a POST needs a content type that browsers do not send
+ * across sites unasked.
  */
 #ifndef SERVICE_HTTP_AUTH_H
 #define SERVICE_HTTP_AUTH_H

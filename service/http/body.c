@@ -1,20 +1,21 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * See http/body.h.
+ * See body.h.
  */
 #include "service/http/body.h"
 
 #include "service/http/json-syntax.h"
 #include "service/http/request.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 
-#define CHUNK_DIGITS_MAX 8 /* but for zeros in front; more are larger than any body */
+#define CHUNK_DIGITS_MAX 8 /* leading zeros apart; more are larger than any body */
 
-/* A call of the stream that failed. */
+/* Translates an error of the stream. -1; 0: the client has gone. */
 static int body_error(int error, struct err *err)
 {
     switch (error) {
@@ -31,7 +32,7 @@ static int body_error(int error, struct err *err)
     }
 }
 
-/* Makes room for `length` bytes in all. */
+/* Makes room for `length` bytes and a zero. */
 static int body_reserve(struct http_body *body, uint64_t length, struct err *err)
 {
     if (length > REQUEST_BODY_MAX_BYTES)
@@ -50,6 +51,7 @@ static int body_reserve(struct http_body *body, uint64_t length, struct err *err
         return err_set(err, ErrOutOfResources, 0, "there is no memory for the request");
     body->text = grown;
     body->room = room;
+    assert(body->length < room && room <= body->memory.bytes); /* B1 */
     return 0;
 }
 
@@ -71,7 +73,7 @@ static int chunk_size_parse(char *line, uint64_t *size, struct err *err)
     return 0;
 }
 
-/* The fields behind the last chunk, which nobody asks for, and the empty line. */
+/* Discards the fields behind the last chunk, and the empty line. */
 static int trailers_receive(struct http_stream *stream, struct err *err)
 {
     static const char *const framing[] = {"Content-Length", "Transfer-Encoding", "Host"};
@@ -92,7 +94,7 @@ static int trailers_receive(struct http_stream *stream, struct err *err)
                    HTTP_TRAILERS_MAX);
 }
 
-/* Receives a chunk. 1; 0: the client has gone; -1. *is_end: it was the last one. */
+/* Receives a chunk. 1; 0: the client has gone; -1. *is_end: it is the last one. */
 static int chunk_receive(struct http_body *body, struct http_stream *stream, bool *is_end,
                          struct err *err)
 {
@@ -128,17 +130,17 @@ static int chunks_receive(struct http_body *body, struct http_stream *stream, st
     return trailers_receive(stream, err);
 }
 
-/* ---- the whole ---- */
+/* ---- bodies ---- */
 
 int http_body_receive(struct http_body *body, const struct http_head *head,
                       struct http_stream *stream, struct err *err)
 {
-    static const char go_on[] = "HTTP/1.1 100 Continue\r\n\r\n";
+    static const char proceed[] = "HTTP/1.1 100 Continue\r\n\r\n";
     if (body_reserve(body, head->is_chunked ? 0 : head->length, err) != 0)
         return -1;
     bool is_empty = !head->is_chunked && head->length == 0;
     if (head->wants_continue && !is_empty && stream->start == stream->end) {
-        int ret = http_stream_write(stream, go_on, sizeof(go_on) - 1, NULL, 0);
+        int ret = http_stream_write(stream, proceed, sizeof(proceed) - 1, NULL, 0);
         if (ret != 0)
             return body_error(ret, err);
     }
@@ -151,6 +153,7 @@ int http_body_receive(struct http_body *body, const struct http_head *head,
             return body_error(error, err);
         body->length = (size_t)head->length;
     }
+    assert(body->length < body->room); /* B1 */
     body->text[body->length] = '\0';
     return ret;
 }

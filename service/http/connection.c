@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * See connection.h. Runs on the connection's own thread, but for the functions named _locked, which the
- * server calls.
+ * See connection.h. Runs on the connection's own thread, but for the functions named _locked, which
+ * the server calls.
  */
 #include "service/http/connection.h"
 
@@ -97,8 +97,8 @@ int http_connection_receive_head(struct http_connection *connection, bool is_fir
 
 /* ---- sending ---- */
 
-/* Sends a body that is produced piece by piece. Without the last chunk the client knows that it is cut
- * short. 0 or -errno. */
+/* Sends a body that is produced piece by piece. Without the last chunk the client knows that it is
+ * cut short. 0 or -errno. */
 static int connection_send_stream(struct http_connection *connection,
                                   const struct reply_stream *source)
 {

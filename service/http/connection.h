@@ -12,10 +12,10 @@
  *
  * Invariants:
  *   C1  Only the connection's own thread changes its phase, along the arrows above.
- *   C2  A connection whose handler runs is never cut off: a change that was begun gets its reply. Any
- *       other one may be, while server.c makes room (http_connection_harm_locked) or stops.
- *   C3  Every phase but RUNNING has a deadline for the whole of it, not for each byte; SENDING has one
- *       for each piece of a stream.
+ *   C2  A connection whose handler runs is never cut off: a change that was begun gets its reply.
+ *       Any other one may be, while server.c makes room (http_connection_harm_locked) or stops.
+ *   C3  Every phase but RUNNING has a deadline for the whole of it, not for each byte; SENDING has
+ *       one for each piece of a stream.
  */
 #ifndef SERVICE_HTTP_CONNECTION_H
 #define SERVICE_HTTP_CONNECTION_H
@@ -31,9 +31,10 @@ struct http;
 struct reply;
 struct service;
 
-/* Seconds for a whole head from its first byte (or from the beginning of the connection), for a whole
- * body, for a whole reply and once more for each HTTP_REPLY_SLICE_BYTES of it; between two requests; and
- * after the last reply, for the client to close the connection. A handler has no limit. */
+/* Seconds for a whole head from its first byte (or from the beginning of the connection), for a
+ * whole body, for a whole reply and once more for each HTTP_REPLY_SLICE_BYTES of it; between two
+ * requests; and after the last reply, for the client to close the connection. A handler has no
+ * limit. */
 #define HTTP_HEAD_S            10
 #define HTTP_BODY_S            30
 #define HTTP_REPLY_S           30
@@ -72,8 +73,8 @@ struct http_connection {
     pthread_t thread;
 };
 
-/* Begins a phase that may take `seconds` (0: RUNNING, which has no limit). False: the connection has
- * been cut off, or no further request is wanted. */
+/* Begins a phase that may take `seconds` (0: RUNNING, which has no limit). False: the connection
+ * has been cut off, or no further request is wanted. */
 bool http_enter(struct http_connection *connection, enum http_phase phase, unsigned seconds);
 
 /* Waits for a request and receives its head. As http_head_receive(). */
@@ -85,8 +86,8 @@ int http_connection_receive_head(struct http_connection *connection, bool is_fir
 bool http_connection_reply(struct http_connection *connection, const struct reply *reply,
                            bool is_last);
 
-/* How much it harms to cut the connection off now; UINT64_MAX: it must not be. Idle ones come first,
- * oldest first, then those that have taken long to send or to read. */
+/* How much it harms to cut the connection off now; UINT64_MAX: it must not be. Idle ones come
+ * first, oldest first, then those that have taken long to send or to read. */
 uint64_t http_connection_harm_locked(const struct http_connection *connection, uint64_t now_ms);
 
 /* Shuts the socket down, so that the connection's thread ends soon. Not while the handler runs. */

@@ -67,17 +67,10 @@ static int decode_number(const struct cJSON *json, struct decode_number *number,
     return 0;
 }
 
-static int decode_wrong_type(const struct cJSON *json, const char *wanted, struct err *err)
-{
-    return err_set(err, ErrWrongType, 0, "field '%s' must be %s", json->string, wanted);
-}
-
 static int decode_text(const struct cJSON *json, size_t bytes_max, const char **text,
                        struct err *err)
 {
     assert(bytes_max > 0 && bytes_max <= DECODE_TEXT_MAX_BYTES);
-    if (!cJSON_IsString(json))
-        return decode_wrong_type(json, "a string", err);
     if (strlen(json->valuestring) > bytes_max)
         return err_set(err, ErrInvalidValue, 0, "field '%s' has at most %zu bytes", json->string,
                        bytes_max);
@@ -85,38 +78,34 @@ static int decode_text(const struct cJSON *json, size_t bytes_max, const char **
     return 0;
 }
 
-static int decode_value(const struct cJSON *json, const struct decode_field *field, void *place,
+static int decode_value(const struct cJSON *json, const struct decode_field *field, void *out,
                         struct err *err)
 {
-    switch (field->type) {
-    case DECODE_TEXT:
-        return decode_text(json, field->bytes_max, place, err);
-    case DECODE_NUMBER:
-        if (!cJSON_IsNumber(json))
-            return decode_wrong_type(json, "a whole number", err);
-        return decode_number(json, place, err);
-    case DECODE_BOOL:
-        if (!cJSON_IsBool(json))
-            return decode_wrong_type(json, "true or false", err);
-        *(bool *)place = cJSON_IsTrue(json);
-        return 0;
-    case DECODE_CHOICE:
-        if (!cJSON_IsBool(json))
-            return decode_wrong_type(json, "true or false", err);
-        *(struct decode_choice *)place = (struct decode_choice){true, cJSON_IsTrue(json)};
-        return 0;
-    case DECODE_OBJECT:
-        if (!cJSON_IsObject(json))
-            return decode_wrong_type(json, "an object", err);
-        *(const struct cJSON **)place = json;
-        return 0;
-    case DECODE_ARRAY:
-        if (!cJSON_IsArray(json))
-            return decode_wrong_type(json, "an array", err);
-        *(const struct cJSON **)place = json;
-        return 0;
-    }
-    return err_set(err, ErrInternalError, 0, "field '%s' has an unknown type", json->string);
+    static const struct {
+        cJSON_bool (*is)(const struct cJSON *json);
+        const char *name;
+    } types[] = {
+        [DECODE_TEXT] = {cJSON_IsString, "a string"},
+        [DECODE_NUMBER] = {cJSON_IsNumber, "a whole number"},
+        [DECODE_BOOL] = {cJSON_IsBool, "true or false"},
+        [DECODE_CHOICE] = {cJSON_IsBool, "true or false"},
+        [DECODE_OBJECT] = {cJSON_IsObject, "an object"},
+        [DECODE_ARRAY] = {cJSON_IsArray, "an array"},
+    };
+    if (!types[field->type].is(json))
+        return err_set(err, ErrWrongType, 0, "field '%s' must be %s", json->string,
+                       types[field->type].name);
+    if (field->type == DECODE_TEXT)
+        return decode_text(json, field->bytes_max, out, err);
+    if (field->type == DECODE_NUMBER)
+        return decode_number(json, out, err);
+    if (field->type == DECODE_BOOL)
+        *(bool *)out = cJSON_IsTrue(json);
+    else if (field->type == DECODE_CHOICE)
+        *(struct decode_choice *)out = (struct decode_choice){true, cJSON_IsTrue(json)};
+    else
+        *(const struct cJSON **)out = json;
+    return 0;
 }
 
 /* Decodes the member `json`; `seen` has a flag for each field. */

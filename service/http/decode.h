@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Strict decoding of request bodies: everything that a client sent is used exactly, or rejected with a
- * problem whose pointer (RFC 6901) names the place. A table of fields describes an object, and says where
- * in a struct each of them goes:
+ * Strict decoding of request bodies: everything that a client sent is used exactly, or rejected
+ * with a problem whose pointer (RFC 6901) names the place. A table of fields describes an object,
+ * and says where in a struct each of them goes:
  *
  *   static const struct decode_field fields[] = {
  *       {"device", DECODE_TEXT, true, offsetof(struct member, device), DEVICE_NAME_MAX},
@@ -19,8 +19,8 @@
  *   DECODE_OBJECT   const struct cJSON *              object, its members are decoded later
  *   DECODE_ARRAY    const struct cJSON *              array, its members are decoded later
  *
- * A field that is absent leaves the struct as it was; null is not a value. The first fault in the text is
- * reported; missing fields come last.
+ * A field that is absent leaves the struct as it was; null is not a value. The first fault in the
+ * text is reported; missing fields come last.
  */
 #ifndef SERVICE_HTTP_DECODE_H
 #define SERVICE_HTTP_DECODE_H
@@ -84,12 +84,12 @@ struct decode_choice {
 /* Of an image format's name; the longest that QEMU knows has 9. */
 #define DECODE_FORMAT_MAX_BYTES 32
 
-/* The tree of a body, which must be an object. The text is changed where it has a number that a double
- * would round (json-syntax.h). NULL: MalformedJSON, WrongType, OutOfResources. */
+/* The tree of a body, which must be an object. The text is changed where it has a number that a
+ * double would round (json-syntax.h). NULL: MalformedJSON, WrongType, OutOfResources. */
 struct cJSON *decode_body(char *text, size_t bytes, struct problem *problem);
 
-/* Decodes the object `json` into `out`; `pointer` is its place in the body ("" for the body itself).
- * UnknownField, DuplicateField, MissingField, WrongType, InvalidValue. */
+/* Decodes the object `json` into `out`; `pointer` is its place in the body ("" for the body
+ * itself). UnknownField, DuplicateField, MissingField, WrongType, InvalidValue. */
 int decode_object(const struct cJSON *json, const char *pointer, const struct decode_table *table,
                   void *out, struct problem *problem);
 

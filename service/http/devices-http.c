@@ -15,7 +15,7 @@
 
 /* ---- encoding ---- */
 
-/* Percent-encodes what a URI's query cannot hold as it is (RFC 3986, section 3.4); '/' can stay. */
+/* Percent-encodes for a URI's query (RFC 3986, section 3.4), where '/' is allowed. */
 static void uri_escape(const char *text, char *escaped, size_t bytes)
 {
     static const char plain[] =
@@ -87,7 +87,7 @@ static struct cJSON *device_encode(const struct service *service, const struct d
 
 /* ---- decoding ---- */
 
-/* The body of POST /devices as it was sent. */
+/* The body of POST /devices. */
 struct device_body {
     const char *name, *image, *format;
     struct decode_number size;
@@ -110,7 +110,7 @@ static const struct decode_field device_fields[] = {
     {"discard_unflushed", DECODE_BOOL, false, offsetof(struct device_body, discard_unflushed), 0},
 };
 
-/* The body of DELETE /devices/{name}, which may be left out. */
+/* The body of DELETE /devices/{name}, which is optional. */
 struct detach_body {
     bool discard_unflushed;
 };
@@ -139,7 +139,7 @@ static int device_body_check_clusters(const struct device_body *body, struct pro
     return problem_point(problem, "/cluster_size_bytes");
 }
 
-/* What is not said follows from what is: clusters too small for subclusters have none. */
+/* The shape of overlays. Small clusters have no subclusters by default. */
 static struct cluster_shape device_body_overlay(const struct device_body *body)
 {
     bool is_plain = body->extended_l2.given && !body->extended_l2.value;
@@ -152,7 +152,7 @@ static struct cluster_shape device_body_overlay(const struct device_body *body)
     return shape;
 }
 
-/* The image that is created: its format's default, but for what is said. */
+/* The shape of a created image: its format's default, unless given. */
 static struct cluster_shape device_body_created(const struct device_body *body)
 {
     if (body->extended_l2.value)
@@ -187,7 +187,7 @@ static int device_body_check(const struct device_body *body, struct problem *pro
     return device_body_check_clusters(body, problem);
 }
 
-/* Where in the body an error of devices_add() lies. */
+/* Points at the field that an error of devices_add() is about. */
 static void device_problem_locate(const struct device_body *body, struct problem *problem)
 {
     switch (problem->err.code) {
@@ -242,7 +242,7 @@ void device_create(struct service *service, const struct request *request, struc
     reply_created(reply, "/devices", body->name, device_encode(service, &view));
 }
 
-/* An error of a call that names the device in its path. */
+/* Replies with an error of a call whose path names the device. */
 static void reply_device_error(struct reply *reply, const struct request *request,
                                const struct err *err)
 {
@@ -279,7 +279,7 @@ void device_list(struct service *service, const struct request *request, struct 
     bool more;
     char last[DEVICE_NAME_MAX + 1];
     if (after && !name_is_valid(after, DEVICE_NAME_MAX)) {
-        err_set(&err, ErrInvalidParameter, 0, "query parameter 'cursor' is not one from 'next'");
+        err_set(&err, ErrInvalidParameter, 0, "query parameter 'cursor' is not a value of 'next'");
         reply_error(reply, &err);
         return;
     }

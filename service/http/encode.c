@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * See encode.h. cJSON's adders tell of missing memory by returning NULL, which leaves the member
- * out; the printer that follows needs more memory than any of them and its failure becomes the
- * reply.
+ * See encode.h. Without memory cJSON leaves the member out; printing then needs more memory than
+ * any member did, and its failure becomes the reply.
  */
 #include "service/http/encode.h"
 

@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Adding members to a reply's JSON. Text is made valid UTF-8 first: file names and messages may
- * hold any bytes. Numbers are written digit by digit, so that every uint64_t is exact and never has
- * an exponent.
+ * Members of a reply's JSON. Text is made valid UTF-8 first: file names and messages may hold any
+ * bytes. Numbers are written as digits, so that every uint64_t is exact, without an exponent.
  */
 #ifndef SERVICE_HTTP_ENCODE_H
 #define SERVICE_HTTP_ENCODE_H
@@ -12,7 +11,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* A NULL text becomes null. */
+/* NULL becomes null. */
 void encode_text(struct cJSON *object, const char *name, const char *text);
 void encode_bool(struct cJSON *object, const char *name, bool value);
 void encode_null(struct cJSON *object, const char *name);
@@ -21,10 +20,10 @@ void encode_number(struct cJSON *object, const char *name, uint64_t value);
 /* Microseconds since the epoch, as RFC 3339 text. */
 void encode_time(struct cJSON *object, const char *name, uint64_t time_us);
 
-/* `json`, as it is; it was written by this program. */
+/* Adds `json` unchanged: text that this program has written. */
 void encode_json(struct cJSON *object, const char *name, const char *json);
 
-/* New members or items that are containers; owned by their parent. */
+/* Adds an empty array to an object, an empty object to an array. Their parent owns them. */
 struct cJSON *encode_array(struct cJSON *object, const char *name);
 struct cJSON *encode_item(struct cJSON *array);
 

@@ -4,6 +4,7 @@
  */
 #include "service/http/head.h"
 
+#include <assert.h>
 #include <ctype.h>
 #include <errno.h>
 #include <stdlib.h>
@@ -18,7 +19,7 @@ static const char token_chars[] = "!#$%&'*+-.^_`|~0123456789"
 static const char host_chars[] = "-._~%!$&'()*+,;=:[]0123456789"
                                  "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 
-#define LENGTH_DIGITS_MAX 18 /* more are larger than any body */
+#define LENGTH_DIGITS_MAX 18 /* leading zeros apart; more are larger than any body */
 
 static int head_wrong(struct err *err, const char *what)
 {
@@ -111,7 +112,7 @@ static int host_parse(struct http_head *head, const char *value, struct err *err
     return 0;
 }
 
-/* Looks for the option in the comma-separated list. */
+/* Whether the comma-separated list has the option. */
 static bool list_has(const char *list, const char *option)
 {
     size_t length = strlen(option);
@@ -125,7 +126,7 @@ static bool list_has(const char *list, const char *option)
     return false;
 }
 
-/* Fields that frame the request, or that two programs could read differently: once, or not at all. */
+/* Rejects a second field of those that two programs could read differently. */
 static int field_check_once(const struct http_head *head, const char *name, struct err *err)
 {
     static const char *const names[] = {"Host", "Content-Length", "Transfer-Encoding",
@@ -210,6 +211,7 @@ int http_head_receive(struct http_head *head, struct http_stream *stream, struct
         if (length == 0 && is_first)
             continue;
         head->used += (size_t)length + 1;
+        assert(head->used <= sizeof(head->text)); /* H1 */
         if ((head->method ? field_take(head, line, err) : request_line_parse(head, line, err)) != 0)
             return -1;
     }

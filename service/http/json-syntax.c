@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * A recogniser for the grammar of RFC 8259, one function for each rule. Beyond the grammar it rejects
- * "\u0000", lone surrogates, text that is not UTF-8, nesting deeper than JSON_DEPTH_MAX, more than
- * JSON_VALUES_MAX values, and numbers longer than cJSON's buffer: no client needs them, and a C string
- * cannot hold the first.
+ * A recogniser for the grammar of RFC 8259, one function for each rule. Beyond the grammar it
+ * rejects "\u0000", lone surrogates, text that is not UTF-8, nesting deeper than JSON_DEPTH_MAX,
+ * more than JSON_VALUES_MAX values, and numbers longer than cJSON's buffer: no client needs them,
+ * and a C string cannot hold the first.
  *
- * A rule returns true with `at` behind the text that it matched, or false with `at` at the offending byte
- * and the reason in `wrong`.
+ * A rule returns true with `at` behind the text that it matched, or false with `at` at the
+ * offending byte and the reason in `wrong`.
  */
 #include "service/http/json-syntax.h"
 
@@ -75,8 +75,8 @@ static bool scan_digits(struct scan *scan)
     return true;
 }
 
-/* Whether the number, as it is written, is whole: "100", "1.50e1", but not "0.5". *last is its last digit
- * that is not 0. */
+/* Whether the number, as it is written, is whole: "100", "1.50e1", but not "0.5". *last is its last
+ * digit that is not 0. */
 static bool number_is_whole(const char *number, char *last)
 {
     size_t digits = strspn(number, "-0123456789");
@@ -106,7 +106,7 @@ static bool number_is_rounded(const char *text, size_t chars)
     char last;
     if (!number_is_whole(number, &last))
         return true;
-    /* Whole numbers up to 2^53 are exact. Of those above, 2^53 + 1 = 9007199254740993 becomes 2^53. */
+    /* Whole numbers up to 2^53 are exact; 2^53 + 1 = 9007199254740993 becomes 2^53. */
     return fabs(value) == JSON_EXACT_MAX && last != '2';
 }
 

@@ -1,20 +1,20 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The one way that every request goes:
+ * The steps of every request:
  *
- *   step     does                                           on failure
- *   head     receives the head (head.h)                     the problem is the connection's last reply
- *   caller   checks who calls (auth.h)                      the same
- *   route    finds the route, checks the query              the problem, once the body is received
- *   body     receives the body (body.h)                     the problem is the connection's last reply
- *   decode   checks media type, decodes by the route's table   the problem
- *   admit    checks that the daemon can serve it; counts it    the problem
- *   handler  runs the handler                               the handler replies
- *   log      logs a change: who asked for it, with which request id
- *   reply    sends the reply with that id
+ *   step      does                                       a failure is
+ *   head      receives the head (head.h)                 the last reply of the connection
+ *   caller    checks the principal (auth.h)              the last reply of the connection
+ *   route     finds the route, checks the query          the reply, once the body is received
+ *   body      receives the body (body.h)                 the last reply of the connection
+ *   decode    checks the type, decodes by route->body    the reply
+ *   handler   counts the call, checks that the daemon    the reply
+ *             is ready, runs the handler
+ *   log       logs a change: its caller and request id
+ *   reply     sends the reply, with the request id
  *
- * A failed head or body ends the connection: nobody knows where the next request begins. An unknown
- * path does not, but its body has to be received first.
+ * A failed head or body ends the connection, since it is unknown where the next request begins. An
+ * unknown path does not, but its body must be received first.
  *
  * One thread: the connection's.
  */
@@ -143,9 +143,10 @@ static bool step_reply(struct exchange *exchange, bool is_last)
     return http_connection_reply(exchange->connection, &exchange->reply, is_last);
 }
 
-/* ---- the way ---- */
+/* ---- exchanges ---- */
 
-/* Receives the request. 1; 0: the client has gone; -1: it cannot be served, and the connection must end. */
+/* Receives the request. 1; 0: the client has gone; -1: it cannot be served, and the connection must
+ * end. */
 static int exchange_receive(struct exchange *exchange, bool is_first)
 {
     struct err err;

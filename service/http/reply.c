@@ -26,7 +26,7 @@ void reply_clear(struct reply *reply)
 
 /* ---- heads ---- */
 
-/* Appends to `text`, which has room for it. */
+/* Appends to `text`, which has room for it; returns the new length. */
 static size_t text_add(char *text, size_t length, size_t room, const char *format, ...)
     __attribute__((format(printf, 4, 5)));
 
@@ -53,35 +53,37 @@ void reply_header_add(struct reply *reply, const char *name, const char *format,
                                    "%s: %s\r\n", name, value);
 }
 
-/* The phrases of RFC 9110, section 15, RFC 6585 (431) and RFC 4918 (507). */
+/* RFC 9110, section 15, RFC 6585 (431) and RFC 4918 (507). */
+static const struct {
+    int status;
+    const char *phrase;
+} phrases[] = {
+    {200, "OK"},
+    {201, "Created"},
+    {204, "No Content"},
+    {400, "Bad Request"},
+    {403, "Forbidden"},
+    {404, "Not Found"},
+    {405, "Method Not Allowed"},
+    {408, "Request Timeout"},
+    {409, "Conflict"},
+    {413, "Content Too Large"},
+    {414, "URI Too Long"},
+    {415, "Unsupported Media Type"},
+    {422, "Unprocessable Content"},
+    {431, "Request Header Fields Too Large"},
+    {500, "Internal Server Error"},
+    {503, "Service Unavailable"},
+    {505, "HTTP Version Not Supported"},
+    {507, "Insufficient Storage"},
+};
+
 static const char *reply_phrase(int status)
 {
-    static const struct {
-        int status;
-        const char *phrase;
-    } titles[] = {
-        {200, "OK"},
-        {201, "Created"},
-        {204, "No Content"},
-        {400, "Bad Request"},
-        {403, "Forbidden"},
-        {404, "Not Found"},
-        {405, "Method Not Allowed"},
-        {408, "Request Timeout"},
-        {409, "Conflict"},
-        {413, "Content Too Large"},
-        {414, "URI Too Long"},
-        {415, "Unsupported Media Type"},
-        {422, "Unprocessable Content"},
-        {431, "Request Header Fields Too Large"},
-        {500, "Internal Server Error"},
-        {503, "Service Unavailable"},
-        {505, "HTTP Version Not Supported"},
-        {507, "Insufficient Storage"},
-    };
-    for (size_t i = 0; i < sizeof(titles) / sizeof(titles[0]); i++)
-        if (titles[i].status == status)
-            return titles[i].phrase;
+    for (size_t i = 0; i < sizeof(phrases) / sizeof(phrases[0]); i++)
+        if (phrases[i].status == status)
+            return phrases[i].phrase;
+    assert(!"every status of a reply has a phrase");
     return "Error";
 }
 
@@ -110,12 +112,12 @@ int problem_point(struct problem *problem, const char *format, ...)
     va_start(args, format);
     int length = vsnprintf(problem->pointer, sizeof(problem->pointer), format, args);
     va_end(args);
-    /* A pointer cut short would name something else. */
+    /* A truncated pointer would name another place. */
     problem->has_pointer = length >= 0 && (size_t)length < sizeof(problem->pointer);
     return -1;
 }
 
-/* The table's status, but for errors whose cause is that there is no space. */
+/* The table's status; 507 for errors of storage that has no space. */
 static int problem_status(const struct err *err)
 {
     bool storage = err->code == ErrOpenFileFailed || err->code == ErrStoreFailed;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * A reply: JSON, a problem (RFC 9457), or a stream. A handler fills it, the pipeline sends and clears it.
- * reply.c alone maps error codes to HTTP statuses.
+ * A reply: JSON, a problem (RFC 9457), or a stream. A handler fills it, the pipeline sends and
+ * clears it. reply.c alone maps error codes to HTTP statuses.
  */
 #ifndef SERVICE_HTTP_REPLY_H
 #define SERVICE_HTTP_REPLY_H
@@ -14,10 +14,10 @@
 #include <sys/types.h>
 
 /*
- * A body that is produced piece by piece, on the connection's thread. `next` writes up to `room` bytes and
- * returns their number; 0: the end; -EAGAIN: nothing yet (it returns within a second, so that a client that
- * has gone and the daemon's end are noticed); another -errno: the body is cut short, and the client sees
- * that. It is not called again once it has ended, nor while the daemon stops.
+ * A body that is produced piece by piece, on the connection's thread. `next` writes up to `room`
+ * bytes and returns their number; 0: the end; -EAGAIN: nothing yet (it must return within a second,
+ * so that a stop is noticed); another -errno: the body is cut short, which the client sees. It is
+ * not called again after the end, nor once the daemon stops.
  */
 struct reply_stream {
     ssize_t (*next)(void *context, char *data, size_t room); /* NULL: no stream */

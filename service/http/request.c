@@ -71,7 +71,7 @@ static int request_parse_query(struct request *request, char *query, struct err 
     return 0;
 }
 
-/* The path within "http://host/path", which a client may send too (RFC 9112, section 3.2.2). */
+/* The path of "http://host/path", the absolute form (RFC 9112, section 3.2.2). */
 static char *uri_without_host(char *uri)
 {
     static const char scheme[] = "http://";

@@ -42,8 +42,8 @@ struct request {
 /* The value of the header field `name`, counting from 0 those of that name; NULL: there is none. */
 const char *request_header(const struct request *request, const char *name, size_t nth);
 
-/* Sets the id from the header if it has one that is 1 to REQUEST_ID_CHARS_MAX of the characters A-Z a-z
- * 0-9 . _ : / + = -; else makes one. */
+/* Sets the id from the header if it has one that is 1 to REQUEST_ID_CHARS_MAX of the characters A-Z
+ * a-z 0-9 . _ : / + = -; else makes one. */
 void request_identify(struct request *request);
 
 /* Splits `uri`, in place. InvalidParameter, NotFound (too many segments). */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The table of routes: start reading here. A request goes from pipeline.c, which looks its route up, to the
- * handler in *-http.c, which calls the use case in the file without "-http" and replies.
+ * The table of routes: start reading here. A request goes from pipeline.c, which looks its route
+ * up, to the handler in *-http.c, which calls the use case in the file without "-http" and replies.
  */
 #include "service/http/routes.h"
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The table of routes. A handler has the name of its operation in api/openapi.yaml (operationId) and lives
- * in the file of its endpoint group, ENDPOINTS-http.c. Handlers run on any number of threads at once, may
- * block, and must leave a complete reply.
+ * The table of routes. A handler has the name of its operation in api/openapi.yaml (operationId)
+ * and lives in the file of its endpoint group, ENDPOINTS-http.c. Handlers run on any number of
+ * threads at once, may block, and must leave a complete reply.
  */
 #ifndef SERVICE_HTTP_ROUTES_H
 #define SERVICE_HTTP_ROUTES_H
@@ -37,8 +37,8 @@ struct route {
     const struct decode_table *body; /* NULL: none */
 };
 
-/* The request's route; sets request->argument. NULL: NotFound, MethodNotAllowed, InvalidParameter. HEAD is
- * routed as GET. */
+/* The request's route; sets request->argument. NULL: NotFound, MethodNotAllowed, InvalidParameter.
+ * HEAD is routed as GET. */
 const struct route *routes_find(struct request *request, struct err *err);
 
 /* Adds the header Allow: the methods of the request's path. */

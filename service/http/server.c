@@ -1,21 +1,30 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The HTTP server: accepting, limits, the end. A thread of its own accepts; it does no I/O with clients, so
- * that none can hold it up. http/connection.c serves a connection, on that one's thread.
+ * The HTTP server: accepts connections, limits them, stops. One thread accepts, and does no I/O
+ * with clients, so that none can block it; pipeline.c serves each connection on a thread of its
+ * own.
  *
- * Why no library: with libmicrohttpd 0.9.75, Debian 12's, 35 of the requests in
- * tests/api/framing-that-is-wrong-is-refused-and-closed.py were served, and then their rest as a second
- * one. What lies in front of such a library to keep it from that must itself know where each head, body
- * and chunk ends, which is most of a server.
+ * Why no library: libmicrohttpd 0.9.75 (Debian 12) served 35 of the requests in
+ * tests/api/framing-that-is-wrong-is-refused-and-closed.py and then took their rest for a second
+ * request; its own refusals cannot be problems (RFC 9457). A filter in front of it would have to
+ * know where each head, body and chunk ends, which is most of a server.
  *
- * Bounds:
- *   1. Each kind of peer, and each peer, has connections of its own (http/server.h). Beyond that a new connection
- *      takes the place of one that waits, so that idle and slow clients shut nobody out.
- *   2. Every phase but the handler has a deadline for the whole of it, not for each byte.
- *   3. When descriptors run out, one that waits is cut off, and up to HTTP_RESERVE_FDS new connections are
- *      served with descriptors kept back for that. When these are used too, accepting pauses until a
- *      connection ends or PAUSE_MS have passed: it never spins.
- *   4. Memory for requests and replies: memory.h; concurrent calls: admission.h.
+ * Limits:
+ *   L1  Each kind of principal, and each principal, has connections of its own (server.h). Beyond
+ *       them a new connection replaces an idle one, so that idle and slow clients exclude nobody.
+ *   L2  Every phase of a connection but the handler has a deadline (connection.h).
+ *   L3  Without descriptors an idle connection is cut off, and up to HTTP_RESERVE_FDS new ones are
+ *       served with descriptors kept back for that. After these, accepting pauses until a
+ *       connection ends or PAUSE_MS have passed; it never spins.
+ *   L4  Memory for requests and replies: memory.h. Concurrent calls: admission.h.
+ *
+ * Invariants:
+ *   S1  live_count is the length of `live`, and at most LIVE_MAX but for one connection of each
+ *       listener.
+ *   S2  A descriptor of a connection goes back to the reserve, or is closed, with the lock held, so
+ *       that no other thread takes it in between. (No assert: the kernel has that state.)
+ *   S3  Only the thread that stops the server frees it, after the acceptor and all connections have
+ *       ended.
  */
 #include "service/http/server.h"
 
@@ -27,6 +36,7 @@
 #include "service/http/reply.h"
 #include "service/options.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/in.h>
@@ -44,7 +54,7 @@
 /* Descriptors kept back for connections that arrive when no other one is left. */
 #define HTTP_RESERVE_FDS 8
 
-/* Connections that were cut off and whose threads have not ended yet count too. */
+/* Includes connections that were cut off but whose threads still run. */
 #define LIVE_MAX (HTTP_UNIX_MAX + HTTP_UNIX_FORBIDDEN_MAX + HTTP_TCP_MAX + 64)
 
 static const size_t kind_max[PRINCIPAL_KIND_COUNT] = {
@@ -64,9 +74,9 @@ struct http_listener {
 };
 
 struct http {
-    struct http_shared shared; /* its lock is the only one */
+    struct http_shared shared; /* its lock guards the fields below marked so */
     pthread_t acceptor;
-    int wake_fd; /* eventfd: a connection has ended, a listener was added, or it is time to stop */
+    int wake_fd; /* eventfd: a connection has ended, a listener was added, or the server stops */
     int null_fd;
     char refusal[1024]; /* the reply to a connection for which there is no room */
     size_t refusal_bytes;
@@ -83,12 +93,20 @@ static void http_wake(struct http *http)
 {
     uint64_t one = 1;
     ssize_t written = write(http->wake_fd, &one, sizeof(one));
-    (void)written; /* full means that it is awake */
+    (void)written; /* a full counter wakes it, too */
+}
+
+static void http_assert_locked(const struct http *http)
+{
+    (void)http;
+    assert((http->live_count == 0) == !http->live);       /* S1 */
+    assert(http->live_count <= LIVE_MAX + LISTENERS_MAX); /* S1 */
+    assert(http->reserve_count <= HTTP_RESERVE_FDS);      /* L3 */
 }
 
 /* ---- making room ---- */
 
-/* Cuts off the connection that it harms least, among all, or those of a kind, or of a peer. */
+/* Cuts off the connection that it harms least: of all, of one kind, or of one principal. */
 static bool http_make_room_locked(struct http *http, const enum principal_kind *kind,
                                   const struct principal *peer)
 {
@@ -107,7 +125,7 @@ static bool http_make_room_locked(struct http *http, const enum principal_kind *
     return best != NULL;
 }
 
-/* Whether there is a place for `peer`; makes one where that is possible. */
+/* Whether `peer` may have one more connection; cuts off an idle one where that helps. */
 static bool http_admit_locked(struct http *http, const struct principal *peer)
 {
     size_t of_kind = 0, of_peer = 0;
@@ -124,7 +142,7 @@ static bool http_admit_locked(struct http *http, const struct principal *peer)
 
 /* ---- connections ---- */
 
-/* Closes the connection's descriptor; one that the reserve lacks goes there, with nobody in between. */
+/* Closes the connection's descriptor, or returns it to the reserve. S2. */
 static void connection_close_locked(struct http_connection *connection)
 {
     struct http *http = connection->http;
@@ -142,11 +160,12 @@ static void *connection_run(void *arg)
     http_pipeline_serve(connection);
 
     LOCK_GUARD(&http->shared.lock);
-    struct http_connection **place = &http->live;
-    while (*place != connection)
-        place = &(*place)->next;
-    *place = connection->next;
+    struct http_connection **link = &http->live;
+    while (*link != connection)
+        link = &(*link)->next;
+    *link = connection->next;
     http->live_count--;
+    http_assert_locked(http);
     connection_close_locked(connection);
     connection->next = http->finished;
     http->finished = connection;
@@ -155,7 +174,7 @@ static void *connection_run(void *arg)
     return NULL;
 }
 
-/* Starts the connection's thread. False: there is no room; the descriptor is the caller's still. */
+/* Starts the connection's thread, which then owns `fd`. False: there are no resources for it. */
 static bool connection_start_locked(struct http *http, const struct principal *peer, int fd,
                                     bool is_reserve)
 {
@@ -181,6 +200,7 @@ static bool connection_start_locked(struct http *http, const struct principal *p
     connection->next = http->live;
     http->live = connection;
     http->live_count++;
+    http_assert_locked(http);
     return true;
 }
 
@@ -199,6 +219,7 @@ static void http_join_finished(struct http *http)
 
 /* ---- accepting ---- */
 
+/* Serves the new connection `fd`, or refuses it. */
 static void http_take(struct http *http, const struct http_listener *listener, int fd,
                       bool is_reserve)
 {
@@ -213,7 +234,7 @@ static void http_take(struct http *http, const struct http_listener *listener, i
         return;
     }
     ssize_t sent = send(fd, http->refusal, http->refusal_bytes, MSG_NOSIGNAL | MSG_DONTWAIT);
-    (void)sent; /* a word to who reads it; nobody waits for that */
+    (void)sent; /* a courtesy, which may fail */
 }
 
 static int listener_accept(const struct http_listener *listener)
@@ -221,7 +242,7 @@ static int listener_accept(const struct http_listener *listener)
     return accept4(listener->socket.fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
 }
 
-/* There is no descriptor or memory for a connection that has come. False: accepting has to pause. */
+/* Accepts a connection although descriptors or memory are short. False: accepting must pause. */
 static bool http_accept_from_reserve(struct http *http, const struct http_listener *listener)
 {
     pthread_mutex_lock(&http->shared.lock);
@@ -237,7 +258,7 @@ static bool http_accept_from_reserve(struct http *http, const struct http_listen
     return true;
 }
 
-/* Accepts one connection. False: accepting has to pause. */
+/* Accepts one connection. False: accepting must pause. */
 static bool http_accept(struct http *http, const struct http_listener *listener, bool *is_short)
 {
     int fd = listener_accept(listener);
@@ -255,7 +276,7 @@ static bool http_accept(struct http *http, const struct http_listener *listener,
     return http_accept_from_reserve(http, listener);
 }
 
-/* The sockets to wait on, the wake-up first; only that while accepting pauses. */
+/* Lists the descriptors to poll, wake_fd first; no listener while accepting pauses. */
 static nfds_t http_poll_fill(struct http *http, bool *is_paused, struct pollfd *fds,
                              struct http_listener **listeners)
 {
@@ -307,7 +328,7 @@ static void http_refusal_fill(struct http *http)
     memcpy(http->refusal + head, body, http->refusal_bytes - head);
 }
 
-/* Opens what the server needs, the reserve too. */
+/* Opens the server's descriptors, starts the acceptor. */
 static bool http_open(struct http *http)
 {
     http->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
@@ -374,7 +395,7 @@ int http_listen(struct http *http, const struct listen_socket *listening, struct
     return 0;
 }
 
-/* Requests that have arrived are served; what has not arrived yet does not come any more. */
+/* Ends reception: requests that have been received are served, others end. */
 static void http_stop_locked(struct http *http)
 {
     for (struct http_connection *each = http->live; each; each = each->next)
@@ -382,7 +403,7 @@ static void http_stop_locked(struct http *http)
             shutdown(each->stream.fd, SHUT_RD);
 }
 
-/* Waits for the connections; whoever does not read its reply is cut off in time. */
+/* Waits for all connections to end; cuts off those that take longer than HTTP_STOP_S. */
 static void http_drain_locked(struct http *http)
 {
     while (http->live) {
@@ -409,6 +430,7 @@ void http_free(struct http *http)
     http_drain_locked(http);
     pthread_mutex_unlock(&http->shared.lock);
     http_join_finished(http);
+    assert(http->live_count == 0 && !http->live && !http->finished); /* S3 */
     while (http->listeners) {
         struct http_listener *listener = http->listeners;
         http->listeners = listener->next;

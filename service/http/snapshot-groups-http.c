@@ -15,7 +15,7 @@
 
 /* ---- encoding ---- */
 
-/* What went wrong in an attempt, and at which member. Strings are the row's. */
+/* The problem of a failed attempt, and the member. Borrows the row's strings. */
 static void group_problem(const struct group_row *row, struct problem *problem)
 {
     size_t member = row->error_member;
@@ -49,7 +49,7 @@ static void encode_optional(struct cJSON *json, const char *name, bool given, ui
         encode_null(json, name);
 }
 
-/* Whether the member can be read: the group stands and the frozen image is there. */
+/* Whether the member can be read: the group is committed and the frozen image exists. */
 static bool member_is_ready(struct service *service, const struct group_row *row,
                             const struct member_row *member)
 {
@@ -57,7 +57,7 @@ static bool member_is_ready(struct service *service, const struct group_row *row
            block_image_is(service->block, member->backing_file, member->backing_identity);
 }
 
-/* `service`: NULL in lists, where no storage is waited for. */
+/* `service`: NULL in lists, which do not wait for storage. */
 static void encode_members(struct service *service, struct cJSON *json, const struct group_row *row)
 {
     struct cJSON *members = encode_array(json, "members");
@@ -103,7 +103,7 @@ static struct cJSON *group_encode(struct service *service, const struct group_ro
 
 /* ---- decoding ---- */
 
-/* The body of POST /snapshot-groups as it was sent. */
+/* The body of POST /snapshot-groups. */
 struct group_body {
     const char *name;
     const struct cJSON *devices, *labels;
@@ -162,7 +162,7 @@ static int members_decode(const struct cJSON *devices, struct group_member *memb
 
 /* ---- handlers ---- */
 
-/* Where the body itself is at fault and no member was tried. */
+/* Points at the field, where the body itself is at fault and no member was tried. */
 static void group_problem_locate(const struct snapshot_group_request *wanted,
                                  struct problem *problem)
 {
@@ -231,7 +231,7 @@ void snapshot_group_get(struct service *service, const struct request *request, 
         reply_json(reply, 200, group_encode(service, &row));
 }
 
-/* The parameter `state`; *state is -1 without it. */
+/* Decodes the parameter `state`; -1 without it. */
 static int request_group_state(const struct request *request, int *state, struct err *err)
 {
     const char *text = request_parameter(request, "state");

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * See http/stream.h.
+ * See stream.h.
  */
 #include "service/http/stream.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <limits.h>
 #include <poll.h>
@@ -12,7 +13,7 @@
 #include <sys/uio.h>
 #include <time.h>
 
-/* A client that sends on after it was refused is listened to for so much. */
+/* Discarded at most of a client that goes on sending after its last reply. */
 #define LINGER_MAX_BYTES ((size_t)64 << 20)
 
 uint64_t http_clock_ms(void)
@@ -25,6 +26,13 @@ uint64_t http_clock_ms(void)
 void http_stream_allow(struct http_stream *stream, unsigned seconds)
 {
     stream->deadline_ms = http_clock_ms() + seconds * 1000ULL;
+}
+
+static void stream_assert(const struct http_stream *stream)
+{
+    (void)stream;
+    assert(stream->start <= stream->end && stream->end <= sizeof(stream->buffer)); /* T1 */
+    assert(stream->deadline_ms > 0);
 }
 
 /* Waits until the socket is ready for `events`. */
@@ -44,8 +52,8 @@ static int stream_poll(const struct http_stream *stream, short events)
     }
 }
 
-/* Receives what has arrived, at least a byte. Looks at the deadline even if there always is something:
- * a peer that sends byte by byte must not get past it. */
+/* Receives at least a byte. Checks the deadline also while there is input: a peer that sends byte
+ * by byte must not escape it. */
 static ssize_t stream_receive(struct http_stream *stream, char *data, size_t bytes)
 {
     for (;;) {
@@ -68,6 +76,7 @@ static ssize_t stream_receive(struct http_stream *stream, char *data, size_t byt
 
 int http_stream_wait(struct http_stream *stream)
 {
+    stream_assert(stream);
     if (stream->start < stream->end)
         return 0;
     ssize_t got = stream_receive(stream, stream->buffer, sizeof(stream->buffer));
@@ -75,6 +84,7 @@ int http_stream_wait(struct http_stream *stream)
         return (int)got;
     stream->start = 0;
     stream->end = (size_t)got;
+    stream_assert(stream);
     return 0;
 }
 
@@ -97,6 +107,7 @@ ssize_t http_stream_line(struct http_stream *stream, char *line, size_t room)
         length += bytes;
         stream->start += bytes;
     }
+    stream_assert(stream);
     if (length < 2 || line[length - 2] != '\r')
         return -EBADMSG;
     length -= 2;
@@ -106,6 +117,7 @@ ssize_t http_stream_line(struct http_stream *stream, char *line, size_t room)
 
 int http_stream_read(struct http_stream *stream, char *data, size_t bytes)
 {
+    stream_assert(stream);
     size_t buffered = stream->end - stream->start;
     size_t done = buffered < bytes ? buffered : bytes;
     memcpy(data, stream->buffer + stream->start, done);

@@ -9,7 +9,7 @@ seed_input() { # NAME TEXT: requests, see http-request.c
     printf "$2" >"$corpus/$1"
 }
 post='POST /devices HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n'
-device='{"name":"a","image":"b","format":"raw","size_bytes":5.12e2,"labels":{"k":"\\u00e4\\ud83d\\ude00"}}'
+device='{"name":"a","image":"b","format":"raw","size_bytes":5.12e2,"labels":{"k":"\u00e4\ud83d\ude00"}}'
 group='{"name":"g","devices":[{"device":"a","snapshot_file":"b"},{"device":"c"}],"labels":{}}'
 seed_input get 'GET /livez HTTP/1.1\r\nHost: a\r\n\r\nHEAD /openapi.yaml HTTP/1.1\r\nHost: a\r\n\r\n'
 seed_input query 'GET /devices?limit=10&cursor=%%76 HTTP/1.1\r\nHost: a\r\nX-Request-Id: a-1\r\n\r\n'

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * A reply whose body is produced piece by piece: in chunks that end with an empty one, by the end of the connection in
- * HTTP/1.0, without a body for HEAD. A stream that fails, or that the daemon's end interrupts, has no last chunk, so
- * that the client knows. It is closed once in any case.
+ * A reply whose body is produced piece by piece: in chunks that end with an empty one, by the end
+ * of the connection in HTTP/1.0, without a body for HEAD. A stream that fails, or that the daemon's
+ * end interrupts, has no last chunk, so that the client knows. It is closed once in any case.
  */
 #include "tests/lib/testlib.h"
 
@@ -40,7 +40,8 @@ static void source_close(void *context)
 
 static struct http_shared shared = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
-/* Sends the stream on a connection that has received `head`; `text` gets everything that the client gets. */
+/* Sends the stream on a connection that has received `head`; `text` gets everything that the client
+ * gets. */
 static bool stream_send(struct source *source, const struct http_head *head, char text[4096])
 {
     static struct http_connection connection;
