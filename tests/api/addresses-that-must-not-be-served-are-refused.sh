@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 #
-# Only loopback addresses are served; a socket somebody answers on and files that are no sockets are not
-# touched; a left-over socket is replaced; two daemons never share a state directory.
+# Only loopback addresses are served. A socket that is in use and a file that is not a socket stay
+# untouched; a stale socket is replaced; two daemons never share a state directory.
 . "$(dirname "$0")/../lib/functions.sh"
 
 refused() { # STATUS REGEX ARGUMENT...: the daemon must not start

@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 #
-# A database that is moved away under the daemon is not replaced by an empty one: changes and reads are refused, until it
-# is back. A start refuses a database that is missing, of another daemon, of another program, or whose rows
-# make no sense; and says which. An older database without an id beside it gets one.
+# A database that is moved away under the daemon is not replaced by an empty one: changes and reads
+# fail until it is back. The daemon does not start with a database that is missing, of another
+# daemon, of another program or with invalid rows, and reports which. An older database without an
+# id file gets one.
 . "$(dirname "$0")/../lib/functions.sh"
 db=$STATE/snapgroupd.db
 

@@ -1,8 +1,8 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
 #
-# Answers of every operation, good and bad, are what api/openapi.yaml says: status, headers, content type, body, and
-# for problems a code that is documented with that status.
+# Replies of every operation, success and failure, match api/openapi.yaml: status, headers, content
+# type, body, and for problems a code that is documented with that status.
 import os
 import sys
 

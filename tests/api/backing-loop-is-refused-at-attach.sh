@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 #
-# Images whose headers name one another in a circle, or a backing file outside the image directory, or a
-# format that is not recorded, are refused at attach, by name.
+# An attach refuses, by name, images that back one another in a circle, a backing file outside the
+# image directory, and a backing format that is not recorded.
 . "$(dirname "$0")/../lib/functions.sh"
 
 cd "$IMAGES"

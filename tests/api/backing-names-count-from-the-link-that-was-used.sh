@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 #
-# An image that is opened by a symbolic link: relative backing names in its header count from the directory of the link, as
-# in QEMU; for a link to the top, one in the middle of a chain, one in a directory that is a link itself. Overlays, frozen
-# members and the start find the same files; a link out of the image directory leads nowhere.
+# Relative backing names of an image that is opened through a symbolic link are relative to the
+# directory of the link, as in QEMU: for a link to the top, one in the middle of a chain, one in a
+# directory that is itself a link. Overlays, frozen members and a restart find the same files; a
+# link out of the image directory is refused.
 . "$(dirname "$0")/../lib/functions.sh"
 cd "$IMAGES" || exit
 mkdir sub sub/deep

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 #
-# Images that are damaged or gone at a restart make failed devices, each with its reason; every other device is served,
-# and the failed ones can be detached.
+# An image that is damaged or missing at a restart makes its device failed, with the reason. All
+# other devices are served, and the failed ones can be detached.
 . "$(dirname "$0")/../lib/functions.sh"
 start_daemon
 for device in good damaged gone based; do

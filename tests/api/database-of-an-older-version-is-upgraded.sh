@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 #
-# A database of schema 1 is brought up to date when it is opened: its devices are served as before and have the default
-# for what it could not say; one that is newer than the daemon is refused, untouched.
+# A database of schema 1 is upgraded when it is opened: its devices are served as before, with
+# defaults for new columns. A newer database than the daemon's is refused and stays unchanged.
 . "$(dirname "$0")/../lib/functions.sh"
 
 DB=$STATE/snapgroupd.db

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 #
-# Device `a` with group `b.c` and device `a.b` with group `c` get overlays of different names, and so does every other
-# pair: the separator is a character that no name may have.
+# Device `a` with group `b.c` and device `a.b` with group `c` get overlays of different names, and
+# so does every other pair: no name may contain the separator.
 . "$(dirname "$0")/../lib/functions.sh"
 start_daemon
 create_device a qcow2 1M

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 #
-# A daemon that is killed while it detaches a device finishes that when it starts: the row that says `detaching` goes, the
-# image stays with all that was acknowledged, and the name is free.
+# A detach that is interrupted by a kill is finished by the next start: the row in state `detaching`
+# is deleted, the image keeps all acknowledged data, and the name is free.
 . "$(dirname "$0")/../lib/functions.sh"
 DB=$STATE/snapgroupd.db
 start_daemon

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 #
-# A device with a client connected cannot be detached; the client goes on; after it has left, it can.
+# A device with a connected client cannot be detached, and the client continues; after it has
+# disconnected, the detach succeeds.
 . "$(dirname "$0")/../lib/functions.sh"
 start_daemon
 create_device vda raw 8M

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 #
-# An image that exists is attached, shown with every field, served over NBD, detached, and its file stays.
+# An existing image is attached, shown with every field, served over NBD and detached; its file
+# stays.
 . "$(dirname "$0")/../lib/functions.sh"
 
 qemu-img create -q -f qcow2 "$IMAGES/base.qcow2" 8M

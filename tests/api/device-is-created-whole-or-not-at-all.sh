@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 #
-# size_bytes creates the image, rounded up to 512; what cannot be created leaves no file and no device.
+# size_bytes creates the image, rounded up to 512; a failed creation leaves no file and no device.
 . "$(dirname "$0")/../lib/functions.sh"
 start_daemon
 

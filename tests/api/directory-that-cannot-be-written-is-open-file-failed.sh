@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 #
-# A read-only file system and a full one (507) are OpenFileFailed with the errno's text at the member, nothing is left,
-# and afterwards the devices can be frozen.
+# On a read-only file system and on a full one (507) a group fails with OpenFileFailed, the text of
+# the errno and the member. No file is left, and afterwards the devices can be frozen.
 . "$(dirname "$0")/../lib/mounts.sh"
 mount_tmpfs "$IMAGES/readonly" ro
 mount_tmpfs "$IMAGES/full" size=64k

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 #
-# The URI of an export is one that a client can use, and never 0.0.0.0, [::] or port 0: a Unix socket first, else an
-# address of one host, else loopback where all addresses are served. What the daemon announces are all its addresses as
-# the system has bound them.
+# The URI of an export is one that a client can use, never with 0.0.0.0, [::] or port 0: a Unix
+# socket first, else an address of one host, else loopback if only wildcards are served. The daemon
+# announces all its addresses as the system has bound them.
 . "$(dirname "$0")/../lib/functions.sh"
 
 "$SOURCE_DIR/tests/lib/certificates.sh" "$TMP/pki" >/dev/null

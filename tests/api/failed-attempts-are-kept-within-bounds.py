@@ -1,9 +1,9 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
 #
-# Failed attempts do not pile up: the newest 1,000 of the last 30 days are kept, and the next attempt prunes the others.
-# The order of lists is that of the attempts, though the clock went back between them. Pages of rows that are large end
-# early, and the pages together are the list. The rows of before are put into the database by sqlite3.
+# Of failed attempts the newest 1,000 of the last 30 days are kept; the next attempt prunes the
+# others. Lists are in the order of the attempts even if the clock was set back in between. Pages of
+# large rows end early, and together they are the list. sqlite3 inserts the old rows.
 import os
 import sqlite3
 import sys

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 #
-# An attempt that fails is kept with its problem; its name is free; nothing of it stays on disk. Lists that
-# make no sense are not kept.
+# A failed attempt is recorded with its problem; its name is free; none of its files stays. Invalid
+# lists are not recorded.
 . "$(dirname "$0")/../lib/functions.sh"
 start_daemon
 create_device vda qcow2 16M

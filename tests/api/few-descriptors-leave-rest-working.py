@@ -1,8 +1,9 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
 #
-# With 64 descriptors and 200 idle NBD clients, REST answers, a group is taken or refused as retryable, and the daemon
-# does not spin. Once the clients are gone, everything works again.
+# With a limit of 64 descriptors and 200 idle NBD clients REST replies, a group is taken or fails as
+# retryable, and the daemon does not spin. After the clients have disconnected, everything works
+# again.
 import os
 import resource
 import socket

@@ -1,9 +1,10 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
 #
-# Requests whose framing is wrong or ambiguous (RFC 9112) get one problem with its status and code, then the connection
-# is closed: what follows them is never taken for a second request. The same on a connection that has served a good
-# request already. What is unusual but good is served, and the connection lives on.
+# A request whose framing is wrong or ambiguous (RFC 9112) gets one problem with its status and
+# code, then the connection is closed: no byte after it becomes a second request. The same on a
+# connection that has served a valid request. Unusual but valid requests are served, and the
+# connection stays open.
 import json
 import os
 import socket

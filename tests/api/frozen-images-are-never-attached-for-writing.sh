@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 #
-# What a group froze, and all that lies beneath it, is refused to whoever wants to write it: under its name, a hard link's
-# or another name, while its device is there, after a restart, and when the device is gone. Read-only it
-# attaches; and what the frozen member holds stays what it was.
+# A frozen image, and every image beneath it, is not attached for writing: under its name, through a
+# hard link or another name, while its device exists, after a restart, and after the device is
+# deleted. It can be attached read-only, and the content of the frozen member does not change.
 . "$(dirname "$0")/../lib/functions.sh"
 
 refused() { # IMAGE FORMAT

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 #
-# device@group and device@id are served read-only with no further call, and hold what qemu-img finds in the frozen
-# file, whatever is written to the device afterwards.
+# device@group and device@id are served read-only without a further call, with the content that
+# qemu-img finds in the frozen file, whatever is written to the device afterwards.
 . "$(dirname "$0")/../lib/functions.sh"
 start_daemon
 create_device vda qcow2 8M

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 #
-# When the database cannot grow, changes are refused (507 StoreFailed), I/O goes on, and what was refused is undone;
-# as soon as there is room again everything works, with no restart, and after a restart it is the same.
+# While the database cannot grow, changes fail (507 StoreFailed) and are undone, and I/O continues.
+# Once there is space, everything works without a restart, and the same after one.
 . "$(dirname "$0")/../lib/mounts.sh"
 mount_tmpfs "$STATE" size=2m
 start_daemon

@@ -1,8 +1,8 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
 #
-# Pages of any size, put together, are the whole list: devices by name, groups newest first. Going on works while
-# items come and go.
+# Pages of any size, put together, are the whole list: devices by name, groups newest first. A
+# cursor stays valid while items are added and deleted.
 import os
 import sys
 

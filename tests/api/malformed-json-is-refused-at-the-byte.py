@@ -1,7 +1,8 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
 #
-# Texts that are not JSON by RFC 8259, or hold what we do not take, are MalformedJSON, and the detail names the byte.
+# Texts that are not JSON (RFC 8259), or exceed our limits, are MalformedJSON, and the detail names
+# the byte.
 import os
 import sys
 

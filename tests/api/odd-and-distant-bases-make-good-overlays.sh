@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 #
-# A raw base of 1,000,001 bytes is rounded up and its tail reads as zeros; a base in another directory is named so
-# that the chain resolves from where the overlay lies; a base whose name does not fit a header is refused.
+# A raw base of 1,000,001 bytes is rounded up, and its tail reads as zeros. A base in another
+# directory is named so that the chain resolves from the directory of the overlay. A base whose name
+# does not fit into a header is refused.
 . "$(dirname "$0")/../lib/functions.sh"
 
 head -c 1000001 /dev/urandom >"$IMAGES/odd.raw"

@@ -1,8 +1,9 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
 #
-# api/openapi.yaml and the code agree: operations and service/http/routes.c, error codes and base/err.h, statuses, limits
-# and request fields; every reference resolves, every object is closed, every example fits its schema.
+# api/openapi.yaml and the code agree: operations and service/http/routes.c, error codes and
+# base/err.h, statuses, limits and request fields. Every reference resolves, every object is closed,
+# every example matches its schema, every format is checked.
 import os
 import re
 import sys

@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 #
-# cluster_size_bytes and extended_l2 shape a created qcow2 image and every overlay of the device, also after a restart;
-# left out, overlays have subclusters and created images have none. What the files are, qemu-img says.
+# cluster_size_bytes and extended_l2 determine the clusters of a created qcow2 image and of every
+# overlay of the device, also after a restart. By default overlays have subclusters and created
+# images have none. qemu-img confirms it.
 . "$(dirname "$0")/../lib/functions.sh"
 
 expect_image() {

@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 #
-# An overlay has the owner, group, mode and ACL of the image it freezes, so that a QEMU of another user can open the
-# chain; but no special bits, and nothing that its directory's default ACL would add. A daemon that may not give files
-# away keeps the overlay, and opens it to nobody who cannot open the base. Created images are the daemon's alone.
+# An overlay has the owner, group, mode and ACL of the image that it freezes, so that a QEMU of
+# another user can open the chain, but no special bits and nothing from the default ACL of its
+# directory. A daemon that may not change owners keeps the overlay, and opens it to no user who
+# cannot open the base. Created images are private to the daemon.
 . "$(dirname "$0")/../lib/functions.sh"
 [ "$(id -u)" -eq 0 ] || skip "only root can give files away"
 OWNER=61001 MEMBER=61002 DAEMON=61003 FRIEND=61004

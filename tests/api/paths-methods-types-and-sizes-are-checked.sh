@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 #
-# What holds for every call: 404 and 405 with Allow, 413, 415, HEAD, query parameters, escapes in URIs.
+# Checks of every call: 404, 405 with Allow, 413, 415, HEAD, query parameters, escapes in URIs.
 . "$(dirname "$0")/../lib/functions.sh"
 start_daemon
 create_device vda raw 1M

@@ -1,7 +1,8 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
 #
-# While changes wait for a disk that takes seconds for each sync (strace delays them), probes answer at once.
+# Probes are answered at once while changes wait for a disk whose syncs take seconds (strace delays
+# them).
 import os
 import subprocess
 import sys

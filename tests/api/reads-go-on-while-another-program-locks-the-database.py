@@ -1,8 +1,9 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
 #
-# Another program has the database locked for writing: reads answer all the time, also while a change waits for the lock;
-# the change is refused as StoreBusy, retryable, with nothing done; and when the lock is gone it succeeds.
+# While another program holds the write lock of the database, reads succeed, also while a change
+# waits for the lock; the change fails as StoreBusy, retryable, without effect; and succeeds after
+# the lock is released.
 import os
 import sqlite3
 import sys

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 #
-# When the database's disk is full, a detach is refused and changes nothing: the device is shown, exported, written to,
-# and there after a restart. As soon as there is room, it can be detached.
+# While the database's disk is full, a detach fails and changes nothing: the device is listed,
+# exported and writable, also after a restart. Once there is space, it can be detached.
 . "$(dirname "$0")/../lib/mounts.sh"
 mount_tmpfs "$STATE" size=2m
 start_daemon

@@ -1,8 +1,9 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
 #
-# Every case in which a member cannot be frozen, as the second of three: status, code, device and pointer are right, what
-# is said is to the point, no file appears or changes, and afterwards the devices can be frozen.
+# Every reason for which a member cannot be frozen, as the second of three: status, code, device,
+# pointer and detail are right, no file appears or changes, and afterwards the devices can be
+# frozen.
 import json
 import os
 import re

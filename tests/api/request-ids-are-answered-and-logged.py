@@ -1,8 +1,8 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
 #
-# Every answer has X-Request-Id: the one that was sent, if it is well-formed and given once, else a new UUID; also where
-# the request is malformed. The log has a line for each change, with the id, and none for reads.
+# Every reply has X-Request-Id: that of the request if it is valid and unique, else a new UUID; also
+# for malformed requests. The log has one line for each change, with the id, and none for reads.
 import os
 import re
 import socket

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 #
-# After a clean restart and after a kill everything answers as before: devices with their chains and labels, groups,
-# frozen exports, and the data.
+# After a clean restart and after a kill the daemon returns what it did before: devices with chains
+# and labels, groups, frozen exports, and the data.
 . "$(dirname "$0")/../lib/functions.sh"
 
 qemu-img create -q -f raw "$IMAGES/ro.raw" 1M

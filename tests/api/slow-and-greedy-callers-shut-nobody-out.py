@@ -1,9 +1,10 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
 #
-# Callers that begin a head and never end it, more of them than there are places, on the Unix socket and over TCP, shut
-# nobody out; they are told so (408) in time. With a limit of 64 descriptors, all taken, REST still answers, and the
-# daemon does not spin. A caller that does not read its replies holds SIGTERM up for a bounded time.
+# Clients that never finish a head, more of them than connections are allowed, on the Unix socket
+# and over TCP, exclude no other client, and get 408 in time. With all of 64 descriptors in use REST
+# replies, and the daemon does not spin. A client that does not read its replies delays a stop by a
+# limited time.
 import http.client
 import os
 import re
@@ -16,11 +17,10 @@ sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.realpath(__file__)), "..", "lib"))
 from snapgroupd import DEADLINE_S, Daemon, expect, main
 
-SLOW = 700  # of each kind; http.h has 512 places
+SLOW = 700  # of each kind; server.h allows 512
 HALF = b"GET /livez HTTP/1.1\r\nHost: localh"
-HEAD_S, STOP_S = 10, 10  # http.h
+HEAD_S, STOP_S = 10, 10  # connection.h, server.h
 QUICK_S = 3
-
 
 
 def connect(address):

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 #
-# One call freezes two devices: every field of the answer, the files as qemu-img sees them, and the devices' tops.
+# One call freezes two devices: every field of the reply, the files as qemu-img sees them, and the
+# tops of the devices.
 . "$(dirname "$0")/../lib/functions.sh"
 start_daemon
 create_device vda qcow2 64M

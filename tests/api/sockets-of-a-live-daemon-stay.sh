@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 #
-# A daemon takes no socket away from another one that runs, neither at its start nor at its end: REST's and NBD's, of a
-# server that accepts, that has bound and does not listen yet, or that replaced a socket which was removed. What a killed
-# daemon leaves behind is replaced, and a clean end leaves nothing.
+# A daemon removes no socket of another live one, neither at its start nor at its end, for REST and
+# NBD: of a server that accepts, of one that has bound and does not listen yet, and of one that
+# replaced a removed socket. A stale socket of a killed daemon is replaced, and a clean end leaves
+# none.
 . "$(dirname "$0")/../lib/functions.sh"
 
 second() { # ARGUMENT...: runs a second daemon on the same sockets until it ends; its status

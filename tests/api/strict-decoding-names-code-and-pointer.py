@@ -1,8 +1,8 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
 #
-# Bodies that are not exactly what is asked for are refused, each with its status, code and pointer ("-": no pointer),
-# and nothing happens.
+# Bodies that do not match the schema are refused, each with its status, code and pointer ("-": no
+# pointer), and have no effect.
 import json
 import os
 import sys

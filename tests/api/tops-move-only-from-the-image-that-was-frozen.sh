@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 #
-# A group whose row still says `committing` when the daemon starts moves the top of a device only from the image that it
-# froze, and only of the device that it froze: a later group's top stays, and so does a device of the same name that was
-# attached since. Several such rows follow each other, oldest first.
+# A group in state `committing` at a start moves the top of a device only from the image that it
+# froze, and only of the device that it froze: the top of a later group stays, and so does a device
+# of the same name that was attached since. Several such rows are applied oldest first.
 . "$(dirname "$0")/../lib/functions.sh"
 DB=$STATE/snapgroupd.db
 start_daemon

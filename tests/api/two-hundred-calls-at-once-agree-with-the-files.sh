@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 #
-# 200 calls at once that create, list and snapshot: each gets a right answer, and afterwards devices, groups and files
-# agree. Calls race for names on purpose: of those for one name, exactly one wins.
+# 200 concurrent calls create, list and snapshot: each gets a correct reply, and afterwards devices,
+# groups and files agree. Several calls race for each name on purpose; exactly one wins.
 . "$(dirname "$0")/../lib/functions.sh"
 start_daemon
 for i in 0 1 2 3; do

@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 #
-# Acknowledged data that are only in a journal, because the image is away or was changed since the daemon was killed, are
-# given up by no call but DELETE or POST /devices whose body says "discard_unflushed"; the refusals name it.
+# Acknowledged data that exist only in a journal, because the image is missing or was changed since
+# the daemon was killed, are discarded only by a DELETE or POST /devices whose body has
+# "discard_unflushed"; other calls are refused with the name of the field.
 . "$(dirname "$0")/../lib/functions.sh"
 start_daemon
 

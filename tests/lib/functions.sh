@@ -20,6 +20,8 @@
 #   qcow2_check FILE [no-leaks]  qemu-img check finds no error (and no leak)
 #   checksums DIRECTORY          prints name, size and SHA-256 of everything in it, sorted
 #   spawn COMMAND...             runs it in the background, sets SPAWNED to its pid; it ends with the test
+#   begin_slow_create            POST /devices (vda, raw) in the background; strace delays its fsync, so that it is running
+#   expect_slow_create           that call is answered, with success
 #   wait_until COMMAND...        repeats the command until it succeeds; fails after $DEADLINE_S seconds
 #   fail MESSAGE, skip MESSAGE   end the test
 #
@@ -177,6 +179,33 @@ spawn() {
     setpriv --pdeathsig KILL "$@" &
     SPAWNED=$!
     SPAWNED_ALL+=("$SPAWNED")
+}
+
+begin_slow_create() {
+    strace -f -qq -o "$TMP/strace" -p "$DAEMON_PID" -e trace=fsync -e inject=fsync:delay_enter=700000 \
+        2>"$TMP/strace.err" &
+    TRACER=$!
+    wait_until is_traced
+    spawn curl --silent --unix-socket "$RUNTIME/api.sock" --header 'Content-Type: application/json' \
+        --output "$TMP/body" http://localhost/devices \
+        --data-raw '{"name":"vda","image":"vda.raw","format":"raw","size_bytes":1048576}'
+    wait_until has_images
+}
+
+has_images() {
+    [ -n "$(ls -A "$IMAGES")" ]
+}
+
+is_traced() {
+    kill -0 "$TRACER" 2>/dev/null || skip "strace cannot attach here: $(cat "$TMP/strace.err")"
+    ! grep -q '^TracerPid:[[:space:]]*0$' "/proc/$DAEMON_PID/status"
+}
+
+expect_slow_create() {
+    wait "$SPAWNED" || fail "curl got no answer: status $?"
+    wait "$TRACER" || true
+    jq --exit-status '.name == "vda" and .state == "online"' "$TMP/body" >/dev/null ||
+        fail "answer: $(cat "$TMP/body")"
 }
 
 wait_until() {

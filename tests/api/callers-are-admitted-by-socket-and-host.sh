@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 #
-# The Unix socket is private, and even if its mode is opened up only root and the daemon's own user may call; on
-# TCP the Host header must name a loopback address.
+# The Unix socket is private; even with a wider mode only root and the daemon's own user may call.
+# On TCP the Host header must name a loopback address.
 . "$(dirname "$0")/../lib/functions.sh"
 
 # By hand, to read which ports were picked.

@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 #
-# An image that was renamed, unlinked or replaced under a live device is not frozen under its old path: the group is
-# refused, names it, and the client goes on. A start does not serve another file under a path that it recorded, neither
-# as the device nor as a frozen member; and has the device back with the right file. What was removed for good leaves its
-# path free. A file system mounted over the image directory is noticed.
+# An image that is renamed, unlinked or replaced under a live device is not frozen under its old
+# path: the group is refused and names the image, and I/O continues. A restart serves no other file
+# under a recorded path, neither as a device nor as a frozen member, and serves the device again
+# once the right file is back. The path of a deleted file is free again. A file system mounted over
+# the image directory is reported.
 . "$(dirname "$0")/../lib/mounts.sh"
 
 group_is_refused() { # WORDS

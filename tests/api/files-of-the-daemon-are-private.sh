@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 #
-# Whatever umask the daemon is started with, nobody else can read or write what it makes: directories, the database
-# with its log, sockets, journals. And at its end it removes its own socket, not one that has taken its place.
+# Under any umask no other user can read or write the daemon's directories, database with its log,
+# sockets and journals. At its end the daemon removes its own socket, not one that replaced it.
 . "$(dirname "$0")/../lib/functions.sh"
 rmdir "$STATE" "$RUNTIME"
 umask 000
