@@ -16,9 +16,9 @@
  */
 #include "tests/lib/fuzz.h"
 
+#include "service/context.h"
 #include "service/http/connection.h"
 #include "service/http/pipeline.h"
-#include "service/service.h"
 
 #include <cjson/cJSON.h>
 #include <errno.h>
