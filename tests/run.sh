@@ -9,7 +9,7 @@
 #
 # SNAPGROUPD_PRESET=dev|asan|tsan|fuzz selects the build under test, dev by default. With dev the
 # code must also build with clang and be formatted as .clang-format says, and the commits must pass
-# tests/lib/check-commits. In a chroot, /proc must be mounted.
+# tests/lib/commit-gate. In a chroot, /proc must be mounted.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 . tests/lib/sanitizers.sh
@@ -33,7 +33,7 @@ check_format() {
 
 check_commits() {
     step 'commits'
-    tests/lib/check-commits
+    tests/lib/commit-gate
 }
 
 run_tests() {

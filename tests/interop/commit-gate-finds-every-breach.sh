@@ -16,7 +16,7 @@ commit() { # SUBJECT [BODY]
 # Runs the gate on a tree; it must end as named and object N times.
 expect_objections() { # pass|refuse N TREE
     local ended=pass
-    "$SOURCE_DIR/tests/lib/check-commits" "$3" >"$TMP/out" 2>&1 || ended=refuse
+    "$SOURCE_DIR/tests/lib/commit-gate" "$3" >"$TMP/out" 2>&1 || ended=refuse
     [ "$ended" = "$1" ] || fail "the gate says $ended: $(cat "$TMP/out")"
     [ "$(grep -cE '^[0-9a-f]{12}: ' "$TMP/out")" -eq "$2" ] || fail "not $2 objections: $(cat "$TMP/out")"
 }
@@ -24,7 +24,7 @@ expect_objections() { # pass|refuse N TREE
 git init --quiet "$TMP/repo"
 commit 'Before the gate anything goes, however long the subject may be or become'
 mkdir -p "$TMP/repo/tests/lib"
-echo gate >"$TMP/repo/tests/lib/check-commits"
+echo gate >"$TMP/repo/tests/lib/commit-gate"
 git -C "$TMP/repo" add .
 commit 'tests: add the gate' 'Because.'
 commit 'block, tests: fix what was wrong' 'Because.'
