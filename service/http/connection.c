@@ -132,10 +132,8 @@ static int connection_send(struct http_connection *connection, const struct repl
     const char *body = reply->body ? reply->body : reply->static_body;
     bool has_body = !connection->head.method || strcmp(connection->head.method, "HEAD") != 0;
     size_t body_bytes = has_body ? reply->body_bytes : 0;
-    enum reply_framing framing = !reply->stream.next            ? REPLY_SIZED
-                                 : connection->head.has_minor_0 ? REPLY_TO_THE_END
-                                                                : REPLY_CHUNKED;
-    size_t head_bytes = reply_head_format(reply, framing, is_last, head, sizeof(head));
+    size_t head_bytes =
+        reply_head_format(reply, !connection->head.has_minor_0, is_last, head, sizeof(head));
     if (!http_enter(connection, HTTP_SENDING,
                     HTTP_REPLY_S + (unsigned)(body_bytes / HTTP_REPLY_SLICE_BYTES)))
         return -ECONNRESET;

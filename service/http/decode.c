@@ -88,7 +88,6 @@ static int decode_value(const struct cJSON *json, const struct decode_field *fie
         [DECODE_TEXT] = {cJSON_IsString, "a string"},
         [DECODE_NUMBER] = {cJSON_IsNumber, "a whole number"},
         [DECODE_BOOL] = {cJSON_IsBool, "true or false"},
-        [DECODE_CHOICE] = {cJSON_IsBool, "true or false"},
         [DECODE_OBJECT] = {cJSON_IsObject, "an object"},
         [DECODE_ARRAY] = {cJSON_IsArray, "an array"},
     };
@@ -100,9 +99,7 @@ static int decode_value(const struct cJSON *json, const struct decode_field *fie
     if (field->type == DECODE_NUMBER)
         return decode_number(json, out, err);
     if (field->type == DECODE_BOOL)
-        *(bool *)out = cJSON_IsTrue(json);
-    else if (field->type == DECODE_CHOICE)
-        *(struct decode_choice *)out = (struct decode_choice){true, cJSON_IsTrue(json)};
+        *(struct decode_bool *)out = (struct decode_bool){true, cJSON_IsTrue(json)};
     else
         *(const struct cJSON **)out = json;
     return 0;

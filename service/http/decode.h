@@ -14,8 +14,7 @@
  *   DECODE_TEXT     const char *                      string of at most bytes_max; lives as long as
  *                                                     the tree
  *   DECODE_NUMBER   struct decode_number              whole number from 0 to 2^53, exact
- *   DECODE_BOOL     bool                              true, false
- *   DECODE_CHOICE   struct decode_choice              true, false; or that it was left out
+ *   DECODE_BOOL     struct decode_bool                true, false
  *   DECODE_OBJECT   const struct cJSON *              object, its members are decoded later
  *   DECODE_ARRAY    const struct cJSON *              array, its members are decoded later
  *
@@ -34,14 +33,7 @@
 
 CLEANUP_DEFINE(json, struct cJSON *, cJSON_Delete)
 
-enum decode_type {
-    DECODE_TEXT,
-    DECODE_NUMBER,
-    DECODE_BOOL,
-    DECODE_CHOICE,
-    DECODE_OBJECT,
-    DECODE_ARRAY
-};
+enum decode_type { DECODE_TEXT, DECODE_NUMBER, DECODE_BOOL, DECODE_OBJECT, DECODE_ARRAY };
 
 struct decode_field {
     const char *name;
@@ -71,7 +63,7 @@ struct decode_number {
     uint64_t value;
 };
 
-struct decode_choice {
+struct decode_bool {
     bool given;
     bool value;
 };

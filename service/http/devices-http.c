@@ -91,11 +91,11 @@ static struct cJSON *device_encode(const struct service *service, const struct d
 struct device_body {
     const char *name, *image, *format;
     struct decode_number size;
-    bool read_only;
+    struct decode_bool read_only;
     struct decode_number cluster_size;
-    struct decode_choice extended_l2;
+    struct decode_bool extended_l2;
     const struct cJSON *labels;
-    bool discard_unflushed;
+    struct decode_bool discard_unflushed;
 };
 
 static const struct decode_field device_fields[] = {
@@ -105,14 +105,14 @@ static const struct decode_field device_fields[] = {
     {"size_bytes", DECODE_NUMBER, false, offsetof(struct device_body, size), 0},
     {"read_only", DECODE_BOOL, false, offsetof(struct device_body, read_only), 0},
     {"cluster_size_bytes", DECODE_NUMBER, false, offsetof(struct device_body, cluster_size), 0},
-    {"extended_l2", DECODE_CHOICE, false, offsetof(struct device_body, extended_l2), 0},
+    {"extended_l2", DECODE_BOOL, false, offsetof(struct device_body, extended_l2), 0},
     {"labels", DECODE_OBJECT, false, offsetof(struct device_body, labels), 0},
     {"discard_unflushed", DECODE_BOOL, false, offsetof(struct device_body, discard_unflushed), 0},
 };
 
 /* The body of DELETE /devices/{name}, which is optional. */
 struct detach_body {
-    bool discard_unflushed;
+    struct decode_bool discard_unflushed;
 };
 
 static const struct decode_field detach_fields[] = {
@@ -173,12 +173,12 @@ static int device_body_check(const struct device_body *body, struct problem *pro
         err_set(&problem->err, ErrInvalidValue, 0, "'size_bytes' must be from 1 to 2^53");
         return problem_point(problem, "/size_bytes");
     }
-    if (body->size.given && body->read_only) {
+    if (body->size.given && body->read_only.value) {
         err_set(&problem->err, ErrInvalidValue, 0,
                 "a disk that is created cannot be read-only; leave 'size_bytes' out to attach one");
         return problem_point(problem, "/read_only");
     }
-    if (body->size.given && body->discard_unflushed) {
+    if (body->size.given && body->discard_unflushed.value) {
         err_set(
             &problem->err, ErrInvalidValue, 0,
             "a disk that is created has nothing to discard; leave 'size_bytes' out to attach one");
@@ -227,8 +227,8 @@ void device_create(struct service *service, const struct request *request, struc
                                     .image = body->image,
                                     .format = body->format,
                                     .labels = labels,
-                                    .read_only = body->read_only,
-                                    .discard_unflushed = body->discard_unflushed,
+                                    .read_only = body->read_only.value,
+                                    .discard_unflushed = body->discard_unflushed.value,
                                     .create = body->size.given,
                                     .size_bytes = body->size.value,
                                     .created = device_body_created(body),
@@ -264,7 +264,8 @@ void device_delete(struct service *service, const struct request *request, struc
 {
     struct problem problem = {.device = request->argument};
     const struct detach_body *body = request->fields;
-    if (devices_remove(service, request->argument, body->discard_unflushed, &problem.err) != 0)
+    if (devices_remove(service, request->argument, body->discard_unflushed.value, &problem.err) !=
+        0)
         reply_problem(reply, &problem);
     else
         reply_nothing(reply);

@@ -52,9 +52,9 @@ static bool scan_take(struct scan *scan, char wanted)
 
 static void scan_space(struct scan *scan)
 {
-    while (scan->at < scan->bytes && strchr(" \t\r\n", scan->text[scan->at]) &&
-           scan->text[scan->at] != '\0')
-        scan->at++;
+    while (scan_take(scan, ' ') || scan_take(scan, '\n') || scan_take(scan, '\t') ||
+           scan_take(scan, '\r'))
+        continue;
 }
 
 static bool scan_word(struct scan *scan, const char *word)
@@ -68,9 +68,9 @@ static bool scan_word(struct scan *scan, const char *word)
 
 static bool scan_digits(struct scan *scan)
 {
-    if (scan->at == scan->bytes || !isdigit((unsigned char)scan->text[scan->at]))
+    if (!isdigit(scan_peek(scan)))
         return scan_fail(scan, "a digit is expected here");
-    while (scan->at < scan->bytes && isdigit((unsigned char)scan->text[scan->at]))
+    while (isdigit(scan_peek(scan)))
         scan->at++;
     return true;
 }
@@ -94,7 +94,7 @@ static bool number_is_whole(const char *number, char *last)
     return (exponent ? strtol(exponent + 1, NULL, 10) : 0) + (long)zeros >= (long)fraction;
 }
 
-/* Whether the text, as a double, becomes a whole number that it is not. */
+/* Whether the text is rounded to a whole number when it becomes a double. */
 static bool number_is_rounded(const char *text, size_t chars)
 {
     char number[JSON_NUMBER_CHARS_MAX + 1];
@@ -244,7 +244,7 @@ static bool scan_value(struct scan *scan, unsigned depth)
         good = scan_items(scan, ']', depth + 1);
     else if (scan_peek(scan) == '"')
         good = scan_string(scan);
-    else if (scan_peek(scan) == '-' || (scan_peek(scan) >= '0' && scan_peek(scan) <= '9'))
+    else if (scan_peek(scan) == '-' || isdigit(scan_peek(scan)))
         good = scan_number(scan);
     else if (scan_peek(scan) == 't')
         good = scan_word(scan, "true");

@@ -17,7 +17,7 @@
 
 #include <stddef.h>
 
-/* Arrays and objects may stand in one another this deep. */
+/* Nesting of arrays and objects. */
 #define JSON_DEPTH_MAX 16
 
 /* Values of a text, arrays and objects among them: the largest group has some 4,200. */

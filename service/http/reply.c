@@ -87,8 +87,8 @@ static const char *reply_phrase(int status)
     return "Error";
 }
 
-size_t reply_head_format(const struct reply *reply, enum reply_framing framing, bool is_last,
-                         char *text, size_t room)
+size_t reply_head_format(const struct reply *reply, bool has_chunks, bool is_last, char *text,
+                         size_t room)
 {
     char date[32];
     time_t now = time(NULL);
@@ -97,9 +97,9 @@ size_t reply_head_format(const struct reply *reply, enum reply_framing framing, 
     strftime(date, sizeof(date), "%a, %d %b %Y %H:%M:%S GMT", &tm);
     size_t length = text_add(text, 0, room, "HTTP/1.1 %d %s\r\nDate: %s\r\n%s", reply->status,
                              reply_phrase(reply->status), date, reply->header);
-    if (framing == REPLY_CHUNKED)
+    if (reply->stream.next && has_chunks)
         length = text_add(text, length, room, "Transfer-Encoding: chunked\r\n");
-    else if (framing == REPLY_SIZED && reply->status != 204)
+    else if (!reply->stream.next && reply->status != 204)
         length = text_add(text, length, room, "Content-Length: %zu\r\n", reply->body_bytes);
     return text_add(text, length, room, "%s\r\n", is_last ? "Connection: close\r\n" : "");
 }

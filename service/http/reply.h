@@ -42,18 +42,13 @@ void reply_clear(struct reply *reply);
 void reply_header_add(struct reply *reply, const char *name, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
-enum reply_framing {
-    REPLY_SIZED,      /* Content-Length */
-    REPLY_CHUNKED,    /* Transfer-Encoding */
-    REPLY_TO_THE_END, /* of the connection: HTTP/1.0 */
-};
-
 /* Room for any head. */
 #define REPLY_HEAD_BYTES (REPLY_HEADER_BYTES + 256)
 
-/* Writes the head (status line, header, empty line) to `text`; returns its length. */
-size_t reply_head_format(const struct reply *reply, enum reply_framing framing, bool is_last,
-                         char *text, size_t room);
+/* Writes the head (status line, header, empty line) to `text`; returns its length. A stream is sent
+ * in chunks, or, if the client cannot read these, up to the end of the connection. */
+size_t reply_head_format(const struct reply *reply, bool has_chunks, bool is_last, char *text,
+                         size_t room);
 
 #define PROBLEM_POINTER_BYTES 1024
 
@@ -70,7 +65,7 @@ struct problem {
 int problem_point(struct problem *problem, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 
-/* The problem's JSON object, as it stands in replies and in an aborted group's `error`. */
+/* The problem's JSON object, for replies and for the `error` of an aborted group. */
 struct cJSON *problem_encode(const struct problem *problem);
 
 /* Answers with `json`, which is consumed. */

@@ -321,8 +321,7 @@ static void http_refusal_fill(struct http *http)
     err_set(&err, ErrOutOfResources, 0, "there are too many connections; try again");
     reply_error(&reply, &err);
     const char *body = reply.body ? reply.body : reply.static_body;
-    size_t head =
-        reply_head_format(&reply, REPLY_SIZED, true, http->refusal, sizeof(http->refusal));
+    size_t head = reply_head_format(&reply, true, true, http->refusal, sizeof(http->refusal));
     size_t room = sizeof(http->refusal) - head;
     http->refusal_bytes = head + (reply.body_bytes < room ? reply.body_bytes : room);
     memcpy(http->refusal + head, body, http->refusal_bytes - head);

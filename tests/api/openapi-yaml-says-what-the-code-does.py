@@ -95,8 +95,7 @@ def request_fields():
         body = re.search(r"%s\[\] = \{(.*?)\n\};" % table, source("service/http/" + file), re.S)[1]
         same(name, {(field, kinds[resolve(schema)["type"]], str(field in SCHEMAS[name].get("required", ())).lower())
                     for field, schema in SCHEMAS[name]["properties"].items()},
-             {(field, "BOOL" if kind == "CHOICE" else kind, required)
-              for field, kind, required in re.findall(r'\{"(\w+)", DECODE_(\w+), (true|false)', body)})
+             set(re.findall(r'\{"(\w+)", DECODE_(\w+), (true|false)', body)))
 
 
 def limits():
