@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Scope-bound release of what a function acquires. An acquisition and its CLEANUP_ attribute stand
- * on one line and the variable is always initialised:
+ * Scope-bound release of what a function acquires. An acquisition and its CLEANUP_ attribute are on
+ * one line, and the variable is always initialised:
  *
  *     CLEANUP_FREE char *path = strdup(name);
  *     CLEANUP_CLOSE int fd = open(path, O_RDONLY | O_CLOEXEC);
  *     ...
- *     return steal_fd(&fd);            // handed over: nothing is closed here any more
+ *     return steal_fd(&fd);            // the caller owns it now
  *
- * A room adds its own in its headers with CLEANUP_DEFINE.
+ * A room defines more in its headers, with CLEANUP_DEFINE.
  */
 #ifndef BASE_CLEANUP_H
 #define BASE_CLEANUP_H

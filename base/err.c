@@ -19,8 +19,8 @@ static const struct {
 #undef ERR_ROW
 };
 
-/* A shortage of descriptors or memory passes, whatever it kept from being done. A code that is
- * retryable says so already and may say more. */
+/* A shortage of descriptors or memory is temporary, whatever failed. A retryable code stays: it may
+ * say more. */
 static enum err_code err_code_of_cause(enum err_code code, int errnum)
 {
     bool is_shortage = errnum == EMFILE || errnum == ENFILE || errnum == ENOMEM;
@@ -29,7 +29,7 @@ static enum err_code err_code_of_cause(enum err_code code, int errnum)
 
 int err_set(struct err *err, enum err_code code, int errnum, const char *format, ...)
 {
-    /* Built aside: the arguments may point into err->message itself. */
+    /* The arguments may point into err->message itself. */
     char message[ERR_MESSAGE_BYTES];
     va_list args;
     va_start(args, format);

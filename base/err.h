@@ -3,11 +3,11 @@
  * The error of a control path: what went wrong, in a form that a REST client can act on.
  *
  * Control paths return 0 or -1 (a pointer or NULL) and fill the caller's `struct err`, their last
- * argument; it is untouched on success. Data paths return 0 or -errno and never use it. No heap is
- * involved, so an error can always be told.
+ * argument; it is untouched on success. Data paths return 0 or -errno and never use it. It uses no
+ * heap, so an error can be reported when memory is short.
  *
- * ERR_CODES is the one table of codes: name, HTTP status, whether the same request may succeed if
- * sent again unchanged. service/http/reply.c alone reads the statuses. tests/api compares the table with
+ * ERR_CODES is the one table of codes: name, HTTP status, whether the same request may succeed
+ * later, unchanged. service/http/reply.c alone reads the statuses. A test compares the table with
  * api/openapi.yaml. The first four names are QEMU's of 2012.
  */
 #ifndef BASE_ERR_H
@@ -22,13 +22,13 @@
     X(InvalidBlockFormat, 422, false) /* unknown format, unsupported feature, damaged image */     \
     X(DeviceIsReadOnly, 422, false)                                                                \
     X(DeviceFailed, 409, false)                                                                    \
-    X(UnflushedData, 409, false) /* it would be lost; the body can say that it may be */           \
+    X(UnflushedData, 409, false) /* acknowledged data would be lost; the body can allow it */       \
     X(DeviceExists, 409, false)                                                                    \
     X(DuplicateDevice, 422, false)                                                                 \
     X(EmptyGroup, 422, false)                                                                      \
     X(GroupNotFound, 404, false)                                                                   \
     X(GroupExists, 409, false)                                                                     \
-    X(MalformedRequest, 400, false) /* HTTP itself: the head, or how the body is framed */         \
+    X(MalformedRequest, 400, false) /* HTTP itself: the head, or the framing of the body */         \
     X(MalformedJSON, 400, false)                                                                   \
     X(UnknownField, 400, false)                                                                    \
     X(DuplicateField, 400, false)                                                                  \
@@ -62,15 +62,15 @@ enum err_code {
 
 struct err {
     enum err_code code;
-    int errnum; /* the errno behind it, or 0 */
+    int errnum; /* the errno that caused it, or 0 */
     char message[ERR_MESSAGE_BYTES];
 };
 
 /*
  * Fills `err` and returns -1, so that a failing function ends in `return err_set(...)`. The message
  * is a phrase that names the object and what to do: no newline, no full stop. With errnum != 0 its
- * text is appended after ": ". Over-long messages are cut, never overflow. `err` may not be NULL.
- * EMFILE, ENFILE and ENOMEM make the code OutOfResources, but for one that is retryable as it is.
+ * text is appended after ": ". A message that is too long is truncated. `err` may not be NULL.
+ * EMFILE, ENFILE and ENOMEM change the code to OutOfResources, unless it is retryable already.
  */
 int err_set(struct err *err, enum err_code code, int errnum, const char *format, ...)
     __attribute__((format(printf, 4, 5)));

@@ -18,11 +18,11 @@ static void log_line(int priority, const char *format, va_list args)
         length = (int)sizeof(line) - 2;
     for (int i = start; i < length; i++)
         if (line[i] == '\n' ||
-            line[i] == '\r') /* names come from clients: one event stays one line */
+            line[i] == '\r') /* names come from clients; an event is one line */
             line[i] = ' ';
     line[length++] = '\n';
     if (write(STDERR_FILENO, line, (size_t)length) < 0)
-        return; /* nowhere left to say it */
+        return; /* there is no other place to report it */
 }
 
 #define LOG_FUNCTION(name, priority)                                                               \

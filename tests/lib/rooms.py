@@ -197,10 +197,14 @@ def object_calls(objects):
     return calls
 
 
-def objects_of_build(build):
-    """{object file: source} of the rooms and of main.c, as CMake lays them out."""
+def objects_of_build(build, tree):
+    """{object file: source} of the rooms and of main.c, as CMake lays them out, without those of
+    sources that are gone."""
     found = {}
     for target in ('base', 'store', 'block', 'service', 'snapgroupd'):
         top = Path(build, 'CMakeFiles', target + '.dir')
-        found.update((str(path), str(path.relative_to(top))[:-2]) for path in top.rglob('*.o'))
+        for path in top.rglob('*.o'):
+            source = str(path.relative_to(top))[:-2]
+            if source.startswith('embedded/') or Path(tree, source).exists():
+                found[str(path)] = source
     return found
