@@ -22,13 +22,13 @@
     X(InvalidBlockFormat, 422, false) /* unknown format, unsupported feature, damaged image */     \
     X(DeviceIsReadOnly, 422, false)                                                                \
     X(DeviceFailed, 409, false)                                                                    \
-    X(UnflushedData, 409, false) /* acknowledged data would be lost; the body can allow it */       \
+    X(UnflushedData, 409, false) /* acknowledged data would be lost; the body can allow it */      \
     X(DeviceExists, 409, false)                                                                    \
     X(DuplicateDevice, 422, false)                                                                 \
     X(EmptyGroup, 422, false)                                                                      \
     X(GroupNotFound, 404, false)                                                                   \
     X(GroupExists, 409, false)                                                                     \
-    X(MalformedRequest, 400, false) /* HTTP itself: the head, or the framing of the body */         \
+    X(MalformedRequest, 400, false) /* HTTP itself: the head, or the framing of the body */        \
     X(MalformedJSON, 400, false)                                                                   \
     X(UnknownField, 400, false)                                                                    \
     X(DuplicateField, 400, false)                                                                  \

@@ -17,8 +17,7 @@ static void log_line(int priority, const char *format, va_list args)
     if (length > (int)sizeof(line) - 2)
         length = (int)sizeof(line) - 2;
     for (int i = start; i < length; i++)
-        if (line[i] == '\n' ||
-            line[i] == '\r') /* names come from clients; an event is one line */
+        if (line[i] == '\n' || line[i] == '\r') /* names come from clients; an event is one line */
             line[i] = ' ';
     line[length++] = '\n';
     if (write(STDERR_FILENO, line, (size_t)length) < 0)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * One line per event on standard error, in the form that journald understands: "<priority>message".
- * For events that an operator must know and no caller receives. Never log and return the same error.
+ * For events that an operator must know and no caller receives. Never log and return an error.
  * Any thread may call these; a line is written whole.
  */
 #ifndef BASE_LOG_H
