@@ -26,8 +26,8 @@
 #include "service/context.h"
 #include "service/devices.h"
 #include "service/frozen-files.h"
+#include "service/group-settlement.h"
 #include "service/names.h"
-#include "service/snapshot-groups.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -88,67 +88,17 @@ static int devices_each(struct service *service,
 
 /* ---- groups ---- */
 
-/* Removes the group's overlays. False if one could not be removed, which is logged. */
-static bool group_discard_overlays(struct service *service, const struct group_row *row)
+static int group_settle_row(struct service *service, struct group_row *row, struct err *err)
 {
-    unsigned char id[OWNER_ID_BYTES];
-    struct err err;
-    bool removed = true;
-    id_bytes(row->id, id);
-    for (size_t i = 0; i < row->member_count; i++)
-        if (block_overlay_discard(service->block, row->members[i].snapshot_file,
-                                  row->members[i].format, id, &err) != 0) {
-            log_error("group %s: %s; a restart tries again", row->id, err.message);
-            removed = false;
-        }
-    return removed;
+    log_warning("group %s was not finished; it is %s", row->id,
+                row->state == GROUP_COMMITTING ? "committed" : "rolled back");
+    return settlement_recover(service, row, err);
 }
 
-static int group_roll_back(struct service *service, struct group_row *row, struct err *err)
-{
-    struct err cause;
-    err_set(&cause, ErrInternalError, 0,
-            "the daemon was stopped before the point of no return; nothing was frozen");
-    if (row->state == GROUP_PREPARING) {
-        snapshot_group_row_fail(row, &cause, SIZE_MAX);
-        if (store_group_update_aborting(service->store, row, err) != 0)
-            return -1;
-    } else {
-        row->has_error = false; /* the error recorded before stays */
-    }
-    log_warning("group %s was not finished; it is rolled back", row->id);
-    if (!group_discard_overlays(service, row))
-        return 0;
-    return store_group_update_aborted(service->store, row, err);
-}
-
-/* Once the group is committed, a power loss must not take any of what was acknowledged before its cut. */
-static void group_sync_frozen(struct service *service, const struct group_row *row)
-{
-    struct err err;
-    for (size_t i = 0; i < row->member_count; i++)
-        if (row->members[i].backing_file &&
-            block_image_sync(service->block, row->members[i].backing_file, &err) != 0)
-            log_error("group %s: %s", row->id, err.message);
-}
-
-static int group_finish(struct service *service, struct group_row *row, struct err *err)
-{
-    unsigned char id[OWNER_ID_BYTES];
-    struct err failure;
-    id_bytes(row->id, id);
-    log_warning("group %s was past the point of no return; it is finished", row->id);
-    group_sync_frozen(service, row);
-    for (size_t i = 0; i < row->member_count; i++)
-        if (block_image_settle(service->block, row->members[i].snapshot_file, id, &failure) != 0)
-            log_error("group %s: %s", row->id, failure.message);
-    return store_group_update_committed(service->store, row, err);
-}
-
-static int group_publish(struct service *service, struct group_row *row, struct err *err)
+static int group_offer(struct service *service, struct group_row *row, struct err *err)
 {
     (void)err;
-    snapshot_groups_publish(service, row);
+    group_offer_members(service, row);
     return 0;
 }
 
@@ -177,12 +127,12 @@ static int groups_each(struct service *service, enum group_state state,
 int recovery_run(struct service *service, struct err *err)
 {
     if (frozen_files_protect(service, err) != 0 || devices_each(service, device_finish, err) != 0 ||
-        groups_each(service, GROUP_PREPARING, group_roll_back, err) != 0 ||
-        groups_each(service, GROUP_ABORTING, group_roll_back, err) != 0 ||
-        groups_each(service, GROUP_COMMITTING, group_finish, err) != 0 ||
+        groups_each(service, GROUP_PREPARING, group_settle_row, err) != 0 ||
+        groups_each(service, GROUP_ABORTING, group_settle_row, err) != 0 ||
+        groups_each(service, GROUP_COMMITTING, group_settle_row, err) != 0 ||
         groups_each(service, GROUP_COMMITTED, group_adopt, err) != 0 ||
         devices_each(service, device_restore, err) != 0)
         return -1;
     block_journals_settle(service->block);
-    return groups_each(service, GROUP_COMMITTED, group_publish, err);
+    return groups_each(service, GROUP_COMMITTED, group_offer, err);
 }

@@ -1,20 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The group-snapshot transaction. See snapshot-groups.h for its steps.
- *
- * When the store fails, what is on disk is unknown, and the step at which it failed decides:
- *
- *   step          may be on disk          memory                      then
- *   insert        nothing, preparing      let go at once              the row, if any, is aborted
- *   committing    preparing, committing   HELD: neither pivoted nor   the row decides: committing goes
- *                                         removed until the row       on, preparing is aborted
- *                                         can be read
- *   aborting,     preparing, aborting,    overlays are gone           the row is aborted
- *   aborted       aborted
- *   committed     committing, committed   pivoted: the group stands   the row is committed
- *
- * Both sides of that table are `struct unsettled`: take_settle for the held group, record_settle
- * for the rest. A restart comes to the same results from the same rows (recovery.c).
+ * The steps of a group snapshot. Each one leaves in the settlement how far row and memory have come; the
+ * outcome is decided by group-settlement.c alone, also when every step succeeded.
  */
 #include "service/snapshot-groups.h"
 
@@ -22,307 +9,193 @@
 #include "service/clock.h"
 #include "service/context.h"
 #include "service/frozen-files.h"
-#include "service/group-record.h"
+#include "service/group-settlement.h"
 #include "service/names.h"
-#include "service/unsettled.h"
 
+#include <assert.h>
 #include <stdio.h>
 #include <string.h>
 
-/* ---- one group on its way ---- */
+static int out_of_memory(struct err *err)
+{
+    return err_set(err, ErrOutOfResources, 0, "there is no memory for the group");
+}
 
-struct take {
-    struct unsettled unsettled;  /* first: the queue hands it back */
-    struct group *group;         /* NULL before begin and once let go */
-    struct group_record *record; /* NULL once it is the queue's */
-    struct group_row row;
-    uint64_t started_us; /* monotonic */
+/* ---- members with their defaults ---- */
+
+struct members {
+    const struct snapshot_group_request *request;
+    struct group_member *list;
 };
 
-static void take_free(struct take *take)
+static void members_clear(struct members *members)
 {
-    /* A group that is still held here is one whose row could not be read to the end; touching its
-     * overlays either way could contradict the row, so it is left to the restart. */
-    if (take->record)
-        group_record_free(take->record);
-    group_row_clear(&take->row);
-    free(take);
-}
-CLEANUP_DEFINE(take, struct take *, take_free)
-
-static void take_free_unsettled(struct unsettled *work)
-{
-    take_free((struct take *)work);
+    for (size_t i = 0; members->list && i < members->request->count; i++)
+        if (!members->request->members[i].snapshot_file)
+            free((char *)members->list[i].snapshot_file);
+    free(members->list);
 }
 
-void snapshot_group_row_fail(struct group_row *row, const struct err *err, size_t member)
+static int members_fill(struct members *members, const char *group_name, struct err *err)
 {
-    free(row->error_message);
-    row->has_error = true;
-    row->error_code = err->code;
-    row->error_errnum = err->errnum;
-    row->error_message = strdup(err->message);
-    row->has_error_member = member != SIZE_MAX;
-    row->error_member = row->has_error_member ? member : 0;
-}
-
-/* Removes the overlays and lets the devices go. */
-static void take_undo(struct take *take)
-{
-    struct err err;
-    take->row.state = GROUP_ABORTED;
-    if (group_abort(take->group, &err) != 0) {
-        log_error("group %s: %s; a restart tries again", take->row.id, err.message);
-        take->row.state = GROUP_ABORTING;
+    size_t count = members->request->count;
+    members->list = calloc(count + 1, sizeof(*members->list));
+    if (!members->list)
+        return out_of_memory(err);
+    for (size_t i = 0; i < count; i++) {
+        struct group_member *member = &members->list[i];
+        char *path;
+        *member = members->request->members[i];
+        if (!member->format)
+            member->format = "qcow2";
+        if (member->snapshot_file)
+            continue;
+        if (asprintf(&path, "%s+%s.qcow2", member->device, group_name) < 0)
+            return out_of_memory(err);
+        member->snapshot_file = path;
     }
-    group_free(steal(take->group));
-}
-
-/* The pivot and what follows it in memory. */
-static void take_pivot(struct take *take)
-{
-    struct group_row *row = &take->row;
-    group_pivot(take->group, &row->cut_at_us, &row->pause_us);
-    row->has_cut = true;
-    row->has_error = false;
-    row->state = GROUP_COMMITTED;
-    for (size_t i = 0; i < row->member_count; i++) {
-        struct group_member_info info;
-        group_member_info(take->group, i, &info);
-        row->members[i].has_pause = true;
-        row->members[i].pause_us = info.pause_us;
-    }
-    group_settle(take->group);
-    row->has_duration = true;
-    row->duration_us = clock_monotonic_us() - take->started_us;
-}
-
-/* Offers the frozen members and lets the devices go; the row is final, or is sure to become so
- * first. */
-static void take_finish(struct service *service, struct take *take)
-{
-    snapshot_groups_publish(service, &take->row);
-    group_free(steal(take->group));
-}
-
-/* ---- begin ---- */
-
-static int member_row_fill(struct member_row *row, const struct group_member *member,
-                           const char *group_name)
-{
-    row->device = strdup(member->device);
-    row->format = strdup(member->format ? member->format : "qcow2");
-    if (member->snapshot_file)
-        row->snapshot_file = strdup(member->snapshot_file);
-    else if (asprintf(&row->snapshot_file, "%s+%s.qcow2", member->device, group_name) < 0)
-        row->snapshot_file = NULL;
-    return row->device && row->format && row->snapshot_file ? 0 : -1;
-}
-
-static int take_row_fill(struct take *take, const struct snapshot_group_request *request)
-{
-    struct group_row *row = &take->row;
-    id_new(row->id);
-    row->state = GROUP_PREPARING;
-    row->created_at_us = clock_now_us();
-    row->name = strdup(request->name ? request->name : row->id);
-    row->labels = strdup(request->labels);
-    row->members = calloc(request->count, sizeof(*row->members));
-    if (!row->name || !row->labels || (request->count && !row->members))
-        return -1;
-    row->member_count = request->count;
-    for (size_t i = 0; i < request->count; i++)
-        if (member_row_fill(&row->members[i], &request->members[i], row->name) != 0)
-            return -1;
     return 0;
 }
 
-static struct take *take_new(const struct snapshot_group_request *request, struct err *err)
+/* ---- the row ---- */
+
+/* `group` is NULL if group_begin() failed: then paths are recorded as far as they can be resolved. */
+static int member_row_fill(struct service *service, struct member_row *row,
+                           const struct group_member *member, const struct group *group,
+                           size_t position)
 {
-    CLEANUP(take) struct take *take = calloc(1, sizeof(*take));
-    if (!take || take_row_fill(take, request) != 0) {
-        err_set(err, ErrOutOfResources, 0, "there is no memory for the group");
-        return NULL;
-    }
-    take->record = group_record_new(request->count, err);
-    if (!take->record)
-        return NULL;
-    take->started_us = clock_monotonic_us();
-    return steal(take);
+    struct err err;
+    struct group_member_info info = {0};
+    if (group)
+        group_member_info(group, position, &info);
+    else
+        row->snapshot_file = block_resolve(service->block, member->snapshot_file, &err);
+    if (!row->snapshot_file)
+        row->snapshot_file = strdup(group ? info.snapshot_file : member->snapshot_file);
+    row->device = strdup(member->device);
+    row->format = strdup(member->format);
+    row->backing_file = group ? strdup(info.backing_file) : NULL;
+    row->backing_format = group ? strdup(info.backing_format) : NULL;
+    bool is_short = !row->device || !row->format || !row->snapshot_file ||
+                    (group && (!row->backing_file || !row->backing_format));
+    return is_short ? -1 : 0;
 }
 
-/* Replaces a string. -1: there is no memory for the new one, and the old one stays. */
-static int text_replace(char **text, const char *value)
+/* Once, after group_begin(). */
+static int row_fill(struct service *service, struct settlement *settlement,
+                    const struct members *members, struct err *err)
 {
-    char *copy = strdup(value);
-    if (!copy)
-        return -1;
-    free(*text);
-    *text = copy;
+    struct group_row *row = &settlement->row;
+    assert(!row->members);
+    row->created_at_us = clock_now_us();
+    row->name = strdup(members->request->name ? members->request->name : row->id);
+    row->labels = strdup(members->request->labels);
+    row->members = calloc(members->request->count + 1, sizeof(*row->members));
+    if (!row->name || !row->labels || !row->members)
+        return out_of_memory(err);
+    for (size_t i = 0; i < members->request->count; i++) {
+        row->member_count = i + 1;
+        if (member_row_fill(service, &row->members[i], &members->list[i], settlement->group, i) !=
+            0)
+            return out_of_memory(err);
+    }
     return 0;
 }
 
 /* Keeps an attempt that failed before it had a row. */
-static void take_record_refusal(struct service *service, struct take *take, const struct err *cause,
-                                size_t member)
+static void refusal_record(struct service *service, struct settlement *settlement,
+                           const struct members *members, const struct err *cause, size_t member)
 {
     struct err err;
-    for (size_t i = 0; i < take->row.member_count; i++) {
-        CLEANUP_FREE char *path =
-            block_resolve(service->block, take->row.members[i].snapshot_file, &err);
-        if (path) /* else it stays as it was asked for */
-            (void)text_replace(&take->row.members[i].snapshot_file, path);
-    }
-    take->row.state = GROUP_ABORTED;
-    snapshot_group_row_fail(&take->row, cause, member);
-    if (store_group_insert(service->store, &take->row, &err) != 0)
-        log_error("the failed attempt %s is not kept: %s", take->row.id, err.message);
+    settlement->row.state = GROUP_ABORTED;
+    group_row_fail(&settlement->row, cause, member);
+    if (row_fill(service, settlement, members, &err) != 0 ||
+        store_group_insert(service->store, &settlement->row, &err) != 0)
+        log_error("the failed attempt %s is not kept: %s", settlement->row.id, err.message);
 }
 
-static int take_row_resolve(struct take *take, struct err *err)
-{
-    for (size_t i = 0; i < take->row.member_count; i++) {
-        struct member_row *row = &take->row.members[i];
-        struct group_member_info info;
-        group_member_info(take->group, i, &info);
-        if (text_replace(&row->snapshot_file, info.snapshot_file) != 0 ||
-            text_replace(&row->backing_file, info.backing_file) != 0 ||
-            text_replace(&row->backing_format, info.backing_format) != 0)
-            return err_set(err, ErrOutOfResources, 0, "there is no memory for the group");
-    }
-    return 0;
-}
+/* ---- steps ---- */
 
-static int take_begin(struct service *service, struct take *take, struct err *err)
-{
-    size_t count = take->row.member_count, failed;
-    unsigned char id[OWNER_ID_BYTES];
-    CLEANUP_FREE struct group_member *members = calloc(count + 1, sizeof(*members));
-    if (!members)
-        return err_set(err, ErrOutOfResources, 0, "there is no memory for the group");
-    for (size_t i = 0; i < count; i++) {
-        const struct member_row *row = &take->row.members[i];
-        members[i] = (struct group_member){
-            .device = row->device, .snapshot_file = row->snapshot_file, .format = row->format};
-    }
-    id_bytes(take->row.id, id);
-    take->group = group_begin(service->block, id, members, count, &failed, err);
-    if (take->group) {
-        if (take_row_resolve(take, err) == 0)
-            return 0;
-        take_undo(take);
-        return -1;
-    }
-    /* A list that makes no sense is no attempt: nothing was tried on any member. */
-    if (failed != SIZE_MAX)
-        take_record_refusal(service, take, err, failed);
-    return -1;
-}
-
-/* ---- the transaction ---- */
-
-/* So that a call sent twice hears of its name, not of its files, which exist too. The insert is what decides. */
-static int take_check_name(struct service *service, const struct take *take, struct err *err)
+/* So that a call sent twice is refused for its name, not for its files, which exist too. The insert decides. */
+static int name_check(struct service *service, const char *name, struct err *err)
 {
     CLEANUP_BY(group_row_clear) struct group_row now = {0};
-    if (store_group_get(service->store, take->row.name, &now, err) == 0)
-        return err_set(err, ErrGroupExists, 0, "there is a snapshot group '%s' already",
-                       take->row.name);
+    if (store_group_get(service->store, name, &now, err) == 0)
+        return err_set(err, ErrGroupExists, 0, "there is a snapshot group '%s' already", name);
     return err->code == ErrGroupNotFound ? 0 : -1;
 }
 
-/* The row could not be inserted: there is no group of that name, or nobody knows. */
-static int take_insert_failed(struct service *service, struct take *take, const struct err *err)
+static int take_begin(struct service *service, struct settlement *settlement,
+                      const struct members *members, struct err *err)
 {
-    snapshot_group_row_fail(&take->row, err, SIZE_MAX);
-    take_undo(take);
-    if (err->code == ErrStoreFailed)
-        group_record_write(service, &take->record, GROUP_PREPARING, &take->row);
+    unsigned char id[OWNER_ID_BYTES];
+    size_t failed;
+    id_bytes(settlement->row.id, id);
+    settlement->group =
+        group_begin(service->block, id, members->list, members->request->count, &failed, err);
+    if (settlement->group) {
+        settlement->memory = GROUP_MEMORY_HELD;
+        return row_fill(service, settlement, members, err);
+    }
+    /* A list that makes no sense is no attempt: nothing was tried on any member. */
+    if (failed != SIZE_MAX)
+        refusal_record(service, settlement, members, err, failed);
     return -1;
 }
 
-/* A member failed after the row was inserted. */
-static int take_abort(struct service *service, struct take *take, const struct err *err,
-                      size_t member)
+/* Inserts the row and creates the overlays. */
+static int take_prepare(struct service *service, struct settlement *settlement, size_t *failed,
+                        struct err *err)
 {
-    struct err second;
-    enum group_state state = GROUP_PREPARING;
-    snapshot_group_row_fail(&take->row, err, member);
-    if (store_group_update_aborting(service->store, &take->row, &second) == 0)
-        state = GROUP_ABORTING;
-    take_undo(take);
-    group_record_write(service, &take->record, state, &take->row);
-    return -1;
-}
-
-/* Runs under settle_lock, on any request's thread: looks which side of the point of no return the
- * row is on. */
-static int take_settle(struct service *service, struct unsettled *work, struct err *err)
-{
-    struct take *take = (struct take *)work;
-    CLEANUP_BY(group_row_clear) struct group_row now = {.state = GROUP_PREPARING};
-    if (store_group_get(service->store, take->row.id, &now, err) != 0 && unsettled_is_due(err))
-        return -1;
-    bool was_held = take->group != NULL;
-    if (was_held && now.state == GROUP_COMMITTING)
-        take_pivot(take);
-    else if (was_held)
-        take_undo(take);
-    bool failed = group_record_apply(service, now.state, &take->row, err) != 0;
-    if (take->group)
-        take_finish(service, take);
-    return failed && unsettled_is_due(err) ? -1 : 0;
-}
-
-/* The store failed at the point of no return. The take becomes the queue's if that lasts. */
-static int take_uncertain(struct service *service, struct take **place, struct err *err)
-{
-    struct take *take = *place;
-    struct err again;
-    snapshot_group_row_fail(&take->row, err, SIZE_MAX);
-    take->unsettled.settle = take_settle;
-    take->unsettled.free = take_free_unsettled;
-    if (unsettled_settle(service, &take->unsettled, &again) != 0) {
-        *place = NULL;
+    if (store_group_insert(service->store, &settlement->row, err) != 0) {
+        if (err->code == ErrStoreFailed)
+            settlement->stored = GROUP_PREPARING; /* at most */
         return -1;
     }
-    return take->row.state == GROUP_COMMITTED ? 0 : -1;
+    settlement->stored = GROUP_PREPARING;
+    if (group_prepare(settlement->group, failed, err) != 0)
+        return -1;
+    *failed = SIZE_MAX;
+    return frozen_files_fill(settlement->group, &settlement->row, err);
 }
 
-static int take_run(struct service *service, struct take **place, struct err *err)
+/* The point of no return. */
+static int take_commit(struct service *service, struct settlement *settlement, struct err *err)
 {
-    struct take *take = *place;
-    size_t failed;
-    if (take_check_name(service, take, err) != 0 || take_begin(service, take, err) != 0)
+    int ret = store_group_update_committing(service->store, &settlement->row, err);
+    if (ret == 0)
+        settlement->stored = GROUP_COMMITTING;
+    else if (err->code == ErrStoreFailed)
+        settlement->stored = GROUP_STORED_UNKNOWN;
+    return ret;
+}
+
+static int take_run(struct service *service, struct settlement *settlement,
+                    const struct snapshot_group_request *request, struct err *err)
+{
+    CLEANUP_BY(members_clear) struct members members = {.request = request};
+    const char *name = request->name ? request->name : settlement->row.id;
+    size_t failed = SIZE_MAX;
+    if (members_fill(&members, name, err) != 0 || name_check(service, name, err) != 0 ||
+        take_begin(service, settlement, &members, err) != 0)
         return -1;
-    if (store_group_insert(service->store, &take->row, err) != 0)
-        return take_insert_failed(service, take, err);
-    if (group_prepare(take->group, &failed, err) != 0)
-        return take_abort(service, take, err, failed);
-    if (frozen_files_fill(take->group, &take->row, err) != 0)
-        return take_abort(service, take, err, SIZE_MAX);
-    if (store_group_update_committing(service->store, &take->row, err) != 0)
-        return err->code == ErrStoreFailed ? take_uncertain(service, place, err)
-                                           : take_abort(service, take, err, SIZE_MAX);
-    take_pivot(take);
-    group_record_write(service, &take->record, GROUP_COMMITTING, &take->row);
-    take_finish(service, take);
-    return 0;
+    if (take_prepare(service, settlement, &failed, err) == 0 &&
+        take_commit(service, settlement, err) == 0)
+        return 0;
+    group_row_fail(&settlement->row, err, failed);
+    return -1;
 }
 
 int snapshot_groups_take(struct service *service, const struct snapshot_group_request *request,
                          struct group_row *row, struct err *err)
 {
     *row = (struct group_row){0};
-    CLEANUP(take) struct take *take = take_new(request, err);
-    if (!take)
+    struct settlement *settlement = settlement_new(request->count, err);
+    if (!settlement)
         return -1;
-    int result = take_run(service, &take, err);
-    if (take) {
-        *row = take->row;
-        take->row = (struct group_row){0};
-    }
-    return result;
+    id_new(settlement->row.id);
+    take_run(service, settlement, request, err);
+    return settlement_end(service, settlement, row) ? 0 : -1;
 }
 
 /* ---- reading ---- */
@@ -343,18 +216,4 @@ int snapshot_groups_list(struct service *service, const char *cursor, size_t lim
                          struct err *err)
 {
     return store_group_list(service->store, cursor, limit, state, rows, count, next, err);
-}
-
-void snapshot_groups_publish(struct service *service, const struct group_row *row)
-{
-    struct err err;
-    for (size_t i = 0; i < row->member_count; i++) {
-        const struct member_row *member = &row->members[i];
-        if (member->backing_file && member->backing_format &&
-            block_frozen_add(service->block, member->device, row->name, row->id,
-                             member->backing_file, member->backing_identity, member->backing_format,
-                             &err) != 0)
-            log_error("frozen member '%s@%s' is not offered: %s", member->device, row->name,
-                      err.message);
-    }
 }

@@ -10,11 +10,11 @@
  *   group_pivot    swap all tops
  *   group_settle   sync frozen images
  *                                       `committed`, devices' tops
- *   group_free     let go
+ *   group_free     release
  *
- * A member that fails at begin or prepare ends the attempt; it is kept, `aborted`, with its error.
- * What happens when the store cannot tell whether a row was written is in unsettled.h and in
- * snapshot-groups.c. Any thread; two groups at once may run if they share no device.
+ * An attempt whose member fails at begin or prepare is kept, `aborted`, with its error. From the point
+ * of no return, or the first failure, group-settlement.h takes over. Any thread; groups that share no
+ * device may run at the same time.
  */
 #ifndef SERVICE_SNAPSHOT_GROUPS_H
 #define SERVICE_SNAPSHOT_GROUPS_H
@@ -34,9 +34,8 @@ struct snapshot_group_request {
 };
 
 /*
- * Takes the snapshot. On success `row` is the committed group. On failure `row` says as much as is
- * known of the attempt, has_error_member and error_member among it, and is to be cleared all the
- * same. Codes: those of group_begin and group_prepare, GroupExists, StoreFailed, OutOfResources.
+ * Takes the snapshot. On success `row` is the committed group. On failure `row` has what is known
+ * of the attempt, including has_error_member and error_member; it is to be cleared as well. Codes: those of group_begin and group_prepare, GroupExists, StoreFailed, OutOfResources.
  * After StoreFailed the group may turn out to have been taken.
  */
 int snapshot_groups_take(struct service *service, const struct snapshot_group_request *request,
@@ -50,11 +49,5 @@ int snapshot_groups_get(struct service *service, const char *id_or_name, struct 
 int snapshot_groups_list(struct service *service, const char *cursor, size_t limit, int state,
                          struct group_row **rows, size_t *count, char next[STORE_CURSOR_CHARS + 1],
                          struct err *err);
-
-/* Offers the frozen members of a committed group over NBD. What cannot be offered is logged. */
-void snapshot_groups_publish(struct service *service, const struct group_row *row);
-
-/* Records in `row` why it is aborted; `member` is SIZE_MAX if none is to blame. */
-void snapshot_group_row_fail(struct group_row *row, const struct err *err, size_t member);
 
 #endif

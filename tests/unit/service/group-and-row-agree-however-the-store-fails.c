@@ -293,6 +293,46 @@ void frozen_file_rows_free(struct frozen_file_row *rows, size_t count)
     free(rows);
 }
 
+int block_frozen_file_add(struct block *block, const char *identity, const char *path,
+                          struct err *err)
+{
+    (void)block, (void)identity, (void)path;
+    return err_set(err, ErrInternalError, 0, "no start here");
+}
+
+int block_chain_files(struct block *block, const char *image, const char *format,
+                      struct frozen_file **files, size_t *count, struct err *err)
+{
+    (void)block, (void)image, (void)format, (void)files, (void)count;
+    return err_set(err, ErrInternalError, 0, "no start here");
+}
+
+void frozen_files_free(struct frozen_file *files, size_t count)
+{
+    (void)count;
+    free(files);
+}
+
+int block_overlay_discard(struct block *block, const char *path, const char *format,
+                          const unsigned char id[OWNER_ID_BYTES], struct err *err)
+{
+    (void)block, (void)path, (void)format, (void)id;
+    return err_set(err, ErrInternalError, 0, "no start here");
+}
+
+int block_image_sync(struct block *block, const char *path, struct err *err)
+{
+    (void)block, (void)path;
+    return err_set(err, ErrInternalError, 0, "no start here");
+}
+
+int block_image_settle(struct block *block, const char *path,
+                       const unsigned char id[OWNER_ID_BYTES], struct err *err)
+{
+    (void)block, (void)path, (void)id;
+    return err_set(err, ErrInternalError, 0, "no start here");
+}
+
 char *block_resolve(struct block *block, const char *path, struct err *err)
 {
     (void)block, (void)path, (void)err;
