@@ -42,11 +42,8 @@ struct block *block_open(const char *image_dir, struct err *err)
         return NULL;
     }
     index_memory_init(&block->index_memory, INDEX_MEMORY_DEFAULT_BYTES);
-    block->journals_fd = -1;
     pthread_mutex_init(&block->lock, NULL);
     pthread_cond_init(&block->changed, NULL);
-    pthread_mutex_init(&block->journals_lock, NULL);
-    pthread_cond_init(&block->journals_changed, NULL);
     retry_init(block);
     return block;
 }
@@ -91,16 +88,30 @@ int block_close(struct block *block, struct err *err)
     if (!is_quiet)
         return err_set(err, ErrOpenFileFailed, 0, "an image is still being opened");
     index_memory_destroy(&block->index_memory);
-    journals_close(block);
+    journal_dir_close(block->journals);
     image_dir_close(&block->dir);
     file_table_free(block->files);
-    pthread_cond_destroy(&block->journals_changed);
-    pthread_mutex_destroy(&block->journals_lock);
     pthread_cond_destroy(&block->changed);
     pthread_cond_destroy(&block->retrier.changed);
     pthread_mutex_destroy(&block->lock);
     free(block);
     return ret;
+}
+
+int block_journals_open(struct block *block, const char *runtime_dir, struct err *err)
+{
+    block->journals = journal_dir_open(runtime_dir, err);
+    return block->journals ? 0 : -1;
+}
+
+void block_journals_settle(struct block *block)
+{
+    journal_recovery_finish(block->journals, &block->dir);
+}
+
+int block_image_sync(struct block *block, const char *path, struct err *err)
+{
+    return journal_recovery_sync(block->journals, &block->dir, path, err);
 }
 
 bool block_image_is(struct block *block, const char *path, const char *identity)

@@ -66,7 +66,7 @@ static struct device *frozen_open(struct block *block, const struct frozen *froz
         err_set(err, ErrOutOfResources, ENOMEM, "export '%s' cannot be opened", frozen->name);
         return NULL;
     }
-    struct opener opener = {block, user, .is_restored = true, .identity = frozen->identity};
+    struct opener opener = {block, user, .terms.is_restored = true, .identity = frozen->identity};
     struct chain_guard guard = {.admit = registry_admit, .arg = &opener};
     struct node *top = chain_open(&block->dir, frozen->image, frozen->format, true, &guard, err);
     if (!top)

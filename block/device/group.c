@@ -317,7 +317,7 @@ static int member_stage(struct group *group, struct member *member, struct err *
         return -1;
     steal_fd(&fd);
     member->overlay->claim = steal(claim);
-    return journals_add(group->block, member->overlay, err);
+    return node_add_journal(member->overlay, journal_dir_fd(group->block->journals), err);
 }
 
 /* Syncs the descriptor of every member, `fd_of` says which; the first that fails, in list order, is

@@ -99,7 +99,7 @@ int registry_admit(void *arg, const struct chain_file *file, struct file_claim *
     *claim = file_table_claim(block->files, &use, err);
     if (!*claim || (!file->read_only && registry_check_frozen(block, file, err) != 0))
         return -1;
-    return journals_admit(opener, file, node, err);
+    return journal_recovery_admit(block->journals, &opener->terms, file, node, err);
 }
 
 static int frozen_file_fill(struct frozen_file *file, const struct node *node)
@@ -140,7 +140,7 @@ void frozen_files_free(struct frozen_file *files, size_t count)
 int block_chain_files(struct block *block, const char *image, const char *format,
                       struct frozen_file **files, size_t *count, struct err *err)
 {
-    struct opener opener = {block, "a start", .is_restored = true};
+    struct opener opener = {block, "a start", .terms.is_restored = true};
     struct chain_guard guard = {.admit = registry_admit, .arg = &opener};
     CLEANUP(node) struct node *top = chain_open(&block->dir, image, format, true, &guard, err);
     if (!top)
@@ -200,31 +200,19 @@ static void registry_drop(struct block *block, struct device *device)
     device_free(device);
 }
 
-/* Whoever opens a device to write may rely on what an earlier daemon acknowledged: the first flush
- * makes that durable too, though it may be in the page cache only, of the top or of the image that was
- * the top before it (device_flush). */
-static int chain_make_writable(struct block *block, struct node *top, struct err *err)
-{
-    atomic_store(&top->unflushed, true);
-    if (top->backing) {
-        atomic_store(&top->backing->unflushed, true);
-        top->backing->journals_fd = block->journals_fd;
-    }
-    return top->journal ? 0 : journals_add(block, top, err);
-}
-
 struct node *registry_open_chain(struct block *block, const struct device *device,
                                  const struct device_spec *spec, struct err *err)
 {
     char user[USER_BYTES];
     registry_user(device, user);
-    struct opener opener = {block, user, spec->is_restored, spec->discard_unflushed,
-                            device->identity};
+    struct opener opener = {
+        block, user, {spec->is_restored, spec->discard_unflushed}, device->identity};
     struct chain_guard guard = {
         .is_unwanted = &device->is_unwanted, .admit = registry_admit, .arg = &opener};
     struct node *top =
         chain_open(&block->dir, spec->image, spec->format, spec->read_only, &guard, err);
-    if (!top || spec->read_only || chain_make_writable(block, top, err) == 0)
+    if (!top || spec->read_only ||
+        node_begin_writing(top, journal_dir_fd(block->journals), err) == 0)
         return top;
     node_give_up(top);
     return NULL;
@@ -324,7 +312,8 @@ static int device_check_close(struct block *block, struct device *device, enum c
     if (!device->top)
         return how == CLOSE_KEEPING
                    ? 0
-                   : journals_sweep(block, device->image, device->format, discard, err);
+                   : journal_recovery_sweep(block->journals, &block->dir, device->image,
+                                            device->format, discard, err);
     int ret = device_has_failed(device) ? 0 : device_flush(device);
     bool is_unflushed = ret != 0;
     for (struct node *node = device->top; node; node = node->backing)
@@ -349,7 +338,7 @@ static void registry_unclaim(struct block *block, struct device *device)
 /* A device that somebody tries to open all that time is left to him: 1, or 0 if it is not being opened. */
 static int registry_abandon(struct block *block, struct device *device, struct err *err)
 {
-    bool has_left = journals_has_left(block, device->image);
+    bool has_left = journal_dir_has_path(block->journals, device->image);
     LOCK_GUARD(&block->lock);
     if (!device->is_being_opened)
         return 0;
@@ -378,7 +367,7 @@ static int device_close(struct block *block, const char *name, enum close_how ho
     /* Empty now, or given up; gone before somebody else can open the images. */
     for (struct node *node = device->top; node; node = node->backing)
         if (how == CLOSE_DISCARDING)
-            journals_discard(block, node);
+            journal_recovery_discard(block->journals, node);
         else
             node_end_journal(node, false);
     registry_drop(block, device);

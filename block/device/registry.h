@@ -6,8 +6,8 @@
  * A file may be open in several chains at once as long as nobody writes it; registry_admit() sees
  * to that for every file before anything of it is read (file-table.h).
  *
- * Locks, in the order they are taken: lock; a device's own. journals_lock and the file
- * table's stand alone. None of them is held while a file is opened, examined, read, written, synced
+ * Locks, in the order they are taken: lock; a device's own. Those of the journal directory and
+ * of the file table are taken last. None of them is held while a file is opened, examined, read, written, synced
  * or closed: an image on a storage that does not answer holds up who uses that image, and nobody
  * else. Who has to wait for such a thing waits for `changed`.
  */
@@ -19,9 +19,9 @@
 #include "block/image/chain.h"
 #include "block/image/file-table.h"
 #include "block/image/image.h"
+#include "block/image/journal-recovery.h"
 
 struct nbd_server;
-struct left_file;
 
 /* A frozen image that is offered as "DEVICE@GROUP". */
 struct frozen {
@@ -57,12 +57,7 @@ struct block {
     struct retrier retrier;
     struct nbd_server *server; /* NULL until the first block_nbd_listen() */
 
-    /* Set by block_journals_open(), before any image is opened. */
-    int journals_fd; /* -1: images have no journals */
-    char *journals_path;
-    pthread_mutex_t journals_lock; /* taken last; guards the list and who has claimed what */
-    pthread_cond_t journals_changed;
-    struct left_file *left; /* journals and notes that were found, newest first; none ever goes */
+    struct journal_dir *journals; /* NULL: images have no journals; set before any is opened */
 };
 
 /* The device of that name, published or not, or NULL. The lock is held. */
@@ -72,10 +67,9 @@ struct device *registry_find_locked(struct block *block, const char *name);
  * each of its files. */
 struct opener {
     struct block *block;
-    const char *user;       /* as in struct file_use */
-    bool is_restored;       /* it is opened by itself or for an export, not attached by a user */
-    bool discard_unflushed; /* what journals have is given up, and that a sync failed is accepted */
-    const char *identity;   /* the top's, as it was recorded; NULL or "": not known */
+    const char *user; /* as in struct file_use */
+    struct recovery_terms terms;
+    const char *identity; /* the top's, as it was recorded; NULL or "": not known */
 };
 
 /* Whether every image of the chain is still the file that its path leads to; else OpenFileFailed, naming it. */
@@ -114,27 +108,5 @@ void retry_wait_locked(struct block *block, const char *name);
 
 /* No attempt is begun any more. False if one is still under way after some seconds: what it uses must stay. */
 bool retry_stop(struct block *block);
-
-/* journals.c: gives a node that is open for writing its journal, if images have journals. */
-int journals_add(struct block *block, struct node *node, struct err *err);
-
-/* journals.c: as a chain_guard; gives *node an image whose last writes are only in a journal, or has the
- * image take them; refuses it where that cannot be, or where an fdatasync of it failed. Codes:
- * UnflushedData (it stays so until somebody gives the data up, or brings the right image back),
- * OpenFileFailed, DeviceInUse, InvalidBlockFormat, OutOfResources. */
-int journals_admit(const struct opener *opener, const struct chain_file *file, struct node **node,
-                   struct err *err);
-
-/* journals.c: for a device that is closed and was never opened: nothing is left of the images of its chain, as
- * far as it can be opened, or, `discard`, that is deleted. UnflushedData, DeviceInUse. */
-int journals_sweep(struct block *block, const char *image, const char *format, bool discard,
-                   struct err *err);
-
-/* journals.c: whether a journal or a note is left of an image that had that path. */
-bool journals_has_left(struct block *block, const char *image);
-
-/* journals.c: gives up what the node's journal has, and forgets that a sync failed. */
-void journals_discard(struct block *block, struct node *node);
-void journals_close(struct block *block);
 
 #endif

@@ -41,7 +41,6 @@ enum {
     FILE_BYTES = HEADER_BYTES + SEGMENTS_MAX * SEGMENT_BYTES,
     SEGMENT_RECORDS = SEGMENT_BYTES / sizeof(struct journal_record) - 1,
     LATEST_BITS = 14,
-    BOOT_ID_BYTES = 36,
 };
 static_assert(sizeof(struct journal_record) == 48, "journal record");
 static_assert(JOURNAL_RESERVE_MAX <= SEGMENT_RECORDS, "journal room");
@@ -112,7 +111,7 @@ static uint64_t *latest_slot(const struct journal *journal, uint64_t place)
 
 /* ---- files ---- */
 
-static int boot_id_read(char boot_id[BOOT_ID_BYTES], struct err *err)
+int journal_boot_id(char boot_id[BOOT_ID_BYTES], struct err *err)
 {
     CLEANUP_CLOSE int fd = open("/proc/sys/kernel/random/boot_id", O_RDONLY | O_CLOEXEC);
     if (fd < 0 || read(fd, boot_id, BOOT_ID_BYTES) != BOOT_ID_BYTES)
@@ -126,9 +125,7 @@ int journal_name(int fd, const char *suffix, char name[JOURNAL_NAME_BYTES])
     int ret = identity_of(fd, &identity);
     if (ret)
         return ret;
-    static_assert(FILE_IDENTITY_BYTES + sizeof(JOURNAL_SUFFIX) <= JOURNAL_NAME_BYTES &&
-                      sizeof(DISTRUST_SUFFIX) <= sizeof(JOURNAL_SUFFIX),
-                  "journal name");
+    assert(strlen(identity.text) + strlen(suffix) < JOURNAL_NAME_BYTES);
     snprintf(name, JOURNAL_NAME_BYTES, "%s%s", identity.text, suffix);
     return 0;
 }
@@ -218,7 +215,7 @@ static int journal_fill_header(struct journal *journal, const char *path, const 
     if (strlen(path) >= sizeof(header->path) || strlen(format) >= sizeof(header->format))
         return err_set(err, ErrOpenFileFailed, ENAMETOOLONG, "image '%s' cannot have a journal",
                        path);
-    if (boot_id_read(header->boot_id, err) != 0)
+    if (journal_boot_id(header->boot_id, err) != 0)
         return -1;
     strcpy(header->path, path);
     strcpy(header->format, format);
@@ -433,7 +430,7 @@ static enum journal_state journal_judge(struct journal *journal, struct err *err
     uint64_t magic = atomic_load(&header->magic);
     if (magic == 0) /* records come after the header is whole: there are none */
         return JOURNAL_VOID;
-    if (boot_id_read(boot_id, err) != 0)
+    if (journal_boot_id(boot_id, err) != 0)
         return JOURNAL_FOREIGN;
     if (magic == JOURNAL_MAGIC && memcmp(header->boot_id, boot_id, BOOT_ID_BYTES) != 0)
         return JOURNAL_VOID;
@@ -538,42 +535,4 @@ void journal_resume(struct journal *journal, size_t count)
             segment_at(journal, place)->number = 0; /* that of a torn record may be given again */
     atomic_store(&header->is_open, 1);
     journal->is_loaded = false;
-}
-
-/* ---- images that are not trusted ---- */
-
-/* A note is the boot id, and after it, on a line of its own, the image's path. */
-void journal_distrust(int dirfd, int image_fd, const char *path, int errnum)
-{
-    char name[JOURNAL_NAME_BYTES], boot_id[BOOT_ID_BYTES];
-    struct err err;
-    log_error(
-        "image '%s' could not be made durable: %s; nothing tells what of its last writes will "
-        "survive a power loss",
-        path, strerror(errnum));
-    if (dirfd < 0)
-        return;
-    CLEANUP_CLOSE int fd = -1;
-    if (journal_name(image_fd, DISTRUST_SUFFIX, name) == 0)
-        fd = openat(dirfd, name, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600);
-    /* A note without a boot id holds for any. */
-    if (fd < 0 || (boot_id_read(boot_id, &err) == 0 &&
-                   dprintf(fd, "%.*s\n%s", BOOT_ID_BYTES, boot_id, path) < 0))
-        log_error("image '%s': that cannot be noted for the next start: %s", path, strerror(errno));
-}
-
-bool journal_note_holds(int dirfd, const char *name, char **path)
-{
-    char now[BOOT_ID_BYTES], then[BOOT_ID_BYTES + 1 + PATH_MAX] = "";
-    struct err err;
-    CLEANUP_CLOSE int fd = openat(dirfd, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
-    if (fd < 0)
-        return false;
-    ssize_t length = read(fd, then, sizeof(then) - 1);
-    if (length >= BOOT_ID_BYTES && boot_id_read(now, &err) == 0 &&
-        memcmp(then, now, BOOT_ID_BYTES) != 0)
-        return false;
-    if (path)
-        *path = strdup(length > BOOT_ID_BYTES ? then + BOOT_ID_BYTES + 1 : "");
-    return true;
 }

@@ -18,7 +18,7 @@
  *                  journal_drop    what was there at the mark is not needed any more
  *          flush fails: no drop; the next flush marks and drops both generations
  *     journal_close: an empty journal is deleted, one with records stays until the image is opened again
- *     then: journal_load, driver.replay, journal_resume, then like any other (journals.c)
+ *     then: journal_load, driver.replay, journal_resume, then like any other (journal-recovery.h)
  *
  * A record says that the word pair at `place`, a number that only the driver understands, was `old`
  * and is `new`. The records of one place form a chain: each starts with what the one before it
@@ -51,10 +51,12 @@ struct journal_record {
 };
 
 #define JOURNAL_SUFFIX     ".journal" /* of a journal's name */
-#define DISTRUST_SUFFIX    ".failed"  /* of a note's, see below */
 #define JOURNAL_NAME_BYTES 72
 
-/* IDENTITY and the suffix: the name of a journal or a note of the image that is open as `fd`. 0 or
+#define BOOT_ID_BYTES 36
+int journal_boot_id(char boot_id[BOOT_ID_BYTES], struct err *err); /* OpenFileFailed */
+
+/* IDENTITY and the suffix: the name of a journal or a note (sync-note.h) of the image that is open as `fd`. 0 or
  * -errno. */
 int journal_name(int fd, const char *suffix, char name[JOURNAL_NAME_BYTES]);
 
@@ -107,20 +109,6 @@ bool journal_is_empty(const struct journal *journal);
 
 /* Unmaps and frees; deletes the file if the journal is empty or, `discard`, in any case. NULL: nothing. */
 void journal_close(struct journal *journal, bool discard);
-
-/*
- * A failed fdatasync: the kernel may have dropped pages that it could not write, and say that all is well
- * the next time. So until the machine boots again nobody can tell whether what is read of the image will be
- * there after a power loss. That is noted beside the journals, for a daemon that is started again: it must
- * not go on as if nothing had been, until somebody says that he gives up what may be lost.
- */
-
-/* Notes it, and logs it. `dirfd` may be -1. */
-void journal_distrust(int dirfd, int image_fd, const char *path, int errnum);
-
-/* Whether the note `name` is there, and of this boot; *path (heap) gets the image's then, "" if it is not
- * known or memory is short. `path` may be NULL. */
-bool journal_note_holds(int dirfd, const char *name, char **path);
 
 /* Room for `count` more records, until it is given back with journal_unreserve (all of it, however
  * much was appended). False: flush first. `count` up to JOURNAL_RESERVE_MAX. */

@@ -18,7 +18,9 @@
 #include "block/image/file-table.h"
 #include "block/image/journal.h"
 #include "block/image/lock.h"
+#include "block/image/sync-note.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/magic.h>
@@ -119,10 +121,57 @@ const char *node_used_path(const struct node *node)
 int node_add_journal(struct node *node, int dirfd, struct err *err)
 {
     node->journals_fd = dirfd;
-    if (!node->driver->replay)
+    if (dirfd < 0 || !node->driver->replay)
         return 0;
     node->journal = journal_create(dirfd, node->fd, node->path, node->driver->name, err);
     return node->journal ? 0 : -1;
+}
+
+/* An earlier daemon may have acknowledged writes that are in the page cache only. */
+static void node_assume_unflushed(struct node *node, int dirfd)
+{
+    atomic_store(&node->unflushed, true);
+    node->journals_fd = dirfd;
+}
+
+int node_begin_writing(struct node *top, int dirfd, struct err *err)
+{
+    node_assume_unflushed(top, dirfd);
+    if (top->backing)
+        node_assume_unflushed(top->backing, dirfd);
+    return top->journal ? 0 : node_add_journal(top, dirfd, err);
+}
+
+static int node_replay_records(struct node *node, size_t *count, struct err *err)
+{
+    CLEANUP_FREE struct journal_record *records = NULL;
+    if (journal_records(node->journal, &records, count, err) != 0 ||
+        image_lock(node->fd, node->path, false, &node->is_locked, err) != 0)
+        return -1;
+    if (node->driver->replay(node, records, *count, err) == 0)
+        return 0;
+    if (err->code == ErrOpenFileFailed && !err->errnum)
+        err->code = ErrUnflushedData; /* another program changed the image: a retry is useless */
+    return -1;
+}
+
+int node_replay(struct node *node, struct journal *journal, int dirfd, struct err *err)
+{
+    size_t count;
+    assert(atomic_load(&node->read_only) && !node->journal);
+    node->journal = journal;
+    node->journals_fd = dirfd;
+    if (node_replay_records(node, &count, err) != 0)
+        return -1;
+    int ret = journal_rename(journal, node->fd, node->path);
+    if (ret)
+        return err_set(err, ErrOpenFileFailed, -ret, "journal of image '%s' cannot be renamed",
+                       node->path);
+    journal_resume(journal, count);
+    atomic_store(&node->read_only, false);
+    atomic_store(&node->unflushed, true);
+    log_info("image '%s': %zu changes of its tables were replayed", node->path, count);
+    return 0;
 }
 
 void node_end_journal(struct node *node, bool discard)
@@ -387,7 +436,7 @@ int node_sync(struct node *node)
         ; /* a signal came: nothing was tried */
     if (ret != 0) {
         sync_error = errno;
-        journal_distrust(node->journals_fd, node->fd, node->path, sync_error);
+        sync_note_write(node->journals_fd, node->fd, node->path, sync_error);
         atomic_store(&node->sync_error, sync_error);
     }
     return -sync_error;

@@ -24,10 +24,19 @@ struct node *node_open_wanted(int fd, const char *path, const struct driver *dri
  * count from there, in QEMU too, and whoever opens the same chain again must use it. */
 const char *node_used_path(const struct node *node);
 
-/* Gives a node that is open for writing the directory of journals, `dirfd` (borrowed while the node is
- * open), and a journal there if its driver wants one; before the first write. 0, or -1 and *err
- * (OpenFileFailed). */
+/* Gives a node that is open for writing a journal in the directory `dirfd` (borrowed while the node is
+ * open; -1: none) if its driver keeps one; before the first write. 0, or -1 and *err (OpenFileFailed). */
 int node_add_journal(struct node *node, int dirfd, struct err *err);
+
+/* The same for the top of a chain that an earlier daemon may have written to: the first flush syncs the
+ * top and its backing image, the top before it, even if nothing is written. A node that was replayed
+ * keeps its journal. */
+int node_begin_writing(struct node *top, int dirfd, struct err *err);
+
+/* Makes the changes recorded in a loaded journal, which is taken over, and turns the node, open
+ * read-only on a file that may be written, into one open for writing. 0, or -1 and *err: the node is
+ * good only to be closed. Codes: UnflushedData (the image is not as the records say), OpenFileFailed. */
+int node_replay(struct node *node, struct journal *journal, int dirfd, struct err *err);
 
 /* Closes the journal; what it still has is given up with `discard`, else kept. No write is under way. */
 void node_end_journal(struct node *node, bool discard);

@@ -19,8 +19,8 @@ ROOMS = ['base', 'store', 'block', 'block/image', 'block/format', 'block/format/
          'service', 'service/http']
 BLOCK = {'block': {'block.h', 'io.h', 'types.h'}}
 DRIVER = {'driver.h', 'file-io.h', 'journal.h'}
-IMAGE = {'access.h', 'chain.h', 'file-io.h', 'file-table.h', 'image.h', 'journal.h', 'journal-recovery.h', 'lock.h', 'node.h',
-         'stage.h', 'sync.h', 'walk.h'}
+IMAGE = {'access.h', 'chain.h', 'file-io.h', 'file-table.h', 'image.h', 'journal.h', 'journal-dir.h', 'journal-recovery.h',
+         'lock.h', 'node.h', 'stage.h', 'sync.h', 'walk.h'}
 DEVICE = {'device.h', 'exports.h', 'registry.h'}
 ANY = None
 MAY_INCLUDE = {
