@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""File systems of the test's own, on loop devices, in a mount namespace of its own (own_mounts), so
-that nothing stays mounted or looped, however the test ends.
+"""File systems on loop devices, in a mount namespace of the test's own (own_mounts), so that
+nothing stays mounted or looped, however the test ends.
 
     own_mounts()
     with FileSystem("xfs", directory, mountpoint) as disk:
-        disk.leave(1 << 20)      nothing but so many bytes are free; leave(None): all
+        disk.leave(1 << 20)      only so many bytes are free; leave(None): all
         disk.away()              unmounted; disk.back() mounts it again, from another loop device
 """
 import contextlib

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Guests: Debian's cloud kernel in QEMU, with an initramfs made here: busybox, mdadm, e2fsprogs,
-the drivers, and one of the roles in tests/lib/guest-roles/. There is nothing on any disk but what a
-test's guest puts there.
+the drivers, and one of the roles in tests/lib/guest-roles/. The disks have no content but that of
+the test's guests.
 
     with Guest(daemon, "write-files", {"vda": "vda", "vdb": "vdb"}, print) as guest:
         guest.expect_line("ready")

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """SIGKILL at every system call of one request.
 
-The request is sent again and again; each time the daemon is killed as it enters another call of the
-thread that serves the request (strace.py says which), until all had their turn. After each kill,
-and after the restart that follows it, the test looks at what is there.
+The request is repeated; each time the daemon is killed as it enters another call of the thread that
+serves the request (see strace.py), until every call has been the last. The test verifies the state
+after each kill and after the restart that follows.
 """
 import http.client
 import os

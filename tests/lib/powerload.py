@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Clients that note what they were promised, and when: by the position of the recorded disk
+"""Clients that record the promises made to them, and when: by the position of the recorded disk
 (powerlog.py).
 
-What had been done when an answer arrived lies in front of the position read then. So a promise
-noted at `position` holds in every state whose cut is at least Log.count(position); and what was
-asked for at `position` cannot have had any effect in a state whose cut is at most that.
+Everything complete when a reply arrived is before the position read then. So a promise recorded at
+`position` holds in every state whose cut is at least Log.count(position), and a request issued at
+`position` has no effect in a state whose cut is at most that.
 
 Every block of a device has a history: number 0 is what it held at first, event k is the k-th change
 of it. A block belongs to one client, which waits for each answer, so that its history has one
@@ -222,7 +222,7 @@ class Dependent(Client):
 
 
 class Writeback(Client):
-    """Now and then the kernel writes pages of an image although nobody asked for it."""
+    """Sometimes the kernel writes pages of an image without a request."""
     REST_S = 0.02
 
     def __init__(self, directory, seed):

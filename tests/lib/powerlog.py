@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A disk that remembers the order of everything that was done to it, and what a power failure could
-have left of it.
+"""A disk that records the order of all its writes, and the contents that a power failure could have
+left.
 
-    daemon -> file system -> loop device -> file on FUSE, by qemu-storage-daemon -> blklogwrites ->
-    disk.raw
-                                                                                  +-> log
+    daemon -> file system -> loop device -> file on FUSE, by qemu-storage-daemon -+
+                                                                                  v
+                                                    log <- blklogwrites -> disk.raw
 
-qemu-storage-daemon serves the file one request after the other and records each before it answers,
-so the log is the order in which the disk did things, and whatever the kernel knows to be done is in
-it. The log (as dm-log-writes has it, all little-endian, in sectors of 512 bytes):
+qemu-storage-daemon executes one request at a time and records each before it replies, so the log
+has the order of the disk, and everything that the kernel knows to be complete. The log (as
+dm-log-writes has it, all little-endian, in sectors of 512 bytes):
 
     sector 0             magic, version, number of entries (8 bytes each), sector size (4)
     then for each entry  one sector: first sector, sectors, flags, 0 (8 bytes each); then the data
@@ -198,7 +198,7 @@ class Log:
             disk[entry.offset:entry.offset + entry.bytes] = self.bytes_of(entry)
 
     def verify(self, disk):
-        """The log saw everything, or the states prove nothing."""
+        """The log must be complete, or the states prove nothing."""
         with open(disk.base, "rb") as base, open(disk.content, "rb") as content:
             replayed = bytearray(base.read())
             self.apply(replayed, 0, len(self.entries))

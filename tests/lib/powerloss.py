@@ -1,18 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """Power failures: a round of work is recorded (powerwork.py), disks that a power failure could have
-left are made of the record (powerlog.py), and each is mounted, recovered by snapgroupd and looked
-at:
+left are made from the record (powerlog.py), and each is mounted, recovered by snapgroupd and
+verified:
 
-    store    opens, is intact; the daemon gets ready and ends with status 0
+    store    opens, is intact; the daemon becomes ready and exits with status 0
     images   qemu-img check finds no error in any, before the recovery and after it
-    groups   committed or aborted as a whole, as the client was told if it was; frozen members hold
-             every write acknowledged before the call and none issued after the answer, and
+    groups   committed or aborted as a whole, as the reply said if there was one; frozen members
+             have every write acknowledged before the call and none issued after the reply, and
              dependent writes up to one moment
-    devices  those that were promised, on the chain that the groups made; every change acknowledged
-             before a completed flush, or with FUA, is there; nothing is there that was never
-             written
-    files    what those made, and nothing else
-    life     goes on: the devices can be written, flushed and frozen
+    devices  exist as promised, on the chain of the groups; every change acknowledged before a
+             completed flush, or with FUA, is present; nothing else is
+    files    those of devices and groups, and no others
+    use      the devices can be written, flushed and frozen
 
 Everything happens in a mount namespace of the test's own, so that nothing stays mounted or looped,
 however it ends. The file system is ext4, xfs or btrfs, and in some rounds it is filled and emptied
@@ -46,7 +45,7 @@ PR_SET_PDEATHSIG = 1
 
 
 def data_of(fd):
-    """(offset, bytes) of all that is no hole."""
+    """(offset, bytes) of all data."""
     at, size = 0, os.fstat(fd).st_size
     while at < size:
         try:
@@ -59,7 +58,7 @@ def data_of(fd):
 
 
 class Images:
-    """qemu-img's verdict on images. What it said of some content it need not be asked again."""
+    """qemu-img's results for images, cached by content."""
 
     def __init__(self, directory):
         self.directory = directory
@@ -79,7 +78,7 @@ class Images:
 
 
 class Checker:
-    """Looks at the states of one round. `kind` is what was looked at last."""
+    """Verifies the states of one round. `kind` is the part verified last."""
 
     def __init__(self, daemon, log, work):
         self.daemon, self.log, self.work = daemon, log, work
@@ -216,7 +215,7 @@ class Checker:
 # ---- many states ----
 
 class Round:
-    """What workers inherit."""
+    """State that workers inherit."""
     current = None
 
     def __init__(self, directory, mountpoint, log, work, disk):

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One round of work on a recorded disk: three devices of different make whose clients never rest,
-while groups are taken of them (one that is refused too) and other devices come and go. What is left
-is a record of what was asked for and what was answered, each with its position (powerload.py says
-what a position is good for)."""
+"""One round of work on a recorded disk: three devices with different formats whose clients are
+always busy, while groups of them are taken (one is refused) and other devices are created and
+detached. The result is a record of requests and replies, each with its position (see
+powerload.py)."""
 import array
 import contextlib
 import json
@@ -32,7 +32,7 @@ class DiskDaemon(Daemon):
 
 
 class Creation:
-    """A device that was asked for, and perhaps asked to go; positions, None if it was not."""
+    """A device: the positions of its creation and of its detach, None if there was none."""
 
     def __init__(self, device, issued):
         self.device = device
@@ -70,7 +70,7 @@ class Work:
         self.clients, self.writers, self.dependent, self.filler = [], [], None, None
 
     def prepare(self):
-        """What is there before the first power failure."""
+        """The state before the first power failure."""
         daemon, based = self.daemon, self.devices[2]
         for directory in (daemon.images, daemon.state):
             os.makedirs(directory, exist_ok=True)
@@ -113,7 +113,7 @@ class Work:
         self.fill()
 
     def fill(self):
-        """From now on there is room only now and then."""
+        """From now on space is available only sometimes."""
         if self.is_filled:
             self.filler = Filler(os.path.join(self.disk.parts[0].mountpoint, BALLAST), self.random.random())
             self.filler.start()
@@ -121,7 +121,7 @@ class Work:
 
     @contextlib.contextmanager
     def room(self):
-        """There is room all the time."""
+        """Space is always available."""
         if self.filler:
             self.filler.stop()
             self.clients.remove(self.filler)

@@ -1,18 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Faults from outside, with nothing added to the daemon: strace on one of its threads.
+"""Faults from outside, without a change of the daemon: strace on one of its threads.
 
-A connection to the REST socket is served by a thread of its own, so strace on just that thread sees
-the system calls of the request that is sent on that connection, and no others. `when=K` counts the
-calls of one name:
+Each connection to the REST socket has its own thread, so strace on that thread sees the system
+calls of the request on that connection, and no others. `when=K` counts the calls of one name:
 
     connection, thread = served_by(daemon)
     with Strace(thread, "inject=pwrite64:signal=KILL:when=17", output=...):
         connection.ask("POST", "/snapshot-groups", ...)
 
-so to come by every call of a request a test walks over the names, and for each name over K (Walk).
+so a test reaches every call of a request by walking over the names, and for each name over K
+(Walk).
 
-CRASH_STRIDE and CRASH_FIRST make the walk touch every STRIDEth call only; which ones depends on
-FIRST. Where the daemon is slow, several runs share the walk.
+With CRASH_STRIDE the walk takes every STRIDEth call only, from CRASH_FIRST on, so that several runs
+of a slow daemon share it.
 """
 import itertools
 import os

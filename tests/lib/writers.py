@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""NBD clients that write all the time and remember what they were promised.
+"""NBD clients that write all the time and record the promises made to them.
 
 A disk has BLOCKS blocks of BLOCK_BYTES, spread over it, each full of one 64-bit number that only
 grows. For every block the disk remembers the numbers it has
