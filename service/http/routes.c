@@ -1,31 +1,18 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The table of routes: start reading here. A request goes from pipeline.c, which looks its route
- * up, to the handler in *-http.c, which calls the use case in the file without "-http" and replies.
+ * See routes.h.
  */
 #include "service/http/routes.h"
 
 #include <stdio.h>
 #include <string.h>
 
-static const char *const device_parameters[] = {"limit", "cursor", NULL};
+static const char *const list_parameters[] = {"limit", "cursor", NULL};
 static const char *const group_parameters[] = {"limit", "cursor", "state", NULL};
 
-static const struct route routes[] = {
-    {"GET", "/devices", device_list, SCOPE_READ, ROUTE_STORE | ROUTE_PAGE, device_parameters, NULL},
-    {"POST", "/devices", device_create, SCOPE_ADMIN, ROUTE_STORE, NULL, &device_create_body},
-    {"GET", "/devices/{name}", device_get, SCOPE_READ, ROUTE_STORE, NULL, NULL},
-    {"DELETE", "/devices/{name}", device_delete, SCOPE_ADMIN, ROUTE_STORE, NULL,
-     &device_delete_body},
-    {"GET", "/snapshot-groups", snapshot_group_list, SCOPE_READ, ROUTE_STORE | ROUTE_PAGE,
-     group_parameters, NULL},
-    {"POST", "/snapshot-groups", snapshot_group_create, SCOPE_SNAPSHOT, ROUTE_STORE, NULL,
-     &snapshot_group_create_body},
-    {"GET", "/snapshot-groups/{id}", snapshot_group_get, SCOPE_READ, ROUTE_STORE, NULL, NULL},
-    {"GET", "/livez", livez_get, SCOPE_NONE, 0, NULL, NULL},
-    {"GET", "/readyz", readyz_get, SCOPE_NONE, 0, NULL, NULL},
-    {"GET", "/openapi.yaml", openapi_get, SCOPE_NONE, 0, NULL, NULL},
-};
+#define ROUTE_ROW(method, path, handler, scope, flags, parameters, body)                           \
+    {method, path, handler, scope, flags, parameters, body},
+static const struct route routes[] = {ROUTES(ROUTE_ROW)};
 
 #define ROUTES_COUNT (sizeof(routes) / sizeof(routes[0]))
 

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The table of routes. A handler has the name of its operation in api/openapi.yaml (operationId)
- * and lives in the file of its endpoint group, ENDPOINTS-http.c. Handlers run on any number of
- * threads at once, may block, and must leave a complete reply.
+ * The table of routes: start reading here. A request goes from pipeline.c, which looks its route
+ * up, to the handler in *-http.c, which calls the use case in the file without "-http" and replies.
+ * A handler has the name of its operation in api/openapi.yaml (operationId). Handlers run on any
+ * number of threads at once, may block, and must leave a complete reply.
  */
 #ifndef SERVICE_HTTP_ROUTES_H
 #define SERVICE_HTTP_ROUTES_H
@@ -22,47 +23,49 @@ enum route_scope {
 };
 
 enum route_flags {
-    ROUTE_STORE =
-        1, /* needs recovery done and a working store, else 503; one of SERVICE_CALLS_MAX */
-    ROUTE_PAGE = 2, /* needs the memory for a page of a list */
+    ROUTE_STORE = 1, /* needs recovery done and a working store; one of SERVICE_CALLS_MAX */
+    ROUTE_PAGE = 2,  /* needs the memory for a page of a list */
 };
+
+/* Method, path ({...} matches any one segment that is not empty), handler, scope, flags, parameters
+ * of the query (NULL: none), table of the body (NULL: none). HEAD is routed as GET. */
+#define ROUTES(X)                                                                                  \
+    X("GET", "/devices", device_list, SCOPE_READ, ROUTE_STORE | ROUTE_PAGE, list_parameters, NULL) \
+    X("POST", "/devices", device_create, SCOPE_ADMIN, ROUTE_STORE, NULL, &device_create_body)      \
+    X("GET", "/devices/{name}", device_get, SCOPE_READ, ROUTE_STORE, NULL, NULL)                   \
+    X("DELETE", "/devices/{name}", device_delete, SCOPE_ADMIN, ROUTE_STORE, NULL,                  \
+      &device_delete_body)                                                                         \
+    X("GET", "/snapshot-groups", snapshot_group_list, SCOPE_READ, ROUTE_STORE | ROUTE_PAGE,        \
+      group_parameters, NULL)                                                                      \
+    X("POST", "/snapshot-groups", snapshot_group_create, SCOPE_SNAPSHOT, ROUTE_STORE, NULL,        \
+      &snapshot_group_create_body)                                                                 \
+    X("GET", "/snapshot-groups/{id}", snapshot_group_get, SCOPE_READ, ROUTE_STORE, NULL, NULL)     \
+    X("GET", "/livez", livez_get, SCOPE_NONE, 0, NULL, NULL)                                       \
+    X("GET", "/readyz", readyz_get, SCOPE_NONE, 0, NULL, NULL)                                     \
+    X("GET", "/openapi.yaml", openapi_get, SCOPE_NONE, 0, NULL, NULL)
+
+/* Bodies: in the file of the handler. */
+extern const struct decode_table device_create_body, device_delete_body, snapshot_group_create_body;
+
+#define ROUTE_HANDLER(method, path, handler, ...)                                                  \
+    void handler(struct service *service, const struct request *request, struct reply *reply);
+ROUTES(ROUTE_HANDLER)
+#undef ROUTE_HANDLER
 
 struct route {
     const char *method;
-    const char *path; /* {...} matches any one segment that is not empty */
+    const char *path;
     void (*handler)(struct service *, const struct request *, struct reply *);
     enum route_scope scope;
     unsigned flags;
-    const char *const *parameters;   /* of the query; NULL: none */
-    const struct decode_table *body; /* NULL: none */
+    const char *const *parameters; /* ended by NULL */
+    const struct decode_table *body;
 };
 
-/* The request's route; sets request->argument. NULL: NotFound, MethodNotAllowed, InvalidParameter.
- * HEAD is routed as GET. */
+/* The request's route; sets request->argument. NotFound, MethodNotAllowed, InvalidParameter. */
 const struct route *routes_find(struct request *request, struct err *err);
 
 /* Adds the header Allow: the methods of the request's path. */
 void routes_allow(const struct request *request, struct reply *reply);
-
-/* devices-http.c */
-extern const struct decode_table device_create_body, device_delete_body;
-void device_list(struct service *service, const struct request *request, struct reply *reply);
-void device_create(struct service *service, const struct request *request, struct reply *reply);
-void device_get(struct service *service, const struct request *request, struct reply *reply);
-void device_delete(struct service *service, const struct request *request, struct reply *reply);
-
-/* snapshot-groups-http.c */
-extern const struct decode_table snapshot_group_create_body;
-void snapshot_group_list(struct service *service, const struct request *request,
-                         struct reply *reply);
-void snapshot_group_create(struct service *service, const struct request *request,
-                           struct reply *reply);
-void snapshot_group_get(struct service *service, const struct request *request,
-                        struct reply *reply);
-
-/* health-http.c */
-void livez_get(struct service *service, const struct request *request, struct reply *reply);
-void readyz_get(struct service *service, const struct request *request, struct reply *reply);
-void openapi_get(struct service *service, const struct request *request, struct reply *reply);
 
 #endif
