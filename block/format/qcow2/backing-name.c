@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * What the name of a backing file in a header stands for. Most are file names as they are. QEMU also writes, and
- * reads:
+ * What the name of a backing file in a header stands for. Most are file names as they are. QEMU
+ * also writes, and reads:
  *
  *     file:NAME         NAME
  *     json:{...}        members, nested or with dots, of which these are known here:
@@ -11,12 +11,13 @@
  *                  "filename": "NAME"}     the file
  *         "file.driver", "file.filename"   the same
  *
- * Everything else that such an object may have is an option that changes how QEMU reads the file, or another way to
- * a file than by its name: refused, by its name. So this is no JSON reader: objects of strings, two levels deep. A
- * name may be at most 1023 bytes long and comes from a header, so it is hostile; nothing is read past its end.
+ * Everything else that such an object may have is an option that changes how QEMU reads the file,
+ * or another way to a file than by its name: refused, by its name. So this is no JSON reader:
+ * objects of strings, two levels deep. A name may be at most 1023 bytes long and comes from a
+ * header, so it is hostile; nothing is read past its end.
  *
- * QEMU takes such a NAME from its working directory. A daemon has none that its user would know of: here it counts
- * from where any other name does (chain.c).
+ * QEMU takes such a NAME from its working directory. A daemon has none that its user would know of:
+ * here it counts from where any other name does (chain.c).
  */
 #include "block/format/qcow2/backing-name.h"
 
@@ -53,7 +54,8 @@ static bool take(struct parser *parser, char c)
     return is_there;
 }
 
-/* Four hexadecimal digits, a character of the basic plane but no half of a pair; as UTF-8 at *out. */
+/* Four hexadecimal digits, a character of the basic plane but no half of a pair; as UTF-8 at
+ * *out. */
 static bool take_unicode(struct parser *parser, char **out)
 {
     unsigned code = 0;

@@ -7,8 +7,8 @@
 
 #include "base/err.h"
 
-/* Parses the header's `words`: *name is the file's own name; *format, if the words name a format, is
- * replaced. Both heap. -1 and *err: InvalidBlockFormat, OutOfResources. */
+/* Parses the header's `words`: *name is the file's own name; *format, if the words name a format,
+ * is replaced. Both heap. -1 and *err: InvalidBlockFormat, OutOfResources. */
 int qcow2_backing_name(const char *words, char **name, char **format, struct err *err);
 
 #endif

@@ -1,19 +1,19 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Slices of L2 tables and refcount blocks: a hash table by file offset, and all of them in order of last use.
+ * Slices of L2 tables and refcount blocks: a hash table by file offset, and a list by last use.
  *
- * A clean slice may be forgotten at any time; a dirty one, or one that a flush has copied but not yet written,
- * stays. What is read of a frozen image is kept by the device's index, so its slices can be few, from the moment it
- * is frozen. So memory is bounded by CACHE_SLICES_MAX slices of each top plus what writers make dirty before they are
- * made to flush (qcow2/flusher.c), and CACHE_SLICES_FROZEN_MAX of each image below. All calls but qcow2_freeze() hold
- * the image's lock.
+ *   C1  Every slice is in its bucket and in the list; `count` is their number.
+ *   C2  `dirty_count` is the number of dirty slices.
+ *   C3  Only a clean slice is evicted: a dirty one holds changes that are not in the file, one that
+ *       is flushing is referenced by a batch (flush.c).
+ *
+ * Memory is bounded by CACHE_SLICES_MAX slices of each top plus the slices that writers make dirty
+ * before they must flush (flusher.c), and QCOW2_CACHE_SLICES_FROZEN_MAX of each frozen image: the
+ * device's index keeps what was read from those.
  */
 #include "block/format/qcow2/cache.h"
 
-enum {
-    CACHE_SLICES_MAX = 4096,
-    CACHE_BUCKETS = 4096,
-};
+enum { CACHE_SLICES_MAX = 4096, CACHE_BUCKETS = 4096 };
 
 int qcow2_cache_init(struct qcow2_cache *cache, uint32_t slice_bytes)
 {
@@ -30,6 +30,8 @@ static struct qcow2_slice **cache_bucket(const struct qcow2_cache *cache, uint64
 
 static void cache_unlink_use(struct qcow2_cache *cache, struct qcow2_slice *slice)
 {
+    assert(slice->older ? slice->older->newer == slice : cache->oldest == slice); /* C1 */
+    assert(slice->newer ? slice->newer->older == slice : cache->newest == slice); /* C1 */
     *(slice->older ? &slice->older->newer : &cache->oldest) = slice->newer;
     *(slice->newer ? &slice->newer->older : &cache->newest) = slice->older;
 }
@@ -44,6 +46,8 @@ static void cache_link_use(struct qcow2_cache *cache, struct qcow2_slice *slice)
 
 static void cache_remove(struct qcow2_cache *cache, struct qcow2_slice *slice)
 {
+    assert(!slice->is_flushing && cache->count > 0); /* C3, C1 */
+    assert(cache->dirty_count >= slice->is_dirty && cache->dirty_count <= cache->count); /* C2 */
     struct qcow2_slice **place = cache_bucket(cache, slice->offset);
     while (*place != slice)
         place = &(*place)->hash_next;
@@ -59,6 +63,7 @@ void qcow2_cache_free(struct qcow2_cache *cache)
 {
     while (cache->oldest)
         cache_remove(cache, cache->oldest);
+    assert(cache->count == 0 && cache->dirty_count == 0); /* C1, C2 */
     free(cache->buckets);
 }
 
@@ -73,10 +78,10 @@ void qcow2_cache_shrink(struct qcow2_cache *cache, size_t slices_max)
     }
 }
 
+/* Returns the slice at `offset` and marks it used, or NULL. */
 static struct qcow2_slice *cache_find(struct qcow2 *q, uint64_t offset)
 {
     struct qcow2_cache *cache = &q->cache;
-    offset -= offset % cache->slice_bytes;
     struct qcow2_slice *found = *cache_bucket(cache, offset);
     while (found && found->offset != offset)
         found = found->hash_next;
@@ -87,45 +92,47 @@ static struct qcow2_slice *cache_find(struct qcow2 *q, uint64_t offset)
     return found;
 }
 
-int qcow2_cache_get(struct qcow2 *q, uint64_t offset, bool is_refcount, struct qcow2_slice **slice)
+/* Reads a slice that is not cached and adds it. 0 or -errno. */
+static int slice_load(struct qcow2 *q, uint64_t offset, bool is_refcount,
+                      struct qcow2_slice **slice)
 {
     struct qcow2_cache *cache = &q->cache;
+    CLEANUP_FREE unsigned char *bytes = malloc(cache->slice_bytes);
+    struct qcow2_slice **bucket = cache_bucket(cache, offset), *loaded;
+    int ret = bytes ? file_read_padded(q->fd, bytes, offset, cache->slice_bytes) : -ENOMEM;
+    if (ret)
+        return ret;
+    loaded = malloc(sizeof(*loaded));
+    if (!loaded)
+        return -ENOMEM;
+    *loaded =
+        (struct qcow2_slice){.hash_next = *bucket, .offset = offset, .is_refcount = is_refcount};
+    loaded->bytes = steal(bytes);
+    *bucket = loaded;
+    cache_link_use(cache, loaded);
+    cache->count++;
+    *slice = loaded;
+    return 0;
+}
+
+int qcow2_cache_get(struct qcow2 *q, uint64_t offset, bool is_refcount, struct qcow2_slice **slice)
+{
+    offset -= offset % q->cache.slice_bytes;
     *slice = cache_find(q, offset);
     if (*slice)
         return 0;
     if (q->is_nonblocking)
         return -EAGAIN;
-    offset -= offset % cache->slice_bytes;
-    qcow2_cache_shrink(cache, atomic_load(&q->node->read_only) ? QCOW2_CACHE_SLICES_FROZEN_MAX
-                                                               : CACHE_SLICES_MAX);
-    struct qcow2_slice **bucket = cache_bucket(cache, offset), *found = calloc(1, sizeof(*found));
-    unsigned char *bytes = malloc(cache->slice_bytes);
-    if (!found || !bytes) {
-        free(found);
-        free(bytes);
-        return -ENOMEM;
-    }
-    found->offset = offset;
-    found->is_refcount = is_refcount;
-    found->bytes = bytes;
-    int ret = file_read_padded(q->fd, bytes, offset, cache->slice_bytes);
-    if (ret) {
-        free(bytes);
-        free(found);
-        return ret;
-    }
-    found->hash_next = *bucket;
-    *bucket = found;
-    cache_link_use(cache, found);
-    cache->count++;
-    *slice = found;
-    return 0;
+    qcow2_cache_shrink(&q->cache, atomic_load(&q->node->read_only) ? QCOW2_CACHE_SLICES_FROZEN_MAX
+                                                                   : CACHE_SLICES_MAX);
+    return slice_load(q, offset, is_refcount, slice);
 }
 
 void qcow2_cache_dirty(struct qcow2_cache *cache, struct qcow2_slice *slice)
 {
     cache->dirty_count += !slice->is_dirty;
     slice->is_dirty = true;
+    assert(cache->dirty_count <= cache->count); /* C2 */
 }
 
 void qcow2_cache_drop(struct qcow2 *q, uint64_t cluster)

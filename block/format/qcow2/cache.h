@@ -12,8 +12,8 @@ enum { QCOW2_CACHE_SLICES_FROZEN_MAX = 256 }; /* of each image below a top */
 int qcow2_cache_init(struct qcow2_cache *cache, uint32_t slice_bytes);
 void qcow2_cache_free(struct qcow2_cache *cache);
 
-/* Returns the slice that contains `offset`, reading it if it is not cached. Valid until the next call.
- * 0 or -errno; -EAGAIN if that would block and q->is_nonblocking. */
+/* Returns the slice that contains `offset`, reading it if it is not cached. Valid until the next
+ * call. 0 or -errno; -EAGAIN if that would block and q->is_nonblocking. */
 int qcow2_cache_get(struct qcow2 *q, uint64_t offset, bool is_refcount, struct qcow2_slice **slice);
 void qcow2_cache_dirty(struct qcow2_cache *cache, struct qcow2_slice *slice);
 

@@ -2,9 +2,11 @@
  *
  * Compressed clusters, read only: raw deflate with a 4 KiB window, or zstd.
  *
- *     L2 entry: 62 set | 61..x sectors of 512 bytes beyond the first | x-1..0 host offset     x = 62 - (cluster_bits - 8)
+ *     L2 entry: 62 set | 61..x sectors of 512 bytes after the first | x-1..0 host offset
+ *                                                               x = 62 - (cluster_bits - 8)
  *
- * The data may start anywhere and go on into the next host cluster; the last sector may pass the end of the file.
+ * The data may start anywhere and go on into the next host cluster; the last sector may pass the
+ * end of the file.
  */
 #include "block/format/qcow2/compressed.h"
 

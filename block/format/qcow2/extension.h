@@ -7,8 +7,9 @@
 
 #include "block/format/qcow2/state.h"
 
-/* Reads the type and length of the extension at *at, whose data end before `limit`, and moves *at to the data.
- * QCOW2_EXTENSION_END where no extension fits. 0 or -errno; -EINVAL: it is longer than the header. */
+/* Reads the type and length of the extension at *at, whose data end before `limit`, and moves *at
+ * to the data. QCOW2_EXTENSION_END where no extension fits. 0 or -errno; -EINVAL: it is longer than
+ * the header. */
 int qcow2_extension_read(int fd, uint64_t *at, uint64_t limit, uint32_t *type, uint32_t *length);
 
 /* Reads an extension's data and appends a zero byte; heap, NULL on failure. */

@@ -1,29 +1,36 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Writing the changed tables back. A flush copies everything that is dirty at one instant (the batch)
- * and writes the copy; requests go on meanwhile, and their changes belong to the next flush.
+ * Writing the changed tables back. A flush copies everything that is dirty at one instant (the
+ * batch) and writes the copy; requests go on meanwhile, and their changes belong to the next flush.
  *
  *     guest data (already written)   refcount slices (counts that went up)
  *                       \             /
- *                        fdatasync --> refcount table --> fdatasync   (only if a block or the table is new)
- *                                                             |
+ *                        fdatasync --> refcount table --> fdatasync
+ *                                         (if a block is new)  |
  *                        L2 slices, L1 entries  <-------------+
  *                                 |
- *                             fdatasync --> journal records are dropped --> released clusters are freed
+ *                             fdatasync --> journal records dropped --> clusters freed
+ *
+ *     EMPTY --batch_take--> TAKEN --counts_write--> COUNTED --entries_write--> DURABLE
+ *                             |                        |                        |
+ *                             |  any failure           |                        | records_drop
+ *                             v                        v                        v
+ *                         batch_end: all is dirty again              FREEABLE --frees_release-->
  *
  * Write order:
- *   W1  An L2 or L1 entry reaches the file only after the count of its cluster and the data in it are
- *       durable. So whichever writes since the last fdatasync reach the disk, a crash may leak
+ *   W1  An L2 or L1 entry reaches the file only after the count of its cluster and the data in it
+ *       are durable. So whichever writes since the last fdatasync reach the disk, a crash may leak
  *       clusters but never corrupts the image.
  *   W2  The header moves to a new refcount table only after that table is durable.
- *   W3  Journal records are dropped only after their batch is durable, and before the clusters that the
- *       batch released are freed: no cluster that a record names ever belongs to anybody else, and no
- *       reference that a record removes has been dropped already.
+ *   W3  Journal records are dropped only after their batch is durable, and before the clusters that
+ *       the batch released are freed: no cluster that a record names ever belongs to anybody else,
+ *       and no reference that a record removes has been dropped already.
  *   W4  Clusters are freed only after the entries that released them are durable.
- *   W5  A flush allocates no disk space: it was allocated before the change was acknowledged (space.c).
- *       No assert: the file system has the last word.
+ *   W5  A flush allocates no disk space: it was allocated before the change was acknowledged
+ *       (space.c). No assert: the file system has the last word.
  *
- * One flush at a time: the caller holds node->flush_lock.
+ * One flush at a time: the caller holds node->flush_lock, or is opening the image (repair). So no
+ * assert.
  */
 #include "block/format/qcow2/flush.h"
 
@@ -31,11 +38,7 @@
 #include "block/format/qcow2/frees.h"
 #include "block/format/qcow2/release.h"
 
-void qcow2_room_update(struct qcow2 *q)
-{
-    size_t most = q->flusher.is_running ? QCOW2_FLUSH_FIRST : QCOW2_FLUSH_AT;
-    atomic_store(&q->flusher.is_full, q->cache.dirty_count > most || q->flusher.lacks_records);
-}
+enum batch_state { BATCH_EMPTY, BATCH_TAKEN, BATCH_COUNTED, BATCH_DURABLE, BATCH_FREEABLE };
 
 struct batch_slice {
     struct qcow2_slice *slice;
@@ -45,6 +48,7 @@ struct batch_slice {
 };
 
 struct batch {
+    enum batch_state state;
     struct batch_slice *slices;
     size_t slice_count;
     uint32_t *l1_indexes;
@@ -55,6 +59,17 @@ struct batch {
     bool has_moved;
     struct qcow2_frees frees;
 };
+
+static void batch_assert_state(const struct batch *batch, enum batch_state state)
+{
+    (void)batch, (void)state;
+    assert(batch->state == state);
+    assert(state != BATCH_EMPTY || (!batch->slice_count && !batch->l1_count));
+    assert(state != BATCH_EMPTY || (!batch->refcount_table && !batch->frees.count));
+    assert(!batch->has_moved || batch->refcount_table); /* S5 */
+    assert(!batch->slice_count || batch->slices);
+    assert(!batch->l1_count || (batch->l1_indexes && batch->l1_words));
+}
 
 static void batch_clear(struct batch *batch)
 {
@@ -67,9 +82,16 @@ static void batch_clear(struct batch *batch)
     free(batch->frees.clusters);
 }
 
+void qcow2_room_update(struct qcow2 *q)
+{
+    size_t most = q->flusher.state == QCOW2_FLUSHER_RUNNING ? QCOW2_FLUSH_FIRST : QCOW2_FLUSH_AT;
+    atomic_store(&q->flusher.is_full, q->cache.dirty_count > most || q->flusher.lacks_records);
+}
+
 /* ---- taking ---- */
 
-/* Copies the dirty slices, of refcount blocks only if so asked. On failure those taken so far stay in the batch. */
+/* Copies the dirty slices, or those of refcount blocks only. On failure those copied stay in the
+ * batch. */
 static int batch_take_slices(struct qcow2 *q, struct batch *batch, bool only_refcounts)
 {
     struct qcow2_cache *cache = &q->cache;
@@ -85,10 +107,12 @@ static int batch_take_slices(struct qcow2 *q, struct batch *batch, bool only_ref
         memcpy(bytes, slice->bytes, cache->slice_bytes);
         batch->slices[batch->slice_count++] =
             (struct batch_slice){slice, slice->offset, slice->is_refcount, bytes};
+        assert(!slice->is_flushing && cache->dirty_count > 0); /* one flush at a time; C2 */
         slice->is_dirty = false;
         slice->is_flushing = true;
         cache->dirty_count--;
     }
+    assert(only_refcounts || cache->dirty_count == 0); /* C2 */
     return 0;
 }
 
@@ -99,6 +123,7 @@ static int batch_take_l1(struct qcow2 *q, struct batch *batch)
     size_t count = 0;
     for (uint32_t i = 0; i < q->l1_entries; i++)
         count += q->l1_dirty[i];
+    assert(count > 0); /* S6 */
     batch->l1_indexes = malloc(count * sizeof(*batch->l1_indexes) + 1);
     batch->l1_words = malloc(count * sizeof(*batch->l1_words) + 1);
     if (!batch->l1_indexes || !batch->l1_words)
@@ -115,9 +140,13 @@ static int batch_take_l1(struct qcow2 *q, struct batch *batch)
 
 static int batch_take_refcount_table(struct qcow2 *q, struct batch *batch)
 {
+    assert(!q->has_moved_refcount_table || q->has_dirty_refcount_table); /* S5 */
+    assert(q->refcount_table_disk_entries <= q->refcount_table_entries); /* S4 */
+    assert(q->must_move_refcount_table ||
+           q->refcount_table_disk_entries == q->refcount_table_entries);
     if (!q->has_dirty_refcount_table)
         return 0;
-    /* If it has grown and could not move, no cluster that is in use is counted in what has no room. */
+    /* The part that has no room on disk yet counts no cluster in use (S4). */
     batch->refcount_table_entries = q->refcount_table_disk_entries;
     batch->refcount_table_offset = q->refcount_table_offset;
     batch->refcount_table = malloc(batch->refcount_table_entries * sizeof(uint64_t));
@@ -133,6 +162,8 @@ static int batch_take_refcount_table(struct qcow2 *q, struct batch *batch)
 static int batch_take(struct qcow2 *q, struct batch *batch)
 {
     LOCK_GUARD(&q->lock);
+    batch_assert_state(batch, BATCH_EMPTY);
+    batch->state = BATCH_TAKEN;
     int ret = batch_take_slices(q, batch, false);
     if (ret == 0)
         ret = batch_take_l1(q, batch);
@@ -144,14 +175,16 @@ static int batch_take(struct qcow2 *q, struct batch *batch)
         journal_mark(q->node->journal);
         qcow2_room_update(q);
     }
+    batch_assert_state(batch, BATCH_TAKEN);
     return ret;
 }
 
-/* Ends the batch: written, or (ret) all of it is dirty again. */
+/* Ends the use of the slices. After a failure (`ret`) the whole batch is dirty again. */
 static void batch_end(struct qcow2 *q, struct batch *batch, int ret)
 {
     LOCK_GUARD(&q->lock);
     for (size_t i = 0; i < batch->slice_count; i++) {
+        assert(batch->slices[i].slice->is_flushing); /* C3 */
         batch->slices[i].slice->is_flushing = false;
         if (ret)
             qcow2_cache_dirty(&q->cache, batch->slices[i].slice);
@@ -165,8 +198,7 @@ static void batch_end(struct qcow2 *q, struct batch *batch, int ret)
     q->has_dirty_refcount_table |= batch->refcount_table != NULL;
     q->has_moved_refcount_table |= batch->has_moved;
     for (size_t i = 0; i < batch->frees.count; i++)
-        qcow2_release_later(q,
-                            batch->frees.clusters[i]); /* without memory for it: leaked, not lost */
+        qcow2_release_later(q, batch->frees.clusters[i]); /* without memory for it: leaked */
 }
 
 /* ---- writing ---- */
@@ -181,50 +213,86 @@ static int batch_write_slices(struct qcow2 *q, const struct batch *batch, bool i
     return ret;
 }
 
-static int batch_write_refcount_table(struct node *node, const struct batch *batch)
+/* Offset and size in the header change together: 12 bytes in one sector. The table is durable
+ * (W2). */
+static int header_move_refcount_table(struct node *node, const struct batch *batch)
 {
-    uint64_t bytes = batch->refcount_table_entries * sizeof(uint64_t);
-    int ret = file_write(node->fd, batch->refcount_table, batch->refcount_table_offset, bytes);
-    if (ret == 0)
-        ret = node_sync(node);
-    if (ret || !batch->has_moved)
-        return ret;
-    /* Offset and size change together: 12 bytes in one sector. */
+    const struct qcow2 *q = node->state;
     struct __attribute__((packed)) {
         uint64_t offset;
         uint32_t clusters;
     } field = {
         .offset = htobe64(batch->refcount_table_offset),
-        .clusters = htobe32((uint32_t)(bytes >> ((struct qcow2 *)node->state)->cluster_bits)),
+        .clusters = htobe32((uint32_t)(batch->refcount_table_entries * 8 >> q->cluster_bits)),
     };
-    ret = file_write(node->fd, &field, QCOW2_REFCOUNT_TABLE_FIELD, sizeof(field));
+    static_assert(sizeof(field) == 12, "refcount table fields of the header");
+    int ret = file_write(node->fd, &field, QCOW2_REFCOUNT_TABLE_FIELD, sizeof(field));
     return ret ? ret : node_sync(node);
 }
 
-static int batch_write(struct node *node, const struct batch *batch)
+/* Makes the counts that went up durable, and the guest data written before with them. */
+static int counts_write(struct node *node, struct batch *batch)
+{
+    batch_assert_state(batch, BATCH_TAKEN);
+    int ret = batch_write_slices(node->state, batch, true);
+    if (ret == 0)
+        ret = node_sync(node);
+    if (ret == 0 && batch->refcount_table) {
+        ret = file_write(node->fd, batch->refcount_table, batch->refcount_table_offset,
+                         batch->refcount_table_entries * sizeof(uint64_t));
+        if (ret == 0)
+            ret = node_sync(node);
+        if (ret == 0 && batch->has_moved)
+            ret = header_move_refcount_table(node, batch);
+    }
+    if (ret == 0)
+        batch->state = BATCH_COUNTED;
+    return ret;
+}
+
+/* Makes the entries durable. */
+static int entries_write(struct node *node, struct batch *batch)
 {
     struct qcow2 *q = node->state;
-    int ret = batch_write_slices(q, batch, true);
-    if (ret == 0)
-        ret = node_sync(node); /* the guests' data too */
-    if (ret == 0 && batch->refcount_table)
-        ret = batch_write_refcount_table(node, batch);
-    if (ret || (batch->slice_count == 0 && batch->l1_count == 0))
-        return ret;
-    ret = batch_write_slices(q, batch, false);
+    batch_assert_state(batch, BATCH_COUNTED); /* W1 */
+    int ret = batch_write_slices(q, batch, false);
     for (size_t i = 0; i < batch->l1_count && ret == 0; i++)
         ret = file_write(q->fd, &batch->l1_words[i],
                          q->l1_offset + batch->l1_indexes[i] * sizeof(uint64_t), sizeof(uint64_t));
-    return ret ? ret : node_sync(node);
+    if (ret == 0 && (batch->slice_count || batch->l1_count))
+        ret = node_sync(node);
+    if (ret == 0)
+        batch->state = BATCH_DURABLE;
+    return ret;
 }
 
-/* ---- letting go ---- */
+/* ---- after the entries are durable ---- */
 
-/* Counts go down now that nothing on the disk points there. Not synced: a crash may leave them counted. */
-static int frees_release(struct qcow2 *q, struct qcow2_frees *frees)
+/* Drops the batch's records, before its clusters are freed (W3). */
+static void records_drop(struct qcow2 *q, struct batch *batch)
 {
-    struct batch batch = {0};
-    int ret = qcow2_release(q, frees);
+    LOCK_GUARD(&q->lock);
+    batch_assert_state(batch, BATCH_DURABLE); /* W3 */
+    journal_drop(q->node->journal);
+    q->flusher.lacks_records = q->flusher.must_retry = false;
+    qcow2_room_update(q);
+    batch->state = BATCH_FREEABLE;
+}
+
+/* The batch is not durable. After a failed sync no retry can make it so. */
+static void retry_note(struct qcow2 *q)
+{
+    LOCK_GUARD(&q->lock);
+    q->flusher.must_retry |= !atomic_load(&q->node->sync_error);
+}
+
+/* Frees the released clusters and writes their counts. Not synced: a crash may leave them
+ * counted. */
+static int frees_release(struct qcow2 *q, struct batch *durable)
+{
+    struct batch batch = {.state = BATCH_TAKEN};
+    batch_assert_state(durable, BATCH_FREEABLE); /* W3, W4 */
+    int ret = qcow2_release(q, &durable->frees);
     if (ret)
         return ret;
     pthread_mutex_lock(&q->lock);
@@ -237,23 +305,7 @@ static int frees_release(struct qcow2 *q, struct qcow2_frees *frees)
     return ret;
 }
 
-/* The batch is durable. Its records go before its clusters do: a replay would take these for its own. */
-static void generation_drop(struct qcow2 *q)
-{
-    LOCK_GUARD(&q->lock);
-    journal_drop(q->node->journal);
-    q->flusher.lacks_records = q->flusher.must_retry = false;
-    qcow2_room_update(q);
-}
-
-/* The batch is not durable. After a failed sync no retry can make it so. */
-static void retry_note(struct qcow2 *q)
-{
-    LOCK_GUARD(&q->lock);
-    q->flusher.must_retry |= !atomic_load(&q->node->sync_error);
-}
-
-static bool qcow2_is_corrupt(struct qcow2 *q)
+static bool image_is_corrupt(struct qcow2 *q)
 {
     LOCK_GUARD(&q->lock);
     return q->is_corrupt;
@@ -265,14 +317,16 @@ int qcow2_flush_tables(struct node *node)
     struct batch batch = {0};
     int ret = batch_take(q, &batch);
     if (ret == 0)
-        ret = batch_write(node, &batch);
+        ret = counts_write(node, &batch);
+    if (ret == 0)
+        ret = entries_write(node, &batch);
     batch_end(q, &batch, ret);
     if (ret == 0)
-        generation_drop(q);
+        records_drop(q, &batch);
     else
         retry_note(q);
-    /* All that was asked for is durable now. Space that could not be freed is tried again by the next flush. */
-    if (ret == 0 && batch.frees.count && frees_release(q, &batch.frees) != 0 && qcow2_is_corrupt(q))
+    /* The changes are durable now. Clusters that could not be freed are left to the next flush. */
+    if (ret == 0 && batch.frees.count && frees_release(q, &batch) != 0 && image_is_corrupt(q))
         ret = -EIO;
     batch_clear(&batch);
     return ret;

@@ -1,19 +1,26 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * What keeps the changes in memory few: the tables that changed are written once there are many of them.
+ * The flusher keeps the changes in memory few: it writes the tables back once many of them have
+ * changed.
  *
- *     slices changed   up to FLUSH_AT        nothing
- *                      up to FLUSH_FIRST     the image's flusher, a thread, flushes; requests go on
- *                      more                  whoever wants to change something flushes first (qcow2_make_room)
- *     journal          three quarters full   the flusher flushes
- *                      no room               whoever wants to change something flushes first
+ *     dirty slices   up to QCOW2_FLUSH_AT       nothing
+ *                    up to QCOW2_FLUSH_FIRST    the flusher, a thread, flushes; requests go on
+ *                    more                       writers flush first (qcow2_make_room)
+ *     journal        three quarters full        the flusher flushes
+ *                    full                       writers flush first
  *
- * So a writer waits for the disk only if the disk does not keep up, and not inside a fence, since a cut would wait with
- * it. Whoever has waited for somebody else's flush looks again before he flushes himself: of many writers one does.
+ *     ABSENT --flusher_start--> RUNNING --qcow2_flusher_end--> ENDED
+ *       +----------------------- qcow2_flusher_end -------------^
  *
- * The flusher is started by the first need and joined when the image is frozen or closed. What fails in a flush is not
- * lost: the changes stay in memory and in the journal, and the flusher tries again every second, as does whoever asks for
- * a flush; but an fdatasync that failed makes all later ones fail (node_sync).
+ *   F1  A writer waits for the disk only if the disk does not keep up, and never inside a fence,
+ *       since a cut would wait with it: NODE_NEEDS_ROOM leads out of the fence. No assert: a driver
+ *       knows no fence.
+ *   F2  Of many writers that need room one flushes: each checks again after it acquired flush_lock.
+ *   F3  The thread is started by the first need and joined when the image is frozen or closed; it
+ *       is never started after that.
+ *   F4  A failed flush loses nothing: the changes stay in memory and in the journal, and the
+ *       flusher retries every second, as does every explicit flush. A failed fdatasync is permanent
+ *       (node_sync).
  */
 #include "block/format/qcow2/flusher.h"
 
@@ -24,7 +31,15 @@
 
 enum { RETRY_S = 1 };
 
-/* Until it is called, or until it is time to try again. Lock held. */
+static void flusher_assert_state(struct qcow2 *q)
+{
+    qcow2_assert_locked(q);
+    assert(q->flusher.state <= QCOW2_FLUSHER_ENDED);
+    /* F3: a frozen image keeps no thread for longer than the join takes. */
+    assert(q->flusher.state != QCOW2_FLUSHER_ENDED || !q->flusher.is_wanted);
+}
+
+/* Waits for a call, or until it is time to retry. Lock held. */
 static void flusher_wait(struct qcow2 *q)
 {
     struct timespec until;
@@ -43,11 +58,12 @@ static void *flusher_run(void *arg)
     struct node *node = arg;
     struct qcow2 *q = node->state;
     pthread_mutex_lock(&q->lock);
-    for (;;) {
-        while (!q->flusher.is_wanted && !q->flusher.is_ending)
+    while (q->flusher.state == QCOW2_FLUSHER_RUNNING) {
+        flusher_assert_state(q);
+        if (!q->flusher.is_wanted) {
             flusher_wait(q);
-        if (q->flusher.is_ending)
-            break;
+            continue;
+        }
         q->flusher.is_wanted = false;
         pthread_mutex_unlock(&q->lock);
         pthread_mutex_lock(&node->flush_lock);
@@ -55,20 +71,41 @@ static void *flusher_run(void *arg)
         pthread_mutex_unlock(&node->flush_lock);
         pthread_mutex_lock(&q->lock);
     }
+    assert(q->flusher.state == QCOW2_FLUSHER_ENDING);
     pthread_mutex_unlock(&q->lock);
     return NULL;
 }
 
-/* Without such a thread the writers flush. Lock held. */
+/* Starts the thread if there is none, and wakes it. If it cannot be started, the writers flush.
+ * Lock held. */
 static void flusher_start(struct qcow2 *q)
 {
     struct qcow2_flusher *flusher = &q->flusher;
-    if (!flusher->is_running && !flusher->is_ending)
-        flusher->is_running = pthread_create(&flusher->thread, NULL, flusher_run, q->node) == 0;
+    flusher_assert_state(q);
+    if (flusher->state == QCOW2_FLUSHER_ABSENT &&
+        pthread_create(&flusher->thread, NULL, flusher_run, q->node) == 0)
+        flusher->state = QCOW2_FLUSHER_RUNNING;
     pthread_cond_signal(&flusher->called);
+    flusher_assert_state(q);
 }
 
-/* A flush failed: the flusher tries again, if that may help. */
+void qcow2_flusher_end(struct qcow2 *q)
+{
+    struct qcow2_flusher *flusher = &q->flusher;
+    pthread_mutex_lock(&q->lock);
+    bool is_running = flusher->state == QCOW2_FLUSHER_RUNNING;
+    assert(flusher->state != QCOW2_FLUSHER_ENDING); /* ended by one thread only */
+    flusher->state = is_running ? QCOW2_FLUSHER_ENDING : flusher->state;
+    pthread_cond_signal(&flusher->called);
+    pthread_mutex_unlock(&q->lock);
+    if (is_running)
+        pthread_join(flusher->thread, NULL);
+    LOCK_GUARD(&q->lock);
+    flusher->state = QCOW2_FLUSHER_ENDED;
+    flusher->is_wanted = false;
+    flusher_assert_state(q);
+}
+
 int qcow2_flush(struct node *node)
 {
     struct qcow2 *q = node->state;
@@ -81,27 +118,17 @@ int qcow2_flush(struct node *node)
     return ret;
 }
 
-void qcow2_flusher_end(struct qcow2 *q)
-{
-    struct qcow2_flusher *flusher = &q->flusher;
-    pthread_mutex_lock(&q->lock);
-    flusher->is_ending = true;
-    pthread_cond_signal(&flusher->called);
-    pthread_mutex_unlock(&q->lock);
-    if (flusher->is_running)
-        pthread_join(flusher->thread, NULL);
-    flusher->is_running = false;
-}
-
 int qcow2_reserve(struct qcow2 *q, size_t records)
 {
     struct journal *journal = q->node->journal;
+    qcow2_assert_locked(q);
+    assert(records > 0 && q->flusher.state < QCOW2_FLUSHER_ENDING); /* F3 */
     if (q->cache.dirty_count > QCOW2_FLUSH_AT || journal_is_filling(journal)) {
         q->flusher.is_wanted = true;
         flusher_start(q);
     }
     bool is_reserved = journal_reserve(journal, records);
-    q->flusher.lacks_records |= !is_reserved; /* until a flush has dropped some */
+    q->flusher.lacks_records |= !is_reserved; /* until a flush drops records */
     qcow2_room_update(q);
     if (!atomic_load(&q->flusher.is_full))
         return 0;
@@ -110,7 +137,7 @@ int qcow2_reserve(struct qcow2 *q, size_t records)
     return NODE_NEEDS_ROOM;
 }
 
-/* The node may be frozen by now, and its journal gone: only the flag is looked at. */
+/* The node may be frozen by now and its journal gone, so only the flag is read. */
 int qcow2_make_room(struct node *node)
 {
     struct qcow2 *q = node->state;

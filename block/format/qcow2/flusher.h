@@ -7,11 +7,12 @@
 
 #include "block/format/qcow2/state.h"
 
-/* driver.flush: writes all changed tables; after a failure that a retry may cure, the flusher retries. */
+/* driver.flush: writes all changed tables; after a failure that a retry may cure, the flusher
+ * retries. */
 int qcow2_flush(struct node *node);
 
-/* Precedes every change: reserves `records` journal records until journal_unreserve(), and wakes the flusher if it is
- * time. Lock held. 0 or NODE_NEEDS_ROOM. */
+/* Precedes every change: reserves `records` journal records until journal_unreserve(), and wakes
+ * the flusher if it is time. Lock held. 0 or NODE_NEEDS_ROOM. */
 int qcow2_reserve(struct qcow2 *q, size_t records);
 
 /* driver.make_room */

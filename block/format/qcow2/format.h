@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * qcow2 on disk: structures, bits and limits. All numbers are big-endian. Source: qcow2 specification
- * (QEMU, docs/interop/qcow2).
+ * qcow2 on disk: structures, bits and limits. All numbers are big-endian. Source: qcow2
+ * specification (QEMU, docs/interop/qcow2).
  *
  *     header -> refcount table -> refcount blocks        number of references to each host cluster
  *            -> L1 table -> L2 tables -> data clusters   host cluster of each guest cluster
@@ -89,7 +89,8 @@ static_assert(sizeof(struct qcow2_snapshot_be) == 40, "qcow2 snapshot");
 #define QCOW2_BITMAP_ALL  0xffffffffULL
 #define QCOW2_SUBCLUSTERS 32
 
-/* Limits on what a header may request. They equal QEMU's, so every image that QEMU makes can be opened. */
+/* Limits on what a header may request. They equal QEMU's, so every image that QEMU makes can be
+ * opened. */
 #define QCOW2_L1_BYTES_MAX             (32u << 20)
 #define QCOW2_REFCOUNT_TABLE_BYTES_MAX (8u << 20)
 #define QCOW2_SNAPSHOTS_MAX            65536u

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * References to host clusters that a change has removed. They are dropped only after the flush that
- * makes the change durable (release.c); until then the cluster stays counted, so nobody else can get it.
+ * References to host clusters that changes have removed, queued until the flush that makes the
+ * changes durable (release.c). Until then the cluster stays counted, so no one else can allocate
+ * it.
  */
 #include "block/format/qcow2/frees.h"
 
@@ -16,6 +17,7 @@ int qcow2_release_later(struct qcow2 *q, uint64_t cluster)
         frees->clusters = clusters;
         frees->room = room;
     }
+    assert(frees->count < frees->room);
     frees->clusters[frees->count++] = cluster;
     return 0;
 }

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Reading the header and what hangs on it. Every field is hostile until it was checked here: sizes against limits,
- * offsets against alignment and overflow, lengths against the place they must fit in. Refusals name the field or
- * the feature. Source: qcow2 specification, "Header", "Feature name table", "Snapshots".
+ * Reading the header and what hangs on it. Every field is hostile until it was checked here: sizes
+ * against limits, offsets against alignment and overflow, lengths against the place they must fit
+ * in. Refusals name the field or the feature. Source: qcow2 specification, "Header", "Feature name
+ * table", "Snapshots".
  */
 #include "block/format/qcow2/header.h"
 
@@ -63,7 +64,8 @@ static int header_check_tables(const struct node *node, struct qcow2 *q,
         return refuse(node, err, "its L1 table lies at an impossible offset");
     if (q->snapshot_count > QCOW2_SNAPSHOTS_MAX)
         return refuse(node, err, "it has too many internal snapshots");
-    /* QEMU looks at the offset even where there are no snapshots, but then takes any aligned one. */
+    /* QEMU looks at the offset even where there are no snapshots, but then takes any aligned
+     * one. */
     bool is_placed =
         q->snapshots_offset % q->cluster_bytes == 0 && q->snapshots_offset <= INT64_MAX;
     if (!is_placed || (q->snapshot_count &&
@@ -173,8 +175,9 @@ static int header_check_encryption(const struct node *node, const struct qcow2_h
 
 /* ---- extensions ---- */
 
-/* Takes what it knows from the extensions; `names` gets the feature name table (heap). The format that a backing
- * file's name has in itself does not count if the header records one: so QEMU decides. */
+/* Takes what it knows from the extensions; `names` gets the feature name table (heap). The format
+ * that a backing file's name has in itself does not count if the header records one: so QEMU
+ * decides. */
 static int header_take_extensions(struct node *node, struct qcow2 *q, uint64_t limit,
                                   unsigned char **names, uint32_t *names_length, struct err *err)
 {
@@ -234,7 +237,8 @@ static int header_take_backing(struct node *node, struct qcow2 *q, const struct 
 
 /* ---- tables ---- */
 
-/* Reads a table of 8-byte entries into host byte order; what lies past the end of the file is zeros. */
+/* Reads a table of 8-byte entries into host byte order; what lies past the end of the file is
+ * zeros. */
 static int table_load(int fd, uint64_t offset, uint64_t entries, uint64_t **table)
 {
     *table = malloc(entries ? entries * sizeof(**table) : 1);
@@ -265,8 +269,8 @@ static int header_load_tables(struct node *node, struct qcow2 *q, struct err *er
     return 0;
 }
 
-/* Snapshots cost memory by the size of their tables; so tables that are not there are refused, and more
- * than a file of any use has. */
+/* Snapshots cost memory by the size of their tables; so tables that are not there are refused, and
+ * more than a file of any use has. */
 static bool snapshot_is_possible(const struct qcow2 *q, const struct qcow2_snapshot *snapshot,
                                  uint64_t file_bytes, uint64_t *l1_bytes)
 {

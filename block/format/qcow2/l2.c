@@ -1,12 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Entries of L2 tables: finding, judging and changing them, and making a table writable.
+ * Entries of L2 tables: look-up, validation, change; and making a table writable.
  *
  *     standard     63 copied | 62 compressed | 55..9 host offset | 0 reads as zeros (version 3)
- *     extended     the same without bit 0, then a word: 63..32 subcluster reads as zeros, 31..0 is allocated
+ *     extended     without bit 0, then a word: 63..32 subcluster is zeros, 31..0 is allocated
  *
- * An L1 entry without the copied flag names a table that an internal snapshot shares: it is copied before it is
- * changed. All calls hold the image's lock.
+ * An L1 entry without the copied flag references a table that an internal snapshot shares: the
+ * table is copied before it is changed.
+ *
+ *   E1  Every change of an entry is in the journal, with a record reserved, before it is in memory.
+ *   E2  Only a table that is referenced once is changed: its L1 entry has the copied flag.
+ *   E3  Every change of what map() returns is reported (node_map_changed) under io_lock. No assert:
+ *       a read-write lock does not know its readers.
  */
 #include "block/format/qcow2/l2.h"
 
@@ -27,7 +32,7 @@ static uint64_t l2_index(const struct qcow2 *q, uint64_t offset)
     return offset >> q->cluster_bits & ((1ULL << q->l2_bits) - 1);
 }
 
-/* The host offset of the L2 table for guest `offset`: 0 if there is none. 0 or -EIO. */
+/* Returns the host offset of the L2 table for guest `offset`; 0 if there is none. 0 or -EIO. */
 static int table_offset(struct qcow2 *q, uint64_t offset, uint64_t *table)
 {
     uint64_t index = l1_index(q, offset);
@@ -40,7 +45,7 @@ static int table_offset(struct qcow2 *q, uint64_t offset, uint64_t *table)
     return 0;
 }
 
-/* Where in its table's file range the entry is. */
+/* The offset of the entry in the file. */
 static uint64_t entry_place(const struct qcow2 *q, uint64_t table, uint64_t offset)
 {
     return table + l2_index(q, offset) * q->l2_entry_bytes;
@@ -75,10 +80,10 @@ int qcow2_entry_get(struct qcow2 *q, uint64_t offset, struct qcow2_entry *entry)
     return ret;
 }
 
-/* How far from `offset`, whose L2 table is absent, the ones after it are absent too. */
+/* The bytes from `offset` on, whose L2 table is absent, to the next table that exists. */
 static uint64_t absent_bytes(const struct qcow2 *q, uint64_t offset)
 {
-    enum { TABLES_MAX = 1024 }; /* looked at at once */
+    enum { TABLES_MAX = 1024 }; /* per look-up */
     unsigned table_bits = q->cluster_bits + q->l2_bits;
     uint64_t first = l1_index(q, offset), index = first;
     do
@@ -110,9 +115,9 @@ int qcow2_entries_get(struct qcow2 *q, uint64_t offset, const uint64_t **words, 
     return 0;
 }
 
-/* Tells which of the cluster's subclusters are something else now, from the first to the last. */
-static void entry_tell_change(const struct qcow2 *q, uint64_t offset, struct qcow2_entry old,
-                              struct qcow2_entry entry)
+/* Reports the range from the first to the last subcluster that has changed. */
+static void entry_report_change(const struct qcow2 *q, uint64_t offset, struct qcow2_entry old,
+                                struct qcow2_entry entry)
 {
     offset -= offset % q->cluster_bytes;
     uint64_t bits = QCOW2_BITMAP_ALL, unit = q->subcluster_bytes;
@@ -121,7 +126,7 @@ static void entry_tell_change(const struct qcow2 *q, uint64_t offset, struct qco
         return;
     }
     bits = old.bitmap ^ entry.bitmap;
-    if (old.word != entry.word) /* what was allocated has moved */
+    if (old.word != entry.word) /* the cluster has moved */
         bits |= (old.bitmap | entry.bitmap) & QCOW2_BITMAP_ALL;
     bits = (bits | bits >> 32) & QCOW2_BITMAP_ALL;
     if (!bits)
@@ -137,8 +142,8 @@ int qcow2_entry_set(struct qcow2 *q, uint64_t offset, struct qcow2_entry entry)
     int ret = table_offset(q, offset, &table);
     if (ret)
         return ret;
-    assert(table);
-    ret = qcow2_space_take(q, table >> q->cluster_bits); /* nothing to do but in a replay */
+    assert(table && q->l1[l1_index(q, offset)] & QCOW2_COPIED); /* E2 */
+    ret = qcow2_space_take(q, table >> q->cluster_bits);        /* allocates only in a replay */
     if (ret)
         return ret;
     ret = entry_slice(q, table, offset, &slice, &words);
@@ -151,26 +156,24 @@ int qcow2_entry_set(struct qcow2 *q, uint64_t offset, struct qcow2_entry entry)
     if (q->has_extended_l2)
         words[1] = htobe64(entry.bitmap);
     qcow2_cache_dirty(&q->cache, slice);
-    entry_tell_change(q, offset, old, entry);
+    entry_report_change(q, offset, old, entry);
     return 0;
 }
 
 int qcow2_entry_kind(struct qcow2 *q, struct qcow2_entry entry, uint64_t offset,
                      enum qcow2_kind *kind, uint64_t *host)
 {
-    uint64_t word = entry.word;
     *host = 0;
-    if (word & QCOW2_COMPRESSED) {
-        *kind = QCOW2_DATA_COMPRESSED;
+    *kind = QCOW2_DATA_COMPRESSED;
+    if (entry.word & QCOW2_COMPRESSED)
         return 0;
-    }
     uint64_t reserved = QCOW2_L2_RESERVED | (q->has_extended_l2 || q->version < 3 ? QCOW2_ZERO : 0);
-    uint64_t cluster = word & QCOW2_OFFSET_MASK;
-    if (word & reserved || cluster & (q->cluster_bytes - 1))
+    uint64_t cluster = entry.word & QCOW2_OFFSET_MASK, in_cluster = offset % q->cluster_bytes;
+    if (entry.word & reserved || cluster & (q->cluster_bytes - 1))
         return -EIO;
-    bool is_zero = word & QCOW2_ZERO, is_allocated = cluster != 0;
+    bool is_zero = entry.word & QCOW2_ZERO, is_allocated = cluster != 0;
     if (q->has_extended_l2) {
-        uint64_t bits = entry.bitmap >> (offset % q->cluster_bytes / q->subcluster_bytes);
+        uint64_t bits = entry.bitmap >> (in_cluster / q->subcluster_bytes);
         is_zero = bits >> 32 & 1;
         is_allocated = bits & 1;
         if (is_allocated && (is_zero || !cluster))
@@ -178,7 +181,7 @@ int qcow2_entry_kind(struct qcow2 *q, struct qcow2_entry entry, uint64_t offset,
     }
     *kind = is_zero ? QCOW2_ZEROS : is_allocated ? QCOW2_DATA : QCOW2_UNALLOCATED;
     if (*kind == QCOW2_DATA)
-        *host = cluster + offset % q->cluster_bytes;
+        *host = cluster + in_cluster;
     return 0;
 }
 
@@ -192,7 +195,7 @@ int qcow2_entry_check_change(struct qcow2 *q, struct qcow2_entry entry, uint64_t
     return qcow2_corrupt(q, "data past the end of the file belong to the guest", at);
 }
 
-/* Copies a shared table into `cluster`, or clears it if `from` is 0. */
+/* Copies the table at `from` into `cluster`, or zeroes the cluster if `from` is 0. */
 static int table_fill(struct qcow2 *q, uint64_t cluster, uint64_t from, bool is_fresh)
 {
     if (!from)
@@ -201,7 +204,7 @@ static int table_fill(struct qcow2 *q, uint64_t cluster, uint64_t from, bool is_
     if (!bytes)
         return -ENOMEM;
     for (uint64_t at = 0; at < q->cluster_bytes; at += q->cache.slice_bytes) {
-        struct qcow2_slice *slice; /* from the cache: it may be newer than the file */
+        struct qcow2_slice *slice; /* may be newer than the file */
         int ret = qcow2_cache_get(q, from + at, false, &slice);
         if (ret)
             return ret;
@@ -214,23 +217,15 @@ static int table_fill(struct qcow2 *q, uint64_t cluster, uint64_t from, bool is_
     return ret;
 }
 
-int qcow2_table_make_writable(struct qcow2 *q, uint64_t offset)
+/* Replaces an L1 entry that has no table of its own: `old` is the shared table, or 0. */
+static int table_replace(struct qcow2 *q, uint64_t index, uint64_t old)
 {
-    uint64_t index = l1_index(q, offset), old, cluster;
+    uint64_t cluster;
     bool is_fresh;
-    int ret = table_offset(q, offset, &old);
-    if (ret)
-        return qcow2_corrupt(q, "impossible L1 entry", index);
-    if (old && (q->l1[index] & QCOW2_COPIED))
-        return qcow2_space_take(q, old >> q->cluster_bits);
-    if (q->is_nonblocking)
-        return -EAGAIN;
-    ret = qcow2_space_take(q, (q->l1_offset + index * sizeof(uint64_t)) >> q->cluster_bits);
-    if (ret == 0)
-        ret = qcow2_allocate(q, 1, &cluster, &is_fresh);
+    int ret = qcow2_allocate(q, 1, &cluster, &is_fresh);
     if (ret)
         return ret;
-    /* Written at once, and synced by the flush that writes the L1 entry, before that. */
+    /* Written now; the flush that writes the L1 entry syncs it first (W1). */
     ret = qcow2_metadata_add(q, cluster);
     if (ret == 0)
         ret = table_fill(q, cluster, old, is_fresh);
@@ -244,10 +239,24 @@ int qcow2_table_make_writable(struct qcow2 *q, uint64_t offset)
     journal_append(q->node->journal, QCOW2_PLACE_L1 | index, (uint64_t[2]){q->l1[index]},
                    (uint64_t[2]){word});
     q->l1[index] = word;
-    q->l1_dirty[index] = 1;
-    q->has_dirty_l1 = true;
+    q->l1_dirty[index] = q->has_dirty_l1 = true; /* S6 */
     qcow2_metadata_retire(q, old >> q->cluster_bits);
     return 0;
+}
+
+int qcow2_table_make_writable(struct qcow2 *q, uint64_t offset)
+{
+    uint64_t index = l1_index(q, offset), old;
+    assert(index < q->l1_entries); /* the L1 table covers the disk, and node.c checks ranges */
+    int ret = table_offset(q, offset, &old);
+    if (ret)
+        return qcow2_corrupt(q, "impossible L1 entry", index);
+    if (old && (q->l1[index] & QCOW2_COPIED))
+        return qcow2_space_take(q, old >> q->cluster_bits);
+    if (q->is_nonblocking)
+        return -EAGAIN;
+    ret = qcow2_space_take(q, (q->l1_offset + index * sizeof(uint64_t)) >> q->cluster_bits);
+    return ret ? ret : table_replace(q, index, old);
 }
 
 int qcow2_entry_release(struct qcow2 *q, struct qcow2_entry entry)
@@ -261,7 +270,7 @@ int qcow2_entry_release(struct qcow2 *q, struct qcow2_entry entry)
          cluster <= (offset + length - 1) >> q->cluster_bits; cluster++) {
         int ret = qcow2_release_later(q, cluster);
         if (ret)
-            return ret; /* leaked */
+            return ret; /* the rest is leaked */
     }
     return 0;
 }

@@ -23,9 +23,9 @@ struct qcow2_entry {
 /* Returns the entry of the cluster at guest `offset`; all zeros if there is no L2 table. */
 int qcow2_entry_get(struct qcow2 *q, uint64_t offset, struct qcow2_entry *entry);
 
-/* Returns the raw words of the entry at `offset` and of its successors in the same slice: valid until the
- * next call. *words is NULL if there is no L2 table. *length: the bytes from `offset` on that the answer
- * covers. */
+/* Returns the raw words of the entry at `offset` and of its successors in the same slice: valid
+ * until the next call. *words is NULL if there is no L2 table. *length: the bytes from `offset` on
+ * that the answer covers. */
 int qcow2_entries_get(struct qcow2 *q, uint64_t offset, const uint64_t **words, uint64_t *length);
 
 static inline struct qcow2_entry qcow2_entry_decode(const struct qcow2 *q, const uint64_t *words)
@@ -33,8 +33,8 @@ static inline struct qcow2_entry qcow2_entry_decode(const struct qcow2 *q, const
     return (struct qcow2_entry){be64toh(words[0]), q->has_extended_l2 ? be64toh(words[1]) : 0};
 }
 
-/* Replaces the entry and appends the change to the journal. The L2 table is writable and one journal record is
- * reserved. */
+/* Replaces the entry and appends the change to the journal. The L2 table is writable and one
+ * journal record is reserved. */
 int qcow2_entry_set(struct qcow2 *q, uint64_t offset, struct qcow2_entry entry);
 
 /* Makes the L2 table for guest `offset` exist and be referenced once, so that it can be changed. */
@@ -45,8 +45,8 @@ int qcow2_table_make_writable(struct qcow2 *q, uint64_t offset);
 int qcow2_entry_kind(struct qcow2 *q, struct qcow2_entry entry, uint64_t offset,
                      enum qcow2_kind *kind, uint64_t *host);
 
-/* Precedes a change of an entry, or a write to its host cluster: a host cluster past the end of the file
- * reads as zeros but belongs to nobody. -EIO and the image is corrupt. `at`: guest offset. */
+/* Precedes a change of an entry, or a write to its host cluster: a host cluster past the end of the
+ * file reads as zeros but belongs to nobody. -EIO and the image is corrupt. `at`: guest offset. */
 int qcow2_entry_check_change(struct qcow2 *q, struct qcow2_entry entry, uint64_t at);
 
 /* The offset of the entry's own host cluster; 0 if it has none. */

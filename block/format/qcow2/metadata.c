@@ -2,7 +2,12 @@
  *
  * The set of metadata clusters: a hash table of cluster numbers with flags.
  *
- *     clusters: open addressing, linear probing; 0 is empty (cluster 0, the header, is always metadata)
+ *     clusters: open addressing, linear probing; 0 is empty
+ *     (cluster 0, the header, is always metadata)
+ *
+ *   M1  The table is at most half full, so that every probe ends at an empty slot.
+ *   M2  Each cluster is in the table at most once; its slot is reachable from its hash without a
+ *       gap.
  */
 #include "block/format/qcow2/metadata.h"
 
@@ -10,9 +15,10 @@
 #define METADATA_HAS_SPACE (1ULL << 62) /* its disk space is allocated (space.c) */
 #define METADATA_FLAGS     (METADATA_RETIRED | METADATA_HAS_SPACE)
 
-/* `cluster` without flags. */
+/* Returns the slot of `cluster`, or the empty one where it belongs. */
 static uint64_t *metadata_place(const struct qcow2_metadata *metadata, uint64_t cluster)
 {
+    assert(!(cluster & METADATA_FLAGS) && metadata->count * 2 <= metadata->room); /* M1 */
     uint64_t at = (cluster * 0x9e3779b97f4a7c15ULL >> 20) % metadata->room;
     while (metadata->clusters[at] && (metadata->clusters[at] & ~METADATA_FLAGS) != cluster)
         at = (at + 1) % metadata->room;
@@ -30,6 +36,7 @@ static int metadata_grow(struct qcow2_metadata *metadata)
             *metadata_place(&bigger, metadata->clusters[i] & ~METADATA_FLAGS) =
                 metadata->clusters[i];
     bigger.count = metadata->count;
+    assert(bigger.count * 2 < bigger.room); /* M1 */
     free(metadata->clusters);
     *metadata = bigger;
     return 0;
@@ -48,6 +55,7 @@ int qcow2_metadata_add(struct qcow2 *q, uint64_t cluster)
     uint64_t *place = metadata_place(metadata, cluster);
     metadata->count += !*place;
     *place = cluster;
+    assert(metadata->count * 2 <= metadata->room); /* M1 */
     return 0;
 }
 
@@ -64,15 +72,16 @@ int qcow2_metadata_add_range(struct qcow2 *q, uint64_t offset, uint64_t bytes)
     return 0;
 }
 
-/* Takes one out; those that had to move on because of it move back. */
 void qcow2_metadata_remove(struct qcow2 *q, uint64_t cluster)
 {
     struct qcow2_metadata *metadata = &q->metadata;
     uint64_t *place = metadata->room ? metadata_place(metadata, cluster) : NULL;
     if (!place || !*place)
         return;
+    assert(metadata->count > 0);
     *place = 0;
     metadata->count--;
+    /* M2: entries that were displaced by this one move back. */
     size_t at = (size_t)(place - metadata->clusters);
     for (at = (at + 1) % metadata->room; metadata->clusters[at]; at = (at + 1) % metadata->room) {
         uint64_t moved = metadata->clusters[at];

@@ -1,31 +1,48 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Range locks: mapped writes, zeroes and discards exclude each other per guest cluster, from their
- * look-up of an entry to its change.
+ * Range locks. Mapped writes, zeroes and discards of one guest cluster exclude each other from the
+ * look-up of its entry to its change. The list is short: one lock per request in progress.
+ *
+ *   L1  Locked ranges never overlap.
+ *   L2  The image's lock is held; a wait releases it.
  */
 #include "block/format/qcow2/range-lock.h"
 
 bool qcow2_range_is_locked(const struct qcow2 *q, uint64_t first, uint64_t last)
 {
-    for (const struct qcow2_range_lock *claim = q->range_locks; claim; claim = claim->next)
-        if (claim->first <= last && first <= claim->last)
+    for (const struct qcow2_range_lock *range = q->range_locks; range; range = range->next)
+        if (range->first <= last && first <= range->last)
             return true;
     return false;
 }
 
-void qcow2_range_lock_begin(struct qcow2 *q, struct qcow2_range_lock *claim)
+void qcow2_range_lock_begin(struct qcow2 *q, struct qcow2_range_lock *range)
 {
-    while (qcow2_range_is_locked(q, claim->first, claim->last))
+    qcow2_assert_locked(q); /* L2 */
+    assert(range->first <= range->last);
+    while (qcow2_range_is_locked(q, range->first, range->last))
         pthread_cond_wait(&q->range_unlocked, &q->lock);
-    claim->next = q->range_locks;
-    q->range_locks = claim;
+    range->next = q->range_locks;
+    q->range_locks = range;
 }
 
-void qcow2_range_lock_end(struct qcow2 *q, struct qcow2_range_lock *claim)
+void qcow2_range_lock_extend(struct qcow2 *q, struct qcow2_range_lock *range, uint64_t last)
+{
+    assert(q->range_locks == range && last >= range->last);
+    q->range_locks = range->next;
+    assert(!qcow2_range_is_locked(q, range->first, last)); /* L1 */
+    range->last = last;
+    q->range_locks = range;
+}
+
+void qcow2_range_lock_end(struct qcow2 *q, struct qcow2_range_lock *range)
 {
     struct qcow2_range_lock **place = &q->range_locks;
-    while (*place != claim)
+    qcow2_assert_locked(q); /* L2 */
+    while (*place != range) {
+        assert(*place);
         place = &(*place)->next;
-    *place = claim->next;
+    }
+    *place = range->next;
     pthread_cond_broadcast(&q->range_unlocked);
 }

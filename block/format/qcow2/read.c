@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Mapping: one extent is subclusters that follow one another, of one kind and, if data, in one piece in the file. One look
- * ends where the slice of the L2 table does, or with the absent tables that follow one another: so it reads at most one
- * slice, looks at no more than its entries, and holds the lock no longer than that takes. Who wants more asks again.
- * Reading, for compressed clusters: they are unpacked whole.
+ * Mapping and reading.
+ *
+ * An extent is a run of subclusters of one kind that, if they are data, are adjacent in the file.
+ * One look-up ends with the slice of the L2 table, or with a run of absent tables: it reads at most
+ * one slice, examines no more than the entries of that slice, and holds the lock no longer. Callers
+ * repeat it. Only compressed clusters are read here; they are decompressed whole.
  */
 #include "block/format/qcow2/read.h"
 
@@ -17,8 +19,8 @@ static uint64_t unit_left(const struct qcow2 *q, enum qcow2_kind kind, uint64_t 
     return unit - offset % unit;
 }
 
-/* Whether all of the next cluster is as all of the one before it was, whose kind is given: what most entries are, told
- * without a look at each subcluster. */
+/* Whether the next cluster continues the extent as a whole: true of most entries, and found without
+ * a look at each subcluster. `kind` is that of all of the cluster before. */
 static bool entry_continues(const struct qcow2 *q, enum qcow2_kind kind, struct qcow2_entry before,
                             struct qcow2_entry entry)
 {
@@ -32,7 +34,7 @@ static bool entry_continues(const struct qcow2 *q, enum qcow2_kind kind, struct 
     return entry.word == before.word + (kind == QCOW2_DATA ? q->cluster_bytes : 0);
 }
 
-/* Goes on with the subclusters of one cluster, from *done on; false: the extent ends there. */
+/* Extends the extent over the subclusters of one cluster, from *done on; false: it ends there. */
 static bool extent_grow(struct qcow2 *q, struct qcow2_entry entry, uint64_t offset,
                         enum qcow2_kind first, const struct extent *extent, uint64_t *done)
 {
@@ -40,7 +42,7 @@ static bool extent_grow(struct qcow2 *q, struct qcow2_entry entry, uint64_t offs
         enum qcow2_kind kind;
         uint64_t host;
         if (qcow2_entry_kind(q, entry, offset + *done, &kind, &host) != 0)
-            return false; /* the next look meets it */
+            return false; /* the next look-up reports it */
         if (kind != first || kind == QCOW2_DATA_COMPRESSED ||
             (kind == QCOW2_DATA && host != extent->host + *done))
             return false;
@@ -49,38 +51,44 @@ static bool extent_grow(struct qcow2 *q, struct qcow2_entry entry, uint64_t offs
     return true;
 }
 
-/* What lies at `offset`, and how far one look at the tables says that it reaches. Lock held. */
-static int extent_find(struct qcow2 *q, uint64_t offset, enum qcow2_kind *first,
-                       struct extent *extent)
+/* Extends the extent from the first unit over the entries from `words` on, up to `limit` bytes. */
+static void extent_extend(struct qcow2 *q, const uint64_t *words, uint64_t offset,
+                          enum qcow2_kind kind, uint64_t limit, struct extent *extent)
 {
-    uint64_t limit = extent->length, told, done;
-    const uint64_t *words;
-    int ret = qcow2_entries_get(q, offset, &words, &told);
-    if (ret)
-        return ret;
-    if (limit > told)
-        limit = extent->length = told;
-    *first = QCOW2_UNALLOCATED;
-    if (!words)
-        return 0;
     struct qcow2_entry before, entry = qcow2_entry_decode(q, words);
-    ret = qcow2_entry_kind(q, entry, offset, first, &extent->host);
-    if (ret)
-        return ret;
-    done = unit_left(q, *first, offset);
+    uint64_t done = unit_left(q, kind, offset);
     bool goes_on = (offset + done) % q->cluster_bytes == 0 ||
-                   extent_grow(q, entry, offset, *first, extent, &done);
+                   extent_grow(q, entry, offset, kind, extent, &done);
     while (goes_on && done < limit) {
         words += q->l2_entry_bytes / sizeof(*words);
         before = entry;
         entry = qcow2_entry_decode(q, words);
-        if (entry_continues(q, *first, before, entry))
+        if (entry_continues(q, kind, before, entry))
             done += q->cluster_bytes;
         else
-            goes_on = extent_grow(q, entry, offset, *first, extent, &done);
+            goes_on = extent_grow(q, entry, offset, kind, extent, &done);
     }
     extent->length = done < limit ? done : limit;
-    return 0;
+    assert(extent->length > 0);
+}
+
+/* Returns the extent at `offset`, as far as one look-up shows. Lock held. */
+static int extent_find(struct qcow2 *q, uint64_t offset, enum qcow2_kind *kind,
+                       struct extent *extent)
+{
+    uint64_t covered;
+    const uint64_t *words;
+    *kind = QCOW2_UNALLOCATED;
+    int ret = qcow2_entries_get(q, offset, &words, &covered);
+    if (ret)
+        return ret;
+    if (extent->length > covered)
+        extent->length = covered;
+    if (words)
+        ret = qcow2_entry_kind(q, qcow2_entry_decode(q, words), offset, kind, &extent->host);
+    if (words && ret == 0)
+        extent_extend(q, words, offset, *kind, extent->length, extent);
+    return ret;
 }
 
 int qcow2_map(struct node *node, uint64_t offset, unsigned flags, struct extent *extent)
@@ -112,7 +120,7 @@ static int compressed_read(const struct qcow2 *q, void *buf, uint64_t word, uint
     return ret;
 }
 
-/* One unit; what it is may have changed since it was mapped, by a request under way at the same time. */
+/* Reads from one unit. A concurrent request may have changed it since it was mapped. */
 static int unit_read(struct qcow2 *q, void *buf, uint64_t offset, uint64_t *length)
 {
     struct qcow2_entry entry;

@@ -2,10 +2,15 @@
  *
  * Reference counts of host clusters.
  *
- *     refcount table [cluster / per block] -> refcount block [cluster % per block] -> count, 1 to 64 bits wide
+ *     refcount table [cluster / per block] -> refcount block [cluster % per block] -> count
  *
- * Counts go up in memory at once. They go down only when a flush has put the change that dropped the
- * reference on the disk (release.c): until then the cluster is not free for anybody.
+ * A count has 1 to 64 bits.
+ *
+ *   R1  A count is changed only where a refcount block exists.
+ *   R2  A count that is written fits its width.
+ *   R3  Counts go up in memory at once. They go down only in release.c, after a flush has made the
+ *       change that dropped the reference durable, or in qcow2_unallocate() for clusters that
+ *       nothing references. No assert: the order is flush.c's (W4).
  */
 #include "block/format/qcow2/refcount.h"
 
@@ -37,10 +42,12 @@ static void count_write(unsigned char *bytes, uint64_t index, uint32_t order, ui
         bytes[index * width + i] = (unsigned char)count;
 }
 
-/* The slice that has the cluster's count, and the count's index in it. The block exists. */
+/* Returns the slice that holds the cluster's count, and the count's index in it. The block
+ * exists. */
 static int count_slice(struct qcow2 *q, uint64_t cluster, struct qcow2_slice **slice,
                        uint64_t *index)
 {
+    assert(qcow2_refcount_has_block(q, cluster)); /* R1 */
     uint64_t block = q->refcount_table[cluster / qcow2_refcounts_per_block(q)];
     uint64_t per_slice = (uint64_t)q->cache.slice_bytes * 8 >> q->refcount_order;
     uint64_t in_block = cluster % qcow2_refcounts_per_block(q);
@@ -65,6 +72,8 @@ int qcow2_refcount_put(struct qcow2 *q, uint64_t cluster, uint64_t count)
 {
     struct qcow2_slice *slice;
     uint64_t index;
+    assert(qcow2_refcount_has_block(q, cluster));                            /* R1 */
+    assert(q->refcount_order == 6 || !(count >> (1u << q->refcount_order))); /* R2 */
     int ret = qcow2_space_take(q, q->refcount_table[cluster / qcow2_refcounts_per_block(q)] >>
                                       q->cluster_bits);
     if (ret == 0)
@@ -77,13 +86,14 @@ int qcow2_refcount_put(struct qcow2 *q, uint64_t cluster, uint64_t count)
 }
 
 int qcow2_refcount_run(struct qcow2 *q, uint64_t cluster, uint64_t limit, bool *is_free,
-                       uint64_t *alike)
+                       uint64_t *count)
 {
     struct qcow2_slice *slice;
-    uint64_t index,
-        in_block = qcow2_refcounts_per_block(q) - cluster % qcow2_refcounts_per_block(q);
+    uint64_t per_block = qcow2_refcounts_per_block(q), in_block = per_block - cluster % per_block;
+    uint64_t index;
+    assert(limit > 0);
     *is_free = true;
-    *alike = in_block < limit ? in_block : limit;
+    *count = in_block < limit ? in_block : limit;
     if (!qcow2_refcount_has_block(q, cluster))
         return 0;
     int ret = count_slice(q, cluster, &slice, &index);
@@ -96,28 +106,29 @@ int qcow2_refcount_run(struct qcow2 *q, uint64_t cluster, uint64_t limit, bool *
     do
         at++;
     while (at < end && !count_read(slice->bytes, at, q->refcount_order) == *is_free);
-    *alike = at - index;
+    *count = at - index;
+    assert(*count > 0 && *count <= limit);
     return 0;
 }
 
-/* A cluster that nobody refers to any more is forgotten and may be found. */
 int qcow2_refcount_drop(struct qcow2 *q, uint64_t cluster, uint64_t references)
 {
     uint64_t count;
+    assert(references > 0);
     int ret = qcow2_refcount_get(q, cluster, &count);
     if (ret)
         return ret;
     if (count < references)
         return qcow2_corrupt(q, "a cluster in use is counted as free", cluster << q->cluster_bits);
     ret = qcow2_refcount_put(q, cluster, count - references);
-    if (ret == 0 && count == references) {
-        qcow2_cache_drop(q, cluster);
-        if (qcow2_metadata_is_retired(q, cluster))
-            qcow2_metadata_remove(q, cluster);
-        if (q->free_hint > cluster)
-            q->free_hint = cluster;
-        if (q->run_hint > cluster)
-            q->run_hint = cluster;
-    }
-    return ret;
+    if (ret || count != references)
+        return ret;
+    qcow2_cache_drop(q, cluster);
+    if (qcow2_metadata_is_retired(q, cluster))
+        qcow2_metadata_remove(q, cluster);
+    if (q->free_hint > cluster)
+        q->free_hint = cluster;
+    if (q->run_hint > cluster)
+        q->run_hint = cluster;
+    return 0;
 }

@@ -30,8 +30,8 @@ int qcow2_refcount_put(struct qcow2 *q, uint64_t cluster, uint64_t count);
 int qcow2_refcount_run(struct qcow2 *q, uint64_t cluster, uint64_t limit, bool *is_free,
                        uint64_t *count);
 
-/* Subtracts `references` from the count. At 0 the cluster is free. 0 or -errno; -EIO and the image is
- * corrupt if the count is lower. */
+/* Subtracts `references` from the count. At 0 the cluster is free. 0 or -errno; -EIO and the image
+ * is corrupt if the count is lower. */
 int qcow2_refcount_drop(struct qcow2 *q, uint64_t cluster, uint64_t references);
 
 #endif

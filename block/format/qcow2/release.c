@@ -1,18 +1,19 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Letting go of host clusters. A reference that a change has dropped is remembered (qcow2_release_later); the flush
- * that has made the change durable takes it off the cluster's count (qcow2_release), in steps:
+ * Freeing host clusters. A reference that a change has removed is queued (frees.c); the flush that
+ * has made the change durable drops it (qcow2_release), in steps:
  *
- *     io_lock, exclusively, for an instant     requests that saw the tables before the change are gone then
- *     lock                                     whose last reference goes?
- *     no lock                                  their space goes back to the file system, which takes long
- *     lock                                     counts go down: from now on they are anybody's
+ *     io_lock, exclusively, for an instant   no request uses the tables as they were any more
+ *     lock                                   find the clusters that lose their last reference
+ *     no lock                                punch holes there, which takes long
+ *     lock                                   lower the counts: from now on the clusters are free
  *
- * Between the steps the clusters are nobody's: no table names them any more, and whoever allocates finds them
- * counted. No count of a cluster in use ever goes up, so what is seen to be the last reference stays the last.
+ * Between the steps no table references the clusters and no one can allocate them, since they are
+ * still counted. The count of a cluster in use never goes up, so the last reference stays the last.
  *
- * The lock is taken for each cluster anew: its count may have to be read from the disk. Holes are limited because the
- * file system has a lock of its own: while it punches one nobody writes to the file.
+ * The lock is acquired anew for each cluster, since its count may have to be read from disk. The
+ * size of a hole is limited since the file system lets nobody write to the file while it punches
+ * one.
  */
 #include "block/format/qcow2/release.h"
 
@@ -31,16 +32,17 @@ static int cluster_compare(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-/* How often the cluster at `i` is there: as many references go. */
+/* The number of references to drop from the cluster at `i`: `frees` is sorted. */
 static size_t references(const struct qcow2_frees *frees, size_t i)
 {
+    assert(i < frees->count && (i == 0 || frees->clusters[i - 1] <= frees->clusters[i]));
     size_t end = i + 1;
     while (end < frees->count && frees->clusters[end] == frees->clusters[i])
         end++;
     return end - i;
 }
 
-/* Which of the part's clusters lose their last reference. */
+/* Finds the clusters of the part that lose their last reference. */
 static int last_find(struct qcow2 *q, const struct qcow2_frees *part, uint64_t *last, size_t *count)
 {
     *count = 0;
@@ -51,13 +53,15 @@ static int last_find(struct qcow2 *q, const struct qcow2_frees *part, uint64_t *
         int ret = qcow2_refcount_get(q, part->clusters[i], &counted);
         if (ret)
             return ret;
+        assert(*count < PART_CLUSTERS);
         if (counted == n)
             last[(*count)++] = part->clusters[i];
     }
     return 0;
 }
 
-/* Neighbours are one hole. Where there can be none the space stays the file's: it is used again from there. */
+/* Adjacent clusters become one hole. Without holes the space stays the file's and is reused from
+ * there. */
 static void holes_punch(const struct qcow2 *q, const uint64_t *clusters, size_t count)
 {
     uint64_t most = HOLE_BYTES_MAX >> q->cluster_bits;
@@ -69,7 +73,7 @@ static void holes_punch(const struct qcow2 *q, const uint64_t *clusters, size_t 
     }
 }
 
-/* *done: how many of the part's references are off their counts. */
+/* *done: the number of the part's references that were dropped. */
 static int counts_drop(struct qcow2 *q, const struct qcow2_frees *part, size_t *done)
 {
     for (size_t n; *done < part->count; *done += n) {
@@ -94,7 +98,8 @@ static int part_release(struct qcow2 *q, const struct qcow2_frees *part, size_t 
     return counts_drop(q, part, done);
 }
 
-/* The references from `first` on wait for another flush. Without memory for that they are leaked, not lost. */
+/* Queues the references from `first` on for the next flush. Without memory for that they are
+ * leaked. */
 static void release_again(struct qcow2 *q, const struct qcow2_frees *frees, size_t first)
 {
     LOCK_GUARD(&q->lock);
@@ -117,6 +122,7 @@ int qcow2_release(struct qcow2 *q, struct qcow2_frees *frees)
         struct qcow2_frees part = {.clusters = frees->clusters + i, .count = end - i};
         size_t done;
         int ret = part_release(q, &part, &done);
+        assert(ret ? done <= part.count : done == part.count);
         if (ret) {
             release_again(q, frees, i + done);
             return ret;

@@ -7,8 +7,9 @@
 
 #include "block/format/qcow2/state.h"
 
-/* Drops the references in `frees`, whose removal is durable: punches holes, lowers the counts; sorts
- * `frees`. Holds neither lock nor io_lock. 0 or -errno: the rest is queued for the next flush. */
+/* Drops the references in `frees`, whose removal is durable: punches holes, lowers the counts;
+ * sorts `frees`. Holds neither lock nor io_lock. 0 or -errno: the rest is queued for the next
+ * flush. */
 int qcow2_release(struct qcow2 *q, struct qcow2_frees *frees);
 
 #endif

@@ -1,14 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Repair of an image whose dirty bit is set: its reference counts may be wrong (lazy refcounts, or a writer that
- * died). All references are counted by walking everything that the header leads to; then every count that differs is
- * set, and every copied flag. The dirty bit goes last, so a repair that is cut short is simply done again.
+ * Repair of an image whose dirty bit is set: its reference counts may be wrong (lazy refcounts, or
+ * a writer that died). All references are counted by walking everything that the header leads to;
+ * then every count that differs is set, and every copied flag. The dirty bit goes last, so a repair
+ * that is cut short is simply done again.
  *
  *     header -> L1 tables, of the image and of its snapshots -> L2 tables, each read once -> clusters
  *                    one reference for each entry                  as many for each entry as the table has
  *
- * So the work is bounded by the file's size. It may be long all the same: it ends early when nobody wants the node any
- * more (node_is_wanted).
+ * So the work is bounded by the file's size. It may be long all the same: it ends early when nobody
+ * wants the node any more (node_is_wanted).
  *
  * Bitmaps are not walked: their autoclear bit is gone by now and their clusters are nobody's.
  */
@@ -153,7 +154,8 @@ static int walk_snapshot(struct walk *walk, const struct qcow2_snapshot *snapsho
     return walk_l1(walk, snapshot->l1_offset, words, snapshot->l1_entries);
 }
 
-/* Blocks are counted last: one that lies in something else, or nowhere, is given up and made anew. */
+/* Blocks are counted last: one that lies in something else, or nowhere, is given up and made
+ * anew. */
 static int walk_blocks(struct walk *walk)
 {
     struct qcow2 *q = walk->q;
@@ -189,7 +191,8 @@ static int walk_all(struct walk *walk)
 
 /* ---- setting ---- */
 
-/* How many clusters from here on have no block to hold their counts, and need none; 0: this one does. */
+/* How many clusters from here on have no block to hold their counts, and need none; 0: this one
+ * does. */
 static uint64_t clusters_to_skip(const struct walk *walk, uint64_t cluster, bool make_blocks)
 {
     bool is_counted = make_blocks && walk->chunks[cluster / CHUNK_CLUSTERS];

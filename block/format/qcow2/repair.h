@@ -7,8 +7,8 @@
 
 #include "block/format/qcow2/state.h"
 
-/* Makes all reference counts right and clears the dirty bit. The image is open for writing, and nothing else
- * uses it. */
+/* Makes all reference counts right and clears the dirty bit. The image is open for writing, and
+ * nothing else uses it. */
 int qcow2_repair(struct node *node, struct err *err);
 
 #endif

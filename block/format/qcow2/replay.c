@@ -2,9 +2,9 @@
  *
  * Replay: the journal of a daemon that was killed, made good.
  *
- * The records of one place are a chain of states, s0 -> s1 -> ... -> sn. What is in the file is one of them: s0, or a
- * later one if the kill came while a flush was writing, or if a replay before this one was killed. Afterwards it
- * is sn. Counts follow from the entries:
+ * The records of one place are a chain of states, s0 -> s1 -> ... -> sn. What is in the file is one
+ * of them: s0, or a later one if the kill came while a flush was writing, or if a replay before
+ * this one was killed. Afterwards it is sn. Counts follow from the entries:
  *
  *     host cluster of a state with the copied flag     1 if it is in an sn, else 0. No other guest cluster ever has it
  *                                                      in the same journal, and the count in the file may be
@@ -12,14 +12,17 @@
  *     s0 without it, or compressed, and not in sn      one less: while the record is there that has not happened
  *                                                      (a flush drops the records before it decreases counts)
  *
- * Everything is looked at before anything is written, and whatever a killed daemon cannot have left is refused: the
- * image was changed by somebody else since. One thing cannot be seen in the entries: a cluster that is counted but
- * named by none of its own chain in the file may have been counted by our flush, or given to something else
- * by another program. In that case all L2 tables in the file are read to make sure that nobody names it.
+ * Everything is looked at before anything is written, and whatever a killed daemon cannot have left
+ * is refused: the image was changed by somebody else since. One thing cannot be seen in the
+ * entries: a cluster that is counted but named by none of its own chain in the file may have been
+ * counted by our flush, or given to something else by another program. In that case all L2 tables
+ * in the file are read to make sure that nobody names it.
  *
- * Then tables and counts are changed in memory; the next flush writes them. Refcount blocks that are missing go past
- * the end of the file, where no cluster is that a record names; that is all that is written now. The records stay until that flush has made the entries durable, and go before it decreases counts. Until then no cluster that
- * one of them names may be given to anybody else, so those of no sn are counted, and released by that flush.
+ * Then tables and counts are changed in memory; the next flush writes them. Refcount blocks that
+ * are missing go past the end of the file, where no cluster is that a record names; that is all
+ * that is written now. The records stay until that flush has made the entries durable, and go
+ * before it decreases counts. Until then no cluster that one of them names may be given to anybody
+ * else, so those of no sn are counted, and released by that flush.
  */
 #include "block/format/qcow2/replay.h"
 
@@ -227,7 +230,8 @@ static int replay_entry(struct replay *replay, size_t first, size_t length)
 
 /* ---- who else names them ---- */
 
-/* A table's word in the file, of the guest cluster or L1 index `place` (UINT64_MAX: an internal snapshot's). */
+/* A table's word in the file, of the guest cluster or L1 index `place` (UINT64_MAX: an internal
+ * snapshot's). */
 static int word_check(struct replay *replay, uint64_t word, uint64_t place)
 {
     const struct qcow2 *q = replay->q;
@@ -262,7 +266,8 @@ static int table_check(struct replay *replay, uint64_t table, uint64_t index, bo
     return ret;
 }
 
-/* The tables that an L1 table names, each of which is there once: opening to write has seen to that. */
+/* The tables that an L1 table names, each of which is there once: opening to write has seen to
+ * that. */
 static int l1_check(struct replay *replay)
 {
     const struct qcow2 *q = replay->q;
@@ -308,7 +313,8 @@ static int snapshots_check(struct replay *replay, struct qcow2_tables *tables)
     return ret;
 }
 
-/* Nobody but their own chains names the doubtful ones. The L1 table in memory has the new tables too. */
+/* Nobody but their own chains names the doubtful ones. The L1 table in memory has the new tables
+ * too. */
 static int replay_check_doubtful(struct replay *replay)
 {
     struct qcow2_tables tables = {0};
@@ -321,7 +327,8 @@ static int replay_check_doubtful(struct replay *replay)
 
 /* ---- counts ---- */
 
-/* Nothing that a daemon cannot have left: its own clusters are counted once at most, shared ones at least once. */
+/* Nothing that a daemon cannot have left: its own clusters are counted once at most, shared ones at
+ * least once. */
 static int replay_check_counts(struct replay *replay)
 {
     struct qcow2 *q = replay->q;

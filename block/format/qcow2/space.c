@@ -1,26 +1,25 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Space for tables, taken before anything that needs them is acknowledged.
+ * Disk space for tables, allocated before anything that needs it is acknowledged.
  *
- * Tables are changed in memory and written by a flush. If the file had holes there, a flush could find the disk full,
- * with writes acknowledged long before. So the space of a cluster of tables is taken at its first change since the
- * image was opened, by the request that makes it, and that request is told ENOSPC:
+ * Tables are changed in memory and written by a flush. If the file had holes there, a flush could
+ * find the disk full after the writes were acknowledged. So the request that first changes a
+ * metadata cluster after the image was opened allocates the cluster's space, and that request gets
+ * ENOSPC:
  *
- *     L2 table, refcount block     when it is made; an old one, when the first of its entries changes
- *     L1 table                     a cluster of it, when the first entry there changes
- *     refcount table               all of it, when it is made or the first of its entries changes: it is written whole
+ *     L2 table, refcount block     when it is made; an old one when its first entry changes
+ *     L1 table                     a cluster of it when the first entry there changes
+ *     refcount table               all of it, likewise: it is written whole
  *
- * Old tables may have holes too: `cp --sparse` makes some of all zeros, and clusters that were given back are holes. A
- * cluster is asked for once: the set of metadata clusters remembers which ones have been (QCOW2_METADATA_HAS_SPACE).
- * Guests' data need nothing of this: they are written, to holes too, before they are acknowledged.
+ * Old tables may have holes: `cp --sparse` makes holes of zeros, and freed clusters are holes. Each
+ * cluster is allocated once; the metadata set remembers it. Guest data need none of this: they are
+ * written before they are acknowledged.
  *
- * What cannot be had: on a file system that never overwrites in place (btrfs, unless the image has the attribute C;
- * ZFS, bcachefs) even a write to space that is taken needs new space for a moment, and some (NFS without fallocate)
- * promise none. There a flush may fail with ENOSPC: nothing is lost, all is in memory and in the journal, and the next
- * flush tries again. Blocks shared with another file (XFS, `cp --reflink`) are unshared here, so that the flush can
- * write in place.
- *
- * All calls hold the image's lock; 0 or -errno.
+ * Limits: a file system that never overwrites in place (btrfs without the attribute C, ZFS,
+ * bcachefs) needs new space even for a write to allocated space, and NFS without fallocate promises
+ * none. There a flush may fail with ENOSPC; nothing is lost: the changes stay in memory and in the
+ * journal, and the next flush retries. Blocks shared with another file (XFS, `cp --reflink`) are
+ * unshared here.
  */
 #include "block/format/qcow2/space.h"
 
@@ -35,8 +34,8 @@
 
 enum { EXTENTS_MAX = 32 };
 
-/* Whether the file system says that all of the range has blocks of its own. That is asked first because some want free
- * space for fallocate() even where there is nothing left to do. */
+/* Whether the whole range has blocks of its own. Checked first, since some file systems need free
+ * space for fallocate() even where nothing is left to allocate. */
 static bool range_has_space(int fd, uint64_t offset, uint64_t length)
 {
     union {
@@ -56,7 +55,7 @@ static bool range_has_space(int fd, uint64_t offset, uint64_t length)
     return end >= offset + length;
 }
 
-/* fallocate(2) that no signal interrupts; -EOPNOTSUPP if there is none here. */
+/* fallocate(2), retried on EINTR; -EOPNOTSUPP if the file system has none. */
 static int range_allocate(int fd, int mode, uint64_t offset, uint64_t length)
 {
     int ret;
@@ -66,7 +65,7 @@ static int range_allocate(int fd, int mode, uint64_t offset, uint64_t length)
     return ret == -ENOSYS || (ret == -EINVAL && mode) ? -EOPNOTSUPP : ret;
 }
 
-/* Writes what is there once more. Nothing of it has changed in memory yet, so no flush writes there. */
+/* Rewrites the content. It has not changed in memory yet, so no flush writes there. */
 static int range_rewrite(int fd, uint64_t offset, uint64_t length)
 {
     CLEANUP_FREE void *bytes = malloc(length);
@@ -107,6 +106,7 @@ int qcow2_space_take_run(struct qcow2 *q, uint64_t offset, uint64_t bytes)
 int qcow2_space_clear(struct qcow2 *q, uint64_t cluster, bool is_fresh)
 {
     uint64_t offset = cluster << q->cluster_bits;
+    assert(cluster && !qcow2_metadata_has_space(q, cluster)); /* S3 */
     qcow2_cache_drop(q, cluster);
     int ret = is_fresh ? range_allocate(q->fd, 0, offset, q->cluster_bytes) : -EOPNOTSUPP;
     if (ret == -EOPNOTSUPP) {

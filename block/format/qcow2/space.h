@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Disk space for metadata clusters, allocated before a change in memory needs it. All calls hold the
- * image's lock; 0 or -errno, -EAGAIN if the call would block and q->is_nonblocking.
+ * Disk space for metadata clusters, allocated before a change in memory needs it. All calls hold
+ * the image's lock; 0 or -errno, -EAGAIN if the call would block and q->is_nonblocking.
  */
 #ifndef BLOCK_FORMAT_QCOW2_SPACE_H
 #define BLOCK_FORMAT_QCOW2_SPACE_H

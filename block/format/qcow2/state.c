@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The mark of a corrupt image.
+ * Marking an image corrupt, in memory and in the header of version 3.
  */
 #include "block/format/qcow2/state.h"
 
@@ -16,8 +16,8 @@ int qcow2_corrupt(struct qcow2 *q, const char *what, uint64_t offset)
               what, (unsigned long long)offset);
     if (q->version >= 3) {
         uint64_t word = htobe64(q->incompatible | QCOW2_INCOMPATIBLE_CORRUPT);
-        file_write(q->fd, &word, QCOW2_INCOMPATIBLE_FIELD,
-                   sizeof(word)); /* as well as it can be said */
+        /* Best effort: the image rejects changes either way. */
+        file_write(q->fd, &word, QCOW2_INCOMPATIBLE_FIELD, sizeof(word));
     }
     return -EIO;
 }

@@ -7,18 +7,20 @@
  *   S1  No cluster below free_hint is free.
  *   S2  Every cluster from end_cluster on was never used: it is a hole and reads as zeros.
  *   S3  Cluster 0 holds the header and is never allocated.
- *   S4  The refcount table on disk is a prefix of the one in memory; must_move_refcount_table: it is
- *       shorter, and nothing is allocated before the table has moved.
+ *   S4  The refcount table on disk is a prefix of the one in memory; must_move_refcount_table: it
+ *       is shorter, and nothing is allocated before the table has moved.
  *   S5  has_moved_refcount_table implies has_dirty_refcount_table.
  *   S6  has_dirty_l1 is set exactly if a flag in l1_dirty is.
- *   S7  Guest data never lie in a metadata cluster, nor metadata in a cluster that is counted as free.
- * S1 and S2 have partial asserts in allocate.c, since a full one would read every count; a breach of
+ *   S7  Guest data never lie in a metadata cluster, nor metadata in a cluster that is counted as
+ *       free.
+ * S1 and S2 have partial asserts in allocate.c, since a full one would read every count; a breach
+ *    of
  * S7 is a property of the file: it marks the image corrupt and is no assert.
  *
- * Lock order: node->flush_lock, node->io_lock, lock. A request holds io_lock shared from its look-up
- * of the tables to the end of its data I/O. A flush acquires io_lock exclusively for an instant before
- * it frees clusters, so that no request still uses a freed one. Opening, repair and replay hold no
- * lock: nothing else uses the image yet.
+ * Lock order: node->flush_lock, node->io_lock, lock. A request holds io_lock shared from its
+ * look-up of the tables to the end of its data I/O. A flush acquires io_lock exclusively for an
+ * instant before it frees clusters, so that no request still uses a freed one. Opening, repair and
+ * replay hold no lock: nothing else uses the image yet.
  */
 #ifndef BLOCK_FORMAT_QCOW2_STATE_H
 #define BLOCK_FORMAT_QCOW2_STATE_H
@@ -72,11 +74,20 @@ struct qcow2_range_lock {
     uint64_t first, last;
 };
 
-/* The thread that flushes when many tables have changed (flusher.c). Guarded by the image's lock. */
+enum qcow2_flusher_state {
+    QCOW2_FLUSHER_ABSENT,
+    QCOW2_FLUSHER_RUNNING,
+    QCOW2_FLUSHER_ENDING,
+    QCOW2_FLUSHER_ENDED,
+};
+
+/* The thread that flushes when many tables have changed (flusher.c). Guarded by the image's
+ * lock. */
 struct qcow2_flusher {
-    pthread_cond_t called; /* is_wanted or is_ending */
+    pthread_cond_t called; /* is_wanted, or state is ENDING */
     pthread_t thread;
-    bool is_running, is_wanted, is_ending;
+    enum qcow2_flusher_state state;
+    bool is_wanted;      /* a flush is */
     bool must_retry;     /* the last flush failed, but not permanently */
     bool lacks_records;  /* the journal was full */
     atomic_bool is_full; /* a flush precedes the next change; readable without the lock */
@@ -152,7 +163,15 @@ static inline uint64_t qcow2_clusters(const struct qcow2 *q, uint64_t bytes)
     return (bytes >> q->cluster_bits) + !!(bytes & (q->cluster_bytes - 1));
 }
 
-/* Marks the image corrupt, in memory and in its header: every later change fails. Lock held. -EIO. */
+/* For functions that requests call: opening, repair and replay need no lock. */
+static inline void qcow2_assert_locked(struct qcow2 *q)
+{
+    (void)q;
+    assert(pthread_mutex_trylock(&q->lock) == EBUSY);
+}
+
+/* Marks the image corrupt, in memory and in its header: every later change fails. Lock held.
+ * -EIO. */
 int qcow2_corrupt(struct qcow2 *q, const char *what, uint64_t offset);
 
 #endif

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Whole walks of an image: which L2 tables its L1 tables name, and how often. Internal snapshots share tables, and a
- * hostile image has one named by every entry: a walk collects first and then reads each table once, so that it costs
- * what the file has, not what its entries multiply it to.
+ * Tables in the file as a whole. A walk of an image collects the L2 tables that its L1 tables
+ * reference and then reads each one once: internal snapshots share tables, and a hostile image may
+ * reference one table from every entry, so the cost must follow the file's size and not the number
+ * of entries.
  *
- *     slots: open addressing by the table's offset; 0 is empty
+ *     slots: open addressing by the table's offset; 0 is empty; at most half of them are used
  */
 #include "block/format/qcow2/tables.h"
 
@@ -12,6 +13,7 @@
 
 static struct qcow2_table *table_slot(const struct qcow2_tables *tables, uint64_t offset)
 {
+    assert(offset && tables->room > tables->count);
     size_t at = (offset * 0x9e3779b97f4a7c15ULL >> 20) % tables->room;
     while (tables->slots[at].offset && tables->slots[at].offset != offset)
         at = (at + 1) % tables->room;
@@ -44,6 +46,7 @@ int qcow2_tables_note(struct qcow2_tables *tables, uint64_t offset)
     tables->count += !slot->offset;
     slot->offset = offset;
     slot->references++;
+    assert(tables->count * 2 <= tables->room && slot->references > 0);
     return 0;
 }
 
@@ -51,6 +54,20 @@ void qcow2_tables_free(struct qcow2_tables *tables)
 {
     free(tables->slots);
     *tables = (struct qcow2_tables){0};
+}
+
+int qcow2_table_load(int fd, uint64_t offset, uint64_t entries, uint64_t **table)
+{
+    CLEANUP_FREE uint64_t *words = malloc(entries ? entries * sizeof(*words) : 1);
+    if (!words)
+        return -ENOMEM;
+    int ret = file_read_padded(fd, words, offset, entries * sizeof(*words));
+    if (ret)
+        return ret;
+    for (uint64_t i = 0; i < entries; i++)
+        words[i] = be64toh(words[i]);
+    *table = steal(words);
+    return 0;
 }
 
 bool qcow2_table_is_hole(const struct qcow2 *q, uint64_t offset)

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * Opening an image for writing: autoclear bits are cleared (what they vouch for is not kept up),
- * reference counts are repaired if the image is dirty, and the set of metadata clusters is built, which also
- * finds images whose metadata overlap.
+ * reference counts are repaired if the image is dirty, and the set of metadata clusters is built,
+ * which also finds images whose metadata overlap.
  */
 #include "block/format/qcow2/writable.h"
 
@@ -53,8 +53,8 @@ static int table_use(const struct node *node, struct qcow2 *q, const char *what,
     return 0;
 }
 
-/* What lies past the end of the file reads as zeros and is nobody's: it cannot be changed. A repair makes new refcount
- * blocks of those there. */
+/* What lies past the end of the file reads as zeros and is nobody's: it cannot be changed. A repair
+ * makes new refcount blocks of those there. */
 static int tables_check(const struct node *node, struct qcow2 *q, struct err *err)
 {
     if ((q->l1_entries && table_use(node, q, "L1 table at offset", q->l1_offset,

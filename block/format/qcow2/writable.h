@@ -7,8 +7,8 @@
 
 #include "block/format/qcow2/state.h"
 
-/* Validates what only changes rely on, builds the set of metadata clusters, clears the autoclear bits,
- * repairs a dirty image. Nothing else uses the image. */
+/* Validates what only changes rely on, builds the set of metadata clusters, clears the autoclear
+ * bits, repairs a dirty image. Nothing else uses the image. */
 int qcow2_make_writable(struct node *node, struct err *err);
 
 #endif

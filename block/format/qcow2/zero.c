@@ -4,17 +4,18 @@
  *
  *     offset        first                                last         end
  *       |-- written --|--- whole units: entries change ---|-- written --|     zero
- *       |-- left -----|--- whole clusters: let go --------|-- left -----|     discard
+ *       |-- kept -----|--- whole clusters: released ------|-- kept -----|     discard
  *
  * What a whole unit becomes:
  *
  *     version 2, no backing file     unallocated
- *     version 2, backing file        zeros are written (there is no way to say zero); discard does nothing
- *     version 3, space given back    unallocated if there is no backing file, else the zero flag
- *     version 3, space kept          the zero flag beside the cluster; zeros are written where there is none of ours
+ *     version 2, backing file        zeros are written: there is no zero flag; discard does nothing
+ *     version 3, space released      unallocated if there is no backing file, else the zero flag
+ *     version 3, space kept          the zero flag beside the cluster; without one, zeros
  *
- * Entries change under the lock, once no mapped write has a claim on their cluster. A request may be as long as the
- * disk: between two clusters it lets a flush have the io_lock, for which all others would wait as well.
+ * An entry changes under the lock and a range lock. A request may be as long as the disk, so
+ * between two clusters it lets a flush acquire io_lock, for which all other requests would wait as
+ * well.
  */
 #include "block/format/qcow2/zero.h"
 
@@ -31,7 +32,7 @@ static uint64_t round_up(uint64_t value, uint64_t unit)
     return (value + unit - 1) / unit * unit;
 }
 
-/* The entry that makes the whole cluster read as zeros and holds nothing. */
+/* The entry of a cluster that reads as zeros and occupies no space. */
 static struct qcow2_entry empty_entry(const struct qcow2 *q)
 {
     if (!q->has_backing)
@@ -46,7 +47,7 @@ static bool is_ours(struct qcow2_entry entry)
     return qcow2_entry_host(entry) && entry.word & QCOW2_COPIED;
 }
 
-/* Changes the entry, if that is a change, and lets go of what the old one held. Lock held. */
+/* Replaces the entry, if it differs, and releases the cluster of the old one. Lock held. */
 static int entry_replace(struct qcow2 *q, uint64_t at, struct qcow2_entry old,
                          struct qcow2_entry entry)
 {
@@ -60,37 +61,43 @@ static int entry_replace(struct qcow2 *q, uint64_t at, struct qcow2_entry old,
     return ret || !(old.word & QCOW2_COMPRESSED) ? ret : qcow2_entry_release(q, old);
 }
 
-/* Zeroes the units [at, end) of one cluster by its entry. NEEDS_DATA if that cannot be. Lock held, no claim. */
-static int cluster_zero(struct qcow2 *q, uint64_t at, uint64_t end, bool unmap)
+/* Zeroes the units [at, end) of one cluster with its zero flags. NEEDS_DATA if it has none or no
+ * cluster. */
+static int flags_zero(struct qcow2 *q, uint64_t at, uint64_t end, bool unmap,
+                      struct qcow2_entry old)
 {
-    struct qcow2_entry old, entry;
-    int ret = qcow2_entry_get(q, at, &old);
-    if (ret == 0)
-        ret = qcow2_entry_check_change(q, old, at);
-    if (ret)
-        return ret;
-    bool is_whole = end - at == q->cluster_bytes;
-    if (is_whole && unmap)
-        return entry_replace(q, at, old, empty_entry(q));
-    if (q->version < 3)
+    struct qcow2_entry entry = old;
+    if (q->version < 3 || (!is_ours(old) && (!q->has_extended_l2 || !unmap || old.word)))
         return NEEDS_DATA;
-    entry = old;
     if (q->has_extended_l2) {
-        if (!is_ours(old) && (!unmap || old.word))
-            return NEEDS_DATA;
         uint64_t first = at % q->cluster_bytes / q->subcluster_bytes;
         uint64_t count = (end - at) / q->subcluster_bytes;
+        assert(count > 0 && first + count <= QCOW2_SUBCLUSTERS);
         uint64_t bits = (QCOW2_BITMAP_ALL >> (QCOW2_SUBCLUSTERS - count)) << first;
         entry.bitmap = (old.bitmap | bits << 32) & ~bits;
     } else {
-        if (!is_ours(old))
-            return NEEDS_DATA;
         entry.word |= QCOW2_ZERO;
     }
     return entry_replace(q, at, old, entry);
 }
 
-/* Gives the whole cluster back. What only the backing file holds stays as it reads. Lock held, no claim. */
+/* Zeroes the units [at, end) of one cluster by its entry, else NEEDS_DATA. Lock and range lock
+ * held. */
+static int cluster_zero(struct qcow2 *q, uint64_t at, uint64_t end, bool unmap)
+{
+    struct qcow2_entry old;
+    assert(at < end && at >> q->cluster_bits == (end - 1) >> q->cluster_bits);
+    int ret = qcow2_entry_get(q, at, &old);
+    if (ret == 0)
+        ret = qcow2_entry_check_change(q, old, at);
+    if (ret)
+        return ret;
+    if (unmap && end - at == q->cluster_bytes)
+        return entry_replace(q, at, old, empty_entry(q));
+    return flags_zero(q, at, end, unmap, old);
+}
+
+/* Releases the whole cluster. Data of the backing file stay readable. Lock and range lock held. */
 static int cluster_discard(struct qcow2 *q, uint64_t at)
 {
     struct qcow2_entry old;
@@ -102,32 +109,33 @@ static int cluster_discard(struct qcow2 *q, uint64_t at)
     return entry_replace(q, at, old, empty_entry(q));
 }
 
-/* Where the L2 table of `at` ends if there is none, so that nothing is there to change; else `at`. Lock held. */
-static uint64_t skip_empty(const struct qcow2 *q, uint64_t at)
+/* The end of the L2 table of `at` if there is none, so that nothing can change there; else `at`. */
+static uint64_t skip_empty(struct qcow2 *q, uint64_t at)
 {
+    LOCK_GUARD(&q->lock);
     uint64_t table_bytes = q->cluster_bytes << q->l2_bits, index = at / table_bytes;
     return index < q->l1_entries && q->l1[index] ? at : (index + 1) * table_bytes;
 }
 
-/* Waits until nobody maps this cluster, then calls the right one of the above. NODE_NEEDS_ROOM: not before a flush. */
+/* Zeroes or discards one cluster under its range lock. 0, NEEDS_DATA, NODE_NEEDS_ROOM or -errno. */
 static int cluster_change(struct qcow2 *q, uint64_t at, uint64_t end, bool unmap, bool discard)
 {
     LOCK_GUARD(&q->lock);
     if (q->is_corrupt)
         return -EIO;
-    struct qcow2_range_lock claim = {.first = at >> q->cluster_bits, .last = at >> q->cluster_bits};
-    qcow2_range_lock_begin(q, &claim);
-    const size_t records = 2; /* its table's and its own */
+    struct qcow2_range_lock range = {.first = at >> q->cluster_bits, .last = at >> q->cluster_bits};
+    qcow2_range_lock_begin(q, &range);
+    const size_t records = 2; /* one for the table, one for the cluster */
     int ret = qcow2_reserve(q, records);
     if (ret == 0) {
         ret = discard ? cluster_discard(q, at) : cluster_zero(q, at, end, unmap);
         journal_unreserve(q->node->journal, records);
     }
-    qcow2_range_lock_end(q, &claim);
+    qcow2_range_lock_end(q, &range);
     return ret;
 }
 
-/* Between clusters: nothing that was looked at is relied on any more. */
+/* Between clusters: nothing read from the tables is used any more. */
 static void let_flush_in(struct node *node)
 {
     pthread_rwlock_unlock(&node->io_lock);
@@ -136,7 +144,7 @@ static void let_flush_in(struct node *node)
 
 /* ---- zeros as data ---- */
 
-/* Writes zeros over [at, end), except where it reads as zeros anyway and no space is asked for. */
+/* Writes zeros over [at, end), except where it reads as zeros already and space may be released. */
 static int zeros_write(struct node *node, uint64_t at, uint64_t end, bool unmap)
 {
     struct qcow2 *q = node->state;
@@ -161,33 +169,38 @@ static int zeros_write(struct node *node, uint64_t at, uint64_t end, bool unmap)
     return 0;
 }
 
+/* Zeroes the units [at, last) by their entries where that is possible. */
+static int units_zero(struct node *node, uint64_t at, uint64_t last, bool unmap)
+{
+    struct qcow2 *q = node->state;
+    int ret = 0;
+    for (uint64_t next; at < last && ret == 0; at = next) {
+        uint64_t skipped = unmap && !q->has_backing ? skip_empty(q, at) : at;
+        next = skipped != at ? skipped : (at | (q->cluster_bytes - 1)) + 1;
+        if (next > last)
+            next = last;
+        if (skipped != at)
+            continue;
+        ret = cluster_change(q, at, next, unmap, false);
+        if (ret == NEEDS_DATA)
+            ret = zeros_write(node, at, next, unmap);
+        let_flush_in(node);
+    }
+    return ret;
+}
+
 static int zero_held(struct node *node, uint64_t offset, uint64_t end, bool unmap)
 {
     struct qcow2 *q = node->state;
     uint64_t unit = q->version < 3 ? q->cluster_bytes : q->subcluster_bytes;
     uint64_t first = round_up(offset, unit);
     uint64_t last = end == node->size_bytes ? round_up(end, unit) : end / unit * unit;
+    assert(offset < end && end <= node->size_bytes);
     if (first >= last || (q->version < 3 && (q->has_backing || !unmap)))
         return zeros_write(node, offset, end, unmap);
     int ret = zeros_write(node, offset, first, unmap);
-    for (uint64_t at = first, next; at < last && ret == 0; at = next) {
-        next = (at | (q->cluster_bytes - 1)) + 1;
-        if (next > last)
-            next = last;
-        if (unmap && !q->has_backing) {
-            pthread_mutex_lock(&q->lock);
-            uint64_t skipped = skip_empty(q, at);
-            pthread_mutex_unlock(&q->lock);
-            if (skipped != at) {
-                next = skipped < last ? skipped : last;
-                continue;
-            }
-        }
-        ret = cluster_change(q, at, next, unmap, false);
-        if (ret == NEEDS_DATA)
-            ret = zeros_write(node, at, next, unmap);
-        let_flush_in(node);
-    }
+    if (ret == 0)
+        ret = units_zero(node, first, last, unmap);
     return ret || last >= end ? ret : zeros_write(node, last, end, unmap);
 }
 
@@ -199,7 +212,7 @@ int qcow2_zero(struct node *node, uint64_t offset, uint64_t length, bool unmap)
     return ret;
 }
 
-/* Whole clusters that may be given back become zeros by their entries alone. */
+/* Only whole clusters whose space may be released become zeros by their entries alone. */
 int qcow2_zero_fast(struct node *node, uint64_t offset, uint64_t length, bool unmap)
 {
     const struct qcow2 *q = node->state;
@@ -218,9 +231,7 @@ static int discard_held(struct node *node, uint64_t offset, uint64_t end)
                                             : end / q->cluster_bytes * q->cluster_bytes;
     int ret = 0;
     for (uint64_t at = round_up(offset, q->cluster_bytes); at < last && ret == 0;) {
-        pthread_mutex_lock(&q->lock);
         uint64_t skipped = skip_empty(q, at);
-        pthread_mutex_unlock(&q->lock);
         if (skipped != at) {
             at = skipped;
             continue;
