@@ -5,11 +5,11 @@
 #include "block/block.h"
 
 #include "base/log.h"
-#include "block/device/exports.h"
 #include "block/device/registry.h"
 #include "block/format/qcow2/driver-qcow2.h"
 #include "block/format/raw.h"
 #include "block/image/stage.h"
+#include "block/nbd/server.h"
 
 #include <errno.h>
 #include <stdio.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * How an export reaches devices: by name, counted, so that detach can refuse while a client is
- * connected. Implemented in block/device/registry.c. Any thread.
+ * connected. Any thread.
  */
 #ifndef BLOCK_DEVICE_EXPORTS_H
 #define BLOCK_DEVICE_EXPORTS_H
@@ -14,8 +14,6 @@
 
 struct block;
 struct device;
-struct nbd_server;
-struct nbd_tls_spec;
 
 /* Finds a published device, or opens a frozen member ("vda@group", read-only), and counts one user.
  * NULL and *err: DeviceNotFound, DeviceFailed, OpenFileFailed, InvalidBlockFormat. */
@@ -36,25 +34,5 @@ struct export_cursor {
  * held: `each` waits for nothing and stops soon. */
 int export_list(struct block *block, struct export_cursor *cursor,
                 int (*each)(void *arg, const char *name), void *arg);
-
-/* nbd/server.c: one server per block layer, any number of listening addresses. */
-struct nbd_server *nbd_server_new(struct block *block);
-
-/* TLS for all addresses, which are named after this. Codes: OpenFileFailed, InvalidValue. */
-int nbd_server_set_tls(struct nbd_server *server, const struct nbd_tls_spec *spec, struct err *err);
-
-int nbd_server_listen(struct nbd_server *server, const char *address, struct err *err);
-
-/* The address of that number as it was bound; NULL past the last one. */
-const char *nbd_server_address(const struct nbd_server *server, size_t index);
-
-/* The address to send clients to, never a wildcard; NULL if there is none. */
-const char *nbd_server_reach(const struct nbd_server *server);
-
-/* Whether a client at nbd_server_reach() must use TLS. */
-bool nbd_server_needs_tls(const struct nbd_server *server);
-
-/* Stops listening; every connection finishes the requests it has received, then closes; frees. */
-void nbd_server_free(struct nbd_server *server);
 
 #endif

@@ -11,7 +11,7 @@
  *                               however many there are that are not
  *   spare_files                 descriptors that no connection takes: calls and overlays need them
  */
-#include "block/nbd/server.h"
+#include "block/nbd/admission.h"
 
 #include "base/log.h"
 
@@ -139,7 +139,7 @@ static void server_end_oldest_handshake_locked(struct nbd_server *server, enum n
     if (!oldest)
         return;
     nbd_greeted_locked(oldest);
-    shutdown(oldest->channel.fd, SHUT_RDWR); /* its thread sees the end */
+    shutdown(oldest->channel.socket.fd, SHUT_RDWR); /* its thread sees the end */
 }
 
 int nbd_admit_locked(struct nbd_server *server, const struct nbd_peer *peer)

@@ -7,7 +7,7 @@
  *   greeting  -->
  *             <--    client flags
  *             <--    LIST, INFO, STRUCTURED_REPLY, EXTENDED_HEADERS, LIST_META_CONTEXT,
- *                    SET_META_CONTEXT (nbd/meta.c), and all that is unknown or malformed
+ *                    SET_META_CONTEXT (meta.c), and all that is unknown or malformed
  *   replies   -->
  *             <--    GO
  *   replies   -->    transmission begins, unless the last reply is an error
@@ -33,6 +33,7 @@
 
 #include "block/device/exports.h"
 #include "block/io.h"
+#include "block/nbd/meta.h"
 
 #include <assert.h>
 #include <endian.h>
@@ -50,51 +51,6 @@ enum { OPTION_NEXT = 0, OPTION_TRANSMISSION = 1 };
 static int handshake_read(struct nbd_handshake *handshake, void *buf, size_t length)
 {
     return nbd_channel_read(&handshake->connection->channel, buf, length, handshake->deadline_ms);
-}
-
-static int handshake_send(struct nbd_handshake *handshake)
-{
-    return nbd_channel_send_buffer(&handshake->connection->channel, handshake->out,
-                                   handshake->deadline_ms);
-}
-
-/* ---- replies ---- */
-
-int nbd_option_reply_begin(struct nbd_handshake *handshake, uint32_t type, size_t length)
-{
-    struct nbd_option_reply_be reply = {
-        .magic = htobe64(NBD_OPTION_REPLY_MAGIC),
-        .option = htobe32(handshake->option),
-        .type = htobe32(type),
-        .length = htobe32((uint32_t)length),
-    };
-    if (!nbd_buffer_make_room(handshake->out, sizeof(reply) + length))
-        return -ENOBUFS;
-    nbd_buffer_append(handshake->out, &reply, sizeof(reply));
-    return 0;
-}
-
-int nbd_option_reply_add(struct nbd_handshake *handshake, uint32_t type, const void *data,
-                         size_t length)
-{
-    int ret = nbd_option_reply_begin(handshake, type, length);
-    if (ret)
-        return ret;
-    nbd_buffer_append(handshake->out, data, length);
-    return 0;
-}
-
-int nbd_option_acknowledge(struct nbd_handshake *handshake)
-{
-    int ret = nbd_option_reply_begin(handshake, NBD_REP_ACK, 0);
-    return ret ? ret : handshake_send(handshake);
-}
-
-int nbd_option_error(struct nbd_handshake *handshake, uint32_t type, const char *message)
-{
-    static_assert(ERR_MESSAGE_BYTES <= NBD_STRING_BYTES_MAX, "messages fit a protocol string");
-    int ret = nbd_option_reply_add(handshake, type, message, strlen(message));
-    return ret ? ret : handshake_send(handshake);
 }
 
 /* ---- exports ---- */
@@ -115,75 +71,6 @@ static uint16_t export_flags(const struct nbd_handshake *handshake, const struct
     return (uint16_t)flags;
 }
 
-/* An export's name as a string. A malformed one is InvalidValue. */
-static int export_name(const unsigned char *name, size_t length, char text[NBD_EXPORT_NAME_MAX + 1],
-                       struct err *err)
-{
-    if (length > NBD_EXPORT_NAME_MAX || memchr(name, '\0', length))
-        return err_set(err, ErrInvalidValue, 0, "an export's name has at most %d bytes and no NUL",
-                       NBD_EXPORT_NAME_MAX);
-    memcpy(text, name, length);
-    text[length] = '\0';
-    return 0;
-}
-
-/* The device behind the name, in use, or NULL and *err. */
-static struct device *export_find(struct nbd_handshake *handshake, const unsigned char *name,
-                                  size_t length, struct err *err)
-{
-    char text[NBD_EXPORT_NAME_MAX + 1];
-    return export_name(name, length, text, err)
-               ? NULL
-               : export_use(handshake->connection->server->block, text, err);
-}
-
-static int option_export_error(struct nbd_handshake *handshake, const struct err *err)
-{
-    if (err->code == ErrInvalidValue)
-        return nbd_option_error(handshake, NBD_REP_ERR_INVALID, err->message);
-    if (err->code == ErrDeviceNotFound) /* what the client called it is not for echoing */
-        return nbd_option_error(handshake, NBD_REP_ERR_UNKNOWN, "there is no export of that name");
-    return nbd_option_error(handshake, NBD_REP_ERR_UNKNOWN, err->message);
-}
-
-/* The option is about this export, which exists: of use, unless the last one was the same. */
-static void option_uses(struct nbd_handshake *handshake, const unsigned char *name, size_t length)
-{
-    uint64_t hash = 0xcbf29ce484222325; /* FNV-1a */
-    for (size_t i = 0; i < length; i++)
-        hash = (hash ^ name[i]) * 0x100000001b3;
-    handshake->is_useful =
-        handshake->option != handshake->last_use.option || hash != handshake->last_use.export_hash;
-    handshake->last_use.option = handshake->option;
-    handshake->last_use.export_hash = hash;
-}
-
-struct device *nbd_option_export(struct nbd_handshake *handshake, const unsigned char *name,
-                                 size_t length, int *ret)
-{
-    struct err err;
-    struct device *device = export_find(handshake, name, length, &err);
-    if (device)
-        option_uses(handshake, name, length);
-    else
-        *ret = option_export_error(handshake, &err);
-    return device;
-}
-
-bool nbd_option_has_export(struct nbd_handshake *handshake, const unsigned char *name,
-                           size_t length, int *ret)
-{
-    struct err err;
-    char text[NBD_EXPORT_NAME_MAX + 1];
-    bool is_there = export_name(name, length, text, &err) == 0 &&
-                    export_check(handshake->connection->server->block, text, &err) == 0;
-    if (is_there)
-        option_uses(handshake, name, length);
-    else
-        *ret = option_export_error(handshake, &err);
-    return is_there;
-}
-
 /* The export is chosen: contexts that were selected for another one are not. */
 static void export_choose(struct nbd_handshake *handshake, struct device *device,
                           const unsigned char *name, size_t length)
@@ -199,7 +86,7 @@ static int option_export_name(struct nbd_handshake *handshake)
     struct err err;
     if (handshake->connection->session.style == NBD_STYLE_EXTENDED)
         return -EPROTO; /* it cannot tell what extended headers add: GO is to be used */
-    struct device *device = export_find(handshake, handshake->payload, handshake->length, &err);
+    struct device *device = nbd_option_find(handshake, handshake->payload, handshake->length, &err);
     if (!device)
         return -ENOENT;
     export_choose(handshake, device, handshake->payload, handshake->length);
@@ -210,7 +97,7 @@ static int option_export_name(struct nbd_handshake *handshake)
     bool zeros = !(handshake->client_flags & NBD_FLAG_NO_ZEROES);
     nbd_buffer_append(handshake->out, &export,
                       zeros ? sizeof(export) : offsetof(struct nbd_export_be, zeros));
-    int ret = handshake_send(handshake);
+    int ret = nbd_option_send(handshake);
     return ret ? ret : OPTION_TRANSMISSION;
 }
 
@@ -240,7 +127,7 @@ static int option_list(struct nbd_handshake *handshake)
     if (handshake->length != 0)
         return nbd_option_error(handshake, NBD_REP_ERR_INVALID, "LIST has no data");
     while ((ret = export_list(block, &cursor, list_add, handshake)) == LIST_PAGE_FULL)
-        if ((ret = handshake_send(handshake)) != 0)
+        if ((ret = nbd_option_send(handshake)) != 0)
             return ret;
     handshake->is_useful = !handshake->has_listed;
     handshake->has_listed = true;
@@ -254,32 +141,6 @@ struct info_payload {
     const unsigned char *name, *requests;
     uint32_t name_length, request_count;
 };
-
-int nbd_reader_number(struct nbd_reader *reader, unsigned width, uint32_t *value)
-{
-    const unsigned char *bytes;
-    int ret = nbd_reader_bytes(reader, width, &bytes);
-    *value = 0;
-    for (unsigned i = 0; i < width && !ret; i++)
-        *value = *value << 8 | bytes[i];
-    return ret;
-}
-
-int nbd_reader_bytes(struct nbd_reader *reader, size_t length, const unsigned char **bytes)
-{
-    if (length > reader->left)
-        return -EINVAL;
-    *bytes = reader->at;
-    reader->at += length;
-    reader->left -= length;
-    return 0;
-}
-
-int nbd_reader_string(struct nbd_reader *reader, const unsigned char **string, uint32_t *length)
-{
-    int ret = nbd_reader_number(reader, 4, length);
-    return ret ? ret : nbd_reader_bytes(reader, *length, string);
-}
 
 static int info_decode(const struct nbd_handshake *handshake, struct info_payload *info)
 {
@@ -432,7 +293,7 @@ static int handshake_greet(struct nbd_handshake *handshake)
     };
     uint32_t flags_be;
     nbd_buffer_append(handshake->out, &greeting, sizeof(greeting));
-    int ret = handshake_send(handshake);
+    int ret = nbd_option_send(handshake);
     if (!ret)
         ret = handshake_read(handshake, &flags_be, sizeof(flags_be));
     if (ret)
@@ -488,7 +349,7 @@ static int option_run(struct nbd_handshake *handshake)
         return option_style(handshake, NBD_STYLE_EXTENDED);
     case NBD_OPT_LIST_META_CONTEXT:
     case NBD_OPT_SET_META_CONTEXT:
-        return nbd_option_meta_context(handshake);
+        return nbd_meta_option(handshake);
     default:
         return nbd_option_error(handshake, NBD_REP_ERR_UNSUP, "the option is not supported");
     }

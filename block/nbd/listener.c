@@ -8,12 +8,14 @@
  *   "ADDR:PORT"   TCP, ADDR a numeric address, IPv6 in brackets; port 0 lets the kernel pick one.
  *                 Beyond 127.0.0.0/8 and [::1] only where the caller allows it
  */
+#include "block/nbd/listener.h"
+
 #include "base/cleanup.h"
-#include "block/nbd/server.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
 #include <netinet/in.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <sys/socket.h>
 

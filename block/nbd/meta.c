@@ -8,7 +8,7 @@
  * Every export has the same contexts. A selection is for one export and holds until the next
  * SET_META_CONTEXT, whether that succeeds or not. A query that names nothing we have is no error.
  */
-#include "block/nbd/handshake.h"
+#include "block/nbd/meta.h"
 
 #include <endian.h>
 #include <errno.h>
@@ -87,7 +87,7 @@ bool nbd_meta_contexts_are_of(const struct nbd_handshake *handshake, const unsig
            memcmp(handshake->context_export, name, length) == 0;
 }
 
-int nbd_option_meta_context(struct nbd_handshake *handshake)
+int nbd_meta_option(struct nbd_handshake *handshake)
 {
     struct nbd_connection *connection = handshake->connection;
     struct nbd_reader reader = {handshake->payload, handshake->length};

@@ -9,8 +9,9 @@
  * this client and this disk. The price is that it holds up the connection's other requests, and that
  * of a WRITE whose client goes away half-way the first half is written: it was not acknowledged.
  */
-#include "block/nbd/server.h"
+#include "block/nbd/pieces.h"
 
+#include "block/nbd/read.h"
 #include "block/nbd/reply.h"
 
 #include <assert.h>
@@ -42,7 +43,7 @@ static int piece_receive(struct nbd_connection *connection, size_t length)
     nbd_buffer_compact(in);
     while (nbd_buffer_length(in) < length) {
         if (atomic_load(&connection->server->stop.begun))
-            nbd_channel_drain(&connection->channel);
+            nbd_socket_drain(&connection->channel.socket);
         ssize_t got = nbd_channel_receive(&connection->channel, in->bytes + in->end,
                                           length - nbd_buffer_length(in), NBD_WAIT_ALL);
         if (got < 0)

@@ -10,9 +10,11 @@
  * it has just finished something. Threads take starved queues first; so no queue starves for longer
  * than that takes.
  */
-#include "block/nbd/server.h"
+#include "block/nbd/pool.h"
 
 #include "base/cleanup.h"
+#include "block/nbd/read.h"
+#include "block/nbd/thread.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -230,7 +232,7 @@ static struct nbd_task *task_new(const struct nbd_session *session,
     *task = (struct nbd_task){.request = *request, .bytes = bytes};
     task->payload = task->data;
     task->reply = task->data + request->payload_bytes;
-    uintptr_t data = (uintptr_t)task->reply + nbd_request_data_offset(session);
+    uintptr_t data = (uintptr_t)task->reply + nbd_read_data_offset(session);
     task->reply += -data % NBD_DATA_ALIGNMENT;
     if (request->payload_bytes)
         memcpy(task->data, payload, request->payload_bytes);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * READ. See nbd/request.h. Spec sections: "NBD_CMD_READ", "Structured reply types".
+ * READ. Spec sections: "NBD_CMD_READ", "Structured reply types".
  *
  * The data are read to where they are sent from. With structured or extended replies, a large read
  * that waits for a disk anyway first asks what is there, and holes are told, not sent:
@@ -15,9 +15,10 @@
  * A read in pieces has a chunk for each, which DF forbids; the protocol has EOVERFLOW for that. A
  * simple reply tells of success before all was read: an error after that ends the connection.
  */
-#include "block/nbd/reply.h"
+#include "block/nbd/read.h"
 
 #include "block/io.h"
+#include "block/nbd/reply.h"
 
 #include <endian.h>
 #include <errno.h>
@@ -36,7 +37,7 @@ size_t nbd_read_reply_bytes(const struct nbd_session *session, const struct nbd_
     return 2 * NBD_CHUNK_BYTES_MAX + request->length; /* an error may follow the data */
 }
 
-size_t nbd_request_data_offset(const struct nbd_session *session)
+size_t nbd_read_data_offset(const struct nbd_session *session)
 {
     return session->style == NBD_STYLE_SIMPLE ? sizeof(struct nbd_simple_reply_be)
                                               : nbd_chunk_header_bytes(session) + OFFSET_BYTES;
@@ -72,7 +73,7 @@ static size_t read_simple(const struct nbd_session *session, const struct nbd_re
 /* Adds the data of a range. The chunk exists only if they could be read. */
 static int read_add_data(struct nbd_chunks *chunks, uint64_t offset, uint64_t length, bool cached)
 {
-    unsigned char *data = chunks->at + nbd_request_data_offset(chunks->session);
+    unsigned char *data = chunks->at + nbd_read_data_offset(chunks->session);
     if (length == 0)
         return 0;
     int ret = read_data(chunks->session, data, offset, length, cached);

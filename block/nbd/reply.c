@@ -7,6 +7,7 @@
 
 #include <endian.h>
 #include <errno.h>
+#include <string.h>
 
 /* The one place where errnos become the protocol's. */
 static enum nbd_error error_from_errno(int error)

@@ -6,7 +6,8 @@
 #ifndef BLOCK_NBD_REPLY_H
 #define BLOCK_NBD_REPLY_H
 
-#include "block/nbd/request.h"
+#include "block/nbd/messages.h"
+#include "block/nbd/session.h"
 
 /* What any chunk takes beside the data that it is about. */
 #define NBD_CHUNK_BYTES_MAX (sizeof(struct nbd_extended_chunk_be) + 16)
@@ -43,17 +44,5 @@ size_t nbd_chunks_end(struct nbd_chunks *chunks);
 /* A reply without data, whole; `error` is 0 or a -errno. Returns its length. */
 size_t nbd_reply_plain(const struct nbd_session *session, const struct nbd_request *request,
                        int error, unsigned char *reply);
-
-/* nbd/read.c and nbd/status.c: as nbd_request_reply_bytes() and nbd_request_execute(). */
-size_t nbd_read_reply_bytes(const struct nbd_session *session, const struct nbd_request *request);
-size_t nbd_read(const struct nbd_session *session, const struct nbd_request *request,
-                unsigned char *reply, bool cached);
-size_t nbd_status_reply_bytes(const struct nbd_session *session, const struct nbd_request *request);
-size_t nbd_status(const struct nbd_session *session, const struct nbd_request *request,
-                  unsigned char *reply);
-
-/* The payload of a BLOCK_STATUS: fills in length and contexts. 0 or -EINVAL. */
-int nbd_status_decode(const struct nbd_session *session, struct nbd_request *request,
-                      const unsigned char *payload);
 
 #endif

@@ -15,7 +15,9 @@
 #include "block/nbd/request.h"
 
 #include "block/io.h"
+#include "block/nbd/read.h"
 #include "block/nbd/reply.h"
+#include "block/nbd/status.h"
 
 #include <endian.h>
 #include <errno.h>
@@ -157,7 +159,7 @@ size_t nbd_request_reply_bytes(const struct nbd_session *session, const struct n
     if (request && request->type == NBD_CMD_READ)
         return nbd_read_reply_bytes(session, request);
     if (request && request->type == NBD_CMD_BLOCK_STATUS)
-        return nbd_status_reply_bytes(session, request);
+        return nbd_status_reply_bytes(request);
     return NBD_CHUNK_BYTES_MAX;
 }
 

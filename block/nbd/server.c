@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The NBD server: accepting, and the life of connections. See nbd/server.h for the objects and
- * their threads.
+ * The NBD server: accepting, and the life of connections. See connection.h for the
+ * objects and their threads.
  *
  * Trust: a Unix socket's peer must be root or the daemon's own user; TCP beyond loopback takes TLS
  * in which every client proves who it is, whatever the server's mode is. What a peer can take is
@@ -20,14 +20,18 @@
 #include "base/cleanup.h"
 #include "base/log.h"
 #include "block/device/exports.h"
+#include "block/nbd/admission.h"
+#include "block/nbd/connection.h"
+#include "block/nbd/handshake.h"
+#include "block/nbd/thread.h"
 #include "block/nbd/tls.h"
+#include "block/nbd/transmission.h"
 
 #include <assert.h>
 #include <errno.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
@@ -61,18 +65,6 @@ static void server_wake(struct nbd_server *server)
     eventfd_write(server->wake_fd, 1);
 }
 
-int nbd_thread_new(pthread_t *thread, const char *name, void *(*run)(void *), void *arg)
-{
-    sigset_t all, before;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    int ret = pthread_create(thread, NULL, run, arg);
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
-    if (ret == 0)
-        pthread_setname_np(*thread, name);
-    return -ret;
-}
-
 /* ---- connections ---- */
 
 static void connection_free(struct nbd_connection *connection)
@@ -96,7 +88,7 @@ static struct nbd_connection *connection_new(struct nbd_server *server,
         return NULL;
     connection->server = server;
     connection->session.stop = &server->stop;
-    connection->channel.fd = fd;
+    connection->channel.socket.fd = fd;
     connection->tls_required = server->tls_mode == NBD_TLS_REQUIRED || listener->is_remote;
     connection->peer = *peer;
     connection->is_greeting = true;
@@ -117,7 +109,7 @@ static void connection_finish(struct nbd_connection *connection)
     *slot = connection->next;
     server->live_count--;
     nbd_greeted_locked(connection);
-    close(connection->channel.fd);
+    close(connection->channel.socket.fd);
     connection->next = server->finished;
     server->finished = connection;
     pthread_cond_signal(&server->left);
@@ -359,7 +351,7 @@ static void server_stop_accepting(struct nbd_server *server)
 static void server_shut_down_locked(struct nbd_server *server, int how)
 {
     for (struct nbd_connection *one = server->live; one; one = one->next)
-        shutdown(one->channel.fd, how);
+        shutdown(one->channel.socket.fd, how);
 }
 
 static void server_stop_connections(struct nbd_server *server)

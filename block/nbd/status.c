@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * BLOCK_STATUS. See nbd/request.h. Spec sections: "NBD_CMD_BLOCK_STATUS", "Metadata querying", "The
+ * BLOCK_STATUS. Spec sections: "NBD_CMD_BLOCK_STATUS", "Metadata querying", "The
  * `base:allocation` metadata context"; for `qemu:allocation-depth` QEMU's docs/interop/nbd.txt.
  *
  *     device_map     |--- depth 1, data ---|-- depth 2, data --|-- depth 0, hole, zero --|
@@ -11,11 +11,13 @@
  * reply ends where any context has enough extents, or when the walk has taken long enough: it may
  * tell of less than was asked for, and never tells of more.
  */
-#include "block/nbd/reply.h"
+#include "block/nbd/status.h"
 
 #include "block/io.h"
+#include "block/nbd/reply.h"
 
 #include <errno.h>
+#include <string.h>
 
 enum {
     EXTENTS_MAX = 2048, /* of one context in one reply */
@@ -63,9 +65,8 @@ static size_t status_extents_max(const struct nbd_request *request)
     return request->length < EXTENTS_MAX ? request->length : EXTENTS_MAX;
 }
 
-size_t nbd_status_reply_bytes(const struct nbd_session *session, const struct nbd_request *request)
+size_t nbd_status_reply_bytes(const struct nbd_request *request)
 {
-    (void)session;
     return NBD_CONTEXT_LAST *
            (NBD_CHUNK_BYTES_MAX + status_extents_max(request) * 2 * EXTENT_BYTES);
 }

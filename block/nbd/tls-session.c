@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * One connection's TLS. See nbd/tls.h.
+ * One connection's TLS. See tls-session.h.
  *
  *      channel                                                              socket
  *      receive  <-- GnuTLS decrypts <-- pull <-- `in`  <-- whatever arrives <--
@@ -16,13 +16,15 @@
  * It is large enough for all that one call encrypts: a record that had to be sent again after the
  * keys have changed would be sent twice.
  */
-#include "block/nbd/tls.h"
+#include "block/nbd/tls-session.h"
 
 #include "base/cleanup.h"
 #include "base/log.h"
+#include "block/nbd/tls.h"
 
 #include <assert.h>
 #include <errno.h>
+#include <string.h>
 
 enum {
     RECORD_BYTES = 16384,
@@ -81,12 +83,12 @@ static ssize_t session_push(gnutls_transport_ptr_t arg, const void *data, size_t
 /* ---- the socket's side ---- */
 
 /* Receives ciphertext, once all that there was has been pulled. */
-static int session_fill(struct nbd_tls_session *session, struct nbd_channel *channel,
+static int session_fill(struct nbd_tls_session *session, struct nbd_socket *socket,
                         enum nbd_wait wait, uint64_t deadline_ms)
 {
     assert(session->in_start == session->in_end);
     ssize_t got =
-        nbd_socket_receive(channel, session->in, IN_BYTES,
+        nbd_socket_receive(socket, session->in, IN_BYTES,
                            wait == NBD_WAIT_NOT ? NBD_WAIT_NOT : NBD_WAIT_SOME, deadline_ms);
     if (got < 0)
         return (int)got;
@@ -96,13 +98,13 @@ static int session_fill(struct nbd_tls_session *session, struct nbd_channel *cha
 }
 
 /* Sends the ciphertext. */
-static int session_flush(struct nbd_tls_session *session, struct nbd_channel *channel,
+static int session_flush(struct nbd_tls_session *session, struct nbd_socket *socket,
                          uint64_t deadline_ms)
 {
     pthread_mutex_lock(&session->lock);
     size_t length = session->out_end - session->out_start;
     pthread_mutex_unlock(&session->lock);
-    int ret = nbd_socket_write(channel, session->out + session->out_start, length, deadline_ms);
+    int ret = nbd_socket_write(socket, session->out + session->out_start, length, deadline_ms);
     LOCK_GUARD(&session->lock);
     session->out_start += length;
     if (session->out_start == session->out_end)
@@ -193,16 +195,16 @@ static int handshake_step(struct nbd_tls_session *session)
     return -EPROTO;
 }
 
-int nbd_tls_handshake(struct nbd_tls_session *session, struct nbd_channel *channel,
-                      uint64_t deadline_ms)
+int nbd_tls_session_handshake(struct nbd_tls_session *session, struct nbd_socket *socket,
+                              uint64_t deadline_ms)
 {
     for (;;) {
         int step = handshake_step(session);
-        int ret = session_flush(session, channel, deadline_ms);
+        int ret = session_flush(session, socket, deadline_ms);
         if (step <= 0)
             return step ? step : ret;
         if (!ret && session->in_start == session->in_end)
-            ret = session_fill(session, channel, NBD_WAIT_SOME, deadline_ms);
+            ret = session_fill(session, socket, NBD_WAIT_SOME, deadline_ms);
         if (ret) {
             log_warning("NBD client refused: TLS: the handshake was not completed: %s",
                         strerror(-ret));
@@ -234,14 +236,14 @@ static int session_decrypt(struct nbd_tls_session *session, unsigned char *buf, 
     return 0;
 }
 
-ssize_t nbd_tls_receive(struct nbd_tls_session *session, struct nbd_channel *channel, void *buf,
-                        size_t length, enum nbd_wait wait, uint64_t deadline_ms)
+ssize_t nbd_tls_session_receive(struct nbd_tls_session *session, struct nbd_socket *socket,
+                                void *buf, size_t length, enum nbd_wait wait, uint64_t deadline_ms)
 {
     size_t done = 0;
     for (;;) {
         int ret = session_decrypt(session, buf, length, &done);
         if (!ret && done < length && (done == 0 || wait == NBD_WAIT_ALL))
-            ret = session_fill(session, channel, wait, deadline_ms);
+            ret = session_fill(session, socket, wait, deadline_ms);
         else if (!ret)
             return (ssize_t)done;
         if (ret)
@@ -265,15 +267,15 @@ static int session_encrypt(struct nbd_tls_session *session, const unsigned char 
     return 0;
 }
 
-int nbd_tls_write(struct nbd_tls_session *session, struct nbd_channel *channel, const void *buf,
-                  size_t length, uint64_t deadline_ms)
+int nbd_tls_session_write(struct nbd_tls_session *session, struct nbd_socket *socket,
+                          const void *buf, size_t length, uint64_t deadline_ms)
 {
     const unsigned char *at = buf;
     while (length > 0) {
         size_t piece = length < BATCH_BYTES ? length : BATCH_BYTES;
         int ret = session_encrypt(session, at, piece);
         if (!ret)
-            ret = session_flush(session, channel, deadline_ms);
+            ret = session_flush(session, socket, deadline_ms);
         if (ret)
             return ret;
         at += piece;
@@ -282,12 +284,13 @@ int nbd_tls_write(struct nbd_tls_session *session, struct nbd_channel *channel, 
     return 0;
 }
 
-void nbd_tls_bye(struct nbd_tls_session *session, struct nbd_channel *channel, uint64_t deadline_ms)
+void nbd_tls_session_bye(struct nbd_tls_session *session, struct nbd_socket *socket,
+                         uint64_t deadline_ms)
 {
     pthread_mutex_lock(&session->lock);
     if (!session->closed)
         gnutls_bye(session->gnutls, GNUTLS_SHUT_WR);
     session->closed = true;
     pthread_mutex_unlock(&session->lock);
-    session_flush(session, channel, deadline_ms); /* the peer may be gone already */
+    session_flush(session, socket, deadline_ms); /* the peer may be gone already */
 }

@@ -24,6 +24,7 @@
 #include <gnutls/x509.h>
 #include <limits.h>
 #include <stdio.h>
+#include <string.h>
 #include <sys/stat.h>
 #include <time.h>
 

@@ -32,9 +32,12 @@
  * server stops; in each case what is in the pool is finished and answered first. A flush covers all
  * writes that were acknowledged, since a write is acknowledged after it was executed.
  */
-#include "block/nbd/server.h"
+#include "block/nbd/transmission.h"
 
 #include "base/log.h"
+#include "block/nbd/connection.h"
+#include "block/nbd/pieces.h"
+#include "block/nbd/read.h"
 #include "block/nbd/reply.h"
 
 #include <assert.h>
@@ -140,7 +143,7 @@ static bool connection_execute(struct nbd_connection *connection, const struct n
 {
     const struct nbd_session *session = &connection->session;
     if (nbd_buffer_length(&connection->out) == 0)
-        nbd_buffer_skip(&connection->out, NBD_DATA_ALIGNMENT - nbd_request_data_offset(session));
+        nbd_buffer_skip(&connection->out, NBD_DATA_ALIGNMENT - nbd_read_data_offset(session));
     size_t most = nbd_request_reply_bytes(session, request);
     if (!nbd_buffer_make_room(&connection->out, most))
         return false;
@@ -193,7 +196,7 @@ static bool connection_execute_lone(struct nbd_connection *connection,
     if (connection->lone_streak <= LONE_STREAK || is_long ||
         !connection_execute(connection, request, payload, false))
         return false;
-    if (ioctl(connection->channel.fd, FIONREAD, &arrived) != 0 || arrived > 0)
+    if (ioctl(connection->channel.socket.fd, FIONREAD, &arrived) != 0 || arrived > 0)
         connection->lone_streak = 0;
     return true;
 }
@@ -301,7 +304,7 @@ static int connection_run_received(struct nbd_connection *connection, size_t *mi
 /* Waits for input or for the pool. 0: there is, or may be, something of either. */
 static int connection_wait(struct nbd_connection *connection)
 {
-    struct pollfd events[] = {{.fd = connection->channel.fd, .events = POLLIN},
+    struct pollfd events[] = {{.fd = connection->channel.socket.fd, .events = POLLIN},
                               {.fd = connection->queue.wake_fd, .events = POLLIN}};
     return poll(events, 2, -1) < 0 && errno != EINTR ? -errno : 0;
 }
@@ -354,7 +357,7 @@ static int connection_receive(struct nbd_connection *connection, size_t missing)
     if (connection->queue.tasks)
         wait = NBD_WAIT_NOT;
     if (atomic_load(&connection->server->stop.begun))
-        nbd_channel_drain(&connection->channel);
+        nbd_socket_drain(&connection->channel.socket);
     ssize_t got = wait == NBD_WAIT_SOME && connection->lone_streak > LONE_STREAK
                       ? connection_receive_lone(connection)
                       : nbd_channel_receive(&connection->channel, in->bytes + in->end,
@@ -380,7 +383,7 @@ void nbd_transmission(struct nbd_connection *connection)
             ret = sent ? sent : connection_receive(connection, missing);
     }
     connection_finish_tasks(connection);
-    if (connection->channel.draining)
+    if (connection->channel.socket.draining)
         nbd_channel_linger(&connection->channel,
                            nbd_deadline(connection->server->limits.linger_ms));
 }

@@ -21,6 +21,7 @@
 #include "block/device/exports.h"
 #include "block/format/qcow2/driver-qcow2.h"
 #include "block/format/raw.h"
+#include "block/nbd/connection.h"
 #include "block/nbd/server.h"
 
 #include <errno.h>

@@ -4,7 +4,7 @@
  */
 #include "tests/lib/nbd-peer.h"
 
-#include "block/device/exports.h"
+#include "block/nbd/server.h"
 
 #include <arpa/inet.h>
 #include <errno.h>

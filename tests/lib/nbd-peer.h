@@ -15,7 +15,7 @@
 #define TESTS_NBD_PEER_H
 
 #include "block/block.h"
-#include "block/nbd/server.h"
+#include "block/nbd/connection.h"
 #include "tests/lib/testlib.h"
 
 enum { PEER_WAIT_S = 20 };

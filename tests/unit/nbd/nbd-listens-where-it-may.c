@@ -6,7 +6,7 @@
  */
 #include "tests/lib/tls-peer.h"
 
-#include "block/device/exports.h"
+#include "block/nbd/server.h"
 
 #include <errno.h>
 #include <netinet/in.h>
@@ -232,7 +232,7 @@ static int option_of_only_connection(int level, int name)
     int value = -1;
     socklen_t length = sizeof(value);
     LOCK_GUARD(&place.server->lock);
-    getsockopt(place.server->live->channel.fd, level, name, &value, &length);
+    getsockopt(place.server->live->channel.socket.fd, level, name, &value, &length);
     return value;
 }
 

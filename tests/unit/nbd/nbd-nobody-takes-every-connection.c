@@ -6,7 +6,7 @@
  */
 #include "tests/lib/nbd-peer.h"
 
-#include "block/device/exports.h"
+#include "block/nbd/server.h"
 
 #include <arpa/inet.h>
 #include <fcntl.h>

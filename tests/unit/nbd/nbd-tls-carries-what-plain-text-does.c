@@ -6,7 +6,7 @@
  */
 #include "tests/lib/tls-peer.h"
 
-#include "block/device/exports.h"
+#include "block/nbd/server.h"
 
 #include <fcntl.h>
 #include <string.h>

@@ -1,0 +1,24 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Which peers may connect, and how many of them. On the accepting thread, except for
+ * nbd_greeted_locked().
+ */
+#ifndef BLOCK_NBD_ADMISSION_H
+#define BLOCK_NBD_ADMISSION_H
+
+#include "block/nbd/connection.h"
+
+/* Whether the peer may speak to us; prepares its socket and says who it is. */
+bool nbd_peer_admit(const struct nbd_listener *listener, int fd, struct nbd_peer *peer);
+
+/* Whether at least `spare` descriptors are free beside `fd`, the newest one. */
+bool nbd_files_are_spared(int fd, unsigned spare);
+
+/* Takes a place for a connection of that peer, of which the caller sets up `live`: 0, or -EUSERS if
+ * those that it may have are taken. If there are too many handshakes, the oldest ends. */
+int nbd_admit_locked(struct nbd_server *server, const struct nbd_peer *peer);
+
+/* It is done with the handshake, or with everything. */
+void nbd_greeted_locked(struct nbd_connection *connection);
+
+#endif

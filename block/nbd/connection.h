@@ -1,0 +1,91 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The NBD server's objects, which its parts share. Types only.
+ *
+ *   nbd_server --> listeners                 listener.h; one thread, "nbd-accept", for all, which
+ *        |                                   asks admission.c who may come in
+ *        |
+ *        +-------> live: connection, ...     each with its own thread, "nbd-conn", which runs
+ *        |                                   handshake.c, then transmission.c
+ *        +-------> pool: threads, ...        pool.c; "nbd-pool", for requests that may wait
+ *        +-------> finished: connection, ... their threads are over
+ *
+ * A connection's life: admitted by nbd-accept into `live`; its thread runs the two phases, gives
+ * the device back, moves the connection to `finished` and closes the socket; nbd-accept, at the end
+ * nbd_server_free, joins the thread and frees it. So whatever is in `live` has an open socket that
+ * may be shut down under the lock, and a client that sees its connection closed finds the device
+ * free.
+ */
+#ifndef BLOCK_NBD_CONNECTION_H
+#define BLOCK_NBD_CONNECTION_H
+
+#include "block/block.h"
+#include "block/nbd/channel.h"
+#include "block/nbd/listener.h"
+#include "block/nbd/pool.h"
+
+#include <pthread.h>
+
+struct nbd_tls;
+
+enum { NBD_LISTENERS_MAX = 16 };
+
+struct nbd_limits {
+    unsigned handshake_ms;     /* for a handshake, or for the next option of it that is of use */
+    unsigned handshake_max_ms; /* for all of it */
+    unsigned stop_ms;          /* for a connection to send its last replies when the server stops */
+    unsigned linger_ms;        /* for a peer to hang up once it has been told to */
+    unsigned connections;      /* in all; Unix sockets may have every one */
+    unsigned tcp_connections;  /* of them over TCP: the rest is kept for Unix sockets */
+    unsigned tcp_peer;         /* of these from one address */
+    unsigned unix_peer;   /* from the daemon's own user, unless that is root: the rest is root's */
+    unsigned handshakes;  /* of each kind not done with it; a newer one ends the oldest */
+    unsigned spare_files; /* descriptors that are left to others, or a quarter of all if less */
+    unsigned options;     /* in one handshake that are of no use */
+    /* For one connection; when they are reached, no more is received. For all connections together
+     * the server's budget is the limit (nbd/budget.h). */
+    unsigned tasks;    /* requests in the pool, with those whose replies are not sent yet */
+    size_t task_bytes; /* of payloads and replies of these; one task may be of any size */
+};
+
+struct nbd_server {
+    pthread_mutex_t lock;
+    pthread_cond_t left; /* a connection left `live`; monotonic clock */
+    struct block *block;
+    struct nbd_limits limits;   /* a test changes them before they come into play */
+    struct nbd_budget budget;   /* memory beyond every connection's own */
+    enum nbd_tls_mode tls_mode; /* this and `tls`: set before the first listener, then constant */
+    struct nbd_tls *tls;        /* or NULL: there is no TLS */
+    int wake_fd;                /* an eventfd: look at `stop`, `finished` and `listeners` */
+    struct nbd_stop stop;
+    bool refusing;         /* nbd-accept's: it has told that it refuses connections */
+    unsigned spinning_max; /* constant */
+    atomic_uint spinning;  /* connections that watch their socket rather than sleep */
+    struct nbd_pool pool;
+
+    /* Guarded by lock. */
+    bool accepting; /* `acceptor` runs */
+    pthread_t acceptor;
+    size_t listener_count; /* only grows, until nbd-accept is gone */
+    struct nbd_listener listeners[NBD_LISTENERS_MAX];
+    struct nbd_connection *live, *finished;
+    unsigned live_count, handshake_count[NBD_KINDS];
+};
+
+struct nbd_connection {
+    struct nbd_server *server;
+    struct nbd_connection *next; /* guarded by server->lock */
+    bool is_greeting;            /* guarded by server->lock: counted in server->handshake_count */
+    struct nbd_peer peer;        /* constant */
+    bool tls_required;           /* nothing but STARTTLS before TLS */
+    pthread_t thread;
+    struct nbd_channel channel; /* its fd: set before the thread starts */
+    struct nbd_session session;
+    struct nbd_queue queue; /* its requests in the pool */
+    /* The thread's own. */
+    struct nbd_buffer in, out;
+    bool spins;           /* the last request came so soon that sleeping would have cost more */
+    unsigned lone_streak; /* how many requests in a row came with nothing else under way */
+};
+
+#endif

@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * One connection's TLS, between its channel and its socket. One thread may receive while another one
+ * writes; everything else is for one thread at a time.
+ */
+#ifndef BLOCK_NBD_TLS_SESSION_H
+#define BLOCK_NBD_TLS_SESSION_H
+
+#include "block/nbd/socket.h"
+
+struct nbd_tls;
+struct nbd_tls_session;
+
+/* A session that has not shaken hands; NULL if there is no memory. `tls` outlives it. */
+struct nbd_tls_session *nbd_tls_session_new(const struct nbd_tls *tls);
+void nbd_tls_session_free(struct nbd_tls_session *session);
+
+/* Shakes hands as the server. -errno, with the reason in the log: the connection is lost. */
+int nbd_tls_session_handshake(struct nbd_tls_session *session, struct nbd_socket *socket,
+                              uint64_t deadline_ms);
+
+/* As nbd_socket_receive() and nbd_socket_write(). */
+ssize_t nbd_tls_session_receive(struct nbd_tls_session *session, struct nbd_socket *socket,
+                                void *buf, size_t length, enum nbd_wait wait, uint64_t deadline_ms);
+int nbd_tls_session_write(struct nbd_tls_session *session, struct nbd_socket *socket,
+                          const void *buf, size_t length, uint64_t deadline_ms);
+
+/* Announces the end to the peer, once, or sends the alert that says what went wrong. */
+void nbd_tls_session_bye(struct nbd_tls_session *session, struct nbd_socket *socket,
+                         uint64_t deadline_ms);
+
+#endif
