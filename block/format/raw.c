@@ -73,8 +73,10 @@ static int raw_map(struct node *node, uint64_t offset, unsigned flags, struct ex
     return flags & MAP_HOLES ? raw_find_holes(node, offset, extent) : 0;
 }
 
-static int raw_write(struct node *node, const void *buf, uint64_t offset, uint64_t length)
+static int raw_write(struct node *node, const void *buf, uint64_t offset, uint64_t length,
+                     unsigned flags)
 {
+    (void)flags; /* never waits but for the kernel */
     return file_write(node->fd, buf, offset, length);
 }
 
@@ -105,25 +107,18 @@ static int raw_allocate(struct node *node, int mode, uint64_t offset, uint64_t l
     return ret;
 }
 
-static int raw_zero_fast(struct node *node, uint64_t offset, uint64_t length, bool unmap)
+static int raw_zero(struct node *node, uint64_t offset, uint64_t length, unsigned flags)
 {
-    int mode = unmap ? FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE : FALLOC_FL_ZERO_RANGE;
-    int ret = raw_allocate(node, mode, offset, length);
+    const int punch = FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE;
+    bool unmap = flags & (ZERO_UNMAP | ZERO_DISCARD);
+    int ret = raw_allocate(node, unmap ? punch : FALLOC_FL_ZERO_RANGE, offset, length);
+    /* Advice need not be followed where it cannot be, or would itself need space. */
+    if (flags & ZERO_DISCARD)
+        return ret == -EOPNOTSUPP || ret == -ENOSYS || ret == -ENOSPC ? 0 : ret;
     /* A hole past the end of the file reads as zeros as it is. */
-    return ret == -ENOSYS || ret == -EINVAL ? -EOPNOTSUPP : ret;
-}
-
-static int raw_zero(struct node *node, uint64_t offset, uint64_t length, bool unmap)
-{
-    int ret = raw_zero_fast(node, offset, length, unmap);
-    return ret == -EOPNOTSUPP ? raw_write_zeros(node, offset, length) : ret;
-}
-
-static int raw_discard(struct node *node, uint64_t offset, uint64_t length)
-{
-    int ret = raw_allocate(node, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, offset, length);
-    /* Advice: may be left undone, where it cannot be done or would itself need space. */
-    return ret == -EOPNOTSUPP || ret == -ENOSYS || ret == -ENOSPC ? 0 : ret;
+    if (ret != -EOPNOTSUPP && ret != -ENOSYS && ret != -EINVAL)
+        return ret;
+    return flags & ZERO_FAST ? -EOPNOTSUPP : raw_write_zeros(node, offset, length);
 }
 
 static int raw_flush(struct node *node)
@@ -138,9 +133,6 @@ const struct driver driver_raw = {
     .create = raw_create,
     .map = raw_map,
     .write = raw_write,
-    .write_cached = raw_write,
     .zero = raw_zero,
-    .zero_fast = raw_zero_fast,
-    .discard = raw_discard,
     .flush = raw_flush,
 };

@@ -23,9 +23,17 @@ struct cluster_shape driver_overlay_shape(struct cluster_shape wanted, uint64_t 
     struct cluster_shape shape = wanted;
     if (!wanted.cluster_bytes)
         shape = (struct cluster_shape){OVERLAY_CLUSTER_BYTES, OVERLAY_EXTENDED_L2};
-    for (size_t i = 0; i < DRIVERS_MAX && drivers[i]; i++)
-        if (drivers[i]->supports_backing && drivers[i]->shape_fit)
-            drivers[i]->shape_fit(&shape, size_bytes);
+    for (size_t i = 0; i < DRIVERS_MAX && drivers[i]; i++) {
+        const struct image_spec spec = {.size_bytes = size_bytes,
+                                        .cluster_bytes = shape.cluster_bytes,
+                                        .extended_l2 = shape.extended_l2};
+        struct err ignored;
+        int fitted = drivers[i]->supports_backing && drivers[i]->create
+                         ? drivers[i]->create(-1, &spec, &ignored)
+                         : -1;
+        if (fitted > 0)
+            shape.cluster_bytes = (uint32_t)fitted;
+    }
     return shape;
 }
 

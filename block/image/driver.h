@@ -19,7 +19,7 @@
  * exclusively once: so what a map said stays readable for as long as its reader holds it shared.
  * Every change of what map() would say is told (node_map_changed) while the changer holds it.
  *
- * Durability: write, zero and discard may leave data in the page cache and metadata in memory until
+ * Durability: write and zero may leave data in the page cache and metadata in memory until
  * flush. But whatever a driver puts into the file must at every moment be an image that the next
  * open finds free of errors, whichever of the writes since the last fdatasync reached the disk
  * (leaked clusters are no error). A call that returned 0 is seen by every later read on this node.
@@ -70,7 +70,19 @@ struct image_spec {
     const unsigned char *group_id; /* OWNER_ID_BYTES, or NULL: who created the file */
 };
 
-/* What write, zero, zero_fast and discard return beside 0 and -errno: so much has changed in memory
+/* Writes in memory only: -EAGAIN, and nothing is written, if the driver would have to wait for a disk
+ * or for a thread that does; what the kernel makes of a write does not count. */
+#define WRITE_CACHED 1
+
+enum zero_flags {
+    ZERO_UNMAP = 1,   /* space may be freed */
+    ZERO_FAST = 2,    /* -EOPNOTSUPP, at once and with nothing done, unless it takes much less time
+                     * than to write zeros */
+    ZERO_DISCARD = 4, /* alone: the range is not needed any more. Each of its bytes reads as before
+                       * or as zero, never as what a backing node holds */
+};
+
+/* What write and zero return beside 0 and -errno: so much has changed in memory
  * that a flush must come first. Some of the range may be changed already; the caller calls
  * make_room() and then makes the whole change again. */
 #define NODE_NEEDS_ROOM 2
@@ -93,11 +105,10 @@ struct driver {
     /* Required. Frees `state`; writes nothing (flush came first). */
     void (*close)(struct node *node);
 
-    /* Optional. Writes a new image into the empty file `fd`, not synced. Codes as for open. */
+    /* Optional. Writes a new image into the empty file `fd`, not synced. `fd` -1, for formats with
+     * backing files only: writes nothing, and returns the cluster size, at least the spec's, that a
+     * disk of that size needs. Codes as for open. */
     int (*create)(int fd, const struct image_spec *spec, struct err *err);
-
-    /* Optional. Makes the clusters as large as create() needs them for a disk of that size. */
-    void (*shape_fit)(struct cluster_shape *shape, uint64_t size_bytes);
 
     /* Optional. Reads which group created the file `fd`: 0 and the id, -ENOENT if none did, or
      * -errno. */
@@ -115,24 +126,13 @@ struct driver {
     int (*read)(struct node *node, void *buf, uint64_t offset, uint64_t length);
 
     /* Required. Writes all of the range. 0, NODE_NEEDS_ROOM or -errno; after an error the range's
-     * content is undefined, that of others is not. Never waits for a flush: that is make_room's. */
-    int (*write)(struct node *node, const void *buf, uint64_t offset, uint64_t length);
+     * content is undefined, that of others is not. Never waits for a flush: that is make_room's.
+     * `flags`: WRITE_CACHED. */
+    int (*write)(struct node *node, const void *buf, uint64_t offset, uint64_t length,
+                 unsigned flags);
 
-    /* Optional. The same as write if, as things stand, neither a disk has to be waited for nor somebody who
-     * waits for one, but for what the kernel makes of a write; else -EAGAIN, and nothing is
-     * written. */
-    int (*write_cached)(struct node *node, const void *buf, uint64_t offset, uint64_t length);
-
-    /* Required. The range reads as zeros afterwards. `unmap`: space may be given back. */
-    int (*zero)(struct node *node, uint64_t offset, uint64_t length, bool unmap);
-
-    /* Optional. The same where that takes much less time than to write zeros, else -EOPNOTSUPP, at
-     * once and with nothing done. */
-    int (*zero_fast)(struct node *node, uint64_t offset, uint64_t length, bool unmap);
-
-    /* Required. The range is not needed any more: each of its bytes reads as before or as zero,
-     * never as what a backing node holds. */
-    int (*discard)(struct node *node, uint64_t offset, uint64_t length);
+    /* Required. The range reads as zeros afterwards. `flags`: zero_flags. Returns as write. */
+    int (*zero)(struct node *node, uint64_t offset, uint64_t length, unsigned flags);
 
     /* Required. All that returned before is durable on return. Uses node_sync(). */
     int (*flush)(struct node *node);

@@ -346,16 +346,16 @@ static int change_make(struct node *node, const struct node_change *change)
 {
     const struct driver *driver = node->driver;
     uint64_t offset = change->offset, length = change->length;
+    unsigned unmap = change->unmap ? ZERO_UNMAP : 0;
     switch (change->kind) {
     case NODE_WRITE:
-        return driver->write(node, change->buf, offset, length);
+        return driver->write(node, change->buf, offset, length, 0);
     case NODE_ZERO:
-        return driver->zero(node, offset, length, change->unmap);
+        return driver->zero(node, offset, length, unmap);
     case NODE_ZERO_FAST:
-        return driver->zero_fast ? driver->zero_fast(node, offset, length, change->unmap)
-                                 : -EOPNOTSUPP;
+        return driver->zero(node, offset, length, unmap | ZERO_FAST);
     case NODE_DISCARD:
-        return driver->discard(node, offset, length);
+        return driver->zero(node, offset, length, ZERO_DISCARD);
     }
     return -EINVAL;
 }
@@ -390,9 +390,7 @@ int node_write_cached(struct node *node, const void *buf, uint64_t offset, uint6
     int ret = node_check_change(node, offset, length);
     if (ret)
         return ret < 0 ? ret : 0;
-    if (!node->driver->write_cached)
-        return -EAGAIN;
-    return node_changed(node, node->driver->write_cached(node, buf, offset, length));
+    return node_changed(node, node->driver->write(node, buf, offset, length, WRITE_CACHED));
 }
 
 int node_zero(struct node *node, uint64_t offset, uint64_t length, bool unmap)

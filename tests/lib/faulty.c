@@ -35,7 +35,7 @@ static bool is_due(int *nth)
 static int faulty_create(int fd, const struct image_spec *spec, struct err *err)
 {
     LOCK_GUARD(&lock);
-    if (is_due(&create_nth))
+    if (fd >= 0 && is_due(&create_nth))
         return err_set(err, ErrOpenFileFailed, create_errnum, "injected");
     return driver_qcow2.create(fd, spec, err);
 }
@@ -48,15 +48,18 @@ static int faulty_open(struct node *node, struct err *err)
     return driver_qcow2.open(node, err);
 }
 
-static int faulty_write(struct node *node, const void *buf, uint64_t offset, uint64_t length)
+static int faulty_write(struct node *node, const void *buf, uint64_t offset, uint64_t length,
+                        unsigned flags)
 {
+    if (flags & WRITE_CACHED)
+        return -EAGAIN;
     pthread_mutex_lock(&lock);
     held += is_holding;
     pthread_cond_broadcast(&changed);
     while (is_holding)
         pthread_cond_wait(&changed, &lock);
     pthread_mutex_unlock(&lock);
-    return driver_qcow2.write(node, buf, offset, length);
+    return driver_qcow2.write(node, buf, offset, length, flags);
 }
 
 static int faulty_flush(struct node *node)
@@ -84,7 +87,6 @@ void faulty_install(void)
     driver_faulty.create = faulty_create;
     driver_faulty.open = faulty_open;
     driver_faulty.write = faulty_write;
-    driver_faulty.write_cached = NULL;
     driver_faulty.flush = faulty_flush;
     driver_register(&driver_faulty);
 }

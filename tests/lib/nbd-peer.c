@@ -132,38 +132,27 @@ static int probe_read(struct node *node, void *buf, uint64_t offset, uint64_t le
     return error ? error : file_read_padded(node->fd, buf, offset, length);
 }
 
-static int probe_write(struct node *node, const void *buf, uint64_t offset, uint64_t length)
+static int probe_write(struct node *node, const void *buf, uint64_t offset, uint64_t length,
+                       unsigned flags)
 {
     int error = atomic_load(&probe.error);
+    if (flags & WRITE_CACHED && atomic_load(&probe.hold) && !atomic_load(&probe.holds_connection))
+        return -EAGAIN;
     probe_wait(&probe.hold, &probe.held);
-    return error ? error : driver_raw.write(node, buf, offset, length);
+    return error ? error : driver_raw.write(node, buf, offset, length, flags);
 }
 
-static int probe_write_cached(struct node *node, const void *buf, uint64_t offset, uint64_t length)
+static int probe_zero(struct node *node, uint64_t offset, uint64_t length, unsigned flags)
 {
-    bool is_turned_away = atomic_load(&probe.hold) && !atomic_load(&probe.holds_connection);
-    return is_turned_away ? -EAGAIN : probe_write(node, buf, offset, length);
-}
-
-static int probe_zero(struct node *node, uint64_t offset, uint64_t length, bool unmap)
-{
-    int error = atomic_load(&probe.error);
-    atomic_store(&probe.zeroed_bytes, length);
-    atomic_store(&probe.unmapped, unmap);
-    return error ? error : driver_raw.zero(node, offset, length, true);
-}
-
-static int probe_zero_fast(struct node *node, uint64_t offset, uint64_t length, bool unmap)
-{
-    int error = atomic_load(&probe.zero_fast_error);
-    return error ? error : driver_raw.zero(node, offset, length, unmap);
-}
-
-static int probe_discard(struct node *node, uint64_t offset, uint64_t length)
-{
-    int error = atomic_load(&probe.error);
-    atomic_store(&probe.discarded_bytes, length);
-    return error ? error : driver_raw.discard(node, offset, length);
+    int error = atomic_load(flags & ZERO_FAST ? &probe.zero_fast_error : &probe.error);
+    if (flags & ZERO_DISCARD) {
+        atomic_store(&probe.discarded_bytes, length);
+    } else if (!(flags & ZERO_FAST)) {
+        atomic_store(&probe.zeroed_bytes, length);
+        atomic_store(&probe.unmapped, flags & ZERO_UNMAP);
+        flags |= ZERO_UNMAP;
+    }
+    return error ? error : driver_raw.zero(node, offset, length, flags);
 }
 
 static int probe_flush(struct node *node)
@@ -181,10 +170,7 @@ void probe_register(void)
     driver.map = probe_map;
     driver.read = probe_read;
     driver.write = probe_write;
-    driver.write_cached = probe_write_cached;
     driver.zero = probe_zero;
-    driver.zero_fast = probe_zero_fast;
-    driver.discard = probe_discard;
     driver.flush = probe_flush;
     driver_register(&driver);
 }

@@ -46,33 +46,31 @@ static bool layout_is_too_large(const struct layout *layout)
     return layout->l1_entries * sizeof(uint64_t) > QCOW2_L1_BYTES_MAX;
 }
 
-void qcow2_shape_fit(struct cluster_shape *shape, uint64_t size_bytes)
+/* The cluster size, at least that many bytes, at which the L1 table has a legal size. */
+static uint32_t cluster_bytes_fitted(const struct image_spec *spec, uint32_t cluster_bytes)
 {
-    const struct image_spec spec = {.size_bytes = size_bytes, .extended_l2 = shape->extended_l2};
-    uint32_t bits = (uint32_t)__builtin_ctz(shape->cluster_bytes);
+    uint32_t bits = (uint32_t)__builtin_ctz(cluster_bytes);
     struct layout layout;
-    layout_fill(&layout, &spec, bits);
+    layout_fill(&layout, spec, bits);
     while (layout_is_too_large(&layout) && bits < CLUSTER_BITS_MAX)
-        layout_fill(&layout, &spec, ++bits);
-    shape->cluster_bytes = 1u << bits;
+        layout_fill(&layout, spec, ++bits);
+    return 1u << bits;
 }
 
 static int layout_choose(struct layout *layout, const struct image_spec *spec, struct err *err)
 {
-    struct cluster_shape shape = {spec->cluster_bytes, spec->extended_l2};
+    uint32_t cluster_bytes = spec->cluster_bytes;
     uint32_t least = spec->extended_l2 ? CLUSTER_BYTES_MIN_EXTENDED : CLUSTER_BYTES_MIN;
-    if (!shape.cluster_bytes) {
-        /* A disk too large for its L1 table gets larger clusters, unless a size was asked for. */
-        shape.cluster_bytes = IMAGE_CLUSTER_BYTES;
-        qcow2_shape_fit(&shape, spec->size_bytes);
-    }
-    if (shape.cluster_bytes & (shape.cluster_bytes - 1) || shape.cluster_bytes < least ||
-        shape.cluster_bytes > CLUSTER_BYTES_MAX)
+    /* A disk too large for its L1 table gets larger clusters, unless a size was asked for. */
+    if (!cluster_bytes)
+        cluster_bytes = cluster_bytes_fitted(spec, IMAGE_CLUSTER_BYTES);
+    if (cluster_bytes & (cluster_bytes - 1) || cluster_bytes < least ||
+        cluster_bytes > CLUSTER_BYTES_MAX)
         return err_set(
             err, ErrInvalidBlockFormat, 0,
             "qcow2 clusters are a power of two from 512 bytes to 2 MiB (with extended L2 "
             "from 16 KiB)");
-    layout_fill(layout, spec, (uint32_t)__builtin_ctz(shape.cluster_bytes));
+    layout_fill(layout, spec, (uint32_t)__builtin_ctz(cluster_bytes));
     if (layout_is_too_large(layout))
         return err_set(err, ErrInvalidValue, 0,
                        "qcow2 clusters of %llu bytes are too small for a disk of %llu bytes",
@@ -151,6 +149,8 @@ static int l1_put(int fd, uint64_t offset, uint64_t bytes)
 
 int qcow2_create(int fd, const struct image_spec *spec, struct err *err)
 {
+    if (fd < 0)
+        return (int)cluster_bytes_fitted(spec, spec->cluster_bytes);
     struct layout layout;
     if (layout_choose(&layout, spec, err) != 0)
         return -1;

@@ -119,15 +119,7 @@ int qcow2_write_held(struct node *node, const void *data, uint64_t offset, uint6
     return 0;
 }
 
-int qcow2_write(struct node *node, const void *buf, uint64_t offset, uint64_t length)
-{
-    pthread_rwlock_rdlock(&node->io_lock);
-    int ret = qcow2_write_held(node, buf, offset, length);
-    pthread_rwlock_unlock(&node->io_lock);
-    return ret;
-}
-
-int qcow2_write_cached(struct node *node, const void *buf, uint64_t offset, uint64_t length)
+static int write_cached(struct node *node, const void *buf, uint64_t offset, uint64_t length)
 {
     struct qcow2_piece piece;
     uint64_t end = offset + length;
@@ -141,4 +133,15 @@ int qcow2_write_cached(struct node *node, const void *buf, uint64_t offset, uint
                                end - piece.end);
     pthread_rwlock_unlock(&node->io_lock);
     return ret == NODE_NEEDS_ROOM ? -EAGAIN : ret;
+}
+
+int qcow2_write(struct node *node, const void *buf, uint64_t offset, uint64_t length,
+                unsigned flags)
+{
+    if (flags & WRITE_CACHED)
+        return write_cached(node, buf, offset, length);
+    pthread_rwlock_rdlock(&node->io_lock);
+    int ret = qcow2_write_held(node, buf, offset, length);
+    pthread_rwlock_unlock(&node->io_lock);
+    return ret;
 }

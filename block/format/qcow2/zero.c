@@ -204,24 +204,13 @@ static int zero_held(struct node *node, uint64_t offset, uint64_t end, bool unma
     return ret || last >= end ? ret : zeros_write(node, last, end, unmap);
 }
 
-int qcow2_zero(struct node *node, uint64_t offset, uint64_t length, bool unmap)
-{
-    pthread_rwlock_rdlock(&node->io_lock);
-    int ret = zero_held(node, offset, offset + length, unmap);
-    pthread_rwlock_unlock(&node->io_lock);
-    return ret;
-}
-
-/* Only whole clusters whose space may be released become zeros by their entries alone. */
-int qcow2_zero_fast(struct node *node, uint64_t offset, uint64_t length, bool unmap)
+/* Whole clusters that may be freed become zeros by their entries alone. */
+static bool zero_is_fast(const struct node *node, uint64_t offset, uint64_t end, unsigned flags)
 {
     const struct qcow2 *q = node->state;
-    uint64_t end = offset + length;
     bool is_whole =
         offset % q->cluster_bytes == 0 && (end % q->cluster_bytes == 0 || end == node->size_bytes);
-    if (!is_whole || !unmap || (q->version < 3 && q->has_backing))
-        return -EOPNOTSUPP;
-    return qcow2_zero(node, offset, length, true);
+    return is_whole && flags & ZERO_UNMAP && !(q->version < 3 && q->has_backing);
 }
 
 static int discard_held(struct node *node, uint64_t offset, uint64_t end)
@@ -243,13 +232,17 @@ static int discard_held(struct node *node, uint64_t offset, uint64_t end)
     return ret;
 }
 
-int qcow2_discard(struct node *node, uint64_t offset, uint64_t length)
+int qcow2_zero(struct node *node, uint64_t offset, uint64_t length, unsigned flags)
 {
-    struct qcow2 *q = node->state;
-    if (q->version < 3 && q->has_backing)
+    const struct qcow2 *q = node->state;
+    uint64_t end = offset + length;
+    if (flags & ZERO_DISCARD && q->version < 3 && q->has_backing)
         return 0;
+    if (flags & ZERO_FAST && !zero_is_fast(node, offset, end, flags))
+        return -EOPNOTSUPP;
     pthread_rwlock_rdlock(&node->io_lock);
-    int ret = discard_held(node, offset, offset + length);
+    int ret = flags & ZERO_DISCARD ? discard_held(node, offset, end)
+                                   : zero_held(node, offset, end, flags & ZERO_UNMAP);
     pthread_rwlock_unlock(&node->io_lock);
     return ret;
 }

@@ -74,15 +74,13 @@ static void piece_release(unsigned hold_at)
     pthread_cond_broadcast(&seen.changed);
 }
 
-static int watched_zero(struct node *node, uint64_t offset, uint64_t length, bool unmap)
+static int watched_zero(struct node *node, uint64_t offset, uint64_t length, unsigned flags)
 {
-    piece_see(node, offset, length);
-    return driver_qcow2.zero(node, offset, length, unmap);
-}
-
-static int watched_zero_fast(struct node *node, uint64_t offset, uint64_t length, bool unmap)
-{
-    int ret = driver_qcow2.zero_fast(node, offset, length, unmap);
+    if (!(flags & ZERO_FAST)) {
+        piece_see(node, offset, length);
+        return driver_qcow2.zero(node, offset, length, flags);
+    }
+    int ret = driver_qcow2.zero(node, offset, length, flags);
     if (ret == 0) {
         piece_see(node, offset, length);
         seen.fast++;
@@ -90,16 +88,13 @@ static int watched_zero_fast(struct node *node, uint64_t offset, uint64_t length
     return ret;
 }
 
-static int watched_discard(struct node *node, uint64_t offset, uint64_t length)
+static int watched_write(struct node *node, const void *buf, uint64_t offset, uint64_t length,
+                         unsigned flags)
 {
+    if (flags & WRITE_CACHED)
+        return -EAGAIN;
     piece_see(node, offset, length);
-    return driver_qcow2.discard(node, offset, length);
-}
-
-static int watched_write(struct node *node, const void *buf, uint64_t offset, uint64_t length)
-{
-    piece_see(node, offset, length);
-    return driver_qcow2.write(node, buf, offset, length);
+    return driver_qcow2.write(node, buf, offset, length, flags);
 }
 
 /* A device NAME with the image NAME.qcow2, of that size and clusters. */
@@ -253,10 +248,7 @@ static int begin(void **state)
     int ret = disks_begin(state);
     driver = driver_qcow2;
     driver.zero = watched_zero;
-    driver.zero_fast = watched_zero_fast;
-    driver.discard = watched_discard;
     driver.write = watched_write;
-    driver.write_cached = NULL;
     driver_register(&driver);
     return ret;
 }

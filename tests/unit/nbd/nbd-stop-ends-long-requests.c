@@ -36,30 +36,25 @@ static void slow_call(uint64_t length)
     atomic_fetch_add(&slow.bytes, length);
 }
 
-static int slow_zero(struct node *node, uint64_t offset, uint64_t length, bool unmap)
+static int slow_zero(struct node *node, uint64_t offset, uint64_t length, unsigned flags)
 {
-    (void)unmap;
-    (void)offset;
-    (void)node;
+    if (flags & ZERO_FAST)
+        return driver_raw.zero(node, offset, length, flags);
     slow_call(length);
     return 0;
 }
 
-static int slow_discard(struct node *node, uint64_t offset, uint64_t length)
-{
-    return slow_zero(node, offset, length, true);
-}
-
-static int slow_write(struct node *node, const void *buf, uint64_t offset, uint64_t length)
+static int slow_write(struct node *node, const void *buf, uint64_t offset, uint64_t length,
+                      unsigned flags)
 {
     (void)buf;
-    return slow_zero(node, offset, length, true);
+    return flags & WRITE_CACHED ? -EAGAIN : slow_zero(node, offset, length, 0);
 }
 
 static int slow_read(struct node *node, void *buf, uint64_t offset, uint64_t length)
 {
     (void)buf;
-    return slow_zero(node, offset, length, true);
+    return slow_zero(node, offset, length, 0);
 }
 
 /* In extents of a MiB, of which only read() can tell what they are. */
@@ -203,9 +198,7 @@ int main(void)
     driver.map = slow_map;
     driver.read = slow_read;
     driver.zero = slow_zero;
-    driver.discard = slow_discard;
     driver.write = slow_write;
-    driver.write_cached = NULL;
     driver_register(&driver);
     return cmocka_run_group_tests_name("nbd stop of long requests", tests, scratch_begin,
                                        scratch_end);
