@@ -23,7 +23,7 @@ from snapgroupd import Daemon, expect, main, qcow2_check, wait_until
 
 KILLS = int(os.environ.get("KILLS", "20"))
 SEED = int(os.environ.get("SEED", "2012"))
-SIZE_BYTES = 64 << 20
+SIZE_BYTES = 512 << 20  # more than a fio writes until it is killed
 GROUPS_MAX = 24  # then everything starts afresh
 MOMENT_S = 0.5  # a kill comes within so many seconds after all write
 # Cluster size and extended_l2 of an image and its overlays; None: raw, with default overlays.
