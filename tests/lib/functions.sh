@@ -1,16 +1,16 @@
 # shellcheck shell=bash
 # SPDX-License-Identifier: Apache-2.0
 #
-# What shell tests share. A test begins with
+# The library of shell tests. A test begins with
 #
 #     #!/usr/bin/env bash
 #     . "$(dirname "$0")/../lib/functions.sh"
 #
-# and then has a strict shell, a directory of its own and this vocabulary:
+# and then has a strict shell, a directory of its own and these functions:
 #
 #   start_daemon [ARGUMENT...]   starts snapgroupd on $IMAGES, $STATE, $RUNTIME and waits until it is ready
-#   stop_daemon, kill_daemon     SIGTERM, and it must exit 0; SIGKILL
-#   restart_daemon               stops it (unless it is down already) and starts it with the same arguments
+#   stop_daemon, kill_daemon     SIGTERM, after which it must exit 0; SIGKILL
+#   restart_daemon               stops it if it runs, and starts it with the same arguments
 #   api METHOD PATH [JSON [CURL_ARGUMENT...]]   one REST call; sets STATUS, BODY, HEADERS; prints nothing
 #   expect_status N              the last call's status
 #   expect_json FILTER [JQ_ARGUMENT...]   jq's filter must be true of BODY
@@ -20,14 +20,14 @@
 #   qcow2_check FILE [no-leaks]  qemu-img check finds no error (and no leak)
 #   checksums DIRECTORY          prints name, size and SHA-256 of everything in it, sorted
 #   spawn COMMAND...             runs it in the background, sets SPAWNED to its pid; it ends with the test
-#   begin_slow_create            POST /devices (vda, raw) in the background; strace delays its fsync, so that it is running
-#   expect_slow_create           that call is answered, with success
+#   begin_slow_create            POST /devices (vda, raw) in the background, its fsync delayed by strace
+#   expect_slow_create           waits for that call, which must succeed
 #   wait_until COMMAND...        repeats the command until it succeeds; fails after $DEADLINE_S seconds
 #   fail MESSAGE, skip MESSAGE   end the test
 #
-# When the test ends, whatever it started is stopped and $TMP goes away. The test fails if the daemon died by itself,
-# does not stop cleanly, or a sanitizer reported anything. $SNAPGROUPD, $BUILD_DIR and $SOURCE_DIR come from
-# ctest; by hand the dev preset's are used.
+# When the test ends, its processes are stopped and $TMP is removed. The test fails if the daemon died,
+# does not stop cleanly, or a sanitizer reported anything. $SNAPGROUPD, $BUILD_DIR and $SOURCE_DIR come
+# from ctest; without it they are those of the dev preset.
 # shellcheck disable=SC2034 # for the tests
 set -Eeuo pipefail
 export LC_ALL=C
@@ -46,7 +46,7 @@ DAEMON_LOG=$TMP/daemon.log
 mkdir "$IMAGES" "$STATE" "$RUNTIME"
 : >"$DAEMON_LOG"
 
-DAEMON_PID='' # empty: not running, and that is as the test wants it
+DAEMON_PID='' # empty: stopped by the test
 DAEMON_ARGUMENTS=() DAEMON_STDOUT='' DAEMON_STATUS=''
 SPAWNED='' SPAWNED_ALL=()
 STATUS='' BODY='' HEADERS=''
@@ -65,7 +65,7 @@ skip() {
 start_daemon() {
     [ -z "$DAEMON_PID" ] || fail "start_daemon: it is running already"
     DAEMON_ARGUMENTS=("$@")
-    rm -f "$TMP/stdout" "$TMP/said" # what it says until it is ready
+    rm -f "$TMP/stdout" "$TMP/said" # its output until it is ready
     mkfifo "$TMP/stdout"
     # The daemon dies with this shell, however that ends.
     setpriv --pdeathsig KILL "$SNAPGROUPD" --state-dir "$STATE" --image-dir "$IMAGES" \
@@ -79,11 +79,11 @@ start_daemon() {
     done
 }
 
-# Sends the signal, waits for the end of the daemon's standard output, which is its own end, and sets
-# DAEMON_STATUS: how it exited, or 124 if it had to be killed at the deadline.
+# Sends the signal, waits for the end of the daemon's standard output, and sets DAEMON_STATUS: its exit
+# status, or 124 if it was killed at the deadline.
 end_daemon() {
     local rc=0 line
-    kill "-$1" "$DAEMON_PID" 2>/dev/null || true # gone already: its status tells why
+    kill "-$1" "$DAEMON_PID" 2>/dev/null || true # it may have died: its status is checked
     while [ "$rc" -eq 0 ]; do
         read -r -t "$DEADLINE_S" -u "$DAEMON_STDOUT" line || rc=$?
     done
@@ -216,7 +216,7 @@ wait_until() {
     done
 }
 
-# Ends the test: first its helpers, so that no client is connected; then the daemon, in good order.
+# Ends the test: first its helpers, so that no client is connected, then the daemon.
 finish() {
     local rc=$? pid
     trap - EXIT ERR

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What Python tests share: functions.sh's twin, for tests that need threads or many connections.
+"""The library of Python tests: functions.sh for tests that need threads or many connections.
 
     with Daemon() as daemon:
         daemon.start()
@@ -51,7 +51,7 @@ def expect(condition, message, *args):
 
 
 def run(*command):
-    """Runs a tool; its standard output, or Failure with all that it said."""
+    """Runs a tool and returns its standard output; Failure, with all its output, unless it succeeds."""
     done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True,
                           timeout=10 * DEADLINE_S)
     expect(done.returncode == 0, "%s ends with %d: %s%s", " ".join(command), done.returncode,
@@ -60,7 +60,7 @@ def run(*command):
 
 
 def wait_until(condition, what):
-    """Waits until condition() is true; its value."""
+    """Waits until condition() is true, and returns its value."""
     end = time.monotonic() + DEADLINE_S
     while True:
         value = condition()
@@ -143,7 +143,7 @@ class Daemon:
                 self.stop()
             elif self.process:
                 if self.process.poll() is not None:
-                    sys.stderr.write("--- the daemon ended by itself, status %d\n" % self.process.returncode)
+                    sys.stderr.write("--- the daemon died, status %d\n" % self.process.returncode)
                 self.process.kill()
                 self.process.wait()
             with open(self.log_path, errors="replace") as log:
@@ -168,14 +168,14 @@ class Daemon:
             pass
 
     def wipe(self):
-        """A daemon that is down starts with nothing next time; the log stays."""
+        """Removes images and state of a stopped daemon, but not its log."""
         expect(self.process is None, "wipe: the daemon is running")
         for directory in (self.images, self.state, self.runtime):
             shutil.rmtree(directory)
         self.make_directories()
 
     def forget(self):
-        """Kills the daemon, unflushed; starts anew with the images but no memory of devices and groups."""
+        """Kills the daemon; starts it again with the images, but without its state."""
         self.kill()
         shutil.rmtree(self.state)
         os.makedirs(self.state)
@@ -226,7 +226,7 @@ class Daemon:
         expect(status == 0, "the daemon ended with status %d instead of 0", status)
 
     def kill(self):
-        """SIGKILL, if somebody else has not sent it already."""
+        """Sends SIGKILL, or finds that it was sent."""
         status = self.end(signal.SIGKILL)
         expect(status == -signal.SIGKILL, "the daemon had ended by itself, status %d", status)
 
@@ -247,13 +247,13 @@ class Daemon:
             connection.close()
 
     def get(self, path):
-        """The JSON of a GET that must succeed."""
+        """Returns the JSON of a GET, which must succeed."""
         answer = self.request("GET", path)
         expect(answer.status == 200, "GET %s: %s", path, answer)
         return answer.body
 
     def list(self, path):
-        """All items of a list, page after page."""
+        """Returns all items of a list, page by page."""
         page = self.get(path)
         items = page["items"]
         while page["next"]:
@@ -285,7 +285,7 @@ class Daemon:
         return "nbd+unix:///%s?socket=%s" % (export, os.path.join(self.runtime, "nbd.sock"))
 
     def nbd(self, export):
-        """A connected libnbd handle."""
+        """Returns a connected libnbd handle."""
         import nbd
         handle = nbd.NBD()
         handle.connect_uri(self.nbd_uri(export))
@@ -305,7 +305,7 @@ def group_body(name, devices):
 
 
 def main(test):
-    """Runs a test's function; its exit status is the script's."""
+    """Runs a test's function and exits with its status."""
     try:
         test()
     except Failure as failure:
