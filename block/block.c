@@ -197,21 +197,17 @@ int block_image_create(struct block *block, const char *path, const char *format
     return 0;
 }
 
-/* Opens the place and does one thing in it, durably. A directory that is gone holds nothing of
- * ours. */
-static int
-image_finish(struct block *block, const char *path, const unsigned char id[OWNER_ID_BYTES],
-             int (*finish)(const struct image_place *, const unsigned char *, struct err *),
-             struct err *err)
+/* Opens the place and does one thing in it, durably. `directory` as for block_image_discard(). */
+static int image_finish(struct block *block, const char *path, const char *directory,
+                        const unsigned char id[OWNER_ID_BYTES],
+                        int (*finish)(const struct image_place *, const unsigned char *,
+                                      struct err *),
+                        struct err *err)
 {
     CLEANUP_PLACE struct image_place place = IMAGE_PLACE_INIT;
-    struct err cause;
-    if (image_place_open(&block->dir, path, &place, &cause) != 0) {
-        if (cause.errnum == ENOENT || cause.errnum == ENOTDIR)
-            return 0;
-        *err = cause;
-        return -1;
-    }
+    int found = image_place_find(&block->dir, path, directory, &place, err);
+    if (found <= 0)
+        return found;
     if (finish(&place, id, err) != 0)
         return -1;
     if (fsync(place.dirfd) != 0)
@@ -223,13 +219,19 @@ image_finish(struct block *block, const char *path, const unsigned char id[OWNER
 int block_image_settle(struct block *block, const char *path,
                        const unsigned char id[OWNER_ID_BYTES], struct err *err)
 {
-    return image_finish(block, path, id, stage_settle, err);
+    return image_finish(block, path, NULL, id, stage_settle, err);
 }
 
-int block_image_discard(struct block *block, const char *path,
+int block_directory_identity(struct block *block, const char *path,
+                             char identity[FILE_IDENTITY_BYTES], struct err *err)
+{
+    return image_directory_identity(&block->dir, path, identity, err);
+}
+
+int block_image_discard(struct block *block, const char *path, const char *directory,
                         const unsigned char id[OWNER_ID_BYTES], struct err *err)
 {
-    return image_finish(block, path, id, stage_discard, err);
+    return image_finish(block, path, directory, id, stage_discard, err);
 }
 
 /* ---- exports ---- */

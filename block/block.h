@@ -87,8 +87,15 @@ int block_image_create(struct block *block, const char *path, const char *format
 int block_image_settle(struct block *block, const char *path,
                        const unsigned char id[OWNER_ID_BYTES], struct err *err);
 
-/* The image is not wanted: removes both names, if `id` made them. Idempotent. */
-int block_image_discard(struct block *block, const char *path,
+/* The identity of the directory of `path`, by which a discard recognises the storage later. OpenFileFailed. */
+int block_directory_identity(struct block *block, const char *path,
+                             char identity[FILE_IDENTITY_BYTES], struct err *err);
+
+/* The image is not wanted: removes both names, if `id` made them. Idempotent. `directory` is from
+ * block_directory_identity(): where the directory does not exist or is on another file system, the storage is
+ * away and nothing is known of the image (OpenFileFailed). NULL: not known; then a missing directory counts as
+ * removed. */
+int block_image_discard(struct block *block, const char *path, const char *directory,
                         const unsigned char id[OWNER_ID_BYTES], struct err *err);
 
 /* Whether the path leads to the file with that identity (NULL: to any). May wait for a storage. */
@@ -265,9 +272,11 @@ void group_member_info(const struct group *group, size_t position, struct group_
 void group_free(struct group *group);
 
 /* Recovery: removes the overlay `path` if, and only if, its header says that group `id` created it,
- * and the marking name of a creation that was cut short. A file that is not there is no error. */
-int block_overlay_discard(struct block *block, const char *path, const char *format,
-                          const unsigned char id[OWNER_ID_BYTES], struct err *err);
+ * and the marking name of a creation that was cut short. A file that does not exist is no error; `directory`
+ * as for block_image_discard(). */
+int block_overlay_discard(struct block *block, const char *path, const char *directory,
+                          const char *format, const unsigned char id[OWNER_ID_BYTES],
+                          struct err *err);
 
 /* ---- exports ---- */
 

@@ -5,8 +5,8 @@
  *   starting --(store, block, recovery, NBD sockets)--> ready --(SIGTERM, SIGINT)--> closing
  *
  * `block` and `store` are set before the first handler runs and outlive the last one; both may be
- * called from any thread. names_lock and settle_lock are never held together, and no handler runs
- * under either, except as unsettled.h says.
+ * called from any thread. Lock order: settle_lock, leftovers_lock; names_lock is never held together with
+ * another. No handler runs under any of them, except as unsettled.h says.
  */
 #ifndef SERVICE_CONTEXT_H
 #define SERVICE_CONTEXT_H
@@ -17,9 +17,11 @@
 
 #include <pthread.h>
 #include <stdatomic.h>
+#include <stdbool.h>
 
 struct unsettled;
 struct name_hold;
+struct leftover;
 
 struct service {
     pthread_mutex_t names_lock;
@@ -29,6 +31,12 @@ struct service {
     pthread_mutex_t settle_lock;
     struct unsettled *unsettled; /* settle_lock: oldest first (unsettled.h) */
     atomic_bool is_unsettled;    /* the queue is not empty; written under settle_lock */
+
+    pthread_mutex_t leftovers_lock;
+    pthread_cond_t leftovers_changed;
+    struct leftover *leftovers; /* these four: leftovers_lock (leftovers.h) */
+    bool leftovers_end, leftovers_started;
+    pthread_t leftovers_thread; /* if started */
 
     struct memory memory; /* of requests and replies */
     atomic_uint calls;    /* running calls that need the store (admission.h) */

@@ -16,6 +16,7 @@
 #include "base/log.h"
 #include "service/context.h"
 #include "service/http/server.h"
+#include "service/leftovers.h"
 #include "service/recovery.h"
 #include "service/unsettled.h"
 
@@ -261,6 +262,7 @@ static int daemon_close(struct service *service, int result, struct err *err)
     if (unsettled_resolve(service, &closing) != 0)
         log_error("%s; the next start settles what is left", closing.message);
     unsettled_close(service);
+    leftovers_close(service);
     if (block_close(service->block, &closing) != 0) {
         log_error("%s", closing.message);
         if (result == 0)
@@ -312,7 +314,9 @@ static int daemon_start(const struct options *options, struct err *err)
         return -1;
     struct service service = {.names_lock = PTHREAD_MUTEX_INITIALIZER,
                               .names_changed = PTHREAD_COND_INITIALIZER,
-                              .settle_lock = PTHREAD_MUTEX_INITIALIZER};
+                              .settle_lock = PTHREAD_MUTEX_INITIALIZER,
+                              .leftovers_lock = PTHREAD_MUTEX_INITIALIZER,
+                              .leftovers_changed = PTHREAD_COND_INITIALIZER};
     return daemon_open(&service, options, state_dir, image_dir, runtime_dir, err);
 }
 

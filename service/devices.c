@@ -7,6 +7,7 @@
 #include "base/log.h"
 #include "service/clock.h"
 #include "service/context.h"
+#include "service/leftovers.h"
 #include "service/names.h"
 #include "service/unsettled.h"
 
@@ -93,14 +94,30 @@ static int change_look(struct service *service, const struct change *change, str
     return strcmp(now->id, change->row.id) == 0;
 }
 
+/* On the leftovers' thread. */
+static bool leftover_retry(struct service *service, const struct leftover *leftover)
+{
+    CLEANUP_BY(device_row_clear) struct device_row row = {0};
+    struct err err;
+    if (store_device_get(service->store, leftover->name, &row, &err) != 0)
+        return err.code == ErrDeviceNotFound;
+    if (strcmp(row.id, leftover->id) != 0 || row.state != DEVICE_ROW_CREATING)
+        return true;
+    devices_discard(service, &row, &err);
+    return false; /* the next round finds the row deleted */
+}
+
 int devices_discard(struct service *service, const struct device_row *row, struct err *err)
 {
     unsigned char id[OWNER_ID_BYTES];
     struct err failure;
     id_bytes(row->id, id);
-    if (block_image_discard(service->block, row->image, id, &failure) != 0) {
-        log_error("device '%s' was not created, but its image stays: %s; a restart tries again",
-                  row->name, failure.message);
+    if (block_image_discard(service->block, row->image, row->directory_identity, id, &failure) !=
+        0) {
+        struct leftover leftover = {.retry = leftover_retry};
+        memcpy(leftover.id, row->id, sizeof(leftover.id));
+        snprintf(leftover.name, sizeof(leftover.name), "%s", row->name);
+        leftovers_add(service, &leftover, &failure);
         return 0;
     }
     return store_device_delete(service->store, row, err);
@@ -143,9 +160,12 @@ static int device_undo(struct service *service, const struct device_row *row,
 static int device_row_fill(struct service *service, const struct device_request *request,
                            struct device_row *row, struct err *err)
 {
+    char directory[FILE_IDENTITY_BYTES];
     row->image = block_resolve(service->block, request->image, err);
-    if (!row->image)
+    if (!row->image || (request->create &&
+                        block_directory_identity(service->block, row->image, directory, err) != 0))
         return -1;
+    row->directory_identity = request->create ? strdup(directory) : NULL;
     id_new(row->id);
     row->state = request->create ? DEVICE_ROW_CREATING : DEVICE_ROW_ATTACHED;
     row->name = strdup(request->name);
@@ -157,7 +177,8 @@ static int device_row_fill(struct service *service, const struct device_request 
     row->cluster_size_bytes = request->overlay.cluster_bytes;
     row->extended_l2 = request->overlay.extended_l2;
     row->created_at_us = clock_now_us();
-    if (!row->name || !row->format || !row->top || !row->top_format || !row->labels)
+    if (!row->name || !row->format || !row->top || !row->top_format || !row->labels ||
+        (request->create && !row->directory_identity))
         return err_set(err, ErrOutOfResources, 0, "there is no memory for device '%s'",
                        request->name);
     return 0;

@@ -26,6 +26,7 @@
 #include "base/log.h"
 #include "service/clock.h"
 #include "service/context.h"
+#include "service/leftovers.h"
 #include "service/names.h"
 
 #include <assert.h>
@@ -109,37 +110,46 @@ void group_offer_members(struct service *service, const struct group_row *row)
 
 /* ---- roll back ---- */
 
-/* After a restart: removes the overlays by name. False if one may still exist. */
-static bool overlays_discard(struct service *service, const struct group_row *row)
+/* On the leftovers' thread. The queue, if the group is in it, comes first: it makes the row `aborting`. */
+static bool leftover_retry(struct service *service, const struct leftover *leftover)
 {
-    unsigned char id[OWNER_ID_BYTES];
+    CLEANUP_BY(group_row_clear) struct group_row row = {0};
     struct err err;
-    bool is_removed = true;
-    id_bytes(row->id, id);
-    for (size_t i = 0; i < row->member_count; i++)
-        if (block_overlay_discard(service->block, row->members[i].snapshot_file,
-                                  row->members[i].format, id, &err) != 0) {
-            log_error("group %s: %s; a restart tries again", row->id, err.message);
-            is_removed = false;
-        }
-    return is_removed;
+    if (store_group_get(service->store, leftover->id, &row, &err) != 0)
+        return err.code == ErrGroupNotFound;
+    if (row.state == GROUP_ABORTING && settlement_recover(service, &row, &err) != 0)
+        return false;
+    return row.state != GROUP_PREPARING && row.state != GROUP_ABORTING;
 }
 
-static bool overlays_abort(struct settlement *settlement)
+/* After a restart: removes the overlays by name, those that it can; -1 if one may still exist. */
+static int overlays_discard(struct service *service, const struct group_row *row, struct err *err)
 {
-    struct err err;
-    int ret = group_abort(settlement->group, &err);
-    if (ret != 0)
-        log_error("group %s: %s; a restart tries again", settlement->row.id, err.message);
-    group_free(steal(settlement->group));
-    return ret == 0;
+    unsigned char id[OWNER_ID_BYTES];
+    int ret = 0;
+    id_bytes(row->id, id);
+    for (size_t i = 0; i < row->member_count; i++) {
+        const struct member_row *member = &row->members[i];
+        if (block_overlay_discard(service->block, member->snapshot_file, member->directory_identity,
+                                  member->format, id, err) != 0)
+            ret = -1;
+    }
+    return ret;
 }
 
 static void overlays_remove(struct service *service, struct settlement *settlement)
 {
-    bool is_removed = settlement->memory == GROUP_MEMORY_HELD
-                          ? overlays_abort(settlement)
-                          : overlays_discard(service, &settlement->row);
+    struct err err;
+    bool is_removed = (settlement->memory == GROUP_MEMORY_HELD
+                           ? group_abort(settlement->group, &err)
+                           : overlays_discard(service, &settlement->row, &err)) == 0;
+    if (settlement->group)
+        group_free(steal(settlement->group));
+    if (!is_removed) {
+        struct leftover leftover = {.retry = leftover_retry};
+        memcpy(leftover.id, settlement->row.id, sizeof(leftover.id));
+        leftovers_add(service, &leftover, &err);
+    }
     settlement->memory = is_removed ? GROUP_MEMORY_REMOVED : GROUP_MEMORY_LEFT;
     settlement->row.state = is_removed ? GROUP_ABORTED : GROUP_ABORTING;
 }

@@ -76,8 +76,12 @@ static int member_row_fill(struct service *service, struct member_row *row,
     row->format = strdup(member->format);
     row->backing_file = group ? strdup(info.backing_file) : NULL;
     row->backing_format = group ? strdup(info.backing_format) : NULL;
-    bool is_short = !row->device || !row->format || !row->snapshot_file ||
-                    (group && (!row->backing_file || !row->backing_format));
+    char directory[FILE_IDENTITY_BYTES];
+    bool is_known =
+        group && block_directory_identity(service->block, row->snapshot_file, directory, &err) == 0;
+    row->directory_identity = is_known ? strdup(directory) : NULL;
+    bool is_short = (is_known && !row->directory_identity) || !row->device || !row->format ||
+                    !row->snapshot_file || (group && (!row->backing_file || !row->backing_format));
     return is_short ? -1 : 0;
 }
 

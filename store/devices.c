@@ -9,7 +9,7 @@
 
 #define DEVICE_COLUMNS                                                                             \
     "id, state, name, image, format, top, top_format, read_only, labels, created_at_us, "          \
-    "cluster_size_bytes, extended_l2, image_identity, top_identity"
+    "cluster_size_bytes, extended_l2, image_identity, top_identity, directory_identity"
 
 static const char *const state_names[] = {
     [DEVICE_ROW_CREATING] = "creating",
@@ -25,6 +25,7 @@ void device_row_clear(struct device_row *row)
     free(row->format);
     free(row->top);
     free(row->top_identity);
+    free(row->directory_identity);
     free(row->top_format);
     free(row->labels);
     memset(row, 0, sizeof(*row));
@@ -62,6 +63,7 @@ static int device_row_load(struct device_row *row, sqlite3_stmt *statement, stru
         .extended_l2 = sqlite3_column_int(statement, 11),
         .image_identity = statement_text(statement, 12, &short_of_memory),
         .top_identity = statement_text(statement, 13, &short_of_memory),
+        .directory_identity = statement_text(statement, 14, &short_of_memory),
     };
     snprintf(row->id, sizeof(row->id), "%s", (const char *)sqlite3_column_text(statement, 0));
     if (!short_of_memory)
@@ -80,7 +82,7 @@ int store_device_insert(struct store *store, const struct device_row *row, struc
         held,
         "INSERT INTO devices (" DEVICE_COLUMNS ") VALUES (:id, :state, :name, :image, "
         ":format, :top, :top_format, :read_only, :labels, :created_at_us, :cluster_size_bytes, "
-        ":extended_l2, :image_identity, :top_identity)",
+        ":extended_l2, :image_identity, :top_identity, :directory_identity)",
         err);
     if (!statement)
         return -1;
@@ -98,6 +100,7 @@ int store_device_insert(struct store *store, const struct device_row *row, struc
     statement_bind_int(statement, ":extended_l2", row->extended_l2);
     statement_bind_text(statement, ":image_identity", row->image_identity);
     statement_bind_text(statement, ":top_identity", row->top_identity);
+    statement_bind_text(statement, ":directory_identity", row->directory_identity);
     return statement_run(held, statement, ErrDeviceExists, row->name, err) < 0 ? -1 : 0;
 }
 

@@ -44,6 +44,7 @@ static void member_row_clear(struct member_row *row)
     free(row->device_id);
     free(row->backing_identity);
     free(row->snapshot_identity);
+    free(row->directory_identity);
     free(row->backing_file);
     free(row->backing_format);
     free(row->snapshot_file);
@@ -138,6 +139,7 @@ static int member_row_append(struct group_row *row, sqlite3_stmt *statement, str
         .device_id = statement_text(statement, 6, &short_of_memory),
         .backing_identity = statement_text(statement, 7, &short_of_memory),
         .snapshot_identity = statement_text(statement, 8, &short_of_memory),
+        .directory_identity = statement_text(statement, 9, &short_of_memory),
     };
     member->has_pause = column_int(statement, 5, &member->pause_us);
     return short_of_memory ? store_out_of_memory(err) : 0;
@@ -149,7 +151,8 @@ static int group_row_load_members(struct store *store, struct group_row *row, st
     sqlite3_stmt *statement = statement_new(
         store,
         "SELECT device, backing_file, backing_format, snapshot_file, format, pause_us, device_id, "
-        "backing_identity, snapshot_identity FROM members WHERE group_id = :id ORDER BY position",
+        "backing_identity, snapshot_identity, directory_identity FROM members WHERE group_id = :id "
+        "ORDER BY position",
         err);
     if (!statement)
         return -1;
@@ -337,9 +340,10 @@ static int member_insert(struct store *store, const char *id, size_t position,
     sqlite3_stmt *statement = statement_new(
         store,
         "INSERT INTO members (group_id, position, device, backing_file, backing_format, "
-        "snapshot_file, format, pause_us, device_id, backing_identity) VALUES (:id, :position, "
+        "snapshot_file, format, pause_us, device_id, backing_identity, directory_identity) VALUES "
+        "(:id, :position, "
         ":device, :backing_file, :backing_format, :snapshot_file, :format, :pause_us, "
-        "(SELECT id FROM devices WHERE name = :device), :backing_identity)",
+        "(SELECT id FROM devices WHERE name = :device), :backing_identity, :directory_identity)",
         err);
     if (!statement)
         return -1;
@@ -351,6 +355,7 @@ static int member_insert(struct store *store, const char *id, size_t position,
     statement_bind_text(statement, ":snapshot_file", member->snapshot_file);
     statement_bind_text(statement, ":format", member->format);
     statement_bind_text(statement, ":backing_identity", member->backing_identity);
+    statement_bind_text(statement, ":directory_identity", member->directory_identity);
     if (member->has_pause)
         statement_bind_int(statement, ":pause_us", (int64_t)member->pause_us);
     return statement_run(store, statement, ErrInternalError, id, err) < 0 ? -1 : 0;

@@ -50,11 +50,12 @@ struct device_row {
     char id[STORE_ID_CHARS + 1];
     enum device_row_state state;
     char *name;
-    char *image;          /* absolute path given at attach */
-    char *image_identity; /* of that file (block/image/identity.h), or NULL: not known */
-    char *format;         /* of `image` */
-    char *top;            /* absolute path of the top image now; `image` until the first group */
-    char *top_identity;   /* likewise */
+    char *image;              /* absolute path given at attach */
+    char *image_identity;     /* of that file (block/image/identity.h), or NULL: not known */
+    char *directory_identity; /* of the image's directory when it was created; or NULL: not known */
+    char *format;             /* of `image` */
+    char *top;          /* absolute path of the top image now; `image` until the first group */
+    char *top_identity; /* likewise */
     char *top_format;
     bool read_only;
     uint32_t cluster_size_bytes; /* of overlays to come */
@@ -109,13 +110,14 @@ struct frozen_file_row {
 
 struct member_row {
     char *device;
-    char *device_id;         /* recorded by insert; NULL: not known, as in rows from before */
-    char *backing_file;      /* absolute; NULL if the attempt failed before it was known */
-    char *backing_format;    /* likewise */
-    char *backing_identity;  /* likewise, and in rows from before (block/image/identity.h) */
-    char *snapshot_file;     /* absolute where it could be resolved, else as asked */
-    char *format;            /* of snapshot_file */
-    char *snapshot_identity; /* NULL before the overlay exists, and in rows from before */
+    char *device_id;          /* recorded by insert; NULL: not known, as in rows from before */
+    char *backing_file;       /* absolute; NULL if the attempt failed before it was known */
+    char *backing_format;     /* likewise */
+    char *backing_identity;   /* likewise, and in rows from before (block/image/identity.h) */
+    char *snapshot_file;      /* absolute where it could be resolved, else as asked */
+    char *format;             /* of snapshot_file */
+    char *directory_identity; /* of the overlay's directory; NULL: not known */
+    char *snapshot_identity;  /* NULL before the overlay exists, and in rows from before */
     bool has_pause;
     uint64_t pause_us;
 };

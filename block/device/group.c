@@ -529,20 +529,17 @@ static int overlay_unlink(const struct image_place *place, const struct driver *
     return 0;
 }
 
-int block_overlay_discard(struct block *block, const char *path, const char *format,
-                          const unsigned char id[OWNER_ID_BYTES], struct err *err)
+int block_overlay_discard(struct block *block, const char *path, const char *directory,
+                          const char *format, const unsigned char id[OWNER_ID_BYTES],
+                          struct err *err)
 {
     CLEANUP_PLACE struct image_place place = IMAGE_PLACE_INIT;
     const struct driver *driver = driver_find(format);
     if (!driver || !driver->group_id)
         return 0; /* no overlay of this format can have been made */
-    struct err cause;
-    if (image_place_open(&block->dir, path, &place, &cause) != 0) {
-        if (cause.errnum == ENOENT || cause.errnum == ENOTDIR)
-            return 0;
-        *err = cause;
-        return -1;
-    }
+    int found = image_place_find(&block->dir, path, directory, &place, err);
+    if (found <= 0)
+        return found;
     if (stage_discard(&place, id, err) != 0 || overlay_unlink(&place, driver, id, err) != 0)
         return -1;
     /* Also if there was nothing: who unlinked it may have been killed before this. */

@@ -95,3 +95,9 @@ bool identity_is_alike(const struct identity *a, const struct identity *b)
         return false;
     return birth_a > birth_b ? birth_a - birth_b < STEPS_NS : birth_b - birth_a < STEPS_NS;
 }
+
+bool identity_is_same_file_system(const char *a, const char *b)
+{
+    const char *id_a = strrchr(a, '-'), *id_b = strrchr(b, '-');
+    return id_a && id_b && strcmp(id_a, id_b) == 0;
+}

@@ -37,4 +37,7 @@ bool identity_is_same(const struct identity *a, const struct identity *b);
  * mounted anew. */
 bool identity_is_alike(const struct identity *a, const struct identity *b);
 
+/* Whether the files with those texts are on one file system, as far as file systems have ids. */
+bool identity_is_same_file_system(const char *a, const char *b);
+
 #endif

@@ -9,6 +9,8 @@
  */
 #include "block/image/image.h"
 
+#include "block/image/identity.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -168,6 +170,48 @@ int image_place_open(const struct image_dir *dir, const char *path, struct image
     *place = (struct image_place){
         .dirfd = steal_fd(&dirfd), .path = full, .name = strrchr(full, '/') + 1};
     return 0;
+}
+
+static int place_identity(const struct image_place *place, struct identity *identity,
+                          struct err *err)
+{
+    int ret = identity_of(place->dirfd, identity);
+    return ret ? err_set(err, ErrOpenFileFailed, -ret, "the directory of '%s' cannot be identified",
+                         place->path)
+               : 0;
+}
+
+int image_directory_identity(const struct image_dir *dir, const char *path,
+                             char identity[FILE_IDENTITY_BYTES], struct err *err)
+{
+    CLEANUP_PLACE struct image_place place = IMAGE_PLACE_INIT;
+    struct identity found;
+    if (image_place_open(dir, path, &place, err) != 0 || place_identity(&place, &found, err) != 0)
+        return -1;
+    memcpy(identity, found.text, sizeof(found.text));
+    return 0;
+}
+
+int image_place_find(const struct image_dir *dir, const char *path, const char *directory,
+                     struct image_place *place, struct err *err)
+{
+    struct err cause;
+    struct identity now;
+    if (image_place_open(dir, path, place, &cause) != 0) {
+        if (!directory && (cause.errnum == ENOENT || cause.errnum == ENOTDIR))
+            return 0;
+        *err = cause;
+        return -1;
+    }
+    if (!directory)
+        return 1;
+    if (place_identity(place, &now, err) != 0)
+        return -1;
+    if (!identity_is_same_file_system(directory, now.text))
+        return err_set(err, ErrOpenFileFailed, 0,
+                       "the file system of '%s' is away: another one is mounted in its place",
+                       path);
+    return 1;
 }
 
 void image_place_close(struct image_place *place)

@@ -9,6 +9,7 @@
 
 #include "base/cleanup.h"
 #include "base/err.h"
+#include "block/types.h"
 
 #include <stdbool.h>
 
@@ -42,6 +43,16 @@ struct image_place {
  * oddities. */
 int image_place_open(const struct image_dir *dir, const char *path, struct image_place *place,
                      struct err *err);
+
+/* The identity of the directory of `path`. */
+int image_directory_identity(const struct image_dir *dir, const char *path,
+                             char identity[FILE_IDENTITY_BYTES], struct err *err);
+
+/* Like image_place_open(), for files of an earlier daemon. `directory` is the identity that their
+ * directory had, or NULL. 1: opened; 0: `directory` is NULL and there is no directory; -1: *err, also if
+ * the storage is away, that is if there is no directory or one on another file system. */
+int image_place_find(const struct image_dir *dir, const char *path, const char *directory,
+                     struct image_place *place, struct err *err);
 void image_place_close(struct image_place *place);
 
 static inline void cleanup_image_place(struct image_place *place)

@@ -37,7 +37,7 @@ static void discard_must_be_durable(struct block *block, const char *listing)
 {
     struct err err;
     unsigned before = syncs;
-    assert_int_equal(0, block_overlay_discard(block, "o.qcow2", "qcow2", id, &err));
+    assert_int_equal(0, block_overlay_discard(block, "o.qcow2", NULL, "qcow2", id, &err));
     assert_true(syncs > before);
     assert_string_equal(listing, synced);
 }

@@ -31,17 +31,17 @@ static void test_image_of_a_device(void **state)
     struct err err;
     CLEANUP_FREE char *before = scratch_listing();
     assert_int_equal(0, block_image_create(block, "new.raw", "raw", 12345, NULL, id, &err));
-    assert_int_equal(0, block_image_discard(block, "new.raw", other_id, &err));
+    assert_int_equal(0, block_image_discard(block, "new.raw", NULL, other_id, &err));
     assert_int_equal(0, shell_status("test $(stat -c %%s new.raw) = 12800"));
-    assert_int_equal(0, block_image_discard(block, "new.raw", id, &err));
-    assert_int_equal(0, block_image_discard(block, "new.raw", id, &err));
+    assert_int_equal(0, block_image_discard(block, "new.raw", NULL, id, &err));
+    assert_int_equal(0, block_image_discard(block, "new.raw", NULL, id, &err));
     listing_must_be(before);
 
     /* Settled, it is nobody's to remove. */
     assert_int_equal(0, block_image_create(block, "new.raw", "raw", 12345, NULL, id, &err));
     assert_int_equal(0, block_image_settle(block, "new.raw", id, &err));
     CLEANUP_FREE char *settled = scratch_listing();
-    assert_int_equal(0, block_image_discard(block, "new.raw", id, &err));
+    assert_int_equal(0, block_image_discard(block, "new.raw", NULL, id, &err));
     listing_must_be(settled);
 
     /* An image that is there is not replaced, and what was staged for it goes. */
@@ -63,12 +63,12 @@ static void test_overlay_cut_short(void **state)
     assert_int_equal(0, group_prepare(group, &failed_member, &err));
     group_free(group); /* neither pivoted nor aborted: as a killed daemon leaves it */
 
-    assert_int_equal(0, block_overlay_discard(block, "o.qcow2", "qcow2", other_id, &err));
+    assert_int_equal(0, block_overlay_discard(block, "o.qcow2", NULL, "qcow2", other_id, &err));
     assert_int_equal(0, shell_status("test -e o.qcow2"));
-    assert_int_equal(0, block_overlay_discard(block, "o.qcow2", "qcow2", id, &err));
+    assert_int_equal(0, block_overlay_discard(block, "o.qcow2", NULL, "qcow2", id, &err));
     listing_must_be(before);
-    assert_int_equal(0, block_overlay_discard(block, "o.qcow2", "qcow2", id, &err));
-    assert_int_equal(0, block_overlay_discard(block, "no/such/o.qcow2", "qcow2", id, &err));
+    assert_int_equal(0, block_overlay_discard(block, "o.qcow2", NULL, "qcow2", id, &err));
+    assert_int_equal(0, block_overlay_discard(block, "no/such/o.qcow2", NULL, "qcow2", id, &err));
 }
 
 static void test_foreign_files(void **state)
@@ -80,8 +80,8 @@ static void test_foreign_files(void **state)
     CLEANUP_FREE char *before = scratch_listing();
     const char *const names[] = {"text", "empty", "foreign", "link", "fifo", "d0.qcow2"};
     for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
-        assert_int_equal(0, block_overlay_discard(block, names[i], "qcow2", id, &err));
-        assert_int_equal(0, block_image_discard(block, names[i], id, &err));
+        assert_int_equal(0, block_overlay_discard(block, names[i], NULL, "qcow2", id, &err));
+        assert_int_equal(0, block_image_discard(block, names[i], NULL, id, &err));
     }
     listing_must_be(before);
 }

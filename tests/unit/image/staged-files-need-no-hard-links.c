@@ -36,16 +36,16 @@ static void test_image_is_removed_until_it_is_settled(void **state)
     struct block *block = *state;
     CLEANUP_FREE char *before = scratch_listing();
     image_must_create(block);
-    assert_int_equal(0, block_image_discard(block, "new.raw", other_id, &err));
+    assert_int_equal(0, block_image_discard(block, "new.raw", NULL, other_id, &err));
     assert_int_equal(0, shell_status("test -e new.raw"));
     shell("mkdir kept && cp -p .snapgroupd-*.mark kept/");
-    assert_int_equal(0, block_image_discard(block, "new.raw", id, &err));
-    assert_int_equal(0, block_image_discard(block, "new.raw", id, &err));
+    assert_int_equal(0, block_image_discard(block, "new.raw", NULL, id, &err));
+    assert_int_equal(0, block_image_discard(block, "new.raw", NULL, id, &err));
     /* Killed after the image had gone; then another file of that name is there. */
     shell("cp kept/.snap* . ");
-    assert_int_equal(0, block_image_discard(block, "new.raw", id, &err));
+    assert_int_equal(0, block_image_discard(block, "new.raw", NULL, id, &err));
     shell("cp kept/.snap* . && echo precious > new.raw");
-    assert_int_equal(0, block_image_discard(block, "new.raw", id, &err));
+    assert_int_equal(0, block_image_discard(block, "new.raw", NULL, id, &err));
     assert_int_equal(0, shell_status("grep -q precious new.raw"));
     shell("rm -r new.raw kept");
     listing_must_be(before);
@@ -54,7 +54,7 @@ static void test_image_is_removed_until_it_is_settled(void **state)
     assert_int_equal(0, block_image_settle(block, "new.raw", id, &err));
     assert_int_equal(0, shell_status("test -z \"$(ls -d .snapgroupd-* 2>/dev/null)\""));
     CLEANUP_FREE char *settled = scratch_listing();
-    assert_int_equal(0, block_image_discard(block, "new.raw", id, &err));
+    assert_int_equal(0, block_image_discard(block, "new.raw", NULL, id, &err));
     listing_must_be(settled);
 }
 
@@ -78,13 +78,13 @@ static void test_mark_that_was_cut_short(void **state)
     CLEANUP_FREE char *before = scratch_listing();
     image_must_create(block);
     shell("mv new.raw \"$(basename .snapgroupd-*.mark .mark).tmp\"; echo precious > new.raw");
-    assert_int_equal(0, block_image_discard(block, "new.raw", id, &err));
+    assert_int_equal(0, block_image_discard(block, "new.raw", NULL, id, &err));
     assert_int_equal(0, shell_status("grep -q precious new.raw && rm new.raw"));
     listing_must_be(before);
 
     image_must_create(block);
     shell("truncate -s 3 .snapgroupd-*.mark");
-    assert_int_equal(0, block_image_discard(block, "new.raw", id, &err));
+    assert_int_equal(0, block_image_discard(block, "new.raw", NULL, id, &err));
     shell("rm new.raw");
     listing_must_be(before);
 }
@@ -108,11 +108,12 @@ static void test_overlays(void **state)
         } else {
             assert_int_equal(0, group_prepare(group, &failed_member, &err));
             group_free(group); /* neither pivoted nor aborted: as a killed daemon leaves it */
-            assert_int_equal(0, block_overlay_discard(block, "o.qcow2", "qcow2", other_id, &err));
+            assert_int_equal(
+                0, block_overlay_discard(block, "o.qcow2", NULL, "qcow2", other_id, &err));
             assert_int_equal(0, shell_status("test -e o.qcow2"));
             for (int i = 0; i < 2; i++)
-                assert_int_equal(
-                    0, block_overlay_discard(block, members[i].snapshot_file, "qcow2", id, &err));
+                assert_int_equal(0, block_overlay_discard(block, members[i].snapshot_file, NULL,
+                                                          "qcow2", id, &err));
         }
         listing_must_be(before);
     }

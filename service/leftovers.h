@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Leftovers: files of rolled-back groups and creations that could not be removed, as a rule because
+ * their storage is away. A thread of their own retries until they are removed, so nothing else waits
+ * for them. The row, `aborting` or `creating`, is the durable record; a restart lists them anew.
+ */
+#ifndef SERVICE_LEFTOVERS_H
+#define SERVICE_LEFTOVERS_H
+
+#include "block/block.h"
+#include "store/store.h"
+
+#include <stdbool.h>
+
+struct service;
+
+struct leftover {
+    struct leftover *next;
+    /* Removes what it can. True: nothing is left to do. On the leftovers' thread, no lock held. */
+    bool (*retry)(struct service *service, const struct leftover *leftover);
+    char id[STORE_ID_CHARS + 1];
+    char name[DEVICE_NAME_MAX + 1]; /* of a device, else "" */
+};
+
+/* Retries the copy of `leftover` until it is done; one with that id may exist already. Logs `cause`, once.
+ * Where memory or threads are short, a restart does it. Any thread. */
+void leftovers_add(struct service *service, const struct leftover *leftover,
+                   const struct err *cause);
+
+/* Ends the thread, which may be waiting for storage. Before block and store are closed. */
+void leftovers_close(struct service *service);
+
+#endif
