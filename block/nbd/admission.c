@@ -7,8 +7,8 @@
  *   tcp_connections             over TCP; one address may have tcp_peer of them
  *   unix_peer                   of the daemon's own user, unless that is root, which has the rest
  *   handshakes                  not done with the handshake, for Unix sockets, loopback and other
- *                               machines each. A new one ends the oldest: who is quick gets through,
- *                               however many there are that are not
+ *                               machines each. A new one ends the oldest: who is quick gets
+ *                               through, however many there are that are not
  *   spare_files                 descriptors that no connection takes: calls and overlays need them
  */
 #include "block/nbd/admission.h"
@@ -35,9 +35,9 @@ enum {
 
 /* ---- who it is ---- */
 
-/* Has the system end the connection of a peer that is gone without a word, for which the device would
- * be in use for ever: soon if nothing is on its way to it, else once the system has given up sending.
- * A client that is only stopped stays. */
+/* Has the system end the connection of a peer that is gone without a word, for which the device
+ * would be in use for ever: soon if nothing is on its way to it, else once the system has given up
+ * sending. A client that is only stopped stays. */
 static bool tcp_keep_alive(int fd)
 {
     static const struct {

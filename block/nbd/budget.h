@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * Memory that the connections of a server share. Every connection has a small part of its own,
- * NBD_OWN_BYTES each for input, for output and for its tasks in the pool; what it needs beyond that,
- * for large requests and for many, it takes from the budget and gives back afterwards:
+ * NBD_OWN_BYTES each for input, for output and for its tasks in the pool; what it needs beyond
+ * that, for large requests and for many, it takes from the budget and gives back afterwards:
  *
  *      connections * 3 * NBD_OWN_BYTES  +  limit_bytes  >=  memory for requests and replies
  *
@@ -50,7 +50,8 @@ static inline bool nbd_budget_is_plenty(const struct nbd_budget *budget)
            atomic_load_explicit(&budget->limit_bytes, memory_order_relaxed) / 2;
 }
 
-/* For somebody who has `*granted` bytes and wants `wanted`: takes the difference, if there is one. */
+/* For somebody who has `*granted` bytes and wants `wanted`: takes the difference, if there is
+ * one. */
 static inline bool nbd_budget_raise(struct nbd_budget *budget, size_t *granted, size_t wanted)
 {
     if (wanted <= *granted)

@@ -2,8 +2,8 @@
  *
  * The input and output buffers of a connection; for one thread at a time.
  *
- * A buffer is one anonymous mapping, large enough for the largest request or reply. Only the part that
- * was used takes memory, and only the part that was granted may be used:
+ * A buffer is one anonymous mapping, large enough for the largest request or reply. Only the part
+ * that was used takes memory, and only the part that was granted may be used:
  *
  *      0        start            end                granted             NBD_BUFFER_BYTES
  *      |--------|################|------------------|-------------------|

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The channel to a peer: its socket, with TLS in between once that is started. All bytes of a connection
- * go through its channel, so that nothing else need know about TLS. Returns 0 or -errno as socket.h
- * says. One thread may receive while another one sends; everything else is for one thread at a time.
+ * The channel to a peer: its socket, with TLS in between once that is started. All bytes of a
+ * connection go through its channel, so that nothing else need know about TLS. Returns 0 or -errno
+ * as socket.h says. One thread may receive while another one sends; everything else is for one
+ * thread at a time.
  */
 #ifndef BLOCK_NBD_CHANNEL_H
 #define BLOCK_NBD_CHANNEL_H
@@ -31,8 +32,8 @@ int nbd_channel_send_buffer(struct nbd_channel *channel, struct nbd_buffer *buff
 ssize_t nbd_channel_receive(struct nbd_channel *channel, void *buf, size_t length,
                             enum nbd_wait wait);
 
-/* Starts TLS, as the server: from now on the channel carries the content of the TLS session. After a
- * failure the connection is useless. */
+/* Starts TLS, as the server: from now on the channel carries the content of the TLS session. After
+ * a failure the connection is useless. */
 int nbd_channel_start_tls(struct nbd_channel *channel, const struct nbd_tls *tls,
                           uint64_t deadline_ms);
 

@@ -22,12 +22,12 @@
  * FORCEDTLS mode). Nothing is received ahead: what a client, or somebody on the way, sends behind
  * STARTTLS in plain text goes into TLS, which ends there.
  *
- * It has a deadline. Options that are of use put it off, up to a ceiling for the whole: the first LIST,
- * and what is asked of an export, as programs do that show all exports. Of other options there are
- * limits.options at most.
+ * It has a deadline. Options that are of use put it off, up to a ceiling for the whole: the first
+ * LIST, and what is asked of an export, as programs do that show all exports. Of other options
+ * there are limits.options at most.
  *
- * An option's payload is read whole before it is looked at, into a buffer whose size no client chooses;
- * replies are gathered in connection->out and sent together, those of LIST page by page.
+ * An option's payload is read whole before it is looked at, into a buffer whose size no client
+ * chooses; replies are gathered in connection->out and sent together, those of LIST page by page.
  */
 #include "block/nbd/handshake.h"
 

@@ -3,7 +3,7 @@
  * Listening addresses of the NBD server. On the thread that calls nbd_server_listen() or
  * nbd_server_free().
  *
- *   "unix:PATH"   a socket file with mode 0600 (unix-socket.h). One that a killed daemon left behind is
+ *   "unix:PATH"   a socket file with mode 0600 (unix-socket.h). One that a killed daemon left is
  *                 replaced; anything else there stays and is an error
  *   "ADDR:PORT"   TCP, ADDR a numeric address, IPv6 in brackets; port 0 lets the kernel pick one.
  *                 Beyond 127.0.0.0/8 and [::1] only where the caller allows it
@@ -101,7 +101,8 @@ static bool address_is_loopback(const union address *where)
                : ntohl(where->v4.sin_addr.s_addr) >> 24 == IN_LOOPBACKNET;
 }
 
-/* If it is all addresses of its family, makes it the loopback one: nobody connects to a wildcard. */
+/* If it is all addresses of its family, makes it the loopback one: nobody connects to a
+ * wildcard. */
 static bool address_replace_wildcard(union address *where)
 {
     struct in6_addr *v6 = &where->v6.sin6_addr;

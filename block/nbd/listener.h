@@ -15,8 +15,8 @@ enum { NBD_ADDRESS_BYTES = 128 };
 /* Connections still in the handshake are counted for each kind of listener. */
 enum nbd_kind { NBD_UNIX, NBD_LOOPBACK, NBD_REMOTE, NBD_KINDS };
 
-/* Who is at the other end: an address (IPv4 as IPv6 has it; of other IPv6 the network, 64 bits) or a
- * user. */
+/* Who is at the other end: an address (IPv4 as IPv6 has it; of other IPv6 the network, 64 bits) or
+ * a user. */
 struct nbd_peer {
     enum nbd_kind kind;
     unsigned char id[16];

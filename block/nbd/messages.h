@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The messages of the NBD protocol as they are on the wire (protocol.h names the source). All numbers are
- * big-endian.
+ * The messages of the NBD protocol as they are on the wire (protocol.h names the source). All
+ * numbers are big-endian.
  *
  *   struct                  bytes  fields and their bytes
  *   nbd_greeting_be            18  magic 8, option_magic 8, flags 2

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The state of one handshake, and the parts that its options share: decoding a payload, replying, looking
- * up an export. On the connection's thread.
+ * The state of one handshake, and the parts that its options share: decoding a payload, replying,
+ * looking up an export. On the connection's thread.
  */
 #ifndef BLOCK_NBD_OPTION_H
 #define BLOCK_NBD_OPTION_H

@@ -6,8 +6,9 @@
  *     WRITE    receive a piece, execute it --> ... --> reply
  *
  * It takes no more than the connection's own memory, whatever the size, and waits for nobody but
- * this client and this disk. The price is that it holds up the connection's other requests, and that
- * of a WRITE whose client goes away half-way the first half is written: it was not acknowledged.
+ * this client and this disk. The price is that it holds up the connection's other requests, and
+ * that of a WRITE whose client goes away half-way the first half is written: it was not
+ * acknowledged.
  */
 #include "block/nbd/pieces.h"
 

@@ -80,7 +80,8 @@ void nbd_queue_close(struct nbd_queue *queue);
 /* What a task for the request takes. */
 size_t nbd_task_bytes(const struct nbd_session *session, const struct nbd_request *request);
 
-/* Sees to it that a task of so many bytes can be submitted. False: the budget has no room for it. */
+/* Sees to it that a task of so many bytes can be submitted. False: the budget has no room for
+ * it. */
 bool nbd_queue_make_room(struct nbd_queue *queue, size_t bytes);
 
 /* Copies the request and its payload, for which there is room, and has it executed. 0, or -errno if

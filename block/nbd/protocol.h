@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The numbers of the NBD protocol, fixed newstyle, with simple, structured or extended replies. Source: "The
- * NBD protocol" (NetworkBlockDevice/nbd, doc/proto.md); its sections are named in quotes below. messages.h
- * has the layout of messages.
+ * The numbers of the NBD protocol, fixed newstyle, with simple, structured or extended replies.
+ * Source: "The NBD protocol" (NetworkBlockDevice/nbd, doc/proto.md); its sections are named in
+ * quotes below. messages.h has the layout of messages.
  */
 #ifndef BLOCK_NBD_PROTOCOL_H
 #define BLOCK_NBD_PROTOCOL_H

@@ -15,8 +15,8 @@ size_t nbd_read(const struct nbd_session *session, const struct nbd_request *req
 /* Offset of the data in a READ's reply, if they are one piece. */
 size_t nbd_read_data_offset(const struct nbd_session *session);
 
-/* Executes the next piece of a READ of which *done bytes are answered, writes its part of the reply and
- * adds to *done. Returns the length; 0: an error that can no longer be reported. */
+/* Executes the next piece of a READ of which *done bytes are answered, writes its part of the reply
+ * and adds to *done. Returns the length; 0: an error that can no longer be reported. */
 size_t nbd_read_piece(const struct nbd_session *session, const struct nbd_request *request,
                       uint64_t *done, unsigned char *reply);
 

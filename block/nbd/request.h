@@ -43,8 +43,8 @@ size_t nbd_request_execute(const struct nbd_session *session, const struct nbd_r
                            const void *payload, unsigned char *reply, bool cached);
 
 /* Executes a checked request whose reply has no data, and leaves the reply to the caller: 0 or
- * -errno. With `cached` as above: -EAGAIN. -ESHUTDOWN: the server stops, and part of the request may
- * have been executed. */
+ * -errno. With `cached` as above: -EAGAIN. -ESHUTDOWN: the server stops, and part of the request
+ * may have been executed. */
 int nbd_request_run(const struct nbd_session *session, const struct nbd_request *request,
                     const void *payload, bool cached);
 

@@ -8,8 +8,8 @@
  * bounded: time in the handshake (with that of TLS), connections, memory per connection
  * (nbd/socket.h, limits.task_bytes) and over all connections (nbd/budget.h), threads (nbd/pool.h).
  * No kind of listener, no peer and no unfinished handshakes can take every connection, nor every
- * descriptor (nbd/admission.c). No peer can hold up another one, nor the accepting thread, which does no
- * I/O with peers.
+ * descriptor (nbd/admission.c). No peer can hold up another one, nor the accepting thread, which
+ * does no I/O with peers.
  *
  * Stopping: no more connections; every connection executes and answers the complete requests that
  * have arrived by then (nbd/transmission.c), and hangs up. One whose client does not read its
@@ -312,8 +312,8 @@ const char *nbd_server_address(const struct nbd_server *server, size_t index)
     return index < server->listener_count ? server->listeners[index].address : NULL;
 }
 
-/* The listener to send clients to: a Unix socket if there is one, else an address that is one host's,
- * else any; of equals the first. NULL if there is none. */
+/* The listener to send clients to: a Unix socket if there is one, else an address that is one
+ * host's, else any; of equals the first. NULL if there is none. */
 static const struct nbd_listener *server_best_listener(const struct nbd_server *server)
 {
     const struct nbd_listener *best = NULL;

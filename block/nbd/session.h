@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The result of a handshake, and a request under it: the types that every part of the transmission phase
- * shares. A request's meaning depends on its bytes and on the session only, so any thread may execute it.
+ * The result of a handshake, and a request under it: the types that every part of the transmission
+ * phase shares. A request's meaning depends on its bytes and on the session only, so any thread may
+ * execute it.
  */
 #ifndef BLOCK_NBD_SESSION_H
 #define BLOCK_NBD_SESSION_H

@@ -2,9 +2,9 @@
  *
  * Sockets. See socket.h.
  *
- * A deadline bounds the whole call, and many calls may share one deadline: a peer that trickles bytes
- * gains nothing. Without a deadline a call blocks in the kernel and costs one system call; server.c
- * wakes it by shutting the socket down.
+ * A deadline bounds the whole call, and many calls may share one deadline: a peer that trickles
+ * bytes gains nothing. Without a deadline a call blocks in the kernel and costs one system call;
+ * server.c wakes it by shutting the socket down.
  */
 #include "block/nbd/socket.h"
 

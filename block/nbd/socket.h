@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * A peer's socket, with deadlines. Returns 0 or -errno: -ECONNRESET if the peer has hung up, -ETIMEDOUT
- * if the deadline has passed. One thread may receive while another one sends.
+ * A peer's socket, with deadlines. Returns 0 or -errno: -ECONNRESET if the peer has hung up,
+ * -ETIMEDOUT if the deadline has passed. One thread may receive while another one sends.
  */
 #ifndef BLOCK_NBD_SOCKET_H
 #define BLOCK_NBD_SOCKET_H
@@ -40,8 +40,8 @@ int nbd_socket_write(struct nbd_socket *socket, const void *buf, size_t length,
 /* From now on receives only the bytes that have arrived by now, then reports -ECONNRESET. */
 void nbd_socket_drain(struct nbd_socket *socket);
 
-/* Stops sending, then reads and drops input until the peer hangs up or the deadline passes, so that no
- * reset overtakes a reply. */
+/* Stops sending, then reads and drops input until the peer hangs up or the deadline passes, so that
+ * no reset overtakes a reply. */
 void nbd_socket_linger(struct nbd_socket *socket, uint64_t deadline_ms);
 
 #endif

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * One connection's TLS, between its channel and its socket. One thread may receive while another one
- * writes; everything else is for one thread at a time.
+ * One connection's TLS, between its channel and its socket. One thread may receive while another
+ * one writes; everything else is for one thread at a time.
  */
 #ifndef BLOCK_NBD_TLS_SESSION_H
 #define BLOCK_NBD_TLS_SESSION_H

@@ -6,7 +6,7 @@
  *   DIR/server-key.pem    its private key
  *   DIR/ca-cert.pem       who may have issued a client's certificate   } with verify_peer only
  *   DIR/ca-crl.pem        which ones are revoked; may be missing       }
- *   PSK file              a line "NAME:KEY" for each client, KEY in hexadecimal, as psktool writes it
+ *   PSK file              a line "NAME:KEY" for each client, KEY in hexadecimal (psktool)
  *
  * The names are those that QEMU and nbdkit use. Files with secrets must not be open to everybody. A
  * client's certificate must be valid now, not revoked, issued by the CA, and not for other purposes
@@ -34,8 +34,8 @@ enum {
     KEY_BYTES_MAX = 64, /* what psktool makes at most */
 };
 
-/* AEAD ciphers and forward secrecy only; then the ways in that there are credentials for, since under
- * TLS 1.2 the library would choose others, too. Keys come first: who offers one means it. */
+/* AEAD ciphers and forward secrecy only; then the ways in that there are credentials for, since
+ * under TLS 1.2 the library would choose others, too. Keys come first: who offers one means it. */
 #define RULES             "NORMAL:-VERS-ALL:+VERS-TLS1.3:+VERS-TLS1.2:-MAC-ALL:+AEAD:%SERVER_PRECEDENCE:-KX-ALL"
 #define RULES_PSK         ":+ECDHE-PSK:+DHE-PSK"
 #define RULES_CERTIFICATE ":+ECDHE-ECDSA:+ECDHE-RSA:+DHE-RSA"

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The transmission phase: requests in, replies out. On the connection's thread, which alone receives
- * and sends. Spec sections: "Transmission", "Ordering of messages and writes".
+ * The transmission phase: requests in, replies out. On the connection's thread, which alone
+ * receives and sends. Spec sections: "Transmission", "Ordering of messages and writes".
  *
  *      receive a lot --> every complete request: execute, or submit to the pool --+
  *           ^                                                                     |
@@ -12,20 +12,20 @@
  * for all of them. Reads of what is in memory and plain writes that need nothing else are executed
  * here; whatever may wait goes to the pool and is answered when it is done, so that it holds up
  * nothing else: a write too that reads what it copies from below, or tables of its image, or has to
- * let a flush go first. Two exceptions, since a change of threads costs more than it gains: a client
- * that never has more than one request under way has nothing that could be held up (LONE_STREAK);
- * and what the pool cannot take is executed here.
+ * let a flush go first. Two exceptions, since a change of threads costs more than it gains: a
+ * client that never has more than one request under way has nothing that could be held up
+ * (LONE_STREAK); and what the pool cannot take is executed here.
  *
- * Such a client's next request comes within microseconds of the reply, sooner than this thread could
- * fall asleep and be woken. As long as that holds the thread watches the socket for SPIN_US before it
- * sleeps; one connection for two processors at a time, so that no work waits for it.
+ * Such a client's next request comes within microseconds of the reply, sooner than this thread
+ * could fall asleep and be woken. As long as that holds the thread watches the socket for SPIN_US
+ * before it sleeps; one connection for two processors at a time, so that no work waits for it.
  *
  * What one connection can take is bounded: when limits.tasks or limits.task_bytes are reached, it
  * stops executing and receiving until the pool has done something and its reply is sent. A client
  * that reads no replies blocks this thread in its send, and no other. What all connections can take
- * is bounded by the budget (nbd/budget.h): room for a large request is made as soon as its header is
- * there, and for its task and its reply before it is executed; where there is none, the request goes
- * through the connection's own memory in pieces (nbd/pieces.c).
+ * is bounded by the budget (nbd/budget.h): room for a large request is made as soon as its header
+ * is there, and for its task and its reply before it is executed; where there is none, the request
+ * goes through the connection's own memory in pieces (nbd/pieces.c).
  *
  * A request that cannot be executed gets an error and the connection lives on. It ends when the
  * client disconnects, when what arrives can no longer be told apart into requests, or when the
@@ -136,8 +136,8 @@ static void connection_refuse(struct nbd_connection *connection, const struct nb
     nbd_buffer_extend(&connection->out, nbd_reply_plain(session, request, error, reply));
 }
 
-/* Executes a request here. False: there is no memory for its reply, or, with `cached`, it would have
- * had to wait. */
+/* Executes a request here. False: there is no memory for its reply, or, with `cached`, it would
+ * have had to wait. */
 static bool connection_execute(struct nbd_connection *connection, const struct nbd_request *request,
                                const void *payload, bool cached)
 {
@@ -185,8 +185,8 @@ static bool connection_is_lone(const struct nbd_connection *connection, size_t r
     return rest == 0 && connection->queue.tasks == 0 && nbd_buffer_length(&connection->out) == 0;
 }
 
-/* Executes a slow request here if it is a lone client's, then looks whether it has held something up.
- * False: it is not executed. */
+/* Executes a slow request here if it is a lone client's, then looks whether it has held something
+ * up. False: it is not executed. */
 static bool connection_execute_lone(struct nbd_connection *connection,
                                     const struct nbd_request *request, const void *payload)
 {
@@ -344,8 +344,8 @@ static ssize_t connection_receive_lone(struct nbd_connection *connection)
     return got;
 }
 
-/* Receives more input, or waits until there is or the pool has done something: for the whole rest of
- * a large request and not a byte more, so that the buffer is empty after it; else for whatever
+/* Receives more input, or waits until there is or the pool has done something: for the whole rest
+ * of a large request and not a byte more, so that the buffer is empty after it; else for whatever
  * comes. Once the server stops, only what has arrived by then is still received. */
 static int connection_receive(struct nbd_connection *connection, size_t missing)
 {

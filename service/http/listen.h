@@ -2,8 +2,8 @@
  *
  * Listening sockets for REST.
  *
- *   unix:PATH    mode 0600 (unix-socket.h). A socket that a killed daemon left is replaced; one that
- *                somebody serves, and any other file, is not touched.
+ *   unix:PATH    mode 0600 (unix-socket.h). A socket that a killed daemon left is replaced; one
+ *                that is served, and any other file, is not touched.
  *   ADDR:PORT    loopback only: 127.0.0.0/8 or [::1]; port 0 picks a free one.
  */
 #ifndef SERVICE_HTTP_LISTEN_H

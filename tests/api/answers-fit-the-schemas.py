@@ -87,7 +87,8 @@ def test():
             seen.add((operation_of(method, path)["operationId"], "415"))
         with open(os.path.join(SOURCE_DIR, "api/openapi.yaml"), encoding="utf-8") as file:
             expect(daemon.request("GET", "/openapi.yaml").body == file.read(), "another openapi.yaml is served")
-        # What is not asked for here needs a failing disk, a store that is closed or a client that is connected.
+        # What is not asked for here needs a failing disk, a store that is closed or a client that
+        # is connected.
         missing = {(operation["operationId"], status) for _, operation in operations().values()
                    for status in operation["responses"]} - seen
         rare = {("device_delete", "409")}

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 #
-# --help and --version answer and exit 0; what is wrong exits 2 with a hint; the start announces addresses. The
-# environment sets every option; the command line takes precedence.
+# --help and --version answer and exit 0; what is wrong exits 2 with a hint; the start announces
+# addresses. The environment sets every option; the command line takes precedence.
 . "$(dirname "$0")/../lib/functions.sh"
 
 run() { # STATUS ARGUMENT...

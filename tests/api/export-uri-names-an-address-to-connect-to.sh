@@ -48,7 +48,8 @@ if grep -qs '^0*1 ' /proc/net/if_inet6; then
     serve '[::]:0'
     [ "$URI" = "nbds://[::1]:$(sed -n 's/^nbd \[::\]://p' "$TMP/said")/vda" ] || fail "with a wildcard only: $URI"
     port=${URI%/vda} port=${port##*:}
-    # libnbd sends the address as a server name, which GnuTLS refuses for IPv6; so only the greeting is read.
+    # libnbd sends the address as a server name, which GnuTLS refuses for IPv6; so only the greeting
+    # is read.
     exec {peer}<>"/dev/tcp/::1/$port"
     read -r -N 8 -t "$DEADLINE_S" -u "$peer" greeting
     [ "$greeting" = NBDMAGIC ] || fail "$URI greets with $greeting"

@@ -98,7 +98,7 @@ WRONG = [
     (400, b"GET\r\n\r\n"),
     (400, b"\n" + GOOD),
     (400, b"\r\n\r\n\r\n" + GOOD),
-    (400, b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + b"\r\n"),  # TLS, to a port that has none
+    (400, b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + b"\r\n"),  # TLS
     (505, b"GET /livez HTTP/2.0\r\n" + HOST + b"\r\n"),
     (505, b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"),
     (414, b"GET /" + b"a" * 9000 + b" HTTP/1.1\r\n" + HOST + b"\r\n"),
@@ -139,7 +139,8 @@ def parse(text):
 
 
 def talk(daemon, text):
-    """All that is received until the end of the connection; nothing is sent after `text`, but no end either."""
+    """All that is received until the end of the connection; nothing is sent after `text`, but no
+    end either."""
     with socket.socket(socket.AF_UNIX) as peer:
         peer.settimeout(DEADLINE_S)
         peer.connect(os.path.join(daemon.runtime, "api.sock"))

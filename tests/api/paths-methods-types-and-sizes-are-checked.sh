@@ -96,7 +96,8 @@ expect_status 415
 api GET /devices/vda
 expect_status 200
 
-# One byte more than 1 MiB, announced and not, small enough to be read on and large enough to wait for a word.
+# One byte more than 1 MiB, announced and not, small enough to be read on and large enough to wait
+# for a word.
 head -c 1048576 /dev/zero | tr '\0' ' ' >"$TMP/body"
 api POST /devices '' --header 'Content-Type: application/json' --data-binary "@$TMP/body"
 expect_status 400

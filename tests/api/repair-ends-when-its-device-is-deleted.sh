@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 #
-# The long repair of a dirty image delays nobody who does not need it: a DELETE of the device that is
-# being attached ends the attach, and SIGTERM ends the daemon, while it serves and while it starts.
+# The long repair of a dirty image delays nobody who does not need it: a DELETE of the device that
+# is being attached ends the attach, and SIGTERM ends the daemon, while it serves and while it
+# starts.
 #
 # The image: 8 TiB of holes with 4096 refcount blocks, each count of which is looked at.
 . "$(dirname "$0")/../lib/functions.sh"

@@ -27,7 +27,8 @@ start_daemon
 refused "$RUNTIME/api.sock" --listen "unix:$RUNTIME/api.sock"
 refused "$RUNTIME/nbd.sock" --nbd "unix:$RUNTIME/nbd.sock"
 
-# The instant between bind() and listen(), when connecting is refused as on a dead socket: the lock tells.
+# The instant between bind() and listen(), when connecting is refused as on a dead socket: the lock
+# tells.
 for kind in listen nbd; do
     spawn python3 -c 'import fcntl, signal, socket, sys
 lock = open(sys.argv[1] + ".lock", "w")
@@ -39,7 +40,8 @@ signal.pause()' "$TMP/$kind.sock"
     refused "$TMP/$kind.sock" --"$kind" "unix:$TMP/$kind.sock"
 done
 
-# Somebody removed the sockets, and another daemon serves there by now: the end of the first one leaves them.
+# Somebody removed the sockets, and another daemon serves there by now: the end of the first one
+# leaves them.
 rm "$RUNTIME"/*.sock "$RUNTIME"/*.lock
 setpriv --pdeathsig KILL "$SNAPGROUPD" --state-dir "$TMP/state2" --image-dir "$IMAGES" --runtime-dir "$TMP/run2" \
     --listen "unix:$RUNTIME/api.sock" --nbd "unix:$RUNTIME/nbd.sock" >"$TMP/out" 2>"$TMP/err" &

@@ -1,8 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
 #
-# No client, whatever it sends and in whatever pieces, crashes the HTTP server, gets an ill-formed reply, or has a body
-# taken for a request.
+# No client, whatever it sends and in whatever pieces, crashes the HTTP server, gets an ill-formed
+# reply, or has a body taken for a request.
 . "$(dirname "$0")/../lib/fuzz.sh"
 
 seed_input() { # NAME TEXT: requests, see http-request.c

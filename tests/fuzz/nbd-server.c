@@ -3,17 +3,18 @@
  * libFuzzer target: whatever a client sends, in whatever pieces, the NBD server answers with
  * well-formed replies, ends when the client is gone, and stays within memory.
  *
- *     input --> script --> client's bytes --> recv()  handshake and transmission  send() --> checked
+ *     input --> script --> client's bytes --> recv(), handshake, transmission, send() --> checked
  *
- * One execution is one connection, from the greeting to its end, with up to some tens of options and
- * requests. The server's own code runs on this thread; its system calls on the connection's socket
- * are replaced (the linker's --wrap), since a socket would cost more than all else. One connection
- * in sixteen has a pool of threads, for the others the pool is full and all is executed here.
+ * One execution is one connection, from the greeting to its end, with up to some tens of options
+ * and requests. The server's own code runs on this thread; its system calls on the connection's
+ * socket are replaced (the linker's --wrap), since a socket would cost more than all else. One
+ * connection in sixteen has a pool of threads, for the others the pool is full and all is executed
+ * here.
  *
- * The script is what makes inputs reach deep: each of its bytes chooses a message or a field, mostly
- * with sensible values, so that mutated scripts are conversations. Some inputs are sent as they are.
- * The disks (raw; qcow2 on qcow2; one read-only) are small files in a directory of memory, and
- * live on from one execution to the next.
+ * The script is what makes inputs reach deep: each of its bytes chooses a message or a field,
+ * mostly with sensible values, so that mutated scripts are conversations. Some inputs are sent as
+ * they are. The disks (raw; qcow2 on qcow2; one read-only) are small files in a directory of
+ * memory, and live on from one execution to the next.
  */
 #include "tests/lib/fuzz.h"
 
@@ -112,7 +113,8 @@ static void emit_queries(struct script *script)
     }
 }
 
-/* An option; its length is filled in, or is wrong. True: a sensible client goes on to transmission. */
+/* An option; its length is filled in, or is wrong. True: a sensible client goes on to
+ * transmission. */
 static bool emit_option(struct script *script)
 {
     static const uint8_t options[] = {7, 7, 7, 6, 3, 8, 8, 11, 11, 9, 10, 10, 10, 1, 2, 5};

@@ -4,8 +4,8 @@
  * asking for extents, writing, zeroing, discarding and flushing must end soon, within the file and
  * within memory.
  *
- *     input --> file in memory, opened read-only: read and asked about; must be unchanged afterwards
- *          \--> another one, opened to write: requests drawn from a hash of the input; opened once more
+ *     input --> file in memory, opened read-only: read and mapped; must be unchanged afterwards
+ *          \--> another one, opened to write: requests drawn from a hash of the input; reopened
  *
  * An image whose header names a backing file gets a small raw one, whatever the name. Some of the
  * files are given a huge sparse tail, so that nothing trusts a file's length either.

@@ -6,8 +6,8 @@
  *     read    r        is what was read, byte for byte
  *     write   w        the data
  *     zero    z, u     zeros (u: space may be given back)
- *     discard d        each byte as before or zero, whichever is read back at once; that is then final
- *     query   q        an extent called zero reads as zeros; one left to the backing node as that node
+ *     discard d        each byte as before or zero, whichever is read back first; then final
+ *     query   q        a zero extent reads as zeros; a backing extent as the backing node
  *     flush   f        unchanged
  *
  * Sizes and alignments favour what goes wrong: cluster and sector edges, the disk's end, the place

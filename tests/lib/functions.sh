@@ -8,27 +8,27 @@
 #
 # and then has a strict shell, a directory of its own and these functions:
 #
-#   start_daemon [ARGUMENT...]   starts snapgroupd on $IMAGES, $STATE, $RUNTIME and waits until it is ready
+#   start_daemon [ARGUMENT...]   starts snapgroupd on $IMAGES, $STATE, $RUNTIME; waits until ready
 #   stop_daemon, kill_daemon     SIGTERM, after which it must exit 0; SIGKILL
 #   restart_daemon               stops it if it runs, and starts it with the same arguments
-#   api METHOD PATH [JSON [CURL_ARGUMENT...]]   one REST call; sets STATUS, BODY, HEADERS; prints nothing
+#   api METHOD PATH [JSON [CURL_ARGUMENT...]]   one REST call; sets STATUS, BODY, HEADERS
 #   expect_status N              the last call's status
 #   expect_json FILTER [JQ_ARGUMENT...]   jq's filter must be true of BODY
-#   create_device NAME FORMAT SIZE [JSON]   POST /devices; SIZE as in 64M; JSON overrides and adds fields
+#   create_device NAME FORMAT SIZE [JSON]   POST /devices; SIZE as in 64M; JSON adds fields
 #   snapshot NAME DEVICE...      POST /snapshot-groups, which must succeed
 #   nbd_uri NAME                 prints the export's URI
 #   qcow2_check FILE [no-leaks]  qemu-img check finds no error (and no leak)
 #   checksums DIRECTORY          prints name, size and SHA-256 of everything in it, sorted
-#   spawn COMMAND...             runs it in the background, sets SPAWNED to its pid; it ends with the test
-#   begin_slow_create            POST /devices (vda, raw) in the background, its fsync delayed by strace
+#   spawn COMMAND...             runs it in the background until the test ends; sets SPAWNED
+#   begin_slow_create            POST /devices (vda, raw) in the background, with slow fsyncs
 #   expect_slow_create           waits for that call, which must succeed
-#   wait_until COMMAND...        repeats the command until it succeeds; fails after $DEADLINE_S seconds
+#   wait_until COMMAND...        repeats it until it succeeds; fails after $DEADLINE_S seconds
 #   fail MESSAGE, skip MESSAGE   end the test
 #
-# When the test ends, its processes are stopped and $TMP is removed. The test fails if the daemon died,
-# does not stop cleanly, or a sanitizer reported anything. $SNAPGROUPD, $BUILD_DIR and $SOURCE_DIR come
-# from ctest; without it they are those of the dev preset.
-# shellcheck disable=SC2034 # for the tests
+# When the test ends, its processes are stopped and $TMP is removed. The test fails if the daemon
+# died, does not stop cleanly, or a sanitizer reported anything. $SNAPGROUPD, $BUILD_DIR and
+# $SOURCE_DIR come from ctest; without it they are those of the dev preset. shellcheck
+# disable=SC2034 # for the tests
 set -Eeuo pipefail
 export LC_ALL=C
 
@@ -79,8 +79,8 @@ start_daemon() {
     done
 }
 
-# Sends the signal, waits for the end of the daemon's standard output, and sets DAEMON_STATUS: its exit
-# status, or 124 if it was killed at the deadline.
+# Sends the signal, waits for the end of the daemon's standard output, and sets DAEMON_STATUS: its
+# exit status, or 124 if it was killed at the deadline.
 end_daemon() {
     local rc=0 line
     kill "-$1" "$DAEMON_PID" 2>/dev/null || true # it may have died: its status is checked

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * What libFuzzer targets share: the entry points, a check that ends the run, and random numbers that an
- * input determines.
+ * What libFuzzer targets share: the entry points, a check that ends the run, and random numbers
+ * that an input determines.
  */
 #ifndef TESTS_LIB_FUZZ_H
 #define TESTS_LIB_FUZZ_H

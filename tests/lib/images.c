@@ -8,8 +8,8 @@
  *     8       8      backing_file_offset
  *     16      4      backing_file_size
  *     100     4      header_length (72 in version 2)
- *                    then the extensions: type 4, length 4, data, padding to 8; type 0 ends them; then the
- *                    backing file's name
+ *                    then the extensions: type 4, length 4, data, padding to 8; type 0 ends them;
+ *                    then the backing file's name
  */
 #include "tests/lib/testlib.h"
 

@@ -82,8 +82,8 @@ int fdatasync(int fd)
     return ret;
 }
 
-/* Runs body(arg) in a child that dies at its countdown-th call (0: only when body kills it). True if
- * it was killed, false if body came to its end and returned 0; anything else fails the test. */
+/* Runs body(arg) in a child that dies at its countdown-th call (0: only when body kills it). True
+ * if it was killed, false if body came to its end and returned 0; anything else fails the test. */
 static inline bool killed_child(int (*body)(void *arg), void *arg, uint64_t countdown, bool after)
 {
     fflush(NULL);

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""api/openapi.yaml: its operations, and checks of replies against its schemas (JSON Schema, Draft 2020-12)."""
+"""api/openapi.yaml: its operations, and checks of replies against its schemas (JSON Schema, Draft
+2020-12)."""
 import datetime
 import os
 import re

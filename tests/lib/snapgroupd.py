@@ -4,11 +4,12 @@
     with Daemon() as daemon:
         daemon.start()
         daemon.create_device("vda", "qcow2", 64 << 20)
-        answer = daemon.request("POST", "/snapshot-groups", {"name": "g", "devices": [{"device": "vda"}]})
+        answer = daemon.request("POST", "/snapshot-groups", {"devices": [{"device": "vda"}]})
 
-Leaving the block stops the daemon with SIGTERM and removes its directory; it raises Failure if the daemon died by
-itself, did not stop cleanly, or a sanitizer reported anything. A Daemon is started from the main thread (it dies
-with the thread that started it); everything else may be called from any thread.
+Leaving the block stops the daemon with SIGTERM and removes its directory; it raises Failure if the
+daemon died by itself, did not stop cleanly, or a sanitizer reported anything. A Daemon is started
+from the main thread (it dies with the thread that started it); everything else may be called from
+any thread.
 """
 import hashlib
 import http.client
@@ -51,7 +52,7 @@ def expect(condition, message, *args):
 
 
 def run(*command):
-    """Runs a tool and returns its standard output; Failure, with all its output, unless it succeeds."""
+    """Runs a tool and returns its standard output; Failure, with its output, unless it succeeds."""
     done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True,
                           timeout=10 * DEADLINE_S)
     expect(done.returncode == 0, "%s ends with %d: %s%s", " ".join(command), done.returncode,

@@ -5,8 +5,8 @@
  * then every count that differs is set, and every copied flag. The dirty bit goes last, so a repair
  * that is cut short is simply done again.
  *
- *     header -> L1 tables, of the image and of its snapshots -> L2 tables, each read once -> clusters
- *                    one reference for each entry                  as many for each entry as the table has
+ *     header -> L1 tables, of the image and its snapshots -> L2 tables, each read once -> clusters
+ *                    one reference for each entry          for each entry as many as the table has
  *
  * So the work is bounded by the file's size. It may be long all the same: it ends early when nobody
  * wants the node any more (node_is_wanted).

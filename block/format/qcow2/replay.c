@@ -6,11 +6,12 @@
  * of them: s0, or a later one if the kill came while a flush was writing, or if a replay before
  * this one was killed. Afterwards it is sn. Counts follow from the entries:
  *
- *     host cluster of a state with the copied flag     1 if it is in an sn, else 0. No other guest cluster ever has it
- *                                                      in the same journal, and the count in the file may be
- *                                                      either already
- *     s0 without it, or compressed, and not in sn      one less: while the record is there that has not happened
- *                                                      (a flush drops the records before it decreases counts)
+ *     host cluster of a state with the copied flag   1 if it is in an sn, else 0. No other guest
+ *                                                    cluster ever has it in the same journal, and
+ *                                                    the count in the file may be either already
+ *     s0 without it, or compressed, and not in sn    one less: while the record exists that has not
+ *                                                    happened (a flush drops the records before it
+ *                                                    decreases counts)
  *
  * Everything is looked at before anything is written, and whatever a killed daemon cannot have left
  * is refused: the image was changed by somebody else since. One thing cannot be seen in the

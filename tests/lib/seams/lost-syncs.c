@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Linked into snapgroupd-lost-syncs: an fsync or fdatasync says that it was done, and was not. LOST_SYNCS says which:
+ * Linked into snapgroupd-lost-syncs: an fsync or fdatasync says that it was done, and was not.
+ * LOST_SYNCS says which:
  *
  *     images       of image files
  *     barriers     every other one of an image file, so that order is lost now and durability then

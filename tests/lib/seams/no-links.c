@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Linked into snapgroupd-no-links, and a unit test, with -Wl,--wrap=linkat: as on a file system without hard links,
- * FAT say.
+ * Linked into snapgroupd-no-links, and a unit test, with -Wl,--wrap=linkat: as on a file system
+ * without hard links, FAT say.
  */
 #include <errno.h>
 

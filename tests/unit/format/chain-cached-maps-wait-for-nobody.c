@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Who maps with MAP_CACHED is turned away where an image's locks cannot be had at once: the io_lock,
- * which a flush is about to have exclusively, or the driver's, whose holder may be reading a table.
+ * Who maps with MAP_CACHED is turned away where an image's locks cannot be had at once: the
+ * io_lock, which a flush is about to have exclusively, or the driver's, whose holder may be reading
+ * a table.
  */
 #include "block/format/qcow2/state.h"
 #include "block/image/walk.h"

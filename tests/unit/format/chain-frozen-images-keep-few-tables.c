@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * A top keeps many pieces of its tables in memory, a frozen image few: from the moment it is frozen,
- * not only once somebody reads of it what is not in memory. It reads as before.
+ * A top keeps many pieces of its tables in memory, a frozen image few: from the moment it is
+ * frozen, not only once somebody reads of it what is not in memory. It reads as before.
  */
 #include "block/format/qcow2/state.h"
 #include "tests/lib/testlib.h"

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Tables and clusters past the end of the file read as zeros, as in QEMU, and are never written: an image that could
- * only be written there is not opened for writing, or the write fails. A table that the file's end cuts short is whole
- * all the same.
+ * Tables and clusters past the end of the file read as zeros, as in QEMU, and are never written: an
+ * image that could only be written there is not opened for writing, or the write fails. A table
+ * that the file's end cuts short is whole all the same.
  *
- *     cluster   0 header | 1 refcount table | 2 refcount block | 3 L1 table | 4 L2 table | 5 data     64 KiB each
+ *     cluster (64 KiB)   0 header | 1 refcount table | 2 refcount block | 3 L1 table | 4 L2 table
+ *                        5 data
  */
 #include "tests/lib/testlib.h"
 

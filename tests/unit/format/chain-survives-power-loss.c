@@ -3,10 +3,10 @@
  * Whenever the power fails, and whichever sectors of the writes since the last fdatasync reached
  * the disk, the image is free of errors (leaks aside) and holds everything that was flushed.
  *
- * This program puts itself between the driver and the kernel: its own pwrite64, pwritev64, fallocate64,
- * ftruncate64 and fdatasync keep a log of what was written since the last fdatasync. On every
- * fdatasync, just before it takes effect, disks that a power failure could have left are made up
- * from the log and examined:
+ * This program puts itself between the driver and the kernel: its own pwrite64, pwritev64,
+ * fallocate64, ftruncate64 and fdatasync keep a log of what was written since the last fdatasync.
+ * On every fdatasync, just before it takes effect, disks that a power failure could have left are
+ * made up from the log and examined:
  *
  *     durable        content at the last fdatasync
  *     log            write 0, write 1, ... write N-1, each made of sectors of 512 bytes

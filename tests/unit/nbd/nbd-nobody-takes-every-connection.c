@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Idle TCP clients leave places for Unix sockets, those of one address leave some for others, and those
- * that do not finish their handshake make room for who does. No connection takes the descriptors that
- * others need. The limits are lowered for the test.
+ * Idle TCP clients leave places for Unix sockets, those of one address leave some for others, and
+ * those that do not finish their handshake make room for who does. No connection takes the
+ * descriptors that others need. The limits are lowered for the test.
  */
 #include "tests/lib/nbd-peer.h"
 

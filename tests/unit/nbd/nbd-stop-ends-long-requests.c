@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * A server that stops waits for no long request: zeroing, discarding and caching end between two pieces
- * with ESHUTDOWN as soon as it stops; reads and writes, and whatever has not begun, once the time is up
- * that clients have to take their replies. The driver waits for the server's end in the midst of the
- * request, so that none is done before.
+ * A server that stops waits for no long request: zeroing, discarding and caching end between two
+ * pieces with ESHUTDOWN as soon as it stops; reads and writes, and whatever has not begun, once the
+ * time is up that clients have to take their replies. The driver waits for the server's end in the
+ * midst of the request, so that none is done before.
  */
 #include "tests/lib/nbd-peer.h"
 
@@ -147,7 +147,8 @@ static void caching_ends(void **state)
     assert_in_range(atomic_load(&slow.calls), 2, 8);
 }
 
-/* One large request is under way, so many of one MiB as the server takes, and more wait for them. */
+/* One large request is under way, so many of one MiB as the server takes, and more wait for
+ * them. */
 static void ends_when_time_is_up(unsigned type)
 {
     static char data[WHOLE];

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Programs that show all exports ask for each of them on one connection: nbdinfo and qemu-nbd show ten
- * thousand. The limits are of options that are of no use, and of time. While the list is sent nothing is
- * locked, and it is right however exports come and go meanwhile.
+ * Programs that show all exports ask for each of them on one connection: nbdinfo and qemu-nbd show
+ * ten thousand. The limits are of options that are of no use, and of time. While the list is sent
+ * nothing is locked, and it is right however exports come and go meanwhile.
  */
 #include "tests/lib/nbd-peer.h"
 

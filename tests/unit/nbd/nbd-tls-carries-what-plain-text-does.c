@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * Requests and replies of any size and in any pieces go through TLS unchanged, with new keys on the
- * way; ends are announced; what had arrived when the server stops is answered. Contents are compared
- * with the image file.
+ * way; ends are announced; what had arrived when the server stops is answered. Contents are
+ * compared with the image file.
  */
 #include "tests/lib/tls-peer.h"
 
