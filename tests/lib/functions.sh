@@ -27,8 +27,8 @@
 #
 # When the test ends, its processes are stopped and $TMP is removed. The test fails if the daemon
 # died, does not stop cleanly, or a sanitizer reported anything. $SNAPGROUPD, $BUILD_DIR and
-# $SOURCE_DIR come from ctest; without it they are those of the dev preset. shellcheck
-# disable=SC2034 # for the tests
+# $SOURCE_DIR come from ctest; without it they are those of the dev preset.
+# shellcheck disable=SC2034 # for the tests
 set -Eeuo pipefail
 export LC_ALL=C
 

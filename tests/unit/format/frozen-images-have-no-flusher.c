@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * An image of which much has changed has a thread that flushes it. A frozen image has none: however
- * many groups are taken there are no more threads than before. timeout: 120
+ * many groups are taken there are no more threads than before.
+ * timeout: 120
  */
 #include "tests/lib/disks.h"
 
