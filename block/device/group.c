@@ -316,7 +316,7 @@ static int member_stage(struct group *group, struct member *member, struct err *
     if (!member->overlay)
         return -1;
     steal_fd(&fd);
-    member->overlay->claim = steal(claim);
+    node_add_claim(member->overlay, steal(claim));
     return node_add_journal(member->overlay, journal_dir_fd(group->block->journals), err);
 }
 

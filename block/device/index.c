@@ -208,12 +208,6 @@ void index_memory_destroy(struct index_memory *memory)
 
 static void index_forget(void *arg, uint64_t offset, uint64_t length);
 
-static void index_watch(struct index *index, struct node *node)
-{
-    node->changed_arg = index;
-    node->changed = index_forget;
-}
-
 struct index *index_new(struct index_memory *memory, struct node *top)
 {
     struct index *index = calloc(1, sizeof(*index));
@@ -238,13 +232,13 @@ struct index *index_new(struct index_memory *memory, struct node *top)
     atomic_init(&index->layer_count, count);
     for (struct node *node = top; node; node = node->backing)
         index->layers[--count] = node;
-    index_watch(index, top);
+    node_watch(top, index_forget, index);
     return index;
 }
 
 void index_free(struct index *index)
 {
-    index_top(index)->changed = NULL;
+    node_watch(index_top(index), NULL, NULL);
     pthread_mutex_lock(&index->memory->lock);
     for (uint64_t i = 0; i < index->slot_count; i++)
         if (index->slots[i].page)
@@ -260,9 +254,9 @@ void index_push(struct index *index, struct node *overlay)
 {
     unsigned count = atomic_load(&index->layer_count);
     assert(count < CHAIN_NODES_MAX);
-    index->layers[count - 1]->changed = NULL;
+    node_watch(index->layers[count - 1], NULL, NULL);
     index->layers[count] = overlay;
-    index_watch(index, overlay);
+    node_watch(overlay, index_forget, index);
     atomic_store(&index->layer_count, count + 1);
 }
 
@@ -471,7 +465,7 @@ static void unit_forget(struct index_page *page, uint64_t at, uint64_t end)
         entry_record(*entry)[i] = UNKNOWN;
 }
 
-/* node->changed: what the top's map() says of the range has changed. */
+/* As node_watch() calls it: what the top's map() says of the range has changed. */
 static void index_forget(void *arg, uint64_t offset, uint64_t length)
 {
     struct index *index = arg;

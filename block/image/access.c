@@ -9,13 +9,14 @@
  *     MASK       limit of USER, GROUP_OBJ and GROUP  }
  *     OTHER      everybody else
  *
- * This is also what the attribute system.posix_acl_access holds, after a version number, little-endian
- * (linux/posix_acl_xattr.h, acl(5)). The mode's group bits are those of MASK if there is one.
+ * This is also what the attribute system.posix_acl_access holds, after a version number,
+ * little-endian (linux/posix_acl_xattr.h, acl(5)). The mode's group bits are those of MASK if there
+ * is one.
  *
- * A process without privilege cannot give files away. Then users change their class: the owner of the
- * model becomes a member of the group or somebody else, and so do the members of its group. The
- * entries of the classes that they come into are cut down to what they could do before, and so are those
- * of the new group, which were somebody else:
+ * A process without privilege cannot give files away. Then users change their class: the owner of
+ * the model becomes a member of the group or somebody else, and so do the members of its group. The
+ * entries of the classes that they come into are cut down to what they could do before, and so are
+ * those of the new group, which were somebody else:
  *
  *     the group is not copied   GROUP_OBJ = OTHER = GROUP_OBJ & OTHER
  *     the owner is not copied   everything but USER_OBJ &= USER_OBJ; USER_OBJ = rw

@@ -3,8 +3,8 @@
  * Opening a chain: the top, then what each header names, down to the base. See chain.h.
  *
  * Nothing is probed: a backing image's format is the one that the header above it records. A
- * relative name counts from the directory of the image that names it; if that was opened by a symbolic
- * link, from the link's, as in QEMU. A file met twice is a loop and refused.
+ * relative name counts from the directory of the image that names it; if that was opened by a
+ * symbolic link, from the link's, as in QEMU. A file met twice is a loop and refused.
  */
 #include "block/image/chain.h"
 
@@ -40,7 +40,8 @@ static const atomic_bool *chain_unwanted(const struct chain_open *chain)
     return chain->guard ? chain->guard->is_unwanted : NULL;
 }
 
-/* The name that an image was opened by, if it is not the canonical one; NULL also if it is. -1 and *err. */
+/* The name that an image was opened by, if it is not the canonical one; NULL also if it is. -1 and
+ * *err. */
 static int chain_alias(const struct chain_open *chain, const char *path, const char *canonical,
                        char **alias, struct err *err)
 {
@@ -96,10 +97,10 @@ static int chain_append(struct chain_open *chain, const char *path, const char *
             return -1;
         steal_fd(&fd);
     }
-    node->claim = steal(claim);
-    node->alias = steal(alias);
+    node_add_claim(node, steal(claim));
+    node_add_alias(node, steal(alias));
     if (chain->last)
-        chain->last->backing = node;
+        node_add_backing(chain->last, node);
     else
         chain->top = node;
     chain->last = node;

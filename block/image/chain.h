@@ -25,9 +25,9 @@ struct chain_file {
     size_t depth; /* 0: the top */
 };
 
-/* Asked about every file of a chain: may it be used in this way? 0, or -1 and *err. *claim, which says
- * so as long as the file is open, becomes the node's. Sets *node if the file is open like that already
- * and the chain is to have that node, with its reference. */
+/* Asked about every file of a chain: may it be used in this way? 0, or -1 and *err. *claim, which
+ * says so as long as the file is open, becomes the node's. Sets *node if the file is open like that
+ * already and the chain is to have that node, with its reference. */
 struct chain_guard {
     const atomic_bool
         *is_unwanted; /* may be set by another thread: the opening is given up; or NULL */

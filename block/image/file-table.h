@@ -10,9 +10,10 @@
  *                 acknowledged before the cut may still have to be written to it
  *
  * Whoever opens a file claims it first, before anything of it is read; the claim goes after the
- * descriptor has been closed. So nobody has to hold a lock while he opens, reads or closes a file: of
- * two who want the same one the second is refused at once, and who wants another one never waits.
- * The table's own lock is held for a few look-ups in memory only, and none is taken under it.
+ * descriptor has been closed. So nobody has to hold a lock while he opens, reads or closes a file:
+ * of two who want the same one the second is refused at once, and who wants another one never
+ * waits. The table's own lock is held for a few look-ups in memory only, and none is taken under
+ * it.
  *
  * Some file systems give no identity that lasts: there a frozen file is known by its path as well.
  */
@@ -43,8 +44,8 @@ struct file_use {
     const char *user; /* as a phrase: "device 'vda'" */
 };
 
-/* NULL and *err: DeviceInUse if others use it in a way that excludes this; OutOfResources. Whether it is
- * frozen is asked by the caller, once he has the claim. */
+/* NULL and *err: DeviceInUse if others use it in a way that excludes this; OutOfResources. Whether
+ * it is frozen is asked by the caller, once he has the claim. */
 struct file_claim *file_table_claim(struct file_table *table, const struct file_use *use,
                                     struct err *err);
 void file_claim_release(struct file_claim *claim);

@@ -22,8 +22,8 @@ struct image_dir {
 int image_dir_open(struct image_dir *dir, const char *path, struct err *err);
 void image_dir_close(struct image_dir *dir);
 
-/* Whether its path still leads to the directory that is open, and not to one that was mounted over it or
- * put in its place since: OpenFileFailed. */
+/* Whether its path still leads to the directory that is open, and not to one that was mounted over
+ * it or put in its place since: OpenFileFailed. */
 int image_dir_check(const struct image_dir *dir, struct err *err);
 
 /* Opens the regular file `path`; *canonical (heap) gets its resolved path. -1 and *err

@@ -10,8 +10,8 @@
  * I3. A leftover's file is loaded or deleted only by the thread that holds the leftover: of two
  *     chains that share an image, the second waits until the first has replayed it.
  *
- * Threads: any. The lock guards the list and who holds a leftover; nothing is opened, read or written
- * under it, but the directory may be searched for a name.
+ * Threads: any. The lock guards the list and who holds a leftover; nothing is opened, read or
+ * written under it, but the directory may be searched for a name.
  */
 #ifndef BLOCK_IMAGE_JOURNAL_DIR_H
 #define BLOCK_IMAGE_JOURNAL_DIR_H
@@ -33,9 +33,9 @@ struct leftover {
     bool is_held; /* guarded by the directory's lock */
 };
 
-/* Opens RUNTIME_DIR/journals, creating it if necessary, and lists its leftovers; what is empty or of
- * another boot is deleted. Before any image is opened. NULL and *err (OpenFileFailed, OutOfResources)
- * on failure. */
+/* Opens RUNTIME_DIR/journals, creating it if necessary, and lists its leftovers; what is empty or
+ * of another boot is deleted. Before any image is opened. NULL and *err (OpenFileFailed,
+ * OutOfResources) on failure. */
 struct journal_dir *journal_dir_open(const char *runtime_dir, struct err *err);
 
 void journal_dir_close(struct journal_dir *dir); /* no journal is open */
@@ -45,15 +45,16 @@ void journal_dir_close(struct journal_dir *dir); /* no journal is open */
 int journal_dir_fd(const struct journal_dir *dir); /* borrowed; -1 without journals */
 const char *journal_dir_path(const struct journal_dir *dir);
 
-/* The journal (JOURNAL_SUFFIX) or note (NOTE_SUFFIX) of the image that is open as `fd`, held; *found
- * is NULL if there is none. 0, or -1 and *err. */
+/* The journal (JOURNAL_SUFFIX) or note (NOTE_SUFFIX) of the image that is open as `fd`, held;
+ * *found is NULL if there is none. 0, or -1 and *err. */
 int journal_dir_find(struct journal_dir *dir, int fd, const char *path, const char *suffix,
                      struct leftover **found, struct err *err);
 
 /* The newest leftover, to start an iteration at, or NULL. */
 struct leftover *journal_dir_first(struct journal_dir *dir);
 
-/* The first leftover from *at on of an image that had that path, held, or NULL; moves *at past it. */
+/* The first leftover from *at on of an image that had that path, held, or NULL; moves *at past
+ * it. */
 struct leftover *journal_dir_next_of_path(struct journal_dir *dir, const char *path,
                                           struct leftover **at);
 
@@ -68,7 +69,8 @@ bool leftover_exists(const struct journal_dir *dir, const struct leftover *lefto
 bool leftover_is_note(const struct leftover *leftover);
 
 /* Loads a journal to be replayed. 0 with NULL: it is empty, or has been replayed. -1 with NULL: it
- * belongs to an image that is open (DeviceInUse) or cannot be read (UnflushedData, OutOfResources). */
+ * belongs to an image that is open (DeviceInUse) or cannot be read (UnflushedData,
+ * OutOfResources). */
 int leftover_load(const struct journal_dir *dir, const struct leftover *leftover, const char *path,
                   struct journal **journal, struct err *err);
 

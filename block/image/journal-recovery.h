@@ -38,8 +38,8 @@ struct recovery_terms {
 int journal_recovery_admit(struct journal_dir *dir, const struct recovery_terms *terms,
                            const struct chain_file *file, struct node **node, struct err *err);
 
-/* Before a device that was never opened is closed: 0 if there are no leftovers of its chain, as far as
- * that can be opened, or, with `discard`, if they are deleted. UnflushedData, DeviceInUse. */
+/* Before a device that was never opened is closed: 0 if there are no leftovers of its chain, as far
+ * as that can be opened, or, with `discard`, if they are deleted. UnflushedData, DeviceInUse. */
 int journal_recovery_sweep(struct journal_dir *dir, const struct image_dir *images,
                            const char *image, const char *format, bool discard, struct err *err);
 
@@ -49,7 +49,8 @@ void journal_recovery_discard(struct journal_dir *dir, struct node *node);
 /* Replays and flushes the images that no device has opened. */
 void journal_recovery_finish(struct journal_dir *dir, const struct image_dir *images);
 
-/* Replays the image `path` if it has a journal, and syncs it. OpenFileFailed and the codes above. */
+/* Replays the image `path` if it has a journal, and syncs it. OpenFileFailed and the codes
+ * above. */
 int journal_recovery_sync(struct journal_dir *dir, const struct image_dir *images, const char *path,
                           struct err *err);
 

@@ -28,8 +28,8 @@
  * A journal must never overflow: whoever wants to change something reserves room for the most that
  * this may append, before anything is changed, and may be told to flush first.
  *
- * Threads: the caller holds the image's lock from the first append on, in all of these but close. Those
- * that a driver calls take NULL for an image without a journal.
+ * Threads: the caller holds the image's lock from the first append on, in all of these but close.
+ * Those that a driver calls take NULL for an image without a journal.
  */
 #ifndef BLOCK_IMAGE_JOURNAL_H
 #define BLOCK_IMAGE_JOURNAL_H
@@ -56,8 +56,8 @@ struct journal_record {
 #define BOOT_ID_BYTES 36
 int journal_boot_id(char boot_id[BOOT_ID_BYTES], struct err *err); /* OpenFileFailed */
 
-/* IDENTITY and the suffix: the name of a journal or a note (sync-note.h) of the image that is open as `fd`. 0 or
- * -errno. */
+/* IDENTITY and the suffix: the name of a journal or a note (sync-note.h) of the image that is open
+ * as `fd`. 0 or -errno. */
 int journal_name(int fd, const char *suffix, char name[JOURNAL_NAME_BYTES]);
 
 /* What names of journals are made of, and were by older daemons. */
@@ -69,12 +69,13 @@ struct journal_image {
 int journal_image_of(int fd, struct journal_image *image); /* 0 or -errno */
 
 /* Whether the journal or note `name` is of that image. Older daemons named them
- * MAJOR.MINOR-INODE-BIRTH: of these the device number is compared only where there is no time of birth,
- * since a remount may change it. */
+ * MAJOR.MINOR-INODE-BIRTH: of these the device number is compared only where there is no time of
+ * birth, since a remount may change it. */
 bool journal_name_is_of(const char *name, const struct journal_image *image);
 
 /* Makes the journal of the image that is open as `image_fd`, empty, in `dirfd` (borrowed: it must
- * stay open until journal_close). NULL and *err (OpenFileFailed) on failure, also if there is one. */
+ * stay open until journal_close). NULL and *err (OpenFileFailed) on failure, also if there is
+ * one. */
 struct journal *journal_create(int dirfd, int image_fd, const char *path, const char *format,
                                struct err *err);
 
@@ -87,12 +88,14 @@ enum journal_state {
     JOURNAL_FOREIGN, /* not to be understood; *err says why */
 };
 
-/* Opens what is left behind to be replayed: appending does nothing. NULL unless JOURNAL_GOOD. `at_start`:
- * nobody in this process has opened an image yet, so none is live. One caller at a time for a name. */
+/* Opens what is left behind to be replayed: appending does nothing. NULL unless JOURNAL_GOOD.
+ * `at_start`: nobody in this process has opened an image yet, so none is live. One caller at a time
+ * for a name. */
 struct journal *journal_load(int dirfd, const char *name, bool at_start, enum journal_state *state,
                              struct err *err);
 
-/* Gives a loaded one the name of the image that is open as `image_fd`, and its path. 0 or -errno. */
+/* Gives a loaded one the name of the image that is open as `image_fd`, and its path. 0 or
+ * -errno. */
 int journal_rename(struct journal *journal, int image_fd, const char *path);
 const char *journal_path(const struct journal *journal);   /* of the image */
 const char *journal_format(const struct journal *journal); /* of the image */
@@ -101,13 +104,14 @@ const char *journal_format(const struct journal *journal); /* of the image */
 int journal_records(const struct journal *journal, struct journal_record **records, size_t *count,
                     struct err *err);
 
-/* The first `count` records have been replayed; what changes from now on is appended to them. A torn
- * one is overwritten. */
+/* The first `count` records have been replayed; what changes from now on is appended to them. A
+ * torn one is overwritten. */
 void journal_resume(struct journal *journal, size_t count);
 
 bool journal_is_empty(const struct journal *journal);
 
-/* Unmaps and frees; deletes the file if the journal is empty or, `discard`, in any case. NULL: nothing. */
+/* Unmaps and frees; deletes the file if the journal is empty or, `discard`, in any case. NULL:
+ * nothing. */
 void journal_close(struct journal *journal, bool discard);
 
 /* Room for `count` more records, until it is given back with journal_unreserve (all of it, however

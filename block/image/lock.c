@@ -11,12 +11,12 @@
  *     1       writing             101            201                       201        101 201
  *     3       resizing            103            203                       203        103 203
  *
- * (2 is writing what is there already, 4 was changing the graph: of no use here.) Shared locks never
- * conflict; what conflicts is found by asking: for each thing that the user does, whether anybody
- * holds "nobody else may", and for each that it does not bear, whether anybody holds "I do". First
- * lock, then ask: of two that come at once, each sees the other, and at worst neither gets in.
- * That is how QEMU's file driver goes about it since 2.10 (block/file-posix.c; the same bytes are
- * seen under strace).
+ * (2 is writing what is there already, 4 was changing the graph: of no use here.) Shared locks
+ * never conflict; what conflicts is found by asking: for each thing that the user does, whether
+ * anybody holds "nobody else may", and for each that it does not bear, whether anybody holds "I
+ * do". First lock, then ask: of two that come at once, each sees the other, and at worst neither
+ * gets in. That is how QEMU's file driver goes about it since 2.10 (block/file-posix.c; the same
+ * bytes are seen under strace).
  *
  * So a raw image is locked here like any other, though QEMU itself lets a raw image be written
  * under its readers.
@@ -34,8 +34,8 @@
 enum { BYTE_DOES = 100, BYTE_BARS = 200 };
 enum { USE_READ = 0, USE_WRITE = 1, USE_RESIZE = 3 };
 
-/* What a user bars others from and does itself, as bytes; a 0 ends the list. Barring comes first, so
- * that another writer is told as one. */
+/* What a user bars others from and does itself, as bytes; a 0 ends the list. Barring comes first,
+ * so that another writer is told as one. */
 static const short reader_bytes[] = {BYTE_BARS + USE_WRITE, BYTE_BARS + USE_RESIZE,
                                      BYTE_DOES + USE_READ, 0};
 static const short writer_bytes[] = {BYTE_BARS + USE_WRITE,  BYTE_BARS + USE_RESIZE,

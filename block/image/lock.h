@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Image locks: the lock bytes by which QEMU's programs and this daemon keep off each other's images.
- * Private to block/; the bytes and their meaning are in lock.c.
+ * Image locks: the lock bytes by which QEMU's programs and this daemon keep off each other's
+ * images. Private to block/; the bytes and their meaning are in lock.c.
  *
  * A lock belongs to an open file description, not to the process, and goes with the description's
  * last descriptor: closing, dying and being killed all free it. The daemon's own opens of one file

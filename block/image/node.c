@@ -187,6 +187,32 @@ bool node_is_unflushed(struct node *node)
            (node->journal && !journal_is_empty(node->journal));
 }
 
+void node_add_claim(struct node *node, struct file_claim *claim)
+{
+    assert(!node->claim);
+    node->claim = claim;
+}
+
+void node_add_alias(struct node *node, char *alias)
+{
+    assert(!node->alias);
+    node->alias = alias;
+}
+
+void node_add_backing(struct node *node, struct node *backing)
+{
+    assert(!node->backing && node->backing_file);
+    node->backing = backing;
+}
+
+void node_watch(struct node *node, void (*changed)(void *arg, uint64_t offset, uint64_t length),
+                void *arg)
+{
+    assert(!changed || !node->changed);
+    node->changed_arg = arg;
+    node->changed = changed;
+}
+
 struct node *node_ref(struct node *node)
 {
     atomic_fetch_add(&node->refs, 1);

@@ -9,13 +9,14 @@
 #include "base/cleanup.h"
 #include "block/image/driver.h"
 
-/* Locks (lock.h) and opens the image in `fd` (taken over on success only; otherwise to be closed) on
- * top of `backing` (a new reference is taken; NULL: none), whatever file the header names. `path` is
- * recorded. NULL and *err on failure. */
+/* Locks (lock.h) and opens the image in `fd` (taken over on success only; otherwise to be closed)
+ * on top of `backing` (a new reference is taken; NULL: none), whatever file the header names.
+ * `path` is recorded. NULL and *err on failure. */
 struct node *node_open(int fd, const char *path, const struct driver *driver, bool read_only,
                        struct node *backing, struct err *err);
 
-/* The same; what takes long in it is given up with NotReady when *is_unwanted is set (NULL: never). */
+/* The same; what takes long in it is given up with NotReady when *is_unwanted is set (NULL:
+ * never). */
 struct node *node_open_wanted(int fd, const char *path, const struct driver *driver, bool read_only,
                               struct node *backing, const atomic_bool *is_unwanted,
                               struct err *err);
@@ -24,25 +25,41 @@ struct node *node_open_wanted(int fd, const char *path, const struct driver *dri
  * count from there, in QEMU too, and whoever opens the same chain again must use it. */
 const char *node_used_path(const struct node *node);
 
-/* Gives a node that is open for writing a journal in the directory `dirfd` (borrowed while the node is
- * open; -1: none) if its driver keeps one; before the first write. 0, or -1 and *err (OpenFileFailed). */
+/* Gives a node that is open for writing a journal in the directory `dirfd` (borrowed while the node
+ * is open; -1: none) if its driver keeps one; before the first write. 0, or -1 and *err
+ * (OpenFileFailed). */
 int node_add_journal(struct node *node, int dirfd, struct err *err);
 
-/* The same for the top of a chain that an earlier daemon may have written to: the first flush syncs the
- * top and its backing image, the top before it, even if nothing is written. A node that was replayed
- * keeps its journal. */
+/* The same for the top of a chain that an earlier daemon may have written to: the first flush syncs
+ * the top and its backing image, the top before it, even if nothing is written. A node that was
+ * replayed keeps its journal. */
 int node_begin_writing(struct node *top, int dirfd, struct err *err);
 
 /* Makes the changes recorded in a loaded journal, which is taken over, and turns the node, open
- * read-only on a file that may be written, into one open for writing. 0, or -1 and *err: the node is
- * good only to be closed. Codes: UnflushedData (the image is not as the records say), OpenFileFailed. */
+ * read-only on a file that may be written, into one open for writing. 0, or -1 and *err: the node
+ * is good only to be closed. Codes: UnflushedData (the image is not as the records say),
+ * OpenFileFailed. */
 int node_replay(struct node *node, struct journal *journal, int dirfd, struct err *err);
 
-/* Closes the journal; what it still has is given up with `discard`, else kept. No write is under way. */
+/* Closes the journal; what it still has is given up with `discard`, else kept. No write is under
+ * way. */
 void node_end_journal(struct node *node, bool discard);
 
-/* Whether something of the image may be in memory or in its journal only, or a sync of it failed. */
+/* Whether something of the image may be in memory or in its journal only, or a sync of it
+ * failed. */
 bool node_is_unflushed(struct node *node);
+
+/* Parts of a new node that whoever opens a chain adds before anybody else sees it; all are taken
+ * over, and may be NULL. */
+void node_add_claim(struct node *node, struct file_claim *claim);
+void node_add_alias(struct node *node, char *alias);
+void node_add_backing(struct node *node, struct node *backing);
+
+/* From now on calls `changed` when what map() says of a range of the node has changed; NULL: no
+ * more. While no change is under way. It is called with the driver's locks held, and calls nothing
+ * of the node. */
+void node_watch(struct node *node, void (*changed)(void *arg, uint64_t offset, uint64_t length),
+                void *arg);
 
 struct node *node_ref(struct node *node);
 
@@ -50,8 +67,8 @@ struct node *node_ref(struct node *node);
 void node_unref(struct node *node);
 CLEANUP_DEFINE(node, struct node *, node_unref)
 
-/* Drops the reference of a node that is not needed after all: what is only in its journal is written
- * to the image first. 0 or -errno: the journal keeps it. */
+/* Drops the reference of a node that is not needed after all: what is only in its journal is
+ * written to the image first. 0 or -errno: the journal keeps it. */
 int node_give_up(struct node *node);
 
 /* A change of a node's content. */
@@ -62,9 +79,9 @@ struct node_change {
     bool unmap; /* of zeroes: space may be given back */
 };
 
-/* For one who makes changes inside a fence, where nobody may wait for a disk: node_make_room() before
- * the fence is entered, then node_change() inside. If that is NODE_NEEDS_ROOM, after all, the fence
- * is left and both are done again. Else as below. */
+/* For one who makes changes inside a fence, where nobody may wait for a disk: node_make_room()
+ * before the fence is entered, then node_change() inside. If that is NODE_NEEDS_ROOM, after all,
+ * the fence is left and both are done again. Else as below. */
 int node_make_room(struct node *node);
 int node_change(struct node *node, const struct node_change *change);
 
@@ -77,15 +94,6 @@ int node_zero(struct node *node, uint64_t offset, uint64_t length, bool unmap);
 int node_zero_fast(struct node *node, uint64_t offset, uint64_t length, bool unmap);
 int node_discard(struct node *node, uint64_t offset, uint64_t length);
 
-/* What a range of a chain is, and which of its images says so. */
-struct chain_extent {
-    enum extent_kind kind; /* BACKING: no image holds anything there; it reads as zeros */
-    unsigned depth;        /* 1 is the top, 0 no image at all */
-    struct node *node;     /* borrowed; NULL if depth is 0 */
-    uint64_t host;         /* as in struct extent */
-    uint64_t length;       /* asked: at most (> 0); told: > 0 */
-};
-
 /* Around I/O that relies on what map() said of this very node; *is_held: the io_lock had to be
  * taken. `flags`: MAP_CACHED: -EAGAIN rather than wait; it is 0 without. */
 int node_begin_io(struct node *node, unsigned flags, bool *is_held);
@@ -94,15 +102,16 @@ void node_end_io(struct node *node, bool is_held);
 /* All that returned before is durable on return. Free of cost if nothing was written since. */
 int node_flush(struct node *node);
 
-/* Flushes, then turns the node read-only for good, its lock and its file descriptor too, and ends its
- * journal; there is no instant at which another writer could lock the image. The caller guarantees
- * that no write is under way, and calls it once at a time; reads may be under way. 0, or the flush's
- * -errno: after a failed sync the node is read-only all the same, but its journal stays; after anything
- * else all is as it was, and it may be called again. What else goes wrong is logged. */
+/* Flushes, then turns the node read-only for good, its lock and its file descriptor too, and ends
+ * its journal; there is no instant at which another writer could lock the image. The caller
+ * guarantees that no write is under way, and calls it once at a time; reads may be under way. 0, or
+ * the flush's -errno: after a failed sync the node is read-only all the same, but its journal
+ * stays; after anything else all is as it was, and it may be called again. What else goes wrong is
+ * logged. */
 int node_freeze(struct node *node);
 
-/* Space that the image takes on its file system; if that cannot be found out, or `may_wait` is false
- * and it could mean to wait for a storage, what it was when it was last looked at. */
+/* Space that the image takes on its file system; if that cannot be found out, or `may_wait` is
+ * false and it could mean to wait for a storage, what it was when it was last looked at. */
 uint64_t node_allocated_bytes(struct node *node, bool may_wait);
 
 #endif

@@ -110,7 +110,8 @@ static int mark_create(const struct image_place *place, const unsigned char id[O
     return err_set(err, ErrOpenFileFailed, -ret, "image '%s' cannot be created", place->path);
 }
 
-/* What a mark says; a mark that is not whole was never followed by a rename and says "". 0 or -errno. */
+/* What a mark says; a mark that is not whole was never followed by a rename and says "". 0 or
+ * -errno. */
 static int mark_read(const struct image_place *place, const char *name, struct identity *identity)
 {
     *identity = (struct identity){.is_lasting = false};
@@ -175,7 +176,8 @@ static int stage_rename(const struct image_place *place, const unsigned char id[
     return -1;
 }
 
-/* Whether it could be because of the file system, or of what it lets this user do, that link(2) failed. */
+/* Whether it could be because of the file system, or of what it lets this user do, that link(2)
+ * failed. */
 static bool links_are_missing(int error)
 {
     return error == EPERM || error == EOPNOTSUPP || error == ENOSYS || error == EMLINK;

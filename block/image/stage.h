@@ -11,9 +11,10 @@
  * HASH is of the real name, so that one id can stage many files in a directory. While the first
  * name is there, comparing inodes tells whether the real name is ours; stage_discard relies on it.
  *
- * Where the file system has no hard links, the file is renamed, with RENAME_NOREPLACE. Then the first
- * name is gone as soon as there is the real one, and unless the content tells whose the file is, a mark
- * tells it: DIR/.snapgroupd-ID-HASH.mark, durable before the rename, holds the identity of the file.
+ * Where the file system has no hard links, the file is renamed, with RENAME_NOREPLACE. Then the
+ * first name is gone as soon as there is the real one, and unless the content tells whose the file
+ * is, a mark tells it: DIR/.snapgroupd-ID-HASH.mark, durable before the rename, holds the identity
+ * of the file.
  *
  *     first name  mark   real name
  *     yes         no     ours if it is the same inode     before the rename, or links
@@ -21,8 +22,7 @@
  *     no          yes    ours if its identity is alike    renamed, not settled
  *     no          no     not ours                         settled, or never begun
  *
- * A mark goes before the first name does, and after the real one.
- * Private to block/.
+ * A mark goes before the first name does, and after the real one. Private to block/.
  */
 #ifndef BLOCK_IMAGE_STAGE_H
 #define BLOCK_IMAGE_STAGE_H
@@ -35,8 +35,8 @@
 int stage_create(const struct image_place *place, const unsigned char id[OWNER_ID_BYTES],
                  struct err *err);
 
-/* Gives it its real name; `tells_itself`: by the file's content it is known that `id` made it, and no mark
- * is needed. OpenFileFailed (EEXIST and others); then it has no other name than before. */
+/* Gives it its real name; `tells_itself`: by the file's content it is known that `id` made it, and
+ * no mark is needed. OpenFileFailed (EEXIST and others); then it has no other name than before. */
 int stage_publish(const struct image_place *place, const unsigned char id[OWNER_ID_BYTES],
                   bool tells_itself, struct err *err);
 

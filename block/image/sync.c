@@ -40,8 +40,8 @@ static void batch_queue(struct batch *batch)
     }
 }
 
-/* Hands over what is queued: the kernel may take fewer, and takes the rest another time. -errno if it takes none and
- * has none. */
+/* Hands over what is queued: the kernel may take fewer, and takes the rest another time. -errno if
+ * it takes none and has none. */
 static int batch_submit(struct batch *batch)
 {
     int ret;

@@ -85,7 +85,8 @@ static uint64_t distance(uint64_t a, uint64_t b)
     return a > b ? a - b : b - a;
 }
 
-/* The place of the nearest idle walk in the list, or NULL. Those that the chain has outgrown go. Lock held. */
+/* The place of the nearest idle walk in the list, or NULL. Those that the chain has outgrown go.
+ * Lock held. */
 static struct walk **walks_nearest(struct walks *walks, unsigned count, uint64_t offset,
                                    bool has_holes)
 {
@@ -139,8 +140,8 @@ static void walks_give_back(struct walks *walks, struct walk *walk)
 
 /* ---- walking ---- */
 
-/* Asks a layer about at most `length` bytes. What lies past its end reads as zeros, whatever lies below: as if it said
- * so. `said` is untouched after an error. */
+/* Asks a layer about at most `length` bytes. What lies past its end reads as zeros, whatever lies
+ * below: as if it said so. `said` is untouched after an error. */
 static int layer_ask(struct node *node, uint64_t offset, uint64_t length, unsigned flags,
                      struct said_extent *said)
 {
@@ -167,8 +168,8 @@ static uint64_t said_host(const struct said_extent *said, uint64_t offset)
     return said->host == EXTENT_NO_HOST ? EXTENT_NO_HOST : said->host + (offset - said->start);
 }
 
-/* From the top, which has said `said`, down to the first layer that has something. `walk`: NULL if there is no other
- * layer. */
+/* From the top, which has said `said`, down to the first layer that has something. `walk`: NULL if
+ * there is no other layer. */
 static int walk_down(struct walk *walk, struct node *const *layers, unsigned count, uint64_t offset,
                      unsigned flags, const struct said_extent *said, struct chain_extent *found)
 {

@@ -54,14 +54,13 @@ static struct node *node_watched(const char *name, bool is_full)
     watch.is_wanted = false;
     atomic_store(&watch.is_had, false);
     watch.changes = 0;
-    node->changed_arg = node;
-    node->changed = changed;
+    node_watch(node, changed, node);
     return node;
 }
 
 static void lock_must_have_been_had(struct node *node)
 {
-    node->changed = NULL;
+    node_watch(node, NULL, NULL);
     assert_true(watch.is_wanted);
     assert_int_equal(pthread_join(watch.wanter, NULL), 0);
     assert_int_equal(watch.changes, 1);
