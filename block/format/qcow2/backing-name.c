@@ -1,23 +1,22 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * What the name of a backing file in a header stands for. Most are file names as they are. QEMU
- * also writes, and reads:
+ * The meaning of a backing file's name in a header. Most are plain file names. QEMU also writes,
+ * and reads:
  *
  *     file:NAME         NAME
- *     json:{...}        members, nested or with dots, of which these are known here:
+ *     json:{...}        members, nested or with dots, of which these are supported:
  *
  *         "driver": "raw" | "qcow2"        the format; optional
  *         "file": {"driver": "file",       optional
  *                  "filename": "NAME"}     the file
  *         "file.driver", "file.filename"   the same
  *
- * Everything else that such an object may have is an option that changes how QEMU reads the file,
- * or another way to a file than by its name: refused, by its name. So this is no JSON reader:
- * objects of strings, two levels deep. A name may be at most 1023 bytes long and comes from a
- * header, so it is hostile; nothing is read past its end.
+ * Any other member changes how QEMU reads the file, or names it in another way: it is rejected by
+ * name. So this is no JSON parser: objects of strings, two levels deep. A name has at most 1023
+ * bytes and comes from a header, so it is hostile; nothing is read past its end.
  *
- * QEMU takes such a NAME from its working directory. A daemon has none that its user would know of:
- * here it counts from where any other name does (chain.c).
+ * QEMU resolves such a NAME from its working directory. A daemon has none that its user would know
+ * of, so it is resolved like every other name (block/image/chain.c).
  */
 #include "block/format/qcow2/backing-name.h"
 
@@ -54,7 +53,7 @@ static bool take(struct parser *parser, char c)
     return is_there;
 }
 
-/* Four hexadecimal digits, a character of the basic plane but no half of a pair; as UTF-8 at
+/* Parses four hexadecimal digits, a character of the basic plane but no surrogate, into UTF-8 at
  * *out. */
 static bool take_unicode(struct parser *parser, char **out)
 {
@@ -68,23 +67,17 @@ static bool take_unicode(struct parser *parser, char **out)
     }
     if (code == 0 || (code >= 0xd800 && code < 0xe000))
         return false;
-    char *end = *out;
-    if (code < 0x80) {
-        *end++ = (char)code;
-    } else {
-        if (code < 0x800) {
-            *end++ = (char)(0xc0 | code >> 6);
-        } else {
-            *end++ = (char)(0xe0 | code >> 12);
-            *end++ = (char)(0x80 | (code >> 6 & 0x3f));
-        }
-        *end++ = (char)(0x80 | (code & 0x3f));
-    }
-    *out = end;
+    unsigned char *end = (unsigned char *)*out;
+    if (code >= 0x800)
+        *end++ = (unsigned char)(0xe0 | code >> 12);
+    if (code >= 0x80)
+        *end++ = (unsigned char)(code >= 0x800 ? 0x80 | (code >> 6 & 0x3f) : 0xc0 | code >> 6);
+    *end++ = (unsigned char)(code >= 0x80 ? 0x80 | (code & 0x3f) : code);
+    *out = (char *)end;
     return true;
 }
 
-/* What follows a backslash. */
+/* Parses the rest of an escape. */
 static bool take_escape(struct parser *parser, char **out)
 {
     char c = *parser->at;
@@ -99,7 +92,7 @@ static bool take_escape(struct parser *parser, char **out)
     return true;
 }
 
-/* A string, never longer than its source; heap. */
+/* Parses a string; heap, never longer than its source. */
 static int take_string(struct parser *parser, char **string)
 {
     if (!take(parser, '"'))
@@ -124,7 +117,7 @@ static int take_string(struct parser *parser, char **string)
     return 0;
 }
 
-/* Where the value of this member goes, or NULL. */
+/* The field for the value of member `key`, or NULL. */
 static char **member_place(struct parser *parser, const char *key)
 {
     if (strcmp(key, "driver") == 0)

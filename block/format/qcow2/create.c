@@ -3,9 +3,9 @@
  * Creating an image: version 3, nothing allocated.
  *
  *     cluster 0    header | group id | backing format | end | backing file name
- *     then         refcount table | refcount blocks | L1 table (all zeros; its space is taken)
+ *     then         refcount table | refcount blocks | L1 table (all zeros; its space is allocated)
  *
- * The counts of these clusters are 1; that is all the content there is.
+ * The counts of these clusters are 1; there is no other content.
  */
 #include "block/format/qcow2/create.h"
 
@@ -24,7 +24,7 @@ static uint64_t divide_up(uint64_t value, uint64_t by)
     return value / by + !!(value % by);
 }
 
-/* How many clusters everything takes, blocks that count the blocks included. */
+/* Computes the clusters of each part; the refcount blocks count themselves too. */
 static void layout_fill(struct layout *layout, const struct image_spec *spec, uint32_t cluster_bits)
 {
     uint64_t bytes = 1ULL << cluster_bits, entries = bytes / (spec->extended_l2 ? 16 : 8);
@@ -61,7 +61,7 @@ static int layout_choose(struct layout *layout, const struct image_spec *spec, s
 {
     uint32_t cluster_bytes = spec->cluster_bytes;
     uint32_t least = spec->extended_l2 ? CLUSTER_BYTES_MIN_EXTENDED : CLUSTER_BYTES_MIN;
-    /* A disk too large for its L1 table gets larger clusters, unless a size was asked for. */
+    /* By default a disk too large for its L1 table gets larger clusters. */
     if (!cluster_bytes)
         cluster_bytes = cluster_bytes_fitted(spec, IMAGE_CLUSTER_BYTES);
     if (cluster_bytes & (cluster_bytes - 1) || cluster_bytes < least ||
@@ -88,22 +88,31 @@ static void extension_put(unsigned char *header, uint64_t *at, uint32_t type, co
     *at += sizeof(extension) + ((length + 7) & ~7u);
 }
 
+/* Writes the extensions; returns where they end. */
+static uint64_t extensions_put(unsigned char *header, const struct image_spec *spec)
+{
+    uint64_t at = sizeof(struct qcow2_header_be);
+    if (spec->group_id)
+        extension_put(header, &at, QCOW2_EXTENSION_GROUP_ID, spec->group_id, OWNER_ID_BYTES);
+    if (spec->backing_file)
+        extension_put(header, &at, QCOW2_EXTENSION_BACKING_FORMAT, spec->backing_format,
+                      (uint32_t)strlen(spec->backing_format));
+    extension_put(header, &at, QCOW2_EXTENSION_END, "", 0);
+    return at;
+}
+
 /* Fills the first cluster. */
 static int header_put(unsigned char *header, const struct layout *layout,
                       const struct image_spec *spec, struct err *err)
 {
     size_t name = spec->backing_file ? strlen(spec->backing_file) : 0;
     size_t format = spec->backing_file ? strlen(spec->backing_format) : 0;
-    uint64_t at = sizeof(struct qcow2_header_be);
-    if (name > QCOW2_BACKING_NAME_MAX || at + name + format + 64 > layout->cluster_bytes)
+    if (name > QCOW2_BACKING_NAME_MAX ||
+        sizeof(struct qcow2_header_be) + name + format + 64 > layout->cluster_bytes)
         return err_set(err, ErrOpenFileFailed, ENAMETOOLONG,
                        "the backing file's name does not fit into the header");
-    if (spec->group_id)
-        extension_put(header, &at, QCOW2_EXTENSION_GROUP_ID, spec->group_id, OWNER_ID_BYTES);
-    if (spec->backing_file)
-        extension_put(header, &at, QCOW2_EXTENSION_BACKING_FORMAT, spec->backing_format,
-                      (uint32_t)format);
-    extension_put(header, &at, QCOW2_EXTENSION_END, "", 0);
+    uint64_t at = extensions_put(header, spec), l1 = 1 + layout->table_clusters + layout->blocks;
+    assert(at + name <= layout->cluster_bytes);
     struct qcow2_header_be h = {
         .magic = htobe32(QCOW2_MAGIC),
         .version = htobe32(3),
@@ -112,8 +121,7 @@ static int header_put(unsigned char *header, const struct layout *layout,
         .cluster_bits = htobe32(layout->cluster_bits),
         .size = htobe64(spec->size_bytes),
         .l1_size = htobe32((uint32_t)layout->l1_entries),
-        .l1_table_offset =
-            htobe64((1 + layout->table_clusters + layout->blocks) * layout->cluster_bytes),
+        .l1_table_offset = htobe64(l1 * layout->cluster_bytes),
         .refcount_table_offset = htobe64(layout->cluster_bytes),
         .refcount_table_clusters = htobe32((uint32_t)layout->table_clusters),
         .incompatible_features = htobe64(spec->extended_l2 ? QCOW2_INCOMPATIBLE_EXTENDED_L2 : 0),
@@ -125,7 +133,7 @@ static int header_put(unsigned char *header, const struct layout *layout,
     return 0;
 }
 
-/* The refcount table and the counts of everything, as they follow the header. */
+/* Fills the refcount table and the refcount blocks, which follow the header. */
 static void counts_put(unsigned char *place, const struct layout *layout)
 {
     uint64_t *table = (uint64_t *)(void *)place;
@@ -137,7 +145,7 @@ static void counts_put(unsigned char *place, const struct layout *layout)
         counts[i] = htobe16(1);
 }
 
-/* All zeros, with the space that its entries will need. */
+/* Allocates the space of the L1 table; it reads as zeros. */
 static int l1_put(int fd, uint64_t offset, uint64_t bytes)
 {
     int errnum;

@@ -40,7 +40,7 @@ int qcow2_group_id(int fd, unsigned char id[OWNER_ID_BYTES])
     if (fstat(fd, &st) != 0)
         return -errno;
     if (!S_ISREG(st.st_mode) || st.st_size < QCOW2_HEADER_V3_BYTES)
-        return -ENOENT; /* none of ours */
+        return -ENOENT; /* not an image that this daemon created */
     int ret = file_read(fd, &h, 0, QCOW2_HEADER_V3_BYTES);
     if (ret)
         return ret;

@@ -1,14 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Reading the header and what hangs on it. Every field is hostile until it was checked here: sizes
- * against limits, offsets against alignment and overflow, lengths against the place they must fit
- * in. Refusals name the field or the feature. Source: qcow2 specification, "Header", "Feature name
- * table", "Snapshots".
+ * Reading and validating the header and the tables that it leads to. Every field is hostile until
+ * it was checked here: sizes against limits, offsets against alignment and overflow, lengths
+ * against the space they must fit in. Errors name the field or the feature. Source: qcow2
+ * specification, "Header", "Feature name table", "Snapshots".
  */
 #include "block/format/qcow2/header.h"
 
 #include "block/format/qcow2/backing-name.h"
 #include "block/format/qcow2/extension.h"
+#include "block/format/qcow2/tables.h"
 
 #include <stdio.h>
 #include <sys/stat.h>
@@ -40,39 +41,38 @@ static int header_check_size(const struct node *node, const struct qcow2 *q,
     return 0;
 }
 
-/* A table of `bytes` at `offset`: aligned, and no overflow. */
-static bool table_is_placed(const struct qcow2 *q, uint64_t offset, uint64_t bytes)
+/* Whether a table of `bytes` can lie at `offset`: aligned, and no overflow. */
+static bool table_fits(const struct qcow2 *q, uint64_t offset, uint64_t bytes)
 {
     return offset % q->cluster_bytes == 0 && offset <= QCOW2_OFFSET_MASK &&
            bytes <= (uint64_t)INT64_MAX - offset;
 }
 
-static int header_check_tables(const struct node *node, struct qcow2 *q,
-                               const struct qcow2_header_be *h, struct err *err)
+/* QEMU rejects an unaligned offset even without snapshots, but then accepts any aligned one. */
+static int header_check_snapshots(const struct node *node, const struct qcow2 *q, struct err *err)
 {
-    uint64_t clusters = be32toh(h->refcount_table_clusters);
-    q->refcount_table_offset = be64toh(h->refcount_table_offset);
-    if (clusters == 0 || clusters << q->cluster_bits > QCOW2_REFCOUNT_TABLE_BYTES_MAX)
-        return refuse(node, err, "its refcount table has an impossible size");
-    q->refcount_table_entries = (clusters << q->cluster_bits) / sizeof(uint64_t);
-    q->refcount_table_disk_entries = q->refcount_table_entries;
-    if (q->refcount_table_offset == 0 ||
-        !table_is_placed(q, q->refcount_table_offset, clusters << q->cluster_bits))
-        return refuse(node, err, "its refcount table lies at an impossible offset");
-    if (q->l1_entries &&
-        (q->l1_offset == 0 || !table_is_placed(q, q->l1_offset, q->l1_entries * 8ULL)))
-        return refuse(node, err, "its L1 table lies at an impossible offset");
     if (q->snapshot_count > QCOW2_SNAPSHOTS_MAX)
         return refuse(node, err, "it has too many internal snapshots");
-    /* QEMU looks at the offset even where there are no snapshots, but then takes any aligned
-     * one. */
-    bool is_placed =
-        q->snapshots_offset % q->cluster_bytes == 0 && q->snapshots_offset <= INT64_MAX;
-    if (!is_placed || (q->snapshot_count &&
-                       !table_is_placed(q, q->snapshots_offset, QCOW2_SNAPSHOT_TABLE_BYTES_MAX)))
+    if (q->snapshots_offset % q->cluster_bytes || q->snapshots_offset > INT64_MAX ||
+        (q->snapshot_count && !table_fits(q, q->snapshots_offset, QCOW2_SNAPSHOT_TABLE_BYTES_MAX)))
         return refuse(node, err,
                       "its snapshot table (snapshots_offset) lies at an impossible offset");
     return 0;
+}
+
+static int header_check_tables(const struct node *node, struct qcow2 *q,
+                               const struct qcow2_header_be *h, struct err *err)
+{
+    uint64_t bytes = (uint64_t)be32toh(h->refcount_table_clusters) << q->cluster_bits;
+    q->refcount_table_offset = be64toh(h->refcount_table_offset);
+    if (bytes == 0 || bytes > QCOW2_REFCOUNT_TABLE_BYTES_MAX)
+        return refuse(node, err, "its refcount table has an impossible size");
+    q->refcount_table_entries = q->refcount_table_disk_entries = bytes / sizeof(uint64_t);
+    if (q->refcount_table_offset == 0 || !table_fits(q, q->refcount_table_offset, bytes))
+        return refuse(node, err, "its refcount table lies at an impossible offset");
+    if (q->l1_entries && (q->l1_offset == 0 || !table_fits(q, q->l1_offset, q->l1_entries * 8ULL)))
+        return refuse(node, err, "its L1 table lies at an impossible offset");
+    return header_check_snapshots(node, q, err);
 }
 
 static int header_take_geometry(struct node *node, struct qcow2 *q, const struct qcow2_header_be *h,
@@ -100,7 +100,7 @@ static int header_take_geometry(struct node *node, struct qcow2 *q, const struct
 
 /* ---- features ---- */
 
-/* What the image's own feature name table calls an incompatible bit; "" if it does not. */
+/* Returns the name of an incompatible feature bit in the image's feature name table, or "". */
 static void feature_name(const unsigned char *table, uint32_t length, unsigned bit, char name[47])
 {
     *name = 0;
@@ -175,15 +175,27 @@ static int header_check_encryption(const struct node *node, const struct qcow2_h
 
 /* ---- extensions ---- */
 
-/* Takes what it knows from the extensions; `names` gets the feature name table (heap). The format
- * that a backing file's name has in itself does not count if the header records one: so QEMU
- * decides. */
+/* Uses the data of one extension; `names` gets the feature name table. The format in a backing
+ * file's name is overridden by the format that the header records, as in QEMU. */
+static void header_take_extension(struct node *node, const struct qcow2 *q, uint32_t type,
+                                  unsigned char *data, bool *has_format, unsigned char **names)
+{
+    if (type == QCOW2_EXTENSION_BACKING_FORMAT && q->has_backing && !*has_format) {
+        free(node->backing_format);
+        node->backing_format = (char *)data;
+        *has_format = true;
+    } else if (type == QCOW2_EXTENSION_FEATURE_NAMES && !*names) {
+        *names = data;
+    } else {
+        free(data);
+    }
+}
+
 static int header_take_extensions(struct node *node, struct qcow2 *q, uint64_t limit,
                                   unsigned char **names, uint32_t *names_length, struct err *err)
 {
-    uint64_t at = q->header_bytes;
     bool has_format = false;
-    for (;;) {
+    for (uint64_t at = q->header_bytes;;) {
         uint32_t type, length = 0;
         int ret = qcow2_extension_read(q->fd, &at, limit, &type, &length);
         if (ret == -EINVAL)
@@ -192,35 +204,29 @@ static int header_take_extensions(struct node *node, struct qcow2 *q, uint64_t l
             return header_read_error(node, ret, err);
         if (type == QCOW2_EXTENSION_END)
             return 0;
-        CLEANUP_FREE unsigned char *data = qcow2_extension_data(q->fd, at, length);
+        unsigned char *data = qcow2_extension_data(q->fd, at, length);
         if (!data)
             return refuse(node, err, "a header extension cannot be read");
-        if (type == QCOW2_EXTENSION_BACKING_FORMAT && q->has_backing && !has_format) {
-            free(node->backing_format);
-            node->backing_format = strdup((const char *)data);
-            has_format = true;
-        } else if (type == QCOW2_EXTENSION_FEATURE_NAMES && !*names) {
-            *names = steal(data);
+        if (type == QCOW2_EXTENSION_FEATURE_NAMES && !*names)
             *names_length = length;
-        }
+        header_take_extension(node, q, type, data, &has_format, names);
         at = qcow2_extension_next(at, length);
     }
 }
 
-/* A name of no bytes is none, wherever it lies in the first cluster: so QEMU has it. */
+/* Takes the backing file's name from the first cluster. An empty name is none wherever it lies, as
+ * in QEMU. */
 static int header_take_backing(struct node *node, struct qcow2 *q, const struct qcow2_header_be *h,
                                struct err *err)
 {
     uint64_t offset = be64toh(h->backing_file_offset);
     uint32_t length = be32toh(h->backing_file_size);
-    if (offset == 0)
-        return 0;
-    if (length > QCOW2_BACKING_NAME_MAX)
+    if (offset && length > QCOW2_BACKING_NAME_MAX)
         return refuse(node, err, "its backing file's name has an impossible length");
-    if (offset > q->cluster_bytes || length > q->cluster_bytes - offset ||
-        (length && offset < q->header_bytes))
+    if (offset && (offset > q->cluster_bytes || length > q->cluster_bytes - offset ||
+                   (length && offset < q->header_bytes)))
         return refuse(node, err, "its backing file's name lies outside the header");
-    if (length == 0)
+    if (offset == 0 || length == 0)
         return 0;
     CLEANUP_FREE char *name = (char *)qcow2_extension_data(q->fd, offset, length);
     if (!name)
@@ -237,29 +243,16 @@ static int header_take_backing(struct node *node, struct qcow2 *q, const struct 
 
 /* ---- tables ---- */
 
-/* Reads a table of 8-byte entries into host byte order; what lies past the end of the file is
- * zeros. */
-static int table_load(int fd, uint64_t offset, uint64_t entries, uint64_t **table)
-{
-    *table = malloc(entries ? entries * sizeof(**table) : 1);
-    if (!*table)
-        return -ENOMEM;
-    int ret = file_read_padded(fd, *table, offset, entries * sizeof(**table));
-    for (uint64_t i = 0; i < entries && ret == 0; i++)
-        (*table)[i] = be64toh((*table)[i]);
-    return ret;
-}
-
 static int header_load_tables(struct node *node, struct qcow2 *q, struct err *err)
 {
-    int ret = table_load(q->fd, q->l1_offset, q->l1_entries, &q->l1);
+    int ret = qcow2_table_load(q->fd, q->l1_offset, q->l1_entries, &q->l1);
     if (ret)
         return header_read_error(node, ret, err);
     q->l1_dirty = calloc(1, q->l1_entries + 1);
     if (!q->l1_dirty)
         return header_read_error(node, -ENOMEM, err);
-    ret =
-        table_load(q->fd, q->refcount_table_offset, q->refcount_table_entries, &q->refcount_table);
+    ret = qcow2_table_load(q->fd, q->refcount_table_offset, q->refcount_table_entries,
+                           &q->refcount_table);
     if (ret)
         return header_read_error(node, ret, err);
     for (uint64_t i = 0; i < q->refcount_table_entries; i++)
@@ -269,13 +262,15 @@ static int header_load_tables(struct node *node, struct qcow2 *q, struct err *er
     return 0;
 }
 
-/* Snapshots cost memory by the size of their tables; so tables that are not there are refused, and
- * more than a file of any use has. */
-static bool snapshot_is_possible(const struct qcow2 *q, const struct qcow2_snapshot *snapshot,
-                                 uint64_t file_bytes, uint64_t *l1_bytes)
+/* Converts a snapshot's entry and checks it: its tables cost memory, so they must be in the file,
+ * and their sum has a limit. */
+static bool snapshot_take(const struct qcow2 *q, const struct qcow2_snapshot_be *be,
+                          uint64_t file_bytes, struct qcow2_snapshot *snapshot, uint64_t *l1_bytes)
 {
+    snapshot->l1_offset = be64toh(be->l1_table_offset);
+    snapshot->l1_entries = be32toh(be->l1_size);
     uint64_t bytes = snapshot->l1_entries * 8ULL;
-    if (bytes > QCOW2_L1_BYTES_MAX || !table_is_placed(q, snapshot->l1_offset, bytes) ||
+    if (bytes > QCOW2_L1_BYTES_MAX || !table_fits(q, snapshot->l1_offset, bytes) ||
         snapshot->l1_offset + bytes > file_bytes)
         return false;
     *l1_bytes += bytes;
@@ -296,10 +291,7 @@ static int header_load_snapshots(struct node *node, struct qcow2 *q, struct err 
         int ret = file_read(q->fd, &be, at, sizeof(be));
         if (ret)
             return header_read_error(node, ret, err);
-        struct qcow2_snapshot *snapshot = &q->snapshots[i];
-        snapshot->l1_offset = be64toh(be.l1_table_offset);
-        snapshot->l1_entries = be32toh(be.l1_size);
-        if (!snapshot_is_possible(q, snapshot, (uint64_t)st.st_size, &l1_bytes))
+        if (!snapshot_take(q, &be, (uint64_t)st.st_size, &q->snapshots[i], &l1_bytes))
             return refuse(node, err, "an internal snapshot's L1 table is impossible");
         uint64_t length = sizeof(be) + (uint64_t)be32toh(be.extra_data_size) + be16toh(be.id_size) +
                           be16toh(be.name_size);
@@ -311,7 +303,7 @@ static int header_load_snapshots(struct node *node, struct qcow2 *q, struct err 
     return 0;
 }
 
-/* ---- all of it ---- */
+/* ---- the whole header ---- */
 
 static int header_read(const struct node *node, struct qcow2 *q, struct qcow2_header_be *h,
                        struct err *err)

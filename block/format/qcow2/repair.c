@@ -2,16 +2,15 @@
  *
  * Repair of an image whose dirty bit is set: its reference counts may be wrong (lazy refcounts, or
  * a writer that died). All references are counted by walking everything that the header leads to;
- * then every count that differs is set, and every copied flag. The dirty bit goes last, so a repair
- * that is cut short is simply done again.
+ * then every count that differs is set, and every copied flag. The dirty bit is cleared last, so a
+ * repair that was cut short is repeated.
  *
- *     header -> L1 tables, of the image and its snapshots -> L2 tables, each read once -> clusters
- *                    one reference for each entry          for each entry as many as the table has
+ *     header -> L1 tables of the image and its snapshots -> L2 tables, each read once -> clusters
+ *                    one reference for each entry              one for each entry and reference
  *
- * So the work is bounded by the file's size. It may be long all the same: it ends early when nobody
- * wants the node any more (node_is_wanted).
- *
- * Bitmaps are not walked: their autoclear bit is gone by now and their clusters are nobody's.
+ * The file's size bounds the work, which may be long all the same: it ends early when nobody wants
+ * the node any more (node_is_wanted). Bitmaps are not walked: their autoclear bit is cleared
+ * already, so their clusters are unused.
  */
 #include "block/format/qcow2/repair.h"
 
@@ -29,10 +28,10 @@ enum { CHUNK_CLUSTERS = 1 << 14 };
 struct walk {
     struct qcow2 *q;
     uint32_t *
-        *chunks; /* of CHUNK_CLUSTERS counts each; NULL: all zeros. A sparse file costs little */
+        *chunks; /* of CHUNK_CLUSTERS counts each; NULL: all zeros, so sparse files cost little */
     uint64_t clusters; /* of the file */
     struct qcow2_tables tables;
-    const char *why; /* what is wrong beyond repair */
+    const char *why; /* it cannot be repaired */
 };
 
 static int walk_fail(struct walk *walk, const char *why)
@@ -56,7 +55,7 @@ static uint32_t *count_place(struct walk *walk, uint64_t cluster)
     return *chunk ? &(*chunk)[cluster % CHUNK_CLUSTERS] : NULL;
 }
 
-/* So many more references to each cluster of the range. */
+/* Adds `references` references to each cluster of the range. */
 static int walk_count(struct walk *walk, uint64_t offset, uint64_t bytes, uint64_t references)
 {
     const struct qcow2 *q = walk->q;
@@ -93,7 +92,8 @@ static int walk_entry(struct walk *walk, struct qcow2_entry entry, uint64_t refe
     return walk_count(walk, offset, length, references);
 }
 
-/* All that one L2 table names. Nothing of the image is changed yet: the file has all of it. */
+/* Counts what one L2 table references. Nothing has changed in memory yet, so the file is
+ * complete. */
 static int walk_table(struct walk *walk, const struct qcow2_table *table, uint64_t *words)
 {
     const struct qcow2 *q = walk->q;
@@ -120,7 +120,7 @@ static int walk_tables(struct walk *walk)
     return ret;
 }
 
-/* An L1 table, and the L2 tables that it names. */
+/* Counts an L1 table and the L2 tables that it references. */
 static int walk_l1(struct walk *walk, uint64_t offset, const uint64_t *words, uint32_t entries)
 {
     const struct qcow2 *q = walk->q;
@@ -140,22 +140,15 @@ static int walk_l1(struct walk *walk, uint64_t offset, const uint64_t *words, ui
 
 static int walk_snapshot(struct walk *walk, const struct qcow2_snapshot *snapshot)
 {
+    CLEANUP_FREE uint64_t *words = NULL;
     if (!node_is_wanted(walk->q->node))
         return -ECANCELED;
-    CLEANUP_FREE uint64_t *words = malloc(snapshot->l1_entries * sizeof(*words) + 1);
-    if (!words)
-        return -ENOMEM;
-    int ret =
-        file_read(walk->q->fd, words, snapshot->l1_offset, snapshot->l1_entries * sizeof(*words));
-    if (ret)
-        return ret;
-    for (uint32_t i = 0; i < snapshot->l1_entries; i++)
-        words[i] = be64toh(words[i]);
-    return walk_l1(walk, snapshot->l1_offset, words, snapshot->l1_entries);
+    int ret = qcow2_table_load(walk->q->fd, snapshot->l1_offset, snapshot->l1_entries, &words);
+    return ret ? ret : walk_l1(walk, snapshot->l1_offset, words, snapshot->l1_entries);
 }
 
-/* Blocks are counted last: one that lies in something else, or nowhere, is given up and made
- * anew. */
+/* Counts the refcount blocks last: one that overlaps something else, or lies past the end of the
+ * file, is dropped and made anew. */
 static int walk_blocks(struct walk *walk)
 {
     struct qcow2 *q = walk->q;
@@ -191,8 +184,7 @@ static int walk_all(struct walk *walk)
 
 /* ---- setting ---- */
 
-/* How many clusters from here on have no block to hold their counts, and need none; 0: this one
- * does. */
+/* The number of clusters from here on that have no refcount block and need none, or 0. */
 static uint64_t clusters_to_skip(const struct walk *walk, uint64_t cluster, bool make_blocks)
 {
     bool is_counted = make_blocks && walk->chunks[cluster / CHUNK_CLUSTERS];
@@ -204,7 +196,7 @@ static uint64_t clusters_to_skip(const struct walk *walk, uint64_t cluster, bool
     return in_block < in_chunk ? in_block : in_chunk;
 }
 
-/* Sets the counts that differ; where there is no block to hold them only if `make_blocks`. */
+/* Sets the counts that differ; those without a refcount block only if `make_blocks`. */
 static int counts_set(const struct walk *walk, bool make_blocks)
 {
     struct qcow2 *q = walk->q;
@@ -235,41 +227,48 @@ static uint64_t with_copied(const struct walk *walk, uint64_t word)
     return is_single ? word | QCOW2_COPIED : word & ~QCOW2_COPIED;
 }
 
-static int copied_set(const struct walk *walk)
+/* Sets the copied flags of one L2 table. */
+static int table_set_copied(const struct walk *walk, uint64_t table)
 {
     struct qcow2 *q = walk->q;
-    for (uint32_t i = 0; i < q->l1_entries; i++) {
-        uint64_t table = q->l1[i] & QCOW2_OFFSET_MASK, word = with_copied(walk, q->l1[i]);
-        if (word != q->l1[i]) {
-            q->l1[i] = word;
-            q->l1_dirty[i] = q->has_dirty_l1 = 1;
-        }
-        if (!node_is_wanted(q->node))
-            return -ECANCELED;
-        if (!table || qcow2_table_is_hole(q, table))
-            continue;
-        for (uint64_t at = 0; at < q->cluster_bytes; at += q->l2_entry_bytes) {
-            struct qcow2_slice *slice;
-            int ret = qcow2_cache_get(q, table + at, false, &slice);
-            if (ret)
-                return ret;
-            uint64_t *place =
-                (uint64_t *)(void *)(slice->bytes + (table + at) % q->cache.slice_bytes);
-            word = with_copied(walk, be64toh(*place));
-            if (word != be64toh(*place)) {
-                *place = htobe64(word);
-                qcow2_cache_dirty(&q->cache, slice);
-            }
+    for (uint64_t at = table; at < table + q->cluster_bytes; at += q->l2_entry_bytes) {
+        struct qcow2_slice *slice;
+        int ret = qcow2_cache_get(q, at, false, &slice);
+        if (ret)
+            return ret;
+        uint64_t *place = (uint64_t *)(void *)(slice->bytes + at % q->cache.slice_bytes);
+        uint64_t word = with_copied(walk, be64toh(*place));
+        if (word != be64toh(*place)) {
+            *place = htobe64(word);
+            qcow2_cache_dirty(&q->cache, slice);
         }
     }
     return 0;
+}
+
+static int copied_set(const struct walk *walk)
+{
+    struct qcow2 *q = walk->q;
+    int ret = 0;
+    for (uint32_t i = 0; i < q->l1_entries && ret == 0; i++) {
+        uint64_t table = q->l1[i] & QCOW2_OFFSET_MASK, word = with_copied(walk, q->l1[i]);
+        if (word != q->l1[i]) {
+            q->l1[i] = word;
+            q->l1_dirty[i] = q->has_dirty_l1 = true; /* S6 */
+        }
+        if (!node_is_wanted(q->node))
+            return -ECANCELED;
+        if (table && !qcow2_table_is_hole(q, table))
+            ret = table_set_copied(walk, table);
+    }
+    return ret;
 }
 
 static int walk_apply(struct walk *walk)
 {
     struct qcow2 *q = walk->q;
     int ret = counts_set(walk, false);
-    /* Blocks that are missing go past everything: what they will count reads as free until then. */
+    /* Missing blocks go past everything else: the clusters they will count look free until then. */
     q->free_hint = walk->clusters;
     if (ret == 0)
         ret = counts_set(walk, true);
@@ -277,23 +276,30 @@ static int walk_apply(struct walk *walk)
     return ret ? ret : copied_set(walk);
 }
 
-int qcow2_repair(struct node *node, struct err *err)
+/* Counts and sets, in memory. */
+static int walk_run(struct walk *walk)
 {
     enum { CLUSTERS_MAX = 1 << 28 };
+    if (walk->clusters > CLUSTERS_MAX)
+        return -EFBIG;
+    size_t chunks = walk->clusters / CHUNK_CLUSTERS + 1;
+    walk->chunks = calloc(chunks, sizeof(*walk->chunks));
+    int ret = walk->chunks ? walk_all(walk) : -ENOMEM;
+    if (ret == 0)
+        ret = walk_apply(walk);
+    for (size_t i = 0; walk->chunks && i < chunks; i++)
+        free(walk->chunks[i]);
+    free(walk->chunks);
+    qcow2_tables_free(&walk->tables);
+    return ret;
+}
+
+int qcow2_repair(struct node *node, struct err *err)
+{
     struct qcow2 *q = node->state;
     struct walk walk = {.q = q, .clusters = q->end_cluster, .why = "it cannot be repaired"};
-    int ret = -EFBIG;
-    if (walk.clusters <= CLUSTERS_MAX) {
-        size_t chunks = walk.clusters / CHUNK_CLUSTERS + 1;
-        walk.chunks = calloc(chunks, sizeof(*walk.chunks));
-        ret = walk.chunks ? walk_all(&walk) : -ENOMEM;
-        if (ret == 0)
-            ret = walk_apply(&walk);
-        for (size_t i = 0; walk.chunks && i < chunks; i++)
-            free(walk.chunks[i]);
-        free(walk.chunks);
-        qcow2_tables_free(&walk.tables);
-    }
+    assert(q->incompatible & QCOW2_INCOMPATIBLE_DIRTY && q->cache.dirty_count == 0);
+    int ret = walk_run(&walk);
     if (ret == 0)
         ret = qcow2_flush(node);
     if (ret == 0) {

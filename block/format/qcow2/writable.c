@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Opening an image for writing: autoclear bits are cleared (what they vouch for is not kept up),
- * reference counts are repaired if the image is dirty, and the set of metadata clusters is built,
- * which also finds images whose metadata overlap.
+ * Opening an image for writing: autoclear bits are cleared (the data that they vouch for are not
+ * kept up to date), the set of metadata clusters is built, which also finds overlapping metadata,
+ * and the reference counts of a dirty image are repaired.
  */
 #include "block/format/qcow2/writable.h"
 
@@ -41,7 +41,7 @@ static int refuse_past_end(const struct node *node, const char *what, uint64_t i
                    node->path, what, (unsigned long long)index);
 }
 
-/* A table that the file's end cuts short is one all the same: what is missing reads as zeros. */
+/* A table may be cut short by the end of the file: the missing part reads as zeros. */
 static int table_use(const struct node *node, struct qcow2 *q, const char *what, uint64_t offset,
                      uint64_t bytes, struct err *err)
 {
@@ -53,8 +53,8 @@ static int table_use(const struct node *node, struct qcow2 *q, const char *what,
     return 0;
 }
 
-/* What lies past the end of the file reads as zeros and is nobody's: it cannot be changed. A repair
- * makes new refcount blocks of those there. */
+/* Clusters past the end of the file read as zeros and belong to nobody: a table there cannot be
+ * changed. A repair replaces refcount blocks there. */
 static int tables_check(const struct node *node, struct qcow2 *q, struct err *err)
 {
     if ((q->l1_entries && table_use(node, q, "L1 table at offset", q->l1_offset,

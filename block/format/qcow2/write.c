@@ -62,6 +62,21 @@ static int vector_write(int fd, struct iovec *vector, int count, uint64_t offset
     return 0;
 }
 
+/* Writes the old content around `buf`, unless it is zeros and the file has a hole there. */
+static int vector_write_piece(int fd, const struct qcow2_piece *piece, void *buf,
+                              unsigned char *old, bool skip_head, bool skip_tail)
+{
+    uint64_t head = piece->offset - piece->fill_start, tail = piece->fill_end - piece->end;
+    struct iovec vector[3];
+    int count = 0;
+    if (head && !skip_head)
+        vector[count++] = (struct iovec){old, head};
+    vector[count++] = (struct iovec){buf, piece->end - piece->offset};
+    if (tail && !skip_tail)
+        vector[count++] = (struct iovec){old + head, tail};
+    return vector_write(fd, vector, count, piece->host + (skip_head ? head : 0));
+}
+
 /* Writes the piece's units: old content, the request's bytes, old content. */
 static int piece_write_mapped(struct node *node, const struct qcow2_piece *piece, const void *buf,
                               unsigned flags)
@@ -79,16 +94,8 @@ static int piece_write_mapped(struct node *node, const struct qcow2_piece *piece
         ret = old_read(node, old + head, piece->end, tail, flags, &no_tail);
     if (ret)
         return ret;
-    /* Zeros need not be written where the file has a hole. */
-    bool skip_head = no_head && piece->is_fresh, skip_tail = no_tail && piece->is_fresh;
-    struct iovec vector[3];
-    int count = 0;
-    if (head && !skip_head)
-        vector[count++] = (struct iovec){old, head};
-    vector[count++] = (struct iovec){(void *)buf, piece->end - piece->offset};
-    if (tail && !skip_tail)
-        vector[count++] = (struct iovec){old + head, tail};
-    return vector_write(q->fd, vector, count, piece->host + (skip_head ? head : 0));
+    return vector_write_piece(q->fd, piece, (void *)buf, old, piece->is_fresh && no_head,
+                              piece->is_fresh && no_tail);
 }
 
 /* `flags`: MAP_CACHED: -EAGAIN rather than wait for the old content; then nothing is written. */
