@@ -5,9 +5,12 @@
 #include "block/block.h"
 
 #include "base/log.h"
-#include "block/device/registry.h"
+#include "block/device/exports.h"
+#include "block/device/object.h"
+#include "block/device/retry.h"
 #include "block/format/qcow2/driver-qcow2.h"
 #include "block/format/raw.h"
+#include "block/image/journal-recovery.h"
 #include "block/image/stage.h"
 #include "block/nbd/server.h"
 

@@ -11,7 +11,9 @@
  */
 #include "block/device/exports.h"
 
+#include "block/device/opener.h"
 #include "block/device/registry.h"
+#include "block/device/retry.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -67,7 +69,7 @@ static struct device *frozen_open(struct block *block, const struct frozen *froz
         return NULL;
     }
     struct opener opener = {block, user, .terms.is_restored = true, .identity = frozen->identity};
-    struct chain_guard guard = {.admit = registry_admit, .arg = &opener};
+    struct chain_guard guard = {.admit = opener_admit, .arg = &opener};
     struct node *top = chain_open(&block->dir, frozen->image, frozen->format, true, &guard, err);
     if (!top)
         return NULL;

@@ -14,6 +14,7 @@
 
 struct block;
 struct device;
+struct frozen;
 
 /* Finds a published device, or opens a frozen member ("vda@group", read-only), and counts one user.
  * NULL and *err: DeviceNotFound, DeviceFailed, OpenFileFailed, InvalidBlockFormat. */
@@ -34,5 +35,7 @@ struct export_cursor {
  * held: `each` waits for nothing and stops soon. */
 int export_list(struct block *block, struct export_cursor *cursor,
                 int (*each)(void *arg, const char *name), void *arg);
+
+void frozen_free(struct frozen *frozen);
 
 #endif

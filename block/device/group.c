@@ -30,9 +30,10 @@
  *
  * One thread runs a group. Devices are held (`holder`) from begin to free.
  */
-#include "block/device/registry.h"
-
 #include "base/log.h"
+#include "block/device/opener.h"
+#include "block/device/registry.h"
+#include "block/device/retry.h"
 #include "block/image/access.h"
 #include "block/image/stage.h"
 #include "block/image/sync.h"
@@ -165,7 +166,7 @@ static int member_check_place(struct group *group, struct member *member, const 
 /* What is frozen with the member; the marks are made while memory may still run out. */
 static int member_list_files(struct group *group, struct member *member, const struct node *top)
 {
-    if (registry_list_unfrozen(group->block, top, &member->files, &member->file_count) != 0)
+    if (opener_list_unfrozen(group->block, top, &member->files, &member->file_count) != 0)
         return -1;
     member->marks = calloc(member->file_count + 1, sizeof(struct frozen_mark *));
     if (!member->marks)
@@ -186,7 +187,7 @@ static int member_look_at_backing(struct group *group, struct member *member, st
 {
     CLEANUP(node) struct node *top = device_top(member->device);
     /* The overlay names its backing file by path, and a restart opens all of them by theirs. */
-    if (registry_check_in_place(top, err) != 0)
+    if (opener_check_in_place(top, err) != 0)
         return -1;
     size_t images = 0;
     for (const struct node *node = top; node; node = node->backing)
@@ -271,7 +272,7 @@ static struct file_claim *member_claim(const struct group *group, const struct m
 {
     struct stat st;
     char user[USER_BYTES];
-    registry_user(member->device, user);
+    opener_user(member->device, user);
     if (fstat(fd, &st) == 0)
         return file_table_claim(
             group->block->files,

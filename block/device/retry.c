@@ -25,9 +25,11 @@
  * an image is opened; a device that is being opened is freed by nobody but the attempt. Whoever asks waits
  * for these threads, and no longer than some seconds, whatever the storage does.
  */
-#include "block/device/registry.h"
+#include "block/device/retry.h"
 
 #include "base/log.h"
+#include "block/device/opener.h"
+#include "block/device/registry.h"
 
 #include <errno.h>
 #include <string.h>
@@ -89,7 +91,7 @@ static void retry_schedule(struct device *device, const struct err *cause)
 static int retry_open(struct block *block, struct device *device, const struct device_spec *spec,
                       struct err *err)
 {
-    struct node *top = registry_open_chain(block, device, spec, err);
+    struct node *top = opener_open_chain(block, device, spec, err);
     if (!top)
         return -1;
     pthread_mutex_lock(&block->lock);

@@ -1,0 +1,168 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Opening and closing devices. See block.h.
+ */
+#include "block/device/opener.h"
+#include "block/device/registry.h"
+#include "block/device/retry.h"
+
+#include <errno.h>
+#include <string.h>
+
+int block_device_open(struct block *block, const struct device_spec *spec, struct err *err)
+{
+    struct device *device = registry_reserve(block, spec, err);
+    if (!device)
+        return -1;
+    struct node *top = opener_open_chain(block, device, spec, err);
+    if (!top) {
+        registry_drop(block, device);
+        return -1;
+    }
+    pthread_mutex_lock(&block->lock);
+    int ret = device_set_top(device, top, &block->index_memory);
+    device->overlay_shape = driver_overlay_shape(spec->overlay, top->size_bytes);
+    pthread_mutex_unlock(&block->lock);
+    if (ret == 0)
+        return 0;
+    node_give_up(top);
+    registry_drop(block, device);
+    return err_set(err, ErrOutOfResources, ENOMEM, "device '%s' cannot be opened", spec->name);
+}
+
+bool block_device_call_off(struct block *block, const char *name)
+{
+    LOCK_GUARD(&block->lock);
+    struct device *device = registry_find_locked(block, name);
+    if (!device || device->published || *device->holder)
+        return false;
+    atomic_store(&device->is_unwanted, true);
+    return true;
+}
+
+void block_stop_opening(struct block *block)
+{
+    LOCK_GUARD(&block->lock);
+    block->is_stopping = true;
+    for (struct device *device = block->devices; device; device = device->next)
+        atomic_store(&device->is_unwanted, true);
+}
+
+int block_device_open_failed(struct block *block, const struct device_spec *spec,
+                             const struct err *cause, struct err *err)
+{
+    struct device *device = registry_reserve(block, spec, err);
+    if (!device)
+        return -1;
+    retry_begin(block, device, cause);
+    block_device_publish(block, spec->name);
+    return 0;
+}
+
+/* Takes the device away from exports and groups, if none of them has it. */
+static struct device *device_claim(struct block *block, const char *name, struct err *err)
+{
+    LOCK_GUARD(&block->lock);
+    retry_wait_locked(block, name);
+    struct device *device = registry_find_locked(block, name);
+    if (!device)
+        err_set(err, ErrDeviceNotFound, 0, "there is no device '%s'", name);
+    else if (device->clients)
+        err_set(err, ErrDeviceInUse, 0, "device '%s' is in use by %u connected client%s", name,
+                device->clients, device->clients == 1 ? "" : "s");
+    else if (*device->holder)
+        err_set(err, ErrDeviceInUse, 0, "device '%s' is in use by %s", name, device->holder);
+    else {
+        device->published = false;
+        strcpy(device->holder, "a running detach");
+        return device;
+    }
+    return NULL;
+}
+
+/* What becomes of acknowledged data that cannot be flushed. */
+enum close_how {
+    CLOSE_FLUSHED, /* the device stays */
+    CLOSE_KEEPING, /* they stay in their journals */
+    CLOSE_DISCARDING,
+};
+
+/* Whether the device may be closed in this way. The device is claimed. */
+static int device_check_close(struct block *block, struct device *device, enum close_how how,
+                              struct err *err)
+{
+    bool discard = how == CLOSE_DISCARDING;
+    if (!device->top)
+        return how == CLOSE_KEEPING
+                   ? 0
+                   : journal_recovery_sweep(block->journals, &block->dir, device->image,
+                                            device->format, discard, err);
+    int ret = device_has_failed(device) ? 0 : device_flush(device);
+    bool is_unflushed = ret != 0;
+    for (struct node *node = device->top; node; node = node->backing)
+        is_unflushed |= node_is_unflushed(node);
+    if (!is_unflushed || how != CLOSE_FLUSHED)
+        return 0;
+    return err_set(
+        err, ErrUnflushedData, 0,
+        "device '%s' %s%s; it stays attached: detach it with {\"discard_unflushed\": true} "
+        "to give up what its images may lack",
+        device->name, device_has_failed(device) ? "has failed" : "could not be flushed: ",
+        device_has_failed(device) ? "" : strerror(-ret));
+}
+
+static void device_unclaim(struct block *block, struct device *device)
+{
+    LOCK_GUARD(&block->lock);
+    device->published = true;
+    *device->holder = 0;
+}
+
+/* A device that somebody tries to open all that time is left to him: 1, or 0 if it is not being opened. */
+static int device_abandon_opening(struct block *block, struct device *device, struct err *err)
+{
+    bool has_left = journal_dir_has_path(block->journals, device->image);
+    LOCK_GUARD(&block->lock);
+    if (!device->is_being_opened)
+        return 0;
+    if (has_left)
+        return err_set(err, ErrDeviceInUse, 0,
+                       "device '%s' is being opened, and has writes in a journal; try again",
+                       device->name);
+    registry_remove_locked(block, device);
+    device->is_abandoned = true;
+    atomic_store(&device->is_unwanted, true);
+    return 1;
+}
+
+static int device_close(struct block *block, const char *name, enum close_how how, struct err *err)
+{
+    struct device *device = device_claim(block, name, err);
+    if (!device)
+        return -1;
+    int abandoned = device_abandon_opening(block, device, err);
+    if (abandoned > 0)
+        return 0;
+    if (abandoned < 0 || device_check_close(block, device, how, err) != 0) {
+        device_unclaim(block, device);
+        return -1;
+    }
+    /* Empty now, or given up; gone before somebody else can open the images. */
+    for (struct node *node = device->top; node; node = node->backing)
+        if (how == CLOSE_DISCARDING)
+            journal_recovery_discard(block->journals, node);
+        else
+            node_end_journal(node, false);
+    registry_drop(block, device);
+    return 0;
+}
+
+int block_device_close(struct block *block, const char *name, struct err *err)
+{
+    return device_close(block, name, CLOSE_FLUSHED, err);
+}
+
+int block_device_abandon(struct block *block, const char *name, bool discard, struct err *err)
+{
+    return device_close(block, name, discard ? CLOSE_DISCARDING : CLOSE_KEEPING, err);
+}

@@ -1,0 +1,57 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The one object of the block layer, and the order of its locks. Private to block/.
+ *
+ * Locks, in the order they are acquired: block->lock, then a device's own, then those of the journal
+ * directory and of the file table. None is held while a file is opened, examined, read, written,
+ * synced or closed, so an image on unresponsive storage blocks only its own users. A thread that
+ * depends on such an operation waits for `changed`.
+ */
+#ifndef BLOCK_DEVICE_OBJECT_H
+#define BLOCK_DEVICE_OBJECT_H
+
+#include "block/device/device.h"
+#include "block/image/file-table.h"
+#include "block/image/image.h"
+#include "block/image/journal-dir.h"
+
+struct nbd_server;
+
+/* A frozen image that is offered as "DEVICE@GROUP". */
+struct frozen {
+    struct frozen *next;
+    uint64_t serial;    /* of the export; never 0, and no other one's */
+    char *name, *alias; /* DEVICE@GROUP_NAME and DEVICE@GROUP_ID */
+    char *image, *format;
+    char *group;           /* its group's name */
+    char *identity;        /* of the image; NULL: not known */
+    struct device *device; /* open while somebody uses it, else NULL; guarded by block->lock */
+    bool is_opening;       /* somebody is at it; likewise */
+};
+
+/* retry.c; guarded by block->lock. */
+struct retrier {
+    pthread_cond_t
+        changed; /* a device is due at another time, or an attempt or a thread has ended */
+    unsigned threads, idle; /* idle: looking for what is due */
+    unsigned attempts;      /* under way, those of others too */
+    bool is_stopping;
+};
+
+struct block {
+    pthread_mutex_t lock;   /* guards the lists and what device.h names */
+    pthread_cond_t changed; /* a frozen member was opened, or a device is looked at no more */
+    struct file_table *files;
+    struct image_dir dir;
+    struct index_memory index_memory; /* of all devices */
+    struct device *devices;           /* in order of their opening */
+    bool is_stopping;                 /* no opening is wanted any more; under lock */
+    struct frozen *frozen;            /* newest first */
+    uint64_t serial;                  /* of the newest export */
+    struct retrier retrier;
+    struct nbd_server *server; /* NULL until the first block_nbd_listen() */
+
+    struct journal_dir *journals; /* NULL: images have no journals; set before any is opened */
+};
+
+#endif

@@ -1,0 +1,151 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Opening a chain of images: which files may be opened, by whom. See opener.h.
+ */
+#include "block/device/opener.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+
+void opener_user(const struct device *device, char user[USER_BYTES])
+{
+    snprintf(user, USER_BYTES, "device '%s'", device->name);
+}
+
+/* Refuses to write what is frozen, and names the group if the image is offered as a member of it. */
+static int opener_check_frozen(struct block *block, const struct chain_file *file, struct err *err)
+{
+    if (!file_table_is_frozen(block->files, &file->identity, file->path))
+        return 0;
+    LOCK_GUARD(&block->lock);
+    const struct frozen *frozen = block->frozen;
+    while (frozen && strcmp(frozen->image, file->path) != 0)
+        frozen = frozen->next;
+    return err_set(
+        err, ErrDeviceInUse, 0,
+        "image '%s' is frozen by %s%s%s; attach it read-only, or write to an overlay of it",
+        file->path, frozen ? "snapshot group '" : "a snapshot group", frozen ? frozen->group : "",
+        frozen ? "'" : "");
+}
+
+/* The top must be the file that was recorded: another one under its path is served to nobody, and not changed. */
+static int opener_check_identity(const struct opener *opener, const struct chain_file *file,
+                                 struct err *err)
+{
+    bool is_known = file->depth == 0 && opener->identity && *opener->identity;
+    if (!is_known || !file->identity.is_lasting ||
+        strcmp(opener->identity, file->identity.text) == 0)
+        return 0;
+    return err_set(err, ErrOpenFileFailed, 0,
+                   "image '%s' is not the file that was recorded under this path: put that back",
+                   file->path);
+}
+
+int opener_check_in_place(const struct node *top, struct err *err)
+{
+    for (const struct node *node = top; node; node = node->backing) {
+        struct stat st;
+        if (stat(node->path, &st) != 0)
+            return err_set(err, ErrOpenFileFailed, errno,
+                           "image '%s' is open, but not under this path any more", node->path);
+        if (st.st_dev != node->dev || st.st_ino != node->ino)
+            return err_set(err, ErrOpenFileFailed, 0,
+                           "image '%s' is open, but another file is under this path", node->path);
+    }
+    return 0;
+}
+
+int opener_admit(void *arg, const struct chain_file *file, struct file_claim **claim,
+                 struct node **node, struct err *err)
+{
+    const struct opener *opener = arg;
+    struct block *block = opener->block;
+    const struct file_use use = {file->dev, file->ino, file->path, file->read_only, opener->user};
+    if (opener_check_identity(opener, file, err) != 0)
+        return -1;
+    *claim = file_table_claim(block->files, &use, err);
+    if (!*claim || (!file->read_only && opener_check_frozen(block, file, err) != 0))
+        return -1;
+    return journal_recovery_admit(block->journals, &opener->terms, file, node, err);
+}
+
+static int frozen_file_fill(struct frozen_file *file, const struct node *node)
+{
+    memcpy(file->identity, node->identity.text, sizeof(file->identity));
+    file->path = strdup(node->path);
+    return file->path ? 0 : -1;
+}
+
+int opener_list_unfrozen(struct block *block, const struct node *top, struct frozen_file **files,
+                         size_t *count)
+{
+    size_t length = 0;
+    for (const struct node *node = top; node; node = node->backing)
+        length++;
+    *count = 0;
+    *files = calloc(length + 1, sizeof(**files));
+    if (!*files)
+        return -1;
+    for (const struct node *node = top; node; node = node->backing) {
+        if (file_table_is_frozen(block->files, &node->identity, node->path))
+            continue;
+        if (frozen_file_fill(&(*files)[(*count)++], node) != 0) {
+            frozen_files_free(steal(*files), *count);
+            return -1;
+        }
+    }
+    return 0;
+}
+
+void frozen_files_free(struct frozen_file *files, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        free(files[i].path);
+    free(files);
+}
+
+int block_chain_files(struct block *block, const char *image, const char *format,
+                      struct frozen_file **files, size_t *count, struct err *err)
+{
+    struct opener opener = {block, "a start", .terms.is_restored = true};
+    struct chain_guard guard = {.admit = opener_admit, .arg = &opener};
+    CLEANUP(node) struct node *top = chain_open(&block->dir, image, format, true, &guard, err);
+    if (!top)
+        return -1;
+    if (opener_list_unfrozen(block, top, files, count) != 0)
+        return err_set(err, ErrOutOfResources, ENOMEM, "the chain of '%s' cannot be listed", image);
+    return 0;
+}
+
+int block_frozen_file_add(struct block *block, const char *identity, const char *path,
+                          struct err *err)
+{
+    struct identity known = {.is_lasting = true};
+    snprintf(known.text, sizeof(known.text), "%s", identity);
+    struct frozen_mark *mark = frozen_mark_new(&known, path);
+    if (!mark)
+        return err_set(err, ErrOutOfResources, ENOMEM, "frozen file '%s' cannot be protected",
+                       path);
+    file_table_freeze(block->files, mark);
+    return 0;
+}
+
+struct node *opener_open_chain(struct block *block, const struct device *device,
+                               const struct device_spec *spec, struct err *err)
+{
+    char user[USER_BYTES];
+    opener_user(device, user);
+    struct opener opener = {
+        block, user, {spec->is_restored, spec->discard_unflushed}, device->identity};
+    struct chain_guard guard = {
+        .is_unwanted = &device->is_unwanted, .admit = opener_admit, .arg = &opener};
+    struct node *top =
+        chain_open(&block->dir, spec->image, spec->format, spec->read_only, &guard, err);
+    if (!top || spec->read_only ||
+        node_begin_writing(top, journal_dir_fd(block->journals), err) == 0)
+        return top;
+    node_give_up(top);
+    return NULL;
+}
