@@ -7,10 +7,10 @@
 #include "base/log.h"
 #include "service/clock.h"
 #include "service/context.h"
-#include "service/leftovers.h"
+#include "service/device-change.h"
 #include "service/names.h"
-#include "service/unsettled.h"
 
+#include <assert.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -35,124 +35,6 @@ static struct device_spec device_row_spec(const struct device_row *row)
                                 .read_only = row->read_only,
                                 .identity = row->top_identity,
                                 .overlay = {row->cluster_size_bytes, row->extended_l2}};
-}
-
-/* ---- undoing and removing ---- */
-
-/* What a device's row is to become, now or as soon as the store can be written. */
-struct change {
-    struct unsettled unsettled; /* first: the queue hands it back */
-    struct device_row row;      /* id, state, name, image */
-};
-
-static void change_free(struct change *change)
-{
-    device_row_clear(&change->row);
-    free(change);
-}
-CLEANUP_DEFINE(change, struct change *, change_free)
-
-static void change_free_unsettled(struct unsettled *work)
-{
-    change_free((struct change *)work);
-}
-
-static struct change *change_new(const struct device_row *row,
-                                 int (*settle)(struct service *, struct unsettled *, struct err *),
-                                 struct err *err)
-{
-    CLEANUP(change) struct change *change = calloc(1, sizeof(*change));
-    if (change) {
-        change->unsettled.settle = settle;
-        change->unsettled.free = change_free_unsettled;
-        memcpy(change->row.id, row->id, sizeof(row->id));
-        change->row.state = row->state;
-        change->row.name = strdup(row->name);
-        change->row.image = strdup(row->image);
-    }
-    if (change && change->row.name && change->row.image)
-        return steal(change);
-    err_set(err, ErrOutOfResources, 0, "there is no memory to change device '%s'", row->name);
-    return NULL;
-}
-
-/* 0, or -1 and *err if it has to wait; then *change is the queue's, and NULL. */
-static int change_settle(struct service *service, struct change **change, struct err *err)
-{
-    if (unsettled_settle(service, &(*change)->unsettled, err) == 0)
-        return 0;
-    *change = NULL;
-    return -1;
-}
-
-/* Looks at the row of the change's device. 1: *now; 0: it is gone; -1: *err. */
-static int change_look(struct service *service, const struct change *change, struct device_row *now,
-                       struct err *err)
-{
-    if (store_device_get(service->store, change->row.name, now, err) != 0)
-        return unsettled_is_due(err) ? -1 : 0;
-    return strcmp(now->id, change->row.id) == 0;
-}
-
-/* On the leftovers' thread. */
-static bool leftover_retry(struct service *service, const struct leftover *leftover)
-{
-    CLEANUP_BY(device_row_clear) struct device_row row = {0};
-    struct err err;
-    if (store_device_get(service->store, leftover->name, &row, &err) != 0)
-        return err.code == ErrDeviceNotFound;
-    if (strcmp(row.id, leftover->id) != 0 || row.state != DEVICE_ROW_CREATING)
-        return true;
-    devices_discard(service, &row, &err);
-    return false; /* the next round finds the row deleted */
-}
-
-int devices_discard(struct service *service, const struct device_row *row, struct err *err)
-{
-    unsigned char id[OWNER_ID_BYTES];
-    struct err failure;
-    id_bytes(row->id, id);
-    if (block_image_discard(service->block, row->image, row->directory_identity, id, &failure) !=
-        0) {
-        struct leftover leftover = {.retry = leftover_retry};
-        memcpy(leftover.id, row->id, sizeof(leftover.id));
-        snprintf(leftover.name, sizeof(leftover.name), "%s", row->name);
-        leftovers_add(service, &leftover, &failure);
-        return 0;
-    }
-    return store_device_delete(service->store, row, err);
-}
-
-/* The row goes, with the image if that was created along with it. */
-static int removal_settle(struct service *service, struct unsettled *work, struct err *err)
-{
-    const struct change *removal = (const struct change *)work;
-    CLEANUP_BY(device_row_clear) struct device_row now = {0};
-    int found = change_look(service, removal, &now, err);
-    if (found <= 0)
-        return found;
-    if (removal->row.state != DEVICE_ROW_CREATING)
-        return store_device_delete(service->store, &now, err);
-    if (now.state != DEVICE_ROW_CREATING) {
-        now.state = DEVICE_ROW_CREATING;
-        if (store_device_update_state(service->store, &now, err) != 0)
-            return -1;
-    }
-    return devices_discard(service, &now, err);
-}
-
-/* Takes away whatever a failed attempt left: the device if it was opened, the row, a created image.
- * `removal` was made before the attempt, which therefore never ends in having no memory for this.
- * Always returns -1, so that the attempt can end in it; the caller's error stands. */
-static int device_undo(struct service *service, const struct device_row *row,
-                       struct change **removal, bool opened)
-{
-    struct err err;
-    if (opened && block_device_abandon(service->block, row->name, false, &err) != 0)
-        log_error("device '%s' was not attached, but cannot be closed: %s", row->name, err.message);
-    if (change_settle(service, removal, &err) != 0)
-        log_error("device '%s' was not attached, but may come back: %s", row->name, err.message);
-    return -1;
 }
 
 /* ---- adding ---- */
@@ -184,7 +66,7 @@ static int device_row_fill(struct service *service, const struct device_request 
     return 0;
 }
 
-/* Which file the top of the device is, which is open. */
+/* Fills in the identity of the top of the open device. */
 static int device_row_identify(struct service *service, struct device_row *row, struct err *err)
 {
     struct device_info info;
@@ -210,41 +92,63 @@ static int device_row_identify_new(struct service *service, struct device_row *r
                : 0;
 }
 
-static int device_attach(struct service *service, struct device_row *row, struct change **removal,
-                         bool discard_unflushed, struct err *err)
+/* How far an attempt to add a device has come; it never goes back. */
+enum add_state {
+    ADD_NOTHING,  /* to undo */
+    ADD_RECORDED, /* the row may exist, and the image if it was being created */
+    ADD_OPENED,   /* the device too */
+};
+
+static int device_attach(struct service *service, struct device_row *row, bool discard_unflushed,
+                         enum add_state *state, struct err *err)
 {
+    assert(*state == ADD_NOTHING);
     struct device_spec spec = device_row_spec(row);
     spec.discard_unflushed = discard_unflushed;
     if (block_device_open(service->block, &spec, err) != 0)
         return -1;
-    if (device_row_identify_new(service, row, err) != 0 ||
-        store_device_insert(service->store, row, err) != 0)
-        return device_undo(service, row, removal, true);
-    return 0;
+    *state = ADD_OPENED;
+    return device_row_identify_new(service, row, err) != 0
+               ? -1
+               : store_device_insert(service->store, row, err);
 }
 
 static int device_create_image(struct service *service, struct device_row *row,
-                               const struct device_request *request, struct change **removal,
+                               const struct device_request *request, enum add_state *state,
                                struct err *err)
 {
+    assert(*state == ADD_NOTHING && row->state == DEVICE_ROW_CREATING);
     unsigned char id[OWNER_ID_BYTES];
     struct device_spec spec = device_row_spec(row);
     uint64_t size_bytes = (request->size_bytes + 511) / 512 * 512;
     id_bytes(row->id, id);
-    if (store_device_insert(service->store, row, err) != 0)
-        return err->code == ErrStoreFailed ? device_undo(service, row, removal, false) : -1;
-    if (block_image_create(service->block, row->image, row->format, size_bytes, &request->created,
+    int ret = store_device_insert(service->store, row, err);
+    if (ret == 0 || err->code == ErrStoreFailed)
+        *state = ADD_RECORDED;
+    if (ret != 0 ||
+        block_image_create(service->block, row->image, row->format, size_bytes, &request->created,
                            id, err) != 0 ||
         block_device_open(service->block, &spec, err) != 0)
-        return device_undo(service, row, removal, false);
+        return -1;
+    *state = ADD_OPENED;
     if (device_row_identify_new(service, row, err) != 0)
-        return device_undo(service, row, removal, true);
+        return -1;
     struct device_row attached = *row;
     attached.state = DEVICE_ROW_ATTACHED;
-    if (store_device_update_state(service->store, &attached, err) != 0 ||
-        block_image_settle(service->block, row->image, id, err) != 0)
-        return device_undo(service, row, removal, true);
-    return 0;
+    return store_device_update_state(service->store, &attached, err) != 0
+               ? -1
+               : block_image_settle(service->block, row->image, id, err);
+}
+
+/* Removes all that a failed attempt left. The attempt's error stays the one that is reported. */
+static void device_undo(struct service *service, const struct device_row *row,
+                        struct device_row_change *removal, enum add_state state)
+{
+    struct err err;
+    if (state == ADD_OPENED && block_device_abandon(service->block, row->name, false, &err) != 0)
+        log_error("device '%s' was not attached, but cannot be closed: %s", row->name, err.message);
+    if (device_row_change_settle(service, removal, &err) != 0)
+        log_error("device '%s' was not attached, but may come back: %s", row->name, err.message);
 }
 
 int devices_add(struct service *service, const struct device_request *request,
@@ -254,13 +158,19 @@ int devices_add(struct service *service, const struct device_request *request,
     *view = (struct device_view){0};
     if (device_row_fill(service, request, &view->row, err) != 0)
         return -1;
-    CLEANUP(change) struct change *removal = change_new(&view->row, removal_settle, err);
+    CLEANUP(device_row_change)
+    struct device_row_change *removal = device_removal_new(&view->row, err);
     if (!removal)
         return -1;
-    if ((request->create
-             ? device_create_image(service, &view->row, request, &removal, err)
-             : device_attach(service, &view->row, &removal, request->discard_unflushed, err)) != 0)
+    enum add_state state = ADD_NOTHING;
+    int ret = request->create
+                  ? device_create_image(service, &view->row, request, &state, err)
+                  : device_attach(service, &view->row, request->discard_unflushed, &state, err);
+    if (ret != 0 && state != ADD_NOTHING)
+        device_undo(service, &view->row, steal(removal), state);
+    if (ret != 0)
         return -1;
+    assert(state == ADD_OPENED);
     view->row.state = DEVICE_ROW_ATTACHED;
     block_device_publish(service->block, request->name);
     return block_device_info(service->block, request->name, &view->info, err);
@@ -268,18 +178,7 @@ int devices_add(struct service *service, const struct device_request *request,
 
 /* ---- detaching ---- */
 
-/* The device stays, and its row is to say so again. */
-static int staying_settle(struct service *service, struct unsettled *work, struct err *err)
-{
-    CLEANUP_BY(device_row_clear) struct device_row now = {0};
-    int found = change_look(service, (const struct change *)work, &now, err);
-    if (found <= 0 || now.state != DEVICE_ROW_DETACHING)
-        return found < 0 ? -1 : 0;
-    now.state = DEVICE_ROW_ATTACHED;
-    return store_device_update_state(service->store, &now, err);
-}
-
-/* Spares the store a device that is in use for all to see. Closing it is what decides. */
+/* Saves a write to the store where the device is in use; block_device_close() decides. */
 static int device_check_clients(struct service *service, const char *name, struct err *err)
 {
     struct device_info info;
@@ -294,19 +193,19 @@ static int device_check_clients(struct service *service, const char *name, struc
                    clients, clients == 1 ? "" : "s");
 }
 
-/* Closes the device, its row saying DETACHING before. When that fails, both are as they were. */
+/* Sets the row DETACHING, then closes the device. On failure both are unchanged. */
 static int device_detach(struct service *service, const struct device_row *row,
                          bool discard_unflushed, struct err *err)
 {
     struct err second;
     struct device_row detaching = *row;
     detaching.state = DEVICE_ROW_DETACHING;
-    CLEANUP(change) struct change *staying = change_new(row, staying_settle, err);
+    CLEANUP(device_row_change) struct device_row_change *staying = device_staying_new(row, err);
     if (!staying)
         return -1;
     if (store_device_update_state(service->store, &detaching, err) != 0) {
         if (err->code == ErrStoreFailed)
-            change_settle(service, &staying, &second);
+            device_row_change_settle(service, steal(staying), &second);
         return -1;
     }
     struct err closing;
@@ -314,7 +213,7 @@ static int device_detach(struct service *service, const struct device_row *row,
                                 : block_device_close(service->block, row->name, &closing);
     if (ret == 0 || closing.code == ErrDeviceNotFound)
         return 0;
-    change_settle(service, &staying, &second);
+    device_row_change_settle(service, steal(staying), &second);
     *err = closing;
     return -1;
 }
@@ -322,7 +221,7 @@ static int device_detach(struct service *service, const struct device_row *row,
 int devices_remove(struct service *service, const char *name, bool discard_unflushed,
                    struct err *err)
 {
-    /* An attach that is under way has the name until it is done, which may be long. */
+    /* A running attach holds the name, and may take long. */
     bool is_called_off = block_device_call_off(service->block, name);
     NAME_HOLD(service, name);
     CLEANUP_BY(device_row_clear) struct device_row row = {0};
@@ -330,15 +229,15 @@ int devices_remove(struct service *service, const char *name, bool discard_unflu
         return is_called_off && err->code == ErrDeviceNotFound ? 0 : -1;
     if (device_check_clients(service, name, err) != 0)
         return -1;
-    CLEANUP(change) struct change *removal = change_new(&row, removal_settle, err);
+    CLEANUP(device_row_change) struct device_row_change *removal = device_removal_new(&row, err);
     if (!removal)
         return -1;
     if (row.state != DEVICE_ROW_CREATING &&
         device_detach(service, &row, discard_unflushed, err) != 0)
         return -1;
     struct err later;
-    if (change_settle(service, &removal, &later) != 0)
-        log_warning("device '%s' is detached; its row goes later: %s", name, later.message);
+    if (device_row_change_settle(service, steal(removal), &later) != 0)
+        log_warning("device '%s' is detached; its row is deleted later: %s", name, later.message);
     return 0;
 }
 
@@ -363,8 +262,8 @@ static size_t device_view_bytes(const struct device_view *view)
     return bytes;
 }
 
-/* Moves what can be shown from rows to views: not devices that are just coming or going. Ends early once that
- * takes more than a page may; *used is how many rows it was. */
+/* Moves rows to views, except devices that are being created or closed. Ends early at the size
+ * limit of a page; *used: rows consumed. */
 static int device_views_fill(struct service *service, struct device_row *rows, size_t row_count,
                              struct device_view *views, size_t *count, size_t *used,
                              struct err *err)
@@ -413,7 +312,7 @@ int devices_list(struct service *service, const char *after, size_t limit,
 
 /* ---- restart ---- */
 
-/* Records which file the top is, of a row that does not say: an older daemon's. */
+/* Records the identity of the top in a row of an older daemon, which has none. */
 static void device_row_adopt(struct service *service, const struct device_row *row)
 {
     struct err err;
@@ -423,7 +322,7 @@ static void device_row_adopt(struct service *service, const struct device_row *r
     memcpy(known.id, row->id, sizeof(known.id));
     if (device_row_identify(service, &known, &err) != 0 ||
         store_device_update_state(service->store, &known, &err) != 0)
-        log_warning("device '%s': which file its top is stays unrecorded: %s", row->name,
+        log_warning("the identity of the top of device '%s' is not recorded: %s", row->name,
                     err.message);
     free(known.top_identity);
 }
@@ -437,7 +336,7 @@ void devices_restore(struct service *service, const struct device_row *row)
         device_row_adopt(service, row);
     } else {
         if (block_device_open_failed(service->block, &spec, &err, &second) != 0) {
-            log_error("device '%s' cannot even be shown: %s", row->name, second.message);
+            log_error("device '%s' cannot be listed: %s", row->name, second.message);
             return;
         }
     }

@@ -2,28 +2,30 @@
  *
  * Recovery, in this order:
  *
- *   row                      what is done                                            then the row
+ *   row                      action                                                  then the row
  *   frozen file              it is protected                                         stays
- *   device CREATING          its image is removed, if it is the one that was made    is deleted
+ *   device CREATING          its image is removed, if the creation made it           is deleted
  *   device DETACHING         nothing: it is not open                                 is deleted
- *   device ATTACHED          its image is settled, if a creation was cut short       stays
+ *   device ATTACHED          the marking name of its image is removed                stays
  *   group preparing          overlays that carry the group's id are removed          aborted
  *   group aborting           likewise                                                aborted
  *   group committing,        its frozen images are made durable, marking names      committed:
  *   oldest first             of its overlays are removed                             tops move
- *   group committed          what an older daemon froze is recorded and protected    stays
+ *   group committed          files that an older daemon froze are protected          stays
  *   device ATTACHED          its chain is opened from the recorded top, or it        stays
  *                            is a failed device
  *   group committed          its frozen members are offered                          stays
  *
- * Groups come before devices are opened: they decide which image is a device's top. Removing is
- * idempotent and comes before the row changes, so a recovery that is killed is simply run again. What
- * is left in journals of images that nobody has opened is written to them at the end.
+ * Groups are settled before devices are opened, because they decide which image is a device's top.
+ * Removal is idempotent and precedes the change of the row, so a killed recovery is repeated by the
+ * next start. An image that cannot be examined keeps its row and is retried (leftovers.h). Journals
+ * of images that no device has opened are replayed last.
  */
 #include "service/recovery.h"
 
 #include "base/log.h"
 #include "service/context.h"
+#include "service/device-change.h"
 #include "service/devices.h"
 #include "service/frozen-files.h"
 #include "service/group-settlement.h"
@@ -41,11 +43,11 @@ static int device_finish(struct service *service, const struct device_row *row, 
     unsigned char id[OWNER_ID_BYTES];
     struct err failure;
     if (row->state == DEVICE_ROW_CREATING) {
-        log_warning("device '%s' was never finished; it is removed", row->name);
-        return devices_discard(service, row, err);
+        log_warning("device '%s' was not created completely; it is removed", row->name);
+        return device_creation_discard(service, row, err);
     }
     if (row->state == DEVICE_ROW_DETACHING) {
-        log_warning("device '%s' was being detached; that is finished", row->name);
+        log_warning("the detach of device '%s' was interrupted; it is completed", row->name);
         return store_device_delete(service->store, row, err);
     }
     id_bytes(row->id, id);

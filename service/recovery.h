@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * What happens at every start, before the first request: unfinished work is finished or undone as
- * its row says, and the devices come back. A start after a clean end finds nothing to finish.
+ * Every start, before the first request: unfinished work is completed or undone according to its
+ * row, and the devices are opened. After a clean shutdown there is no unfinished work.
  */
 #ifndef SERVICE_RECOVERY_H
 #define SERVICE_RECOVERY_H
@@ -10,8 +10,8 @@
 
 struct service;
 
-/* One thread, nothing else runs yet. StoreFailed is the only error; a broken image is one failed
- * device. */
+/* On the main thread, before any other use of the service. StoreFailed is the only error; a broken
+ * image makes one failed device. */
 int recovery_run(struct service *service, struct err *err);
 
 #endif

@@ -1,0 +1,135 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * See device-change.h. A row is recognised by its id: by the time of the change, another device may
+ * have the name.
+ *
+ *   stored        removal, of a creation        removal, else   staying
+ *   (none)        -                             -               -
+ *   creating      image removed, row deleted    -               -
+ *   attached      creating, then as above       row deleted     -
+ *   detaching     creating, then as above       row deleted     attached
+ */
+#include "service/device-change.h"
+
+#include "base/log.h"
+#include "service/context.h"
+#include "service/leftovers.h"
+#include "service/names.h"
+
+#include <assert.h>
+#include <stdio.h>
+#include <string.h>
+
+void device_row_change_free(struct device_row_change *change)
+{
+    device_row_clear(&change->row);
+    free(change);
+}
+
+static void change_free_unsettled(struct unsettled *work)
+{
+    device_row_change_free((struct device_row_change *)work);
+}
+
+static struct device_row_change *
+change_new(const struct device_row *row,
+           int (*settle)(struct service *, struct unsettled *, struct err *), struct err *err)
+{
+    CLEANUP(device_row_change) struct device_row_change *change = calloc(1, sizeof(*change));
+    if (change) {
+        change->unsettled.settle = settle;
+        change->unsettled.free = change_free_unsettled;
+        memcpy(change->row.id, row->id, sizeof(row->id));
+        change->row.state = row->state;
+        change->row.name = strdup(row->name);
+        change->row.image = strdup(row->image);
+    }
+    if (change && change->row.name && change->row.image)
+        return steal(change);
+    err_set(err, ErrOutOfResources, 0, "there is no memory to change device '%s'", row->name);
+    return NULL;
+}
+
+int device_row_change_settle(struct service *service, struct device_row_change *change,
+                             struct err *err)
+{
+    if (unsettled_settle(service, &change->unsettled, err) != 0)
+        return -1;
+    device_row_change_free(change);
+    return 0;
+}
+
+/* Looks at the row of the change's device. 1: *now; 0: it is gone; -1: *err. */
+static int change_look(struct service *service, const struct device_row_change *change,
+                       struct device_row *now, struct err *err)
+{
+    if (store_device_get(service->store, change->row.name, now, err) != 0)
+        return unsettled_is_due(err) ? -1 : 0;
+    return strcmp(now->id, change->row.id) == 0;
+}
+
+/* On the leftovers' thread. */
+static bool leftover_retry(struct service *service, const struct leftover *leftover)
+{
+    CLEANUP_BY(device_row_clear) struct device_row row = {0};
+    struct err err;
+    if (store_device_get(service->store, leftover->name, &row, &err) != 0)
+        return err.code == ErrDeviceNotFound;
+    if (strcmp(row.id, leftover->id) != 0 || row.state != DEVICE_ROW_CREATING)
+        return true;
+    device_creation_discard(service, &row, &err);
+    return false; /* the next round finds the row deleted */
+}
+
+int device_creation_discard(struct service *service, const struct device_row *row, struct err *err)
+{
+    unsigned char id[OWNER_ID_BYTES];
+    struct err failure;
+    id_bytes(row->id, id);
+    if (block_image_discard(service->block, row->image, row->directory_identity, id, &failure) !=
+        0) {
+        struct leftover leftover = {.retry = leftover_retry};
+        memcpy(leftover.id, row->id, sizeof(leftover.id));
+        snprintf(leftover.name, sizeof(leftover.name), "%s", row->name);
+        leftovers_add(service, &leftover, &failure);
+        return 0;
+    }
+    return store_device_delete(service->store, row, err);
+}
+
+static int removal_settle(struct service *service, struct unsettled *work, struct err *err)
+{
+    const struct device_row_change *removal = (const struct device_row_change *)work;
+    CLEANUP_BY(device_row_clear) struct device_row now = {0};
+    int found = change_look(service, removal, &now, err);
+    if (found <= 0)
+        return found;
+    if (removal->row.state != DEVICE_ROW_CREATING)
+        return store_device_delete(service->store, &now, err);
+    if (now.state != DEVICE_ROW_CREATING) {
+        now.state = DEVICE_ROW_CREATING;
+        if (store_device_update_state(service->store, &now, err) != 0)
+            return -1;
+    }
+    return device_creation_discard(service, &now, err);
+}
+
+struct device_row_change *device_removal_new(const struct device_row *row, struct err *err)
+{
+    return change_new(row, removal_settle, err);
+}
+
+static int staying_settle(struct service *service, struct unsettled *work, struct err *err)
+{
+    CLEANUP_BY(device_row_clear) struct device_row now = {0};
+    int found = change_look(service, (const struct device_row_change *)work, &now, err);
+    if (found <= 0 || now.state != DEVICE_ROW_DETACHING)
+        return found < 0 ? -1 : 0;
+    now.state = DEVICE_ROW_ATTACHED;
+    return store_device_update_state(service->store, &now, err);
+}
+
+struct device_row_change *device_staying_new(const struct device_row *row, struct err *err)
+{
+    return change_new(row, staying_settle, err);
+}

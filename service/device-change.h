@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * A change of a device's row that has to happen, now or as soon as the store can be written
+ * (unsettled.h). It is allocated before the attempt that may need it, so that undoing never lacks
+ * memory. Used by devices.c and recovery.c.
+ */
+#ifndef SERVICE_DEVICE_CHANGE_H
+#define SERVICE_DEVICE_CHANGE_H
+
+#include "base/cleanup.h"
+#include "service/unsettled.h"
+#include "store/store.h"
+
+struct service;
+
+struct device_row_change {
+    struct unsettled unsettled; /* first: the queue hands it back */
+    struct device_row row;      /* id, state, name, image */
+};
+
+/* The device goes: its row is deleted, together with its image if that is being created. NULL and
+ * *err (OutOfResources), like the next one. */
+struct device_row_change *device_removal_new(const struct device_row *row, struct err *err);
+
+/* The device stays: its row says ATTACHED again. */
+struct device_row_change *device_staying_new(const struct device_row *row, struct err *err);
+
+void device_row_change_free(struct device_row_change *change);
+CLEANUP_DEFINE(device_row_change, struct device_row_change *, device_row_change_free)
+
+/* Consumes the change. -1 and *err: it is queued. */
+int device_row_change_settle(struct service *service, struct device_row_change *change,
+                             struct err *err);
+
+/* Removes the image of a row that says CREATING, then the row. An image that cannot be removed is
+ * retried (leftovers.h), and the row stays. StoreFailed. */
+int device_creation_discard(struct service *service, const struct device_row *row, struct err *err);
+
+#endif
