@@ -9,8 +9,8 @@
 
 struct service;
 
-/* The limit on concurrent calls that need the store. Calls that do not need it are not counted, so they
- * find threads and connections while the others wait for a disk. */
+/* The limit on concurrent calls that need the store. Calls that do not need it are not counted, so
+ * they find threads and connections while the others wait for a disk. */
 #define SERVICE_CALLS_MAX 256
 
 struct service_call {

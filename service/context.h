@@ -5,8 +5,8 @@
  *   starting --(store, block, recovery, NBD sockets)--> ready --(SIGTERM, SIGINT)--> closing
  *
  * `block` and `store` are set before the first handler runs and outlive the last one; both may be
- * called from any thread. Lock order: settle_lock, leftovers_lock; names_lock is never held together with
- * another. No handler runs under any of them, except as unsettled.h says.
+ * called from any thread. Lock order: settle_lock, leftovers_lock; names_lock is never held
+ * together with another. No handler runs under any of them, except as unsettled.h says.
  */
 #ifndef SERVICE_CONTEXT_H
 #define SERVICE_CONTEXT_H

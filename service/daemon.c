@@ -8,8 +8,8 @@
  * unfinished ones.
  *
  * Shutdown waits for calls and flushes, but not for ever: storage that hangs must not block it.
- * END_MAX_S after the signal the daemon exits as if killed, with status 1; acknowledged writes are in the
- * journals.
+ * END_MAX_S after the signal the daemon exits as if killed, with status 1; acknowledged writes are
+ * in the journals.
  */
 #include "service/daemon.h"
 
@@ -69,7 +69,8 @@ static int directory_create(const char *path, struct err *err)
     return 0;
 }
 
-/* Fills `path` with the canonical path of the directory `name`; with `create`, creates it if missing. */
+/* Fills `path` with the canonical path of the directory `name`; with `create`, creates it if
+ * missing. */
 static int directory_open(const char *name, bool create, char path[PATH_MAX], struct err *err)
 {
     struct stat stat_;
@@ -141,8 +142,8 @@ void daemon_signals(sigset_t *set)
     sigaddset(set, SIGHUP);
 }
 
-/* A thread that waits for signals from before recovery on, because opening an image may take long; after
- * the signal it bounds the shutdown. */
+/* A thread that waits for signals from before recovery on, because opening an image may take long;
+ * after the signal it bounds the shutdown. */
 struct end_watch {
     struct service *service;
     pthread_t thread;

@@ -14,7 +14,7 @@
 
 static int out_of_memory(struct err *err)
 {
-    return err_set(err, ErrOutOfResources, 0, "there is no memory for the files that are frozen");
+    return err_set(err, ErrOutOfResources, 0, "there is no memory for the frozen files");
 }
 
 /* Appends copies to the row's list, which has room. -1 when memory is short. */
@@ -30,7 +30,7 @@ static int row_append(struct group_row *row, const struct frozen_file *files, si
     return 0;
 }
 
-/* A file system may have no identity to give: then it is not known. */
+/* "" is not recorded: the identity is not known. */
 static int identity_copy(char **to, const char *identity)
 {
     if (!*identity)
@@ -116,7 +116,7 @@ int frozen_files_adopt(struct service *service, const struct group_row *row, str
             continue;
         if (block_chain_files(service->block, member->backing_file, member->backing_format, &files,
                               &count, &failure) != 0) {
-            log_warning("group %s: what it froze of device '%s' is not protected: %s", row->id,
+            log_warning("group %s: the frozen files of device '%s' are not protected: %s", row->id,
                         member->device, failure.message);
             continue;
         }

@@ -10,12 +10,12 @@
  *   committed      -           commit      -         -           -
  *   aborted        -           roll back   -         -           -
  *
- *   roll back   row `aborting`; overlays removed, devices released; row `aborted` once all are removed
+ *   roll back   row `aborting`; overlays removed, devices released; row `aborted` once all are gone
  *   commit      tops pivoted (after a restart: the images synced); row `committed`; members offered
  *
  * Invariants:
- *   I1. Tops are pivoted only if the row says `committing` or later, overlays are removed only if it
- *       does not and never will.
+ *   I1. Tops are pivoted only if the row says `committing` or later; overlays are removed only if
+ *       it does not and never will.
  *   I2. While the row is unknown the devices stay held: neither happens.
  *   I3. Memory never goes back: a second action on the same settlement only moves the row.
  *   I4. The row says `aborted` only once no overlay is left.
@@ -72,7 +72,8 @@ struct settlement *settlement_new(size_t member_count, struct err *err)
     return settlement;
 }
 
-/* A group that is still held is left to the restart: either action could contradict its row (I2). */
+/* A group that is still held is left to the restart: either action could contradict its row
+ * (I2). */
 static void settlement_free(struct unsettled *work)
 {
     struct settlement *settlement = (struct settlement *)work;
@@ -110,7 +111,8 @@ void group_offer_members(struct service *service, const struct group_row *row)
 
 /* ---- roll back ---- */
 
-/* On the leftovers' thread. The queue, if the group is in it, comes first: it makes the row `aborting`. */
+/* On the leftovers' thread. The queue, if the group is in it, comes first: it makes the row
+ * `aborting`. */
 static bool leftover_retry(struct service *service, const struct leftover *leftover)
 {
     CLEANUP_BY(group_row_clear) struct group_row row = {0};
@@ -197,8 +199,8 @@ static void settlement_pivot(struct settlement *settlement)
     row->duration_us = clock_monotonic_us() - settlement->started_us;
 }
 
-/* After a restart. Once the group is committed, a power failure must not take a write that was acknowledged
- * before its cut. */
+/* After a restart. Once the group is committed, a power failure must not take a write that was
+ * acknowledged before its cut. */
 static void images_sync(struct service *service, const struct group_row *row)
 {
     unsigned char id[OWNER_ID_BYTES];
@@ -277,7 +279,8 @@ static int settlement_look(struct service *service, struct unsettled *work, stru
     return has_failed && unsettled_is_due(err) ? -1 : 0;
 }
 
-/* Moves the row into `row`, and keeps a copy of the columns that an update writes. Allocates nothing (I5). */
+/* Moves the row into `row`, and keeps a copy of the columns that an update writes. Allocates
+ * nothing (I5). */
 static void settlement_keep_copy(struct settlement *settlement, struct group_row *row)
 {
     struct group_row *copy = &settlement->row;

@@ -53,9 +53,9 @@ struct settlement {
 struct settlement *settlement_new(size_t member_count, struct err *err);
 
 /*
- * Ends a call: decides the group's outcome and moves the row into `row`. Consumes the settlement. A row that
- * cannot be written now is written later by the queue. If even the outcome depends on the store, and that
- * stays closed, `row` is left as it is and the devices stay held. True: committed.
+ * Ends a call: decides the group's outcome and moves the row into `row`. Consumes the settlement. A
+ * row that cannot be written now is written later by the queue. If even the outcome depends on the
+ * store, and that stays closed, `row` is left as it is and the devices stay held. True: committed.
  */
 bool settlement_end(struct service *service, struct settlement *settlement, struct group_row *row);
 

@@ -2,8 +2,9 @@
  *
  * See leftovers.h. The thread starts with the first entry.
  *
- * Invariants: I1. Only the thread removes an entry, so the one that it retries without the lock stays.
- *             I2. An id is in the list once.
+ * Invariants:
+ *   I1. Only the thread removes an entry, so the one that it retries without the lock stays.
+ *   I2. An id is in the list once.
  */
 #include "service/leftovers.h"
 

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * Leftovers: files of rolled-back groups and creations that could not be removed, as a rule because
- * their storage is away. A thread of their own retries until they are removed, so nothing else waits
- * for them. The row, `aborting` or `creating`, is the durable record; a restart lists them anew.
+ * their storage is away. A thread of their own retries until they are removed, so nothing else
+ * waits for them. The row, `aborting` or `creating`, is the durable record; a restart lists them
+ * anew.
  */
 #ifndef SERVICE_LEFTOVERS_H
 #define SERVICE_LEFTOVERS_H
@@ -22,8 +23,8 @@ struct leftover {
     char name[DEVICE_NAME_MAX + 1]; /* of a device, else "" */
 };
 
-/* Retries the copy of `leftover` until it is done; one with that id may exist already. Logs `cause`, once.
- * Where memory or threads are short, a restart does it. Any thread. */
+/* Retries the copy of `leftover` until it is done; one with that id may exist already. Logs
+ * `cause`, once. Where memory or threads are short, a restart does it. Any thread. */
 void leftovers_add(struct service *service, const struct leftover *leftover,
                    const struct err *cause);
 

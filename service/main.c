@@ -3,9 +3,10 @@
  * snapgroupd: owns virtual disks, serves them over NBD and takes atomic group snapshots of them
  * over REST.
  *
- * Process attributes that threads inherit are set here, before there is a second thread: new files are
- * private; the daemon's signals are blocked, so that daemon_run() can wait for them; a broken
- * connection is an error of one call, not a signal; the limit on open files is raised to the maximum.
+ * Process attributes that threads inherit are set here, before there is a second thread: new files
+ * are private; the daemon's signals are blocked, so that daemon_run() can wait for them; a broken
+ * connection is an error of one call, not a signal; the limit on open files is raised to the
+ * maximum.
  */
 #include "service/daemon.h"
 #include "service/options.h"

@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Memory that all requests and replies of REST share. As in block/nbd/budget.h nobody ever waits:
- * whoever gets nothing is refused (OutOfResources), so it does not matter for how long others keep what
- * they have taken. What is taken:
+ * Memory that all REST requests and replies share. As in block/nbd/budget.h nobody waits: without
+ * memory a request is refused (OutOfResources), so it does not matter how long others hold theirs.
+ * Shares:
  *
- *   request   its text, twice (once more for the strings of its tree), and MEMORY_VALUE_BYTES for each value
- *             that a text of that length can have; from before the body is received until the reply is sent
- *   list      MEMORY_PAGE_BYTES while the page is put together
+ *   request   its text, twice (once more for the strings of its tree), and MEMORY_VALUE_BYTES for
+ *             each value that a text of that length can have; from before the body is received
+ *             until the reply is sent
+ *   list      MEMORY_PAGE_BYTES while the page is built
  *   reply     its text, until it is sent; the client may take its time
  *
  * Any thread.
@@ -27,13 +28,13 @@ struct memory {
     atomic_size_t taken_bytes;
 };
 
-/* What one request has of it. Zeroed: nothing. */
+/* The share of one request. Zeroed: none. */
 struct memory_share {
     struct memory *memory;
     size_t bytes;
 };
 
-/* Makes the share as large as `bytes`, or as small. OutOfResources, and it is as it was. */
+/* Grows or shrinks the share to `bytes`. OutOfResources: unchanged. */
 int memory_take(struct memory_share *share, size_t bytes, struct err *err);
 void memory_release(struct memory_share *share);
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Names and ids: what they look like, and holding a device's name while the device comes or goes.
+ * Names and ids: their form, and holding a device's name while the device is attached or detached.
  *
  *   name   [A-Za-z0-9][A-Za-z0-9._-]*, so that it is a file name and needs no escaping in a URI
  *   id     a UUID in lower case; a name never looks like one, so either may stand in a URL
@@ -27,14 +27,14 @@ void id_new(char id[STORE_ID_CHARS + 1]);
 /* The bytes of a valid id. */
 void id_bytes(const char *id, unsigned char bytes[OWNER_ID_BYTES]);
 
-/* `text` in lower case if it is a UUID, else as it is; cut to fit (names and ids do fit). */
+/* `text` in lower case if it is a UUID, else unchanged; truncated if it is too long for either. */
 void id_or_name_normal(const char *text, char normal[GROUP_NAME_MAX + 1]);
 
 /*
- * Attaching and detaching touch block and store in several steps, which must not interleave for one
+ * Attach and detach change block and store in several steps, which must not interleave for one
  * name:
  *
- *     NAME_HOLD(service, name);       // waits until nobody else holds it; released with the scope
+ *     NAME_HOLD(service, name);       // waits for the name; released at the end of the scope
  */
 struct name_hold {
     struct name_hold *next;

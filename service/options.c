@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * One table of options, from which the command line and the environment are read and --help is printed.
- * An option --some-name is SNAPGROUPD_SOME_NAME in the environment. Precedence, option by option:
+ * One table of options, from which the command line and the environment are read and --help is
+ * printed. An option --some-name is SNAPGROUPD_SOME_NAME in the environment. Precedence, option by
+ * option:
  *
  *   command line > environment > fallback of the table
  *
- * An empty variable counts as unset, and unknown variables are ignored: other programs share the prefix.
+ * An empty variable counts as unset, and unknown variables are ignored: other programs share the
+ * prefix.
  */
 #include "service/options.h"
 
@@ -124,6 +126,12 @@ static int value_wrong(const char *source, const char *text, const char *why)
     return options_wrong();
 }
 
+static int value_unprintable(const char *source)
+{
+    fprintf(stderr, "snapgroupd: %s: the value is empty or not UTF-8\n", source);
+    return options_wrong();
+}
+
 static int take_address(struct option_addresses *addresses, const char *source, const char *text)
 {
     if (addresses->count == OPTIONS_ADDRESSES_MAX) {
@@ -173,10 +181,8 @@ static int option_take(const struct option_row *row, const char *source, const c
                        struct options *options)
 {
     void *value = (char *)options + row->offset;
-    if (!*text || !utf8_is_valid(text)) {
-        fprintf(stderr, "snapgroupd: %s: the value is empty or not UTF-8\n", source);
-        return options_wrong();
-    }
+    if (!*text || !utf8_is_valid(text))
+        return value_unprintable(source);
     switch (row->kind) {
     case OPTION_TEXT:
         *(const char **)value = text;

@@ -32,8 +32,8 @@ void options_clear(struct options *options);
 
 #define OPTIONS_RUN (-1)
 
-/* OPTIONS_RUN, or the exit status of the program: 0 after --help and --version, 2 if an option is wrong; the
- * message has been written. `options` is to be cleared in every case. */
+/* OPTIONS_RUN, or the exit status of the program: 0 after --help and --version, 2 if an option is
+ * wrong; the message has been written. `options` is to be cleared in every case. */
 int options_parse(int argc, char **argv, struct options *options);
 
 #endif

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The steps of a group snapshot. Each one leaves in the settlement how far row and memory have come; the
- * outcome is decided by group-settlement.c alone, also when every step succeeded.
+ * The steps of a group snapshot. Each one leaves in the settlement how far row and memory have
+ * come; the outcome is decided by group-settlement.c alone, also when every step succeeded.
  */
 #include "service/snapshot-groups.h"
 
@@ -59,7 +59,8 @@ static int members_fill(struct members *members, const char *group_name, struct 
 
 /* ---- the row ---- */
 
-/* `group` is NULL if group_begin() failed: then paths are recorded as far as they can be resolved. */
+/* `group` is NULL if group_begin() failed: then paths are recorded as far as they can be
+ * resolved. */
 static int member_row_fill(struct service *service, struct member_row *row,
                            const struct group_member *member, const struct group *group,
                            size_t position)
@@ -120,7 +121,8 @@ static void refusal_record(struct service *service, struct settlement *settlemen
 
 /* ---- steps ---- */
 
-/* So that a call sent twice is refused for its name, not for its files, which exist too. The insert decides. */
+/* So that a call sent twice is refused for its name, not for its files, which exist too. The insert
+ * decides. */
 static int name_check(struct service *service, const char *name, struct err *err)
 {
     CLEANUP_BY(group_row_clear) struct group_row now = {0};

@@ -12,9 +12,9 @@
  *                                       `committed`, devices' tops
  *   group_free     release
  *
- * An attempt whose member fails at begin or prepare is kept, `aborted`, with its error. From the point
- * of no return, or the first failure, group-settlement.h takes over. Any thread; groups that share no
- * device may run at the same time.
+ * An attempt whose member fails at begin or prepare is kept, `aborted`, with its error. From the
+ * point of no return, or the first failure, group-settlement.h takes over. Any thread; groups that
+ * share no device may run at the same time.
  */
 #ifndef SERVICE_SNAPSHOT_GROUPS_H
 #define SERVICE_SNAPSHOT_GROUPS_H
@@ -35,8 +35,9 @@ struct snapshot_group_request {
 
 /*
  * Takes the snapshot. On success `row` is the committed group. On failure `row` has what is known
- * of the attempt, including has_error_member and error_member; it is to be cleared as well. Codes: those of group_begin and group_prepare, GroupExists, StoreFailed, OutOfResources.
- * After StoreFailed the group may turn out to have been taken.
+ * of the attempt, including has_error_member and error_member; it is to be cleared as well. Codes:
+ * those of group_begin and group_prepare, GroupExists, StoreFailed, OutOfResources. After
+ * StoreFailed the group may turn out to have been taken.
  */
 int snapshot_groups_take(struct service *service, const struct snapshot_group_request *request,
                          struct group_row *row, struct err *err);

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The queue of what the store could not tell. See unsettled.h.
+ * The queue of unsettled work. See unsettled.h.
  */
 #include "service/unsettled.h"
 
 #include "base/log.h"
 #include "service/context.h"
 
-/* A second chance for a failure that a reopening cures; more would only hold everybody up. */
+/* One retry, for a failure that reopening cures; more would delay every other call. */
 #define SETTLE_TRIES 2
 
 bool unsettled_is_due(const struct err *err)
