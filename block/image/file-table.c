@@ -6,6 +6,9 @@
  *     identities[]  by identity     struct frozen_mark
  *     paths[]       by path         the same marks
  *
+ * F1. A listed file has a claim; the last one takes the file off the list.
+ * F2. A file has any number of readers, or one writer.
+ *
  * The hash tables grow by doubling; where there is no memory for that the lists just get longer, so
  * that what must not fail does not.
  */
@@ -170,6 +173,14 @@ void file_table_free(struct file_table *table)
 
 /* ---- claims ---- */
 
+static void file_assert_state_locked(const struct file *file)
+{
+    assert(file->claims); /* F1 */
+    assert(!file->claims->writes ||
+           !file->claims->next); /* F2: nobody joins a writer, nor he others */
+    (void)file;
+}
+
 static struct file *file_find_locked(struct file_table *table, dev_t dev, ino_t ino)
 {
     uint64_t hash = hash_file(dev, ino);
@@ -249,7 +260,9 @@ struct file_claim *file_table_claim(struct file_table *table, const struct file_
     *claim = (struct file_claim){
         .next = file->claims, .table = table, .file = file, .writes = !use->read_only};
     memcpy(claim->user, use->user, user_bytes);
-    return file->claims = steal(claim);
+    file->claims = claim;
+    file_assert_state_locked(file);
+    return steal(claim);
 }
 
 void file_claim_release(struct file_claim *claim)
@@ -257,6 +270,7 @@ void file_claim_release(struct file_claim *claim)
     struct file_table *table = claim->table;
     struct file *file = claim->file;
     pthread_mutex_lock(&table->lock);
+    file_assert_state_locked(file);
     struct file_claim **slot = &file->claims;
     while (*slot != claim)
         slot = &(*slot)->next;
@@ -273,6 +287,7 @@ void file_claim_release(struct file_claim *claim)
 void file_claim_to_reader(struct file_claim *claim)
 {
     LOCK_GUARD(&claim->table->lock);
+    file_assert_state_locked(claim->file);
     claim->writes = false;
 }
 

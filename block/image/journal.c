@@ -11,8 +11,15 @@
  * in use. So a journal that is flushed often stays small, and one that is not grows, by fallocate,
  * when room is reserved; a store into the mapping never needs memory that is not there.
  *
- * `head` and `tail` are the numbers of the first record and of the one after the last. A record is
- * whole before `tail` passes it, and `head` passes a record before its segment is used again.
+ *     LOADED --journal_resume--> APPENDING --journal_close--> (closed)
+ *     journal_create ---------------^
+ *
+ * `head` and `tail` are the numbers of the first record and of the one after the last.
+ *
+ * J1. head <= mark <= tail, and all records between head and tail fit into the segments.
+ * J2. A record is complete before `tail` passes it. No assert: another process checks, by `check`.
+ * J3. `head` passes a record before its segment is used again: a segment is free or has records.
+ * J4. A change appends only within room that was reserved, so a journal never overflows.
  */
 #include "block/image/journal.h"
 
@@ -77,6 +84,28 @@ struct journal {
     uint64_t *latest;                     /* by hash of the place: perhaps its latest record */
     char name[JOURNAL_NAME_BYTES];
 };
+
+enum journal_phase { JOURNAL_LOADED, JOURNAL_APPENDING };
+
+static enum journal_phase journal_phase(const struct journal *journal)
+{
+    return journal->is_loaded ? JOURNAL_LOADED : JOURNAL_APPENDING;
+}
+
+static void journal_assert_state(const struct journal *journal)
+{
+    const struct header *header = journal->header;
+    uint64_t head = atomic_load_explicit(&header->head, memory_order_relaxed);
+    uint64_t tail = atomic_load_explicit(&header->tail, memory_order_relaxed);
+    (void)head;
+    (void)tail;
+    assert(head <= tail && tail - head <= (uint64_t)SEGMENTS_MAX * SEGMENT_RECORDS); /* J1 */
+    if (journal_phase(journal) == JOURNAL_LOADED)
+        return;
+    assert(head <= journal->mark && journal->mark <= tail); /* J1 */
+    assert(header->segments == SEGMENTS_MAX ||
+           journal->free_segments >> header->segments == 0); /* J3 */
+}
 
 /* ---- records ---- */
 
@@ -319,13 +348,15 @@ bool journal_reserve(struct journal *journal, size_t count)
 
 void journal_unreserve(struct journal *journal, size_t count)
 {
-    if (journal && !journal->is_loaded)
-        journal->reserved -= count;
+    if (!journal || journal->is_loaded)
+        return;
+    assert(journal->reserved >= count); /* J4 */
+    journal->reserved -= count;
 }
 
 static void segment_begin(struct journal *journal, uint64_t number)
 {
-    assert(journal->free_segments);
+    assert(journal->free_segments); /* J4 */
     unsigned place = (unsigned)__builtin_ctzll(journal->free_segments);
     journal->free_segments &= ~(1ULL << place);
     journal->place_of[number % SEGMENTS_MAX] = (unsigned char)place;
@@ -349,6 +380,7 @@ void journal_append(struct journal *journal, uint64_t place, const uint64_t old[
 {
     if (!journal || journal->is_loaded || (old[0] == new[0] && old[1] == new[1]))
         return;
+    assert(journal->reserved > 0); /* J4 */
     uint64_t *latest = latest_slot(journal, place);
     struct journal_record *record = record_to_merge(journal, *latest, place, old, new);
     if (record) {
@@ -368,8 +400,10 @@ void journal_append(struct journal *journal, uint64_t place, const uint64_t old[
 
 void journal_mark(struct journal *journal)
 {
-    if (journal)
-        journal->mark = atomic_load(&journal->header->tail);
+    if (!journal)
+        return;
+    journal->mark = atomic_load(&journal->header->tail);
+    journal_assert_state(journal);
 }
 
 void journal_drop(struct journal *journal)
@@ -381,6 +415,7 @@ void journal_drop(struct journal *journal)
     for (uint64_t i = head / SEGMENT_RECORDS; i < mark / SEGMENT_RECORDS && !journal->is_loaded;
          i++)
         journal->free_segments |= 1ULL << journal->place_of[i % SEGMENTS_MAX];
+    journal_assert_state(journal);
 }
 
 bool journal_is_filling(const struct journal *journal)
@@ -524,7 +559,9 @@ int journal_records(const struct journal *journal, struct journal_record **recor
 void journal_resume(struct journal *journal, size_t count)
 {
     struct header *header = journal->header;
+    assert(journal_phase(journal) == JOURNAL_LOADED);
     uint64_t head = atomic_load(&header->head), tail = head + count;
+    assert(tail <= atomic_load(&header->tail));
     atomic_store(&header->tail, tail);
     journal->mark = tail;
     journal->free_segments = header->segments < 64 ? (1ULL << header->segments) - 1 : UINT64_MAX;
@@ -535,4 +572,5 @@ void journal_resume(struct journal *journal, size_t count)
             segment_at(journal, place)->number = 0; /* that of a torn record may be given again */
     atomic_store(&header->is_open, 1);
     journal->is_loaded = false;
+    journal_assert_state(journal);
 }

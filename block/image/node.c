@@ -2,14 +2,23 @@
  *
  * Nodes: what wraps every driver callback. See node.h and driver.h.
  *
- * A read walks down the chain one extent at a time: the driver tells data, zeros, or "ask below";
- * past the end of a shorter backing image there are zeros. It is a loop, not a recursion: chains
- * get long. Data are read from where the driver says that they lie; only what is not there as it is
- * (compressed) goes through the driver.
+ *     node_open read-only --> READING
+ *                                |  node_replay
+ *     node_open to write --> WRITABLE --(node_sync fails)--> FAILED
+ *                                |  node_freeze                 |  node_freeze
+ *                                v                              v
+ *                             READING              READING, the journal is kept
  *
- * `unflushed` is set after a write has finished and before its caller hears of it, and cleared
- * before a flush looks at anything; so a flush that finds it clear has nothing acknowledged to make
- * durable.
+ * A read walks down the chain one extent at a time: the driver reports data, zeros, or "ask below";
+ * past the end of a shorter backing image there are zeros. It is a loop, not a recursion: chains
+ * get long. Data are read from their place in the file; only encoded data go through the driver.
+ *
+ * N1. A node that is read has no journal, unless a sync of it failed.
+ * N2. A guest's size is a multiple of a sector.
+ * N3. `unflushed` is set before the caller of a change returns, and cleared before a flush looks at
+ *     anything: a flush that finds it clear has nothing acknowledged to make durable. No assert: a
+ *     change may set it at any time.
+ * N4. A sync that failed is never retried: sync_error, once set, stays.
  */
 #include "block/image/node.h"
 
@@ -41,6 +50,30 @@ static bool file_stat_is_instant(int fd)
     return fstatfs(fd, &fs) == 0 &&
            (fs.f_type == EXT4_SUPER_MAGIC || fs.f_type == XFS_SUPER_MAGIC ||
             fs.f_type == BTRFS_SUPER_MAGIC || fs.f_type == TMPFS_MAGIC);
+}
+
+enum node_state {
+    NODE_READING,
+    NODE_WRITABLE,
+    NODE_FAILED, /* a sync failed; open to write all the same */
+};
+
+static enum node_state node_state(const struct node *node)
+{
+    if (atomic_load(&node->read_only))
+        return NODE_READING;
+    return atomic_load(&node->sync_error) ? NODE_FAILED : NODE_WRITABLE;
+}
+
+/* The caller is alone in moving the state. */
+static void node_assert_state(const struct node *node)
+{
+    assert(atomic_load(&node->refs) > 0);
+    assert(node->size_bytes % BLOCK_SECTOR_BYTES == 0); /* N2 */
+    bool may_have_journal = node_state(node) != NODE_READING || atomic_load(&node->sync_error);
+    assert(may_have_journal || !node->journal); /* N1 */
+    assert(!node->is_unwanted);
+    (void)may_have_journal;
 }
 
 /* A driver that waits to reuse space must not wait behind ever new requests. */
@@ -108,6 +141,7 @@ struct node *node_open_wanted(int fd, const char *path, const struct driver *dri
     }
     node->is_unwanted = NULL;
     node->backing = backing ? node_ref(backing) : NULL;
+    node_assert_state(node);
     return node;
 }
 
@@ -136,6 +170,8 @@ static void node_assume_unflushed(struct node *node, int dirfd)
 
 int node_begin_writing(struct node *top, int dirfd, struct err *err)
 {
+    node_assert_state(top);
+    assert(node_state(top) == NODE_WRITABLE);
     node_assume_unflushed(top, dirfd);
     if (top->backing)
         node_assume_unflushed(top->backing, dirfd);
@@ -158,7 +194,8 @@ static int node_replay_records(struct node *node, size_t *count, struct err *err
 int node_replay(struct node *node, struct journal *journal, int dirfd, struct err *err)
 {
     size_t count;
-    assert(atomic_load(&node->read_only) && !node->journal);
+    node_assert_state(node);
+    assert(node_state(node) == NODE_READING && !node->journal);
     node->journal = journal;
     node->journals_fd = dirfd;
     if (node_replay_records(node, &count, err) != 0)
@@ -170,6 +207,7 @@ int node_replay(struct node *node, struct journal *journal, int dirfd, struct er
     journal_resume(journal, count);
     atomic_store(&node->read_only, false);
     atomic_store(&node->unflushed, true);
+    node_assert_state(node);
     log_info("image '%s': %zu changes of its tables were replayed", node->path, count);
     return 0;
 }
@@ -463,6 +501,7 @@ int node_sync(struct node *node)
         sync_note_write(node->journals_fd, node->fd, node->path, sync_error);
         atomic_store(&node->sync_error, sync_error);
     }
+    assert(!sync_error || atomic_load(&node->sync_error)); /* N4 */
     return -sync_error;
 }
 
@@ -484,6 +523,8 @@ static int node_reopen_read_only(struct node *node)
 
 int node_freeze(struct node *node)
 {
+    node_assert_state(node);
+    assert(node_state(node) != NODE_READING);
     int ret = node_flush(node);
     if (ret && !atomic_load(&node->sync_error))
         return ret;
@@ -502,6 +543,7 @@ int node_freeze(struct node *node)
                     strerror(-reopened));
     if (node->driver->freeze)
         node->driver->freeze(node);
+    node_assert_state(node);
     return ret;
 }
 
