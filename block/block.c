@@ -107,7 +107,7 @@ int block_journals_open(struct block *block, const char *runtime_dir, struct err
     return block->journals ? 0 : -1;
 }
 
-void block_journals_settle(struct block *block)
+void block_journals_finish(struct block *block)
 {
     journal_recovery_finish(block->journals, &block->dir);
 }
@@ -219,8 +219,8 @@ static int image_finish(struct block *block, const char *path, const char *direc
     return 0;
 }
 
-int block_image_settle(struct block *block, const char *path,
-                       const unsigned char id[OWNER_ID_BYTES], struct err *err)
+int block_image_keep(struct block *block, const char *path, const unsigned char id[OWNER_ID_BYTES],
+                     struct err *err)
 {
     return image_finish(block, path, NULL, id, stage_settle, err);
 }

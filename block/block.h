@@ -44,7 +44,7 @@ void block_set_index_memory(struct block *block, uint64_t budget_bytes);
 int block_journals_open(struct block *block, const char *runtime_dir, struct err *err);
 
 /* Writes what the journals had to those images that no device has opened since. */
-void block_journals_settle(struct block *block);
+void block_journals_finish(struct block *block);
 
 /* Everything that an earlier daemon left of the image is durable on return. OpenFileFailed. */
 int block_image_sync(struct block *block, const char *path, struct err *err);
@@ -73,7 +73,7 @@ bool block_format_known(const char *format);
 
 /*
  * Creates the image `path` of `size_bytes`, durable. It must not exist yet. `shape` is for formats
- * that have clusters; NULL: the format's default. Until block_image_settle() a second name
+ * that have clusters; NULL: the format's default. Until block_image_keep() a second name
  * (".snapgroupd-ID-HASH.tmp" beside it; where there are no hard links a file ".snapgroupd-ID-HASH.mark")
  * marks it as made by `id`, so that after a crash block_image_discard() removes exactly this file or
  * nothing. Codes: OpenFileFailed, InvalidBlockFormat, InvalidValue (the clusters are too small for a
@@ -84,8 +84,8 @@ int block_image_create(struct block *block, const char *path, const char *format
                        const unsigned char id[OWNER_ID_BYTES], struct err *err);
 
 /* The image is wanted: removes the marking name, if it is there. */
-int block_image_settle(struct block *block, const char *path,
-                       const unsigned char id[OWNER_ID_BYTES], struct err *err);
+int block_image_keep(struct block *block, const char *path, const unsigned char id[OWNER_ID_BYTES],
+                     struct err *err);
 
 /* The identity of the directory of `path`, by which a discard recognises the storage later. OpenFileFailed. */
 int block_directory_identity(struct block *block, const char *path,
@@ -120,7 +120,7 @@ struct device_spec {
 
 /*
  * Opens the chain and reserves the name; exports do not see the device until
- * block_device_publish(). Every file of the chain is locked for as long as it is open, with QEMU's
+ * block_device_export(). Every file of the chain is locked for as long as it is open, with QEMU's
  * lock bytes. What a killed daemon left in journals of these files is replayed. Codes: DeviceExists
  * (name taken), DeviceInUse (a file of the chain is in use by another device in a way that excludes
  * this one; the message names it; or it is frozen and not to be read only), OpenFileFailed (also:
@@ -128,7 +128,7 @@ struct device_spec {
  * replayed, for good, or a sync of an image failed: see discard_unflushed), NotReady (called off).
  */
 int block_device_open(struct block *block, const struct device_spec *spec, struct err *err);
-void block_device_publish(struct block *block, const char *name);
+void block_device_export(struct block *block, const char *name);
 
 /* Any thread: gives up the opening of a device, if one of that name is under way and takes long (repair): the
  * block_device_open() then fails with NotReady within a fraction of a second. What is quick is finished. Whether
@@ -138,14 +138,14 @@ bool block_device_call_off(struct block *block, const char *name);
 /* Any thread: the same for every opening under way or to come. */
 void block_stop_opening(struct block *block);
 
-/* A device that cannot be served now: published, state `failed`, so that it can be seen and detached. `cause`
+/* A device that cannot be served now: exported, state `failed`, so that it can be seen and detached. `cause`
  * is what block_device_open() said of it. Unless that can only be damage the device is tried again, by itself
  * and when a client connects or a group names it, and turns `online`. */
 int block_device_open_failed(struct block *block, const struct device_spec *spec,
                              const struct err *cause, struct err *err);
 
 /*
- * Flushes and closes, published or not. DeviceNotFound; DeviceInUse (message says by what) while a
+ * Flushes and closes, exported or not. DeviceNotFound; DeviceInUse (message says by what) while a
  * client is connected or a group holds it; UnflushedData: what was acknowledged is not in the images, or a
  * sync of one failed; the device stays as it was.
  */
@@ -215,7 +215,7 @@ void frozen_files_free(struct frozen_file *files, size_t count);
 
 /* ---- the group transaction (design: "The group-snapshot transaction") ----
  *
- *   group_begin --> group_prepare --> group_pivot --> group_settle --> group_free
+ *   group_begin --> group_prepare --> group_pivot --> group_finish --> group_free
  *        |               |              (the caller has recorded `committing` before group_pivot)
  *        +---------------+--> group_abort --> group_free
  *
@@ -259,7 +259,7 @@ void group_pivot(struct group *group, uint64_t *cut_at_us, uint64_t *pause_us);
 
 /* Makes the frozen images durable and read-only. A member whose frozen image cannot be flushed
  * turns its device `failed`; the group stands. */
-void group_settle(struct group *group);
+void group_finish(struct group *group);
 
 /* Removes every overlay that this group created. -1 and *err if one could not be removed (a restart
  * will). */
@@ -267,7 +267,7 @@ int group_abort(struct group *group, struct err *err);
 
 void group_member_info(const struct group *group, size_t position, struct group_member_info *info);
 
-/* Releases the devices. After begin/prepare, group_abort() or group_settle() must have come first.
+/* Releases the devices. After begin/prepare, group_abort() or group_finish() must have come first.
  */
 void group_free(struct group *group);
 

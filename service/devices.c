@@ -137,7 +137,7 @@ static int device_create_image(struct service *service, struct device_row *row,
     attached.state = DEVICE_ROW_ATTACHED;
     return store_device_update_state(service->store, &attached, err) != 0
                ? -1
-               : block_image_settle(service->block, row->image, id, err);
+               : block_image_keep(service->block, row->image, id, err);
 }
 
 /* Removes all that a failed attempt left. The attempt's error stays the one that is reported. */
@@ -172,7 +172,7 @@ int devices_add(struct service *service, const struct device_request *request,
         return -1;
     assert(state == ADD_OPENED);
     view->row.state = DEVICE_ROW_ATTACHED;
-    block_device_publish(service->block, request->name);
+    block_device_export(service->block, request->name);
     return block_device_info(service->block, request->name, &view->info, err);
 }
 
@@ -340,5 +340,5 @@ void devices_restore(struct service *service, const struct device_row *row)
             return;
         }
     }
-    block_device_publish(service->block, row->name);
+    block_device_export(service->block, row->name);
 }

@@ -194,7 +194,7 @@ static void settlement_pivot(struct settlement *settlement)
         row->members[i].has_pause = true;
         row->members[i].pause_us = info.pause_us;
     }
-    group_settle(settlement->group);
+    group_finish(settlement->group);
     row->has_duration = true;
     row->duration_us = clock_monotonic_us() - settlement->started_us;
 }
@@ -211,7 +211,7 @@ static void images_sync(struct service *service, const struct group_row *row)
             block_image_sync(service->block, row->members[i].backing_file, &err) != 0)
             log_error("group %s: %s", row->id, err.message);
     for (size_t i = 0; i < row->member_count; i++)
-        if (block_image_settle(service->block, row->members[i].snapshot_file, id, &err) != 0)
+        if (block_image_keep(service->block, row->members[i].snapshot_file, id, &err) != 0)
             log_error("group %s: %s", row->id, err.message);
 }
 
@@ -264,7 +264,7 @@ static int settlement_act(struct service *service, struct settlement *settlement
     return ret;
 }
 
-/* The queue's, under settle_lock, on any request's thread: reads the row, then acts. */
+/* The queue's, under freeze_lock, on any request's thread: reads the row, then acts. */
 static int settlement_look(struct service *service, struct unsettled *work, struct err *err)
 {
     struct settlement *settlement = (struct settlement *)work;

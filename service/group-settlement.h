@@ -36,7 +36,7 @@ enum {
     GROUP_STORED_STATES = GROUP_STORED_UNKNOWN,
 };
 
-/* One thread at a time: the call that made it, then the queue's under settle_lock. */
+/* One thread at a time: the call that made it, then the queue's under freeze_lock. */
 struct settlement {
     struct unsettled unsettled; /* first: the queue hands it back */
     enum group_memory_state memory;

@@ -51,7 +51,7 @@ static int device_finish(struct service *service, const struct device_row *row, 
         return store_device_delete(service->store, row, err);
     }
     id_bytes(row->id, id);
-    if (block_image_settle(service->block, row->image, id, &failure) != 0)
+    if (block_image_keep(service->block, row->image, id, &failure) != 0)
         log_error("device '%s': %s", row->name, failure.message);
     return 0;
 }
@@ -135,6 +135,6 @@ int recovery_run(struct service *service, struct err *err)
         groups_each(service, GROUP_COMMITTED, group_adopt, err) != 0 ||
         devices_each(service, device_restore, err) != 0)
         return -1;
-    block_journals_settle(service->block);
+    block_journals_finish(service->block);
     return groups_each(service, GROUP_COMMITTED, group_offer, err);
 }

@@ -8,7 +8,7 @@
  *   group_prepare  create overlays
  *                                       `committing`: the point of no return
  *   group_pivot    swap all tops
- *   group_settle   sync frozen images
+ *   group_finish   sync frozen images
  *                                       `committed`, devices' tops
  *   group_free     release
  *

@@ -3,26 +3,24 @@
  * Requests to a device. See device.h and io.h.
  *
  *   change:  for each piece: node_make_room(top), fence_enter -> node_change(top) -> fence_leave;
- *            (FUA: flush). Room is made outside the fence, by a flush if need be, and a piece that
- *            finds none inside leaves and begins again, whole: so no cut waits for a sync
- *   read:    index_find, then the file of the image that it names; not held by the fence. What the
- *            index does not know is found out first; what it cannot tell is read down the chain.
- *            The top's io_lock is held while its own data are read, not those of frozen images
- *   flush:   pin the top; settle what is frozen below it, if it is not yet; flush the top
+ *            FUA: flush
+ *   read:    index_find, then the file of the image found; not held by the fence. On a miss the index
+ *            is filled first; a range that it cannot describe is read down the chain
+ *   flush:   pin the top; freeze the images below it, unless they are frozen; flush the top
  *
- * Settling makes a write durable that was acknowledged just before a cut: it went to an image that is
- * frozen now. A group settles its devices itself before it lets go of them; where that failed (no
- * memory, no space on a file system that overwrites nothing in place) every later flush of the device
- * tries again first, so those of detaching, of the next group and of the daemon's end do too.
- *
- * A cut waits for the pieces under way, on all members, and everybody's changes wait for the cut. So no
- * request stays inside the fence for long, however long it is: a long one is cut into pieces, each of
- * which is on one side of the cut. Nobody was told yet that any of it is done; so a snapshot with a part
- * of it is what a power failure could have left.
- *
- * A failed fdatasync, whoever asked for it, fails the device until somebody attaches its image anew
- * (the kernel may have dropped the pages it could not write; journal.h); any other error is only the
- * request's.
+ * Invariants:
+ *   I1. No cut waits for a sync: room is made outside the fence, and a piece that finds none inside
+ *       leaves the fence and starts again, whole.
+ *   I2. No cut waits for a whole long request, which is split into pieces, each on one side of the
+ *       cut. The client has no reply yet, so a snapshot that has a part of the request is a state
+ *       that a power failure could have left.
+ *   I3. A write acknowledged just before a cut is in a frozen image: a flush makes that durable
+ *       before the top. A group freezes these images itself; where that failed (no memory, no
+ *       space), every later flush retries.
+ *   I4. A failed fdatasync of any image fails the device until its image is attached anew: the kernel
+ *       may have dropped the pages that it could not write (journal.h). Any other error fails its
+ *       request only.
+ *   I5. The top's io_lock is held while data of the top are read, not those of frozen images.
  */
 #include "block/device/device.h"
 
@@ -42,7 +40,7 @@ struct device *device_new(const char *name, const char *image, const char *forma
     if (!device)
         return NULL;
     fence_init(&device->fence);
-    pthread_mutex_init(&device->settle_lock, NULL);
+    pthread_mutex_init(&device->freeze_lock, NULL);
     pthread_mutex_init(&device->lock, NULL);
     device->read_only = read_only;
     device->name = strdup(name);
@@ -62,7 +60,7 @@ void device_free(struct device *device)
         node_unref(device->top);
     }
     pthread_mutex_destroy(&device->lock);
-    pthread_mutex_destroy(&device->settle_lock);
+    pthread_mutex_destroy(&device->freeze_lock);
     fence_destroy(&device->fence);
     free(device->reason);
     free(device->name);
@@ -282,27 +280,27 @@ static int device_flush_node(struct device *device, struct node *node)
     return ret;
 }
 
-static bool is_unsettled(const struct node *node)
+static bool is_unfrozen(const struct node *node)
 {
     return node && !atomic_load(&node->read_only);
 }
 
-/* The lowest comes first: what is above it was made later. */
-static int settle_below(struct device *device, struct node *node)
+/* Lowest first: the images above depend on it. */
+static int freeze_below(struct device *device, struct node *node)
 {
-    if (!is_unsettled(node))
+    if (!is_unfrozen(node))
         return 0;
-    int ret = settle_below(device, node->backing);
+    int ret = freeze_below(device, node->backing);
     if (ret == 0 && (ret = node_freeze(node)))
         device_check_sync(device, node);
     return ret;
 }
 
-int device_settle(struct device *device)
+int device_freeze(struct device *device)
 {
-    LOCK_GUARD(&device->settle_lock);
+    LOCK_GUARD(&device->freeze_lock);
     CLEANUP(node) struct node *top = device_top(device);
-    return settle_below(device, top->backing);
+    return freeze_below(device, top->backing);
 }
 
 int device_flush(struct device *device)
@@ -311,7 +309,7 @@ int device_flush(struct device *device)
     if (ret)
         return ret;
     CLEANUP(node) struct node *top = device_top(device);
-    if (is_unsettled(top->backing) && (ret = device_settle(device)))
+    if (is_unfrozen(top->backing) && (ret = device_freeze(device)))
         return ret;
     if (top->backing && (ret = device_flush_node(device, top->backing)))
         return ret; /* its sync failed */

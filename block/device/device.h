@@ -25,7 +25,7 @@ enum device_retry {
 
 struct device {
     struct fence fence;
-    pthread_mutex_t settle_lock; /* one thread freezes what is below the top; taken first */
+    pthread_mutex_t freeze_lock; /* one thread freezes what is below the top; taken first */
     pthread_mutex_t lock;        /* taken after the fence; guards top and reason */
     struct node *top; /* owned reference; NULL if it could not be opened. A change inside the fence
                        * may use it without the lock: it is swapped only when nobody is inside */
@@ -35,7 +35,7 @@ struct device {
     bool read_only;
     char *name;
     uint64_t size_bytes;
-    struct cluster_shape overlay_shape; /* of the overlays to come; set before it is published */
+    struct cluster_shape overlay_shape; /* of the overlays to come; set before it is exported */
 
     /* Guarded by the registry's lock (registry.h). */
     struct device *next;
@@ -45,7 +45,7 @@ struct device {
     char identity[FILE_IDENTITY_BYTES]; /* of `image`, as it was recorded; "": not known */
     unsigned clients;                   /* connected exports */
     unsigned lookers;                   /* who hold a reference to its chain to describe it */
-    bool published;                     /* exports may use it */
+    bool exported;                      /* exports may use it */
     atomic_bool is_unwanted;            /* its opening is to be given up; read without the lock */
     enum device_retry retry;
     unsigned retry_delay_ms;
@@ -84,7 +84,7 @@ bool device_has_failed(struct device *device);
 /* Makes the images below the top that groups have frozen durable and read-only (node_freeze). 0, or
  * -errno: what could not be flushed stays as it is, nothing is lost, and the next call tries again;
  * every flush is one. A failed sync fails the device. */
-int device_settle(struct device *device);
+int device_freeze(struct device *device);
 
 /* The pivot: `overlay` (reference taken over), whose backing node is the top, becomes top; the old
  * top's reference passes to the caller. The fence is raised and drained. Memory only; cannot fail.

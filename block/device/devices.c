@@ -34,7 +34,7 @@ bool block_device_call_off(struct block *block, const char *name)
 {
     LOCK_GUARD(&block->lock);
     struct device *device = registry_find_locked(block, name);
-    if (!device || device->published || *device->holder)
+    if (!device || device->exported || *device->holder)
         return false;
     atomic_store(&device->is_unwanted, true);
     return true;
@@ -55,7 +55,7 @@ int block_device_open_failed(struct block *block, const struct device_spec *spec
     if (!device)
         return -1;
     retry_begin(block, device, cause);
-    block_device_publish(block, spec->name);
+    block_device_export(block, spec->name);
     return 0;
 }
 
@@ -73,7 +73,7 @@ static struct device *device_claim(struct block *block, const char *name, struct
     else if (*device->holder)
         err_set(err, ErrDeviceInUse, 0, "device '%s' is in use by %s", name, device->holder);
     else {
-        device->published = false;
+        device->exported = false;
         strcpy(device->holder, "a running detach");
         return device;
     }
@@ -114,7 +114,7 @@ static int device_check_close(struct block *block, struct device *device, enum c
 static void device_unclaim(struct block *block, struct device *device)
 {
     LOCK_GUARD(&block->lock);
-    device->published = true;
+    device->exported = true;
     *device->holder = 0;
 }
 

@@ -113,7 +113,7 @@ struct device *export_use(struct block *block, const char *name, struct err *err
     retry_now(block, name);
     LOCK_GUARD(&block->lock);
     struct device *device = registry_find_locked(block, name);
-    if (!device || !device->published) {
+    if (!device || !device->exported) {
         err_set(err, ErrDeviceNotFound, 0, "there is no export '%s'", name);
         return NULL;
     }
@@ -153,7 +153,7 @@ int export_check(struct block *block, const char *name, struct err *err)
 {
     LOCK_GUARD(&block->lock);
     struct device *device = registry_find_locked(block, name);
-    bool is_device = device && device->published;
+    bool is_device = device && device->exported;
     if (!is_device && !frozen_find_locked(block, name))
         return err_set(err, ErrDeviceNotFound, 0, "there is no export '%s'", name);
     if (is_device && device_has_failed(device))
@@ -168,7 +168,7 @@ int export_list(struct block *block, struct export_cursor *cursor,
     LOCK_GUARD(&block->lock);
     /* In order of their serial numbers: the oldest device first, the newest frozen image first. */
     for (struct device *device = block->devices; device && !ret; device = device->next)
-        if (device->published && device->serial > cursor->device &&
+        if (device->exported && device->serial > cursor->device &&
             (ret = each(arg, device->name)) == 0)
             cursor->device = device->serial;
     for (struct frozen *frozen = block->frozen; frozen && !ret; frozen = frozen->next)

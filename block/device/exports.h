@@ -16,7 +16,7 @@ struct block;
 struct device;
 struct frozen;
 
-/* Finds a published device, or opens a frozen member ("vda@group", read-only), and counts one user.
+/* Finds an exported device, or opens a frozen member ("vda@group", read-only), and counts one user.
  * NULL and *err: DeviceNotFound, DeviceFailed, OpenFileFailed, InvalidBlockFormat. */
 struct device *export_use(struct block *block, const char *name, struct err *err);
 void export_unuse(struct block *block, struct device *device);

@@ -8,7 +8,7 @@
  *            that image's permissions, open it on top of that image; sync all overlays at once; then for each: publish its name; sync
  *            each directory.
  *   pivot    raise every fence; drain every fence; swap every top; lower every fence.
- *   settle   make the frozen images durable and read-only. A failed sync fails the device; anything
+ *   finish   make the frozen images durable and read-only. A failed sync fails the device; anything
  *            else is tried again by its next flush, and nobody who uses it is told
  *   abort    take away the names that prepare published, then those it staged.
  *
@@ -96,7 +96,7 @@ static int member_hold(struct group *group, struct member *member, const char *n
     retry_now(group->block, name);
     LOCK_GUARD(&group->block->lock);
     struct device *device = registry_find_locked(group->block, name);
-    if (!device || !device->published)
+    if (!device || !device->exported)
         return err_set(err, ErrDeviceNotFound, 0, "there is no device '%s'", name);
     if (*device->holder)
         return err_set(err, ErrDeviceInUse, 0, "device '%s' is in use by %s", name, device->holder);
@@ -255,7 +255,7 @@ struct group *group_begin(struct block *block, const unsigned char id[OWNER_ID_B
 
 /* ---- prepare ---- */
 
-/* The image to be frozen, flushed while everything still runs: little is left to settle, and a disk
+/* The image to be frozen, flushed while everything still runs: little is left to flush, and a disk
  * that fails now fails the attempt, not the snapshot. */
 static int member_flush(struct member *member, struct err *err)
 {
@@ -379,7 +379,7 @@ int group_prepare(struct group *group, size_t *failed_member, struct err *err)
     return group_sync(group, member_directory_fd, failed_member, err);
 }
 
-/* ---- pivot: nothing below, up to settle, can fail ---- */
+/* ---- pivot: nothing below, up to finish, can fail ---- */
 
 static uint64_t group_now_us(void)
 {
@@ -410,11 +410,11 @@ void group_pivot(struct group *group, uint64_t *cut_at_us, uint64_t *pause_us)
             file_table_freeze(group->block->files, steal(member->marks[i]));
 }
 
-void group_settle(struct group *group)
+void group_finish(struct group *group)
 {
     for (size_t i = 0; i < group->count; i++) {
         const struct member *member = &group->members[i];
-        int ret = device_settle(member->device);
+        int ret = device_freeze(member->device);
         if (ret && !device_has_failed(member->device))
             log_warning("frozen image '%s' is not durable yet: %s; the next flush of device '%s' "
                         "tries again",

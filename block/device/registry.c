@@ -3,7 +3,7 @@
  * Devices by name: reserving, finding, describing, removing. See registry.h and block.h.
  *
  * A device is in the list from before its chain is opened (the name is taken) until just before it is
- * closed; exports see it only while `published`.
+ * closed; exports see it only while `exported`.
  */
 #include "block/device/registry.h"
 
@@ -68,12 +68,12 @@ void registry_drop(struct block *block, struct device *device)
     device_free(device);
 }
 
-void block_device_publish(struct block *block, const char *name)
+void block_device_export(struct block *block, const char *name)
 {
     LOCK_GUARD(&block->lock);
     struct device *device = registry_find_locked(block, name);
     if (device)
-        device->published = true;
+        device->exported = true;
 }
 
 /* ---- what a device looks like ---- */

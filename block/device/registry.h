@@ -8,13 +8,13 @@
 #include "block/block.h"
 #include "block/device/object.h"
 
-/* The device of that name, published or not, or NULL. The lock is held. */
+/* The device of that name, exported or not, or NULL. The lock is held. */
 struct device *registry_find_locked(struct block *block, const char *name);
 
 /* Takes the device out of the list. The lock is held. */
 void registry_remove_locked(struct block *block, struct device *device);
 
-/* Reserves the name: a new device without a chain, in the list, not published. NULL and *err:
+/* Reserves the name: a new device without a chain, in the list, not exported. NULL and *err:
  * DeviceExists, OutOfResources. */
 struct device *registry_reserve(struct block *block, const struct device_spec *spec,
                                 struct err *err);

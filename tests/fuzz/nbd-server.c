@@ -422,7 +422,7 @@ static void disk_serve(const char *name, const char *format, bool read_only)
         fprintf(stderr, "%s: %s\n", name, err.message);
         abort();
     }
-    block_device_publish(block, name);
+    block_device_export(block, name);
 }
 
 int LLVMFuzzerInitialize(int *argc, char ***argv)

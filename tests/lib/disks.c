@@ -18,12 +18,12 @@ void disk_add(struct block *block, const char *name, const char *image, const ch
     unsigned char id[OWNER_ID_BYTES];
     uuid_generate(id);
     if (block_image_create(block, image, format, DISK_BYTES, NULL, id, &err) != 0 ||
-        block_image_settle(block, image, id, &err) != 0 ||
+        block_image_keep(block, image, id, &err) != 0 ||
         block_device_open(block,
                           &(struct device_spec){.name = name, .image = image, .format = format},
                           &err) != 0)
         fail_msg("%s", err.message);
-    block_device_publish(block, name);
+    block_device_export(block, name);
 }
 
 int disks_begin(void **state)
@@ -112,7 +112,7 @@ void group_take(struct block *block, const char *suffix, size_t count, const cha
     if (!group || group_prepare(group, &failed_member, &err) != 0)
         fail_msg("%s", err.message);
     group_pivot(group, &cut_at_us, &pause_us);
-    group_settle(group);
+    group_finish(group);
     group_free(group);
 }
 

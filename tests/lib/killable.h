@@ -135,7 +135,7 @@ static inline struct block *journals_must_open(void)
 static inline int journals_settle(void)
 {
     struct block *block = journals_must_open();
-    block_journals_settle(block);
+    block_journals_finish(block);
     return block_close(block, &(struct err){0});
 }
 

@@ -71,7 +71,7 @@ void nbd_place_attach(struct nbd_place *place, const char *name, const char *for
         .name = name, .image = image, .format = format, .read_only = read_only};
     if (block_device_open(place->block, &spec, &err) != 0)
         fail_msg("%s", err.message);
-    block_device_publish(place->block, name);
+    block_device_export(place->block, name);
 }
 
 unsigned nbd_place_clients(struct nbd_place *place, const char *name)

@@ -82,7 +82,7 @@ static struct device *device_begin(struct block **block)
     assert_non_null(*block);
     if (block_device_open(*block, &spec, &err) != 0)
         fail_msg("%s", err.message);
-    block_device_publish(*block, "disk");
+    block_device_export(*block, "disk");
     memset(asked, 0, sizeof(asked));
     too_greedy = 0;
     return disk(*block, "disk");

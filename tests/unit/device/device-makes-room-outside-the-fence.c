@@ -60,10 +60,10 @@ static struct block *disk_make(void)
                                         (uint64_t)WRITERS * STEPS_EACH * STEP_BYTES, &shape, id,
                                         &err),
                      0);
-    assert_int_equal(block_image_settle(block, "d.qcow2", id, &err), 0);
+    assert_int_equal(block_image_keep(block, "d.qcow2", id, &err), 0);
     const struct device_spec spec = {.name = "d", .image = "d.qcow2", .format = "qcow2"};
     assert_int_equal(block_device_open(block, &spec, &err), 0);
-    block_device_publish(block, "d");
+    block_device_export(block, "d");
     device = disk(block, "d");
     return block;
 }
@@ -108,7 +108,7 @@ static void a_cut_waits_for_no_flush(void **state)
     }
     /* Of all writers two flush at most, three syncs each: one was the first, one found too much after him. */
     assert_in_range(atomic_load(&by_writers), 0, 6);
-    group_settle(group);
+    group_finish(group);
     group_free(group);
     for (uint64_t i = 0; i < (uint64_t)WRITERS * STEPS_EACH; i++) {
         unsigned char byte = 0;

@@ -30,11 +30,11 @@ static struct device *disk_make(struct block *block, const char *name, const cha
     unsigned char id[OWNER_ID_BYTES];
     uuid_generate(id);
     if (block_image_create(block, name, format, size_bytes, NULL, id, &err) != 0 ||
-        block_image_settle(block, name, id, &err) != 0 ||
+        block_image_keep(block, name, id, &err) != 0 ||
         block_device_open(
             block, &(struct device_spec){.name = name, .image = name, .format = format}, &err) != 0)
         fail_msg("%s", err.message);
-    block_device_publish(block, name);
+    block_device_export(block, name);
     struct device *device = disk(block, name);
     assert_int_equal(device_size_bytes(device), size_bytes);
     return device;

@@ -179,7 +179,7 @@ static void reads_match(uint64_t budget_bytes)
             block, &(struct device_spec){.name = "layered", .image = "layer3", .format = "qcow2"},
             &err))
         fail_msg("%s", err.message);
-    block_device_publish(block, "layered");
+    block_device_export(block, "layered");
     struct device *device = disk(block, "layered");
     assert_int_equal(device_size_bytes(device), SIZE_BYTES);
 

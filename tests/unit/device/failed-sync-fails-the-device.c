@@ -75,7 +75,7 @@ static void test_flush_fails_in_settle(void **state)
     disk_write(block, "d0", 0, 1);
     group_pivot(group, &cut_at_us, &pause_us);
     faulty_fail_sync("/d0.qcow2", EIO);
-    group_settle(group);
+    group_finish(group);
     group_free(group);
     device_must_have_failed(block, "d0");
     disk_write(block, "d1", 0, 1);

@@ -43,7 +43,7 @@ static int attach(struct block *block, const char *image, bool discard, struct e
                                      .discard_unflushed = discard};
     if (block_device_open(block, &spec, err) != 0)
         return -1;
-    block_device_publish(block, "vda");
+    block_device_export(block, "vda");
     return 0;
 }
 

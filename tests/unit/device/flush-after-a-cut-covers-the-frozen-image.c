@@ -27,7 +27,7 @@ static void test_flush(void **state)
     assert_int_equal(1, faulty_flushes("/d0.qcow2"));
     assert_true(image_has("d0.qcow2", "qcow2", 1, 7));
 
-    group_settle(group);
+    group_finish(group);
     assert_int_equal(1, faulty_flushes("/d0.qcow2"));
     group_free(group);
 }

@@ -86,7 +86,7 @@ static void test_cut(void **state)
     group_member_info(group, 1, &info);
     assert_true(info.pause_us > 0);
     assert_int_equal(info.pause_us, pivot.pause_us);
-    group_settle(group);
+    group_finish(group);
     group_free(group);
 
     assert_int_equal(2, disk_read(block, "d0", 3));

@@ -108,10 +108,9 @@ static struct device *large_add(struct block *block, const char *name, uint64_t 
     struct cluster_shape shape = {.cluster_bytes = cluster_bytes};
     struct device_spec spec = {.name = name, .image = image, .format = "qcow2"};
     if (block_image_create(block, image, "qcow2", size_bytes, &shape, id, &err) != 0 ||
-        block_image_settle(block, image, id, &err) != 0 ||
-        block_device_open(block, &spec, &err) != 0)
+        block_image_keep(block, image, id, &err) != 0 || block_device_open(block, &spec, &err) != 0)
         fail_msg("%s", err.message);
-    block_device_publish(block, name);
+    block_device_export(block, name);
     return disk(block, name);
 }
 

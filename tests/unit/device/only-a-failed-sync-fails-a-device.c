@@ -78,7 +78,7 @@ static void test_settle(void **state)
         group_pivot(group, &cut_at_us, &pause_us);
         snprintf(next, sizeof(next), "/%s", image);
         faulty_fail_flush(next, ERRNUMS[i]);
-        group_settle(group);
+        group_finish(group);
         group_free(group);
         device_must_be_online(block);
         assert_int_equal((unsigned char)(i + 1), disk_read(block, "d0", 1));
@@ -105,7 +105,7 @@ static void test_next_group(void **state)
     disk_write(block, "d0", 1, 7);
     group_pivot(group, &cut_at_us, &pause_us);
     faulty_fail_flush("/d0.qcow2", ENOSPC);
-    group_settle(group);
+    group_finish(group);
     group_free(group);
 
     group = group_of(block, "b.qcow2", 1, NAMES, &failed_member, &err);

@@ -68,9 +68,9 @@ static void frozen_images_have_none(void **state)
     assert_int_equal(block_image_create(block, "d.qcow2", "qcow2", (uint64_t)STEPS * STEP_BYTES,
                                         &shape, id, &err),
                      0);
-    assert_int_equal(block_image_settle(block, "d.qcow2", id, &err), 0);
+    assert_int_equal(block_image_keep(block, "d.qcow2", id, &err), 0);
     assert_int_equal(block_device_open(block, &spec, &err), 0);
-    block_device_publish(block, "d");
+    block_device_export(block, "d");
     unsigned before = threads_at_first();
     for (int i = 0; i < GROUPS; i++) {
         for (uint64_t step = 0; step < STEPS; step++)

@@ -80,7 +80,7 @@ static void test_backing_files_of_what_was_attached(void **state)
           "qemu-img create -q -f qcow2 -b base.qcow2 -F qcow2 top.qcow2");
     struct device_spec spec = {.name = "v", .image = "top.qcow2", .format = "qcow2"};
     assert_int_equal(0, block_device_open(block, &spec, &err));
-    block_device_publish(block, "v");
+    block_device_export(block, "v");
     group_take(block, "g", 1, (const char *[]){"v"});
     assert_int_equal(0, block_device_close(block, "v", &err));
     must_be_frozen(block, "top.qcow2");

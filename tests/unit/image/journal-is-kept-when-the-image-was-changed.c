@@ -64,7 +64,7 @@ static void change_is_refused(void *has_table, const char *change)
     must_be_refused(block, "top.qcow2", true);
     must_be_refused(block, "above.qcow2", false);
     must_open(block, "other.qcow2", true);
-    block_journals_settle(block);
+    block_journals_finish(block);
     shell("sha256sum -c --quiet sums");
     must_open(block, "top.qcow2", true);
     assert_int_equal(shell_status("ls run/journals | grep ."), 1);

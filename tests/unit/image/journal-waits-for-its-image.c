@@ -81,7 +81,7 @@ static void away_and_back(void **state)
     shell("mv top.qcow2 away");
     assert_int_equal(journals_settle(), 0);
     struct block *block = journals_must_open();
-    block_journals_settle(block);
+    block_journals_finish(block);
     must_be_refused(block, "top.qcow2", ErrOpenFileFailed, "No such file");
     shell("mv away top.qcow2");
     must_hold(block, "top.qcow2", false);
@@ -92,7 +92,7 @@ static void read_only_under_another_name(void **state)
     (void)state;
     shell("mv top.qcow2 other.qcow2");
     struct block *block = journals_must_open();
-    block_journals_settle(block);
+    block_journals_finish(block);
     must_hold(block, "other.qcow2", true);
     image_must_be_clean("other.qcow2");
 }
@@ -112,7 +112,7 @@ static void another_file_in_its_place(void **state)
         "cp top.qcow2 copy && mv top.qcow2 away && mv copy top.qcow2 && sha256sum top.qcow2 >sums");
     assert_int_equal(journals_settle(), 0);
     struct block *block = journals_must_open();
-    block_journals_settle(block);
+    block_journals_finish(block);
     must_be_refused(block, "top.qcow2", ErrUnflushedData, "another file");
     shell("sha256sum --quiet -c sums && mv away top.qcow2");
     must_hold(block, "top.qcow2", false);

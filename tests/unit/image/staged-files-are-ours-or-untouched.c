@@ -39,7 +39,7 @@ static void test_image_of_a_device(void **state)
 
     /* Settled, it is nobody's to remove. */
     assert_int_equal(0, block_image_create(block, "new.raw", "raw", 12345, NULL, id, &err));
-    assert_int_equal(0, block_image_settle(block, "new.raw", id, &err));
+    assert_int_equal(0, block_image_keep(block, "new.raw", id, &err));
     CLEANUP_FREE char *settled = scratch_listing();
     assert_int_equal(0, block_image_discard(block, "new.raw", NULL, id, &err));
     listing_must_be(settled);

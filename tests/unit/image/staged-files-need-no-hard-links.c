@@ -51,7 +51,7 @@ static void test_image_is_removed_until_it_is_settled(void **state)
     listing_must_be(before);
 
     image_must_create(block);
-    assert_int_equal(0, block_image_settle(block, "new.raw", id, &err));
+    assert_int_equal(0, block_image_keep(block, "new.raw", id, &err));
     assert_int_equal(0, shell_status("test -z \"$(ls -d .snapgroupd-* 2>/dev/null)\""));
     CLEANUP_FREE char *settled = scratch_listing();
     assert_int_equal(0, block_image_discard(block, "new.raw", NULL, id, &err));

@@ -227,7 +227,7 @@ void group_pivot(struct group *group, uint64_t *cut_at_us, uint64_t *pause_us)
     *pause_us = 22;
 }
 
-void group_settle(struct group *group)
+void group_finish(struct group *group)
 {
     (void)group;
     assert_true(memory.pivoted);
@@ -336,8 +336,8 @@ int block_image_sync(struct block *block, const char *path, struct err *err)
     return err_set(err, ErrInternalError, 0, "no start here");
 }
 
-int block_image_settle(struct block *block, const char *path,
-                       const unsigned char id[OWNER_ID_BYTES], struct err *err)
+int block_image_keep(struct block *block, const char *path, const unsigned char id[OWNER_ID_BYTES],
+                     struct err *err)
 {
     (void)block, (void)path, (void)id;
     return err_set(err, ErrInternalError, 0, "no start here");
@@ -373,7 +373,7 @@ static void check_agreement(int result)
 static bool take_once(int fail_at, enum err_code code, bool applied, int reopen_fails,
                       bool prepare_fails)
 {
-    struct service service = {.settle_lock = PTHREAD_MUTEX_INITIALIZER};
+    struct service service = {.freeze_lock = PTHREAD_MUTEX_INITIALIZER};
     const struct group_member members[] = {{.device = "a"}, {.device = "b"}};
     const struct snapshot_group_request request = {
         .name = "g", .labels = "{}", .count = 2, .members = members};
@@ -450,7 +450,7 @@ static void second_failure_is_survived(void **state)
     static const enum err_code codes[] = {ErrStoreFailed, ErrStoreBusy, ErrOutOfResources};
     for (int variant = 0; variant < 3 * 5; variant++) {
         int second = 1 + variant % 5;
-        struct service service = {.settle_lock = PTHREAD_MUTEX_INITIALIZER};
+        struct service service = {.freeze_lock = PTHREAD_MUTEX_INITIALIZER};
         const struct group_member members[] = {{.device = "a"}, {.device = "b"}};
         const struct snapshot_group_request request = {
             .name = "g", .labels = "{}", .count = 2, .members = members};
