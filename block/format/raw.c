@@ -2,8 +2,8 @@
  *
  * raw: the file is the disk. Offset N of the guest is offset N of the file.
  *
- * A file whose length is no multiple of a sector is shown rounded up; what lies past the end of the
- * file reads as zeros, and a write there extends the file. Holes of the file are holes of the disk.
+ * A length that is no multiple of a sector is rounded up. Bytes past the end of the file read as
+ * zeros, and a write there extends the file. Holes of the file are holes of the disk.
  */
 #include "block/format/raw.h"
 
@@ -49,14 +49,13 @@ static int raw_create(int fd, const struct image_spec *spec, struct err *err)
     return 0;
 }
 
-/* How far from `offset` the file says the same: data or hole. A file system that cannot tell says
- * data. */
+/* Limits the extent to one run of data or one hole. Without SEEK_DATA everything is data. */
 static int raw_find_holes(struct node *node, uint64_t offset, struct extent *extent)
 {
     off_t data = lseek(node->fd, (off_t)offset, SEEK_DATA);
     if (data < 0 && errno != ENXIO)
         return errno == EINVAL || errno == EOPNOTSUPP ? 0 : -errno;
-    off_t end = data; /* of the hole; ENXIO: the hole goes on for ever */
+    off_t end = data; /* of the hole; ENXIO: it has no end */
     if (data == (off_t)offset)
         end = lseek(node->fd, (off_t)offset, SEEK_HOLE);
     else
@@ -97,7 +96,7 @@ static int raw_write_zeros(struct node *node, uint64_t offset, uint64_t length)
     return 0;
 }
 
-/* fallocate(2) that no signal interrupts. 0 or -errno. */
+/* fallocate(2), retried on EINTR. 0 or -errno. */
 static int raw_allocate(struct node *node, int mode, uint64_t offset, uint64_t length)
 {
     int ret;
@@ -115,7 +114,7 @@ static int raw_zero(struct node *node, uint64_t offset, uint64_t length, unsigne
     /* Advice need not be followed where it cannot be, or would itself need space. */
     if (flags & ZERO_DISCARD)
         return ret == -EOPNOTSUPP || ret == -ENOSYS || ret == -ENOSPC ? 0 : ret;
-    /* A hole past the end of the file reads as zeros as it is. */
+    /* A hole past the end of the file reads as zeros anyway. */
     if (ret != -EOPNOTSUPP && ret != -ENOSYS && ret != -EINVAL)
         return ret;
     return flags & ZERO_FAST ? -EOPNOTSUPP : raw_write_zeros(node, offset, length);

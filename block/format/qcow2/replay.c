@@ -106,7 +106,7 @@ static int chain_own(struct replay *replay, size_t first, size_t length, uint64_
 
 /* ---- tables ---- */
 
-static void table_set(struct qcow2 *q, uint64_t index, uint64_t word)
+static void l1_set(struct qcow2 *q, uint64_t index, uint64_t word)
 {
     q->l1[index] = word;
     q->l1_dirty[index] = q->has_dirty_l1 = true; /* S6 */
@@ -132,11 +132,13 @@ static int replay_table(struct replay *replay, size_t first, size_t length)
         ret = qcow2_metadata_add(q, table);
     if (ret == 0 && old && !is_owned(old))
         ret = qcow2_release_later(q, old_table);
-    if (ret == 0 && old && old != new)
+    if (ret)
+        return ret;
+    if (old && old != new)
         qcow2_metadata_retire(q, old_table);
-    if (ret == 0 && is_changed)
-        table_set(q, index, new);
-    return ret;
+    if (is_changed)
+        l1_set(q, index, new);
+    return 0;
 }
 
 /* ---- entries ---- */
