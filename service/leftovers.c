@@ -5,6 +5,7 @@
  * Invariants:
  *   I1. Only the thread removes an entry, so the one that it retries without the lock stays.
  *   I2. An id is in the list once.
+ *   I3. Nothing is retried before recovery is done, which changes the same rows.
  */
 #include "service/leftovers.h"
 
@@ -66,7 +67,8 @@ static void *leftovers_run(void *arg)
         leftovers_wait_locked(service);
         if (service->leftovers_end)
             return NULL;
-        leftovers_retry_locked(service);
+        if (atomic_load(&service->ready)) /* I3 */
+            leftovers_retry_locked(service);
     }
 }
 

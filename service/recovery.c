@@ -7,8 +7,8 @@
  *   device CREATING          its image is removed, if the creation made it           is deleted
  *   device DETACHING         nothing: it is not open                                 is deleted
  *   device ATTACHED          the marking name of its image is removed                stays
- *   group preparing          overlays that carry the group's id are removed          aborted
- *   group aborting           likewise                                                aborted
+ *   group aborting           overlays that carry the group's id are removed          aborted
+ *   group preparing          likewise                                                aborted
  *   group committing,        its frozen images are made durable, marking names      committed:
  *   oldest first             of its overlays are removed                             tops move
  *   group committed          files that an older daemon froze are protected          stays
@@ -129,8 +129,8 @@ static int groups_each(struct service *service, enum group_state state,
 int recovery_run(struct service *service, struct err *err)
 {
     if (frozen_files_protect(service, err) != 0 || devices_each(service, device_finish, err) != 0 ||
-        groups_each(service, GROUP_PREPARING, group_settle_row, err) != 0 ||
         groups_each(service, GROUP_ABORTING, group_settle_row, err) != 0 ||
+        groups_each(service, GROUP_PREPARING, group_settle_row, err) != 0 ||
         groups_each(service, GROUP_COMMITTING, group_settle_row, err) != 0 ||
         groups_each(service, GROUP_COMMITTED, group_adopt, err) != 0 ||
         devices_each(service, device_restore, err) != 0)
