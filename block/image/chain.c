@@ -24,14 +24,25 @@ struct chain_open {
     size_t count;
 };
 
-static int chain_check_loop(const struct chain_open *chain, const struct stat *st, const char *path,
+static int chain_check_loop(const struct chain_open *chain, const struct chain_file *file,
                             struct err *err)
 {
     for (const struct node *node = chain->top; node; node = node->backing)
-        if (node->dev == st->st_dev && node->ino == st->st_ino)
+        if (node->dev == file->dev && node->ino == file->ino)
             return err_set(err, ErrInvalidBlockFormat, 0,
-                           "image '%s' is its own backing file: loop '%s' -> '%s'", path,
-                           chain->last->path, path);
+                           "image '%s' is its own backing file: loop '%s' -> '%s'", file->path,
+                           chain->last->path, file->path);
+    return 0;
+}
+
+/* Finds out which file the descriptor is of. */
+static int chain_file_examine(struct chain_file *file, struct err *err)
+{
+    struct stat st;
+    if (fstat(file->fd, &st) != 0 || identity_of(file->fd, &file->identity) != 0)
+        return err_set(err, ErrOpenFileFailed, errno, "image '%s' cannot be examined", file->path);
+    file->dev = st.st_dev;
+    file->ino = st.st_ino;
     return 0;
 }
 
@@ -56,40 +67,52 @@ static int chain_alias(const struct chain_open *chain, const char *path, const c
     return 0;
 }
 
+/* The driver of the next image, or NULL and *err. */
+static const struct driver *chain_driver(const struct chain_open *chain, const char *path,
+                                         const char *format, struct err *err)
+{
+    const struct driver *driver = driver_find(format);
+    if (!driver)
+        err_set(err, ErrInvalidBlockFormat, 0, "image '%s': unknown format '%s', use raw or qcow2",
+                path, format);
+    else if (chain->count == CHAIN_NODES_MAX)
+        err_set(err, ErrInvalidBlockFormat, 0, "image '%s': its chain has more than %d images",
+                chain->top->path, CHAIN_NODES_MAX);
+    return chain->count == CHAIN_NODES_MAX ? NULL : driver;
+}
+
+static void chain_add(struct chain_open *chain, struct node *node)
+{
+    if (chain->last)
+        node_add_backing(chain->last, node);
+    else
+        chain->top = node;
+    chain->last = node;
+    chain->count++;
+}
+
 /* Opens one more image below those that are open. */
 static int chain_append(struct chain_open *chain, const char *path, const char *format,
                         bool read_only, struct err *err)
 {
-    const struct driver *driver = driver_find(format);
+    const struct chain_guard *guard = chain->guard;
+    const struct driver *driver = chain_driver(chain, path, format, err);
     if (!driver)
-        return err_set(err, ErrInvalidBlockFormat, 0,
-                       "image '%s': unknown format '%s', use raw or qcow2", path, format);
-    if (chain->count == CHAIN_NODES_MAX)
-        return err_set(err, ErrInvalidBlockFormat, 0,
-                       "image '%s': its chain has more than %d images", chain->top->path,
-                       CHAIN_NODES_MAX);
+        return -1;
     CLEANUP_FREE char *canonical = NULL;
     CLEANUP_FREE char *alias = NULL;
     CLEANUP(claim) struct file_claim *claim = NULL; /* goes after the descriptor */
     CLEANUP_CLOSE int fd = image_open(chain->dir, path, read_only, &canonical, err);
     if (fd < 0 || chain_alias(chain, path, canonical, &alias, err) != 0)
         return -1;
-    struct stat st;
-    if (fstat(fd, &st) != 0)
-        return err_set(err, ErrOpenFileFailed, errno, "image '%s' cannot be examined", canonical);
-    if (chain_check_loop(chain, &st, canonical, err) != 0)
-        return -1;
     struct chain_file file = {.fd = fd,
-                              .dev = st.st_dev,
-                              .ino = st.st_ino,
                               .path = canonical,
                               .driver = driver,
                               .read_only = read_only,
                               .depth = chain->count};
-    if (identity_of(fd, &file.identity) != 0)
-        return err_set(err, ErrOpenFileFailed, errno, "image '%s' cannot be examined", canonical);
     struct node *node = NULL;
-    if (chain->guard && chain->guard->admit(chain->guard->arg, &file, &claim, &node, err) != 0)
+    if (chain_file_examine(&file, err) != 0 || chain_check_loop(chain, &file, err) != 0 ||
+        (guard && guard->admit(guard->arg, &file, &claim, &node, err) != 0))
         return -1;
     if (!node) {
         node = node_open_wanted(fd, canonical, driver, read_only, NULL, chain_unwanted(chain), err);
@@ -99,12 +122,7 @@ static int chain_append(struct chain_open *chain, const char *path, const char *
     }
     node_add_claim(node, steal(claim));
     node_add_alias(node, steal(alias));
-    if (chain->last)
-        node_add_backing(chain->last, node);
-    else
-        chain->top = node;
-    chain->last = node;
-    chain->count++;
+    chain_add(chain, node);
     return 0;
 }
 

@@ -100,39 +100,53 @@ struct node *node_open(int fd, const char *path, const struct driver *driver, bo
     return node_open_wanted(fd, path, driver, read_only, backing, NULL, err);
 }
 
-struct node *node_open_wanted(int fd, const char *path, const struct driver *driver, bool read_only,
-                              struct node *backing, const atomic_bool *is_unwanted, struct err *err)
+/* A node that owns no descriptor yet. NULL when memory is short. */
+static struct node *node_new(const char *path, bool read_only)
 {
-    struct stat st;
-    if (fstat(fd, &st) != 0) {
-        err_set(err, ErrOpenFileFailed, errno, "image '%s' cannot be examined", path);
-        return NULL;
-    }
     struct node *node = calloc(1, sizeof(*node));
     char *path_copy = strdup(path);
     if (!node || !path_copy) {
         free(node);
         free(path_copy);
-        err_set(err, ErrOutOfResources, ENOMEM, "image '%s' cannot be opened", path);
         return NULL;
     }
     pthread_mutex_init(&node->flush_lock, NULL);
     node_init_io_lock(node);
     atomic_init(&node->refs, 1);
     atomic_init(&node->read_only, read_only);
-    node->driver = driver;
-    node->fd = fd;
+    node->fd = -1;
     node->journals_fd = -1;
     node->path = path_copy;
+    return node;
+}
+
+/* Finds out which file the descriptor is of, and what asking about it costs. */
+static int node_examine(struct node *node, int fd, struct err *err)
+{
+    struct stat st;
+    int ret = fstat(fd, &st) == 0 ? identity_of(fd, &node->identity) : -errno;
+    if (ret)
+        return err_set(err, ErrOpenFileFailed, -ret, "image '%s' cannot be examined", node->path);
     node->dev = st.st_dev;
     node->ino = st.st_ino;
-    node->is_unwanted = is_unwanted;
     node->is_stat_instant = file_stat_is_instant(fd);
     atomic_init(&node->allocated_bytes, stat_allocated_bytes(&st));
-    int unknown = identity_of(fd, &node->identity);
-    if (unknown)
-        err_set(err, ErrOpenFileFailed, -unknown, "image '%s' cannot be examined", path);
-    if (unknown || image_lock(fd, path, read_only, &node->is_locked, err) != 0 ||
+    return 0;
+}
+
+struct node *node_open_wanted(int fd, const char *path, const struct driver *driver, bool read_only,
+                              struct node *backing, const atomic_bool *is_unwanted, struct err *err)
+{
+    struct node *node = node_new(path, read_only);
+    if (!node) {
+        err_set(err, ErrOutOfResources, ENOMEM, "image '%s' cannot be opened", path);
+        return NULL;
+    }
+    node->driver = driver;
+    node->fd = fd;
+    node->is_unwanted = is_unwanted;
+    if (node_examine(node, fd, err) != 0 ||
+        image_lock(fd, path, read_only, &node->is_locked, err) != 0 ||
         driver->open(node, err) != 0) {
         node->fd = -1;
         node->driver = NULL;
