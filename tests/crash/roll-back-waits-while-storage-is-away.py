@@ -1,10 +1,11 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
 #
-# A daemon is killed while it takes a group, or creates a device, whose new files lie on a file system that
-# is away at the next starts. The files are removed as soon as the file system is back, without a
-# restart; until then the group is `aborting`, the name of the device stays in use, and nothing else
-# waits. Where the file system is there and the files are not, there is nothing to wait for.
+# A daemon is killed while it takes a group, or creates a device, whose new files lie on a file
+# system that is away at the next starts. The files are removed as soon as the file system is back,
+# without a restart; until then the group is `aborting`, the name of the device stays in use, and
+# nothing else waits. Where the file system is there and the files are not, there is nothing to wait
+# for.
 import os
 import sys
 import tempfile

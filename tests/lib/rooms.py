@@ -36,6 +36,11 @@ MAY_INCLUDE = {
     'service': {'block': {'block.h'}, 'store': {'store.h'}},
     'service/http': {'block': {'block.h'}, 'store': {'store.h'}},
 }
+# Faces: headers that a room offers to others, declared apart from the files that implement them. A
+# face is a module of its own.
+FACES = {'block/block.h', 'block/io.h', 'block/image/driver.h', 'store/store.h'}
+# Rooms whose files still call each other in circles, or declare for each other in one header.
+UNFINISHED = {'store'}
 # Files of service/ above service/http, and the header that service/http may not include for that
 # reason.
 TOP = {'service/main.c', 'service/daemon.c'}
@@ -123,11 +128,14 @@ def circles(arrows):
 
 
 def include_circles(tree):
-    """Circles of modules: a module is NAME.c and NAME.h."""
+    """Circles of modules: a module is NAME.c and NAME.h, or a face."""
+    def module(path):
+        return path if path in FACES else stem(path)
+
     arrows = defaultdict(set)
     for path, target in includes(tree):
-        if target[0] == '"' and stem(target[1:-1]) != stem(path):
-            arrows[stem(path)].add(stem(target[1:-1]))
+        if target[0] == '"' and module(target[1:-1]) != module(path):
+            arrows[module(path)].add(module(target[1:-1]))
     return circles(arrows)
 
 
@@ -172,7 +180,7 @@ def misplaced_declarations(tree):
         if path.endswith('.c'):
             where.update((name, path) for name in functions(Path(tree, path).read_text())[1])
     for path in sources(tree):
-        if path.endswith('.h'):
+        if path.endswith('.h') and path not in FACES:
             for name in sorted(functions(Path(tree, path).read_text())[0]):
                 if name in where and stem(where[name]) != stem(path):
                     yield path, name, where[name]

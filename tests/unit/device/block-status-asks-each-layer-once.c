@@ -2,9 +2,9 @@
  *
  * Finding out where the data of a chain are costs what extents there are, not layers times length:
  * in a walk over 4 GiB through 90 images no frozen image is asked for more extents than it has, the
- * top once for each answer; and one question reads one slice of a table at most, so that it holds an
- * image's lock for no longer. So do the reads of 32 MiB that nobody has read before. What is kept
- * for it stays within its limit, and none of it is needed.
+ * top once for each answer; and one question reads one slice of a table at most, so that it holds
+ * an image's lock for no longer. So do the reads of 32 MiB that nobody has read before. What is
+ * kept for it stays within its limit, and none of it is needed.
  *
  *     base       1 MiB in every 32 MiB
  *     image N    64 KiB at N times 37 MiB

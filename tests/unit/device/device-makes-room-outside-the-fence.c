@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * While the disk hangs in fdatasync, writers that change many tables come to have no room in memory
- * and wait for it. A cut does not wait with them: they wait outside the fence. Once the disk goes on
- * they look again, and do not flush one after the other.
+ * and wait for it. A cut does not wait with them: they wait outside the fence. Once the disk goes
+ * on they look again, and do not flush one after the other.
  *
  * The fdatasync that hangs is this program's own.
  * timeout: 300
@@ -106,7 +106,8 @@ static void a_cut_waits_for_no_flush(void **state)
         pthread_join(writers[i], &failed);
         assert_null(failed);
     }
-    /* Of all writers two flush at most, three syncs each: one was the first, one found too much after him. */
+    /* Of all writers two flush at most, three syncs each: one was the first, one found too much
+     * after him. */
     assert_in_range(atomic_load(&by_writers), 0, 6);
     group_finish(group);
     group_free(group);

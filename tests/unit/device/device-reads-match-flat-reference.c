@@ -7,8 +7,8 @@
  *     guest offset   0    16K   32K   48K   64K        owners' stripes are smaller than a unit of
  *     owner          | t0  | t1  | t2  | t3  | t0 ...  the index and larger than its granules
  *
- * Each thread compares its own stripes as it goes, and what device_map() says of them: nothing that it calls zeros, in
- * whichever layer, is anything else. One run has memory for a single page of the
+ * Each thread compares its own stripes as it goes, and what device_map() says of them: nothing that
+ * it calls zeros, in whichever layer, is anything else. One run has memory for a single page of the
  * index, so that it forgets all the time. At the end QEMU compares the top with the reference.
  * CHAIN_SEED repeats a run (but for the interleaving).
  */

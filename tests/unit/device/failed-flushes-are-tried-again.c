@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * A flush that failed, but for a failed sync, is tried again by the image's flusher: once there is space
- * again all is durable though nobody asks for it any more. A signal during fdatasync is no failed sync.
+ * A flush that failed, but for a failed sync, is tried again by the image's flusher: once there is
+ * space again all is durable though nobody asks for it any more. A signal during fdatasync is no
+ * failed sync.
  *
  * The pwrite64 and fdatasync that fail are this program's own.
  * timeout: 120

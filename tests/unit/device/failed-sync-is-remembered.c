@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * An fdatasync that fails without anybody having asked for it, in the flusher or before a write, fails
- * the device too. And a restart does not undo it: a device that comes back by itself is refused, with the
- * reason, its journal is not replayed and nothing is written to the image; nor is it attached by hand but by
- * somebody who says that he gives up what may be lost: then it is as the file says. In another boot the disk itself is what is read, and there is nothing to remember.
+ * An fdatasync that fails without anybody having asked for it, in the flusher or before a write,
+ * fails the device too. And a restart does not undo it: a device that comes back by itself is
+ * refused, with the reason, its journal is not replayed and nothing is written to the image; nor is
+ * it attached by hand but by somebody who says that he gives up what may be lost: then it is as the
+ * file says. In another boot the disk itself is what is read, and there is nothing to remember.
  *
  * Puts its own fdatasync between the drivers and the kernel.
  */

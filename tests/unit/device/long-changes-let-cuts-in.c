@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * A change as long as the disk stays inside the fence for one piece at a time: a cut waits for that one
- * and not for the rest, which goes to the overlay; the pieces cover the range, each byte once, and cut no
- * cluster in two. A group waits for its own members only. Zeroing that has to be fast is refused by its
- * first piece or not at all.
+ * A change as long as the disk stays inside the fence for one piece at a time: a cut waits for that
+ * one and not for the rest, which goes to the overlay; the pieces cover the range, each byte once,
+ * and cut no cluster in two. A group waits for its own members only. Zeroing that has to be fast is
+ * refused by its first piece or not at all.
  */
 #include "tests/lib/disks.h"
 #include "tests/lib/faulty.h"

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * While a group's row says `committing`, no other group of one of its devices is begun: else the later
- * one's top could be recorded before the earlier one's. Groups of other devices are, and so is one of a
- * new device that has the name.
+ * While a group's row says `committing`, no other group of one of its devices is begun: else the
+ * later one's top could be recorded before the earlier one's. Groups of other devices are, and so
+ * is one of a new device that has the name.
  */
 #include "tests/lib/testlib.h"
 

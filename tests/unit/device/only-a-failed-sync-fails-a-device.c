@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * A flush that fails for want of space, memory or descriptors is the matter of whoever asked for it. The
- * device stays online and loses nothing, and the next flush tries again: also of an image that a group
- * has frozen, of which no guest hears but by its own flushes.
+ * A flush that fails for want of space, memory or descriptors is the matter of whoever asked for
+ * it. The device stays online and loses nothing, and the next flush tries again: also of an image
+ * that a group has frozen, of which no guest hears but by its own flushes.
  */
 #include "tests/lib/disks.h"
 #include "tests/lib/faulty.h"

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Backing names that QEMU writes and reads beside plain ones: "file:NAME" and "json:{...}" that come down to one file.
- * The content is QEMU's; what such an object says beyond that is refused by its name. A name of no bytes is none.
+ * Backing names that QEMU writes and reads beside plain ones: "file:NAME" and "json:{...}" that
+ * come down to one file. The content is QEMU's; what such an object says beyond that is refused by
+ * its name. A name of no bytes is none.
  */
 #include "tests/lib/testlib.h"
 

@@ -4,7 +4,7 @@
  * agrees.
  *
  *     layer 0      raw (any length) or qcow2         made and filled by QEMU, or by the driver
- *     layer 1..n   qcow2, any cluster size, options  shorter than, longer than or equal to its backing
+ *     layer 1..n   qcow2, any cluster size, options  any size beside that of its backing
  *     top          qcow2; on the way it is closed and opened again, given internal snapshots
  *                  (qemu-img), and frozen under new overlays
  *
@@ -188,7 +188,8 @@ static void scenario_add_layer(struct scenario *s, uint64_t cluster_bytes, unsig
 }
 
 /* A group snapshot in small: an overlay in front of the top, which is frozen without being closed.
- * Half of them are what a device gets by default; the others have any clusters that it may be given. */
+ * Half of them are what a device gets by default; the others have any clusters that it may be
+ * given. */
 static void scenario_freeze(struct scenario *s)
 {
     struct node *frozen = s->exercise.node;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * What a group froze, and all that lies beneath it, is never attached for writing again: not under
- * another name, not after its device was detached, not after a restart. Reading it and writing to an
- * overlay of it go on, and so does a new file that has got the old name.
+ * another name, not after its device was detached, not after a restart. Reading it and writing to
+ * an overlay of it go on, and so does a new file that has got the old name.
  */
 #include "tests/lib/disks.h"
 

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Every byte that another description holds on an image refuses exactly what QEMU's rules say: "I do"
- * (100 + use) whoever does not bear that use, "nobody else may" (200 + use) whoever does it. Readers do
- * read (0) and bear neither writing (1) nor resizing (3); writers do all three and bear no second one.
+ * Every byte that another description holds on an image refuses exactly what QEMU's rules say: "I
+ * do" (100 + use) whoever does not bear that use, "nobody else may" (200 + use) whoever does it.
+ * Readers do read (0) and bear neither writing (1) nor resizing (3); writers do all three and bear
+ * no second one.
  */
 #include "tests/lib/disks.h"
 

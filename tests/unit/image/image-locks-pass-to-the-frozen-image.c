@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Freezing hands the image's lock from the writer's description to a reader's: before the one goes the
- * other has its bytes, so no writer of another process finds a gap. Nothing of it can fail the
+ * Freezing hands the image's lock from the writer's description to a reader's: before the one goes
+ * the other has its bytes, so no writer of another process finds a gap. Nothing of it can fail the
  * snapshot, and where the file system has no locks the image is used without, and that is logged
  * once. dup3, fcntl and open of the code under test come by here first.
  */
@@ -120,8 +120,8 @@ static void test_lock_stays(void **state)
     assert_int_equal(1, passes);
 }
 
-/* Worse cannot come: the old description stays, a writer's lock with it. The snapshot stands and the
- * device works. */
+/* Worse cannot come: the old description stays, a writer's lock with it. The snapshot stands and
+ * the device works. */
 static void test_both_stay(void **state)
 {
     struct block *block = *state;

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Which of QEMU's lock bytes an image has in every state: those that QEMU 7.2's own writers (100, 101,
- * 103, 201, 203) and readers of a backing file (100, 201, 203) hold, as /proc/locks shows them. They
- * are there before anything is read from an image and before an overlay has its name, and gone with
- * the device.
+ * Which of QEMU's lock bytes an image has in every state: those that QEMU 7.2's own writers (100,
+ * 101, 103, 201, 203) and readers of a backing file (100, 201, 203) hold, as /proc/locks shows
+ * them. They are there before anything is read from an image and before an overlay has its name,
+ * and gone with the device.
  */
 #include "tests/lib/disks.h"
 

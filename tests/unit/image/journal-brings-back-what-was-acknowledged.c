@@ -2,11 +2,12 @@
  *
  * A writer is killed at any moment, in the midst of a flush too; what it was told is written is
  * there after the journal has been replayed, whether it was flushed or not, though the replay is
- * killed as well, several times, and so are writers that went on after it. qemu-img finds no error in
- * the image.
+ * killed as well, several times, and so are writers that went on after it. qemu-img finds no error
+ * in the image.
  *
  * The writer shares with its parent what the disk holds and which range it is about to change: of
- * that range alone nothing is known after a kill. CHAIN_SEED repeats a run, JOURNAL_KILLS scales it.
+ * that range alone nothing is known after a kill. CHAIN_SEED repeats a run, JOURNAL_KILLS scales
+ * it.
  */
 #include "block/device/registry.h"
 #include "tests/lib/killable.h"

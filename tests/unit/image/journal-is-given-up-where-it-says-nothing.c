@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * A journal of another boot, and one that was never whole, is deleted, and what is there of the image is
- * as of its last flush. A last record that is torn is left out, the others are replayed. A closed or
- * frozen image leaves no journal. (What is kept: journal-waits-for-its-image.c.)
+ * A journal of another boot, and one that was never whole, is deleted, and what is there of the
+ * image is as of its last flush. A last record that is torn is left out, the others are replayed. A
+ * closed or frozen image leaves no journal. (What is kept: journal-waits-for-its-image.c.)
  */
 #include "tests/lib/killable.h"
 
@@ -11,8 +11,8 @@
 
 enum { DISK_BYTES = 1 << 20, CLUSTER_BYTES = 4096, RECORD_BYTES = 48, RECORDS_OFFSET = 8192 };
 
-/* Block 0 is flushed as 1; then blocks 0 to 2 become 2, 3, 4, each a record of its own: 0 moves, since
- * it is zeroed in between. */
+/* Block 0 is flushed as 1; then blocks 0 to 2 become 2, 3, 4, each a record of its own: 0 moves,
+ * since it is zeroed in between. */
 static int writer(void *arg)
 {
     unsigned char buf[CLUSTER_BYTES];

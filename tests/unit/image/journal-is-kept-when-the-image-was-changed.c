@@ -2,8 +2,8 @@
  *
  * An image that another program changed between the kill and the restart is left exactly as it is;
  * so is its journal. Every chain with this image, as top or below, is refused with a reason that
- * says what to do, and other images are served. Once somebody has said that he gives the journal up, the
- * image opens, and nothing is left of the journal.
+ * says what to do, and other images are served. Once somebody has said that he gives the journal
+ * up, the image opens, and nothing is left of the journal.
  */
 #include "tests/lib/killable.h"
 

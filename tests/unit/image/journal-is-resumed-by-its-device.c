@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * What a start brings up to date in memory is the node that the device gets: under the path that the file
- * really has, whatever symbolic link leads there now; a second name of the file gets what the journal had
- * too; and a daemon that is killed again and again without a flush does not make the file grow.
+ * What a start brings up to date in memory is the node that the device gets: under the path that
+ * the file really has, whatever symbolic link leads there now; a second name of the file gets what
+ * the journal had too; and a daemon that is killed again and again without a flush does not make
+ * the file grow.
  */
 #include "block/device/registry.h"
 #include "tests/lib/killable.h"

@@ -49,7 +49,8 @@ static int writer(void *arg)
     return 0;
 }
 
-/* A journal as full as it gets before somebody flushes: 65,016 records, of 64,512 clusters and 504 tables. */
+/* A journal as full as it gets before somebody flushes: 65,016 records, of 64,512 clusters and 504
+ * tables. */
 static int filler(void *arg)
 {
     (void)arg;
@@ -75,7 +76,8 @@ static void kill_and_restart(int (*body)(void *), int cluster_bytes, const char 
     clock_gettime(CLOCK_MONOTONIC, &to);
     printf("%s: replayed in %.0f ms\n", what,
            (double)(to.tv_sec - from.tv_sec) * 1e3 + (double)(to.tv_nsec - from.tv_nsec) / 1e6);
-    /* Killed while a flush gives space back, the image may have leaked some (3), no more than that. */
+    /* Killed while a flush gives space back, the image may have leaked some (3), no more than
+     * that. */
     int status = shell_status("qemu-img check -q -f qcow2 top.qcow2");
     assert_true(status == 0 || status == 3);
 }

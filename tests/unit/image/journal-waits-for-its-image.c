@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * A journal is kept until its image has taken it. While the image is away, a start does not touch the
- * journal; under whatever name the image comes back, whoever opens it, to write, to read or as a backing
- * file, reads what was acknowledged. Another file under the path, a copy too, is refused. Journals of a
- * daemon that named them by device number are found as well, also once that number is another.
+ * A journal is kept until its image has taken it. While the image is away, a start does not touch
+ * the journal; under whatever name the image comes back, whoever opens it, to write, to read or as
+ * a backing file, reads what was acknowledged. Another file under the path, a copy too, is refused.
+ * Journals of a daemon that named them by device number are found as well, also once that number is
+ * another.
  */
 #include "block/device/registry.h"
 #include "tests/lib/killable.h"

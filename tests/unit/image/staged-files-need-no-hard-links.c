@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Without hard links (link(2) fails in this program, as on FAT) images and overlays come into being all the
- * same: nothing is replaced, and at whatever step the making was cut short, recovery removes the
- * files that the given id made and no others.
+ * Without hard links (link(2) fails in this program, as on FAT) images and overlays come into being
+ * all the same: nothing is replaced, and at whatever step the making was cut short, recovery
+ * removes the files that the given id made and no others.
  */
 #include "tests/lib/disks.h"
 

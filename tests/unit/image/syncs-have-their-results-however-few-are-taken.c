@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * file_sync_all() has a result for every file, the right one, however many requests the kernel takes at a time, and
- * when it takes no more. The seams lie in front of liburing (-Wl,--wrap, tests/CMakeLists.txt): they hide what is
- * queued beyond a number, fail, or make the ring small.
+ * file_sync_all() has a result for every file, the right one, however many requests the kernel
+ * takes at a time, and when it takes no more. The seams lie in front of liburing (-Wl,--wrap,
+ * tests/CMakeLists.txt): they hide what is queued beyond a number, fail, or make the ring small.
  */
 #include "block/image/sync.h"
 #include "tests/lib/testlib.h"

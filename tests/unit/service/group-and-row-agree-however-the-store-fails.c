@@ -2,8 +2,8 @@
  *
  * snapshot_groups_take() against a store whose call number N = 1, 2, 3, ... fails, with its change
  * written or not, and that stays closed for a while; or that is only busy, or short of memory, just
- * then. Block layer and store are models that stand in for the libraries: the linker takes theirs only
- * for what is not defined here. Whatever fails, memory and row must agree:
+ * then. Block layer and store are models that stand in for the libraries: the linker takes theirs
+ * only for what is not defined here. Whatever fails, memory and row must agree:
  *
  *   - overlays are pivoted only if the row says committing or committed
  *   - overlays are removed only if the row does not say so, nor ever will
@@ -445,8 +445,8 @@ static void shortages_are_no_answer(void **state)
     }
 }
 
-/* The store fails with its first call after the pivot, looks busy or short of memory once it is open, and
- * there is no memory from the pivot on. */
+/* The store fails with its first call after the pivot, looks busy or short of memory once it is
+ * open, and there is no memory from the pivot on. */
 static void nothing_is_allocated_after_the_pivot(void **state)
 {
     (void)state;
