@@ -29,7 +29,7 @@ git -C "$TMP/repo" add .
 commit 'tests: add the gate' 'Because.'
 commit 'block, tests: fix what was wrong' 'Because.'
 commit 'nbd: move the listener'
-commit 'format: pass the driver' 'Because.'
+commit 'format: pass, keep and free the driver' 'Because.'
 expect_objections pass 0 "$TMP/repo"
 
 commit 'docs: say it in a subject that goes on for longer than sixty' 'Because.'
