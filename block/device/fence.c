@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * See fence.h. Only memory is touched: this runs after the point of no return.
+ * See fence.h. Only memory is touched: a pivot cannot fail.
  */
 #include "block/device/fence.h"
 
+#include <assert.h>
 #include <time.h>
 
 static uint64_t fence_now_us(void)
@@ -23,36 +24,39 @@ void fence_init(struct fence *fence)
 
 void fence_destroy(struct fence *fence)
 {
+    assert(!fence->raised && fence->inside == 0);
     pthread_cond_destroy(&fence->drained);
     pthread_cond_destroy(&fence->lowered);
     pthread_mutex_destroy(&fence->lock);
 }
 
-void fence_enter(struct fence *fence)
+static bool fence_pass(struct fence *fence, bool may_wait)
 {
     pthread_mutex_lock(&fence->lock);
     if (fence->raised && !fence->first_held_us)
         fence->first_held_us = fence_now_us();
-    while (fence->raised)
+    while (fence->raised && may_wait)
         pthread_cond_wait(&fence->lowered, &fence->lock);
-    fence->inside++;
+    bool is_in = !fence->raised; /* I1 */
+    fence->inside += is_in;
     pthread_mutex_unlock(&fence->lock);
+    return is_in;
+}
+
+void fence_enter(struct fence *fence)
+{
+    fence_pass(fence, true);
 }
 
 bool fence_try_enter(struct fence *fence)
 {
-    pthread_mutex_lock(&fence->lock);
-    bool is_in = !fence->raised;
-    fence->inside += is_in;
-    if (!is_in && !fence->first_held_us)
-        fence->first_held_us = fence_now_us();
-    pthread_mutex_unlock(&fence->lock);
-    return is_in;
+    return fence_pass(fence, false);
 }
 
 void fence_leave(struct fence *fence)
 {
     pthread_mutex_lock(&fence->lock);
+    assert(fence->inside > 0); /* I3 */
     if (--fence->inside == 0 && fence->raised)
         pthread_cond_signal(&fence->drained);
     pthread_mutex_unlock(&fence->lock);
@@ -61,6 +65,7 @@ void fence_leave(struct fence *fence)
 void fence_raise(struct fence *fence)
 {
     pthread_mutex_lock(&fence->lock);
+    assert(!fence->raised); /* I4 */
     fence->raised = true;
     fence->first_held_us = 0;
     pthread_mutex_unlock(&fence->lock);
@@ -77,6 +82,7 @@ void fence_drain(struct fence *fence)
 uint64_t fence_lower(struct fence *fence)
 {
     pthread_mutex_lock(&fence->lock);
+    assert(!fence->raised || fence->inside == 0); /* I2 */
     fence->raised = false;
     uint64_t held_us = fence->first_held_us ? fence_now_us() - fence->first_held_us : 0;
     pthread_cond_broadcast(&fence->lowered);

@@ -1,0 +1,288 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * One member of a group transaction. See member.h.
+ *
+ *   I1. A file is removed only if this group made it: its staged name has the group's id, and the file
+ *       under its final name is the overlay.
+ *   I2. An overlay is claimed (file-table.h) before it has a name, so no other user can open it.
+ *   I3. A device is held by one group at most, from member_begin() to member_free().
+ */
+#include "block/device/member.h"
+
+#include "block/device/opener.h"
+#include "block/device/registry.h"
+#include "block/device/retry.h"
+#include "block/image/access.h"
+#include "block/image/stage.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+
+/* The longest backing file name that a qcow2 header may hold (qcow2 specification, "Header"). */
+enum { BACKING_NAME_MAX = 1023 };
+
+/* Finds the member's device and holds it for the group. */
+static int member_hold(struct group *group, struct member *member, const char *name,
+                       struct err *err)
+{
+    retry_now(group->block, name);
+    LOCK_GUARD(&group->block->lock);
+    struct device *device = registry_find_locked(group->block, name);
+    if (!device || !device->exported)
+        return err_set(err, ErrDeviceNotFound, 0, "there is no device '%s'", name);
+    if (*device->holder)
+        return err_set(err, ErrDeviceInUse, 0, "device '%s' is in use by %s", name, device->holder);
+    if (device_has_failed(device))
+        return err_set(err, ErrDeviceFailed, 0, "device '%s' failed and cannot be frozen", name);
+    if (device->read_only)
+        return err_set(err, ErrDeviceIsReadOnly, 0,
+                       "device '%s' is read-only: it cannot change, so there is nothing to freeze",
+                       name);
+    snprintf(device->holder, sizeof(device->holder), "snapshot group %s", group->text);
+    member->device = device;
+    return 0;
+}
+
+static int member_check_format(struct member *member, const char *format, struct err *err)
+{
+    member->driver = driver_find(format);
+    if (!member->driver)
+        return err_set(err, ErrInvalidBlockFormat, 0, "unknown format '%s', use qcow2", format);
+    if (!member->driver->supports_backing || !member->driver->create)
+        return err_set(err, ErrInvalidBlockFormat, 0,
+                       "format '%s' cannot be an overlay: it records no backing file, use qcow2",
+                       format);
+    return 0;
+}
+
+/* Whose active image or backing file is that? "" if nobody's. */
+static void group_name_user(struct group *group, const struct stat *st, char *text, size_t bytes)
+{
+    char user[USER_BYTES];
+    bool is_writer;
+    *text = 0;
+    if (file_table_user(group->block->files, st->st_dev, st->st_ino, user, sizeof(user),
+                        &is_writer))
+        snprintf(text, bytes, " and is %s of %s",
+                 is_writer ? "the active image" : "a backing file or a read-only image", user);
+}
+
+/* Looks at where the overlay is to go, as far as that is possible without making it. */
+static int member_check_place(struct group *group, struct member *member, const char *path,
+                              struct err *err)
+{
+    struct image_place *place = &member->place;
+    if (image_place_open(&group->block->dir, path, place, err) != 0)
+        return -1;
+    for (struct member *other = group->members; other < member; other++)
+        if (strcmp(other->place.path, place->path) == 0)
+            return err_set(err, ErrOpenFileFailed, EEXIST,
+                           "snapshot_file '%s' is named twice in this group", place->path);
+    struct stat st;
+    if (fstatat(place->dirfd, place->name, &st, AT_SYMLINK_NOFOLLOW) == 0) {
+        char user[128] = "";
+        if (fstatat(place->dirfd, place->name, &st, 0) == 0) /* what a link leads to */
+            group_name_user(group, &st, user, sizeof(user));
+        return err_set(err, ErrOpenFileFailed, EEXIST, "snapshot_file '%s' cannot be created%s",
+                       place->path, user);
+    }
+    if (errno != ENOENT)
+        return err_set(err, ErrOpenFileFailed, errno, "snapshot_file '%s' cannot be created",
+                       place->path);
+    if (faccessat(place->dirfd, ".", W_OK, AT_EACCESS) != 0)
+        return err_set(err, ErrOpenFileFailed, errno, "snapshot_file '%s' cannot be created",
+                       place->path);
+    return 0;
+}
+
+/* What is frozen with the member; the marks are made while memory may still run out. */
+static int member_list_files(struct group *group, struct member *member, const struct node *top)
+{
+    if (opener_list_unfrozen(group->block, top, &member->files, &member->file_count) != 0)
+        return -1;
+    member->marks = calloc(member->file_count + 1, sizeof(struct frozen_mark *));
+    if (!member->marks)
+        return -1;
+    struct frozen_mark **mark = member->marks;
+    for (const struct frozen_file *file = member->files; file < member->files + member->file_count;
+         file++, mark++) {
+        struct identity identity = {.is_lasting = true};
+        memcpy(identity.text, file->identity, sizeof(identity.text));
+        *mark = frozen_mark_new(&identity, file->path);
+        if (!*mark)
+            return -1;
+    }
+    return 0;
+}
+
+static int member_look_at_backing(struct group *group, struct member *member, struct err *err)
+{
+    CLEANUP(node) struct node *top = device_top(member->device);
+    /* The overlay names its backing file by path, and a restart opens all of them by theirs. */
+    if (opener_check_in_place(top, err) != 0)
+        return -1;
+    size_t images = 0;
+    for (const struct node *node = top; node; node = node->backing)
+        images++;
+    if (images == CHAIN_NODES_MAX)
+        return err_set(err, ErrOpenFileFailed, EMLINK,
+                       "device '%s' has %zu images in its chain already, and no more can be opened",
+                       member->device->name, images);
+    CLEANUP_FREE char *directory =
+        strndup(member->place.path, (size_t)(member->place.name - member->place.path) - 1);
+    if (directory)
+        member->backing_name = image_relative(*directory ? directory : "/", node_used_path(top));
+    member->backing_file = strdup(node_used_path(top));
+    if (!member->backing_name || !member->backing_file ||
+        member_list_files(group, member, top) != 0)
+        return err_set(err, ErrOutOfResources, ENOMEM, "device '%s' cannot be frozen",
+                       member->device->name);
+    if (strlen(member->backing_name) > BACKING_NAME_MAX)
+        return err_set(
+            err, ErrOpenFileFailed, ENAMETOOLONG,
+            "snapshot_file '%s' cannot name its backing file in %d bytes; put it nearer to "
+            "that",
+            member->place.path, BACKING_NAME_MAX);
+    return 0;
+}
+
+int member_begin(struct group *group, struct member *member, const struct group_member *spec,
+                 struct err *err)
+{
+    if (member_hold(group, member, spec->device, err) != 0)
+        return -1;
+    if (member_check_format(member, spec->format, err) != 0)
+        return -1;
+    if (member_check_place(group, member, spec->snapshot_file, err) != 0)
+        return -1;
+    return member_look_at_backing(group, member, err);
+}
+
+/* The image to be frozen, flushed while everything still runs: little is left to flush, and a disk
+ * that fails now fails the attempt, not the snapshot. */
+static int member_flush(struct member *member, struct err *err)
+{
+    int ret = device_flush(member->device);
+    if (ret == 0)
+        return 0;
+    enum err_code code = device_has_failed(member->device) ? ErrDeviceFailed : ErrOpenFileFailed;
+    return err_set(err, code, -ret, "device '%s' cannot be flushed before it is frozen",
+                   member->device->name);
+}
+
+static struct file_claim *member_claim(const struct group *group, const struct member *member,
+                                       int fd, struct err *err)
+{
+    struct stat st;
+    char user[USER_BYTES];
+    opener_user(member->device, user);
+    if (fstat(fd, &st) == 0)
+        return file_table_claim(
+            group->block->files,
+            &(struct file_use){st.st_dev, st.st_ino, member->place.path, false, user}, err);
+    err_set(err, ErrOpenFileFailed, errno, "snapshot_file '%s' cannot be examined",
+            member->place.path);
+    return NULL;
+}
+
+int member_stage(struct group *group, struct member *member, struct err *err)
+{
+    if (member_flush(member, err) != 0)
+        return -1;
+    CLEANUP(claim) struct file_claim *claim = NULL; /* goes after the descriptor */
+    CLEANUP_CLOSE int fd = stage_create(&member->place, group->id, err);
+    if (fd < 0)
+        return -1;
+    member->is_staged = true;
+    CLEANUP(node) struct node *top = device_top(member->device);
+    const struct image_spec spec = {
+        .size_bytes = top->size_bytes,
+        .cluster_bytes = member->device->overlay_shape.cluster_bytes,
+        .extended_l2 = member->device->overlay_shape.extended_l2,
+        .backing_file = member->backing_name,
+        .backing_format = top->driver->name,
+        .group_id = group->id,
+    };
+    struct err cause;
+    if (member->driver->create(fd, &spec, &cause) != 0) {
+        err_set(err, cause.code, 0, "snapshot_file '%s' cannot be created: %s", member->place.path,
+                cause.message);
+        err->errnum = cause.errnum;
+        return -1;
+    }
+    if (access_copy(fd, top->fd, member->place.path, err) != 0)
+        return -1;
+    claim = member_claim(group, member, fd, err);
+    if (!claim)
+        return -1;
+    member->overlay = node_open(fd, member->place.path, member->driver, false, top, err);
+    if (!member->overlay)
+        return -1;
+    steal_fd(&fd);
+    node_add_claim(member->overlay, steal(claim));
+    return node_add_journal(member->overlay, journal_dir_fd(group->block->journals), err);
+}
+
+int member_publish(struct group *group, struct member *member, struct err *err)
+{
+    assert(member->is_staged && member->overlay->claim); /* I2 */
+    if (stage_publish(&member->place, group->id, true, err) != 0)
+        return -1;
+    member->is_published = true;
+    return stage_settle(&member->place, group->id, err);
+}
+
+/* The published name goes only if it still is the file that was staged. */
+static int member_unpublish(struct member *member, struct err *err)
+{
+    struct stat st;
+    if (fstatat(member->place.dirfd, member->place.name, &st, AT_SYMLINK_NOFOLLOW) != 0)
+        return errno == ENOENT ? 0
+                               : err_set(err, ErrOpenFileFailed, errno, "'%s' cannot be removed",
+                                         member->place.path);
+    /* I1 */
+    if (st.st_dev != member->overlay->dev || st.st_ino != member->overlay->ino)
+        return 0;
+    if (unlinkat(member->place.dirfd, member->place.name, 0) != 0)
+        return err_set(err, ErrOpenFileFailed, errno, "'%s' cannot be removed", member->place.path);
+    return 0;
+}
+
+int member_abort(struct group *group, struct member *member, struct err *err)
+{
+    int ret = 0;
+    if (member->is_published)
+        ret = member_unpublish(member, err);
+    if (member->is_staged && stage_settle(&member->place, group->id, err) != 0)
+        ret = -1;
+    if (member->overlay)
+        node_unref(steal(member->overlay));
+    if (ret == 0 && member->is_staged && fsync(member->place.dirfd) != 0)
+        ret = err_set(err, ErrOpenFileFailed, errno, "removal of '%s' is not durable",
+                      member->place.path);
+    return ret;
+}
+
+void member_free(struct group *group, struct member *member)
+{
+    if (member->device) {
+        LOCK_GUARD(&group->block->lock);
+        assert(*member->device->holder); /* I3 */
+        *member->device->holder = 0;
+    }
+    if (member->frozen)
+        node_unref(member->frozen);
+    else if (member->overlay)
+        node_unref(member->overlay);
+    image_place_close(&member->place);
+    for (size_t i = 0; member->marks && i < member->file_count; i++)
+        frozen_mark_free(member->marks[i]);
+    free(member->marks);
+    frozen_files_free(member->files, member->file_count);
+    free(member->backing_name);
+    free(member->backing_file);
+}

@@ -1,0 +1,66 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * One member of a group transaction (group.c). Private to device/. Called by the thread that runs the
+ * group; each function fails with the codes of the group function of its name.
+ */
+#ifndef BLOCK_DEVICE_MEMBER_H
+#define BLOCK_DEVICE_MEMBER_H
+
+#include "block/block.h"
+#include "block/device/object.h"
+
+#include <uuid/uuid.h>
+
+struct member {
+    struct device *device; /* held */
+    const struct driver *driver;
+    struct image_place place;
+    char *backing_name;   /* as recorded in the overlay's header */
+    char *backing_file;   /* absolute */
+    struct node *overlay; /* open, on top of the device's top; the device's after the pivot */
+    struct node *frozen;  /* the old top, after the pivot */
+    bool is_staged;
+    bool is_published;
+    struct frozen_file *files;  /* that this group is the first to freeze */
+    struct frozen_mark **marks; /* one for each; the file table's after the pivot */
+    size_t file_count;
+    uint64_t pause_us;
+};
+
+/* See group.c. */
+enum transaction_state {
+    TRANSACTION_BEGINNING,
+    TRANSACTION_BEGUN,
+    TRANSACTION_PREPARING,
+    TRANSACTION_PREPARED,
+    TRANSACTION_PIVOTED,
+    TRANSACTION_FINISHED,
+    TRANSACTION_ABORTED,
+};
+
+struct group {
+    struct block *block;
+    unsigned char id[OWNER_ID_BYTES];
+    char text[UUID_STR_LEN];
+    enum transaction_state state;
+    size_t count;
+    struct member members[];
+};
+
+/* Holds the device and checks that the member can be frozen. Creates nothing. */
+int member_begin(struct group *group, struct member *member, const struct group_member *spec,
+                 struct err *err);
+
+/* Writes the overlay under its staged name and opens it. */
+int member_stage(struct group *group, struct member *member, struct err *err);
+
+/* Gives the staged overlay its name. */
+int member_publish(struct group *group, struct member *member, struct err *err);
+
+/* Removes what member_stage() and member_publish() made, durably. */
+int member_abort(struct group *group, struct member *member, struct err *err);
+
+/* Releases the device, and what the member refers to. */
+void member_free(struct group *group, struct member *member);
+
+#endif
