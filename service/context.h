@@ -5,7 +5,7 @@
  *   starting --(store, block, recovery, NBD sockets)--> ready --(SIGTERM, SIGINT)--> closing
  *
  * `block` and `store` are set before the first handler runs and outlive the last one; both may be
- * called from any thread. Lock order: freeze_lock, leftovers_lock; names_lock is never held
+ * called from any thread. Lock order: settle_lock, leftovers_lock; names_lock is never held
  * together with another. No handler runs under any of them, except as unsettled.h says.
  */
 #ifndef SERVICE_CONTEXT_H
@@ -28,9 +28,9 @@ struct service {
     pthread_cond_t names_changed;
     struct name_hold *names; /* names_lock: names of devices that are changing (names.h) */
 
-    pthread_mutex_t freeze_lock;
-    struct unsettled *unsettled; /* freeze_lock: oldest first (unsettled.h) */
-    atomic_bool is_unsettled;    /* the queue is not empty; written under freeze_lock */
+    pthread_mutex_t settle_lock;
+    struct unsettled *unsettled; /* settle_lock: oldest first (unsettled.h) */
+    atomic_bool is_unsettled;    /* the queue is not empty; written under settle_lock */
 
     pthread_mutex_t leftovers_lock;
     pthread_cond_t leftovers_changed;

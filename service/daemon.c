@@ -315,7 +315,7 @@ static int daemon_start(const struct options *options, struct err *err)
         return -1;
     struct service service = {.names_lock = PTHREAD_MUTEX_INITIALIZER,
                               .names_changed = PTHREAD_COND_INITIALIZER,
-                              .freeze_lock = PTHREAD_MUTEX_INITIALIZER,
+                              .settle_lock = PTHREAD_MUTEX_INITIALIZER,
                               .leftovers_lock = PTHREAD_MUTEX_INITIALIZER,
                               .leftovers_changed = PTHREAD_COND_INITIALIZER};
     return daemon_open(&service, options, state_dir, image_dir, runtime_dir, err);

@@ -59,6 +59,17 @@ int device_row_change_settle(struct service *service, struct device_row_change *
     return 0;
 }
 
+int device_row_write(struct service *service,
+                     int query(struct store_transaction *, const struct device_row *, struct err *),
+                     const struct device_row *row, struct err *err)
+{
+    CLEANUP(store_transaction)
+    struct store_transaction *transaction = store_begin(service->store, err);
+    if (!transaction || query(transaction, row, err) != 0)
+        return -1;
+    return store_commit(steal(transaction), err);
+}
+
 /* Looks at the row of the change's device. 1: *now; 0: it is gone; -1: *err. */
 static int change_look(struct service *service, const struct device_row_change *change,
                        struct device_row *now, struct err *err)
@@ -94,7 +105,7 @@ int device_creation_discard(struct service *service, const struct device_row *ro
         leftovers_add(service, &leftover, &failure);
         return 0;
     }
-    return store_device_delete(service->store, row, err);
+    return device_row_write(service, store_device_delete, row, err);
 }
 
 static int removal_settle(struct service *service, struct unsettled *work, struct err *err)
@@ -105,10 +116,10 @@ static int removal_settle(struct service *service, struct unsettled *work, struc
     if (found <= 0)
         return found;
     if (removal->row.state != DEVICE_ROW_CREATING)
-        return store_device_delete(service->store, &now, err);
+        return device_row_write(service, store_device_delete, &now, err);
     if (now.state != DEVICE_ROW_CREATING) {
         now.state = DEVICE_ROW_CREATING;
-        if (store_device_update_state(service->store, &now, err) != 0)
+        if (device_row_write(service, store_device_update_state, &now, err) != 0)
             return -1;
     }
     return device_creation_discard(service, &now, err);
@@ -126,7 +137,7 @@ static int staying_settle(struct service *service, struct unsettled *work, struc
     if (found <= 0 || now.state != DEVICE_ROW_DETACHING)
         return found < 0 ? -1 : 0;
     now.state = DEVICE_ROW_ATTACHED;
-    return store_device_update_state(service->store, &now, err);
+    return device_row_write(service, store_device_update_state, &now, err);
 }
 
 struct device_row_change *device_staying_new(const struct device_row *row, struct err *err)

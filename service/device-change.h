@@ -36,4 +36,10 @@ int device_row_change_settle(struct service *service, struct device_row_change *
  * retried (leftovers.h), and the row stays. StoreFailed. */
 int device_creation_discard(struct service *service, const struct device_row *row, struct err *err);
 
+/* Makes one change of a device's row, in a transaction of its own. The errors of the query and of
+ * the store. */
+int device_row_write(struct service *service,
+                     int query(struct store_transaction *, const struct device_row *, struct err *),
+                     const struct device_row *row, struct err *err);
+
 #endif

@@ -110,7 +110,7 @@ static int device_attach(struct service *service, struct device_row *row, bool d
     *state = ADD_OPENED;
     return device_row_identify_new(service, row, err) != 0
                ? -1
-               : store_device_insert(service->store, row, err);
+               : device_row_write(service, store_device_insert, row, err);
 }
 
 static int device_create_image(struct service *service, struct device_row *row,
@@ -122,7 +122,7 @@ static int device_create_image(struct service *service, struct device_row *row,
     struct device_spec spec = device_row_spec(row);
     uint64_t size_bytes = (request->size_bytes + 511) / 512 * 512;
     id_bytes(row->id, id);
-    int ret = store_device_insert(service->store, row, err);
+    int ret = device_row_write(service, store_device_insert, row, err);
     if (ret == 0 || err->code == ErrStoreFailed)
         *state = ADD_RECORDED;
     if (ret != 0 ||
@@ -135,7 +135,7 @@ static int device_create_image(struct service *service, struct device_row *row,
         return -1;
     struct device_row attached = *row;
     attached.state = DEVICE_ROW_ATTACHED;
-    return store_device_update_state(service->store, &attached, err) != 0
+    return device_row_write(service, store_device_update_state, &attached, err) != 0
                ? -1
                : block_image_keep(service->block, row->image, id, err);
 }
@@ -203,7 +203,7 @@ static int device_detach(struct service *service, const struct device_row *row,
     CLEANUP(device_row_change) struct device_row_change *staying = device_staying_new(row, err);
     if (!staying)
         return -1;
-    if (store_device_update_state(service->store, &detaching, err) != 0) {
+    if (device_row_write(service, store_device_update_state, &detaching, err) != 0) {
         if (err->code == ErrStoreFailed)
             device_row_change_settle(service, steal(staying), &second);
         return -1;
@@ -321,7 +321,7 @@ static void device_row_adopt(struct service *service, const struct device_row *r
         return;
     memcpy(known.id, row->id, sizeof(known.id));
     if (device_row_identify(service, &known, &err) != 0 ||
-        store_device_update_state(service->store, &known, &err) != 0)
+        device_row_write(service, store_device_update_state, &known, &err) != 0)
         log_warning("the identity of the top of device '%s' is not recorded: %s", row->name,
                     err.message);
     free(known.top_identity);

@@ -100,9 +100,12 @@ static int files_adopt(struct service *service, struct frozen_file *files, size_
         return out_of_memory(err);
     for (size_t i = 0; i < count; i++)
         rows[i] = (struct frozen_file_row){.identity = files[i].identity, .path = files[i].path};
-    return store_frozen_file_insert(service->store, rows, count, err) != 0
-               ? -1
-               : rows_protect(service, rows, count, err);
+    CLEANUP(store_transaction)
+    struct store_transaction *transaction = store_begin(service->store, err);
+    if (!transaction || store_frozen_file_insert(transaction, rows, count, err) != 0 ||
+        store_commit(steal(transaction), err) != 0)
+        return -1;
+    return rows_protect(service, rows, count, err);
 }
 
 int frozen_files_adopt(struct service *service, const struct group_row *row, struct err *err)

@@ -95,6 +95,17 @@ void group_row_fail(struct group_row *row, const struct err *err, size_t member)
     row->error_member = row->has_error_member ? member : 0;
 }
 
+int group_row_write(struct service *service,
+                    int query(struct store_transaction *, const struct group_row *, struct err *),
+                    const struct group_row *row, struct err *err)
+{
+    CLEANUP(store_transaction)
+    struct store_transaction *transaction = store_begin(service->store, err);
+    if (!transaction || query(transaction, row, err) != 0)
+        return -1;
+    return store_commit(steal(transaction), err);
+}
+
 void group_offer_members(struct service *service, const struct group_row *row)
 {
     struct err err;
@@ -163,7 +174,9 @@ static int settlement_roll_back(struct service *service, struct settlement *sett
            settlement->stored != GROUP_COMMITTED); /* I1 */
     bool is_preparing = settlement->stored == GROUP_PREPARING;
     bool has_row = is_preparing || settlement->stored == GROUP_ABORTING;
-    int ret = is_preparing ? store_group_update_aborting(service->store, &settlement->row, err) : 0;
+    int ret = is_preparing
+                  ? group_row_write(service, store_group_update_aborting, &settlement->row, err)
+                  : 0;
     if (settlement->memory == GROUP_MEMORY_NOTHING || settlement->memory == GROUP_MEMORY_HELD)
         overlays_remove(service, settlement);
     settlement_assert_state(settlement);
@@ -174,7 +187,7 @@ static int settlement_roll_back(struct service *service, struct settlement *sett
     if (!has_row || settlement->memory == GROUP_MEMORY_LEFT)
         return 0;
     assert(settlement->memory == GROUP_MEMORY_REMOVED); /* I4 */
-    if (store_group_update_aborted(service->store, &settlement->row, err) != 0)
+    if (group_row_write(service, store_group_update_aborted, &settlement->row, err) != 0)
         return -1;
     settlement->stored = GROUP_ABORTED;
     return 0;
@@ -231,7 +244,7 @@ static int settlement_commit(struct service *service, struct settlement *settlem
     settlement_assert_state(settlement);
     int ret = settlement->stored == GROUP_COMMITTED
                   ? 0
-                  : store_group_update_committed(service->store, &settlement->row, err);
+                  : group_row_write(service, store_group_update_committed, &settlement->row, err);
     if (ret == 0)
         settlement->stored = GROUP_COMMITTED;
     if (group) { /* also if the row lags: it is sure to follow */
@@ -264,7 +277,7 @@ static int settlement_act(struct service *service, struct settlement *settlement
     return ret;
 }
 
-/* The queue's, under freeze_lock, on any request's thread: reads the row, then acts. */
+/* The queue's, under settle_lock, on any request's thread: reads the row, then acts. */
 static int settlement_look(struct service *service, struct unsettled *work, struct err *err)
 {
     struct settlement *settlement = (struct settlement *)work;

@@ -36,7 +36,7 @@ enum {
     GROUP_STORED_STATES = GROUP_STORED_UNKNOWN,
 };
 
-/* One thread at a time: the call that made it, then the queue's under freeze_lock. */
+/* One thread at a time: the call that made it, then the queue's under settle_lock. */
 struct settlement {
     struct unsettled unsettled; /* first: the queue hands it back */
     enum group_memory_state memory;
@@ -61,6 +61,12 @@ bool settlement_end(struct service *service, struct settlement *settlement, stru
 
 /* Settles the group of a row after a restart. StoreFailed. */
 int settlement_recover(struct service *service, struct group_row *row, struct err *err);
+
+/* Makes one change of a group's row, in a transaction of its own. The errors of the query and of
+ * the store. */
+int group_row_write(struct service *service,
+                    int query(struct store_transaction *, const struct group_row *, struct err *),
+                    const struct group_row *row, struct err *err);
 
 /* Records in `row` why it is aborted; `member` is SIZE_MAX if no member is to blame. */
 void group_row_fail(struct group_row *row, const struct err *err, size_t member);

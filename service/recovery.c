@@ -48,7 +48,7 @@ static int device_finish(struct service *service, const struct device_row *row, 
     }
     if (row->state == DEVICE_ROW_DETACHING) {
         log_warning("the detach of device '%s' was interrupted; it is completed", row->name);
-        return store_device_delete(service->store, row, err);
+        return device_row_write(service, store_device_delete, row, err);
     }
     id_bytes(row->id, id);
     if (block_image_keep(service->block, row->image, id, &failure) != 0)

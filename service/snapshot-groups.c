@@ -115,7 +115,7 @@ static void refusal_record(struct service *service, struct settlement *settlemen
     settlement->row.state = GROUP_ABORTED;
     group_row_fail(&settlement->row, cause, member);
     if (row_fill(service, settlement, members, &err) != 0 ||
-        store_group_insert(service->store, &settlement->row, &err) != 0)
+        group_row_write(service, store_group_insert, &settlement->row, &err) != 0)
         log_error("the failed attempt %s is not kept: %s", settlement->row.id, err.message);
 }
 
@@ -153,7 +153,7 @@ static int take_begin(struct service *service, struct settlement *settlement,
 static int take_prepare(struct service *service, struct settlement *settlement, size_t *failed,
                         struct err *err)
 {
-    if (store_group_insert(service->store, &settlement->row, err) != 0) {
+    if (group_row_write(service, store_group_insert, &settlement->row, err) != 0) {
         if (err->code == ErrStoreFailed)
             settlement->stored = GROUP_PREPARING; /* at most */
         return -1;
@@ -168,7 +168,7 @@ static int take_prepare(struct service *service, struct settlement *settlement, 
 /* The point of no return. */
 static int take_commit(struct service *service, struct settlement *settlement, struct err *err)
 {
-    int ret = store_group_update_committing(service->store, &settlement->row, err);
+    int ret = group_row_write(service, store_group_update_committing, &settlement->row, err);
     if (ret == 0)
         settlement->stored = GROUP_COMMITTING;
     else if (err->code == ErrStoreFailed)

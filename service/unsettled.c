@@ -48,22 +48,22 @@ int unsettled_probe(struct service *service, struct err *err)
 {
     if (!store_is_failed(service->store) && !atomic_load(&service->is_unsettled))
         return 0;
-    if (pthread_mutex_trylock(&service->freeze_lock) != 0)
+    if (pthread_mutex_trylock(&service->settle_lock) != 0)
         return err_set(err, ErrStoreFailed, 0, "the database is being opened again");
     int ret = unsettled_resolve_locked(service, err);
-    pthread_mutex_unlock(&service->freeze_lock);
+    pthread_mutex_unlock(&service->settle_lock);
     return ret;
 }
 
 int unsettled_resolve(struct service *service, struct err *err)
 {
-    LOCK_GUARD(&service->freeze_lock);
+    LOCK_GUARD(&service->settle_lock);
     return unsettled_resolve_locked(service, err);
 }
 
 int unsettled_settle(struct service *service, struct unsettled *work, struct err *err)
 {
-    LOCK_GUARD(&service->freeze_lock);
+    LOCK_GUARD(&service->settle_lock);
     for (int i = 0; i < SETTLE_TRIES; i++)
         if (unsettled_resolve_locked(service, err) == 0 && work->settle(service, work, err) == 0)
             return 0;

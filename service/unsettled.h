@@ -6,7 +6,7 @@
  * refused (503), and the next such call retries. A restart settles the same work from the rows
  * (recovery.c), so nothing is lost with the queue.
  *
- * Settling functions run one at a time, under service->freeze_lock, in the order in which they were
+ * Settling functions run one at a time, under service->settle_lock, in the order in which they were
  * queued, and before any other request sees the store again.
  */
 #ifndef SERVICE_UNSETTLED_H

@@ -15,7 +15,7 @@
  *     there     missing     of a daemon that wrote none, or was killed before it did: its id is written
  *     there     there       refused unless they agree
  */
-#include "store/internal.h"
+#include "store/database-file.h"
 
 #include "base/log.h"
 
@@ -32,9 +32,9 @@
 
 #define ID_CHARS 32
 
-void database_prepare_directory(const struct store *store)
+void database_file_prepare_directory(const struct database_file *file)
 {
-    CLEANUP_FREE char *copy = strdup(store->path);
+    CLEANUP_FREE char *copy = strdup(file->path);
     CLEANUP_CLOSE int fd = copy ? open(dirname(copy), O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
     struct statfs fs;
     int flags;
@@ -43,14 +43,14 @@ void database_prepare_directory(const struct store *store)
         return;
     flags |= FS_NOCOW_FL;
     if (ioctl(fd, FS_IOC_SETFLAGS, &flags) != 0)
-        log_warning("the directory of '%s' keeps copying what is overwritten: %s", store->path,
+        log_warning("the directory of '%s' keeps copying what is overwritten: %s", file->path,
                     strerror(errno));
 }
 
-static char *id_path(const struct store *store, struct err *err)
+static char *id_path(const struct database_file *file, struct err *err)
 {
     char *path = NULL;
-    if (asprintf(&path, "%s.id", store->path) < 0)
+    if (asprintf(&path, "%s.id", file->path) < 0)
         store_out_of_memory(err);
     return path;
 }
@@ -85,112 +85,113 @@ static int id_write(const char *path, const char *id, struct err *err)
     return 0;
 }
 
-int database_may_be_created(const struct store *store, bool *may_be, struct err *err)
+int database_file_may_be_created(const struct database_file *file, bool *may_be, struct err *err)
 {
     struct stat st;
     char id[ID_CHARS + 1];
     *may_be = false;
-    if (stat(store->path, &st) == 0)
+    if (stat(file->path, &st) == 0)
         return 0;
     if (errno != ENOENT)
-        return err_set(err, ErrStoreFailed, errno, "database '%s' cannot be examined", store->path);
-    CLEANUP_FREE char *path = id_path(store, err);
+        return err_set(err, ErrStoreFailed, errno, "database '%s' cannot be examined", file->path);
+    CLEANUP_FREE char *path = id_path(file, err);
     int found = path ? id_read(path, id, err) : -1;
     if (found > 0)
         return err_set(err, ErrStoreFailed, 0,
                        "database '%s' is missing, though '%s' says that there was one; put it "
                        "back, or remove that file to begin with an empty one",
-                       store->path, path);
+                       file->path, path);
     *may_be = found == 0;
     return found;
 }
 
-int database_check_application(struct store *store, int application_id, struct err *err)
+int database_file_check_application(struct connection *connection, int application_id,
+                                    struct err *err)
 {
     CLEANUP(statement)
     sqlite3_stmt *statement =
-        statement_new(store,
+        statement_new(connection,
                       "SELECT application_id, (SELECT count(*) FROM sqlite_schema) FROM "
                       "pragma_application_id",
                       err);
     if (!statement)
         return -1;
     if (sqlite3_step(statement) != SQLITE_ROW)
-        return store_fail(store, err);
+        return connection_fail(connection, err);
     bool is_empty = sqlite3_column_int(statement, 1) == 0;
     if (sqlite3_column_int(statement, 0) == application_id || is_empty)
         return 0;
     return err_set(err, ErrStoreFailed, 0, "'%s' is a database, but not of snapgroupd",
-                   store->path);
+                   connection->path);
 }
 
 /* The id in the database, once it has one (schema 3): 1, 0 or -1. */
-static int id_stored(struct store *store, char id[ID_CHARS + 1], struct err *err)
+static int id_stored(struct connection *connection, char id[ID_CHARS + 1], struct err *err)
 {
-    CLEANUP(statement) sqlite3_stmt *statement = statement_new(store, "PRAGMA user_version", err);
+    CLEANUP(statement)
+    sqlite3_stmt *statement = statement_new(connection, "PRAGMA user_version", err);
     if (!statement)
         return -1;
     if (sqlite3_step(statement) != SQLITE_ROW)
-        return store_fail(store, err);
+        return connection_fail(connection, err);
     if (sqlite3_column_int(statement, 0) < 3)
         return 0;
     CLEANUP(statement)
-    sqlite3_stmt *select = statement_new(store, "SELECT id FROM store_meta", err);
+    sqlite3_stmt *select = statement_new(connection, "SELECT id FROM store_meta", err);
     if (!select)
         return -1;
     if (sqlite3_step(select) != SQLITE_ROW || sqlite3_column_bytes(select, 0) != ID_CHARS)
-        return err_set(err, ErrStoreFailed, 0, "database '%s' has lost its id", store->path);
+        return err_set(err, ErrStoreFailed, 0, "database '%s' has lost its id", connection->path);
     memcpy(id, sqlite3_column_text(select, 0), ID_CHARS);
     id[ID_CHARS] = 0;
     return 1;
 }
 
-int database_check_id(struct store *store, struct err *err)
+int database_file_check_id(const struct database_file *file, struct connection *connection,
+                           struct err *err)
 {
     char wanted[ID_CHARS + 1], found[ID_CHARS + 1] = "none";
-    CLEANUP_FREE char *path = id_path(store, err);
+    CLEANUP_FREE char *path = id_path(file, err);
     int is_there = path ? id_read(path, wanted, err) : -1;
     if (is_there <= 0)
         return is_there;
-    if (id_stored(store, found, err) < 0)
+    if (id_stored(connection, found, err) < 0)
         return -1;
     if (strcmp(wanted, found) == 0)
         return 0;
     return err_set(err, ErrStoreFailed, 0,
                    "database '%s' is another one (id %s) than '%s' says (%s); put the right one "
                    "back, or remove that file to go on with this one",
-                   store->path, found, path, wanted);
+                   file->path, found, path, wanted);
 }
 
-int database_record_id(struct store *store, struct err *err)
+int database_file_record_id(struct database_file *file, struct connection *connection,
+                            struct err *err)
 {
     char id[ID_CHARS + 1];
     struct stat st;
-    CLEANUP_FREE char *path = id_path(store, err);
+    CLEANUP_FREE char *path = id_path(file, err);
     if (!path)
         return -1;
-    if (stat(store->path, &st) != 0)
-        return err_set(err, ErrStoreFailed, errno, "database '%s' cannot be examined", store->path);
-    store->dev = st.st_dev;
-    store->ino = st.st_ino;
+    if (stat(file->path, &st) != 0)
+        return err_set(err, ErrStoreFailed, errno, "database '%s' cannot be examined", file->path);
+    file->dev = st.st_dev;
+    file->ino = st.st_ino;
     int is_there = id_read(path, id, err);
     if (is_there != 0)
         return is_there < 0 ? -1 : 0;
-    if (id_stored(store, id, err) <= 0)
+    if (id_stored(connection, id, err) <= 0)
         return -1;
     return id_write(path, id, err);
 }
 
-bool database_is_in_place(const struct store *store)
+int database_file_check_place(const struct database_file *file, struct err *err)
 {
     struct stat st;
-    return stat(store->path, &st) == 0 && st.st_dev == store->dev && st.st_ino == store->ino;
-}
-
-int database_moved(const struct store *store, struct err *err)
-{
+    if (stat(file->path, &st) == 0 && st.st_dev == file->dev && st.st_ino == file->ino)
+        return 0;
     return err_set(err, ErrStoreFailed, 0,
                    "database '%s' is not the file that was open; put that back, or restart the "
                    "daemon",
-                   store->path);
+                   file->path);
 }

@@ -14,6 +14,26 @@ static char directory[] = "/tmp/sg-unit-XXXXXX";
 static struct store *store;
 static struct err err;
 
+static int commit_device(int query(struct store_transaction *, const struct device_row *,
+                                   struct err *),
+                         const struct device_row *row)
+{
+    CLEANUP(store_transaction) struct store_transaction *transaction = store_begin(store, &err);
+    if (!transaction || query(transaction, row, &err) != 0)
+        return -1;
+    return store_commit(steal(transaction), &err);
+}
+
+static int commit_group(int query(struct store_transaction *, const struct group_row *,
+                                  struct err *),
+                        const struct group_row *row)
+{
+    CLEANUP(store_transaction) struct store_transaction *transaction = store_begin(store, &err);
+    if (!transaction || query(transaction, row, &err) != 0)
+        return -1;
+    return store_commit(steal(transaction), &err);
+}
+
 static void device(const char *name, const char *id)
 {
     struct device_row row = {.state = DEVICE_ROW_ATTACHED,
@@ -25,7 +45,7 @@ static void device(const char *name, const char *id)
                              .labels = "{}",
                              .cluster_size_bytes = 65536};
     snprintf(row.id, sizeof(row.id), "6f1c1f5e-8f0a-4c57-9b8e-2a0d6c2f7a%s", id);
-    assert_int_equal(store_device_insert(store, &row, &err), 0);
+    assert_int_equal(commit_device(store_device_insert, &row), 0);
 }
 
 /* Inserts a group of the device, frozen from `backing`; its id ends in `id`. */
@@ -39,9 +59,9 @@ static int group(const char *id, const char *name, const char *backing, const ch
     struct group_row row = {
         .name = (char *)id, .labels = "{}", .member_count = 1, .members = &member};
     snprintf(row.id, sizeof(row.id), "11111111-8f0a-4c57-9b8e-2a0d6c2f7a%s", id);
-    if (store_group_insert(store, &row, &err) != 0)
+    if (commit_group(store_group_insert, &row) != 0)
         return -1;
-    assert_int_equal(store_group_update_committing(store, &row, &err), 0);
+    assert_int_equal(commit_group(store_group_update_committing, &row), 0);
     return 0;
 }
 
@@ -49,7 +69,7 @@ static void commit(const char *id)
 {
     struct group_row row = {.state = GROUP_COMMITTED};
     snprintf(row.id, sizeof(row.id), "11111111-8f0a-4c57-9b8e-2a0d6c2f7a%s", id);
-    assert_int_equal(store_group_update_committed(store, &row, &err), 0);
+    assert_int_equal(commit_group(store_group_update_committed, &row), 0);
 }
 
 static void top_is(const char *name, const char *top)
@@ -79,7 +99,7 @@ static void next_group_waits(void **state)
     /* The device goes, and another of its name comes, while the row is still `committing`. */
     struct device_row row;
     assert_int_equal(store_device_get(store, "a", &row, &err), 0);
-    assert_int_equal(store_device_delete(store, &row, &err), 0);
+    assert_int_equal(commit_device(store_device_delete, &row), 0);
     device_row_clear(&row);
     device("a", "03");
     assert_int_equal(group("14", "a", "/i/base", "/i/a4"), 0);

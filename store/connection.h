@@ -1,0 +1,57 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * A connection to the database, and statements on it. Private to store/.
+ *
+ * A broken uniqueness is an answer (a name is taken) and leaves the connection well. So does another
+ * program that holds the write lock: in WAL mode only the begin of a transaction needs that lock. Any
+ * other error of SQLite marks the connection failed: the content of the disk is no longer known.
+ */
+#ifndef STORE_CONNECTION_H
+#define STORE_CONNECTION_H
+
+#include "base/cleanup.h"
+#include "base/err.h"
+
+#include <sqlite3.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+struct connection {
+    pthread_mutex_t lock; /* its holder alone uses the connection */
+    sqlite3 *db;          /* NULL: closed */
+    const char *path;
+    atomic_bool has_failed; /* set and cleared under `lock`, read without */
+};
+
+/* Opens with SQLite's `flags`; SQLite waits up to 5 s for locks of other programs. */
+int connection_open(struct connection *connection, int flags, struct err *err);
+void connection_close(struct connection *connection);
+
+/* Marks the connection failed and fills *err from SQLite's last error. Returns -1. */
+int connection_fail(struct connection *connection, struct err *err);
+
+/* Runs statements that return no rows; whatever fails, the connection has failed. */
+int connection_execute(struct connection *connection, const char *sql, struct err *err);
+
+int store_out_of_memory(struct err *err);
+
+/* A prepared statement, or NULL and *err with the connection failed. */
+sqlite3_stmt *statement_new(struct connection *connection, const char *sql, struct err *err);
+CLEANUP_DEFINE(statement, sqlite3_stmt *, sqlite3_finalize)
+
+/* Text is borrowed until the statement is finalised; NULL binds NULL. A parameter that the statement
+ * does not have is skipped; one that is never bound is NULL. */
+void statement_bind_text(sqlite3_stmt *statement, const char *parameter, const char *text);
+void statement_bind_int(sqlite3_stmt *statement, const char *parameter, int64_t value);
+
+/* 1: a row; 0: no more rows; -1: *err. A broken uniqueness is reported as `taken`, naming `name`;
+ * StoreBusy: another program has the write lock, and nothing was changed. */
+int statement_step(struct connection *connection, sqlite3_stmt *statement, enum err_code taken,
+                   const char *name, struct err *err);
+
+/* Runs a change; how many rows it changed, or -1 and *err. */
+int statement_run(struct connection *connection, sqlite3_stmt *statement, enum err_code taken,
+                  const char *name, struct err *err);
+
+#endif

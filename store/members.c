@@ -1,0 +1,98 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * See members.h.
+ */
+#include "store/members.h"
+
+#include "store/table.h"
+
+#define ROW struct member_row
+#define COLUMNS(FIRST, X)                                                                          \
+    FIRST(device, TEXT)                                                                            \
+    X(device_id, TEXT_OR_NULL)                                                                     \
+    X(backing_file, TEXT_OR_NULL)                                                                  \
+    X(backing_format, TEXT_OR_NULL)                                                                \
+    X(backing_identity, TEXT_OR_NULL)                                                              \
+    X(snapshot_file, TEXT)                                                                         \
+    X(format, TEXT)                                                                                \
+    X(snapshot_identity, TEXT_OR_NULL)                                                             \
+    X(directory_identity, TEXT_OR_NULL)                                                            \
+    X(pause_us, INTEGER, KNOWN_BY(has_pause))
+#define NAMES  COLUMN_NAMES(COLUMNS)
+#define VALUES COLUMN_VALUES(COLUMNS)
+
+static const struct column columns[] = {COLUMN_ENTRIES(COLUMNS)};
+static const struct table members = {TABLE("members")};
+
+void member_rows_free(struct member_row *rows, size_t count)
+{
+    rows_free(&members, rows, count);
+}
+
+int members_load(struct connection *reader, struct group_row *row, struct err *err)
+{
+    CLEANUP(statement)
+    sqlite3_stmt *statement = statement_new(
+        reader, "SELECT " NAMES " FROM members WHERE group_id = :group_id ORDER BY position", err);
+    if (!statement)
+        return -1;
+    statement_bind_text(statement, ":group_id", row->id);
+    return rows_load(reader, &members, statement, (void **)&row->members, &row->member_count, err);
+}
+
+/* Runs `sql` once for each member, with :group_id, :position and the member's columns bound. */
+static int members_change(struct connection *writer, const struct group_row *row, const char *sql,
+                          struct err *err)
+{
+    CLEANUP(statement) sqlite3_stmt *statement = statement_new(writer, sql, err);
+    if (!statement)
+        return -1;
+    for (size_t i = 0; i < row->member_count; i++) {
+        sqlite3_clear_bindings(statement);
+        statement_bind_text(statement, ":group_id", row->id);
+        statement_bind_int(statement, ":position", (int64_t)i);
+        row_bind(&members, statement, &row->members[i]);
+        if (statement_run(writer, statement, ErrInternalError, row->id, err) < 0)
+            return -1;
+        sqlite3_reset(statement);
+    }
+    return 0;
+}
+
+int members_insert(struct connection *writer, const struct group_row *row, struct err *err)
+{
+    if (members_change(writer, row,
+                       "INSERT INTO members (group_id, position, " NAMES
+                       ") VALUES (:group_id, :position, " VALUES ")",
+                       err) != 0)
+        return -1;
+    CLEANUP(statement)
+    sqlite3_stmt *statement = statement_new(
+        writer,
+        "UPDATE members SET device_id = (SELECT id FROM devices WHERE name = members.device) "
+        "WHERE group_id = :group_id",
+        err);
+    if (!statement)
+        return -1;
+    statement_bind_text(statement, ":group_id", row->id);
+    return statement_run(writer, statement, ErrInternalError, row->id, err) < 0 ? -1 : 0;
+}
+
+int members_update_identities(struct connection *writer, const struct group_row *row,
+                              struct err *err)
+{
+    return members_change(
+        writer, row,
+        "UPDATE members SET backing_identity = coalesce(:backing_identity, backing_identity), "
+        "snapshot_identity = coalesce(:snapshot_identity, snapshot_identity) "
+        "WHERE group_id = :group_id AND position = :position",
+        err);
+}
+
+int members_update_pauses(struct connection *writer, const struct group_row *row, struct err *err)
+{
+    return members_change(writer, row,
+                          "UPDATE members SET pause_us = :pause_us "
+                          "WHERE group_id = :group_id AND position = :position",
+                          err);
+}
