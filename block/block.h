@@ -37,10 +37,11 @@ struct block *block_open(const char *image_dir, struct err *err);
  * their chain more often. */
 void block_set_index_memory(struct block *block, uint64_t budget_bytes);
 
-/* Keeps a journal for every image that is opened for writing from now on, in `runtime_dir`/journals, so
- * that what was acknowledged survives the daemon's being killed. What a killed daemon left there is
- * replayed when its image is opened; where that cannot be done, image and journal stay as they are, and
- * block_device_open() refuses and says why. Once, before anything is opened. OpenFileFailed. */
+/* Keeps a journal for every image that is opened for writing from now on, in
+ * `runtime_dir`/journals, so that what was acknowledged survives the daemon's being killed. What a
+ * killed daemon left there is replayed when its image is opened; where that cannot be done, image
+ * and journal stay as they are, and block_device_open() refuses and says why. Once, before anything
+ * is opened. OpenFileFailed. */
 int block_journals_open(struct block *block, const char *runtime_dir, struct err *err);
 
 /* Writes what the journals had to those images that no device has opened since. */
@@ -50,12 +51,12 @@ void block_journals_finish(struct block *block);
 int block_image_sync(struct block *block, const char *path, struct err *err);
 
 /* Stops all exports (requests under way are finished), flushes and closes every device. Returns -1
- * and *err if a flush failed; everything is closed and freed all the same, but for what an attempt to open an
- * image uses that does not end: the process is to end then. */
+ * and *err if a flush failed; everything is closed and freed all the same, but for what an attempt
+ * to open an image uses that does not end: the process is to end then. */
 int block_close(struct block *block, struct err *err);
 
-/* Whether images are still where they were when block_open() was called: OpenFileFailed if something was
- * mounted over the image directory since. */
+/* Whether images are still where they were when block_open() was called: OpenFileFailed if
+ * something was mounted over the image directory since. */
 int block_check_image_dir(const struct block *block, struct err *err);
 
 /* The image directory's canonical absolute path. */
@@ -71,13 +72,12 @@ char *block_resolve(struct block *block, const char *path, struct err *err);
 /* Whether a driver of that name exists. */
 bool block_format_known(const char *format);
 
-/*
- * Creates the image `path` of `size_bytes`, durable. It must not exist yet. `shape` is for formats
- * that have clusters; NULL: the format's default. Until block_image_keep() a second name
- * (".snapgroupd-ID-HASH.tmp" beside it; where there are no hard links a file ".snapgroupd-ID-HASH.mark")
- * marks it as made by `id`, so that after a crash block_image_discard() removes exactly this file or
- * nothing. Codes: OpenFileFailed, InvalidBlockFormat, InvalidValue (the clusters are too small for a
- * disk of that size).
+/* Creates the image `path` of `size_bytes`, durable. It must not exist yet. `shape` is for formats
+that have clusters; NULL: the format's default. Until block_image_keep() a second name
+(".snapgroupd-ID-HASH.tmp" beside it; where there are no hard links a file
+".snapgroupd-ID-HASH.mark") marks it as made by `id`, so that after a crash block_image_discard()
+removes exactly this file or nothing. Codes: OpenFileFailed, InvalidBlockFormat, InvalidValue (the
+clusters are too small for a disk of that size).
  */
 int block_image_create(struct block *block, const char *path, const char *format,
                        uint64_t size_bytes, const struct cluster_shape *shape,
@@ -87,14 +87,15 @@ int block_image_create(struct block *block, const char *path, const char *format
 int block_image_keep(struct block *block, const char *path, const unsigned char id[OWNER_ID_BYTES],
                      struct err *err);
 
-/* The identity of the directory of `path`, by which a discard recognises the storage later. OpenFileFailed. */
+/* The identity of the directory of `path`, by which a discard recognises the storage later.
+ * OpenFileFailed. */
 int block_directory_identity(struct block *block, const char *path,
                              char identity[FILE_IDENTITY_BYTES], struct err *err);
 
 /* The image is not wanted: removes both names, if `id` made them. Idempotent. `directory` is from
- * block_directory_identity(): where the directory does not exist or is on another file system, the storage is
- * away and nothing is known of the image (OpenFileFailed). NULL: not known; then a missing directory counts as
- * removed. */
+ * block_directory_identity(): where the directory does not exist or is on another file system, the
+ * storage is away and nothing is known of the image (OpenFileFailed). NULL: not known; then a
+ * missing directory counts as removed. */
 int block_image_discard(struct block *block, const char *path, const char *directory,
                         const unsigned char id[OWNER_ID_BYTES], struct err *err);
 
@@ -109,8 +110,8 @@ struct device_spec {
     const char *format; /* of that image; the ones under it are recorded in the headers */
     bool read_only;
     bool is_restored; /* by a start, not by a user: an error says so */
-    /* Acknowledged data that are only in journals of the chain's images are given up, and images that could
-     * not be made durable since the machine was booted are taken as they are. */
+    /* Acknowledged data that are only in journals of the chain's images are given up, and images
+     * that could not be made durable since the machine was booted are taken as they are. */
     bool discard_unflushed;
     const char *
         identity; /* of the top image, as block_device_info() told it once: another file is refused.
@@ -130,30 +131,30 @@ struct device_spec {
 int block_device_open(struct block *block, const struct device_spec *spec, struct err *err);
 void block_device_export(struct block *block, const char *name);
 
-/* Any thread: gives up the opening of a device, if one of that name is under way and takes long (repair): the
- * block_device_open() then fails with NotReady within a fraction of a second. What is quick is finished. Whether
- * there was one. */
+/* Any thread: gives up the opening of a device, if one of that name is under way and takes long
+ * (repair): the block_device_open() then fails with NotReady within a fraction of a second. What is
+ * quick is finished. Whether there was one. */
 bool block_device_call_off(struct block *block, const char *name);
 
 /* Any thread: the same for every opening under way or to come. */
 void block_stop_opening(struct block *block);
 
-/* A device that cannot be served now: exported, state `failed`, so that it can be seen and detached. `cause`
- * is what block_device_open() said of it. Unless that can only be damage the device is tried again, by itself
- * and when a client connects or a group names it, and turns `online`. */
+/* A device that cannot be served now: exported, state `failed`, so that it can be seen and
+ * detached. `cause` is what block_device_open() said of it. Unless that can only be damage the
+ * device is tried again, by itself and when a client connects or a group names it, and turns
+ * `online`. */
 int block_device_open_failed(struct block *block, const struct device_spec *spec,
                              const struct err *cause, struct err *err);
 
-/*
- * Flushes and closes, exported or not. DeviceNotFound; DeviceInUse (message says by what) while a
- * client is connected or a group holds it; UnflushedData: what was acknowledged is not in the images, or a
- * sync of one failed; the device stays as it was.
+/* Flushes and closes, exported or not. DeviceNotFound; DeviceInUse (message says by what) while a
+client is connected or a group holds it; UnflushedData: what was acknowledged is not in the images,
+or a sync of one failed; the device stays as it was.
  */
 int block_device_close(struct block *block, const char *name, struct err *err);
 
-/* Closes it whether or not that succeeds: what was acknowledged and is not in the images is given up with
- * `discard`, else it stays in its journals for whoever opens the images next. Codes as above, but for
- * UnflushedData. */
+/* Closes it whether or not that succeeds: what was acknowledged and is not in the images is given
+ * up with `discard`, else it stays in its journals for whoever opens the images next. Codes as
+ * above, but for UnflushedData. */
 int block_device_abandon(struct block *block, const char *name, bool discard, struct err *err);
 struct chain_image {
     char *image; /* absolute */
@@ -178,8 +179,8 @@ struct device_info {
 int block_device_info(struct block *block, const char *name, struct device_info *info,
                       struct err *err);
 
-/* The same, but never waits for a storage that does not answer: there allocated_bytes is what it was when it
- * was last looked at. */
+/* The same, but never waits for a storage that does not answer: there allocated_bytes is what it
+ * was when it was last looked at. */
 int block_device_info_known(struct block *block, const char *name, struct device_info *info,
                             struct err *err);
 void device_info_clear(struct device_info *info);
@@ -187,8 +188,8 @@ void device_info_clear(struct device_info *info);
 /* ---- frozen members ---- */
 
 /* Offers the frozen image read-only as the exports "DEVICE@GROUP_NAME" and "DEVICE@GROUP_ID"; it is
- * opened when the first client asks for it, if it is the file of that identity (NULL: not known), and closed
- * after the last. */
+ * opened when the first client asks for it, if it is the file of that identity (NULL: not known),
+ * and closed after the last. */
 int block_frozen_add(struct block *block, const char *device, const char *group_name,
                      const char *group_id, const char *image, const char *identity,
                      const char *format, struct err *err);
@@ -206,9 +207,9 @@ struct frozen_file {
 int block_frozen_file_add(struct block *block, const char *identity, const char *path,
                           struct err *err);
 
-/* The files of the chain of `image` that are not known as frozen, top to base, as they are found now:
- * for groups that were recorded without. *files is heap; free with frozen_files_free. Codes: as for
- * block_device_open(). */
+/* The files of the chain of `image` that are not known as frozen, top to base, as they are found
+ * now: for groups that were recorded without. *files is heap; free with frozen_files_free. Codes:
+ * as for block_device_open(). */
 int block_chain_files(struct block *block, const char *image, const char *format,
                       struct frozen_file **files, size_t *count, struct err *err);
 void frozen_files_free(struct frozen_file *files, size_t count);
@@ -272,8 +273,8 @@ void group_member_info(const struct group *group, size_t position, struct group_
 void group_free(struct group *group);
 
 /* Recovery: removes the overlay `path` if, and only if, its header says that group `id` created it,
- * and the marking name of a creation that was cut short. A file that does not exist is no error; `directory`
- * as for block_image_discard(). */
+ * and the marking name of a creation that was cut short. A file that does not exist is no error;
+ * `directory` as for block_image_discard(). */
 int block_overlay_discard(struct block *block, const char *path, const char *directory,
                           const char *format, const unsigned char id[OWNER_ID_BYTES],
                           struct err *err);
@@ -307,8 +308,8 @@ int block_nbd_listen(struct block *block, const char *address, struct err *err);
  * "0.0.0.0:10809"), with the port that was picked; NULL past the last one. */
 const char *block_nbd_address(const struct block *block, size_t index);
 
-/* Where to send clients: the first Unix socket, else the first address of one host, else for a wildcard
- * the loopback address; NULL if NBD is not served. */
+/* Where to send clients: the first Unix socket, else the first address of one host, else for a
+ * wildcard the loopback address; NULL if NBD is not served. */
 const char *block_nbd_reach(const struct block *block);
 
 /* Whether a client at block_nbd_reach() must use TLS. */

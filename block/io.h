@@ -10,8 +10,8 @@
  *
  * An error never takes the device or any other request with it, but for a failed flush (device.c).
  *
- * device_read_cached() and device_write_cached() wait for no disk: -EAGAIN where they would have to.
- * All others may.
+ * device_read_cached() and device_write_cached() wait for no disk: -EAGAIN where they would have
+ * to. All others may.
  */
 #ifndef BLOCK_IO_H
 #define BLOCK_IO_H

@@ -4,8 +4,8 @@
  *
  *   change:  for each piece: node_make_room(top), fence_enter -> node_change(top) -> fence_leave;
  *            FUA: flush
- *   read:    index_find, then the file of the image found; not held by the fence. On a miss the index
- *            is filled first; a range that it cannot describe is read down the chain
+ *   read:    index_find, then the file of the image found; not held by the fence. On a miss the
+ *            index is filled first; a range that it cannot describe is read down the chain
  *   flush:   pin the top; freeze the images below it, unless they are frozen; flush the top
  *
  * Invariants:
@@ -17,9 +17,9 @@
  *   I3. A write acknowledged just before a cut is in a frozen image: a flush makes that durable
  *       before the top. A group freezes these images itself; where that failed (no memory, no
  *       space), every later flush retries.
- *   I4. A failed fdatasync of any image fails the device until its image is attached anew: the kernel
- *       may have dropped the pages that it could not write (journal.h). Any other error fails its
- *       request only.
+ *   I4. A failed fdatasync of any image fails the device until its image is attached anew: the
+ *       kernel may have dropped the pages that it could not write (journal.h). Any other error
+ *       fails its request only.
  *   I5. The top's io_lock is held while data of the top are read, not those of frozen images.
  */
 #include "block/device/device.h"
@@ -355,8 +355,8 @@ enum {
     PIECE_LONG_US = 8000,                /* the next one has to be shorter */
 };
 
-/* How long the pieces of one request are: powers of two, and they end at multiples of their length, so
- * that no cluster is in two. */
+/* How long the pieces of one request are: powers of two, and they end at multiples of their length,
+ * so that no cluster is in two. */
 struct pieces {
     uint64_t bytes, min, max;
 };
@@ -388,7 +388,8 @@ static uint64_t device_now_us(void)
     return (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000;
 }
 
-/* How long the next piece may be, by how long this one took: a disk may be slow, a range may be empty. */
+/* How long the next piece may be, by how long this one took: a disk may be slow, a range may be
+ * empty. */
 static void pieces_adapt(struct pieces *pieces, uint64_t took_us)
 {
     if (took_us > PIECE_LONG_US && pieces->bytes > pieces->min)

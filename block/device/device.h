@@ -3,8 +3,9 @@
  * A device: a named disk, its top node and its fence. io.h is its data interface; this is what the
  * registry and the group transaction use. Private to block/.
  *
- * Life: device_new (no chain) --device_set_top--> online --device_fail--> failed; or failed at once,
- * without a chain, until it opens: --device_set_top, device_revive--> online. device_free closes the chain. Who may free it is the registry's business (`clients`, `holder`).
+ * Life: device_new (no chain) --device_set_top--> online --device_fail--> failed; or failed at
+ * once, without a chain, until it opens: --device_set_top, device_revive--> online. device_free
+ * closes the chain. Who may free it is the registry's business (`clients`, `holder`).
  */
 #ifndef BLOCK_DEVICE_DEVICE_H
 #define BLOCK_DEVICE_DEVICE_H
@@ -51,17 +52,17 @@ struct device {
     unsigned retry_delay_ms;
     uint64_t retry_at_ms; /* CLOCK_MONOTONIC */
     bool is_asked;        /* somebody waits for it: it is due now */
-    bool
-        is_being_opened; /* again; then the attempt alone may set the top, and frees what is abandoned */
-    bool is_abandoned; /* and not in the list any more */
+    bool is_being_opened; /* again; then the attempt alone may set the top, and frees an abandoned
+                           * device */
+    bool is_abandoned;    /* and not in the list any more */
 };
 
 struct device *device_new(const char *name, const char *image, const char *format, bool read_only);
 void device_free(struct device *device);
 CLEANUP_DEFINE(device, struct device *, device_free)
 
-/* Gives the device its chain, and the chain an index. Before anybody uses it. The reference is taken
- * over on success only; -1 when memory is short. */
+/* Gives the device its chain, and the chain an index. Before anybody uses it. The reference is
+ * taken over on success only; -1 when memory is short. */
 int device_set_top(struct device *device, struct node *top, struct index_memory *memory);
 
 /* The top with a reference of its own, or NULL. */
@@ -71,7 +72,8 @@ struct node *device_top(struct device *device);
 void device_fail(struct device *device, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 
-/* The same for a device that has no chain yet: the last reason counts; it is logged if it is another. */
+/* The same for a device that has no chain yet: the last reason counts; it is logged if it is
+ * another. */
 void device_fail_again(struct device *device, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 

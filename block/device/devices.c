@@ -118,7 +118,8 @@ static void device_unclaim(struct block *block, struct device *device)
     *device->holder = 0;
 }
 
-/* A device that somebody tries to open all that time is left to him: 1, or 0 if it is not being opened. */
+/* A device that somebody tries to open all that time is left to him: 1, or 0 if it is not being
+ * opened. */
 static int device_abandon_opening(struct block *block, struct device *device, struct err *err)
 {
     bool has_left = journal_dir_has_path(block->journals, device->image);

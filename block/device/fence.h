@@ -4,8 +4,8 @@
  *
  *     open --fence_raise--> raised --fence_drain--> raised and drained --fence_lower--> open
  *
- *   I1. Every change of a device (write, zero, discard) runs between fence_enter and fence_leave; none
- *       enters while the fence is raised. Reads and flushes do not pass the fence.
+ *   I1. Every change of a device (write, zero, discard) runs between fence_enter and fence_leave;
+ *       none enters while the fence is raised. Reads and flushes do not pass the fence.
  *   I2. From fence_drain until fence_lower no change runs: `inside` is 0.
  *   I3. `inside` counts the changes that entered and have not left.
  *   I4. One thread at a time raises, drains and lowers.
@@ -29,8 +29,8 @@ struct fence {
 void fence_init(struct fence *fence);
 void fence_destroy(struct fence *fence);
 
-/* Begins and ends a change. While the fence is raised, fence_enter waits and fence_try_enter returns
- * false; the caller tries again. */
+/* Begins and ends a change. While the fence is raised, fence_enter waits and fence_try_enter
+ * returns false; the caller tries again. */
 void fence_enter(struct fence *fence);
 bool fence_try_enter(struct fence *fence);
 void fence_leave(struct fence *fence);

@@ -9,25 +9,25 @@
  *
  *   begin    for each member in list order: hold its device, check the path of its overlay. Nothing
  *            is created.
- *   prepare  for each member in list order: flush the image to be frozen, stage the overlay, copy that
- *            image's permissions, open the overlay on top of it; sync all overlays at once; then name
- *            each overlay; sync each directory.
+ *   prepare  for each member in list order: flush the image to be frozen, stage the overlay, copy
+ *            that image's permissions, open the overlay on top of it; sync all overlays at once;
+ *            then name each overlay; sync each directory.
  *   pivot    raise every fence; drain every fence; swap every top; lower every fence.
- *   finish   make the frozen images durable and read-only. A failed sync fails the device; after any
- *            other error the device's next flush retries.
+ *   finish   make the frozen images durable and read-only. A failed sync fails the device; after
+ *            any other error the device's next flush retries.
  *   abort    remove the overlays that prepare named, then those it staged.
  *
  * Invariants:
- *   I1. Between the first fence_raise and the last fence_lower only memory is touched and nothing can
- *       fail. (No assert: a property of the code.)
+ *   I1. Between the first fence_raise and the last fence_lower only memory is touched and nothing
+ *       can fail. (No assert: a property of the code.)
  *   I2. All fences are drained before the first top is swapped, and all tops are swapped before the
  *       first fence is lowered: no change runs while some members have their new top and others do
  *       not.
  *   I3. A device is held by one group, which names it once, so two pivots have no device in common.
- *       A change is inside one fence only and waits for no other. So pivots need no common lock and no
- *       order of fences, cannot deadlock, and a slow member delays its own group only.
- *   I4. A frozen file is marked before its writer's claim ends, so it is never opened for writing in
- *       between.
+ *       A change is inside one fence only and waits for no other. So pivots need no common lock and
+ *       no order of fences, cannot deadlock, and a slow member delays its own group only.
+ *   I4. A frozen file is marked before its writer's claim ends, so it is never opened for writing
+ *       in between.
  *
  * One thread runs a group. Devices are held (`holder`) from begin to free.
  */

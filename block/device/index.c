@@ -4,14 +4,15 @@
  *
  *     slots[range % slot_count] -> page of one range (32 MiB) -> entry of one unit (64 KiB)
  *                                                                |
- *                                         mixed units only       +-> record: entry of each granule (4 KiB)
+ *                                            mixed units only    +-> record: entries of granules
  *
  *     entry   2..0 what     12..3 layer     63..13 host offset / 512       (DATA)
  *             2..0 what     63..3 the record's address                     (MIXED)
  *
- * A unit that lies in one piece in one layer, or is zeros, is told by its entry alone. One that is mixed, because layers
- * have other cluster sizes or subclusters, has a record. A granule that is mixed in itself, or compressed, says WALK:
- * such reads walk the chain. A device with more ranges than slots shares a slot among ranges; the last one has it.
+ * A unit that lies in one piece in one layer, or is zeros, is told by its entry alone. One that is
+ * mixed, because layers have other cluster sizes or subclusters, has a record. A granule that is
+ * mixed in itself, or compressed, says WALK: such reads walk the chain. A device with more ranges
+ * than slots shares a slot among ranges; the last one has it.
  */
 #include "block/device/index.h"
 
@@ -145,8 +146,8 @@ static void page_free(struct index_memory *memory, struct index_page *page)
     free(page);
 }
 
-/* Forgets pages that nobody has looked at lately until `bytes` more fit into the budget, or there are none. The
- * memory's lock is held. */
+/* Forgets pages that nobody has looked at lately until `bytes` more fit into the budget, or there
+ * are none. The memory's lock is held. */
 static void memory_make_room(struct index_memory *memory, uint64_t bytes)
 {
     bytes += atomic_load(&memory->walks.used_bytes);
@@ -267,7 +268,8 @@ struct node *index_top(const struct index *index)
 
 /* ---- finding ---- */
 
-/* What is known of the granule at `offset`; *left is how far that goes on, in one piece. Lock held. */
+/* What is known of the granule at `offset`; *left is how far that goes on, in one piece. Lock
+ * held. */
 static uint64_t granule_find(struct index *index, uint64_t offset, uint64_t *left)
 {
     struct index_page *page = page_find(index, offset / RANGE_BYTES);
@@ -281,7 +283,8 @@ static uint64_t granule_find(struct index *index, uint64_t offset, uint64_t *lef
     return entry_of_granule(entry, offset % UNIT_BYTES / GRANULE_BYTES);
 }
 
-/* Whether the granule's entry goes on where `found` ends; `first` is the entry that it began with. */
+/* Whether the granule's entry goes on where `found` ends; `first` is the entry that it began
+ * with. */
 static bool granule_continues(uint64_t entry, uint64_t first, const struct chain_extent *found)
 {
     if (entry_what(entry) != entry_what(first))
@@ -451,7 +454,8 @@ int index_fill(struct index *index, uint64_t offset, unsigned flags)
 
 /* ---- forgetting ---- */
 
-/* Forgets what is known of [at, end) of one unit: of a mixed one its granules there, else all. Lock held. */
+/* Forgets what is known of [at, end) of one unit: of a mixed one its granules there, else all. Lock
+ * held. */
 static void unit_forget(struct index_page *page, uint64_t at, uint64_t end)
 {
     uint64_t *entry = &page->entries[at % RANGE_BYTES / UNIT_BYTES];

@@ -5,8 +5,8 @@
  *
  * A device has one index; all indexes of a block layer share one budget of memory (index_memory).
  * It is filled lazily by walking the chain (walk.h), one unit at a time, and forgets what was not
- * used for long when the budget is used up. It names images by their layer, counted from the base, so a
- * pivot leaves every entry valid: the overlay is one more layer, and holds nothing yet.
+ * used for long when the budget is used up. It names images by their layer, counted from the base,
+ * so a pivot leaves every entry valid: the overlay is one more layer, and holds nothing yet.
  *
  * Invariants:
  *   1. What index_find() gives for a layer other than the top never changes while it is a layer

@@ -2,8 +2,8 @@
  *
  * One member of a group transaction. See member.h.
  *
- *   I1. A file is removed only if this group made it: its staged name has the group's id, and the file
- *       under its final name is the overlay.
+ *   I1. A file is removed only if this group made it: its staged name has the group's id, and the
+ *       file under its final name is the overlay.
  *   I2. An overlay is claimed (file-table.h) before it has a name, so no other user can open it.
  *   I3. A device is held by one group at most, from member_begin() to member_free().
  */

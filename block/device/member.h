@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * One member of a group transaction (group.c). Private to device/. Called by the thread that runs the
- * group; each function fails with the codes of the group function of its name.
+ * One member of a group transaction (group.c). Private to device/. Called by the thread that runs
+ * the group; each function fails with the codes of the group function of its name.
  */
 #ifndef BLOCK_DEVICE_MEMBER_H
 #define BLOCK_DEVICE_MEMBER_H

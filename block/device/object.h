@@ -2,10 +2,10 @@
  *
  * The one object of the block layer, and the order of its locks. Private to block/.
  *
- * Locks, in the order they are acquired: block->lock, then a device's own, then those of the journal
- * directory and of the file table. None is held while a file is opened, examined, read, written,
- * synced or closed, so an image on unresponsive storage blocks only its own users. A thread that
- * depends on such an operation waits for `changed`.
+ * Locks, in the order they are acquired: block->lock, then a device's own, then those of the
+ * journal directory and of the file table. None is held while a file is opened, examined, read,
+ * written, synced or closed, so an image on unresponsive storage blocks only its own users. A
+ * thread that depends on such an operation waits for `changed`.
  */
 #ifndef BLOCK_DEVICE_OBJECT_H
 #define BLOCK_DEVICE_OBJECT_H

@@ -14,7 +14,8 @@ void opener_user(const struct device *device, char user[USER_BYTES])
     snprintf(user, USER_BYTES, "device '%s'", device->name);
 }
 
-/* Refuses to write what is frozen, and names the group if the image is offered as a member of it. */
+/* Refuses to write what is frozen, and names the group if the image is offered as a member of
+ * it. */
 static int opener_check_frozen(struct block *block, const struct chain_file *file, struct err *err)
 {
     if (!file_table_is_frozen(block->files, &file->identity, file->path))
@@ -30,7 +31,8 @@ static int opener_check_frozen(struct block *block, const struct chain_file *fil
         frozen ? "'" : "");
 }
 
-/* The top must be the file that was recorded: another one under its path is served to nobody, and not changed. */
+/* The top must be the file that was recorded: another one under its path is served to nobody, and
+ * not changed. */
 static int opener_check_identity(const struct opener *opener, const struct chain_file *file,
                                  struct err *err)
 {

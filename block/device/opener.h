@@ -2,8 +2,8 @@
  *
  * Opening the chain of a device, a frozen member or a group. Private to block/. Any thread.
  *
- * A file may be open in several chains at once as long as none writes it; opener_admit() checks this
- * for each file before anything of it is read (file-table.h).
+ * A file may be open in several chains at once as long as none writes it; opener_admit() checks
+ * this for each file before anything of it is read (file-table.h).
  */
 #ifndef BLOCK_DEVICE_OPENER_H
 #define BLOCK_DEVICE_OPENER_H
@@ -21,13 +21,13 @@ struct opener {
     const char *identity; /* of the top, as recorded; NULL or "": unknown */
 };
 
-/* Admits one file: checks the identity of a top, claims the file, rejects a writer of a frozen file,
- * replays its journal. Codes: as of block_device_open(). */
+/* Admits one file: checks the identity of a top, claims the file, rejects a writer of a frozen
+ * file, replays its journal. Codes: as of block_device_open(). */
 int opener_admit(void *arg, const struct chain_file *file, struct file_claim **claim,
                  struct node **node, struct err *err);
 
-/* Opens the chain of a device, with a journal if it is writable; released by node_give_up(). NULL and
- * *err as of block_device_open(). */
+/* Opens the chain of a device, with a journal if it is writable; released by node_give_up(). NULL
+ * and *err as of block_device_open(). */
 struct node *opener_open_chain(struct block *block, const struct device *device,
                                const struct device_spec *spec, struct err *err);
 

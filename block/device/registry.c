@@ -2,8 +2,8 @@
  *
  * Devices by name: reserving, finding, describing, removing. See registry.h and block.h.
  *
- * A device is in the list from before its chain is opened (the name is taken) until just before it is
- * closed; exports see it only while `exported`.
+ * A device is in the list from before its chain is opened (the name is taken) until just before it
+ * is closed; exports see it only while `exported`.
  */
 #include "block/device/registry.h"
 

@@ -10,7 +10,8 @@
  *     |                ^                                  |  |  |
  *     | detach         +-- failed: the reason is the new -+  |  +-- device_revive --> online
  *     v                    one, the delay doubles            |
- *    gone <--------------- the attempt ends, frees it <---- abandoned: detached, or the end, meanwhile
+ *    gone <--------------- the attempt ends, frees it <---- abandoned: detached, or the end,
+ *    meanwhile
  *
  *     what failed                                    is tried again
  *     damage, a format or feature that is refused    never
@@ -19,11 +20,12 @@
  *     or a sync of the image failed
  *     anything else                                  by itself too, after 0.25 s to 10 s
  *
- * Threads: those of the retrier do what is due by itself. One that begins an attempt starts another one
- * if none is left to look after the other devices, up to a limit: so storage that hangs holds up its own
- * devices only. Those that are too many end. All state is guarded by block->lock, which is not held while
- * an image is opened; a device that is being opened is freed by nobody but the attempt. Whoever asks waits
- * for these threads, and no longer than some seconds, whatever the storage does.
+ * Threads: those of the retrier do what is due by itself. One that begins an attempt starts another
+ * one if none is left to look after the other devices, up to a limit: so storage that hangs holds
+ * up its own devices only. Those that are too many end. All state is guarded by block->lock, which
+ * is not held while an image is opened; a device that is being opened is freed by nobody but the
+ * attempt. Whoever asks waits for these threads, and no longer than some seconds, whatever the
+ * storage does.
  */
 #include "block/device/retry.h"
 

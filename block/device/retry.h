@@ -14,19 +14,20 @@ struct device;
 
 void retry_init(struct block *block);
 
-/* Schedules retries for a device that is in the list, has no chain, and failed to open by `cause`. */
+/* Schedules retries for a device that is in the list, has no chain, and failed to open by
+ * `cause`. */
 void retry_begin(struct block *block, struct device *device, const struct err *cause);
 
-/* If the device of that name is waiting for a retry, retries now and waits for the result, for a few
- * seconds at most. The lock is not held. */
+/* If the device of that name is waiting for a retry, retries now and waits for the result, for a
+ * few seconds at most. The lock is not held. */
 void retry_now(struct block *block, const char *name);
 
-/* Waits as long for an attempt that is under way or requested. The lock is held on entry and return,
- * but released meanwhile. */
+/* Waits as long for an attempt that is under way or requested. The lock is held on entry and
+ * return, but released meanwhile. */
 void retry_wait_locked(struct block *block, const char *name);
 
-/* Stops retries. False if an attempt is still under way after a few seconds: the objects that it uses
- * must not be freed. */
+/* Stops retries. False if an attempt is still under way after a few seconds: the objects that it
+ * uses must not be freed. */
 bool retry_stop(struct block *block);
 
 #endif

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Every room has a README.md of at most 40 lines that names each of its source files, and no file that
-does not exist. That of block/format has the files of qcow2/ too.
+"""Every room has a README.md of at most 40 lines that names each of its source files, and no file
+that does not exist. That of block/format has the files of qcow2/ too.
 """
 import os
 import re
