@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * A driver that misbehaves on request. faulty_install() registers it under the name "qcow2": it
- * passes everything on to the real driver, but for the faults that a test asks for. One set of
- * faults per process.
+ * A driver that fails on request. faulty_install() registers it under the name "qcow2": it calls
+ * the real driver except for the faults that a test sets. One set of faults per process.
  */
 #ifndef TESTS_FAULTY_H
 #define TESTS_FAULTY_H

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * A flat reference disk: an array that holds, byte for byte, what a chain of images must read as.
+ * A flat reference disk: an array with the bytes that a chain of images must read as.
  */
 #include "tests/lib/testlib.h"
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * qcow2 images made, filled, checked and read by QEMU's tools, and headers looked at and changed by
- * hand (numbers are big-endian; offsets are those of QEMU's docs/interop/qcow2).
+ * qcow2 images: created, filled, checked and read by QEMU's tools; headers read and changed by hand
+ * (numbers are big-endian; offsets are those of QEMU's docs/interop/qcow2).
  *
  *     offset  bytes  field
  *     4       4      version

@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Who maps with MAP_CACHED is turned away where an image's locks cannot be had at once: the
- * io_lock, which a flush is about to have exclusively, or the driver's, whose holder may be reading
- * a table.
+ * A map with MAP_CACHED returns -EAGAIN if a lock of the image is not free: io_lock, which a flush
+ * is about to acquire exclusively, or the driver's lock, whose holder may be reading a table.
  */
 #include "block/format/qcow2/state.h"
 #include "block/image/walk.h"

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * A cached write is done whole and at once, or not at all: it is turned away where it would have to
- * wait for a lock, for a table that is not in memory, for another write to the same cluster, or for
- * what it copies from below.
+ * A cached write is done as a whole and at once, or not at all: it returns -EAGAIN if it would wait
+ * for a lock, for a table that is not cached, for another write to the same cluster, or for old
+ * content that it copies from below.
  */
 #include "block/device/fence.h"
 #include "block/format/qcow2/range-lock.h"

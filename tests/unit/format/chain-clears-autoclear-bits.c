@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Autoclear features belong to data that a writer must keep up. The driver keeps none up, so
- * opening to write clears the bits: those it knows (bitmaps) and those it does not; opening to read
- * leaves them.
+ * Autoclear features belong to data that a writer must keep up to date. The driver keeps none, so
+ * opening for writing clears the bits, known (bitmaps) and unknown; opening for reading keeps them.
  */
 #include "tests/lib/testlib.h"
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * What create() writes is a version 3 image with the size, clusters and features asked for, free of
- * errors, empty; it carries the id of the group that made it, and nobody else's image does.
+ * create() writes an empty version 3 image with the requested size, clusters and features, free of
+ * errors. It carries the id of the group that made it; images of other programs carry none.
  */
 #include "tests/lib/testlib.h"
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * A top keeps many pieces of its tables in memory, a frozen image few: from the moment it is
- * frozen, not only once somebody reads of it what is not in memory. It reads as before.
+ * A top caches many slices of its tables, a frozen image few: from the freeze on, not only after
+ * the next read that misses the cache. The image reads as before.
  */
 #include "block/format/qcow2/state.h"
 #include "tests/lib/testlib.h"

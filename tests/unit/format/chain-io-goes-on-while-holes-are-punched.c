@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * A flush gives the space of clusters that were let go back to the file system, which takes its
- * time; no request waits for that. Neighbouring clusters are one hole, whatever the order in which
- * they were let go, and what somebody else still refers to is none.
+ * A flush punches holes where clusters were released, which takes long; no request waits for it.
+ * Adjacent clusters become one hole in whatever order they were released; a cluster that is still
+ * referenced does not.
  *
- * The fallocate that punches is this program's own: it looks whether the image's locks can be had,
- * then writes and reads itself.
+ * The fallocate that punches is this program's own: it checks that the image's locks are free, then
+ * writes and reads itself.
  */
 #include "tests/lib/testlib.h"
 

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The corrupt bit: the image is refused to write and served to read. It is set when a write meets a
- * mapping that leads into the image's own metadata, and that metadata is not overwritten.
+ * The corrupt bit: the image is rejected for writing and served for reading. The bit is set when a
+ * write meets a mapping that leads into the image's own metadata, and that metadata is not
+ * overwritten.
  */
 #include "tests/lib/testlib.h"
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * Tables and clusters past the end of the file read as zeros, as in QEMU, and are never written: an
- * image that could only be written there is not opened for writing, or the write fails. A table
- * that the file's end cuts short is whole all the same.
+ * image that needs writes there is not opened for writing, or the write fails. A table may be cut
+ * short by the end of the file.
  *
  *     cluster (64 KiB)   0 header | 1 refcount table | 2 refcount block | 3 L1 table | 4 L2 table
  *                        5 data

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * A flush that frees clusters needs the io_lock exclusively, and everybody else waits behind it. So
+ * A flush that frees clusters needs io_lock exclusively, and all other requests wait behind it. So
  * a zero or a discard, however long, lets it in between two clusters.
  *
- * Whoever watches changes of the map is called in the midst of the request, for each cluster.
+ * The callback for changes of the map runs in the middle of the request, once for each cluster.
  */
 #include "tests/lib/testlib.h"
 

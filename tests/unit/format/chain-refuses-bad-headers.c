@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * A header field outside what the specification allows is refused before it is used, and the
- * message names the field. Each row changes one number of a good version 3 image.
+ * A header field outside the specification's limits is rejected before it is used, and the message
+ * names the field. Each row changes one number of a good version 3 image.
  */
 #include "tests/lib/testlib.h"
 

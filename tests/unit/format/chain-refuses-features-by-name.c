@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * An image that needs what this build does not have is refused, to read and to write, and the
- * message names what it needs: encryption, external data files, feature bits that are unknown, with
- * the name that the image's own feature-name table gives them.
+ * An image with an unsupported feature is rejected, for reading and writing, and the message names
+ * the feature: encryption, external data files, unknown feature bits, with the name in the image's
+ * own feature name table.
  */
 #include "tests/lib/testlib.h"
 

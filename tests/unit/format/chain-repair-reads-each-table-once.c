@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * A repair takes as long as the file is large, however often its tables are named: an internal
- * snapshot whose L1 table names one L2 table millions of times costs one look at it. The counts are
- * those that QEMU finds. A repair that nobody wants any more ends.
+ * The time of a repair depends on the file's size, not on the number of references: an internal
+ * snapshot whose L1 table references one L2 table millions of times costs one read of it. The
+ * counts equal QEMU's. A repair that nobody wants any more ends.
  *
  *     cluster (64 KiB)   0 header | 1 refcount table | 2 refcount block | 3 L1 table | 4 L2 table
  *                        5 data | 6 snapshot table | 7 ... the snapshot's L1 table, each entry of

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The dirty bit says that refcounts may be wrong. Opening to write repairs them and clears the bit,
- * before anything is allocated; opening to read changes nothing.
+ * The dirty bit: refcounts may be wrong. Opening for writing repairs them and clears the bit before
+ * anything is allocated; opening for reading changes nothing.
  *
- * The bit and the damage come from QEMU itself (lazy refcounts, ended by a signal) and from zeros
- * or noise written over refcount blocks, at every refcount width.
+ * QEMU itself sets the bit and does the damage (lazy refcounts, ended by a signal); zeros or noise
+ * over refcount blocks do more of it, at every refcount width.
  */
 #include "tests/lib/testlib.h"
 

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * An L2 table that a write replaces by a copy of its own loses its last reference, is free from
- * then on, and may become anything: that is no corruption. Such a table has one reference and no
- * copied flag, as QEMU leaves it if it is killed in the middle of a snapshot; QEMU goes on with
- * such an image.
+ * An L2 table that a write replaces by a copy loses its last reference, is free from then on, and
+ * may be reused for anything: that is no corruption. Such a table has one reference and no copied
+ * flag, as QEMU leaves it if it is killed in the middle of a snapshot; QEMU continues to use such
+ * an image.
  */
 #include "tests/lib/testlib.h"
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Once many tables have changed in memory they are flushed by a thread of the image's own: writers
- * go on while its fdatasync hangs, and none of them calls fdatasync itself. Nothing is lost or out
- * of order by it; what the image then holds, qemu-io and qemu-img say.
+ * Once many tables have changed in memory the image's flusher thread flushes them: writers go on
+ * while its fdatasync hangs, and none of them calls fdatasync itself. Nothing is lost or reordered:
+ * qemu-io and qemu-img check the image afterwards.
  *
  * The fdatasync that hangs is this program's own.
  */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * An image of which much has changed has a thread that flushes it. A frozen image has none: however
- * many groups are taken there are no more threads than before.
+ * An image with many changed tables has a flusher thread. A frozen image has none: after any number
+ * of groups there are as many threads as before.
  * timeout: 120
  */
 #include "tests/lib/disks.h"
