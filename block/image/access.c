@@ -58,7 +58,7 @@ static struct posix_acl_xattr_entry *acl_entries(const struct access *access)
     return (struct posix_acl_xattr_entry *)(access->acl + 1);
 }
 
-/* The permissions that an entry of that tag stands for, or NULL: a named one. */
+/* The permissions of the class with that tag; NULL: a named user or group. */
 static unsigned *access_class(struct access *access, unsigned tag)
 {
     switch (tag) {
@@ -164,7 +164,7 @@ static bool access_write(struct access *access, int fd)
     return !had_acl;
 }
 
-/* Owner and group, or the group at least; whoever may do neither keeps his own. */
+/* Sets owner and group, or the group at least; without permission the file keeps its own. */
 static int access_give(int fd, const struct stat *model, struct stat *own)
 {
     bool differs = model->st_uid != own->st_uid || model->st_gid != own->st_gid;

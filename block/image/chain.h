@@ -25,12 +25,11 @@ struct chain_file {
     size_t depth; /* 0: the top */
 };
 
-/* Asked about every file of a chain: may it be used in this way? 0, or -1 and *err. *claim, which
- * says so as long as the file is open, becomes the node's. Sets *node if the file is open like that
- * already and the chain is to have that node, with its reference. */
+/* Called for every file of a chain: 0 admits it, -1 and *err refuses. *claim, the file table's
+ * entry for this open, becomes the node's. Sets *node, with a reference, if the chain is to use a
+ * node that is open already. */
 struct chain_guard {
-    const atomic_bool
-        *is_unwanted; /* may be set by another thread: the opening is given up; or NULL */
+    const atomic_bool *is_unwanted; /* set by any thread to abandon the open; or NULL */
     int (*admit)(void *arg, const struct chain_file *file, struct file_claim **claim,
                  struct node **node, struct err *err);
     void *arg;
@@ -38,7 +37,7 @@ struct chain_guard {
 
 /* Opens `path` and, following the headers, everything under it (backing nodes read-only), all
  * beneath `dir`. `guard` may be NULL. Returns the top with one reference, or NULL. Codes:
- * OpenFileFailed, InvalidBlockFormat, NotReady (it is not wanted any more), and the guard's. */
+ * OpenFileFailed, InvalidBlockFormat, NotReady (abandoned), and the guard's. */
 struct node *chain_open(const struct image_dir *dir, const char *path, const char *format,
                         bool read_only, const struct chain_guard *guard, struct err *err);
 

@@ -120,8 +120,8 @@ struct driver {
 struct node {
     pthread_mutex_t flush_lock; /* one flush at a time; the second finds nothing left to do */
     pthread_rwlock_t io_lock;   /* shared: from a look-up in the maps to the end of the I/O that
-                                 * relies on it. Exclusive: for an instant, by a driver, before freed
-                                 * space is used again */
+                                 * relies on it. Exclusive: for an instant, by a driver, before
+                                 * freed space is used again */
 
     /* The driver's half: open() sets it, and but for `state` it never changes. */
     uint64_t size_bytes;    /* as a guest sees it: a multiple of BLOCK_SECTOR_BYTES */

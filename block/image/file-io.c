@@ -56,6 +56,6 @@ int file_read_cached(int fd, void *buf, uint64_t offset, uint64_t length)
 {
     struct iovec vector = {.iov_base = buf, .iov_len = length};
     ssize_t n = preadv2(fd, &vector, 1, (off_t)offset, RWF_NOWAIT);
-    /* Short: a miss further on, or the end of the file. What cannot be told or done so waits. */
+    /* Short: a miss further on, or the end of the file. Errors are left to the read that waits. */
     return n == (ssize_t)length ? 0 : -EAGAIN;
 }

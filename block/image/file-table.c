@@ -2,15 +2,15 @@
  *
  * See file-table.h.
  *
- *     files[]       by (dev, ino)   struct file --claims--> struct file_claim, ...    one for each open
+ *     files[]       by (dev, ino)   struct file --claims--> struct file_claim, ...  one an open
  *     identities[]  by identity     struct frozen_mark
  *     paths[]       by path         the same marks
  *
  * F1. A listed file has a claim; the last one takes the file off the list.
  * F2. A file has any number of readers, or one writer.
  *
- * The hash tables grow by doubling; where there is no memory for that the lists just get longer, so
- * that what must not fail does not.
+ * The hash tables grow by doubling; without memory for that the lists get longer, so that what must
+ * not fail does not.
  */
 #include "block/image/file-table.h"
 

@@ -1,21 +1,20 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Which files are in use, by whom, and which are frozen: the one place that decides who may open an
- * image. Private to block/.
+ * The file table: which files are in use, by whom, and which are frozen. It alone decides who may
+ * open an image. Private to block/.
  *
- *     claimed     open, or about to be: by (st_dev, st_ino), so whatever its name. Any number of readers, or
- *                 one writer
- *     frozen      belongs to what a group froze, open or not: by identity (identity.h), so whatever its
- *                 name and after a restart too. No user ever writes it again; what an earlier daemon
+ *     claimed     open, or about to be: by (st_dev, st_ino), whatever its name. Any number of
+ *                 readers, or one writer
+ *     frozen      part of what a group froze, open or not: by identity (identity.h), whatever its
+ *                 name, after a restart too. No user ever writes it again; what an earlier daemon
  *                 acknowledged before the cut may still have to be written to it
  *
- * Whoever opens a file claims it first, before anything of it is read; the claim goes after the
- * descriptor has been closed. So nobody has to hold a lock while he opens, reads or closes a file:
- * of two who want the same one the second is refused at once, and who wants another one never
- * waits. The table's own lock is held for a few look-ups in memory only, and none is taken under
- * it.
+ * A file is claimed before anything of it is read, and released after its descriptor is closed. So
+ * no lock is held while a file is opened, read or closed: of two opens that conflict the second is
+ * refused at once, and opens of different files never wait. The table's own lock is held for
+ * look-ups in memory only; no other lock is acquired under it.
  *
- * Some file systems give no identity that lasts: there a frozen file is known by its path as well.
+ * Where identities do not last, a frozen file is known by its path as well.
  */
 #ifndef BLOCK_IMAGE_FILE_TABLE_H
 #define BLOCK_IMAGE_FILE_TABLE_H
@@ -35,7 +34,7 @@ struct frozen_mark;
 struct file_table *file_table_new(void);        /* NULL when memory is short */
 void file_table_free(struct file_table *table); /* nothing is claimed any more */
 
-/* How somebody is going to use a file. */
+/* An intended use of a file. */
 struct file_use {
     dev_t dev;
     ino_t ino;
@@ -44,14 +43,14 @@ struct file_use {
     const char *user; /* as a phrase: "device 'vda'" */
 };
 
-/* NULL and *err: DeviceInUse if others use it in a way that excludes this; OutOfResources. Whether
- * it is frozen is asked by the caller, once he has the claim. */
+/* NULL and *err: DeviceInUse if another use excludes this one; OutOfResources. The caller checks
+ * whether the file is frozen once it has the claim. */
 struct file_claim *file_table_claim(struct file_table *table, const struct file_use *use,
                                     struct err *err);
 void file_claim_release(struct file_claim *claim);
 CLEANUP_DEFINE(claim, struct file_claim *, file_claim_release)
 
-/* A writer only reads from now on. */
+/* The writer becomes a reader. */
 void file_claim_to_reader(struct file_claim *claim);
 
 /* Who uses the file: the writer if there is one, else one of the readers. False: nobody. */

@@ -2,7 +2,7 @@
  *
  * See identity.h. statfs(2) gives ids of file systems, but what they are made of differs: those of
  * ext4 and btrfs are of the UUID in the superblock, that of XFS is the device number, which the
- * next mount may change, so XFS is asked for its UUID. Of any other file system nothing is assumed.
+ * next mount may change, so XFS is asked for its UUID. For other file systems nothing is assumed.
  * FAT has no inodes, and what a FUSE file system makes of their numbers is its own business.
  */
 #include "block/image/identity.h"

@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The identity of a file: which file that is, whatever its name and whichever device number its
- * file system was mounted with. It survives renames, hard links, restarts of the daemon and of the
- * machine, and remounts; no other file ever has it. Private to block/, but for its text, which the
- * store keeps.
+ * The identity of a file, whatever its name and the device number of its file system. It survives
+ * renames, hard links, remounts and restarts of the daemon and of the machine; no other file ever
+ * has it. Private to block/, but for its text, which the store keeps.
  *
  *     text      INODE-BIRTH-FILESYSTEM, in hexadecimal: "2c-17a3f0c9d1e4b200-91ab..."
  *     INODE     the inode number
@@ -22,8 +21,7 @@
 
 struct identity {
     char text[FILE_IDENTITY_BYTES]; /* "": not known */
-    bool
-        is_lasting; /* false where the file system gives inodes other numbers when it is mounted anew, or
+    bool is_lasting; /* false where a remount may change inode numbers, or the file system
                       * has no times of birth: what is recorded of such a file needs its path too */
 };
 

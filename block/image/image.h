@@ -22,8 +22,8 @@ struct image_dir {
 int image_dir_open(struct image_dir *dir, const char *path, struct err *err);
 void image_dir_close(struct image_dir *dir);
 
-/* Whether its path still leads to the directory that is open, and not to one that was mounted over
- * it or put in its place since: OpenFileFailed. */
+/* OpenFileFailed if the path leads to another directory by now: one mounted over it, or renamed
+ * into its place. */
 int image_dir_check(const struct image_dir *dir, struct err *err);
 
 /* Opens the regular file `path`; *canonical (heap) gets its resolved path. -1 and *err
@@ -31,8 +31,8 @@ int image_dir_check(const struct image_dir *dir, struct err *err);
 int image_open(const struct image_dir *dir, const char *path, bool read_only, char **canonical,
                struct err *err);
 
-/* A place where an image is or may come to be: its directory, opened and resolved, and the name in
- * it. */
+/* The place of an image that exists or is to be created: its directory, opened and resolved, and
+ * its name there. */
 struct image_place {
     int dirfd;
     char *path; /* absolute: the directory's canonical path, then the name */
@@ -49,8 +49,8 @@ int image_directory_identity(const struct image_dir *dir, const char *path,
                              char identity[FILE_IDENTITY_BYTES], struct err *err);
 
 /* Like image_place_open(), for files of an earlier daemon. `directory` is the identity that their
- * directory had, or NULL. 1: opened; 0: `directory` is NULL and there is no directory; -1: *err, also if
- * the storage is away, that is if there is no directory or one on another file system. */
+ * directory had, or NULL. 1: opened; 0: `directory` is NULL and there is no directory; -1: *err,
+ * also if the storage is away, that is if there is no directory or one on another file system. */
 int image_place_find(const struct image_dir *dir, const char *path, const char *directory,
                      struct image_place *place, struct err *err);
 void image_place_close(struct image_place *place);

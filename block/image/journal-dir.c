@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * See journal-dir.h. A leftover's name tells its image (journal_name); the path only tells where to
- * look for that image, and which file must not be mistaken for it.
+ * See journal-dir.h. A leftover's name has its image's identity (journal_name); the path is only
+ * where to look for that image, and names the file that must not be mistaken for it.
  */
 #include "block/image/journal-dir.h"
 

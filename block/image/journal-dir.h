@@ -5,8 +5,8 @@
  *
  * I1. The directory is locked (flock) while it is open: a second daemon never replays a journal
  *     that the first one still writes.
- * I2. Leftovers are listed once found and never removed from the list; the file tells whether one
- *     still exists.
+ * I2. Leftovers are listed once found and never removed from the list; whether one still exists
+ *     is checked on the file.
  * I3. A leftover's file is loaded or deleted only by the thread that holds the leftover: of two
  *     chains that share an image, the second waits until the first has replayed it.
  *

@@ -1,32 +1,32 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The journal of one image: what changed in its tables since they were last written to the file.
- * Private to block/.
+ * The journal of one image: the changes of its tables that are not in the file yet. Private to
+ * block/.
  *
  * A driver keeps changed tables in memory until a flush; guest data is in the page cache at once.
- * So when the daemon is killed, only changes of tables are lost. Each is therefore appended here as
- * well, before the request that made it returns: a copy into mapped memory, no system call. The
- * file lies in the runtime directory and is good for one boot: after a power loss the image is what
- * its last flush made it, and the journal is thrown away.
+ * If the daemon is killed, only changes of tables are lost. Each is therefore appended here too,
+ * before its request returns: a copy into mapped memory, no system call. The file is in the runtime
+ * directory and valid for one boot: after a power loss the image is as of its last flush, and the
+ * journal is deleted.
  *
- * Its name is that of the image's identity (identity.h), so that whatever the image is called and
- * wherever its file system is mounted, the journal is found, and never for another file.
+ * Its name is the image's identity (identity.h): it is found whatever the image's name and mount
+ * point, and never for another file.
  *
  *     open for writing --journal_create--> append, append, ...
- *          flush:  journal_mark    with the tables that the flush will write      (the image's lock)
+ *          flush:  journal_mark    with the tables that the flush will write  (the image's lock)
  *                  ... the tables are written and durable ...
- *                  journal_drop    what was there at the mark is not needed any more
+ *                  journal_drop    the records before the mark are not needed any more
  *          flush fails: no drop; the next flush marks and drops both generations
- *     journal_close: an empty journal is deleted, one with records stays until the image is opened again
- *     then: journal_load, driver.replay, journal_resume, then like any other (journal-recovery.h)
+ *     journal_close: an empty journal is deleted, one with records is kept
+ *     later: journal_load, driver.replay, journal_resume (journal-recovery.h), then as above
  *
- * A record says that the word pair at `place`, a number that only the driver understands, was `old`
- * and is `new`. The records of one place form a chain: each starts with what the one before it
- * left. A second change of the same place in the same generation that leaves new[0] alone replaces
- * new[1] where it is: one aligned store, so there is no moment at which a kill finds half of it.
+ * A record: the word pair at `place`, a number that only the driver understands, was `old` and is
+ * `new`. The records of one place form a chain: `old` of each is `new` of the one before. A second
+ * change of the same place in the same generation that leaves new[0] alone replaces new[1] where it
+ * is: one aligned store, so there is no moment at which a kill finds half of it.
  *
- * A journal must never overflow: whoever wants to change something reserves room for the most that
- * this may append, before anything is changed, and may be told to flush first.
+ * A journal never overflows: a change first reserves room for the most that it may append; if that
+ * fails, a flush must come first.
  *
  * Threads: the caller holds the image's lock from the first append on, in all of these but close.
  * Those that a driver calls take NULL for an image without a journal.
@@ -60,7 +60,7 @@ int journal_boot_id(char boot_id[BOOT_ID_BYTES], struct err *err); /* OpenFileFa
  * as `fd`. 0 or -errno. */
 int journal_name(int fd, const char *suffix, char name[JOURNAL_NAME_BYTES]);
 
-/* What names of journals are made of, and were by older daemons. */
+/* The parts of a journal's name, today and with older daemons. */
 struct journal_image {
     unsigned dev_major, dev_minor;
     unsigned long long ino, birth_ns;
@@ -79,18 +79,18 @@ bool journal_name_is_of(const char *name, const struct journal_image *image);
 struct journal *journal_create(int dirfd, int image_fd, const char *path, const char *format,
                                struct err *err);
 
-/* What a journal that was left behind is. */
+/* A journal of an earlier daemon. */
 enum journal_state {
     JOURNAL_GOOD,
     JOURNAL_VOID,    /* of another boot, or its creation was cut short: to be deleted */
     JOURNAL_LIVE,    /* of an image that is open, and not empty */
     JOURNAL_IDLE,    /* of an image that is open, and empty */
-    JOURNAL_FOREIGN, /* not to be understood; *err says why */
+    JOURNAL_FOREIGN, /* unreadable; *err says why */
 };
 
-/* Opens what is left behind to be replayed: appending does nothing. NULL unless JOURNAL_GOOD.
- * `at_start`: nobody in this process has opened an image yet, so none is live. One caller at a time
- * for a name. */
+/* Opens a journal of an earlier daemon to be replayed: appending does nothing. NULL unless
+ * JOURNAL_GOOD. `at_start`: this process has not opened an image yet, so none is live. One caller
+ * at a time for a name. */
 struct journal *journal_load(int dirfd, const char *name, bool at_start, enum journal_state *state,
                              struct err *err);
 
@@ -104,8 +104,8 @@ const char *journal_format(const struct journal *journal); /* of the image */
 int journal_records(const struct journal *journal, struct journal_record **records, size_t *count,
                     struct err *err);
 
-/* The first `count` records have been replayed; what changes from now on is appended to them. A
- * torn one is overwritten. */
+/* The first `count` records have been replayed; later changes are appended to them. A torn record
+ * is overwritten. */
 void journal_resume(struct journal *journal, size_t count);
 
 bool journal_is_empty(const struct journal *journal);
@@ -114,8 +114,8 @@ bool journal_is_empty(const struct journal *journal);
  * nothing. */
 void journal_close(struct journal *journal, bool discard);
 
-/* Room for `count` more records, until it is given back with journal_unreserve (all of it, however
- * much was appended). False: flush first. `count` up to JOURNAL_RESERVE_MAX. */
+/* Room for `count` more records, at most JOURNAL_RESERVE_MAX, until journal_unreserve releases all
+ * of it, however much was appended. False: flush first. */
 #define JOURNAL_RESERVE_MAX 1300
 bool journal_reserve(struct journal *journal, size_t count);
 void journal_unreserve(struct journal *journal, size_t count);

@@ -35,7 +35,7 @@ enum { BYTE_DOES = 100, BYTE_BARS = 200 };
 enum { USE_READ = 0, USE_WRITE = 1, USE_RESIZE = 3 };
 
 /* What a user bars others from and does itself, as bytes; a 0 ends the list. Barring comes first,
- * so that another writer is told as one. */
+ * so that another writer is reported as one. */
 static const short reader_bytes[] = {BYTE_BARS + USE_WRITE, BYTE_BARS + USE_RESIZE,
                                      BYTE_DOES + USE_READ, 0};
 static const short writer_bytes[] = {BYTE_BARS + USE_WRITE,  BYTE_BARS + USE_RESIZE,

@@ -339,7 +339,10 @@ static int node_read_layer(struct node *node, void *buf, uint64_t offset, unsign
     int ret = node_begin_io(node, flags, &is_held);
     if (ret)
         return ret;
+    const uint64_t maximum = extent->length;
     ret = node->driver->map(node, offset, flags, extent);
+    assert(ret || (extent->length > 0 && extent->length <= maximum));
+    (void)maximum;
     if (ret == 0 && extent->kind == EXTENT_DATA)
         ret = node_read_data(node, buf, offset, flags, extent);
     node_end_io(node, is_held);
@@ -500,7 +503,7 @@ int node_flush(struct node *node)
     if (ret)
         atomic_store(&node->unflushed, true);
     else if (!node->is_stat_instant)
-        node_allocated_bytes(node, true); /* whoever must not wait finds it later */
+        node_allocated_bytes(node, true); /* for callers that must not wait */
     return ret;
 }
 

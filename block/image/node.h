@@ -15,14 +15,13 @@
 struct node *node_open(int fd, const char *path, const struct driver *driver, bool read_only,
                        struct node *backing, struct err *err);
 
-/* The same; what takes long in it is given up with NotReady when *is_unwanted is set (NULL:
- * never). */
+/* The same; fails with NotReady soon after *is_unwanted is set (NULL: never). */
 struct node *node_open_wanted(int fd, const char *path, const struct driver *driver, bool read_only,
                               struct node *backing, const atomic_bool *is_unwanted,
                               struct err *err);
 
-/* The name that the image was opened by, absolute, its directory canonical. The names in its header
- * count from there, in QEMU too, and whoever opens the same chain again must use it. */
+/* The name that the image was opened by, absolute, its directory canonical. Relative names in
+ * its header start there, as in QEMU; the same chain is opened again only under this name. */
 const char *node_used_path(const struct node *node);
 
 /* Gives a node that is open for writing a journal in the directory `dirfd` (borrowed while the node
@@ -41,23 +40,21 @@ int node_begin_writing(struct node *top, int dirfd, struct err *err);
  * OpenFileFailed. */
 int node_replay(struct node *node, struct journal *journal, int dirfd, struct err *err);
 
-/* Closes the journal; what it still has is given up with `discard`, else kept. No write is under
- * way. */
+/* Closes the journal; its records are deleted with `discard`, else kept. No write is under way. */
 void node_end_journal(struct node *node, bool discard);
 
-/* Whether something of the image may be in memory or in its journal only, or a sync of it
- * failed. */
+/* Whether changes may be in memory or the journal only, or a sync failed. */
 bool node_is_unflushed(struct node *node);
 
-/* Parts of a new node that whoever opens a chain adds before anybody else sees it; all are taken
- * over, and may be NULL. */
+/* Parts that are added to a new node before another thread can see it; owned by the node from then
+ * on, and may be NULL. */
 void node_add_claim(struct node *node, struct file_claim *claim);
 void node_add_alias(struct node *node, char *alias);
 void node_add_backing(struct node *node, struct node *backing);
 
-/* From now on calls `changed` when what map() says of a range of the node has changed; NULL: no
- * more. While no change is under way. It is called with the driver's locks held, and calls nothing
- * of the node. */
+/* From now on `changed` is called when map() returns something else for a range; NULL: no more. Set
+ * while no change is under way. It is called with the driver's locks held, and calls no function of
+ * the node. */
 void node_watch(struct node *node, void (*changed)(void *arg, uint64_t offset, uint64_t length),
                 void *arg);
 
@@ -94,24 +91,24 @@ int node_zero(struct node *node, uint64_t offset, uint64_t length, bool unmap);
 int node_zero_fast(struct node *node, uint64_t offset, uint64_t length, bool unmap);
 int node_discard(struct node *node, uint64_t offset, uint64_t length);
 
-/* Around I/O that relies on what map() said of this very node; *is_held: the io_lock had to be
- * taken. `flags`: MAP_CACHED: -EAGAIN rather than wait; it is 0 without. */
+/* Around I/O that relies on a mapped extent of this node; *is_held: io_lock was acquired. `flags`:
+ * MAP_CACHED: -EAGAIN rather than wait; it is 0 without. */
 int node_begin_io(struct node *node, unsigned flags, bool *is_held);
 void node_end_io(struct node *node, bool is_held);
 
-/* All that returned before is durable on return. Free of cost if nothing was written since. */
+/* All that returned before is durable on return. Costs nothing if nothing was written since. */
 int node_flush(struct node *node);
 
 /* Flushes, then turns the node read-only for good, its lock and its file descriptor too, and ends
  * its journal; there is no instant at which another writer could lock the image. The caller
  * guarantees that no write is under way, and calls it once at a time; reads may be under way. 0, or
  * the flush's -errno: after a failed sync the node is read-only all the same, but its journal
- * stays; after anything else all is as it was, and it may be called again. What else goes wrong is
+ * stays; after anything else all is as it was, and it may be called again. Other failures are
  * logged. */
 int node_freeze(struct node *node);
 
-/* Space that the image takes on its file system; if that cannot be found out, or `may_wait` is
- * false and it could mean to wait for a storage, what it was when it was last looked at. */
+/* Space that the image takes on its file system; the last known value if fstat fails, or might wait
+ * for a storage while `may_wait` is false. */
 uint64_t node_allocated_bytes(struct node *node, bool may_wait);
 
 #endif

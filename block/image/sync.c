@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Many fsyncs at once through io_uring, so that a group of many members waits for its disk about
- * once. What io_uring does not take (old kernel, seccomp, no memory) is synced one after the other.
+ * Concurrent fsyncs through io_uring: a group of many members waits for its disk about once. Files
+ * that io_uring does not take (old kernel, seccomp, no memory) are synced one after the other.
  * A file is never synced a second time because the result of the first is not known: the kernel
  * reports a failure once. See sync.h.
  *

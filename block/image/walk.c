@@ -11,8 +11,8 @@
 
 enum { ROOM_AHEAD = 32 }; /* layers to come that a walk has room for */
 
-/* What a layer said of [start, end). */
-struct said_extent {
+/* What a layer mapped of [start, end). */
+struct mapped_extent {
     uint64_t start, end; /* equal: nothing is known */
     uint64_t host;       /* of `start`; as in struct extent */
     enum extent_kind kind;
@@ -22,9 +22,9 @@ struct walk {
     struct walk *next;
     uint64_t position; /* where its last answer ended */
     unsigned room;     /* of layers */
-    bool has_holes;    /* asked with MAP_HOLES */
+    bool has_holes;    /* mapped with MAP_HOLES */
     bool is_kept;      /* counted in kept_count and in the memory */
-    struct said_extent layers[];
+    struct mapped_extent layers[];
 };
 
 /* ---- which walk ---- */
@@ -37,7 +37,7 @@ void walks_init(struct walks *walks, struct walk_memory *memory)
 
 static uint64_t walk_bytes(unsigned room)
 {
-    return sizeof(struct walk) + room * sizeof(struct said_extent);
+    return sizeof(struct walk) + room * sizeof(struct mapped_extent);
 }
 
 /* Whether one more walk may be kept; it is counted then. Lock held. */
@@ -57,6 +57,8 @@ static bool walks_admit(struct walks *walks, unsigned room, bool has_holes)
 
 static void walks_dismiss(struct walks *walks, unsigned room, bool has_holes)
 {
+    assert(walks->kept_count[has_holes] > 0 &&
+           walks->kept_count[has_holes] <= WALKS_KEPT_MAX); /* W4 */
     walks->kept_count[has_holes]--;
     atomic_fetch_sub(&walks->memory->used_bytes, walk_bytes(room));
 }
@@ -141,12 +143,12 @@ static void walks_give_back(struct walks *walks, struct walk *walk)
 /* ---- walking ---- */
 
 /* Asks a layer about at most `length` bytes. What lies past its end reads as zeros, whatever lies
- * below: as if it said so. `said` is untouched after an error. */
-static int layer_ask(struct node *node, uint64_t offset, uint64_t length, unsigned flags,
-                     struct said_extent *said)
+ * below: as if it mapped so. `mapped` is untouched after an error. */
+static int layer_map(struct node *node, uint64_t offset, uint64_t length, unsigned flags,
+                     struct mapped_extent *mapped)
 {
     if (offset >= node->size_bytes) {
-        *said = (struct said_extent){node->size_bytes, UINT64_MAX, 0, EXTENT_ZERO};
+        *mapped = (struct mapped_extent){node->size_bytes, UINT64_MAX, 0, EXTENT_ZERO};
         return 0;
     }
     struct extent extent = {.length = node->size_bytes - offset};
@@ -156,43 +158,47 @@ static int layer_ask(struct node *node, uint64_t offset, uint64_t length, unsign
     int ret = node_begin_io(node, flags, &is_held);
     if (ret)
         return ret;
+    const uint64_t maximum = extent.length;
     ret = node->driver->map(node, offset, flags, &extent);
     node_end_io(node, is_held);
+    assert(ret || (extent.length > 0 && extent.length <= maximum));
+    (void)maximum;
     if (ret == 0)
-        *said = (struct said_extent){offset, offset + extent.length, extent.host, extent.kind};
+        *mapped = (struct mapped_extent){offset, offset + extent.length, extent.host, extent.kind};
     return ret;
 }
 
-static uint64_t said_host(const struct said_extent *said, uint64_t offset)
+static uint64_t mapped_host(const struct mapped_extent *mapped, uint64_t offset)
 {
-    return said->host == EXTENT_NO_HOST ? EXTENT_NO_HOST : said->host + (offset - said->start);
+    return mapped->host == EXTENT_NO_HOST ? EXTENT_NO_HOST
+                                          : mapped->host + (offset - mapped->start);
 }
 
-/* From the top, which has said `said`, down to the first layer that has something. `walk`: NULL if
- * there is no other layer. */
+/* From the top, which is mapped as `mapped`, down to the first layer that has something. `walk`:
+ * NULL if there is no other layer. */
 static int walk_down(struct walk *walk, struct node *const *layers, unsigned count, uint64_t offset,
-                     unsigned flags, const struct said_extent *said, struct chain_extent *found)
+                     unsigned flags, const struct mapped_extent *mapped, struct chain_extent *found)
 {
     unsigned layer = count - 1;
     uint64_t end = offset + found->length;
-    if (end > said->end)
-        end = said->end;
-    while (said->kind == EXTENT_BACKING && layer > 0) {
-        struct said_extent *kept = &walk->layers[--layer];
+    if (end > mapped->end)
+        end = mapped->end;
+    while (mapped->kind == EXTENT_BACKING && layer > 0) {
+        struct mapped_extent *kept = &walk->layers[--layer];
         if (offset < kept->start || offset >= kept->end) {
-            int ret = layer_ask(layers[layer], offset, UINT64_MAX, flags, kept);
+            int ret = layer_map(layers[layer], offset, UINT64_MAX, flags, kept);
             if (ret)
                 return ret;
         }
         if (end > kept->end)
             end = kept->end;
-        said = kept;
+        mapped = kept;
     }
-    *found = (struct chain_extent){.kind = said->kind, .length = end - offset};
-    if (said->kind != EXTENT_BACKING) {
+    *found = (struct chain_extent){.kind = mapped->kind, .length = end - offset};
+    if (mapped->kind != EXTENT_BACKING) {
         found->depth = count - layer;
         found->node = layers[layer];
-        found->host = said_host(said, offset);
+        found->host = mapped_host(mapped, offset);
     }
     return 0;
 }
@@ -200,13 +206,13 @@ static int walk_down(struct walk *walk, struct node *const *layers, unsigned cou
 int walks_map(struct walks *walks, struct node *const *layers, unsigned count, uint64_t offset,
               unsigned flags, struct chain_extent *found)
 {
-    struct said_extent top;
-    int ret = layer_ask(layers[count - 1], offset, found->length, flags, &top);
+    struct mapped_extent top;
+    int ret = layer_map(layers[count - 1], offset, found->length, flags, &top);
     if (ret)
         return ret;
     if (count == 1)
         return walk_down(NULL, layers, count, offset, flags, &top, found);
-    /* Needed or not: it follows its client. */
+    /* Taken even if the top suffices: the walk follows its client. */
     struct walk *walk = walks_take(walks, count, offset, flags & MAP_HOLES);
     if (!walk)
         return -ENOMEM;

@@ -1,28 +1,26 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Walks: finding out which image of a chain holds a range, and how, at the cost of the extents that
- * exist. Private to block/.
+ * Walks map a chain: which image holds a range, and how, at the cost of the extents that exist.
+ * Private to block/.
  *
- * A driver's map() tells one extent of one layer. To know what a chain holds at an offset, the
- * layers are asked from the top to the first that has something; the shortest of their extents is
- * the answer. What the others said beyond it is not lost: a walk keeps the last extent of every
- * frozen layer, so that going through a disk asks each layer for each of its extents once.
+ * A driver's map() returns one extent of one layer. A walk maps the layers from the top down to the
+ * first that holds something there; the shortest of their extents is the result. It caches the last
+ * extent of every frozen layer: to go through a disk maps each extent of each layer once.
  *
  *     offset ------------------> v
- *     layer 3 (top)  |-- nothing --|               asked each time
- *     layer 2        |--------------- nothing ---------------|    kept
- *     layer 1              |--- data ---|                          kept; asked again from its end on
- *     layer 0                                                      not asked yet
+ *     layer 3 (top)  |-- nothing --|               mapped each time
+ *     layer 2        |--------------- nothing ---------------|    cached
+ *     layer 1              |--- data ---|                          cached up to its end
+ *     layer 0                                                      not mapped yet
  *
- * Rules:
- *   1. What the top says is asked afresh for every answer, and never kept: so an answer is never
- *      older than the call, whatever is written meanwhile.
- *   2. What any other layer says never changes while it is a layer of the chain, so that it is kept
- *      for as long as the walk is. A pivot adds a layer, and takes place while no change is under
- *      way: the old top is frozen from then on, and not known to any walk yet.
- *   3. A walk has one user at a time; who takes it owns it, without a lock, while drivers are asked.
- *   4. The walks that are kept are few (WALKS_KEPT_MAX), and take no more memory than they may
- *      (walk_memory); others live for one answer.
+ * W1. The top is mapped anew for every result and never cached: a result is never older than the
+ *     call. No assert: the code has no place to cache it.
+ * W2. A frozen layer's extents never change while it is a layer of the chain; they stay valid as
+ *     long as the walk. A pivot adds a layer while no change is under way: the old top is frozen
+ *     from then on, and no walk has cached it. No assert: a map would be needed to compare.
+ * W3. A walk has one user at a time, who owns it without a lock while drivers map.
+ * W4. At most WALKS_KEPT_MAX walks of each kind are kept, within walk_memory; others live for one
+ *     result.
  */
 #ifndef BLOCK_IMAGE_WALK_H
 #define BLOCK_IMAGE_WALK_H
