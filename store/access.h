@@ -5,9 +5,10 @@
  *   writer   changes, and nothing but changes: within a transaction, whose thread holds writer.lock
  *            from store_begin() to store_commit() or store_rollback(). A failure leaves the outcome
  *            unknown: the whole store has failed until store_reopen().
- *   reader   queries: read-only, each between reader_begin() and reader_end(), with reader.lock held.
+ *   reader   queries: read-only, each between reader_begin() and reader_end(), under reader.lock.
  *            It sees one committed state of the database and waits for no change, nor for another
- *            program's lock. A failure ends that query only; the next one opens the connection again.
+ *            program's lock. A failure ends that query only; the next one opens the connection
+ *            again.
  *
  * Locks, in the order they are taken: writer.lock, reader.lock.
  */
@@ -52,7 +53,8 @@ int reader_list(struct store *store, const struct table *table, const char *sql,
 /* The connection of a transaction that is open. */
 struct connection *transaction_writer(const struct store_transaction *transaction);
 
-/* Every query that changes returns through this: a query that failed leaves its transaction refused. */
+/* Every query that changes returns through this: a query that failed leaves its transaction
+ * refused. */
 int transaction_result(struct store_transaction *transaction, int result);
 
 #endif

@@ -2,9 +2,10 @@
  *
  * A connection to the database, and statements on it. Private to store/.
  *
- * A broken uniqueness is an answer (a name is taken) and leaves the connection well. So does another
- * program that holds the write lock: in WAL mode only the begin of a transaction needs that lock. Any
- * other error of SQLite marks the connection failed: the content of the disk is no longer known.
+ * A broken uniqueness is an answer (a name is taken) and leaves the connection well. So does
+ * another program that holds the write lock: in WAL mode only the begin of a transaction needs that
+ * lock. Any other error of SQLite marks the connection failed: the content of the disk is no longer
+ * known.
  */
 #ifndef STORE_CONNECTION_H
 #define STORE_CONNECTION_H
@@ -40,8 +41,8 @@ int store_out_of_memory(struct err *err);
 sqlite3_stmt *statement_new(struct connection *connection, const char *sql, struct err *err);
 CLEANUP_DEFINE(statement, sqlite3_stmt *, sqlite3_finalize)
 
-/* Text is borrowed until the statement is finalised; NULL binds NULL. A parameter that the statement
- * does not have is skipped; one that is never bound is NULL. */
+/* Text is borrowed until the statement is finalised; NULL binds NULL. A parameter that the
+ * statement does not have is skipped; one that is never bound is NULL. */
 void statement_bind_text(sqlite3_stmt *statement, const char *parameter, const char *text);
 void statement_bind_int(sqlite3_stmt *statement, const char *parameter, int64_t value);
 

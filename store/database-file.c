@@ -1,18 +1,18 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Which file the database is. A file of that name may be another one, or none: moved away, restored, of
- * another daemon, of another file system that is mounted there. Whoever took it for the database would
- * serve frozen images for writing. So three things are compared:
+ * Which file the database is. A file of that name may be another one, or none: moved away,
+ * restored, of another daemon, of another file system that is mounted there. Whoever took it for
+ * the database would serve frozen images for writing. So three things are compared:
  *
  *     PATH.id            the random id of the database (store_meta), written once it exists
  *     application_id     is ours, or the file is empty
- *     st_dev, st_ino     as long as this process runs: whenever the store is used, and when it is opened
- *                        again
+ *     st_dev, st_ino     as long as this process runs: at each use of the store, and when it is
+ *                        opened again
  *
  *     PATH      PATH.id     at the start
  *     missing   missing     a new database, then its id
  *     missing   there       refused
- *     there     missing     of a daemon that wrote none, or was killed before it did: its id is written
+ *     there     missing     of a daemon that wrote none, or was killed before: the id is written
  *     there     there       refused unless they agree
  */
 #include "store/database-file.h"

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Which file the database is; see database-file.c for what is compared with what. Private to store/.
- * All functions return 0, or -1 and *err (StoreFailed).
+ * Which file the database is; see database-file.c for what is compared with what. Private to
+ * store/. All functions return 0, or -1 and *err (StoreFailed).
  */
 #ifndef STORE_DATABASE_FILE_H
 #define STORE_DATABASE_FILE_H
@@ -17,7 +17,8 @@ struct database_file {
 };
 
 /* On btrfs, makes new files of the database's directory be overwritten in place. SQLite maps one of
- * them (-shm); a store to a mapped page that must be copied kills the process if the disk is full. */
+ * them (-shm); a store to a mapped page that must be copied kills the process if the disk is
+ * full. */
 void database_file_prepare_directory(const struct database_file *file);
 
 /* Whether a missing file may be created: not if PATH.id says that there was a database. */
@@ -31,7 +32,8 @@ int database_file_check_application(struct connection *connection, int applicati
 int database_file_check_id(const struct database_file *file, struct connection *connection,
                            struct err *err);
 
-/* At the start, once the schema is applied: remembers which file it is, writes PATH.id if missing. */
+/* At the start, once the schema is applied: remembers which file it is, writes PATH.id if
+ * missing. */
 int database_file_record_id(struct database_file *file, struct connection *connection,
                             struct err *err);
 

@@ -10,12 +10,13 @@
  * (InternalError) and nothing changes.
  *
  * Invariants, so that a device's row never goes back to an older top than the one in memory:
- *   1. A device is in at most one group that is `committing`: no other group of it is inserted before that
- *      one is committed. A row that cannot be brought to `committed` therefore never has a later group on
- *      top of it.
- *   2. A group moves a device's top only if it is that very device (by id) and its top is the image that
- *      the group froze. So committing twice, or after a later group (which only rows from before invariant
- *      1 can be), changes nothing; and committing the oldest first (recovery.c) follows the chain upwards.
+ *   1. A device is in at most one group that is `committing`: no other group of it is inserted
+ *      before that one is committed. A row that cannot be brought to `committed` therefore never
+ *      has a later group on top of it.
+ *   2. A group moves a device's top only if it is that very device (by id) and its top is the image
+ *      that the group froze. So committing twice, or after a later group (which only rows from
+ *      before invariant 1 can be), changes nothing; and committing the oldest first (recovery.c)
+ *      follows the chain upwards.
  */
 #include "store/access.h"
 #include "store/members.h"
@@ -260,7 +261,8 @@ static int group_check_devices(struct connection *writer, const char *id, struct
         (const char *)sqlite3_column_text(statement, 1));
 }
 
-/* Deletes failed attempts that are too many or too old; a clock that goes back keeps some for longer. */
+/* Deletes failed attempts that are too many or too old; a clock that goes back keeps some for
+ * longer. */
 static int groups_prune(struct connection *writer, uint64_t now_us, struct err *err)
 {
     const uint64_t age_us = (uint64_t)STORE_ABORTED_DAYS_MAX * 24 * 3600 * 1000000;
@@ -297,7 +299,8 @@ int store_group_insert(struct store_transaction *transaction, const struct group
     return transaction_result(transaction, group_insert(writer, row, err));
 }
 
-/* A change of state that hit no row: the group does not exist, or is in another state. Returns -1. */
+/* A change of state that hit no row: the group does not exist, or is in another state. Returns
+ * -1. */
 static int group_report_state(struct connection *writer, const char *id, enum group_state to,
                               struct err *err)
 {
@@ -337,8 +340,8 @@ int store_group_update_committing(struct store_transaction *transaction,
     return store_frozen_file_insert(transaction, row->frozen, row->frozen_count, err);
 }
 
-/* Every member's overlay becomes its device's top, if the image that the group froze still is (2). A
- * member from before schema 3 names its device only. */
+/* Every member's overlay becomes its device's top, if the image that the group froze still is (2).
+ * A member from before schema 3 names its device only. */
 static int group_update_tops(struct connection *writer, const char *id, struct err *err)
 {
     return group_run(

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The table `members`: the parts of a group's row, by position. Called by groups.c alone, within its
- * transaction or query. Private to store/.
+ * The table `members`: the parts of a group's row, by position. Called by groups.c alone, within
+ * its transaction or query. Private to store/.
  */
 #ifndef STORE_MEMBERS_H
 #define STORE_MEMBERS_H

@@ -2,8 +2,8 @@
  *
  * The store remembers: the catalogue (devices) and the history (groups and their members), in
  * SQLite (WAL, synchronous=FULL, foreign keys on). One function per query, one file per table
- * (devices.c, groups.c, members.c, frozen-files.c). Any thread may call anything. Changes are made within a
- * transaction of the caller's: when store_commit() returned 0 they survive power loss.
+ * (devices.c, groups.c, members.c, frozen-files.c). Any thread may call anything. Changes are made
+ * within a transaction of the caller's: when store_commit() returned 0 they survive power loss.
  *
  * Errors: a row that is not there or a name that is taken gets its own code. Everything else is
  * StoreFailed, and then the outcome of a change is unknown: the store refuses all further calls
@@ -40,19 +40,20 @@ bool store_is_failed(struct store *store);
 /* ---- transactions ---- */
 
 /* All changes of one transaction are durable together, or none is: a row, its event and its
- * idempotency key. One transaction is open at a time; others wait in store_begin(). Its thread ends it:
+ * idempotency key. One transaction is open at a time; others wait in store_begin(). Its thread ends
+ * it:
  *
  *     CLEANUP(store_transaction) struct store_transaction *transaction = store_begin(store, err);
  *     if (!transaction || store_device_insert(transaction, row, err) != 0)
  *         return -1;
  *     return store_commit(steal(transaction), err);
  *
- * A query that returned -1 leaves nothing to do but to roll back; a commit then is InternalError. Queries
- * that only read do not see the changes before the commit. */
+ * A query that returned -1 leaves nothing to do but to roll back; a commit then is InternalError.
+ * Queries that only read do not see the changes before the commit. */
 struct store_transaction;
 
-/* NULL and *err: StoreBusy if another program locks the database, and nothing was changed; StoreFailed;
- * InternalError if this thread has a transaction open. */
+/* NULL and *err: StoreBusy if another program locks the database, and nothing was changed;
+ * StoreFailed; InternalError if this thread has a transaction open. */
 struct store_transaction *store_begin(struct store *store, struct err *err);
 
 /* Both end the transaction. StoreFailed from a commit: whether it was made is unknown. */
@@ -90,8 +91,8 @@ void device_row_clear(struct device_row *row);
 int store_device_insert(struct store_transaction *transaction, const struct device_row *row,
                         struct err *err); /* DeviceExists */
 
-/* Of the device with row->id: its state becomes row->state; an identity that is not NULL is recorded.
- * DeviceNotFound. */
+/* Of the device with row->id: its state becomes row->state; an identity that is not NULL is
+ * recorded. DeviceNotFound. */
 int store_device_update_state(struct store_transaction *transaction, const struct device_row *row,
                               struct err *err);
 
@@ -172,8 +173,8 @@ struct group_row {
 void group_row_clear(struct group_row *row);
 
 /* Inserts the group with its members, in state GROUP_PREPARING or (a failed attempt) GROUP_ABORTED.
- * GroupExists: a group that is not aborted has this name. DeviceInUse: another group of one of the devices
- * is `committing`. */
+ * GroupExists: a group that is not aborted has this name. DeviceInUse: another group of one of the
+ * devices is `committing`. */
 int store_group_insert(struct store_transaction *transaction, const struct group_row *row,
                        struct err *err);
 
@@ -183,8 +184,8 @@ int store_group_update_committing(struct store_transaction *transaction,
                                   const struct group_row *row, struct err *err);
 
 /* committing -> committed; in the same transaction each member's snapshot_file, with its identity,
- * becomes the top of its device, if that is still the image that was frozen. `row` gives id, has_cut, cut_at_us, pause_us, has_duration, duration_us and each member's
- * pause, by position. */
+ * becomes the top of its device, if that is still the image that was frozen. `row` gives id,
+ * has_cut, cut_at_us, pause_us, has_duration, duration_us and each member's pause, by position. */
 int store_group_update_committed(struct store_transaction *transaction, const struct group_row *row,
                                  struct err *err);
 
@@ -195,8 +196,8 @@ int store_group_update_aborting(struct store_transaction *transaction, const str
 int store_group_update_aborted(struct store_transaction *transaction, const struct group_row *row,
                                struct err *err);
 
-/* The oldest group in that state of those later than `after` (a `sequence`; 0: of all). 1: *row; 0: there
- * is none; -1: *err. */
+/* The oldest group in that state of those later than `after` (a `sequence`; 0: of all). 1: *row; 0:
+ * there is none; -1: *err. */
 int store_group_next(struct store *store, enum group_state state, uint64_t after,
                      struct group_row *row, struct err *err);
 
@@ -214,8 +215,8 @@ void group_rows_free(struct group_row *rows, size_t count);
 
 /* ---- frozen files ---- */
 
-/* Up to `limit` rows with identities after `after` (NULL: from the first), by identity. *rows is heap;
- * free with frozen_file_rows_free. */
+/* Up to `limit` rows with identities after `after` (NULL: from the first), by identity. *rows is
+ * heap; free with frozen_file_rows_free. */
 int store_frozen_file_list(struct store *store, const char *after, size_t limit,
                            struct frozen_file_row **rows, size_t *count, struct err *err);
 void frozen_file_rows_free(struct frozen_file_row *rows, size_t count);

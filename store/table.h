@@ -19,7 +19,8 @@
  *     ERROR_CODE    TEXT              enum err_code, by its name
  *     INTEGER       INTEGER NOT NULL  any integer or bool
  *
- * KNOWN_BY(flag) after the kind allows NULL: `flag`, a bool, is then false and the field is not bound.
+ * KNOWN_BY(flag) after the kind allows NULL: `flag`, a bool, is then false and the field is not
+ * bound.
  */
 #ifndef STORE_TABLE_H
 #define STORE_TABLE_H
@@ -73,11 +74,12 @@ struct table {
     .name = table_name, .row_bytes = sizeof(ROW), .columns = columns,                              \
     .column_count = sizeof(columns) / sizeof(*columns)
 
-/* Fills `row` from the statement's current row, whose first columns are the table's. A NULL or a text
- * that the column may not have is StoreFailed, naming table and column. */
+/* Fills `row` from the statement's current row, whose first columns are the table's. A NULL or a
+ * text that the column may not have is StoreFailed, naming table and column. */
 int row_load(const struct table *table, sqlite3_stmt *statement, void *row, struct err *err);
 
-/* Binds every field for which the statement has a parameter. Texts are borrowed until it is finalised. */
+/* Binds every field for which the statement has a parameter. Texts are borrowed until it is
+ * finalised. */
 void row_bind(const struct table *table, sqlite3_stmt *statement, const void *row);
 
 /* Frees the texts and zeroes the row. */

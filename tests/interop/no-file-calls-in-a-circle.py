@@ -45,8 +45,6 @@ assert set(objects.values()) >= {path for path in rooms.sources(source_dir) if p
 calls = rooms.object_calls(objects)
 failures = 0
 for circle in rooms.circles(calls):
-    if {rooms.room_of(source) for source in circle} <= rooms.UNFINISHED:
-        continue
     failures += 1
     print('circle:')
     for source in circle:
