@@ -11,7 +11,7 @@
 
 enum { ROOM_AHEAD = 32 }; /* layers to come that a walk has room for */
 
-/* What a layer mapped of [start, end). */
+/* The extent [start, end) of a layer. */
 struct mapped_extent {
     uint64_t start, end; /* equal: nothing is known */
     uint64_t host;       /* of `start`; as in struct extent */
@@ -142,8 +142,8 @@ static void walks_give_back(struct walks *walks, struct walk *walk)
 
 /* ---- walking ---- */
 
-/* Asks a layer about at most `length` bytes. What lies past its end reads as zeros, whatever lies
- * below: as if it mapped so. `mapped` is untouched after an error. */
+/* Maps at most `length` bytes of a layer; past its end it is zeros, whatever lies below. `mapped`
+ * is unchanged after an error. */
 static int layer_map(struct node *node, uint64_t offset, uint64_t length, unsigned flags,
                      struct mapped_extent *mapped)
 {
