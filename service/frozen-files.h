@@ -7,7 +7,7 @@
 #ifndef SERVICE_FROZEN_FILES_H
 #define SERVICE_FROZEN_FILES_H
 
-#include "block/block.h"
+#include "block/group.h"
 #include "store/store.h"
 
 struct service;

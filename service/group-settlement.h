@@ -15,6 +15,7 @@
 #define SERVICE_GROUP_SETTLEMENT_H
 
 #include "block/block.h"
+#include "block/group.h"
 #include "service/unsettled.h"
 #include "store/store.h"
 

@@ -9,6 +9,7 @@
 #define SERVICE_NAMES_H
 
 #include "block/block.h"
+#include "block/group.h"
 #include "store/store.h"
 
 #include <stdbool.h>

@@ -20,6 +20,7 @@
 #define SERVICE_SNAPSHOT_GROUPS_H
 
 #include "block/block.h"
+#include "block/group.h"
 #include "store/store.h"
 
 struct service;

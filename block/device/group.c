@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The group transaction: implements group_begin ... group_free of block.h.
+ * The group transaction: implements group.h.
  *
  *                  group_begin        group_prepare          group_pivot      group_finish
  *     BEGINNING ------------> BEGUN ----------------> PREPARED ----> PIVOTED ----> FINISHED

@@ -6,6 +6,7 @@
 #define TESTS_DISKS_H
 
 #include "block/device/registry.h"
+#include "block/group.h"
 #include "tests/lib/testlib.h"
 
 enum { DISK_BYTES = 1 << 20 };

@@ -1,0 +1,122 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The control interface of devices and frozen members. See block.h, which includes this.
+ */
+#ifndef BLOCK_DEVICES_H
+#define BLOCK_DEVICES_H
+
+#include "base/err.h"
+#include "block/types.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct block;
+
+#define DEVICE_NAME_MAX 64 /* characters */
+
+struct device_spec {
+    const char *name;
+    const char *image;  /* the top image to open now */
+    const char *format; /* of that image; the ones under it are recorded in the headers */
+    bool read_only;
+    bool is_restored; /* by start-up, not by a user: error messages differ */
+    /* Discards acknowledged data that are only in journals of the chain, and accepts images whose
+     * sync failed since the machine was booted. */
+    bool discard_unflushed;
+    /* Of the top image, as block_device_info() reported it: another file is rejected. NULL:
+     * unknown. */
+    const char *identity;
+    struct cluster_shape overlay; /* of the overlays to come; cluster_bytes 0: the default */
+};
+
+/* Opens the chain and reserves the name; exports do not see the device until block_device_export().
+ * Every file of the chain is locked while it is open, with QEMU's lock bytes. Journals that a
+ * killed daemon left of these files are replayed. Codes: DeviceExists, DeviceInUse (another device
+ * uses a file of the chain in a way that excludes this one; or a frozen file would be written),
+ * OpenFileFailed (also: locked by another process), InvalidBlockFormat, UnflushedData (a journal
+ * cannot be replayed, or a sync of an image failed: see discard_unflushed), NotReady (cancelled).
+ * */
+int block_device_open(struct block *block, const struct device_spec *spec, struct err *err);
+void block_device_export(struct block *block, const char *name);
+
+/* Any thread: cancels the opening of that device, if it takes long (repair): block_device_open()
+ * fails with NotReady within a fraction of a second. False if there is none. */
+bool block_device_call_off(struct block *block, const char *name);
+
+/* Any thread: the same for every current and future opening. */
+void block_stop_opening(struct block *block);
+
+/* Adds a device that could not be opened: exported, state `failed`, so it can be listed and
+ * detached. `cause` is the error of block_device_open(). Unless the cause is damage, the opening is
+ * retried, periodically and when a client connects or a group names the device, until it is
+ * `online`. */
+int block_device_open_failed(struct block *block, const struct device_spec *spec,
+                             const struct err *cause, struct err *err);
+
+/* Flushes and closes, exported or not. DeviceNotFound; DeviceInUse while a client is connected or a
+ * group holds it; UnflushedData: acknowledged data are not in the images, or a sync failed; then
+ * the device stays as it was. */
+int block_device_close(struct block *block, const char *name, struct err *err);
+
+/* Closes even if the flush fails. Acknowledged data that are not in the images are discarded with
+ * `discard`; else they stay in journals for the next opening. Codes as above, but for
+ * UnflushedData. */
+int block_device_abandon(struct block *block, const char *name, bool discard, struct err *err);
+
+struct chain_image {
+    char *image; /* absolute */
+    char identity[FILE_IDENTITY_BYTES];
+    const char *format;
+    uint64_t size_bytes, allocated_bytes;
+};
+
+struct device_info {
+    bool failed;
+    bool read_only;
+    char *reason;        /* of the failure, or NULL */
+    char *top;           /* absolute path of the top image */
+    const char *format;  /* of the top image; NULL if it could not be opened */
+    uint64_t size_bytes; /* as a guest sees it */
+    size_t chain_length; /* top to base; 0 if it could not be opened */
+    struct chain_image *chain;
+    unsigned clients; /* connected right now */
+    struct cluster_shape
+        overlay; /* of the next overlay; larger than requested if the disk needs it */
+};
+int block_device_info(struct block *block, const char *name, struct device_info *info,
+                      struct err *err);
+
+/* The same without waiting for storage: on unresponsive storage allocated_bytes is the last known.
+ * */
+int block_device_info_known(struct block *block, const char *name, struct device_info *info,
+                            struct err *err);
+void device_info_clear(struct device_info *info);
+
+/* ---- frozen members ---- */
+
+/* Exports the frozen image read-only as "DEVICE@GROUP_NAME" and "DEVICE@GROUP_ID". It is opened for
+ * the first client, if it has that identity (NULL: unknown), and closed after the last. */
+int block_frozen_add(struct block *block, const char *device, const char *group_name,
+                     const char *group_id, const char *image, const char *identity,
+                     const char *format, struct err *err);
+
+/* A file that a group froze, or one beneath it. It is never written through this daemon again,
+ * whatever its name: block_device_open() fails with DeviceInUse. A group lists its files
+ * (group_member_info) for the record and marks them in group_pivot(); a restart marks them by
+ * block_frozen_file_add() before any device is opened. */
+struct frozen_file {
+    char identity[FILE_IDENTITY_BYTES];
+    char *path; /* absolute: where it was */
+};
+int block_frozen_file_add(struct block *block, const char *identity, const char *path,
+                          struct err *err);
+
+/* The files of the chain of `image` that are not marked yet, top to base, for groups recorded
+ * without them. *files is heap, freed by frozen_files_free(). Codes: as for block_device_open(). */
+int block_chain_files(struct block *block, const char *image, const char *format,
+                      struct frozen_file **files, size_t *count, struct err *err);
+void frozen_files_free(struct frozen_file *files, size_t count);
+
+#endif
