@@ -27,6 +27,7 @@
 #include "base/log.h"
 #include "block/image/file-io.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdarg.h>
@@ -71,6 +72,7 @@ void device_free(struct device *device)
 
 int device_set_top(struct device *device, struct node *top, struct index_memory *memory)
 {
+    assert(!device->top && !device->index);
     device->index = index_new(memory, top);
     if (!device->index)
         return -1;
@@ -89,6 +91,7 @@ struct node *device_swap_top(struct device *device, struct node *overlay)
 {
     LOCK_GUARD(&device->lock);
     struct node *frozen = device->top;
+    assert(frozen && overlay->backing == frozen);
     device->top = overlay;
     index_push(device->index, overlay);
     return frozen;
@@ -129,6 +132,7 @@ void device_fail_again(struct device *device, const char *format, ...)
 void device_revive(struct device *device)
 {
     LOCK_GUARD(&device->lock);
+    assert(device->top && atomic_load(&device->failed));
     free(device->reason);
     device->reason = NULL;
     atomic_store(&device->failed, false);

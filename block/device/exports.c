@@ -15,6 +15,7 @@
 #include "block/device/registry.h"
 #include "block/device/retry.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
@@ -130,6 +131,7 @@ static void frozen_unuse(struct block *block, struct device *device)
 {
     struct device *last = NULL;
     pthread_mutex_lock(&block->lock);
+    assert(device->clients > 0 && device->read_only);
     if (--device->clients == 0)
         for (struct frozen *frozen = block->frozen; frozen && !last; frozen = frozen->next)
             if (frozen->device == device)
@@ -146,6 +148,7 @@ void export_unuse(struct block *block, struct device *device)
         return;
     }
     LOCK_GUARD(&block->lock);
+    assert(device->clients > 0 && device->exported);
     device->clients--;
 }
 

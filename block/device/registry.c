@@ -7,6 +7,7 @@
  */
 #include "block/device/registry.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
@@ -132,6 +133,7 @@ static void device_info_end(struct block *block, struct device *device, struct n
     if (top)
         node_unref(top);
     LOCK_GUARD(&block->lock);
+    assert(device->lookers > 0);
     if (--device->lookers == 0)
         pthread_cond_broadcast(&block->changed);
 }
