@@ -33,6 +33,7 @@ void nbd_buffer_close(struct nbd_buffer *buffer)
 
 static void buffer_assert_state(const struct nbd_buffer *buffer)
 {
+    (void)buffer;                                                           /* NDEBUG */
     assert(buffer->start <= buffer->end && buffer->end <= buffer->granted); /* B1 */
     assert(buffer->granted <= NBD_BUFFER_BYTES);                            /* B1 */
     assert(buffer->end <= buffer->touched);                                 /* B2 */

@@ -14,7 +14,7 @@ from pathlib import Path
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', 'lib'))
 import rooms
 
-FIRST_WALK_LINES_MAX = 1610  # to become 1500
+FIRST_WALK_LINES_MAX = 1500
 SOURCE_DIR = Path(os.environ.get('SOURCE_DIR', Path(__file__).resolve().parents[2]))
 
 
