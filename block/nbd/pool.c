@@ -2,9 +2,25 @@
  *
  * The pool. See nbd/pool.h.
  *
- * A queue with tasks that may be executed now is in one of two lists:
+ * A queue's state follows from its tasks: those that wait (queued) and those that are executed
+ * (running).
  *
- *     starved: none of it is executed      turn: some of it is, and more may be
+ *     from      by       to
+ *     RESTING   submit   STARVED; TURN if others run; RESTING at the limit of running tasks
+ *     STARVED   submit   STARVED
+ *     STARVED   take     TURN; RESTING if no task waits
+ *     TURN      submit   TURN
+ *     TURN      take     TURN; RESTING if no task waits, or at the limit
+ *     TURN      finish   TURN; STARVED if no task runs
+ *     RESTING   finish   TURN; RESTING if no task waits
+ *
+ * STARVED and TURN are the pool's lists of that name.
+ *
+ *   Q1  A queue is in the list of its state, in none if it rests.
+ *   Q2  running <= NBD_TASKS_RUNNING.
+ *   Q3  A queue that is closed has no tasks.
+ *   P1  Until the pool stops, idle + wakeups <= threads.
+ *   P2  A pool that has stopped has no queue in its lists.
  *
  * For every starved queue there is a thread on its way: woken, just started, or about to look since
  * it has just finished something. Threads take starved queues first; so no queue starves for longer
@@ -21,6 +37,44 @@
 #include <stdlib.h>
 #include <sys/eventfd.h>
 
+enum queue_state { QUEUE_RESTING, QUEUE_STARVED, QUEUE_TURN };
+
+static enum queue_state queue_state_locked(const struct nbd_queue *queue)
+{
+    if (!queue->queued.first || queue->running >= NBD_TASKS_RUNNING)
+        return QUEUE_RESTING;
+    return queue->running ? QUEUE_TURN : QUEUE_STARVED;
+}
+
+/* The list for the queue's state, or NULL. */
+static struct nbd_queue_list *queue_list_locked(struct nbd_pool *pool,
+                                                const struct nbd_queue *queue)
+{
+    switch (queue_state_locked(queue)) {
+    case QUEUE_STARVED:
+        return &pool->starved;
+    case QUEUE_TURN:
+        return &pool->turn;
+    case QUEUE_RESTING:
+        break;
+    }
+    return NULL;
+}
+
+static void queue_assert_state(struct nbd_pool *pool, const struct nbd_queue *queue)
+{
+    assert(queue->place == queue_list_locked(pool, queue)); /* Q1 */
+    assert(queue->running <= NBD_TASKS_RUNNING);            /* Q2 */
+    assert(queue->wake_fd >= 0 || !queue->queued.first);
+    (void)pool, (void)queue;
+}
+
+static void pool_assert_state(const struct nbd_pool *pool)
+{
+    assert(pool->stopping || pool->idle + pool->wakeups <= pool->threads); /* P1 */
+    (void)pool;
+}
+
 void nbd_pool_open(struct nbd_pool *pool)
 {
     *pool = (struct nbd_pool){.stopping = false};
@@ -36,6 +90,7 @@ void nbd_pool_close(struct nbd_pool *pool)
     pthread_cond_broadcast(&pool->work);
     while (pool->threads)
         pthread_cond_wait(&pool->left, &pool->lock);
+    assert(!pool->starved.first && !pool->turn.first); /* P2 */
     pthread_mutex_unlock(&pool->lock);
     pthread_cond_destroy(&pool->left);
     pthread_cond_destroy(&pool->work);
@@ -51,6 +106,8 @@ void nbd_queue_open(struct nbd_queue *queue, struct nbd_budget *budget)
 
 void nbd_queue_close(struct nbd_queue *queue)
 {
+    assert(queue->tasks == 0 && queue->task_bytes == 0);                                    /* Q3 */
+    assert(!queue->queued.first && !queue->done.first && !queue->running && !queue->place); /* Q3 */
     if (queue->wake_fd >= 0)
         close(queue->wake_fd);
     queue->wake_fd = -1;
@@ -110,12 +167,10 @@ static void queues_remove(struct nbd_queue_list *list, struct nbd_queue *queue)
     queue->place = NULL;
 }
 
-/* Puts a queue where its state says. */
+/* Moves a queue to the list of its state. */
 static void queue_place_locked(struct nbd_pool *pool, struct nbd_queue *queue)
 {
-    struct nbd_queue_list *place = NULL;
-    if (queue->queued.first && queue->running < NBD_TASKS_RUNNING)
-        place = queue->running ? &pool->turn : &pool->starved;
+    struct nbd_queue_list *place = queue_list_locked(pool, queue);
     if (place == queue->place)
         return;
     if (queue->place)
@@ -138,6 +193,7 @@ static struct nbd_task *pool_take_locked(struct nbd_pool *pool, struct nbd_queue
     struct nbd_task *task = list_take(&queue->queued);
     queue->running++;
     queue_place_locked(pool, queue);
+    queue_assert_state(pool, queue);
     *owner = queue;
     return task;
 }
@@ -145,9 +201,12 @@ static struct nbd_task *pool_take_locked(struct nbd_pool *pool, struct nbd_queue
 static void pool_finish_locked(struct nbd_pool *pool, struct nbd_queue *queue,
                                struct nbd_task *task)
 {
+    assert(queue->running > 0);
+    queue_assert_state(pool, queue);
     list_append(&queue->done, task);
     queue->running--;
     queue_place_locked(pool, queue);
+    queue_assert_state(pool, queue);
     if (!queue->woken)
         eventfd_write(queue->wake_fd, 1);
     queue->woken = true;
@@ -159,11 +218,13 @@ static bool pool_wait_locked(struct nbd_pool *pool)
     if (pool->threads > NBD_POOL_THREADS || pool->stopping)
         return false;
     pool->idle++;
+    pool_assert_state(pool);
     while (!pool->wakeups && !pool->stopping)
         pthread_cond_wait(&pool->work, &pool->lock);
     if (!pool->wakeups)
         return false;
     pool->wakeups--;
+    pool_assert_state(pool);
     return true;
 }
 
@@ -189,13 +250,14 @@ static void *pool_run(void *arg)
     return NULL;
 }
 
-/* Sees to it that a thread looks. */
+/* Wakes an idle thread or starts one. */
 static int pool_call_thread_locked(struct nbd_pool *pool, bool starved)
 {
     pthread_t thread;
     if (pool->idle) {
         pool->idle--;
         pool->wakeups++;
+        pool_assert_state(pool);
         pthread_cond_signal(&pool->work);
         return 0;
     }
@@ -251,6 +313,7 @@ static int queue_submit(struct nbd_queue *queue, struct nbd_pool *pool,
     if (!task)
         return -ENOMEM;
     LOCK_GUARD(&pool->lock);
+    queue_assert_state(pool, queue);
     bool starved = !queue->queued.first && !queue->running;
     if (starved || queue->running < NBD_TASKS_RUNNING) {
         int ret = pool_call_thread_locked(pool, starved);
@@ -263,6 +326,7 @@ static int queue_submit(struct nbd_queue *queue, struct nbd_pool *pool,
     assert(queue->task_bytes <= queue->granted);
     list_append(&queue->queued, steal(task));
     queue_place_locked(pool, queue);
+    queue_assert_state(pool, queue);
     return 0;
 }
 
@@ -292,6 +356,7 @@ struct nbd_task *nbd_queue_collect(struct nbd_queue *queue, struct nbd_pool *poo
 
 void nbd_queue_free_task(struct nbd_queue *queue, struct nbd_task *task)
 {
+    assert(queue->tasks > 0 && queue->task_bytes >= task->bytes);
     queue->tasks--;
     queue->task_bytes -= task->bytes;
     nbd_budget_lower(queue->budget, &queue->granted, queue->task_bytes);

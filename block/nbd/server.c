@@ -14,6 +14,10 @@
  * Stopping: no more connections; every connection executes and answers the complete requests that
  * have arrived by then (nbd/transmission.c), and hangs up. One whose client does not read its
  * replies is cut off after limits.stop_ms.
+ *
+ *   S1  live_count is 0 exactly when `live` is empty.
+ *   S2  The handshakes counted are at most live_count.
+ *   S3  A server that is freed has no connection, live or finished.
  */
 #include "block/nbd/server.h"
 
@@ -65,6 +69,15 @@ static void server_wake(struct nbd_server *server)
     eventfd_write(server->wake_fd, 1);
 }
 
+static void server_assert_state_locked(const struct nbd_server *server)
+{
+    assert(!server->live == (server->live_count == 0)); /* S1 */
+    assert(server->handshake_count[NBD_UNIX] + server->handshake_count[NBD_LOOPBACK] +
+               server->handshake_count[NBD_REMOTE] <=
+           server->live_count); /* S2 */
+    (void)server;
+}
+
 /* ---- connections ---- */
 
 static void connection_free(struct nbd_connection *connection)
@@ -103,12 +116,14 @@ static void connection_finish(struct nbd_connection *connection)
     nbd_channel_end(&connection->channel);
 
     pthread_mutex_lock(&server->lock);
+    server_assert_state_locked(server);
     struct nbd_connection **slot = &server->live;
     while (*slot != connection)
         slot = &(*slot)->next;
     *slot = connection->next;
     server->live_count--;
     nbd_greeted_locked(connection);
+    server_assert_state_locked(server);
     close(connection->channel.socket.fd);
     connection->next = server->finished;
     server->finished = connection;
@@ -154,6 +169,7 @@ static int connection_start(struct nbd_server *server, const struct nbd_listener
 {
     CLEANUP_CLOSE int owned = fd;
     LOCK_GUARD(&server->lock);
+    server_assert_state_locked(server);
     int ret = nbd_admit_locked(server, peer);
     if (ret)
         return ret;
@@ -162,6 +178,7 @@ static int connection_start(struct nbd_server *server, const struct nbd_listener
         server->handshake_count[peer->kind]--;
     else
         steal_fd(&owned);
+    server_assert_state_locked(server);
     return ret;
 }
 
@@ -377,6 +394,7 @@ void nbd_server_free(struct nbd_server *server)
     server_stop_accepting(server);
     server_stop_connections(server);
     server_join_finished(server);
+    assert(!server->live && !server->finished); /* S3 */
     nbd_pool_close(&server->pool);
     close(server->wake_fd);
     if (server->tls)
