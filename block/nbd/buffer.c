@@ -37,7 +37,6 @@ static void buffer_assert_state(const struct nbd_buffer *buffer)
     assert(buffer->start <= buffer->end && buffer->end <= buffer->granted); /* B1 */
     assert(buffer->granted <= NBD_BUFFER_BYTES);                            /* B1 */
     assert(buffer->end <= buffer->touched);                                 /* B2 */
-    (void)buffer;
 }
 
 unsigned char *nbd_buffer_space(struct nbd_buffer *buffer, size_t length)
