@@ -23,7 +23,9 @@
 #include "block/format/qcow2/driver-qcow2.h"
 #include "block/format/raw.h"
 #include "block/nbd/connection.h"
+#include "block/nbd/handshake.h"
 #include "block/nbd/server.h"
+#include "block/nbd/transmission.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -463,7 +465,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     handshake_replies = true;
 
     connection->server = server;
-    connection->channel = (struct nbd_channel){.fd = CHANNEL_FD};
+    connection->channel = (struct nbd_channel){.socket.fd = CHANNEL_FD};
     connection->session = (struct nbd_session){.device = NULL};
     connection->in.start = connection->in.end = connection->out.start = connection->out.end = 0;
     connection->lone_streak = 0;
