@@ -8,8 +8,8 @@
 # with ctest's summary; the exit status is 0 only if everything passed.
 #
 # SNAPGROUPD_PRESET=dev|asan|tsan|fuzz selects the build under test, dev by default. With dev the
-# code must also build with clang, without asserts, and be formatted as .clang-format says, and the commits must pass
-# tests/lib/commit-gate. In a chroot, /proc must be mounted.
+# code must also build with clang and without asserts, and be formatted as .clang-format says, and
+# the commits must pass tests/lib/commit-gate. In a chroot, /proc must be mounted.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 . tests/lib/sanitizers.sh
