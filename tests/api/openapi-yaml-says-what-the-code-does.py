@@ -97,7 +97,8 @@ def request_fields():
 
 
 def limits():
-    code = "".join(map(source, ("block/block.h", "block/types.h", "service/http/decode.h", "service/http/request.h")))
+    code = "".join(map(source, ("block/block.h", "block/devices.h", "block/group.h", "block/types.h", "service/http/decode.h",
+                              "service/http/request.h")))
     number_of = {name: int(number) if number else 1 << int(shift) for name, number, shift in re.findall(
         r"#define (\w+_(?:MAX|DEFAULT|MAX_BYTES))[\s\\]+(?:(\d+)\b|\(1ULL << (\d+)\))", code)}
     page = SPEC["components"]["parameters"]["limit"]["schema"]
