@@ -12,12 +12,12 @@
 #   test    to run tests/run.sh and .ci/run
 set -euo pipefail
 
-build=(gcc libc6-dev cmake ninja-build pkg-config libcjson-dev libsqlite3-dev
+build=(gcc libc6-dev cmake ninja-build pkg-config libcjson-dev libsqlite3-dev libsystemd-dev
     uuid-dev xfslibs-dev zlib1g-dev libzstd-dev liburing-dev libgnutls28-dev libcmocka-dev)
 demo=(curl jq libnbd-bin qemu-utils util-linux)
 test=("${build[@]}" "${demo[@]}" acl btrfs-progs busybox-static clang clang-format dpkg-dev libclang-rt-14-dev e2fsprogs fio git gnutls-bin
     iproute2 mount procps python3 python3-libnbd python3-jsonschema python3-yaml qemu-system-common qemu-system-x86 sqlite3 strace
-    xfsprogs)
+    systemd xfsprogs)
 guest_kernel=linux-image-cloud-amd64
 guest=(mdadm)
 guest_files=/var/cache/snapgroupd-tests/guest # tests/lib/guest.py looks here

@@ -10,6 +10,8 @@
  * Shutdown waits for calls and flushes, but not for ever: storage that hangs must not block it.
  * END_MAX_S after the signal the daemon exits as if killed, with status 1; acknowledged writes are
  * in the journals.
+ *
+ * A service manager that waits for it (NOTIFY_SOCKET) is notified of "ready" and of the shutdown.
  */
 #include "service/daemon.h"
 
@@ -28,6 +30,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <systemd/sd-daemon.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -180,6 +183,7 @@ static void *end_watch_run(void *arg)
         log_info("%s: nothing is reloaded; restart the daemon after a change", strsignal(signal));
     if (!atomic_load(&watch->is_over))
         log_info("ending: %s", strsignal(signal));
+    sd_notify(0, "STOPPING=1");
     atomic_store(&watch->has_ended, true);
     block_stop_opening(watch->service->block); /* before block_close() */
     sem_post(&watch->ended);
@@ -239,6 +243,7 @@ static int daemon_answer(struct service *service, const struct options *options,
         nbd_announce(service);
         puts("ready");
         fflush(stdout);
+        sd_notify(0, "READY=1");
     }
     end_watch_end(watch, result != 0);
     http_free(http);
