@@ -157,9 +157,12 @@ static int image_write(int fd, const struct image_place *place, const char *form
                        uint64_t size_bytes, struct cluster_shape shape, struct err *err)
 {
     const struct driver *driver = driver_find(format);
-    if (!driver || !driver->create)
+    if (!driver)
         return err_set(err, ErrInvalidBlockFormat, 0, "unknown format '%s', use raw or qcow2",
                        format);
+    if (!driver->create)
+        return err_set(err, ErrInvalidBlockFormat, 0,
+                       "images of format '%s' cannot be created; attach an existing one", format);
     uint64_t whole = (size_bytes + BLOCK_SECTOR_BYTES - 1) & ~(uint64_t)(BLOCK_SECTOR_BYTES - 1);
     const struct image_spec spec = {.size_bytes = whole,
                                     .cluster_bytes = shape.cluster_bytes,
