@@ -218,6 +218,29 @@ static int device_detach(struct service *service, const struct device_row *row,
     return -1;
 }
 
+/* A creation that did not finish: removes its image, then the row. With `discard_unflushed` the
+ * image is left where it may be. */
+static int creation_remove(struct service *service, const struct device_row *row,
+                           bool discard_unflushed, struct err *err)
+{
+    struct err gone;
+    CLEANUP_BY(device_row_clear) struct device_row now = {0};
+    if (discard_unflushed)
+        return device_row_write(service, store_device_delete, row, err);
+    if (device_creation_discard(service, row, err) != 0)
+        return -1;
+    if (store_device_get(service->store, row->name, &now, &gone) == 0)
+        return err_set(
+            err, ErrUnflushedData, 0,
+            "image '%s' of device '%s', whose creation did not finish, cannot be removed "
+            "now; this is retried: detach with {\"discard_unflushed\": true} to leave it",
+            row->image, row->name);
+    if (gone.code == ErrDeviceNotFound)
+        return 0;
+    *err = gone;
+    return -1;
+}
+
 int devices_remove(struct service *service, const char *name, bool discard_unflushed,
                    struct err *err)
 {
@@ -227,13 +250,12 @@ int devices_remove(struct service *service, const char *name, bool discard_unflu
     CLEANUP_BY(device_row_clear) struct device_row row = {0};
     if (store_device_get(service->store, name, &row, err) != 0)
         return is_called_off && err->code == ErrDeviceNotFound ? 0 : -1;
+    if (row.state == DEVICE_ROW_CREATING)
+        return creation_remove(service, &row, discard_unflushed, err);
     if (device_check_clients(service, name, err) != 0)
         return -1;
     CLEANUP(device_row_change) struct device_row_change *removal = device_removal_new(&row, err);
-    if (!removal)
-        return -1;
-    if (row.state != DEVICE_ROW_CREATING &&
-        device_detach(service, &row, discard_unflushed, err) != 0)
+    if (!removal || device_detach(service, &row, discard_unflushed, err) != 0)
         return -1;
     struct err later;
     if (device_row_change_settle(service, steal(removal), &later) != 0)

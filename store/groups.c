@@ -97,9 +97,11 @@ int store_group_get(struct store *store, const char *id_or_name, struct group_ro
     if (!reader)
         return -1;
     CLEANUP(statement)
-    sqlite3_stmt *statement = statement_new(
-        reader,
-        SELECT "WHERE id = :key OR (name = :key AND state <> 'aborted') ORDER BY id <> :key", err);
+    sqlite3_stmt *statement =
+        statement_new(reader,
+                      SELECT "WHERE id = :key OR (name = :key AND state NOT IN ('aborting', "
+                             "'aborted')) ORDER BY id <> :key",
+                      err);
     if (!statement)
         return -1;
     statement_bind_text(statement, ":key", id_or_name);

@@ -38,6 +38,10 @@ class Group:
         expect(states == ["aborting"], "groups are %s", states)
 
     @staticmethod
+    def take_name(daemon):
+        daemon.snapshot("g", DEVICES)
+
+    @staticmethod
     def is_over(daemon):
         return [group["state"] for group in daemon.list("/snapshot-groups") if group["name"] == "g"] == ["aborted"]
 
@@ -55,6 +59,14 @@ class Creation:
                                                      "size_bytes": SIZE_BYTES})
         expect(answer.status == 409 and answer.body["code"] == "DeviceExists", "POST /devices: %s", answer)
         expect(daemon.request("GET", "/devices/vdc").status == 404, "the device is shown")
+        answer = daemon.request("DELETE", "/devices/vdc")
+        expect(answer.status == 409 and answer.body["code"] == "UnflushedData", "DELETE /devices/vdc: %s", answer)
+
+    @staticmethod
+    def take_name(daemon):
+        answer = daemon.request("DELETE", "/devices/vdc", {"discard_unflushed": True})
+        expect(answer.status == 204, "DELETE /devices/vdc, giving the file up: %s", answer)
+        daemon.create_device("vdc", "raw", SIZE_BYTES)
 
     @staticmethod
     def is_over(daemon):
@@ -80,12 +92,7 @@ def one_round(kind, attempt, how):
     with tempfile.TemporaryDirectory(prefix="sg.") as directory, Daemon() as daemon, \
             FileSystem(kind, directory, os.path.join(daemon.images, "m")) as storage:
         try:
-            daemon.start()
-            for device in DEVICES:
-                daemon.create_device(device, "raw", SIZE_BYTES)
-            kill = Kill(1, "linkat")
-            ask_and_kill(daemon, kill, ["inject=linkat:signal=KILL:when=%d" % attempt.link], *attempt.request())
-            expect(not kill.answer, "answered %s", kill.answer)
+            begun_and_killed(daemon, attempt)
             expect(files(storage), "the killed daemon left no file")
             if how == "away":
                 storage.away()
@@ -112,7 +119,37 @@ def one_round(kind, attempt, how):
                 daemon.kill()
 
 
+def begun_and_killed(daemon, attempt):
+    daemon.start()
+    for device in DEVICES:
+        daemon.create_device(device, "raw", SIZE_BYTES)
+    kill = Kill(1, "linkat")
+    ask_and_kill(daemon, kill, ["inject=linkat:signal=KILL:when=%d" % attempt.link], *attempt.request())
+    expect(not kill.answer, "answered %s", kill.answer)
+
+
+def lost_storage_blocks_no_name(attempt):
+    """Storage that never returns: the name can be taken again; files there are not touched."""
+    with tempfile.TemporaryDirectory(prefix="sg.") as directory, Daemon() as daemon, \
+            FileSystem("ext4", directory, os.path.join(daemon.images, "m")) as storage:
+        try:
+            begun_and_killed(daemon, attempt)
+            left = files(storage)
+            storage.away()
+            daemon.start()
+            attempt.must_wait(daemon)
+            attempt.take_name(daemon)
+            daemon.stop()
+            storage.back()
+            expect(left and files(storage) == left, "%s is left of %s", files(storage), left)
+        finally:
+            if daemon.process:
+                daemon.kill()
+
+
 def test():
+    for attempt in (Group, Creation):
+        lost_storage_blocks_no_name(attempt)
     for kind in ("ext4", "ext4-128", "xfs", "btrfs"):
         for attempt in (Group, Creation):
             for how in ("away", "removed", "there"):
