@@ -56,6 +56,18 @@ static void piece_see(const struct node *node, uint64_t offset, uint64_t length)
         pthread_cond_wait(&seen.changed, &seen.lock);
 }
 
+/* A piece for which there was no room is changed again: it does not count. */
+static int piece_result(const struct node *node, uint64_t offset, int ret)
+{
+    if (ret != NODE_NEEDS_ROOM)
+        return ret;
+    LOCK_GUARD(&seen.lock);
+    seen.count--;
+    seen.in_frozen -= strstr(node->path, ".cut.qcow2") == NULL;
+    seen.at = offset;
+    return ret;
+}
+
 static void piece_await(unsigned number)
 {
     struct timespec deadline;
@@ -78,7 +90,7 @@ static int watched_zero(struct node *node, uint64_t offset, uint64_t length, uns
 {
     if (!(flags & ZERO_FAST)) {
         piece_see(node, offset, length);
-        return driver_qcow2.zero(node, offset, length, flags);
+        return piece_result(node, offset, driver_qcow2.zero(node, offset, length, flags));
     }
     int ret = driver_qcow2.zero(node, offset, length, flags);
     if (ret == 0) {
@@ -94,7 +106,7 @@ static int watched_write(struct node *node, const void *buf, uint64_t offset, ui
     if (flags & WRITE_CACHED)
         return -EAGAIN;
     piece_see(node, offset, length);
-    return driver_qcow2.write(node, buf, offset, length, flags);
+    return piece_result(node, offset, driver_qcow2.write(node, buf, offset, length, flags));
 }
 
 /* A device NAME with the image NAME.qcow2, of that size and clusters. */
