@@ -121,7 +121,6 @@ int qcow2_flush(struct node *node)
 int qcow2_reserve(struct qcow2 *q, size_t records)
 {
     struct journal *journal = q->node->journal;
-    qcow2_assert_locked(q);
     assert(records > 0 && q->flusher.state < QCOW2_FLUSHER_ENDING); /* F3 */
     if (q->cache.dirty_count > QCOW2_FLUSH_AT || journal_is_filling(journal)) {
         q->flusher.is_wanted = true;
