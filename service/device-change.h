@@ -9,6 +9,7 @@
 
 #include "base/cleanup.h"
 #include "service/unsettled.h"
+#include "store/devices.h"
 #include "store/store.h"
 
 struct service;

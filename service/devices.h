@@ -16,7 +16,7 @@
 #define SERVICE_DEVICES_H
 
 #include "block/block.h"
-#include "store/store.h"
+#include "store/devices.h"
 
 struct service;
 

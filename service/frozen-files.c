@@ -6,6 +6,7 @@
 
 #include "base/log.h"
 #include "service/context.h"
+#include "store/frozen-files.h"
 
 #include <stdio.h>
 #include <string.h>

@@ -8,7 +8,7 @@
 #define SERVICE_FROZEN_FILES_H
 
 #include "block/group.h"
-#include "store/store.h"
+#include "store/groups.h"
 
 struct service;
 

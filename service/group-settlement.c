@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Settlement of groups. See group-settlement.h for the states of memory; the row's are in store.h.
+ * Settlement of groups. The states of memory are in group-settlement.h, those of the row in
+ * store/groups.c.
  *
  *   row \ memory   NOTHING     HELD        PIVOTED   REMOVED     LEFT
  *   (none)         -           roll back   -         -           -

@@ -17,6 +17,7 @@
 #include "block/block.h"
 #include "block/group.h"
 #include "service/unsettled.h"
+#include "store/groups.h"
 #include "store/store.h"
 
 struct service;

@@ -9,7 +9,7 @@
 #define SERVICE_LEFTOVERS_H
 
 #include "block/block.h"
-#include "store/store.h"
+#include "store/row.h"
 
 #include <stdbool.h>
 

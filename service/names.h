@@ -10,7 +10,7 @@
 
 #include "block/block.h"
 #include "block/group.h"
-#include "store/store.h"
+#include "store/row.h"
 
 #include <stdbool.h>
 #include <stddef.h>

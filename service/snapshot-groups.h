@@ -21,7 +21,7 @@
 
 #include "block/block.h"
 #include "block/group.h"
-#include "store/store.h"
+#include "store/groups.h"
 
 struct service;
 

@@ -17,7 +17,6 @@
 
 #include "store/connection.h"
 #include "store/database-file.h"
-#include "store/store.h"
 #include "store/table.h"
 
 enum transaction_state {

@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The table `devices`. See store.h.
+ * The table `devices`. See devices.h.
  */
+#include "store/devices.h"
+
 #include "store/access.h"
 
 #define ROW struct device_row

@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The table `frozen_files`. See store.h.
+ * The table `frozen_files`. See frozen-files.h.
  */
+#include "store/frozen-files.h"
+
 #include "store/access.h"
 
 #define ROW               struct frozen_file_row

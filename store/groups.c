@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The tables `groups` and `members`. See store.h.
+ * The tables `groups` and `members`. See groups.h.
  *
  *   preparing -> committing -> committed        store_group_update_committing, _committed
  *       +-> aborting -> aborted                 store_group_update_aborting, _aborted
@@ -18,7 +18,10 @@
  *      before invariant 1 can be), changes nothing; and committing the oldest first (recovery.c)
  *      follows the chain upwards.
  */
+#include "store/groups.h"
+
 #include "store/access.h"
+#include "store/frozen-files.h"
 #include "store/members.h"
 
 #include <assert.h>

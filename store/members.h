@@ -7,7 +7,7 @@
 #define STORE_MEMBERS_H
 
 #include "store/connection.h"
-#include "store/store.h"
+#include "store/row.h"
 
 void member_rows_free(struct member_row *members, size_t count);
 

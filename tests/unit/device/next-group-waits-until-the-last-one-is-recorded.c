@@ -6,6 +6,8 @@
  */
 #include "tests/lib/testlib.h"
 
+#include "store/devices.h"
+#include "store/groups.h"
 #include "store/store.h"
 
 #include <stdio.h>

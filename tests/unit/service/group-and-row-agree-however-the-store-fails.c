@@ -18,6 +18,7 @@
 #include "service/leftovers.h"
 #include "service/snapshot-groups.h"
 #include "service/unsettled.h"
+#include "store/frozen-files.h"
 
 #include <string.h>
 

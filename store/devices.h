@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The table `devices`: rows and queries. See store.h for their rules.
+ */
+#ifndef STORE_DEVICES_H
+#define STORE_DEVICES_H
+
+#include "base/err.h"
+#include "store/row.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct store;
+struct store_transaction;
+
+void device_row_clear(struct device_row *row);
+
+int store_device_insert(struct store_transaction *transaction, const struct device_row *row,
+                        struct err *err); /* DeviceExists */
+
+/* Of the device with row->id: its state becomes row->state; an identity that is not NULL is
+ * recorded. DeviceNotFound. */
+int store_device_update_state(struct store_transaction *transaction, const struct device_row *row,
+                              struct err *err);
+
+/* The device with row->id. DeviceNotFound. */
+int store_device_delete(struct store_transaction *transaction, const struct device_row *row,
+                        struct err *err);
+
+int store_device_get(struct store *store, const char *name, struct device_row *row,
+                     struct err *err); /* DeviceNotFound */
+
+/* Up to `limit` rows with names after `after` (NULL: from the first), by name. *rows is heap; free
+ * with device_rows_free. */
+int store_device_list(struct store *store, const char *after, size_t limit,
+                      struct device_row **rows, size_t *count, struct err *err);
+void device_rows_free(struct device_row *rows, size_t count);
+
+#endif

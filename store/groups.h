@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The tables `groups` and `members`: rows and queries. See store.h for their rules.
+ */
+#ifndef STORE_GROUPS_H
+#define STORE_GROUPS_H
+
+#include "base/err.h"
+#include "store/row.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct store;
+struct store_transaction;
+
+/* Failed attempts that are kept: so many, and for so long. */
+#define STORE_ABORTED_GROUPS_MAX 1000
+#define STORE_ABORTED_DAYS_MAX   30
+
+const char *group_state_name(enum group_state state); /* "preparing" and so on */
+
+void group_row_clear(struct group_row *row);
+
+/* Inserts the group with its members, in state GROUP_PREPARING or (a failed attempt) GROUP_ABORTED.
+ * GroupExists: a group that is neither aborting nor aborted has this name. DeviceInUse: another
+ * group of one of the devices is `committing`. */
+int store_group_insert(struct store_transaction *transaction, const struct group_row *row,
+                       struct err *err);
+
+/* preparing -> committing. In the same transaction each member's backing_identity and
+ * snapshot_identity are recorded, by position, and `frozen`; those recorded before stay. */
+int store_group_update_committing(struct store_transaction *transaction,
+                                  const struct group_row *row, struct err *err);
+
+/* committing -> committed; in the same transaction each member's snapshot_file, with its identity,
+ * becomes the top of its device, if that is still the image that was frozen. `row` gives id,
+ * has_cut, cut_at_us, pause_us, has_duration, duration_us and each member's pause, by position. */
+int store_group_update_committed(struct store_transaction *transaction, const struct group_row *row,
+                                 struct err *err);
+
+/* preparing -> aborting -> aborted, with the error of `row` (aborted keeps the one recorded before
+ * if !row->has_error). */
+int store_group_update_aborting(struct store_transaction *transaction, const struct group_row *row,
+                                struct err *err);
+int store_group_update_aborted(struct store_transaction *transaction, const struct group_row *row,
+                               struct err *err);
+
+/* The oldest group in that state of those later than `after` (a `sequence`; 0: of all). 1: *row; 0:
+ * there is none; -1: *err. */
+int store_group_next(struct store *store, enum group_state state, uint64_t after,
+                     struct group_row *row, struct err *err);
+
+/* By id, or by the name of a group that is neither aborting nor aborted. GroupNotFound. */
+int store_group_get(struct store *store, const char *id_or_name, struct group_row *row,
+                    struct err *err);
+
+/* Newest first, up to `limit` groups older than `cursor` (NULL: from the newest). `next` gets the
+ * cursor that continues, "" if there are no more. `state` >= 0 keeps only groups of that state. */
+#define STORE_CURSOR_CHARS 64
+int store_group_list(struct store *store, const char *cursor, size_t limit, int state,
+                     struct group_row **rows, size_t *count, char next[STORE_CURSOR_CHARS + 1],
+                     struct err *err);
+void group_rows_free(struct group_row *rows, size_t count);
+
+#endif

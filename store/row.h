@@ -1,0 +1,95 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The rows of all tables.
+ */
+#ifndef STORE_ROW_H
+#define STORE_ROW_H
+
+#include "base/err.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define STORE_ID_CHARS 36 /* a UUID's text */
+
+/* A page of a list ends early once its rows take more than this. */
+#define STORE_PAGE_BYTES_MAX (1U << 20)
+
+enum device_row_state {
+    DEVICE_ROW_CREATING, /* its image is being made; recovery takes it away */
+    DEVICE_ROW_ATTACHED,
+    DEVICE_ROW_DETACHING, /* it is being closed, after which the row goes */
+};
+
+struct device_row {
+    char id[STORE_ID_CHARS + 1];
+    enum device_row_state state;
+    char *name;
+    char *image;              /* absolute path given at attach */
+    char *image_identity;     /* of that file (block/image/identity.h), or NULL: not known */
+    char *directory_identity; /* of the image's directory when it was created; or NULL: not known */
+    char *format;             /* of `image` */
+    char *top;          /* absolute path of the top image now; `image` until the first group */
+    char *top_identity; /* likewise */
+    char *top_format;
+    bool read_only;
+    uint32_t cluster_size_bytes; /* of overlays to come */
+    bool extended_l2;
+    char *labels; /* JSON object, opaque here */
+    uint64_t created_at_us;
+};
+
+enum group_state {
+    GROUP_PREPARING,
+    GROUP_COMMITTING, /* the point of no return */
+    GROUP_COMMITTED,
+    GROUP_ABORTING,
+    GROUP_ABORTED,
+};
+
+/* A file that is, or is beneath, the frozen image of a member: it is never to be written again. */
+struct frozen_file_row {
+    char *identity; /* block/image/identity.h */
+    char *path;     /* absolute: where it was when it was frozen */
+};
+
+struct member_row {
+    char *device;
+    char *device_id;          /* recorded by insert; NULL: not known, as in rows from before */
+    char *backing_file;       /* absolute; NULL if the attempt failed before it was known */
+    char *backing_format;     /* likewise */
+    char *backing_identity;   /* likewise, and in rows from before (block/image/identity.h) */
+    char *snapshot_file;      /* absolute where it could be resolved, else as asked */
+    char *format;             /* of snapshot_file */
+    char *directory_identity; /* of the overlay's directory; NULL: not known */
+    char *snapshot_identity;  /* NULL before the overlay exists, and in rows from before */
+    bool has_pause;
+    uint64_t pause_us;
+};
+
+struct group_row {
+    char id[STORE_ID_CHARS + 1];
+    enum group_state state;
+    char *name;
+    char *labels; /* JSON object, opaque here */
+    uint64_t created_at_us;
+    uint64_t sequence; /* given by insert; of two groups the later one has the larger */
+    bool has_cut; /* cut_at_us and pause_us are known; not so if recovery committed the group */
+    uint64_t cut_at_us, pause_us;
+    bool has_duration;
+    uint64_t duration_us;
+    size_t member_count;
+    struct member_row *members; /* in list order */
+    size_t frozen_count;        /* to be recorded with `committing`; never read back */
+    struct frozen_file_row *frozen;
+    /* Of an aborted group: what went wrong. */
+    bool has_error;
+    enum err_code error_code;
+    int error_errnum;
+    char *error_message;
+    bool has_error_member;
+    size_t error_member; /* position of the failing member */
+};
+
+#endif
