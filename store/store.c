@@ -23,10 +23,11 @@
 #include <string.h>
 #include <sys/file.h>
 
-extern const char store_schema_1[], store_schema_2[], store_schema_3[], store_schema_4[];
+extern const char store_schema_1[], store_schema_2[], store_schema_3[], store_schema_4[],
+    store_schema_5[];
 
 static const char *const schemas[] = {store_schema_1, store_schema_2, store_schema_3,
-                                      store_schema_4};
+                                      store_schema_4, store_schema_5};
 enum {
     SCHEMA_VERSION = sizeof(schemas) / sizeof(schemas[0]),
     APPLICATION_ID = 0x534e4150, /* "SNAP" */

@@ -1,0 +1,50 @@
+-- SPDX-License-Identifier: Apache-2.0
+--
+-- events             what happened and who caused it: the feed and the audit log. `id` never comes
+--                    twice, also after rows were pruned. `detail` is a JSON object
+-- idempotency_keys   a caller's key, the request that it came with and, once there is one, the answer
+--                    (`headers` is a JSON object). `status` is NULL while the request runs
+-- tokens             bearer tokens. `hash` is SHA-256 of the secret, in hexadecimal digits
+-- devices, groups    `revision` grows with every change of what a GET shows; it is behind the ETag
+-- devices            `allowed_clients` is a JSON array of names of NBD clients; NULL: all
+-- groups             `request_hash` tells a repeated request from another one of the same name;
+--                    NULL in rows from before
+CREATE TABLE events (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    at_us INTEGER NOT NULL,
+    kind TEXT NOT NULL,
+    device TEXT,
+    group_id TEXT,
+    job TEXT,
+    actor TEXT NOT NULL,
+    request_id TEXT,
+    detail TEXT NOT NULL
+) STRICT;
+
+CREATE TABLE idempotency_keys (
+    caller TEXT NOT NULL,
+    key TEXT NOT NULL,
+    request_hash TEXT NOT NULL,
+    request_id TEXT NOT NULL,
+    created_at_us INTEGER NOT NULL,
+    status INTEGER,
+    headers TEXT,
+    body TEXT,
+    PRIMARY KEY (caller, key)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX idempotency_keys_created ON idempotency_keys (created_at_us);
+
+CREATE TABLE tokens (
+    id TEXT PRIMARY KEY,
+    name TEXT NOT NULL,
+    scope TEXT NOT NULL CHECK (scope IN ('read', 'snapshot', 'admin')),
+    hash TEXT NOT NULL UNIQUE,
+    created_at_us INTEGER NOT NULL,
+    expires_at_us INTEGER
+) STRICT, WITHOUT ROWID;
+
+ALTER TABLE devices ADD COLUMN revision INTEGER NOT NULL DEFAULT 1;
+ALTER TABLE devices ADD COLUMN allowed_clients TEXT;
+ALTER TABLE groups ADD COLUMN revision INTEGER NOT NULL DEFAULT 1;
+ALTER TABLE groups ADD COLUMN request_hash TEXT;
+CREATE INDEX members_device ON members (device, group_id);
