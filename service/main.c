@@ -40,6 +40,8 @@ int main(int argc, char **argv)
     int status = options_parse(argc, argv, &options);
     if (status != OPTIONS_RUN)
         return status;
+    if (options.check_config)
+        return 0;
     signals_prepare();
     files_limit_raise();
     return daemon_run(&options);

@@ -1,16 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * One table of options, from which the command line and the environment are read and --help is
- * printed. An option --some-name is SNAPGROUPD_SOME_NAME in the environment. Precedence, option by
- * option:
+ * One table of options, from which the command line, the environment and the configuration file are
+ * read and --help is printed. An option --some-name is SNAPGROUPD_SOME_NAME in the environment and
+ * some-name in the file. Precedence, option by option:
  *
- *   command line > environment > fallback of the table
+ *   command line > environment > file > fallback of the table
  *
  * An empty variable counts as unset, and unknown variables are ignored: other programs share the
- * prefix.
+ * prefix. An unknown name in the file is an error: it is ours alone.
  */
 #include "service/options.h"
 
+#include "service/options-file.h"
 #include "service/utf8.h"
 
 #include <assert.h>
@@ -26,8 +27,10 @@ enum option_kind {
     OPTION_ADDRESS,  /* struct option_addresses; may be repeated */
     OPTION_BYTES,    /* uint64_t; K, M, G, T may follow */
     OPTION_TLS_MODE, /* enum nbd_tls_mode */
-    OPTION_FLAG,     /* bool; 1 or 0 in the environment */
-    OPTION_HELP,     /* this one and the next: command line only */
+    OPTION_FLAG,     /* bool; 1 or 0 in environment and file */
+    OPTION_CONFIG,   /* const char *; not in the file */
+    OPTION_COMMAND,  /* bool; from here on: command line only */
+    OPTION_HELP,
     OPTION_VERSION,
 };
 
@@ -40,9 +43,19 @@ struct option_row {
     const char *help;     /* lines */
 };
 
+/* A copy of a value. */
+struct option_text {
+    struct option_text *next;
+    char text[];
+};
+
 #define VALUE(member) offsetof(struct options, member)
 
 static const struct option_row rows[] = {
+    {"config", OPTION_CONFIG, "FILE", "[" OPTIONS_FILE_DEFAULT ", if there]", VALUE(config),
+     "read options from there"},
+    {"check-config", OPTION_COMMAND, NULL, NULL, VALUE(check_config),
+     "check all options and the files that they name, and exit"},
     {"state-dir", OPTION_TEXT, "DIR", "/var/lib/snapgroupd/state", VALUE(state_dir),
      "directory of the database"},
     {"image-dir", OPTION_TEXT, "DIR", "/var/lib/snapgroupd/images", VALUE(image_dir),
@@ -83,8 +96,9 @@ static const char help_tail[] =
     "even if it is optional elsewhere.\n"
     "\n"
     "In the environment, --some-name VALUE is SNAPGROUPD_SOME_NAME=VALUE (addresses separated\n"
-    "by commas; 1 or 0 for an option without a value). An option on the command line takes\n"
-    "precedence over its variable.\n"
+    "by commas; 1 or 0 for an option without a value); in the file it is some-name = VALUE in\n"
+    "section [snapgroupd]. The command line takes precedence over the environment, and that\n"
+    "over the file.\n"
     "\n"
     "When all addresses are served, each is written to standard output on a line of its own\n"
     "(\"api ADDRESS\", \"nbd ADDRESS\"), then \"ready\". SIGTERM or SIGINT ends the daemon: it\n"
@@ -185,6 +199,7 @@ static int option_take(const struct option_row *row, const char *source, const c
         return value_unprintable(source);
     switch (row->kind) {
     case OPTION_TEXT:
+    case OPTION_CONFIG:
         *(const char **)value = text;
         return OPTIONS_RUN;
     case OPTION_ADDRESS:
@@ -194,6 +209,7 @@ static int option_take(const struct option_row *row, const char *source, const c
     case OPTION_TLS_MODE:
         return take_tls_mode(value, source, text);
     case OPTION_FLAG:
+    case OPTION_COMMAND:
         return take_flag(value, source, text);
     case OPTION_HELP:
         help_print();
@@ -233,17 +249,29 @@ static int command_line_read(int argc, char **argv, bool given[ROWS], struct opt
     return options_wrong();
 }
 
-static int addresses_read(const struct option_row *row, const char *source, const char *text,
-                          struct options *options)
+/* A copy of `text` that lives as long as the options; NULL, after a message. */
+static char *text_keep(struct options *options, const char *text)
 {
-    struct option_addresses *addresses = (struct option_addresses *)((char *)options + row->offset);
-    addresses->text = strdup(text);
-    if (!addresses->text) {
+    struct option_text *copy = malloc(sizeof(*copy) + strlen(text) + 1);
+    if (!copy) {
         fprintf(stderr, "snapgroupd: out of memory\n");
-        return 1;
+        return NULL;
     }
+    copy->next = options->texts;
+    options->texts = copy;
+    return strcpy(copy->text, text);
+}
+
+/* Takes a value of the environment or of the file: of an address, a list. */
+static int value_read(const struct option_row *row, const char *source, const char *text,
+                      struct options *options)
+{
+    char *rest = text_keep(options, text);
+    if (!rest)
+        return 1;
+    if (row->kind != OPTION_ADDRESS)
+        return option_take(row, source, rest, options);
     int status = OPTIONS_RUN;
-    char *rest = addresses->text;
     for (char *one; status == OPTIONS_RUN && (one = strsep(&rest, ","));)
         status = option_take(row, source, one, options);
     return status;
@@ -256,11 +284,48 @@ static int variable_read(const struct option_row *row, bool *given, struct optio
     for (char *c = name; *c; c++)
         *c = *c == '-' ? '_' : (char)toupper((unsigned char)*c);
     const char *text = getenv(name);
-    if (*given || row->kind >= OPTION_HELP || !text || !*text)
+    if (*given || row->kind >= OPTION_COMMAND || !text || !*text)
         return OPTIONS_RUN;
     *given = true;
-    return row->kind == OPTION_ADDRESS ? addresses_read(row, name, text, options)
-                                       : option_take(row, name, text, options);
+    return value_read(row, name, text, options);
+}
+
+struct file_reading {
+    struct options *options;
+    const bool *given; /* by command line or environment: not taken */
+    bool found[ROWS];
+};
+
+static int setting_wrong(const char *source, const char *name, const char *why)
+{
+    fprintf(stderr, "snapgroupd: %s: '%s' %s\n", source, name, why);
+    return options_wrong();
+}
+
+/* Checks the value also if it is not taken. */
+static int setting_read(void *context, const char *source, const char *name, const char *value)
+{
+    struct file_reading *reading = context;
+    int i = 0;
+    while (i < ROWS && (rows[i].kind >= OPTION_CONFIG || strcmp(rows[i].name, name) != 0))
+        i++;
+    if (i == ROWS)
+        return setting_wrong(source, name, "is no option of the file");
+    if (reading->found[i] && rows[i].kind != OPTION_ADDRESS)
+        return setting_wrong(source, name, "was given before");
+    reading->found[i] = true;
+    CLEANUP_BY(options_clear) struct options unused = {0};
+    return value_read(&rows[i], source, value, reading->given[i] ? &unused : reading->options);
+}
+
+/* Marks what it finds in `given`. */
+static int file_read(bool given[ROWS], struct options *options)
+{
+    struct file_reading reading = {.options = options, .given = given};
+    int status = options_file_read(options->config, setting_read, &reading);
+    for (int i = 0; i < ROWS; i++)
+        given[i] |= reading.found[i];
+    return status;
 }
 
 /* An option that has no effect would leave an operator in the belief that it has. */
@@ -286,6 +351,8 @@ int options_parse(int argc, char **argv, struct options *options)
     int status = command_line_read(argc, argv, given, options);
     for (int i = 0; i < ROWS && status == OPTIONS_RUN; i++)
         status = variable_read(&rows[i], &given[i], options);
+    if (status == OPTIONS_RUN)
+        status = file_read(given, options);
     options->image_dir_given = options->image_dir != NULL;
     for (int i = 0; i < ROWS && status == OPTIONS_RUN; i++)
         if (!given[i] && rows[i].fallback && *rows[i].fallback != '[')
@@ -295,7 +362,9 @@ int options_parse(int argc, char **argv, struct options *options)
 
 void options_clear(struct options *options)
 {
-    free(options->listen.text);
-    free(options->nbd.text);
+    for (struct option_text *next, *text = options->texts; text; text = next) {
+        next = text->next;
+        free(text);
+    }
     *options = (struct options){0};
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The options: command line and environment, from one table (options.c). Called by main.c.
+ * The options: command line, environment and configuration file, from one table (options.c). Called by main.c.
  */
 #ifndef SERVICE_OPTIONS_H
 #define SERVICE_OPTIONS_H
@@ -14,13 +14,17 @@
 #define OPTIONS_ADDRESSES_MAX 16
 
 struct option_addresses {
-    char *text; /* heap, or NULL: owner of the strings if they come from the environment */
     const char *list[OPTIONS_ADDRESSES_MAX];
     size_t count;
 };
 
-/* Strings belong to argv, to the environment or to `text` above, or are literals. */
+struct option_text;
+
+/* Strings belong to argv or to `texts`, or are literals. */
 struct options {
+    struct option_text *texts; /* heap: owners of values from the environment and the file */
+    const char *config;        /* NULL: the default file, if there */
+    bool check_config;         /* exit after the check */
     const char *state_dir, *image_dir, *runtime_dir;
     bool image_dir_given;           /* then it must exist */
     struct option_addresses listen; /* REST; none: unix:RUNTIME/api.sock */
