@@ -6,7 +6,6 @@
 #include "service/options-file.h"
 
 #include "base/cleanup.h"
-#include "service/options.h"
 
 #include <errno.h>
 #include <ini.h>
@@ -20,7 +19,7 @@ struct options_file {
     const char *path;
     FILE *stream;
     unsigned line; /* of the setting that is read; from 1 */
-    int status;    /* OPTIONS_RUN until the first error */
+    bool is_wrong; /* an error was found, and its message written */
     options_file_take take;
     void *context;
 };
@@ -29,7 +28,7 @@ static void file_wrong(struct options_file *file, const char *why)
 {
     fprintf(stderr, "snapgroupd: %s:%u: %s\nTry 'snapgroupd --help'.\n", file->path, file->line,
             why);
-    file->status = 2;
+    file->is_wrong = true;
 }
 
 /* As fgets(), for libinih: a line of at most size - 1 bytes. */
@@ -39,7 +38,7 @@ static char *line_read(char *line, int size, void *context)
     CLEANUP_FREE char *whole = NULL;
     size_t bytes = 0;
     errno = 0;
-    ssize_t length = file->status == OPTIONS_RUN ? getline(&whole, &bytes, file->stream) : -1;
+    ssize_t length = !file->is_wrong ? getline(&whole, &bytes, file->stream) : -1;
     if (length < 0) {
         if (errno)
             file_wrong(file, strerror(errno));
@@ -50,14 +49,14 @@ static char *line_read(char *line, int size, void *context)
         file_wrong(file, "the line is too long");
     else if (strlen(whole) != (size_t)length)
         file_wrong(file, "the line holds a NUL byte");
-    return file->status == OPTIONS_RUN ? memcpy(line, whole, (size_t)length + 1) : NULL;
+    return file->is_wrong ? NULL : memcpy(line, whole, (size_t)length + 1);
 }
 
 /* For libinih: 0 is an error. */
 static int setting_take(void *context, const char *section, const char *name, const char *value)
 {
     struct options_file *file = context;
-    if (file->status != OPTIONS_RUN)
+    if (file->is_wrong)
         return 0;
     if (strcmp(section, SECTION) != 0) {
         file_wrong(file, "settings belong under [" SECTION "]");
@@ -68,30 +67,28 @@ static int setting_take(void *context, const char *section, const char *name, co
         file_wrong(file, "there is no memory");
         return 0;
     }
-    file->status = file->take(file->context, source, name, value);
-    return file->status == OPTIONS_RUN;
+    file->is_wrong = !file->take(file->context, source, name, value);
+    return !file->is_wrong;
 }
 
-int options_file_read(const char *path, options_file_take take, void *context)
+bool options_file_read(const char *path, options_file_take take, void *context)
 {
-    struct options_file file = {.path = path ? path : OPTIONS_FILE_DEFAULT,
-                                .status = OPTIONS_RUN,
-                                .take = take,
-                                .context = context};
+    struct options_file file = {
+        .path = path ? path : OPTIONS_FILE_DEFAULT, .take = take, .context = context};
     file.stream = fopen(file.path, "re");
     if (!file.stream) {
         if (!path && errno == ENOENT)
-            return OPTIONS_RUN;
+            return true;
         fprintf(stderr, "snapgroupd: cannot open '%s': %s\n", file.path, strerror(errno));
-        return 2;
+        return false;
     }
     int ret = ini_parse_stream(line_read, &file, setting_take, &file);
     fclose(file.stream);
-    if (ret != 0 && file.status == OPTIONS_RUN) {
+    if (ret != 0 && !file.is_wrong) {
         if (ret > 0)
             file.line = (unsigned)ret;
         file_wrong(&file,
                    ret > 0 ? "this is neither [section] nor NAME = VALUE" : "there is no memory");
     }
-    return file.status;
+    return !file.is_wrong;
 }

@@ -1,20 +1,22 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The configuration file: INI (snapgroupd.conf(5)), one section [snapgroupd] of NAME = VALUE. Called
- * by options.c.
+ * The configuration file: INI (snapgroupd.conf(5)), one section [snapgroupd] of NAME = VALUE.
+ * Called by options.c.
  */
 #ifndef SERVICE_OPTIONS_FILE_H
 #define SERVICE_OPTIONS_FILE_H
 
+#include <stdbool.h>
+
 #define OPTIONS_FILE_DEFAULT "/etc/snapgroupd/snapgroupd.conf"
 
-/* Takes a setting; `source` is "FILE:LINE". All strings are borrowed for the call. Returns
- * OPTIONS_RUN, or the exit status of the program after a message. */
-typedef int (*options_file_take)(void *context, const char *source, const char *name,
-                                 const char *value);
+/* Takes a setting; `source` is "FILE:LINE". All strings are borrowed for the call. False, after a
+ * message: it is wrong. */
+typedef bool (*options_file_take)(void *context, const char *source, const char *name,
+                                  const char *value);
 
-/* Reads the file; NULL: the default file, which may be missing. Ends at the first error: the result
- * of `take`, or 2 after a message. */
-int options_file_read(const char *path, options_file_take take, void *context);
+/* Reads the file; NULL: the default file, which may be missing. False at the
+ * first error, after a message. */
+bool options_file_read(const char *path, options_file_take take, void *context);
 
 #endif

@@ -296,14 +296,15 @@ struct file_reading {
     bool found[ROWS];
 };
 
-static int setting_wrong(const char *source, const char *name, const char *why)
+static bool setting_wrong(const char *source, const char *name, const char *why)
 {
     fprintf(stderr, "snapgroupd: %s: '%s' %s\n", source, name, why);
-    return options_wrong();
+    options_wrong();
+    return false;
 }
 
 /* Checks the value also if it is not taken. */
-static int setting_read(void *context, const char *source, const char *name, const char *value)
+static bool setting_read(void *context, const char *source, const char *name, const char *value)
 {
     struct file_reading *reading = context;
     int i = 0;
@@ -315,17 +316,18 @@ static int setting_read(void *context, const char *source, const char *name, con
         return setting_wrong(source, name, "was given before");
     reading->found[i] = true;
     CLEANUP_BY(options_clear) struct options unused = {0};
-    return value_read(&rows[i], source, value, reading->given[i] ? &unused : reading->options);
+    struct options *options = reading->given[i] ? &unused : reading->options;
+    return value_read(&rows[i], source, value, options) == OPTIONS_RUN;
 }
 
 /* Marks what it finds in `given`. */
 static int file_read(bool given[ROWS], struct options *options)
 {
     struct file_reading reading = {.options = options, .given = given};
-    int status = options_file_read(options->config, setting_read, &reading);
+    bool is_right = options_file_read(options->config, setting_read, &reading);
     for (int i = 0; i < ROWS; i++)
         given[i] |= reading.found[i];
-    return status;
+    return is_right ? OPTIONS_RUN : 2;
 }
 
 /* An option that has no effect would leave an operator in the belief that it has. */

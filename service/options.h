@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The options: command line, environment and configuration file, from one table (options.c). Called by main.c.
+ * The options: command line, environment and configuration file, from one table (options.c).
+ * Called by main.c.
  */
 #ifndef SERVICE_OPTIONS_H
 #define SERVICE_OPTIONS_H
