@@ -42,6 +42,8 @@ int main(int argc, char **argv)
         return status;
     if (options.check_config)
         return 0;
+    log_set_form(options.log_form);
+    log_set_level(options.log_level);
     signals_prepare();
     files_limit_raise();
     return daemon_run(&options);

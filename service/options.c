@@ -23,13 +23,13 @@
 #include <string.h>
 
 enum option_kind {
-    OPTION_TEXT,     /* const char * */
-    OPTION_ADDRESS,  /* struct option_addresses; may be repeated */
-    OPTION_BYTES,    /* uint64_t; K, M, G, T may follow */
-    OPTION_TLS_MODE, /* enum nbd_tls_mode */
-    OPTION_FLAG,     /* bool; 1 or 0 in environment and file */
-    OPTION_CONFIG,   /* const char *; not in the file */
-    OPTION_COMMAND,  /* bool; from here on: command line only */
+    OPTION_TEXT,    /* const char * */
+    OPTION_ADDRESS, /* struct option_addresses; may be repeated */
+    OPTION_BYTES,   /* uint64_t; K, M, G, T may follow */
+    OPTION_CHOICE,  /* an enum: the position among the words of `argument` */
+    OPTION_FLAG,    /* bool; 1 or 0 in environment and file */
+    OPTION_CONFIG,  /* const char *; not in the file */
+    OPTION_COMMAND, /* bool; from here on: command line only */
     OPTION_HELP,
     OPTION_VERSION,
 };
@@ -48,6 +48,11 @@ struct option_text {
     struct option_text *next;
     char text[];
 };
+
+/* option_take() stores enums as unsigned. */
+static_assert(sizeof(enum nbd_tls_mode) == sizeof(unsigned));
+static_assert(sizeof(enum log_form) == sizeof(unsigned));
+static_assert(sizeof(enum log_level) == sizeof(unsigned));
 
 #define VALUE(member) offsetof(struct options, member)
 
@@ -69,8 +74,7 @@ static const struct option_row rows[] = {
     {"index-memory", OPTION_BYTES, "SIZE", "256M", VALUE(index_memory_bytes),
      "memory for the block maps of all devices (K, M, G, T may\n"
      "follow); 1/8192 of the bytes in use is enough"},
-    {"nbd-tls", OPTION_TLS_MODE, "MODE", "off", VALUE(nbd_tls.mode),
-     "TLS for NBD: off, optional, required"},
+    {"nbd-tls", OPTION_CHOICE, "off|optional|required", "off", VALUE(nbd_tls.mode), "TLS for NBD"},
     {"nbd-tls-cert-dir", OPTION_TEXT, "DIR", NULL, VALUE(nbd_tls.cert_dir),
      "directory of server-cert.pem and server-key.pem, and for\n"
      "--nbd-tls-verify-peer of ca-cert.pem and, if any, ca-crl.pem"},
@@ -78,6 +82,12 @@ static const struct option_row rows[] = {
      "every client needs a certificate of that CA, or a key"},
     {"nbd-tls-psk", OPTION_TEXT, "FILE", NULL, VALUE(nbd_tls.psk_file),
      "pre-shared keys: a line NAME:HEXKEY per client (psktool)"},
+    {"log-format", OPTION_CHOICE, "auto|text|json|journal", "auto", VALUE(log_form),
+     "the log: lines or JSON objects on standard error, or\n"
+     "journald; auto is journal if standard error leads there"},
+    {"log-level", OPTION_CHOICE, "error|warning|info|debug", "info", VALUE(log_level),
+     "the least that is logged; info includes every change over\n"
+     "REST, debug every call"},
     {"help", OPTION_HELP, NULL, NULL, 0, "print this and exit"},
     {"version", OPTION_VERSION, NULL, NULL, 0, "print the version and exit"},
 };
@@ -111,9 +121,11 @@ static void help_print(void)
     for (const struct option_row *row = rows; row < rows + ROWS; row++) {
         int used = printf("  --%s%s%s", row->name, row->argument ? " " : "",
                           row->argument ? row->argument : "");
+        if (used + 2 > HELP_COLUMN)
+            used = printf("\n") - 1;
         for (const char *line = row->help; *line; used = 0) {
             size_t length = strcspn(line, "\n");
-            printf("%*s%.*s", used < HELP_COLUMN ? HELP_COLUMN - used : 2, "", (int)length, line);
+            printf("%*s%.*s", HELP_COLUMN - used, "", (int)length, line);
             line += length;
             if (*line && *line++ == '\n')
                 putchar('\n');
@@ -171,16 +183,20 @@ static int take_bytes(uint64_t *bytes, const char *source, const char *text)
     return OPTIONS_RUN;
 }
 
-static int take_tls_mode(enum nbd_tls_mode *mode, const char *source, const char *text)
+/* `words`: separated by '|', in the order of the enum. */
+static int take_choice(const char *words, unsigned *value, const char *source, const char *text)
 {
-    static const char *const modes[] = {
-        [NBD_TLS_OFF] = "off", [NBD_TLS_OPTIONAL] = "optional", [NBD_TLS_REQUIRED] = "required"};
-    for (size_t i = 0; i < sizeof(modes) / sizeof(*modes); i++)
-        if (strcmp(text, modes[i]) == 0) {
-            *mode = (enum nbd_tls_mode)i;
+    const char *word = words;
+    for (unsigned i = 0; *word; i++) {
+        size_t length = strcspn(word, "|");
+        if (strlen(text) == length && strncmp(text, word, length) == 0) {
+            *value = i;
             return OPTIONS_RUN;
         }
-    return value_wrong(source, text, "not off, optional or required");
+        word += length + (word[length] == '|');
+    }
+    fprintf(stderr, "snapgroupd: %s: '%s' is not one of %s\n", source, text, words);
+    return options_wrong();
 }
 
 static int take_flag(bool *flag, const char *source, const char *text)
@@ -206,8 +222,8 @@ static int option_take(const struct option_row *row, const char *source, const c
         return take_address(value, source, text);
     case OPTION_BYTES:
         return take_bytes(value, source, text);
-    case OPTION_TLS_MODE:
-        return take_tls_mode(value, source, text);
+    case OPTION_CHOICE:
+        return take_choice(row->argument, value, source, text);
     case OPTION_FLAG:
     case OPTION_COMMAND:
         return take_flag(value, source, text);

@@ -6,7 +6,9 @@
 #ifndef SERVICE_OPTIONS_H
 #define SERVICE_OPTIONS_H
 
+#include "base/log.h"
 #include "block/block.h"
+#include "service/log-sink.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -32,6 +34,8 @@ struct options {
     struct option_addresses nbd;    /* NBD; none: unix:RUNTIME/nbd.sock */
     uint64_t index_memory_bytes;
     struct nbd_tls_spec nbd_tls;
+    enum log_form log_form;
+    enum log_level log_level;
 };
 void options_clear(struct options *options);
 

@@ -53,6 +53,7 @@ struct exchange {
 
 static void exchange_clear(struct exchange *exchange)
 {
+    log_set_request(NULL);
     cJSON_Delete(exchange->json);
     http_body_clear(&exchange->body);
     reply_clear(&exchange->reply);
@@ -125,16 +126,27 @@ static int step_handler(struct exchange *exchange)
     return 0;
 }
 
-/* Logs what may have changed something. */
+/* Logs a call that may have changed something; of others, only for debugging. */
 static void step_log(const struct exchange *exchange)
 {
-    char who[PRINCIPAL_TEXT_BYTES];
+    char who[PRINCIPAL_TEXT_BYTES], status[16], duration_us[24];
     const struct request *request = &exchange->request;
-    if (!exchange->route || exchange->route->scope <= SCOPE_READ)
+    bool is_change = exchange->route && exchange->route->scope > SCOPE_READ;
+    enum log_level level = is_change ? LOG_LEVEL_INFO : LOG_LEVEL_DEBUG;
+    if (!log_has_level(level))
         return;
     principal_format(request->principal, who);
-    log_info("%s %s: %d after %" PRIu64 " us; by %s; request %s", request->method, exchange->target,
-             exchange->reply.status, clock_monotonic_us() - exchange->start_us, who, request->id);
+    snprintf(status, sizeof(status), "%d", exchange->reply.status);
+    snprintf(duration_us, sizeof(duration_us), "%" PRIu64,
+             clock_monotonic_us() - exchange->start_us);
+    const struct log_field fields[] = {
+        {"method", request->method},  {"target", exchange->target},
+        {"status", status},           {"caller", who},
+        {"duration_us", duration_us},
+    };
+    log_event(level, fields, sizeof(fields) / sizeof(*fields),
+              "%s %s: %s after %s us; by %s; request %s", request->method, exchange->target, status,
+              duration_us, who, request->id);
 }
 
 static bool step_reply(struct exchange *exchange, bool is_last)
@@ -157,8 +169,10 @@ static int exchange_receive(struct exchange *exchange, bool is_first)
                                          .principal = &connection->principal,
                                          .method = connection->head.method,
                                          .uri = connection->head.target};
-    if (ret != 0)
+    if (ret != 0) {
         request_identify(&exchange->request);
+        log_set_request(exchange->request.id);
+    }
     if (ret == 1 && auth_check(&connection->principal, &connection->head, &err) != 0)
         ret = -1;
     if (ret == 1) {
