@@ -12,6 +12,7 @@
 #include "service/options.h"
 
 #include <signal.h>
+#include <stdio.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 
@@ -36,11 +37,17 @@ static void files_limit_raise(void)
 int main(int argc, char **argv)
 {
     umask(077);
+    struct err err;
     CLEANUP_BY(options_clear) struct options options = {0};
-    int status = options_parse(argc, argv, &options);
-    if (status != OPTIONS_RUN)
-        return status;
-    if (options.check_config)
+    if (options_parse(argc, argv, &options, &err) != 0) {
+        fprintf(stderr, "snapgroupd: %s\nTry 'snapgroupd --help'.\n", err.message);
+        return 2;
+    }
+    if (options.wants_help)
+        options_print_help();
+    else if (options.wants_version)
+        puts("snapgroupd " SNAPGROUPD_VERSION);
+    if (options.wants_help || options.wants_version || options.wants_check)
         return 0;
     log_set_form(options.log_form);
     log_set_level(options.log_level);

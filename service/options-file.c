@@ -18,17 +18,18 @@
 struct options_file {
     const char *path;
     FILE *stream;
-    unsigned line; /* of the setting that is read; from 1 */
-    bool is_wrong; /* an error was found, and its message written */
+    unsigned line; /* the last one that was read; from 1 */
+    int result;    /* -1: `err` is filled */
     options_file_take take;
     void *context;
+    struct err *err;
 };
 
-static void file_wrong(struct options_file *file, const char *why)
+static int file_wrong(struct options_file *file, const char *why)
 {
-    fprintf(stderr, "snapgroupd: %s:%u: %s\nTry 'snapgroupd --help'.\n", file->path, file->line,
-            why);
-    file->is_wrong = true;
+    file->result =
+        err_set(file->err, ErrInvalidParameter, 0, "%s:%u: %s", file->path, file->line, why);
+    return -1;
 }
 
 /* As fgets(), for libinih: a line of at most size - 1 bytes. */
@@ -38,7 +39,7 @@ static char *line_read(char *line, int size, void *context)
     CLEANUP_FREE char *whole = NULL;
     size_t bytes = 0;
     errno = 0;
-    ssize_t length = !file->is_wrong ? getline(&whole, &bytes, file->stream) : -1;
+    ssize_t length = file->result == 0 ? getline(&whole, &bytes, file->stream) : -1;
     if (length < 0) {
         if (errno)
             file_wrong(file, strerror(errno));
@@ -49,46 +50,39 @@ static char *line_read(char *line, int size, void *context)
         file_wrong(file, "the line is too long");
     else if (strlen(whole) != (size_t)length)
         file_wrong(file, "the line holds a NUL byte");
-    return file->is_wrong ? NULL : memcpy(line, whole, (size_t)length + 1);
+    return file->result == 0 ? memcpy(line, whole, (size_t)length + 1) : NULL;
 }
 
 /* For libinih: 0 is an error. */
 static int setting_take(void *context, const char *section, const char *name, const char *value)
 {
     struct options_file *file = context;
-    if (file->is_wrong)
-        return 0;
-    if (strcmp(section, SECTION) != 0) {
-        file_wrong(file, "settings belong under [" SECTION "]");
-        return 0;
-    }
     CLEANUP_FREE char *source = NULL;
-    if (asprintf(&source, "%s:%u", file->path, file->line) < 0) {
-        file_wrong(file, "there is no memory");
+    if (file->result != 0)
         return 0;
-    }
-    file->is_wrong = !file->take(file->context, source, name, value);
-    return !file->is_wrong;
+    if (strcmp(section, SECTION) != 0)
+        file_wrong(file, "settings belong under [" SECTION "]");
+    else if (asprintf(&source, "%s:%u", file->path, file->line) < 0)
+        file_wrong(file, "there is no memory");
+    else
+        file->result = file->take(file->context, source, name, value, file->err);
+    return file->result == 0;
 }
 
-bool options_file_read(const char *path, options_file_take take, void *context)
+int options_file_read(const char *path, options_file_take take, void *context, struct err *err)
 {
     struct options_file file = {
-        .path = path ? path : OPTIONS_FILE_DEFAULT, .take = take, .context = context};
+        .path = path ? path : OPTIONS_FILE_DEFAULT, .take = take, .context = context, .err = err};
     file.stream = fopen(file.path, "re");
-    if (!file.stream) {
-        if (!path && errno == ENOENT)
-            return true;
-        fprintf(stderr, "snapgroupd: cannot open '%s': %s\n", file.path, strerror(errno));
-        return false;
-    }
-    int ret = ini_parse_stream(line_read, &file, setting_take, &file);
+    if (!file.stream && !path && errno == ENOENT)
+        return 0;
+    if (!file.stream)
+        return err_set(err, ErrOpenFileFailed, errno, "cannot open '%s'", file.path);
+    int wrong_line = ini_parse_stream(line_read, &file, setting_take, &file);
     fclose(file.stream);
-    if (ret != 0 && !file.is_wrong) {
-        if (ret > 0)
-            file.line = (unsigned)ret;
-        file_wrong(&file,
-                   ret > 0 ? "this is neither [section] nor NAME = VALUE" : "there is no memory");
+    if (wrong_line > 0 && file.result == 0) {
+        file.line = (unsigned)wrong_line;
+        return file_wrong(&file, "this is neither [section] nor NAME = VALUE");
     }
-    return !file.is_wrong;
+    return file.result;
 }

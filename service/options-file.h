@@ -6,17 +6,16 @@
 #ifndef SERVICE_OPTIONS_FILE_H
 #define SERVICE_OPTIONS_FILE_H
 
-#include <stdbool.h>
+#include "base/err.h"
 
 #define OPTIONS_FILE_DEFAULT "/etc/snapgroupd/snapgroupd.conf"
 
-/* Takes a setting; `source` is "FILE:LINE". All strings are borrowed for the call. False, after a
- * message: it is wrong. */
-typedef bool (*options_file_take)(void *context, const char *source, const char *name,
-                                  const char *value);
+/* Takes a setting; `source` is "FILE:LINE". All strings are borrowed for the call. */
+typedef int (*options_file_take)(void *context, const char *source, const char *name,
+                                 const char *value, struct err *err);
 
-/* Reads the file; NULL: the default file, which may be missing. False at the
- * first error, after a message. */
-bool options_file_read(const char *path, options_file_take take, void *context);
+/* Reads the file; NULL: the default file, which may be missing. Ends at the first error, which names
+ * its line: that of `take`, InvalidParameter, OpenFileFailed, OutOfResources. */
+int options_file_read(const char *path, options_file_take take, void *context, struct err *err);
 
 #endif

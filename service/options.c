@@ -12,7 +12,6 @@
 #include "service/options.h"
 
 #include "service/options-file.h"
-#include "service/utf8.h"
 
 #include <assert.h>
 #include <ctype.h>
@@ -21,18 +20,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-enum option_kind {
-    OPTION_TEXT,    /* const char * */
-    OPTION_ADDRESS, /* struct option_addresses; may be repeated */
-    OPTION_BYTES,   /* uint64_t; K, M, G, T may follow */
-    OPTION_CHOICE,  /* an enum: the position among the words of `argument` */
-    OPTION_FLAG,    /* bool; 1 or 0 in environment and file */
-    OPTION_CONFIG,  /* const char *; not in the file */
-    OPTION_COMMAND, /* bool; from here on: command line only */
-    OPTION_HELP,
-    OPTION_VERSION,
-};
 
 struct option_row {
     const char *name;
@@ -49,7 +36,7 @@ struct option_text {
     char text[];
 };
 
-/* option_take() stores enums as unsigned. */
+/* option_value_take() stores enums as unsigned. */
 static_assert(sizeof(enum nbd_tls_mode) == sizeof(unsigned));
 static_assert(sizeof(enum log_form) == sizeof(unsigned));
 static_assert(sizeof(enum log_level) == sizeof(unsigned));
@@ -59,7 +46,7 @@ static_assert(sizeof(enum log_level) == sizeof(unsigned));
 static const struct option_row rows[] = {
     {"config", OPTION_CONFIG, "FILE", "[" OPTIONS_FILE_DEFAULT ", if there]", VALUE(config),
      "read options from there"},
-    {"check-config", OPTION_COMMAND, NULL, NULL, VALUE(check_config),
+    {"check-config", OPTION_COMMAND, NULL, NULL, VALUE(wants_check),
      "check all options and the files that they name, and exit"},
     {"state-dir", OPTION_TEXT, "DIR", "/var/lib/snapgroupd/state", VALUE(state_dir),
      "directory of the database"},
@@ -88,8 +75,8 @@ static const struct option_row rows[] = {
     {"log-level", OPTION_CHOICE, "error|warning|info|debug", "info", VALUE(log_level),
      "the least that is logged; info includes every change over\n"
      "REST, debug every call"},
-    {"help", OPTION_HELP, NULL, NULL, 0, "print this and exit"},
-    {"version", OPTION_VERSION, NULL, NULL, 0, "print the version and exit"},
+    {"help", OPTION_COMMAND, NULL, NULL, VALUE(wants_help), "print this and exit"},
+    {"version", OPTION_COMMAND, NULL, NULL, VALUE(wants_version), "print the version and exit"},
 };
 enum { ROWS = sizeof(rows) / sizeof(*rows), HELP_COLUMN = 26, FIRST_VALUE = 256 };
 
@@ -115,7 +102,7 @@ static const char help_tail[] =
     "finishes running requests, flushes, and exits with 0, or with 1 if a flush failed.\n"
     "Exit status 2: an option is wrong.\n";
 
-static void help_print(void)
+void options_print_help(void)
 {
     fputs(help_head, stdout);
     for (const struct option_row *row = rows; row < rows + ROWS; row++) {
@@ -137,173 +124,78 @@ static void help_print(void)
     fputs(help_tail, stdout);
 }
 
-/* ---- values ---- */
-
-static int options_wrong(void)
-{
-    fprintf(stderr, "Try 'snapgroupd --help'.\n");
-    return 2;
-}
-
-/* `source` is the option or variable, for messages. */
-static int value_wrong(const char *source, const char *text, const char *why)
-{
-    fprintf(stderr, "snapgroupd: %s: '%s' is %s\n", source, text, why);
-    return options_wrong();
-}
-
-static int value_unprintable(const char *source)
-{
-    fprintf(stderr, "snapgroupd: %s: the value is empty or not UTF-8\n", source);
-    return options_wrong();
-}
-
-static int take_address(struct option_addresses *addresses, const char *source, const char *text)
-{
-    if (addresses->count == OPTIONS_ADDRESSES_MAX) {
-        fprintf(stderr, "snapgroupd: %s: at most %d addresses\n", source, OPTIONS_ADDRESSES_MAX);
-        return options_wrong();
-    }
-    addresses->list[addresses->count++] = text;
-    return OPTIONS_RUN;
-}
-
-static int take_bytes(uint64_t *bytes, const char *source, const char *text)
-{
-    static const char suffixes[] = "KMGT";
-    char *end;
-    errno = 0;
-    unsigned long long value = strtoull(text, &end, 10);
-    const char *suffix = *end ? strchr(suffixes, *end) : NULL;
-    unsigned shift = suffix ? 10 * (unsigned)(suffix - suffixes + 1) : 0;
-    if (errno || *text < '0' || *text > '9' || (*end && (!suffix || end[1])) ||
-        value > UINT64_MAX >> 8 >> shift)
-        return value_wrong(source, text, "no size: a number, and K, M, G or T");
-    *bytes = (uint64_t)value << shift;
-    return OPTIONS_RUN;
-}
-
-/* `words`: separated by '|', in the order of the enum. */
-static int take_choice(const char *words, unsigned *value, const char *source, const char *text)
-{
-    const char *word = words;
-    for (unsigned i = 0; *word; i++) {
-        size_t length = strcspn(word, "|");
-        if (strlen(text) == length && strncmp(text, word, length) == 0) {
-            *value = i;
-            return OPTIONS_RUN;
-        }
-        word += length + (word[length] == '|');
-    }
-    fprintf(stderr, "snapgroupd: %s: '%s' is not one of %s\n", source, text, words);
-    return options_wrong();
-}
-
-static int take_flag(bool *flag, const char *source, const char *text)
-{
-    if (strcmp(text, "0") != 0 && strcmp(text, "1") != 0)
-        return value_wrong(source, text, "neither 1 nor 0");
-    *flag = *text == '1';
-    return OPTIONS_RUN;
-}
-
-static int option_take(const struct option_row *row, const char *source, const char *text,
-                       struct options *options)
-{
-    void *value = (char *)options + row->offset;
-    if (!*text || !utf8_is_valid(text))
-        return value_unprintable(source);
-    switch (row->kind) {
-    case OPTION_TEXT:
-    case OPTION_CONFIG:
-        *(const char **)value = text;
-        return OPTIONS_RUN;
-    case OPTION_ADDRESS:
-        return take_address(value, source, text);
-    case OPTION_BYTES:
-        return take_bytes(value, source, text);
-    case OPTION_CHOICE:
-        return take_choice(row->argument, value, source, text);
-    case OPTION_FLAG:
-    case OPTION_COMMAND:
-        return take_flag(value, source, text);
-    case OPTION_HELP:
-        help_print();
-        return 0;
-    case OPTION_VERSION:
-        puts("snapgroupd " SNAPGROUPD_VERSION);
-        return 0;
-    }
-    assert(false);
-    return 2;
-}
-
 /* ---- sources ---- */
 
+/* The value of the option `i`, from `source`. */
+static int option_take(int i, const char *source, const char *text, struct options *options,
+                       struct err *err)
+{
+    return option_value_take((char *)options + rows[i].offset, rows[i].kind, rows[i].argument,
+                             source, text, err);
+}
+
 /* Marks what it finds in `given`. */
-static int command_line_read(int argc, char **argv, bool given[ROWS], struct options *options)
+static int command_line_read(int argc, char **argv, bool given[ROWS], struct options *options,
+                             struct err *err)
 {
     struct option table[ROWS + 1] = {0};
     for (int i = 0; i < ROWS; i++)
         table[i] = (struct option){rows[i].name, rows[i].argument ? required_argument : no_argument,
                                    NULL, FIRST_VALUE + i};
+    optind = 0; /* from the beginning, also at a reload */
     int found;
-    while ((found = getopt_long(argc, argv, "", table, NULL)) != -1) {
+    while ((found = getopt_long(argc, argv, ":", table, NULL)) != -1) {
         if (found < FIRST_VALUE)
-            return options_wrong();
-        const struct option_row *row = &rows[found - FIRST_VALUE];
+            return err_set(err, ErrInvalidParameter, 0, "'%s' %s", argv[optind - 1],
+                           found == ':' ? "lacks its value" : "is no option or takes no value");
         char source[64];
-        snprintf(source, sizeof(source), "--%s", row->name);
+        snprintf(source, sizeof(source), "--%s", rows[found - FIRST_VALUE].name);
         given[found - FIRST_VALUE] = true;
-        int status = option_take(row, source, optarg ? optarg : "1", options);
-        if (status != OPTIONS_RUN)
-            return status;
+        if (option_take(found - FIRST_VALUE, source, optarg ? optarg : "1", options, err) != 0)
+            return -1;
     }
     if (optind == argc)
-        return OPTIONS_RUN;
-    fprintf(stderr, "snapgroupd: '%s' is no option\n", argv[optind]);
-    return options_wrong();
+        return 0;
+    return err_set(err, ErrInvalidParameter, 0, "'%s' is no option", argv[optind]);
 }
 
-/* A copy of `text` that lives as long as the options; NULL, after a message. */
+/* A copy of `text` that lives as long as the options; NULL without memory. */
 static char *text_keep(struct options *options, const char *text)
 {
     struct option_text *copy = malloc(sizeof(*copy) + strlen(text) + 1);
-    if (!copy) {
-        fprintf(stderr, "snapgroupd: out of memory\n");
+    if (!copy)
         return NULL;
-    }
     copy->next = options->texts;
     options->texts = copy;
     return strcpy(copy->text, text);
 }
 
 /* Takes a value of the environment or of the file: of an address, a list. */
-static int value_read(const struct option_row *row, const char *source, const char *text,
-                      struct options *options)
+static int value_read(int i, const char *source, const char *text, struct options *options,
+                      struct err *err)
 {
     char *rest = text_keep(options, text);
     if (!rest)
-        return 1;
-    if (row->kind != OPTION_ADDRESS)
-        return option_take(row, source, rest, options);
-    int status = OPTIONS_RUN;
-    for (char *one; status == OPTIONS_RUN && (one = strsep(&rest, ","));)
-        status = option_take(row, source, one, options);
-    return status;
+        return err_set(err, ErrOutOfResources, 0, "there is no memory for %s", source);
+    if (rows[i].kind != OPTION_ADDRESS)
+        return option_take(i, source, rest, options, err);
+    for (char *one; (one = strsep(&rest, ","));)
+        if (option_take(i, source, one, options, err) != 0)
+            return -1;
+    return 0;
 }
 
-static int variable_read(const struct option_row *row, bool *given, struct options *options)
+static int variable_read(int i, bool *given, struct options *options, struct err *err)
 {
     char name[64];
-    snprintf(name, sizeof(name), "SNAPGROUPD_%s", row->name);
+    snprintf(name, sizeof(name), "SNAPGROUPD_%s", rows[i].name);
     for (char *c = name; *c; c++)
         *c = *c == '-' ? '_' : (char)toupper((unsigned char)*c);
     const char *text = getenv(name);
-    if (*given || row->kind >= OPTION_COMMAND || !text || !*text)
-        return OPTIONS_RUN;
+    if (*given || rows[i].kind == OPTION_COMMAND || !text || !*text)
+        return 0;
     *given = true;
-    return value_read(row, name, text, options);
+    return value_read(i, name, text, options, err);
 }
 
 struct file_reading {
@@ -312,42 +204,36 @@ struct file_reading {
     bool found[ROWS];
 };
 
-static bool setting_wrong(const char *source, const char *name, const char *why)
-{
-    fprintf(stderr, "snapgroupd: %s: '%s' %s\n", source, name, why);
-    options_wrong();
-    return false;
-}
-
 /* Checks the value also if it is not taken. */
-static bool setting_read(void *context, const char *source, const char *name, const char *value)
+static int setting_read(void *context, const char *source, const char *name, const char *value,
+                        struct err *err)
 {
     struct file_reading *reading = context;
     int i = 0;
     while (i < ROWS && (rows[i].kind >= OPTION_CONFIG || strcmp(rows[i].name, name) != 0))
         i++;
     if (i == ROWS)
-        return setting_wrong(source, name, "is no option of the file");
+        return err_set(err, ErrInvalidParameter, 0, "%s: '%s' is no option of the file", source,
+                       name);
     if (reading->found[i] && rows[i].kind != OPTION_ADDRESS)
-        return setting_wrong(source, name, "was given before");
+        return err_set(err, ErrInvalidParameter, 0, "%s: '%s' was given before", source, name);
     reading->found[i] = true;
     CLEANUP_BY(options_clear) struct options unused = {0};
-    struct options *options = reading->given[i] ? &unused : reading->options;
-    return value_read(&rows[i], source, value, options) == OPTIONS_RUN;
+    return value_read(i, source, value, reading->given[i] ? &unused : reading->options, err);
 }
 
 /* Marks what it finds in `given`. */
-static int file_read(bool given[ROWS], struct options *options)
+static int file_read(bool given[ROWS], struct options *options, struct err *err)
 {
     struct file_reading reading = {.options = options, .given = given};
-    bool is_right = options_file_read(options->config, setting_read, &reading);
+    int result = options_file_read(options->config, setting_read, &reading, err);
     for (int i = 0; i < ROWS; i++)
         given[i] |= reading.found[i];
-    return is_right ? OPTIONS_RUN : 2;
+    return result;
 }
 
 /* An option that has no effect would leave an operator in the belief that it has. */
-static int options_check_tls(const struct nbd_tls_spec *tls)
+static int options_check_tls(const struct nbd_tls_spec *tls, struct err *err)
 {
     const char *wrong = NULL;
     if (tls->mode == NBD_TLS_OFF && (tls->cert_dir || tls->psk_file || tls->verify_peer))
@@ -356,26 +242,28 @@ static int options_check_tls(const struct nbd_tls_spec *tls)
         wrong = "--nbd-tls needs --nbd-tls-cert-dir, --nbd-tls-psk, or both";
     else if (tls->verify_peer && !tls->cert_dir)
         wrong = "--nbd-tls-verify-peer needs --nbd-tls-cert-dir";
-    if (!wrong)
-        return OPTIONS_RUN;
-    fprintf(stderr, "snapgroupd: %s\n", wrong);
-    return options_wrong();
+    return wrong ? err_set(err, ErrInvalidParameter, 0, "%s", wrong) : 0;
 }
 
-int options_parse(int argc, char **argv, struct options *options)
+int options_parse(int argc, char **argv, struct options *options, struct err *err)
 {
     bool given[ROWS] = {0};
-    *options = (struct options){0};
-    int status = command_line_read(argc, argv, given, options);
-    for (int i = 0; i < ROWS && status == OPTIONS_RUN; i++)
-        status = variable_read(&rows[i], &given[i], options);
-    if (status == OPTIONS_RUN)
-        status = file_read(given, options);
+    *options = (struct options){.argc = argc, .argv = argv};
+    if (command_line_read(argc, argv, given, options, err) != 0)
+        return -1;
+    if (options->wants_help || options->wants_version)
+        return 0;
+    for (int i = 0; i < ROWS; i++)
+        if (variable_read(i, &given[i], options, err) != 0)
+            return -1;
+    if (file_read(given, options, err) != 0)
+        return -1;
     options->image_dir_given = options->image_dir != NULL;
-    for (int i = 0; i < ROWS && status == OPTIONS_RUN; i++)
-        if (!given[i] && rows[i].fallback && *rows[i].fallback != '[')
-            status = option_take(&rows[i], rows[i].name, rows[i].fallback, options);
-    return status == OPTIONS_RUN ? options_check_tls(&options->nbd_tls) : status;
+    for (int i = 0; i < ROWS; i++)
+        if (!given[i] && rows[i].fallback && *rows[i].fallback != '[' &&
+            option_take(i, rows[i].name, rows[i].fallback, options, err) != 0)
+            return -1;
+    return options_check_tls(&options->nbd_tls, err);
 }
 
 void options_clear(struct options *options)

@@ -9,17 +9,10 @@
 #include "base/log.h"
 #include "block/block.h"
 #include "service/log-sink.h"
+#include "service/option-value.h"
 
 #include <stdbool.h>
-#include <stddef.h>
 #include <stdint.h>
-
-#define OPTIONS_ADDRESSES_MAX 16
-
-struct option_addresses {
-    const char *list[OPTIONS_ADDRESSES_MAX];
-    size_t count;
-};
 
 struct option_text;
 
@@ -27,7 +20,9 @@ struct option_text;
 struct options {
     struct option_text *texts; /* heap: owners of values from the environment and the file */
     const char *config;        /* NULL: the default file, if there */
-    bool check_config;         /* exit after the check */
+    bool wants_check, wants_help, wants_version; /* in place of a daemon */
+    int argc;                                    /* the command line, for a reload */
+    char **argv;
     const char *state_dir, *image_dir, *runtime_dir;
     bool image_dir_given;           /* then it must exist */
     struct option_addresses listen; /* REST; none: unix:RUNTIME/api.sock */
@@ -39,10 +34,11 @@ struct options {
 };
 void options_clear(struct options *options);
 
-#define OPTIONS_RUN (-1)
+/* `options` is to be cleared in every case. With wants_help or wants_version, the rest is not
+ * filled. InvalidParameter, OutOfResources. */
+int options_parse(int argc, char **argv, struct options *options, struct err *err);
 
-/* OPTIONS_RUN, or the exit status of the program: 0 after --help and --version, 2 if an option is
- * wrong; the message has been written. `options` is to be cleared in every case. */
-int options_parse(int argc, char **argv, struct options *options);
+/* On standard output. */
+void options_print_help(void);
 
 #endif

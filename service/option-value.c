@@ -1,0 +1,89 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * See option-value.h.
+ */
+#include "service/option-value.h"
+
+#include "service/utf8.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+static int value_wrong(const char *source, const char *text, const char *why, struct err *err)
+{
+    return err_set(err, ErrInvalidParameter, 0, "%s: '%s' is %s", source, text, why);
+}
+
+static int take_address(struct option_addresses *addresses, const char *source, const char *text,
+                        struct err *err)
+{
+    if (addresses->count == OPTIONS_ADDRESSES_MAX)
+        return err_set(err, ErrInvalidParameter, 0, "%s: at most %d addresses", source,
+                       OPTIONS_ADDRESSES_MAX);
+    addresses->list[addresses->count++] = text;
+    return 0;
+}
+
+static int take_bytes(uint64_t *bytes, const char *source, const char *text, struct err *err)
+{
+    static const char suffixes[] = "KMGT";
+    char *end;
+    errno = 0;
+    unsigned long long value = strtoull(text, &end, 10);
+    const char *suffix = *end ? strchr(suffixes, *end) : NULL;
+    unsigned shift = suffix ? 10 * (unsigned)(suffix - suffixes + 1) : 0;
+    if (errno || *text < '0' || *text > '9' || (*end && (!suffix || end[1])) ||
+        value > UINT64_MAX >> 8 >> shift)
+        return value_wrong(source, text, "no size: a number, and K, M, G or T", err);
+    *bytes = (uint64_t)value << shift;
+    return 0;
+}
+
+static int take_choice(unsigned *value, const char *words, const char *source, const char *text,
+                       struct err *err)
+{
+    const char *word = words;
+    for (unsigned i = 0; *word; i++) {
+        size_t length = strcspn(word, "|");
+        if (strlen(text) == length && strncmp(text, word, length) == 0) {
+            *value = i;
+            return 0;
+        }
+        word += length + (word[length] == '|');
+    }
+    return err_set(err, ErrInvalidParameter, 0, "%s: '%s' is not one of %s", source, text, words);
+}
+
+static int take_flag(bool *flag, const char *source, const char *text, struct err *err)
+{
+    if (strcmp(text, "0") != 0 && strcmp(text, "1") != 0)
+        return value_wrong(source, text, "neither 1 nor 0", err);
+    *flag = *text == '1';
+    return 0;
+}
+
+int option_value_take(void *value, enum option_kind kind, const char *words, const char *source,
+                      const char *text, struct err *err)
+{
+    if (!*text || !utf8_is_valid(text))
+        return err_set(err, ErrInvalidParameter, 0, "%s: the value is empty or not UTF-8", source);
+    switch (kind) {
+    case OPTION_TEXT:
+    case OPTION_CONFIG:
+        *(const char **)value = text;
+        return 0;
+    case OPTION_ADDRESS:
+        return take_address(value, source, text, err);
+    case OPTION_BYTES:
+        return take_bytes(value, source, text, err);
+    case OPTION_CHOICE:
+        return take_choice(value, words, source, text, err);
+    case OPTION_FLAG:
+    case OPTION_COMMAND:
+        return take_flag(value, source, text, err);
+    }
+    assert(false);
+    return err_set(err, ErrInternalError, 0, "%s: unknown kind", source);
+}

@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The values of options. Called by options.c.
+ */
+#ifndef SERVICE_OPTION_VALUE_H
+#define SERVICE_OPTION_VALUE_H
+
+#include "base/err.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum option_kind {
+    OPTION_TEXT,    /* const char * */
+    OPTION_ADDRESS, /* struct option_addresses; may be repeated */
+    OPTION_BYTES,   /* uint64_t; K, M, G, T may follow */
+    OPTION_CHOICE,  /* an enum, stored as unsigned: the position among the words */
+    OPTION_FLAG,    /* bool; 1 or 0 in environment and file */
+    OPTION_CONFIG,  /* const char *; not in the file */
+    OPTION_COMMAND, /* bool; command line only */
+};
+
+#define OPTIONS_ADDRESSES_MAX 16
+
+struct option_addresses {
+    const char *list[OPTIONS_ADDRESSES_MAX];
+    size_t count;
+};
+
+/* Stores the value `text`, borrowed for good. `words`: those of OPTION_CHOICE, separated by '|';
+ * `source`: the option, the variable, or "FILE:LINE". InvalidParameter. */
+int option_value_take(void *value, enum option_kind kind, const char *words, const char *source,
+                      const char *text, struct err *err);
+
+#endif
