@@ -20,6 +20,7 @@
 #include "service/http/server.h"
 #include "service/leftovers.h"
 #include "service/recovery.h"
+#include "service/reload.h"
 #include "service/unsettled.h"
 
 #include <errno.h>
@@ -149,6 +150,7 @@ void daemon_signals(sigset_t *set)
  * after the signal it bounds the shutdown. */
 struct end_watch {
     struct service *service;
+    const struct options *options;
     pthread_t thread;
     atomic_bool is_over; /* the daemon ends for another reason than a signal */
     atomic_bool has_ended;
@@ -173,14 +175,39 @@ static void end_watch_bound(struct end_watch *watch)
     _exit(1);
 }
 
+/* The service manager kills a daemon that does not answer (WatchdogSec=): an answer is given after
+ * the lock that every call and every connection needs was free. Storage that hangs holds it never. */
+static void end_watch_answer(const struct end_watch *watch)
+{
+    struct err err;
+    struct device_info info;
+    if (block_device_info_known(watch->service->block, "", &info, &err) != 0)
+        sd_notify(0, "WATCHDOG=1"); /* there is no device of that name */
+}
+
+/* The next signal; answers the service manager's watchdog meanwhile. */
+static int end_watch_wait(const struct end_watch *watch)
+{
+    sigset_t set;
+    int signal;
+    uint64_t interval_us;
+    daemon_signals(&set);
+    if (sd_watchdog_enabled(0, &interval_us) <= 0)
+        return sigwait(&set, &signal) == 0 ? signal : SIGTERM;
+    interval_us /= 3;
+    struct timespec interval = {.tv_sec = (time_t)(interval_us / 1000000),
+                                .tv_nsec = (long)(interval_us % 1000000 * 1000)};
+    while ((signal = sigtimedwait(&set, NULL, &interval)) < 0)
+        end_watch_answer(watch);
+    return signal;
+}
+
 static void *end_watch_run(void *arg)
 {
     struct end_watch *watch = arg;
-    sigset_t set;
     int signal;
-    daemon_signals(&set);
-    while (sigwait(&set, &signal), signal == SIGHUP)
-        log_info("%s: nothing is reloaded; restart the daemon after a change", strsignal(signal));
+    while ((signal = end_watch_wait(watch)) == SIGHUP)
+        reload_run(watch->options, atomic_load(&watch->service->ready));
     if (!atomic_load(&watch->is_over))
         log_info("ending: %s", strsignal(signal));
     sd_notify(0, "STOPPING=1");
@@ -281,7 +308,7 @@ static int daemon_close(struct service *service, int result, struct err *err)
 static int daemon_live(struct service *service, const struct options *options,
                        const char *runtime_dir, struct err *err)
 {
-    struct end_watch watch = {.service = service};
+    struct end_watch watch = {.service = service, .options = options};
     if (end_watch_begin(&watch, err) != 0)
         return daemon_close(service, -1, err);
     int result = daemon_serve(service, options, runtime_dir, &watch, err);

@@ -9,7 +9,7 @@
 
 #include <signal.h>
 
-/* The signals that daemon_run() waits for: SIGTERM and SIGINT end the daemon, SIGHUP is logged. The
+/* The signals that daemon_run() waits for: SIGTERM and SIGINT end the daemon, SIGHUP reloads. The
  * caller blocks them before daemon_run(); they stay blocked in all threads, so a second one during
  * shutdown has no effect. */
 void daemon_signals(sigset_t *set);

@@ -64,6 +64,40 @@ static int take_flag(bool *flag, const char *source, const char *text, struct er
     return 0;
 }
 
+static bool text_equals(const char *text, const char *other)
+{
+    return text && other ? strcmp(text, other) == 0 : text == other;
+}
+
+static bool addresses_equal(const struct option_addresses *addresses,
+                            const struct option_addresses *other)
+{
+    for (size_t i = 0; i < addresses->count && i < other->count; i++)
+        if (!text_equals(addresses->list[i], other->list[i]))
+            return false;
+    return addresses->count == other->count;
+}
+
+bool option_value_equals(enum option_kind kind, const void *value, const void *other)
+{
+    switch (kind) {
+    case OPTION_TEXT:
+    case OPTION_CONFIG:
+        return text_equals(*(const char *const *)value, *(const char *const *)other);
+    case OPTION_ADDRESS:
+        return addresses_equal(value, other);
+    case OPTION_BYTES:
+        return *(const uint64_t *)value == *(const uint64_t *)other;
+    case OPTION_CHOICE:
+        return *(const unsigned *)value == *(const unsigned *)other;
+    case OPTION_FLAG:
+    case OPTION_COMMAND:
+        return *(const bool *)value == *(const bool *)other;
+    }
+    assert(false);
+    return false;
+}
+
 int option_value_take(void *value, enum option_kind kind, const char *words, const char *source,
                       const char *text, struct err *err)
 {

@@ -33,4 +33,7 @@ struct option_addresses {
 int option_value_take(void *value, enum option_kind kind, const char *words, const char *source,
                       const char *text, struct err *err);
 
+/* Whether two values of this kind are the same. */
+bool option_value_equals(enum option_kind kind, const void *value, const void *other);
+
 #endif

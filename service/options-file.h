@@ -14,8 +14,8 @@
 typedef int (*options_file_take)(void *context, const char *source, const char *name,
                                  const char *value, struct err *err);
 
-/* Reads the file; NULL: the default file, which may be missing. Ends at the first error, which names
- * its line: that of `take`, InvalidParameter, OpenFileFailed, OutOfResources. */
+/* Reads the file; NULL: the default file, which may be missing. Ends at the first error, which
+ * names its line: that of `take`, InvalidParameter, OpenFileFailed, OutOfResources. */
 int options_file_read(const char *path, options_file_take take, void *context, struct err *err);
 
 #endif

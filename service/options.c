@@ -21,8 +21,14 @@
 #include <stdlib.h>
 #include <string.h>
 
+enum option_effect {
+    STARTS,  /* taken at the start */
+    RELOADS, /* taken at the start and at each reload */
+};
+
 struct option_row {
     const char *name;
+    enum option_effect effect;
     enum option_kind kind;
     const char *argument; /* its name in --help; NULL: none */
     const char *fallback; /* its value if it is not given; in brackets only shown */
@@ -44,39 +50,41 @@ static_assert(sizeof(enum log_level) == sizeof(unsigned));
 #define VALUE(member) offsetof(struct options, member)
 
 static const struct option_row rows[] = {
-    {"config", OPTION_CONFIG, "FILE", "[" OPTIONS_FILE_DEFAULT ", if there]", VALUE(config),
+    {"config", STARTS, OPTION_CONFIG, "FILE", "[" OPTIONS_FILE_DEFAULT ", if there]", VALUE(config),
      "read options from there"},
-    {"check-config", OPTION_COMMAND, NULL, NULL, VALUE(wants_check),
+    {"check-config", STARTS, OPTION_COMMAND, NULL, NULL, VALUE(wants_check),
      "check all options and the files that they name, and exit"},
-    {"state-dir", OPTION_TEXT, "DIR", "/var/lib/snapgroupd/state", VALUE(state_dir),
+    {"state-dir", STARTS, OPTION_TEXT, "DIR", "/var/lib/snapgroupd/state", VALUE(state_dir),
      "directory of the database"},
-    {"image-dir", OPTION_TEXT, "DIR", "/var/lib/snapgroupd/images", VALUE(image_dir),
+    {"image-dir", STARTS, OPTION_TEXT, "DIR", "/var/lib/snapgroupd/images", VALUE(image_dir),
      "directory of all images"},
-    {"runtime-dir", OPTION_TEXT, "DIR", "/run/snapgroupd", VALUE(runtime_dir),
+    {"runtime-dir", STARTS, OPTION_TEXT, "DIR", "/run/snapgroupd", VALUE(runtime_dir),
      "directory of the journals and the default sockets"},
-    {"listen", OPTION_ADDRESS, "ADDRESS", "[unix:RUNTIME-DIR/api.sock]", VALUE(listen),
+    {"listen", STARTS, OPTION_ADDRESS, "ADDRESS", "[unix:RUNTIME-DIR/api.sock]", VALUE(listen),
      "serve REST there"},
-    {"nbd", OPTION_ADDRESS, "ADDRESS", "[unix:RUNTIME-DIR/nbd.sock]", VALUE(nbd),
+    {"nbd", STARTS, OPTION_ADDRESS, "ADDRESS", "[unix:RUNTIME-DIR/nbd.sock]", VALUE(nbd),
      "serve NBD there"},
-    {"index-memory", OPTION_BYTES, "SIZE", "256M", VALUE(index_memory_bytes),
+    {"index-memory", STARTS, OPTION_BYTES, "SIZE", "256M", VALUE(index_memory_bytes),
      "memory for the block maps of all devices (K, M, G, T may\n"
      "follow); 1/8192 of the bytes in use is enough"},
-    {"nbd-tls", OPTION_CHOICE, "off|optional|required", "off", VALUE(nbd_tls.mode), "TLS for NBD"},
-    {"nbd-tls-cert-dir", OPTION_TEXT, "DIR", NULL, VALUE(nbd_tls.cert_dir),
+    {"nbd-tls", STARTS, OPTION_CHOICE, "off|optional|required", "off", VALUE(nbd_tls.mode),
+     "TLS for NBD"},
+    {"nbd-tls-cert-dir", STARTS, OPTION_TEXT, "DIR", NULL, VALUE(nbd_tls.cert_dir),
      "directory of server-cert.pem and server-key.pem, and for\n"
      "--nbd-tls-verify-peer of ca-cert.pem and, if any, ca-crl.pem"},
-    {"nbd-tls-verify-peer", OPTION_FLAG, NULL, NULL, VALUE(nbd_tls.verify_peer),
+    {"nbd-tls-verify-peer", STARTS, OPTION_FLAG, NULL, NULL, VALUE(nbd_tls.verify_peer),
      "every client needs a certificate of that CA, or a key"},
-    {"nbd-tls-psk", OPTION_TEXT, "FILE", NULL, VALUE(nbd_tls.psk_file),
+    {"nbd-tls-psk", STARTS, OPTION_TEXT, "FILE", NULL, VALUE(nbd_tls.psk_file),
      "pre-shared keys: a line NAME:HEXKEY per client (psktool)"},
-    {"log-format", OPTION_CHOICE, "auto|text|json|journal", "auto", VALUE(log_form),
+    {"log-format", RELOADS, OPTION_CHOICE, "auto|text|json|journal", "auto", VALUE(log_form),
      "the log: lines or JSON objects on standard error, or\n"
      "journald; auto is journal if standard error leads there"},
-    {"log-level", OPTION_CHOICE, "error|warning|info|debug", "info", VALUE(log_level),
+    {"log-level", RELOADS, OPTION_CHOICE, "error|warning|info|debug", "info", VALUE(log_level),
      "the least that is logged; info includes every change over\n"
      "REST, debug every call"},
-    {"help", OPTION_COMMAND, NULL, NULL, VALUE(wants_help), "print this and exit"},
-    {"version", OPTION_COMMAND, NULL, NULL, VALUE(wants_version), "print the version and exit"},
+    {"help", STARTS, OPTION_COMMAND, NULL, NULL, VALUE(wants_help), "print this and exit"},
+    {"version", STARTS, OPTION_COMMAND, NULL, NULL, VALUE(wants_version),
+     "print the version and exit"},
 };
 enum { ROWS = sizeof(rows) / sizeof(*rows), HELP_COLUMN = 26, FIRST_VALUE = 256 };
 
@@ -264,6 +272,20 @@ int options_parse(int argc, char **argv, struct options *options, struct err *er
             option_take(i, rows[i].name, rows[i].fallback, options, err) != 0)
             return -1;
     return options_check_tls(&options->nbd_tls, err);
+}
+
+void options_changes(const struct options *old, const struct options *new, char *names,
+                     size_t bytes)
+{
+    size_t used = 0;
+    *names = '\0';
+    for (int i = 0; i < ROWS; i++) {
+        const void *was = (const char *)old + rows[i].offset;
+        const void *is = (const char *)new + rows[i].offset;
+        if (rows[i].effect == STARTS && !option_value_equals(rows[i].kind, was, is) && used < bytes)
+            used += (size_t)snprintf(names + used, bytes - used, "%s--%s", used ? ", " : "",
+                                     rows[i].name);
+    }
 }
 
 void options_clear(struct options *options)

@@ -12,6 +12,7 @@
 #include "service/option-value.h"
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 struct option_text;
@@ -37,6 +38,11 @@ void options_clear(struct options *options);
 /* `options` is to be cleared in every case. With wants_help or wants_version, the rest is not
  * filled. InvalidParameter, OutOfResources. */
 int options_parse(int argc, char **argv, struct options *options, struct err *err);
+
+/* Writes the names of the options that differ and that only a start takes, "--a, --b", cut to
+ * `bytes`; "" if there are none. */
+void options_changes(const struct options *old, const struct options *new, char *names,
+                     size_t bytes);
 
 /* On standard output. */
 void options_print_help(void);

@@ -8,7 +8,7 @@ export ASAN_OPTIONS="$ASAN_OPTIONS:detect_leaks=0" # which cannot look into a tr
 start_daemon
 kill -HUP "$DAEMON_PID"
 kill -PIPE "$DAEMON_PID"
-logged() { grep -q 'Hangup' "$DAEMON_LOG"; }
+logged() { grep -q 'reloaded' "$DAEMON_LOG"; }
 wait_until logged
 api GET /readyz
 expect_status 200

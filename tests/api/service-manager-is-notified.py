@@ -1,9 +1,11 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
 #
-# A service manager (sd_notify(3)) hears READY=1 when requests are answered, STOPPING=1 at SIGTERM,
-# and no READY=1 from a start that fails.
+# A service manager (sd_notify(3)) hears READY=1 when requests are answered, RELOADING=1 and READY=1
+# at SIGHUP, WATCHDOG=1 before its watchdog's time is over, STOPPING=1 at SIGTERM, and no READY=1
+# from a start that fails.
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -38,8 +40,17 @@ def test():
         expect(next_message(manager) == "READY=1", "the first message is READY=1")
         expect(daemon.request("GET", "/readyz").status == 200, "ready means ready")
         expect(received(manager) == [], "nothing more")
+        os.kill(daemon.pid, signal.SIGHUP)
+        expect([next_message(manager), next_message(manager)] == ["RELOADING=1", "READY=1"], "SIGHUP is a reload")
         daemon.stop()
         expect(received(manager) == ["STOPPING=1"], "SIGTERM is STOPPING=1")
+
+        daemon.environment["WATCHDOG_USEC"] = "300000"
+        daemon.start()
+        expect([next_message(manager) for _ in range(4)] == ["READY=1"] + ["WATCHDOG=1"] * 3, "the watchdog is answered")
+        daemon.stop()
+        expect(received(manager)[-1] == "STOPPING=1", "SIGTERM is STOPPING=1")
+        del daemon.environment["WATCHDOG_USEC"]
 
         refused = subprocess.run([daemon.executable, "--state-dir", daemon.state, "--image-dir", daemon.images,
                                   "--runtime-dir", daemon.runtime, "--listen", "192.0.2.1:1"],
