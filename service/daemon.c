@@ -175,8 +175,8 @@ static void end_watch_bound(struct end_watch *watch)
     _exit(1);
 }
 
-/* The service manager kills a daemon that does not answer (WatchdogSec=): an answer is given after
- * the lock that every call and every connection needs was free. Storage that hangs holds it never. */
+/* The service manager kills a daemon that does not answer (WatchdogSec=). The answer means that the
+ * lock of the devices, which every call needs, is free; storage that hangs never holds it. */
 static void end_watch_answer(const struct end_watch *watch)
 {
     struct err err;
