@@ -56,6 +56,13 @@ void block_set_index_memory(struct block *block, uint64_t budget_bytes)
     index_memory_set_budget(&block->index_memory, budget_bytes);
 }
 
+struct block_memory block_index_memory(struct block *block)
+{
+    struct block_memory memory;
+    index_memory_get(&block->index_memory, &memory.used_bytes, &memory.limit_bytes);
+    return memory;
+}
+
 /* Whether the device, the first one, is being opened: the attempt frees it. */
 static bool block_abandon_opening(struct block *block, struct device *device)
 {
@@ -272,6 +279,19 @@ const char *block_nbd_address(const struct block *block, size_t index)
 const char *block_nbd_reach(const struct block *block)
 {
     return block->server ? nbd_server_reach(block->server) : NULL;
+}
+
+unsigned block_nbd_connections(const struct block *block)
+{
+    return block->server ? nbd_server_connections(block->server) : 0;
+}
+
+struct block_memory block_nbd_memory(const struct block *block)
+{
+    struct block_memory memory = {0};
+    if (block->server)
+        nbd_server_memory(block->server, &memory.used_bytes, &memory.limit_bytes);
+    return memory;
 }
 
 void block_nbd_stop(struct block *block)

@@ -32,6 +32,14 @@ struct block *block_open(const char *image_dir, struct err *err);
  * is enough; with less, more reads walk their chain. */
 void block_set_index_memory(struct block *block, uint64_t budget_bytes);
 
+/* A budget of memory. */
+struct block_memory {
+    uint64_t used_bytes, limit_bytes;
+};
+/* That of the block maps, and that which NBD's connections share. */
+struct block_memory block_index_memory(struct block *block);
+struct block_memory block_nbd_memory(const struct block *block);
+
 /* Keeps a journal in `runtime_dir`/journals for every image that is opened for writing from now on,
  * so that acknowledged data survive a kill of the daemon. A journal that a killed daemon left is
  * replayed when its image is opened; if it cannot be, both stay as they are and block_device_open()
@@ -129,6 +137,9 @@ const char *block_nbd_reach(const struct block *block);
 
 /* Whether a client at block_nbd_reach() must use TLS. */
 bool block_nbd_needs_tls(const struct block *block);
+
+/* How many clients are connected, handshakes included. */
+unsigned block_nbd_connections(const struct block *block);
 
 /* Stops listening, lets requests under way finish, closes every connection. */
 void block_nbd_stop(struct block *block);

@@ -81,7 +81,9 @@ struct device_info {
     uint64_t size_bytes; /* as a guest sees it */
     size_t chain_length; /* top to base; 0 if it could not be opened */
     struct chain_image *chain;
-    unsigned clients; /* connected right now */
+    unsigned clients;                   /* connected right now */
+    uint64_t io_bytes[DEVICE_OP_COUNT]; /* of requests that succeeded since the device was attached
+                                         * or the daemon started */
     struct cluster_shape
         overlay; /* of the next overlay; larger than requested if the disk needs it */
 };

@@ -16,6 +16,8 @@
 #ifndef BLOCK_IO_H
 #define BLOCK_IO_H
 
+#include "block/types.h"
+
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -61,5 +63,8 @@ int device_discard(struct device *device, uint64_t offset, uint64_t length, unsi
 /* Every write acknowledged before the call, on whatever connection and on whichever side of a cut,
  * is durable on return. */
 int device_flush(struct device *device);
+
+/* Counts bytes of a request that succeeded, for statistics. */
+void device_count(struct device *device, enum device_op op, uint64_t bytes);
 
 #endif

@@ -21,6 +21,15 @@
 #define DEVICE_SIZE_MAX_BYTES                                                                      \
     (1ULL << 53) /* the largest integer that JSON clients can carry exactly */
 
+/* Requests whose bytes are counted. */
+enum device_op {
+    DEVICE_OP_READ,
+    DEVICE_OP_WRITE,
+    DEVICE_OP_ZERO,
+    DEVICE_OP_DISCARD,
+    DEVICE_OP_COUNT,
+};
+
 /* Geometry of a qcow2 image: the cluster size, a power of two (0: the format's default), and
  * whether L2 entries are extended: 32 subclusters each, so that a small write to a fresh cluster
  * copies nothing. */

@@ -37,9 +37,10 @@
 
 struct device *device_new(const char *name, const char *image, const char *format, bool read_only)
 {
-    struct device *device = calloc(1, sizeof(*device));
+    struct device *device = aligned_alloc(alignof(struct device), sizeof(*device));
     if (!device)
         return NULL;
+    memset(device, 0, sizeof(*device));
     fence_init(&device->fence);
     pthread_mutex_init(&device->freeze_lock, NULL);
     pthread_mutex_init(&device->lock, NULL);
@@ -475,4 +476,24 @@ int device_zero(struct device *device, uint64_t offset, uint64_t length, unsigne
 int device_discard(struct device *device, uint64_t offset, uint64_t length, unsigned flags)
 {
     return device_change(device, CHANGE_DISCARD, NULL, offset, length, flags);
+}
+
+/* ---- statistics ---- */
+
+void device_count(struct device *device, enum device_op op, uint64_t bytes)
+{
+    static atomic_uint threads;
+    static _Thread_local unsigned number; /* of this thread, from 1 */
+    if (number == 0)
+        number = atomic_fetch_add_explicit(&threads, 1, memory_order_relaxed) + 1;
+    atomic_fetch_add_explicit(&device->counters[number % DEVICE_COUNTERS].bytes[op], bytes,
+                              memory_order_relaxed);
+}
+
+uint64_t device_counted_bytes(const struct device *device, enum device_op op)
+{
+    uint64_t bytes = 0;
+    for (size_t i = 0; i < DEVICE_COUNTERS; i++)
+        bytes += atomic_load_explicit(&device->counters[i].bytes[op], memory_order_relaxed);
+    return bytes;
 }

@@ -17,6 +17,9 @@
 #include "block/image/node.h"
 #include "block/io.h"
 
+#include <stdalign.h>
+#include <stdatomic.h>
+
 /* Of a device that could not be opened: when to try again (retry.c). */
 enum device_retry {
     RETRY_NEVER,
@@ -24,7 +27,14 @@ enum device_retry {
     RETRY_ALWAYS,
 };
 
+/* Threads count on different cache lines. */
+enum { DEVICE_COUNTERS = 4 };
+struct device_counter {
+    alignas(64) atomic_uint_least64_t bytes[DEVICE_OP_COUNT];
+};
+
 struct device {
+    struct device_counter counters[DEVICE_COUNTERS];
     struct fence fence;
     pthread_mutex_t freeze_lock; /* one thread freezes what is below the top; taken first */
     pthread_mutex_t lock;        /* taken after the fence; guards top and reason */
@@ -82,6 +92,9 @@ void device_revive(struct device *device);
 
 /* Whether it has; also if an fdatasync of its top failed that nobody has asked for. */
 bool device_has_failed(struct device *device);
+
+/* All bytes of requests that succeeded since the device was attached or the daemon started. */
+uint64_t device_counted_bytes(const struct device *device, enum device_op op);
 
 /* Makes the images below the top that groups have frozen durable and read-only (node_freeze). 0, or
  * -errno: what could not be flushed stays as it is, nothing is lost, and the next call tries again;

@@ -200,6 +200,13 @@ void index_memory_set_budget(struct index_memory *memory, uint64_t budget_bytes)
     atomic_store(&memory->walks.budget_bytes, budget_bytes / WALKS_SHARE);
 }
 
+void index_memory_get(struct index_memory *memory, uint64_t *used_bytes, uint64_t *budget_bytes)
+{
+    LOCK_GUARD(&memory->lock);
+    *used_bytes = memory->used_bytes + atomic_load(&memory->walks.used_bytes);
+    *budget_bytes = memory->budget_bytes;
+}
+
 void index_memory_destroy(struct index_memory *memory)
 {
     assert(!memory->oldest && memory->used_bytes == 0);

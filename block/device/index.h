@@ -37,6 +37,7 @@ struct index_memory {
 
 void index_memory_init(struct index_memory *memory, uint64_t budget_bytes);
 void index_memory_set_budget(struct index_memory *memory, uint64_t budget_bytes);
+void index_memory_get(struct index_memory *memory, uint64_t *used_bytes, uint64_t *budget_bytes);
 void index_memory_destroy(struct index_memory *memory);
 
 /* An index of the chain under `top`, which outlives it; its changes are told to it from now on.

@@ -118,6 +118,8 @@ static int device_info_begin(struct block *block, const char *name, struct devic
         .clients = device->clients,
         .overlay = device->overlay_shape,
     };
+    for (enum device_op op = 0; op < DEVICE_OP_COUNT; op++)
+        info->io_bytes[op] = device_counted_bytes(device, op);
     pthread_mutex_lock(&device->lock);
     info->reason = device->reason ? strdup(device->reason) : NULL;
     pthread_mutex_unlock(&device->lock);

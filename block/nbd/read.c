@@ -67,7 +67,10 @@ static size_t read_simple(const struct nbd_session *session, const struct nbd_re
     if (ret == -EAGAIN && cached)
         return 0;
     size_t length = nbd_reply_plain(session, request, ret, reply);
-    return ret ? length : length + request->length;
+    if (ret)
+        return length;
+    device_count(session->device, DEVICE_OP_READ, request->length);
+    return length + request->length;
 }
 
 /* Adds the data of a range. The chunk exists only if they could be read. */
@@ -126,6 +129,8 @@ size_t nbd_read(const struct nbd_session *session, const struct nbd_request *req
         return nbd_reply_plain(session, request, ret, reply);
     if (ret)
         nbd_chunk_add_error_at(&chunks, ret, offset);
+    else
+        device_count(session->device, DEVICE_OP_READ, request->length);
     return nbd_chunks_end(&chunks);
 }
 
@@ -138,6 +143,8 @@ static size_t read_simple_piece(const struct nbd_session *session,
     bool first = *done == 0;
     unsigned char *data = reply + (first ? sizeof(struct nbd_simple_reply_be) : 0);
     int ret = read_data(session, data, request->offset + *done, length, false);
+    if (ret == 0)
+        device_count(session->device, DEVICE_OP_READ, length);
     *done = ret ? request->length : *done + length;
     if (ret && !first)
         return 0; /* a success was told already */
@@ -160,5 +167,7 @@ size_t nbd_read_piece(const struct nbd_session *session, const struct nbd_reques
         return nbd_reply_plain(session, request, ret, reply);
     if (ret)
         nbd_chunk_add_error_at(&chunks, ret, offset);
+    else
+        device_count(session->device, DEVICE_OP_READ, length);
     return *done == request->length ? nbd_chunks_end(&chunks) : (size_t)(chunks.at - chunks.start);
 }

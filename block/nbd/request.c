@@ -173,8 +173,8 @@ static unsigned request_flags(const struct nbd_request *request)
     return flags;
 }
 
-static int request_run(struct device *device, const struct nbd_request *request,
-                       const void *payload, bool cached)
+static int request_change(struct device *device, const struct nbd_request *request,
+                          const void *payload, bool cached)
 {
     unsigned flags = request_flags(request);
     switch (request->type) {
@@ -193,6 +193,20 @@ static int request_run(struct device *device, const struct nbd_request *request,
     default:
         return -EINVAL;
     }
+}
+
+/* Counts it, too. */
+static int request_run(struct device *device, const struct nbd_request *request,
+                       const void *payload, bool cached)
+{
+    int ret = request_change(device, request, payload, cached);
+    if (ret == 0 && request_changes_device(request))
+        device_count(device,
+                     request->type == NBD_CMD_WRITE  ? DEVICE_OP_WRITE
+                     : request->type == NBD_CMD_TRIM ? DEVICE_OP_DISCARD
+                                                     : DEVICE_OP_ZERO,
+                     request->length);
+    return ret;
 }
 
 /* How much of it is executed at a time. All are multiples of what a cluster can be. */

@@ -403,3 +403,15 @@ void nbd_server_free(struct nbd_server *server)
     pthread_mutex_destroy(&server->lock);
     free(server);
 }
+
+unsigned nbd_server_connections(struct nbd_server *server)
+{
+    LOCK_GUARD(&server->lock);
+    return server->live_count;
+}
+
+void nbd_server_memory(struct nbd_server *server, uint64_t *used_bytes, uint64_t *limit_bytes)
+{
+    *used_bytes = atomic_load_explicit(&server->budget.taken_bytes, memory_order_relaxed);
+    *limit_bytes = atomic_load_explicit(&server->budget.limit_bytes, memory_order_relaxed);
+}

@@ -9,6 +9,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 struct block;
 struct nbd_server;
@@ -27,6 +28,12 @@ const char *nbd_server_address(const struct nbd_server *server, size_t index);
 
 /* The address to send clients to, never a wildcard; NULL if there is none. */
 const char *nbd_server_reach(const struct nbd_server *server);
+
+/* Connections now. */
+unsigned nbd_server_connections(struct nbd_server *server);
+
+/* The memory that connections share (budget.h). */
+void nbd_server_memory(struct nbd_server *server, uint64_t *used_bytes, uint64_t *limit_bytes);
 
 /* Whether a client at nbd_server_reach() must use TLS. */
 bool nbd_server_needs_tls(const struct nbd_server *server);
