@@ -20,17 +20,19 @@ test=("${build[@]}" "${demo[@]}" acl btrfs-progs busybox-static clang clang-form
     systemd xfsprogs)
 guest_kernel=linux-image-cloud-amd64
 guest=(mdadm)
-guest_files=/var/cache/snapgroupd-tests/guest # tests/lib/guest.py looks here
+cache=/var/cache/snapgroupd-tests
+guest_files=$cache/guest           # tests/lib/guest.py looks here
+prometheus_files=$cache/prometheus # tests/lib/promtool.py looks here
 
 wanted=()
-wants_guest=''
+wants_unpacked=''
 for set in "$@"; do
     case $set in
     build) wanted+=("${build[@]}") ;;
     demo) wanted+=("${demo[@]}") ;;
     test)
         wanted+=("${test[@]}")
-        [ -d "$guest_files" ] || wants_guest=yes
+        [ -d "$guest_files" ] && [ -d "$prometheus_files" ] || wants_unpacked=yes
         ;;
     *)
         echo "usage: $0 build|demo|test..." >&2
@@ -44,9 +46,9 @@ for package in "${wanted[@]}"; do
     status=$(dpkg-query --show --showformat='${db:Status-Status}' "$package" 2>/dev/null || true)
     [ "$status" = installed ] || missing+=("$package")
 done
-[ "${#missing[@]}" -gt 0 ] || [ "$wants_guest" ] || exit 0
+[ "${#missing[@]}" -gt 0 ] || [ "$wants_unpacked" ] || exit 0
 
-echo "Installing: ${missing[*]}${wants_guest:+ and a kernel for guests}"
+echo "Installing: ${missing[*]}${wants_unpacked:+ and unpacking a kernel for guests, and promtool}"
 if [ "$(id -u)" -ne 0 ]; then
     echo "Only root can install packages: run this as root, or install those first" >&2
     exit 1
@@ -57,27 +59,30 @@ install() {
         -o Dpkg::Use-Pty=0 "${missing[@]}" </dev/null
 }
 
-# Downloads the guest's packages into the directory $1.
-download_guest() {
-    local kernel # the package that the one without a version stands for
-    kernel=$(apt-cache depends "$guest_kernel" | sed -n 's/^ *Depends: //p')
-    [ -n "$kernel" ] && cd "$1" &&
-        apt-get download --quiet -o APT::Sandbox::User=root "$kernel" "${guest[@]}" </dev/null
-}
+# Downloads packages into the directory $1.
+download() (
+    cd "$1" && apt-get download --quiet -o APT::Sandbox::User=root "${@:2}" </dev/null
+)
 
-unpack_guest() {
+# Unpacks packages into the directory $1. All of them or nothing, whenever this is cut short.
+unpack() {
     local new package version
-    new=$(mktemp -d "$guest_files.XXXXXX")
-    (download_guest "$new") 2>/dev/null || { apt-get update --quiet </dev/null && (download_guest "$new"); }
+    [ ! -d "$1" ] || return 0
+    new=$(mktemp -d "$1.XXXXXX")
+    download "$new" "${@:2}" 2>/dev/null || { apt-get update --quiet </dev/null && download "$new" "${@:2}"; }
     for package in "$new"/*.deb; do
         dpkg-deb --extract "$package" "$new/files"
     done
     for version in "$new"/files/lib/modules/*; do
-        busybox depmod -b "$new/files" "${version##*/}"
+        [ ! -d "$version" ] || busybox depmod -b "$new/files" "${version##*/}"
     done
-    # All of it or nothing, whenever this is cut short.
-    mv --no-target-directory "$new/files" "$guest_files"
+    mv --no-target-directory "$new/files" "$1"
     rm -r "$new"
+}
+
+# The package that the one without a version stands for.
+kernel() {
+    apt-cache depends "$guest_kernel" | sed -n 's/^ *Depends: //p'
 }
 
 # The package lists of a fresh machine are missing or old: only then are they fetched.
@@ -87,7 +92,9 @@ if [ "${#missing[@]}" -gt 0 ]; then
         install
     }
 fi
-if [ "$wants_guest" ]; then
-    mkdir -p "${guest_files%/*}"
-    unpack_guest
+if [ "$wants_unpacked" ]; then
+    mkdir -p "$cache"
+    [ "$(kernel)" ] || apt-get update --quiet </dev/null
+    unpack "$guest_files" "$(kernel)" "${guest[@]}"
+    unpack "$prometheus_files" prometheus
 fi

@@ -21,6 +21,7 @@
 
 struct unsettled;
 struct name_hold;
+struct metrics;
 struct leftover;
 
 struct service {
@@ -39,7 +40,8 @@ struct service {
     pthread_t leftovers_thread; /* if started */
 
     struct memory memory; /* of requests and replies */
-    atomic_uint calls;    /* running calls that need the store (admission.h) */
+    struct metrics *metrics;
+    atomic_uint calls; /* running calls that need the store (admission.h) */
 
     struct block *block;
     struct store *store;

@@ -19,6 +19,7 @@
 #include "service/context.h"
 #include "service/http/server.h"
 #include "service/leftovers.h"
+#include "service/metrics.h"
 #include "service/recovery.h"
 #include "service/reload.h"
 #include "service/unsettled.h"
@@ -350,7 +351,12 @@ static int daemon_start(const struct options *options, struct err *err)
                               .settle_lock = PTHREAD_MUTEX_INITIALIZER,
                               .leftovers_lock = PTHREAD_MUTEX_INITIALIZER,
                               .leftovers_changed = PTHREAD_COND_INITIALIZER};
-    return daemon_open(&service, options, state_dir, image_dir, runtime_dir, err);
+    service.metrics = metrics_new(err);
+    if (!service.metrics)
+        return -1;
+    int result = daemon_open(&service, options, state_dir, image_dir, runtime_dir, err);
+    metrics_free(service.metrics);
+    return result;
 }
 
 int daemon_run(const struct options *options)

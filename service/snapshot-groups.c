@@ -10,6 +10,7 @@
 #include "service/context.h"
 #include "service/frozen-files.h"
 #include "service/group-settlement.h"
+#include "service/metrics.h"
 #include "service/names.h"
 
 #include <assert.h>
@@ -192,6 +193,15 @@ static int take_run(struct service *service, struct settlement *settlement,
     return -1;
 }
 
+static void take_count(struct metrics *metrics, const struct group_row *row, bool is_committed)
+{
+    metrics_count_group(metrics, is_committed        ? GROUP_OUTCOME_COMMITTED
+                                 : row->member_count ? GROUP_OUTCOME_ABORTED
+                                                     : GROUP_OUTCOME_REFUSED);
+    if (is_committed && row->has_cut)
+        metrics_count_pause(metrics, row->pause_us, row->duration_us);
+}
+
 int snapshot_groups_take(struct service *service, const struct snapshot_group_request *request,
                          struct group_row *row, struct err *err)
 {
@@ -201,7 +211,9 @@ int snapshot_groups_take(struct service *service, const struct snapshot_group_re
         return -1;
     id_new(settlement->row.id);
     take_run(service, settlement, request, err);
-    return settlement_end(service, settlement, row) ? 0 : -1;
+    bool is_committed = settlement_end(service, settlement, row);
+    take_count(service->metrics, row, is_committed);
+    return is_committed ? 0 : -1;
 }
 
 /* ---- reading ---- */

@@ -22,7 +22,8 @@
     X(cluster_size_bytes, INTEGER)                                                                 \
     X(extended_l2, INTEGER)                                                                        \
     X(labels, TEXT)                                                                                \
-    X(created_at_us, INTEGER)
+    X(created_at_us, INTEGER)                                                                      \
+    X(last_snapshot_at_us, INTEGER, KNOWN_BY(has_snapshot))
 #define NAMES  COLUMN_NAMES(COLUMNS)
 #define VALUES COLUMN_VALUES(COLUMNS)
 

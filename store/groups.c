@@ -352,7 +352,8 @@ static int group_update_tops(struct connection *writer, const char *id, struct e
     return group_run(
         writer,
         "UPDATE devices SET top = m.snapshot_file, top_format = m.format, "
-        "top_identity = m.snapshot_identity "
+        "top_identity = m.snapshot_identity, last_snapshot_at_us = "
+        "(SELECT coalesce(cut_at_us, created_at_us) FROM groups WHERE id = :id) "
         "FROM members AS m WHERE m.group_id = :id AND devices.id = "
         "coalesce(m.device_id, (SELECT id FROM devices AS d WHERE d.name = m.device)) "
         "AND (m.backing_file = devices.top OR m.backing_identity = devices.top_identity)",

@@ -38,6 +38,8 @@ struct device_row {
     bool extended_l2;
     char *labels; /* JSON object, opaque here */
     uint64_t created_at_us;
+    bool has_snapshot; /* last_snapshot_at_us: when a group cut it last; */
+    uint64_t last_snapshot_at_us;
 };
 
 enum group_state {

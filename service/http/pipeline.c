@@ -10,6 +10,7 @@
  *   decode    checks the type, decodes by route->body    the reply
  *   handler   counts the call, checks that the daemon    the reply
  *             is ready, runs the handler
+ *   count     counts the reply, for /metrics
  *   log       logs a change: its caller and request id
  *   reply     sends the reply, with the request id
  *
@@ -27,6 +28,7 @@
 #include "service/http/body.h"
 #include "service/http/connection.h"
 #include "service/http/routes.h"
+#include "service/metrics.h"
 
 #include <assert.h>
 #include <inttypes.h>
@@ -126,6 +128,14 @@ static int step_handler(struct exchange *exchange)
     return 0;
 }
 
+static void step_count(const struct exchange *exchange)
+{
+    const struct route *route = exchange->route;
+    metrics_count_request(exchange->service->metrics,
+                          route ? routes_position(route) : METRICS_OPERATIONS_MAX,
+                          route ? route->operation : "none", exchange->reply.status);
+}
+
 /* Logs a call that may have changed something; of others, only for debugging. */
 static void step_log(const struct exchange *exchange)
 {
@@ -196,6 +206,7 @@ static void exchange_run(struct exchange *exchange)
     if (exchange->reply.body &&
         memory_take(&exchange->reply_memory, exchange->reply.body_bytes, &err) != 0)
         reply_error(&exchange->reply, &err);
+    step_count(exchange);
     step_log(exchange);
 }
 
@@ -211,8 +222,10 @@ static bool exchange_serve(struct http_connection *connection, bool is_first)
         .reply_memory.memory = &service->memory,
     };
     int received = exchange_receive(&exchange, is_first);
-    if (received == -1)
+    if (received == -1) {
+        step_count(&exchange);
         return step_reply(&exchange, true);
+    }
     if (received == 0 || !http_enter(connection, HTTP_RUNNING, 0))
         return false;
     exchange_run(&exchange);

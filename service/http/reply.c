@@ -192,6 +192,15 @@ void reply_static(struct reply *reply, const char *content_type, const char *tex
     reply_header_add(reply, "Content-Type", "%s", content_type);
 }
 
+void reply_text(struct reply *reply, const char *content_type, char *text, size_t bytes)
+{
+    reply_clear(reply);
+    reply->status = 200;
+    reply->body = text;
+    reply->body_bytes = bytes;
+    reply_header_add(reply, "Content-Type", "%s", content_type);
+}
+
 void reply_stream(struct reply *reply, const char *content_type, const struct reply_stream *stream)
 {
     reply_clear(reply);

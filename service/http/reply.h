@@ -80,6 +80,9 @@ void reply_nothing(struct reply *reply);
 /* Answers with text that is never freed. */
 void reply_static(struct reply *reply, const char *content_type, const char *text, size_t bytes);
 
+/* Answers 200 with heap text, which is consumed. */
+void reply_text(struct reply *reply, const char *content_type, char *text, size_t bytes);
+
 /* Answers 200 with a stream, which is closed with the reply. */
 void reply_stream(struct reply *reply, const char *content_type, const struct reply_stream *stream);
 

@@ -4,6 +4,9 @@
  */
 #include "service/http/routes.h"
 
+#include "service/metrics.h"
+
+#include <assert.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -11,10 +14,16 @@ static const char *const list_parameters[] = {"limit", "cursor", NULL};
 static const char *const group_parameters[] = {"limit", "cursor", "state", NULL};
 
 #define ROUTE_ROW(method, path, handler, scope, flags, parameters, body)                           \
-    {method, path, handler, scope, flags, parameters, body},
+    {#handler, method, path, handler, scope, flags, parameters, body},
 static const struct route routes[] = {ROUTES(ROUTE_ROW)};
 
 #define ROUTES_COUNT (sizeof(routes) / sizeof(routes[0]))
+static_assert(ROUTES_COUNT <= METRICS_OPERATIONS_MAX);
+
+size_t routes_position(const struct route *route)
+{
+    return (size_t)(route - routes);
+}
 
 /* Compares the request's segments with the route's; *argument gets the one that {...} matches. */
 static bool route_matches(const struct route *route, const struct request *request,

@@ -40,6 +40,7 @@ enum route_flags {
     X("POST", "/snapshot-groups", snapshot_group_create, SCOPE_SNAPSHOT, ROUTE_STORE, NULL,        \
       &snapshot_group_create_body)                                                                 \
     X("GET", "/snapshot-groups/{id}", snapshot_group_get, SCOPE_READ, ROUTE_STORE, NULL, NULL)     \
+    X("GET", "/metrics", metrics_get, SCOPE_READ, ROUTE_STORE | ROUTE_PAGE, NULL, NULL)            \
     X("GET", "/livez", livez_get, SCOPE_NONE, 0, NULL, NULL)                                       \
     X("GET", "/readyz", readyz_get, SCOPE_NONE, 0, NULL, NULL)                                     \
     X("GET", "/openapi.yaml", openapi_get, SCOPE_NONE, 0, NULL, NULL)
@@ -53,6 +54,7 @@ ROUTES(ROUTE_HANDLER)
 #undef ROUTE_HANDLER
 
 struct route {
+    const char *operation; /* the handler's name */
     const char *method;
     const char *path;
     void (*handler)(struct service *, const struct request *, struct reply *);
@@ -61,6 +63,9 @@ struct route {
     const char *const *parameters; /* ended by NULL */
     const struct decode_table *body;
 };
+
+/* The position of a route in the table. */
+size_t routes_position(const struct route *route);
 
 /* The request's route; sets request->argument. NotFound, MethodNotAllowed, InvalidParameter. */
 const struct route *routes_find(struct request *request, struct err *err);

@@ -7,6 +7,7 @@
 -- tokens             bearer tokens. `hash` is SHA-256 of the secret, in hexadecimal digits
 -- devices, groups    `revision` grows with every change of what a GET shows; it is behind the ETag
 -- devices            `allowed_clients` is a JSON array of names of NBD clients; NULL: all
+--                    `last_snapshot_at_us` is when a group cut it last; NULL: never
 -- groups             `request_hash` tells a repeated request from another one of the same name;
 --                    NULL in rows from before
 CREATE TABLE events (
@@ -45,6 +46,11 @@ CREATE TABLE tokens (
 
 ALTER TABLE devices ADD COLUMN revision INTEGER NOT NULL DEFAULT 1;
 ALTER TABLE devices ADD COLUMN allowed_clients TEXT;
+ALTER TABLE devices ADD COLUMN last_snapshot_at_us INTEGER;
+UPDATE devices SET last_snapshot_at_us =
+    (SELECT max(coalesce(g.cut_at_us, g.created_at_us)) FROM members AS m JOIN groups AS g ON g.id = m.group_id
+        WHERE m.device = devices.name AND coalesce(m.device_id, devices.id) = devices.id
+        AND g.state = 'committed');
 ALTER TABLE groups ADD COLUMN revision INTEGER NOT NULL DEFAULT 1;
 ALTER TABLE groups ADD COLUMN request_hash TEXT;
 CREATE INDEX members_device ON members (device, group_id);

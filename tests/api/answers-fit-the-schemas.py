@@ -52,6 +52,8 @@ CALLS = [
     (400, "DELETE", "/devices/vda", {"discard": True}),
     (400, "DELETE", "/devices/vda?force=1", None),
     (204, "DELETE", "/devices/vda", None),
+    (200, "GET", "/metrics", None),
+    (400, "GET", "/metrics?x=y", None),
     (200, "GET", "/livez", None),
     (400, "GET", "/livez?x=y", None),
     (200, "GET", "/readyz", None),

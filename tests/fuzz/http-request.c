@@ -19,6 +19,7 @@
 #include "service/context.h"
 #include "service/http/connection.h"
 #include "service/http/pipeline.h"
+#include "service/metrics.h"
 
 #include <cjson/cJSON.h>
 #include <errno.h>
@@ -191,6 +192,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     static int statuses[REPLIES_MAX];
     uint64_t random = 0xcbf29ce484222325ULL;
+    struct err err;
+    if (!service.metrics)
+        service.metrics = metrics_new(&err);
+    MUST(service.metrics);
     for (size_t i = 0; i < size; i++) /* FNV-1a */
         random = (random ^ data[i]) * 0x100000001b3ULL;
     sent_fill(data, size);

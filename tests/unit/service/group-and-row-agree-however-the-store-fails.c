@@ -16,6 +16,7 @@
 
 #include "service/context.h"
 #include "service/leftovers.h"
+#include "service/metrics.h"
 #include "service/snapshot-groups.h"
 #include "service/unsettled.h"
 #include "store/frozen-files.h"
@@ -410,11 +411,13 @@ static void check_agreement(int result)
     }
 }
 
+static struct metrics *metrics;
+
 /* Runs one attempt. False once the failing call comes no more. */
 static bool take_once(int fail_at, enum err_code code, bool applied, int reopen_fails,
                       bool prepare_fails)
 {
-    struct service service = {.settle_lock = PTHREAD_MUTEX_INITIALIZER};
+    struct service service = {.settle_lock = PTHREAD_MUTEX_INITIALIZER, .metrics = metrics};
     const struct group_member members[] = {{.device = "a"}, {.device = "b"}};
     const struct snapshot_group_request request = {
         .name = "g", .labels = "{}", .count = 2, .members = members};
@@ -500,7 +503,7 @@ static void second_failure_is_survived(void **state)
     static const enum err_code codes[] = {ErrStoreFailed, ErrStoreBusy, ErrOutOfResources};
     for (int variant = 0; variant < 3 * 8; variant++) {
         int second = 1 + variant % 8;
-        struct service service = {.settle_lock = PTHREAD_MUTEX_INITIALIZER};
+        struct service service = {.settle_lock = PTHREAD_MUTEX_INITIALIZER, .metrics = metrics};
         const struct group_member members[] = {{.device = "a"}, {.device = "b"}};
         const struct snapshot_group_request request = {
             .name = "g", .labels = "{}", .count = 2, .members = members};
@@ -531,6 +534,8 @@ static void second_failure_is_survived(void **state)
 
 int main(void)
 {
+    struct err err;
+    metrics = metrics_new(&err);
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(group_and_row_agree),
         cmocka_unit_test(row_is_aborted_only_without_overlays),
@@ -538,5 +543,7 @@ int main(void)
         cmocka_unit_test(nothing_is_allocated_after_the_pivot),
         cmocka_unit_test(second_failure_is_survived),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    int failed = cmocka_run_group_tests(tests, NULL, NULL);
+    metrics_free(metrics);
+    return failed;
 }
