@@ -34,7 +34,6 @@ struct device_counter {
 };
 
 struct device {
-    struct device_counter counters[DEVICE_COUNTERS];
     struct fence fence;
     pthread_mutex_t freeze_lock; /* one thread freezes what is below the top; taken first */
     pthread_mutex_t lock;        /* taken after the fence; guards top and reason */
@@ -65,6 +64,8 @@ struct device {
     bool is_being_opened; /* again; then the attempt alone may set the top, and frees an abandoned
                            * device */
     bool is_abandoned;    /* and not in the list any more */
+
+    struct device_counter counters[DEVICE_COUNTERS];
 };
 
 struct device *device_new(const char *name, const char *image, const char *format, bool read_only);
