@@ -5,8 +5,9 @@
 #
 # Installs what is missing of the named sets from Debian 12; where nothing is, it touches nothing
 # and needs no root. What only a test's guest runs is not installed but unpacked under /var/cache:
-# another kernel in /boot would be this machine's next one, and mdadm a service. The one place that
-# names packages:
+# another kernel in /boot would be this machine's next one, and mdadm a service. Beside it goes the
+# linter of api/openapi.yaml, from npm, pinned by tests/lib/redocly/package-lock.json. The one place
+# that names packages of Debian:
 #   build   to build snapgroupd
 #   demo    to use it as deploy/quickstart.sh does
 #   test    to run tests/run.sh and .ci/run
@@ -16,13 +17,20 @@ build=(gcc libc6-dev cmake ninja-build pkg-config libcjson-dev libinih-dev libsq
     uuid-dev xfslibs-dev zlib1g-dev libzstd-dev liburing-dev libgnutls28-dev libcmocka-dev)
 demo=(curl jq libnbd-bin qemu-utils util-linux)
 test=("${build[@]}" "${demo[@]}" acl btrfs-progs busybox-static clang clang-format dpkg-dev libclang-rt-14-dev e2fsprogs fio git gnutls-bin
-    iproute2 mount procps python3 python3-libnbd python3-jsonschema python3-yaml qemu-system-common qemu-system-x86 sqlite3 strace
+    iproute2 mount nodejs procps python3 python3-libnbd python3-jsonschema python3-yaml qemu-system-common qemu-system-x86 sqlite3 strace
     systemd xfsprogs)
+command -v npm >/dev/null || test+=(npm) # a nodejs that is not Debian's brings its own
 guest_kernel=linux-image-cloud-amd64
 guest=(mdadm)
 cache=/var/cache/snapgroupd-tests
 guest_files=$cache/guest           # tests/lib/guest.py looks here
 prometheus_files=$cache/prometheus # tests/lib/promtool.py looks here
+redocly_pins=$(cd "$(dirname "${BASH_SOURCE[0]}")/../tests/lib/redocly" 2>/dev/null && pwd || true)
+redocly_files=$cache/redocly       # tests/interop/openapi-yaml-is-linted-strictly.sh looks here
+
+has_redocly() {
+    cmp -s "$redocly_pins/package-lock.json" "$redocly_files/package-lock.json"
+}
 
 wanted=()
 wants_unpacked=''
@@ -32,7 +40,7 @@ for set in "$@"; do
     demo) wanted+=("${demo[@]}") ;;
     test)
         wanted+=("${test[@]}")
-        [ -d "$guest_files" ] && [ -d "$prometheus_files" ] || wants_unpacked=yes
+        [ -d "$guest_files" ] && [ -d "$prometheus_files" ] && has_redocly || wants_unpacked=yes
         ;;
     *)
         echo "usage: $0 build|demo|test..." >&2
@@ -48,7 +56,7 @@ for package in "${wanted[@]}"; do
 done
 [ "${#missing[@]}" -gt 0 ] || [ "$wants_unpacked" ] || exit 0
 
-echo "Installing: ${missing[*]}${wants_unpacked:+ and unpacking a kernel for guests, and promtool}"
+echo "Installing: ${missing[*]}${wants_unpacked:+ and unpacking a kernel for guests, promtool and a linter}"
 if [ "$(id -u)" -ne 0 ]; then
     echo "Only root can install packages: run this as root, or install those first" >&2
     exit 1
@@ -80,6 +88,21 @@ unpack() {
     rm -r "$new"
 }
 
+# Installs the linter; all of it or nothing. Without it its own test fails, and no other.
+unpack_redocly() {
+    local new
+    ! has_redocly || return 0
+    new=$(mktemp -d "$redocly_files.XXXXXX")
+    cp "$redocly_pins"/package*.json "$new"
+    npm ci --prefix "$new" --cache "$new/cache" --ignore-scripts --no-audit --no-fund --no-update-notifier </dev/null || {
+        rm -rf "$new"
+        echo "npm cannot install the linter of api/openapi.yaml: its test will fail" >&2
+        return 0
+    }
+    rm -rf "$new/cache" "$redocly_files"
+    mv --no-target-directory "$new" "$redocly_files"
+}
+
 # The package that the one without a version stands for.
 kernel() {
     apt-cache depends "$guest_kernel" | sed -n 's/^ *Depends: //p'
@@ -97,4 +120,5 @@ if [ "$wants_unpacked" ]; then
     [ "$(kernel)" ] || apt-get update --quiet </dev/null
     unpack "$guest_files" "$(kernel)" "${guest[@]}"
     unpack "$prometheus_files" prometheus
+    unpack_redocly
 fi
