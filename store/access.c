@@ -17,6 +17,12 @@ int store_check(struct store *store, struct err *err)
     return -1;
 }
 
+static int reader_execute(struct connection *reader, const char *sql, struct err *err)
+{
+    CLEANUP(statement) sqlite3_stmt *statement = statement_begin(reader, sql, err);
+    return statement ? statement_step(reader, statement, ErrInternalError, "", err) : -1;
+}
+
 struct connection *reader_begin(struct store *store, struct err *err)
 {
     struct connection *reader = &store->reader;
@@ -27,7 +33,7 @@ struct connection *reader_begin(struct store *store, struct err *err)
         if (reader->has_failed)
             connection_close(reader);
         if ((reader->db || connection_open(reader, SQLITE_OPEN_READONLY, err) == 0) &&
-            connection_execute(reader, "BEGIN", err) == 0)
+            reader_execute(reader, "BEGIN", err) == 0)
             return reader;
     }
     pthread_mutex_unlock(&reader->lock);
@@ -36,8 +42,9 @@ struct connection *reader_begin(struct store *store, struct err *err)
 
 void reader_end(struct connection *reader)
 {
+    struct err err; /* a reader that failed is opened again */
     if (!sqlite3_get_autocommit(reader->db))
-        sqlite3_exec(reader->db, "COMMIT", NULL, NULL, NULL);
+        reader_execute(reader, "COMMIT", &err);
     pthread_mutex_unlock(&reader->lock);
 }
 
@@ -48,7 +55,7 @@ int reader_list(struct store *store, const struct table *table, const char *sql,
     CLEANUP(reader) struct connection *reader = reader_begin(store, err);
     if (!reader)
         return -1;
-    CLEANUP(statement) sqlite3_stmt *statement = statement_new(reader, sql, err);
+    CLEANUP(statement) sqlite3_stmt *statement = statement_begin(reader, sql, err);
     if (!statement)
         return -1;
     statement_bind_text(statement, ":after", after ? after : "");

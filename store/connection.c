@@ -6,6 +6,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <string.h>
 
 #define BUSY_TIMEOUT_MS 5000
 
@@ -38,6 +39,8 @@ int connection_open(struct connection *connection, int flags, struct err *err)
 
 void connection_close(struct connection *connection)
 {
+    for (size_t i = 0; i < CONNECTION_STATEMENTS_MAX; i++)
+        sqlite3_finalize(steal(connection->statements[i]));
     int rc = sqlite3_close(steal(connection->db));
     assert(rc == SQLITE_OK); /* else a statement was not finalised */
     (void)rc;
@@ -50,12 +53,34 @@ int connection_execute(struct connection *connection, const char *sql, struct er
                : connection_fail(connection, err);
 }
 
-sqlite3_stmt *statement_new(struct connection *connection, const char *sql, struct err *err)
+/* An end makes a statement free: it is reset, and its texts are no longer borrowed. */
+sqlite3_stmt *statement_begin(struct connection *connection, const char *sql, struct err *err)
 {
+    sqlite3_stmt **kept = connection->statements;
+    for (size_t i = 0; i < CONNECTION_STATEMENTS_MAX && kept[i]; i++)
+        if (strcmp(sqlite3_sql(kept[i]), sql) == 0) {
+            assert(!sqlite3_stmt_busy(kept[i]));
+            return kept[i];
+        }
     sqlite3_stmt *statement = NULL;
-    if (sqlite3_prepare_v2(connection->db, sql, -1, &statement, NULL) != SQLITE_OK)
+    if (sqlite3_prepare_v3(connection->db, sql, -1, SQLITE_PREPARE_PERSISTENT, &statement, NULL) !=
+        SQLITE_OK) {
         connection_fail(connection, err);
+        return NULL;
+    }
+    unsigned *next = &connection->statement_next;
+    while (kept[*next] && sqlite3_stmt_busy(kept[*next]))
+        *next = (*next + 1) % CONNECTION_STATEMENTS_MAX;
+    sqlite3_finalize(kept[*next]);
+    kept[*next] = statement;
+    *next = (*next + 1) % CONNECTION_STATEMENTS_MAX;
     return statement;
+}
+
+void statement_end(sqlite3_stmt *statement)
+{
+    sqlite3_reset(statement);
+    sqlite3_clear_bindings(statement);
 }
 
 void statement_bind_text(sqlite3_stmt *statement, const char *parameter, const char *text)

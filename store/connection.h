@@ -18,11 +18,16 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+/* Statements that are kept prepared. */
+enum { CONNECTION_STATEMENTS_MAX = 64 };
+
 struct connection {
     pthread_mutex_t lock; /* its holder alone uses the connection */
     sqlite3 *db;          /* NULL: closed */
     const char *path;
     atomic_bool has_failed; /* set and cleared under `lock`, read without */
+    sqlite3_stmt *statements[CONNECTION_STATEMENTS_MAX]; /* NULL: free */
+    unsigned statement_next;                             /* the next one to give way to another */
 };
 
 /* Opens with SQLite's `flags`; SQLite waits up to 5 s for locks of other programs. */
@@ -37,11 +42,13 @@ int connection_execute(struct connection *connection, const char *sql, struct er
 
 int store_out_of_memory(struct err *err);
 
-/* A prepared statement, or NULL and *err with the connection failed. */
-sqlite3_stmt *statement_new(struct connection *connection, const char *sql, struct err *err);
-CLEANUP_DEFINE(statement, sqlite3_stmt *, sqlite3_finalize)
+/* A prepared statement that nobody else uses, or NULL and *err with the connection failed. The
+ * connection keeps it for the next one with the same text. */
+sqlite3_stmt *statement_begin(struct connection *connection, const char *sql, struct err *err);
+void statement_end(sqlite3_stmt *statement);
+CLEANUP_DEFINE(statement, sqlite3_stmt *, statement_end)
 
-/* Text is borrowed until the statement is finalised; NULL binds NULL. A parameter that the
+/* Text is borrowed until the statement is ended; NULL binds NULL. A parameter that the
  * statement does not have is skipped; one that is never bound is NULL. */
 void statement_bind_text(sqlite3_stmt *statement, const char *parameter, const char *text);
 void statement_bind_int(sqlite3_stmt *statement, const char *parameter, int64_t value);

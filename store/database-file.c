@@ -110,10 +110,10 @@ int database_file_check_application(struct connection *connection, int applicati
 {
     CLEANUP(statement)
     sqlite3_stmt *statement =
-        statement_new(connection,
-                      "SELECT application_id, (SELECT count(*) FROM sqlite_schema) FROM "
-                      "pragma_application_id",
-                      err);
+        statement_begin(connection,
+                        "SELECT application_id, (SELECT count(*) FROM sqlite_schema) FROM "
+                        "pragma_application_id",
+                        err);
     if (!statement)
         return -1;
     if (sqlite3_step(statement) != SQLITE_ROW)
@@ -129,7 +129,7 @@ int database_file_check_application(struct connection *connection, int applicati
 static int id_stored(struct connection *connection, char id[ID_CHARS + 1], struct err *err)
 {
     CLEANUP(statement)
-    sqlite3_stmt *statement = statement_new(connection, "PRAGMA user_version", err);
+    sqlite3_stmt *statement = statement_begin(connection, "PRAGMA user_version", err);
     if (!statement)
         return -1;
     if (sqlite3_step(statement) != SQLITE_ROW)
@@ -137,7 +137,7 @@ static int id_stored(struct connection *connection, char id[ID_CHARS + 1], struc
     if (sqlite3_column_int(statement, 0) < 3)
         return 0;
     CLEANUP(statement)
-    sqlite3_stmt *select = statement_new(connection, "SELECT id FROM store_meta", err);
+    sqlite3_stmt *select = statement_begin(connection, "SELECT id FROM store_meta", err);
     if (!select)
         return -1;
     if (sqlite3_step(select) != SQLITE_ROW || sqlite3_column_bytes(select, 0) != ID_CHARS)

@@ -55,7 +55,7 @@ static int device_change(struct store_transaction *transaction, const char *sql,
                          const struct device_row *row, struct err *err)
 {
     struct connection *writer = transaction_writer(transaction);
-    CLEANUP(statement) sqlite3_stmt *statement = statement_new(writer, sql, err);
+    CLEANUP(statement) sqlite3_stmt *statement = statement_begin(writer, sql, err);
     if (!statement)
         return transaction_result(transaction, -1);
     row_bind(&devices, statement, row);
@@ -95,7 +95,7 @@ int store_device_get(struct store *store, const char *name, struct device_row *r
         return -1;
     CLEANUP(statement)
     sqlite3_stmt *statement =
-        statement_new(reader, "SELECT " NAMES " FROM devices WHERE name = :name", err);
+        statement_begin(reader, "SELECT " NAMES " FROM devices WHERE name = :name", err);
     if (!statement)
         return -1;
     statement_bind_text(statement, ":name", name);

@@ -24,10 +24,10 @@ int store_frozen_file_insert(struct store_transaction *transaction,
 {
     struct connection *writer = transaction_writer(transaction);
     CLEANUP(statement)
-    sqlite3_stmt *statement = statement_new(writer,
-                                            "INSERT INTO frozen_files (" NAMES ") VALUES (" VALUES
-                                            ") ON CONFLICT (identity) DO NOTHING",
-                                            err);
+    sqlite3_stmt *statement = statement_begin(writer,
+                                              "INSERT INTO frozen_files (" NAMES ") VALUES (" VALUES
+                                              ") ON CONFLICT (identity) DO NOTHING",
+                                              err);
     int result = statement ? 0 : -1;
     for (size_t i = 0; i < count && result == 0; i++) {
         row_bind(&frozen_files, statement, &rows[i]);

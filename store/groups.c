@@ -101,10 +101,10 @@ int store_group_get(struct store *store, const char *id_or_name, struct group_ro
         return -1;
     CLEANUP(statement)
     sqlite3_stmt *statement =
-        statement_new(reader,
-                      SELECT "WHERE id = :key OR (name = :key AND state NOT IN ('aborting', "
-                             "'aborted')) ORDER BY id <> :key",
-                      err);
+        statement_begin(reader,
+                        SELECT "WHERE id = :key OR (name = :key AND state NOT IN ('aborting', "
+                               "'aborted')) ORDER BY id <> :key",
+                        err);
     if (!statement)
         return -1;
     statement_bind_text(statement, ":key", id_or_name);
@@ -121,7 +121,7 @@ int store_group_next(struct store *store, enum group_state state, uint64_t after
     if (!reader)
         return -1;
     CLEANUP(statement)
-    sqlite3_stmt *statement = statement_new(
+    sqlite3_stmt *statement = statement_begin(
         reader, SELECT "WHERE state = :state AND sequence > :after ORDER BY sequence LIMIT 1", err);
     if (!statement)
         return -1;
@@ -178,7 +178,7 @@ static int group_rows_load(struct connection *reader, sqlite3_stmt *statement,
 static sqlite3_stmt *group_list_statement(struct connection *reader, uint64_t before, int state,
                                           size_t limit, struct err *err)
 {
-    sqlite3_stmt *statement = statement_new(
+    sqlite3_stmt *statement = statement_begin(
         reader,
         state < 0 ? SELECT "WHERE sequence < :before ORDER BY sequence DESC LIMIT :limit"
                   : SELECT "WHERE state = :state AND sequence < :before "
@@ -233,7 +233,7 @@ int store_group_list(struct store *store, const char *cursor, size_t limit, int 
 static int group_run(struct connection *writer, const char *sql, const char *id,
                      const struct group_row *row, struct err *err)
 {
-    CLEANUP(statement) sqlite3_stmt *statement = statement_new(writer, sql, err);
+    CLEANUP(statement) sqlite3_stmt *statement = statement_begin(writer, sql, err);
     if (!statement)
         return -1;
     statement_bind_text(statement, ":id", id);
@@ -246,7 +246,7 @@ static int group_run(struct connection *writer, const char *sql, const char *id,
 static int group_check_devices(struct connection *writer, const char *id, struct err *err)
 {
     CLEANUP(statement)
-    sqlite3_stmt *statement = statement_new(
+    sqlite3_stmt *statement = statement_begin(
         writer,
         "SELECT other.device, groups.name FROM groups "
         "JOIN members AS other ON other.group_id = groups.id "
@@ -272,7 +272,7 @@ static int groups_prune(struct connection *writer, uint64_t now_us, struct err *
 {
     const uint64_t age_us = (uint64_t)STORE_ABORTED_DAYS_MAX * 24 * 3600 * 1000000;
     CLEANUP(statement)
-    sqlite3_stmt *statement = statement_new(
+    sqlite3_stmt *statement = statement_begin(
         writer,
         "DELETE FROM groups WHERE state = 'aborted' AND (created_at_us < :oldest OR sequence <= "
         "(SELECT sequence FROM groups WHERE state = 'aborted' ORDER BY sequence DESC LIMIT 1 "
@@ -310,7 +310,8 @@ static int group_report_state(struct connection *writer, const char *id, enum gr
                               struct err *err)
 {
     CLEANUP(statement)
-    sqlite3_stmt *statement = statement_new(writer, "SELECT state FROM groups WHERE id = :id", err);
+    sqlite3_stmt *statement =
+        statement_begin(writer, "SELECT state FROM groups WHERE id = :id", err);
     if (!statement)
         return -1;
     statement_bind_text(statement, ":id", id);

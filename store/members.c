@@ -32,7 +32,7 @@ void member_rows_free(struct member_row *rows, size_t count)
 int members_load(struct connection *reader, struct group_row *row, struct err *err)
 {
     CLEANUP(statement)
-    sqlite3_stmt *statement = statement_new(
+    sqlite3_stmt *statement = statement_begin(
         reader, "SELECT " NAMES " FROM members WHERE group_id = :group_id ORDER BY position", err);
     if (!statement)
         return -1;
@@ -44,7 +44,7 @@ int members_load(struct connection *reader, struct group_row *row, struct err *e
 static int members_change(struct connection *writer, const struct group_row *row, const char *sql,
                           struct err *err)
 {
-    CLEANUP(statement) sqlite3_stmt *statement = statement_new(writer, sql, err);
+    CLEANUP(statement) sqlite3_stmt *statement = statement_begin(writer, sql, err);
     if (!statement)
         return -1;
     for (size_t i = 0; i < row->member_count; i++) {
@@ -67,7 +67,7 @@ int members_insert(struct connection *writer, const struct group_row *row, struc
                        err) != 0)
         return -1;
     CLEANUP(statement)
-    sqlite3_stmt *statement = statement_new(
+    sqlite3_stmt *statement = statement_begin(
         writer,
         "UPDATE members SET device_id = (SELECT id FROM devices WHERE name = members.device) "
         "WHERE group_id = :group_id",

@@ -56,7 +56,7 @@ static int transaction_open_locked(struct store_transaction *transaction, struct
 {
     struct connection *writer = transaction->writer;
     assert(transaction->state == TRANSACTION_CLOSED);
-    CLEANUP(statement) sqlite3_stmt *begin = statement_new(writer, "BEGIN IMMEDIATE", err);
+    CLEANUP(statement) sqlite3_stmt *begin = statement_begin(writer, "BEGIN IMMEDIATE", err);
     if (!begin || statement_step(writer, begin, ErrInternalError, "", err) < 0)
         return -1;
     transaction->state = TRANSACTION_OPEN;
@@ -119,7 +119,8 @@ void store_rollback(struct store_transaction *transaction)
 
 static int schema_version(struct connection *writer, int *version, struct err *err)
 {
-    CLEANUP(statement) sqlite3_stmt *statement = statement_new(writer, "PRAGMA user_version", err);
+    CLEANUP(statement)
+    sqlite3_stmt *statement = statement_begin(writer, "PRAGMA user_version", err);
     if (!statement)
         return -1;
     if (sqlite3_step(statement) != SQLITE_ROW)
