@@ -32,6 +32,7 @@ struct group_member_info {
     const char *backing_file;   /* absolute: the image that is frozen */
     const char *backing_format; /* its format */
     const char *backing_identity;
+    uint64_t size_bytes;           /* of the disk */
     const char *snapshot_file;     /* absolute: the overlay */
     const char *snapshot_identity; /* "" before group_prepare */
     /* The files that the group freezes with this member, but those frozen already. */

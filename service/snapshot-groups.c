@@ -78,6 +78,8 @@ static int member_row_fill(struct service *service, struct member_row *row,
     row->format = strdup(member->format);
     row->backing_file = group ? strdup(info.backing_file) : NULL;
     row->backing_format = group ? strdup(info.backing_format) : NULL;
+    row->has_size = group != NULL;
+    row->size_bytes = info.size_bytes;
     char directory[FILE_IDENTITY_BYTES];
     bool is_known =
         group && block_directory_identity(service->block, row->snapshot_file, directory, &err) == 0;

@@ -17,6 +17,7 @@
     X(format, TEXT)                                                                                \
     X(snapshot_identity, TEXT_OR_NULL)                                                             \
     X(directory_identity, TEXT_OR_NULL)                                                            \
+    X(size_bytes, INTEGER, KNOWN_BY(has_size))                                                     \
     X(pause_us, INTEGER, KNOWN_BY(has_pause))
 #define NAMES  COLUMN_NAMES(COLUMNS)
 #define VALUES COLUMN_VALUES(COLUMNS)

@@ -66,6 +66,8 @@ struct member_row {
     char *format;             /* of snapshot_file */
     char *directory_identity; /* of the overlay's directory; NULL: not known */
     char *snapshot_identity;  /* NULL before the overlay exists, and in rows from before */
+    bool has_size;            /* likewise, of size_bytes: of the frozen disk */
+    uint64_t size_bytes;
     bool has_pause;
     uint64_t pause_us;
 };

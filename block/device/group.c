@@ -254,6 +254,7 @@ void group_member_info(const struct group *group, size_t position, struct group_
         .backing_file = member->backing_file,
         .backing_format = backing->driver->name,
         .backing_identity = backing->identity.text,
+        .size_bytes = backing->size_bytes,
         .snapshot_file = member->place.path,
         .snapshot_identity = member->overlay ? member->overlay->identity.text : "",
         .frozen_files = member->files,

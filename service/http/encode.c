@@ -55,6 +55,11 @@ struct cJSON *encode_array(struct cJSON *object, const char *name)
     return cJSON_AddArrayToObject(object, name);
 }
 
+struct cJSON *encode_object(struct cJSON *object, const char *name)
+{
+    return cJSON_AddObjectToObject(object, name);
+}
+
 struct cJSON *encode_item(struct cJSON *array)
 {
     struct cJSON *item = cJSON_CreateObject();

@@ -23,8 +23,10 @@ void encode_time(struct cJSON *object, const char *name, uint64_t time_us);
 /* Adds `json` unchanged: text that this program has written. */
 void encode_json(struct cJSON *object, const char *name, const char *json);
 
-/* Adds an empty array to an object, an empty object to an array. Their parent owns them. */
+/* Adds an empty array or object to an object, an empty object to an array. Their parent
+ * owns them. */
 struct cJSON *encode_array(struct cJSON *object, const char *name);
+struct cJSON *encode_object(struct cJSON *object, const char *name);
 struct cJSON *encode_item(struct cJSON *array);
 
 #endif

@@ -68,12 +68,22 @@ static void encode_members(struct service *service, struct cJSON *json, const st
         encode_text(item, "backing_file", member->backing_file);
         encode_text(item, "snapshot_file", member->snapshot_file);
         encode_text(item, "format", member->format);
+        encode_optional(item, "size_bytes", member->has_size, member->size_bytes);
         if (service)
             encode_bool(item, "ready_to_use", member_is_ready(service, row, member));
         else
             encode_null(item, "ready_to_use");
         encode_optional(item, "pause_us", member->has_pause, member->pause_us);
+        encode_array(item, "clones");
     }
+}
+
+/* A cut alone is as a power loss at that instant. */
+static void encode_consistency(struct cJSON *json, const struct group_row *row)
+{
+    struct cJSON *consistency = encode_object(json, "consistency");
+    encode_text(consistency, "requested", "crash");
+    encode_text(consistency, "achieved", row->state == GROUP_COMMITTED ? "crash" : NULL);
 }
 
 static struct cJSON *group_encode(struct service *service, const struct group_row *row)
@@ -81,6 +91,7 @@ static struct cJSON *group_encode(struct service *service, const struct group_ro
     struct cJSON *json = cJSON_CreateObject();
     encode_text(json, "id", row->id);
     encode_text(json, "name", row->name);
+    encode_text(json, "kind", "snapshot");
     encode_text(json, "state", group_state_name(row->state));
     encode_time(json, "created_at", row->created_at_us);
     if (row->has_cut)
@@ -89,7 +100,9 @@ static struct cJSON *group_encode(struct service *service, const struct group_ro
         encode_null(json, "cut_at");
     encode_optional(json, "pause_us", row->has_cut, row->pause_us);
     encode_optional(json, "duration_us", row->has_duration, row->duration_us);
+    encode_consistency(json, row);
     encode_members(service, json, row);
+    encode_array(json, "holds");
     encode_json(json, "labels", row->labels);
     if (row->has_error) {
         struct problem problem = {0};

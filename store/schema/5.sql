@@ -8,6 +8,8 @@
 -- devices, groups    `revision` grows with every change of what a GET shows; it is behind the ETag
 -- devices            `allowed_clients` is a JSON array of names of NBD clients; NULL: all
 --                    `last_snapshot_at_us` is when a group cut it last; NULL: never
+-- members            `size_bytes` is the size of the frozen disk; NULL in rows from before, and if the
+--                    attempt failed before it was known
 -- groups             `request_hash` tells a repeated request from another one of the same name;
 --                    NULL in rows from before
 CREATE TABLE events (
@@ -53,4 +55,5 @@ UPDATE devices SET last_snapshot_at_us =
         AND g.state = 'committed');
 ALTER TABLE groups ADD COLUMN revision INTEGER NOT NULL DEFAULT 1;
 ALTER TABLE groups ADD COLUMN request_hash TEXT;
+ALTER TABLE members ADD COLUMN size_bytes INTEGER;
 CREATE INDEX members_device ON members (device, group_id);
