@@ -91,11 +91,11 @@ static int stale_remove(const struct sockaddr_un *name, struct err *err)
 }
 
 /* The lock is held. */
-static int socket_bind(struct unix_socket *listening, int type_flags, struct err *err)
+static int socket_bind(struct unix_socket *listening, struct err *err)
 {
     const char *path = listening->name.sun_path;
     struct stat st;
-    CLEANUP_CLOSE int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | type_flags, 0);
+    CLEANUP_CLOSE int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     /* The mode of the socket before bind() is the mode of the file after it: no moment with another
      * one. */
     if (fd < 0 || fchmod(fd, 0600) != 0 ||
@@ -112,8 +112,7 @@ static int socket_bind(struct unix_socket *listening, int type_flags, struct err
     return 0;
 }
 
-int unix_socket_listen(struct unix_socket *listening, const char *path, int type_flags,
-                       struct err *err)
+int unix_socket_listen(struct unix_socket *listening, const char *path, struct err *err)
 {
     struct unix_socket opened = {.fd = -1, .name = {.sun_family = AF_UNIX}};
     if (!*path || strlen(path) >= sizeof(opened.name.sun_path))
@@ -123,7 +122,7 @@ int unix_socket_listen(struct unix_socket *listening, const char *path, int type
     opened.lock_fd = lock_acquire(&opened, err);
     if (opened.lock_fd < 0)
         return -1;
-    if (stale_remove(&opened.name, err) != 0 || socket_bind(&opened, type_flags, err) != 0) {
+    if (stale_remove(&opened.name, err) != 0 || socket_bind(&opened, err) != 0) {
         lock_release(&opened, opened.lock_fd);
         return -1;
     }

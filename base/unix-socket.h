@@ -32,11 +32,10 @@ struct unix_socket {
     ino_t ino;
 };
 
-/* Binds and listens, close-on-exec, with `type_flags` (SOCK_NONBLOCK or 0). On failure nothing is
+/* Binds and listens, close-on-exec and non-blocking. On failure nothing is
  * left and nobody else's socket is touched. Codes: InvalidValue (the path's length), OpenFileFailed
  * (in use, not a socket, and what the system says). */
-int unix_socket_listen(struct unix_socket *listening, const char *path, int type_flags,
-                       struct err *err);
+int unix_socket_listen(struct unix_socket *listening, const char *path, struct err *err);
 
 /* Removes the socket's name, if it still leads to this socket, and frees the lock. Closes all but
  * `fd`, which is the caller's: it may be closed before. */

@@ -109,11 +109,11 @@ static int nbd_open(struct service *service, const struct options *options, cons
 
 static int api_open_one(struct http *http, const char *address, struct err *err)
 {
-    struct listen_socket listening;
-    if (listen_open(&listening, address, err) != 0)
+    struct listener listener;
+    if (listener_open(&listener, address, "REST serves others only with TLS and tokens", err) != 0)
         return -1;
-    printf("api %s\n", listening.address);
-    return http_listen(http, &listening, err);
+    printf("api %s\n", listener.address);
+    return http_listen(http, &listener, err);
 }
 
 static int api_open(struct http *http, const struct options *options, const char *runtime_dir,

@@ -54,7 +54,7 @@ static bool tcp_keep_alive(int fd)
     return true;
 }
 
-static bool peer_admit_tcp(const struct nbd_listener *listener, int fd, struct nbd_peer *peer)
+static bool peer_admit_tcp(const struct listener *listener, int fd, struct nbd_peer *peer)
 {
     struct sockaddr_in6 from = {.sin6_family = AF_UNSPEC};
     socklen_t length = sizeof(from);
@@ -73,7 +73,7 @@ static bool peer_admit_tcp(const struct nbd_listener *listener, int fd, struct n
            tcp_keep_alive(fd);
 }
 
-static bool peer_admit_unix(const struct nbd_listener *listener, int fd, struct nbd_peer *peer)
+static bool peer_admit_unix(const struct listener *listener, int fd, struct nbd_peer *peer)
 {
     struct ucred user = {.uid = (uid_t)-1};
     socklen_t length = sizeof(user);
@@ -92,7 +92,7 @@ static bool peer_admit_unix(const struct nbd_listener *listener, int fd, struct 
     return true;
 }
 
-bool nbd_peer_admit(const struct nbd_listener *listener, int fd, struct nbd_peer *peer)
+bool nbd_peer_admit(const struct listener *listener, int fd, struct nbd_peer *peer)
 {
     *peer = (struct nbd_peer){.kind = NBD_UNIX};
     return listener->is_unix ? peer_admit_unix(listener, fd, peer)

@@ -9,7 +9,7 @@
 #include "block/nbd/connection.h"
 
 /* Whether the peer may speak to us; prepares its socket and says who it is. */
-bool nbd_peer_admit(const struct nbd_listener *listener, int fd, struct nbd_peer *peer);
+bool nbd_peer_admit(const struct listener *listener, int fd, struct nbd_peer *peer);
 
 /* Whether at least `spare` descriptors are free beside `fd`, the newest one. */
 bool nbd_files_are_spared(int fd, unsigned spare);

@@ -2,8 +2,8 @@
  *
  * The NBD server's objects, which its parts share. Types only.
  *
- *   nbd_server --> listeners                 listener.h; one thread, "nbd-accept", for all, which
- *        |                                   asks admission.c who may come in
+ *   nbd_server --> listeners                 base/listener.h; one thread for all, "nbd-accept",
+ *        |                                   which asks admission.c who may come in
  *        |
  *        +-------> live: connection, ...     each with its own thread, "nbd-conn", which runs
  *        |                                   handshake.c, then transmission.c
@@ -19,9 +19,9 @@
 #ifndef BLOCK_NBD_CONNECTION_H
 #define BLOCK_NBD_CONNECTION_H
 
+#include "base/listener.h"
 #include "block/block.h"
 #include "block/nbd/channel.h"
-#include "block/nbd/listener.h"
 #include "block/nbd/pool.h"
 
 #include <pthread.h>
@@ -29,6 +29,16 @@
 struct nbd_tls;
 
 enum { NBD_LISTENERS_MAX = 16 };
+
+/* Connections still in the handshake are counted for each kind of listener. */
+enum nbd_kind { NBD_UNIX, NBD_LOOPBACK, NBD_REMOTE, NBD_KINDS };
+
+/* Who is at the other end: an address (IPv4 as IPv6 has it; of other IPv6 the network, 64 bits) or
+ * a user. */
+struct nbd_peer {
+    enum nbd_kind kind;
+    unsigned char id[16];
+};
 
 struct nbd_limits {
     unsigned handshake_ms;     /* for a handshake, or for the next option of it that is of use */
@@ -67,7 +77,7 @@ struct nbd_server {
     bool accepting; /* `acceptor` runs */
     pthread_t acceptor;
     size_t listener_count; /* only grows, until nbd-accept is gone */
-    struct nbd_listener listeners[NBD_LISTENERS_MAX];
+    struct listener listeners[NBD_LISTENERS_MAX];
     struct nbd_connection *live, *finished;
     unsigned live_count, handshake_count[NBD_KINDS];
 };

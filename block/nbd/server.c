@@ -64,6 +64,9 @@ static const struct nbd_limits limits_default = {
 
 static const size_t budget_default_bytes = 1 << 30;
 
+static const char local_only[] = "NBD serves others only with TLS in which every client has a "
+                                 "certificate that is verified or a pre-shared key";
+
 static void server_wake(struct nbd_server *server)
 {
     eventfd_write(server->wake_fd, 1);
@@ -90,7 +93,7 @@ static void connection_free(struct nbd_connection *connection)
 CLEANUP_DEFINE(connection, struct nbd_connection *, connection_free)
 
 static struct nbd_connection *connection_new(struct nbd_server *server,
-                                             const struct nbd_listener *listener,
+                                             const struct listener *listener,
                                              const struct nbd_peer *peer, int fd)
 {
     CLEANUP(connection) struct nbd_connection *connection = calloc(1, sizeof(*connection));
@@ -147,7 +150,7 @@ static void *connection_run(void *arg)
     return NULL;
 }
 
-static int connection_start_locked(struct nbd_server *server, const struct nbd_listener *listener,
+static int connection_start_locked(struct nbd_server *server, const struct listener *listener,
                                    const struct nbd_peer *peer, int fd)
 {
     CLEANUP(connection)
@@ -164,7 +167,7 @@ static int connection_start_locked(struct nbd_server *server, const struct nbd_l
 }
 
 /* Takes over `fd` and starts its thread, if there is a place for it. */
-static int connection_start(struct nbd_server *server, const struct nbd_listener *listener,
+static int connection_start(struct nbd_server *server, const struct listener *listener,
                             const struct nbd_peer *peer, int fd)
 {
     CLEANUP_CLOSE int owned = fd;
@@ -206,7 +209,7 @@ static void server_tell_refusal(struct nbd_server *server, int error)
 }
 
 /* Accepts one connection. 0, or -1 if there is nothing to gain from trying again at once. */
-static int server_accept(struct nbd_server *server, const struct nbd_listener *listener)
+static int server_accept(struct nbd_server *server, const struct listener *listener)
 {
     int fd = accept4(listener->fd, NULL, NULL, SOCK_CLOEXEC);
     if (fd < 0) {
@@ -306,14 +309,14 @@ int nbd_server_listen(struct nbd_server *server, const char *address, struct err
     if (server->listener_count == NBD_LISTENERS_MAX)
         return err_set(err, ErrInvalidValue, 0, "NBD is served on at most %d addresses",
                        NBD_LISTENERS_MAX);
-    struct nbd_listener *listener = &server->listeners[server->listener_count];
+    struct listener *listener = &server->listeners[server->listener_count];
     bool remote = server->tls && nbd_tls_authenticates(server->tls);
-    if (nbd_listener_open(listener, address, remote, err) != 0)
+    if (listener_open(listener, address, remote ? NULL : local_only, err) != 0)
         return -1;
     if (!server->accepting) {
         int ret = nbd_thread_new(&server->acceptor, "nbd-accept", server_accept_loop, server);
         if (ret) {
-            nbd_listener_close(listener);
+            listener_close(listener);
             return err_set(err, ErrOpenFileFailed, -ret, "NBD address '%s' cannot be served",
                            address);
         }
@@ -331,11 +334,11 @@ const char *nbd_server_address(const struct nbd_server *server, size_t index)
 
 /* The listener to send clients to: a Unix socket if there is one, else an address that is one
  * host's, else any; of equals the first. NULL if there is none. */
-static const struct nbd_listener *server_best_listener(const struct nbd_server *server)
+static const struct listener *server_best_listener(const struct nbd_server *server)
 {
-    const struct nbd_listener *best = NULL;
+    const struct listener *best = NULL;
     for (size_t i = 0; i < server->listener_count; i++) {
-        const struct nbd_listener *one = &server->listeners[i];
+        const struct listener *one = &server->listeners[i];
         if (!best || one->is_unix > best->is_unix ||
             (one->is_unix == best->is_unix && one->is_wildcard < best->is_wildcard))
             best = one;
@@ -345,13 +348,13 @@ static const struct nbd_listener *server_best_listener(const struct nbd_server *
 
 const char *nbd_server_reach(const struct nbd_server *server)
 {
-    const struct nbd_listener *best = server_best_listener(server);
+    const struct listener *best = server_best_listener(server);
     return best ? best->reach : NULL;
 }
 
 bool nbd_server_needs_tls(const struct nbd_server *server)
 {
-    const struct nbd_listener *best = server_best_listener(server);
+    const struct listener *best = server_best_listener(server);
     return server->tls_mode == NBD_TLS_REQUIRED || (best && best->is_remote);
 }
 
@@ -362,7 +365,7 @@ static void server_stop_accepting(struct nbd_server *server)
     if (server->accepting)
         pthread_join(server->acceptor, NULL);
     for (size_t i = 0; i < server->listener_count; i++)
-        nbd_listener_close(&server->listeners[i]);
+        listener_close(&server->listeners[i]);
 }
 
 static void server_shut_down_locked(struct nbd_server *server, int how)

@@ -70,7 +70,7 @@ static const size_t peer_max[PRINCIPAL_KIND_COUNT] = {
 
 struct http_listener {
     struct http_listener *next;
-    struct listen_socket socket;
+    struct listener socket;
 };
 
 struct http {
@@ -374,18 +374,15 @@ struct http *http_new(struct service *service, struct err *err)
     return NULL;
 }
 
-int http_listen(struct http *http, const struct listen_socket *listening, struct err *err)
+int http_listen(struct http *http, const struct listener *opened, struct err *err)
 {
     struct http_listener *listener = calloc(1, sizeof(*listener));
-    int flags = fcntl(listening->fd, F_GETFL);
-    if (!listener || flags < 0 || fcntl(listening->fd, F_SETFL, flags | O_NONBLOCK) != 0) {
-        struct listen_socket failed = *listening;
-        close(failed.fd);
-        listen_unlink(&failed);
-        free(listener);
+    if (!listener) {
+        struct listener failed = *opened;
+        listener_close(&failed);
         return err_set(err, ErrOutOfResources, 0, "cannot start serving '%s'", failed.address);
     }
-    listener->socket = *listening;
+    listener->socket = *opened;
     pthread_mutex_lock(&http->shared.lock);
     listener->next = http->listeners;
     http->listeners = listener;
@@ -423,7 +420,7 @@ void http_free(struct http *http)
     http_wake(http);
     pthread_join(http->acceptor, NULL);
     for (struct http_listener *listener = http->listeners; listener; listener = listener->next)
-        listen_unlink(&listener->socket);
+        listener_unlink(&listener->socket);
     pthread_mutex_lock(&http->shared.lock);
     http_stop_locked(http);
     http_drain_locked(http);
@@ -433,7 +430,7 @@ void http_free(struct http *http)
     while (http->listeners) {
         struct http_listener *listener = http->listeners;
         http->listeners = listener->next;
-        close(listener->socket.fd);
+        listener_close(&listener->socket);
         free(listener);
     }
     http_close(http);

@@ -7,7 +7,7 @@
 #define SERVICE_HTTP_SERVER_H
 
 #include "base/err.h"
-#include "service/http/listen.h"
+#include "base/listener.h"
 
 struct http;
 struct service;
@@ -27,7 +27,7 @@ struct http *http_new(struct service *service, struct err *err);
 
 /* Serves a listening socket, which it owns from then on, also on failure. May be called more than
  * once. OutOfResources. */
-int http_listen(struct http *http, const struct listen_socket *listening, struct err *err);
+int http_listen(struct http *http, const struct listener *opened, struct err *err);
 
 /* Stops: accepts no more, finishes and answers the requests that have been received, closes
  * everything. A client that does not read its reply delays it by at most HTTP_STOP_S. */
