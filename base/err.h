@@ -18,7 +18,7 @@
 #define ERR_CODES(X)                                                                               \
     X(DeviceNotFound, 404, false)                                                                  \
     X(DeviceInUse, 409, true)                                                                      \
-    X(OpenFileFailed, 422, false)     /* 507 when the errno is ENOSPC or EDQUOT */                 \
+    X(OpenFileFailed, 422, false)     /* 507, true: ENOSPC, EDQUOT; true: EAGAIN */                \
     X(InvalidBlockFormat, 422, false) /* unknown format, unsupported feature, damaged image */     \
     X(DeviceIsReadOnly, 422, false)                                                                \
     X(DeviceFailed, 409, false)                                                                    \

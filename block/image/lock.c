@@ -94,10 +94,11 @@ static int conflict(const char *path, short held, struct err *err)
         doing = "has it open and lets nobody else write to it";
     else if (held == BYTE_BARS + USE_READ)
         doing = "lets nobody else read it";
-    return err_set(err, ErrOpenFileFailed, 0,
-                   "image '%s' is locked by another process, which %s; it must be closed there "
-                   "first",
-                   path, doing);
+    err_set(err, ErrOpenFileFailed, 0,
+            "image '%s' is locked by another process, which %s; it must be closed there first",
+            path, doing);
+    err->errnum = EAGAIN; /* without its text: the other process may close the image */
+    return -1;
 }
 
 int image_lock(int fd, const char *path, bool read_only, bool *is_held, struct err *err)

@@ -43,7 +43,8 @@ struct exchange {
     struct http_connection *connection;
     struct service *service;
     struct request request;
-    char target[256]; /* for the log: as it was sent, cut short */
+    char target[256];                      /* for the log: as it was sent, cut short */
+    char instance[REQUEST_INSTANCE_BYTES]; /* for problems */
     uint64_t start_us;
     const struct route *route; /* NULL: `reply` says why there is none */
     struct http_body body;
@@ -167,6 +168,16 @@ static bool step_reply(struct exchange *exchange, bool is_last)
 
 /* ---- exchanges ---- */
 
+/* Gives the request its id, which the log and every problem name. */
+static void exchange_identify(struct exchange *exchange)
+{
+    request_identify(&exchange->request);
+    log_set_request(exchange->request.id);
+    request_instance(exchange->request.uri, exchange->instance);
+    exchange->reply.request_id = exchange->request.id;
+    exchange->reply.instance = exchange->instance;
+}
+
 /* Receives the request. 1; 0: the client has gone; -1: it cannot be served, and the connection must
  * end. */
 static int exchange_receive(struct exchange *exchange, bool is_first)
@@ -179,10 +190,8 @@ static int exchange_receive(struct exchange *exchange, bool is_first)
                                          .principal = &connection->principal,
                                          .method = connection->head.method,
                                          .uri = connection->head.target};
-    if (ret != 0) {
-        request_identify(&exchange->request);
-        log_set_request(exchange->request.id);
-    }
+    if (ret != 0)
+        exchange_identify(exchange);
     if (ret == 1 && auth_check(&connection->principal, &connection->head, &err) != 0)
         ret = -1;
     if (ret == 1) {

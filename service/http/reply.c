@@ -21,7 +21,7 @@ void reply_clear(struct reply *reply)
     free(reply->body);
     if (reply->stream.close)
         reply->stream.close(reply->stream.context);
-    *reply = (struct reply){0};
+    *reply = (struct reply){.request_id = reply->request_id, .instance = reply->instance};
 }
 
 /* ---- heads ---- */
@@ -125,6 +125,14 @@ static int problem_status(const struct err *err)
     return storage && full ? 507 : err_code_status(err->code);
 }
 
+/* Whether the same request may succeed later: as in the table, and where space may be freed or
+ * another process may release its lock. */
+static bool problem_is_retryable(const struct err *err)
+{
+    bool locked = err->code == ErrOpenFileFailed && err->errnum == EAGAIN;
+    return locked || problem_status(err) == 507 || err_code_retryable(err->code);
+}
+
 struct cJSON *problem_encode(const struct problem *problem)
 {
     const struct err *err = &problem->err;
@@ -134,8 +142,10 @@ struct cJSON *problem_encode(const struct problem *problem)
     encode_text(json, "title", reply_phrase(status));
     encode_number(json, "status", (uint64_t)status);
     encode_text(json, "detail", err->message);
+    if (problem->instance)
+        encode_text(json, "instance", problem->instance);
     encode_text(json, "code", err_code_name(err->code));
-    encode_bool(json, "retryable", err_code_retryable(err->code));
+    encode_bool(json, "retryable", problem_is_retryable(err));
     if (problem->device)
         encode_text(json, "device", problem->device);
     if (problem->snapshot_file)
@@ -147,18 +157,32 @@ struct cJSON *problem_encode(const struct problem *problem)
 
 /* ---- replies ---- */
 
+/* Writes the problem that needs no memory; id and path have no character that JSON escapes. */
+static const char *spare_fill(struct reply *reply)
+{
+    size_t length =
+        text_add(reply->spare, 0, sizeof(reply->spare),
+                 "{\"type\":\"about:blank\",\"title\":\"Service Unavailable\",\"status\":503,"
+                 "\"detail\":\"there is no memory for the reply\",\"code\":\"OutOfResources\","
+                 "\"retryable\":true");
+    if (reply->instance)
+        length = text_add(reply->spare, length, sizeof(reply->spare), ",\"instance\":\"%s\"",
+                          reply->instance);
+    if (reply->request_id)
+        length = text_add(reply->spare, length, sizeof(reply->spare), ",\"request_id\":\"%s\"",
+                          reply->request_id);
+    text_add(reply->spare, length, sizeof(reply->spare), "}");
+    return reply->spare;
+}
+
 static void reply_set(struct reply *reply, int status, const char *content_type, struct cJSON *json)
 {
-    static const char no_memory[] =
-        "{\"type\":\"about:blank\",\"title\":\"Service Unavailable\",\"status\":503,"
-        "\"detail\":\"there is no memory for the reply\",\"code\":\"OutOfResources\","
-        "\"retryable\":true}";
     reply_clear(reply);
     reply->body = cJSON_PrintUnformatted(json);
     cJSON_Delete(json);
-    reply->static_body = no_memory;
+    reply->static_body = reply->body ? NULL : spare_fill(reply);
     reply->status = reply->body ? status : 503;
-    reply->body_bytes = strlen(reply->body ? reply->body : no_memory);
+    reply->body_bytes = strlen(reply->body ? reply->body : reply->static_body);
     reply_header_add(reply, "Content-Type", "%s",
                      reply->body ? content_type : "application/problem+json");
     if (reply->status == 503)
@@ -211,8 +235,13 @@ void reply_stream(struct reply *reply, const char *content_type, const struct re
 
 void reply_problem(struct reply *reply, const struct problem *problem)
 {
-    reply_set(reply, problem_status(&problem->err), "application/problem+json",
-              problem_encode(problem));
+    struct problem placed = *problem;
+    if (!placed.instance)
+        placed.instance = reply->instance;
+    struct cJSON *json = problem_encode(&placed);
+    if (reply->request_id)
+        encode_text(json, "request_id", reply->request_id);
+    reply_set(reply, problem_status(&placed.err), "application/problem+json", json);
 }
 
 void reply_error(struct reply *reply, const struct err *err)

@@ -26,8 +26,12 @@ struct reply_stream {
 };
 
 #define REPLY_HEADER_BYTES 1024
+#define REPLY_SPARE_BYTES  1024
 
 struct reply {
+    /* What every problem names, borrowed, kept by reply_clear(): the request's id and the path of
+     * what failed, as a URI. NULL: not known. */
+    const char *request_id, *instance;
     int status;
     char *body;              /* heap, or NULL */
     const char *static_body; /* used if `body` is NULL */
@@ -35,6 +39,7 @@ struct reply {
     struct reply_stream stream; /* used in place of both */
     size_t header_bytes;
     char header[REPLY_HEADER_BYTES]; /* lines, each with its CR LF */
+    char spare[REPLY_SPARE_BYTES];   /* the problem that is sent when there is no memory for one */
 };
 void reply_clear(struct reply *reply);
 
@@ -59,13 +64,14 @@ struct problem {
     char pointer[PROBLEM_POINTER_BYTES]; /* RFC 6901, into the request's body */
     const char *device;                  /* or NULL */
     const char *snapshot_file;           /* or NULL */
+    const char *instance;                /* NULL: the reply's */
 };
 
 /* Sets the pointer, as by printf. Returns -1, so that a decoder can end in it. */
 int problem_point(struct problem *problem, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 
-/* The problem's JSON object, for replies and for the `error` of an aborted group. */
+/* The problem's JSON object, for the `error` of an aborted group; a reply adds its request's id. */
 struct cJSON *problem_encode(const struct problem *problem);
 
 /* Answers with `json`, which is consumed. */

@@ -109,6 +109,33 @@ void request_identify(struct request *request)
         id_new(request->id);
 }
 
+/* Whether a '%' is followed by two hexadecimal digits. */
+static bool uri_is_escape(const char *text)
+{
+    return isxdigit((unsigned char)text[1]) && isxdigit((unsigned char)text[2]);
+}
+
+void request_instance(const char *target, char instance[REQUEST_INSTANCE_BYTES])
+{
+    static const char plain[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
+                                "-._~/:@!$&'()*+,;=[]";
+    static const char digits[] = "0123456789ABCDEF";
+    size_t length = 0;
+    if (!target || !*target)
+        target = "/";
+    for (; *target && *target != '?' && length + 4 <= REQUEST_INSTANCE_BYTES; target++) {
+        unsigned char byte = (unsigned char)*target;
+        if (strchr(plain, *target) || (*target == '%' && uri_is_escape(target))) {
+            instance[length++] = *target;
+            continue;
+        }
+        instance[length++] = '%';
+        instance[length++] = digits[byte >> 4];
+        instance[length++] = digits[byte & 15];
+    }
+    instance[length] = '\0';
+}
+
 static bool request_is_encoded(const struct request *request)
 {
     const char *coding;

@@ -46,6 +46,13 @@ const char *request_header(const struct request *request, const char *name, size
  * a-z 0-9 . _ : / + = -; else makes one. */
 void request_identify(struct request *request);
 
+#define REQUEST_INSTANCE_BYTES 512
+
+/* Writes the path of `target` as a URI reference: characters that may not occur in one are
+ * percent-encoded; "/" if it is NULL or empty; cut short if it is longer than any path that is
+ * served. */
+void request_instance(const char *target, char instance[REQUEST_INSTANCE_BYTES]);
+
 /* Splits `uri`, in place. InvalidParameter, NotFound (too many segments). */
 int request_parse_uri(struct request *request, struct err *err);
 

@@ -34,6 +34,7 @@
 #include "service/http/connection.h"
 #include "service/http/pipeline.h"
 #include "service/http/reply.h"
+#include "service/names.h"
 #include "service/options.h"
 
 #include <assert.h>
@@ -45,6 +46,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #define THREAD_STACK_BYTES (1024 * 1024)
@@ -78,8 +80,6 @@ struct http {
     pthread_t acceptor;
     int wake_fd; /* eventfd: a connection has ended, a listener was added, or the server stops */
     int null_fd;
-    char refusal[1024]; /* the reply to a connection for which there is no room */
-    size_t refusal_bytes;
 
     pthread_cond_t ended;
     struct http_listener *listeners;         /* lock */
@@ -219,6 +219,24 @@ static void http_join_finished(struct http *http)
 
 /* ---- accepting ---- */
 
+/* Answers a connection for which there is no room, without receiving its request. */
+static void http_refuse(int fd)
+{
+    struct err err;
+    char id[STORE_ID_CHARS + 1], head[REPLY_HEAD_BYTES];
+    id_new(id);
+    CLEANUP_BY(reply_clear) struct reply reply = {.request_id = id, .instance = "/"};
+    err_set(&err, ErrOutOfResources, 0, "there are too many connections; try again");
+    reply_error(&reply, &err);
+    reply_header_add(&reply, "X-Request-Id", "%s", id);
+    struct iovec pieces[] = {
+        {head, reply_head_format(&reply, true, true, head, sizeof(head))},
+        {(char *)(reply.body ? reply.body : reply.static_body), reply.body_bytes}};
+    struct msghdr message = {.msg_iov = pieces, .msg_iovlen = 2};
+    ssize_t sent = sendmsg(fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
+    (void)sent; /* a courtesy, which may fail */
+}
+
 /* Serves the new connection `fd`, or refuses it. */
 static void http_take(struct http *http, const struct http_listener *listener, int fd,
                       bool is_reserve)
@@ -228,13 +246,14 @@ static void http_take(struct http *http, const struct http_listener *listener, i
     principal_init(&peer, fd, listener->socket.is_unix);
     if (!listener->socket.is_unix)
         setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &(int){1}, sizeof(int));
-    LOCK_GUARD(&http->shared.lock);
-    if (http_admit_locked(http, &peer) && connection_start_locked(http, &peer, fd, is_reserve)) {
+    pthread_mutex_lock(&http->shared.lock);
+    bool is_taken =
+        http_admit_locked(http, &peer) && connection_start_locked(http, &peer, fd, is_reserve);
+    pthread_mutex_unlock(&http->shared.lock);
+    if (is_taken)
         steal_fd(&owned);
-        return;
-    }
-    ssize_t sent = send(fd, http->refusal, http->refusal_bytes, MSG_NOSIGNAL | MSG_DONTWAIT);
-    (void)sent; /* a courtesy, which may fail */
+    else
+        http_refuse(fd);
 }
 
 static int listener_accept(const struct http_listener *listener)
@@ -314,19 +333,6 @@ static void *acceptor_run(void *arg)
 
 /* ---- life ---- */
 
-static void http_refusal_fill(struct http *http)
-{
-    struct err err;
-    CLEANUP_BY(reply_clear) struct reply reply = {0};
-    err_set(&err, ErrOutOfResources, 0, "there are too many connections; try again");
-    reply_error(&reply, &err);
-    const char *body = reply.body ? reply.body : reply.static_body;
-    size_t head = reply_head_format(&reply, true, true, http->refusal, sizeof(http->refusal));
-    size_t room = sizeof(http->refusal) - head;
-    http->refusal_bytes = head + (reply.body_bytes < room ? reply.body_bytes : room);
-    memcpy(http->refusal + head, body, http->refusal_bytes - head);
-}
-
 /* Opens the server's descriptors, starts the acceptor. */
 static bool http_open(struct http *http)
 {
@@ -364,7 +370,6 @@ struct http *http_new(struct service *service, struct err *err)
         pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
         pthread_cond_init(&http->ended, &monotonic);
         pthread_condattr_destroy(&monotonic);
-        http_refusal_fill(http);
     }
     if (http && http_open(http))
         return http;

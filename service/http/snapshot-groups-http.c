@@ -15,6 +15,15 @@
 
 /* ---- encoding ---- */
 
+#define PATH_BYTES 64
+
+/* The path of the group itself. */
+static const char *group_path(const struct group_row *row, char path[PATH_BYTES])
+{
+    snprintf(path, PATH_BYTES, "/snapshot-groups/%s", row->id);
+    return path;
+}
+
 /* The problem of a failed attempt, and the member. Borrows the row's strings. */
 static void group_problem(const struct group_row *row, struct problem *problem)
 {
@@ -105,7 +114,8 @@ static struct cJSON *group_encode(struct service *service, const struct group_ro
     encode_array(json, "holds");
     encode_json(json, "labels", row->labels);
     if (row->has_error) {
-        struct problem problem = {0};
+        char instance[PATH_BYTES];
+        struct problem problem = {.instance = group_path(row, instance)};
         group_problem(row, &problem);
         cJSON_AddItemToObject(json, "error", problem_encode(&problem));
     } else {
@@ -202,10 +212,13 @@ static void snapshot_group_take_and_reply(struct service *service,
         reply_created(reply, "/snapshot-groups", row.id, group_encode(service, &row));
         return;
     }
-    if (row.has_error_member)
+    char instance[PATH_BYTES];
+    if (row.has_error_member) {
+        problem.instance = group_path(&row, instance); /* the attempt, which is kept */
         group_problem(&row, &problem);
-    else
+    } else {
         group_problem_locate(wanted, &problem);
+    }
     reply_problem(reply, &problem);
 }
 

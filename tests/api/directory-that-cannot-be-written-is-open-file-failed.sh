@@ -21,7 +21,7 @@ refused() { # STATUS TEXT SNAPSHOT_FILE
 }
 refused 422 'Read-only file system' readonly/x
 refused 507 'No space left on device' full/x
-expect_json '.status == 507 and .title == "Insufficient Storage"'
+expect_json '.status == 507 and .title == "Insufficient Storage" and .retryable'
 
 api POST /devices '{"name":"vdc","image":"full/c","format":"qcow2","size_bytes":1048576}'
 expect_status 507

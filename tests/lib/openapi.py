@@ -83,6 +83,17 @@ def operation_of(method, path):
 ANY_CALL = {"403", "404", "405", "413", "500", "507"}
 
 
+def check_problem(method, path, answer):
+    """The answer is a problem about this request."""
+    where = "%s %s: %d" % (method, path, answer.status)
+    fits(answer.body, SPEC["components"]["schemas"]["Problem"], where)
+    expect(answer.body["status"] == answer.status, "%s: the body says %s", where, answer.body)
+    expect(answer.body.get("request_id") == answer.headers["X-Request-Id"], "%s: request_id: %s", where, answer.body)
+    instance = answer.body["instance"]
+    expect(instance == path.split("?")[0] or instance.startswith("/snapshot-groups/"), "%s: instance: %s", where,
+           answer.body)
+
+
 def check_answer(method, path, answer):
     """The operation documents the answer."""
     where = "%s %s: %d" % (method, path, answer.status)
@@ -92,7 +103,7 @@ def check_answer(method, path, answer):
     expect(answer.headers.get("X-Request-Id"), "%s: no X-Request-Id", where)
     if not operation or (status not in operation["responses"] and status in ANY_CALL):
         expect(status in ANY_CALL, "%s is not documented", where)
-        fits(answer.body, SPEC["components"]["schemas"]["Problem"], where)
+        check_problem(method, path, answer)
         return
     expect(status in operation["responses"], "%s is not documented", where)
     response = resolve(operation["responses"][status])
@@ -104,6 +115,6 @@ def check_answer(method, path, answer):
     expect(content_type in response["content"], "%s: %s is not documented", where, content_type)
     fits(answer.body, response["content"][content_type]["schema"], where)
     if content_type == "application/problem+json":
-        expect(answer.body["status"] == answer.status, "%s: the body says %s", where, answer.body)
+        check_problem(method, path, answer)
         expect("`%s`" % answer.body["code"] in response["description"], "%s: %s is not documented", where,
                answer.body["code"])
