@@ -7,6 +7,7 @@
 #include "base/log.h"
 #include "block/device/exports.h"
 #include "block/device/object.h"
+#include "block/device/registry.h"
 #include "block/device/retry.h"
 #include "block/format/qcow2/driver-qcow2.h"
 #include "block/format/raw.h"
@@ -69,7 +70,7 @@ static bool block_abandon_opening(struct block *block, struct device *device)
     LOCK_GUARD(&block->lock);
     if (!device->is_being_opened)
         return false;
-    block->devices = device->next;
+    registry_remove_locked(block, device);
     device->is_abandoned = true;
     return true;
 }
@@ -87,7 +88,7 @@ int block_close(struct block *block, struct err *err)
         if (flushed)
             ret = err_set(err, ErrOpenFileFailed, -flushed, "device '%s' could not be flushed",
                           device->name);
-        block->devices = device->next;
+        registry_remove_locked(block, device);
         device_free(device);
     }
     while (block->frozen) {

@@ -96,6 +96,14 @@ int block_device_info_known(struct block *block, const char *name, struct device
                             struct err *err);
 void device_info_clear(struct device_info *info);
 
+/* A hash of the whole report but `io_bytes`, of 64 bits: reports with the same stamp are taken for
+ * the same. Never 0. */
+uint64_t device_info_stamp(const struct device_info *info);
+
+/* The stamps that reports of block_device_info_known() would have. 0: there is no such device. */
+void block_device_stamps(struct block *block, const char *const *names, size_t count,
+                         uint64_t *stamps);
+
 /* ---- frozen members ---- */
 
 /* Exports the frozen image read-only as "DEVICE@GROUP_NAME" and "DEVICE@GROUP_ID". It is opened for

@@ -22,6 +22,7 @@
 struct unsettled;
 struct name_hold;
 struct metrics;
+struct device_cache;
 struct leftover;
 
 struct service {
@@ -41,6 +42,7 @@ struct service {
 
     struct memory memory; /* of requests and replies */
     struct metrics *metrics;
+    struct device_cache *device_cache;
     atomic_uint calls; /* running calls that need the store (admission.h) */
 
     struct block *block;

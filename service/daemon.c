@@ -17,6 +17,7 @@
 
 #include "base/log.h"
 #include "service/context.h"
+#include "service/device-cache.h"
 #include "service/http/server.h"
 #include "service/leftovers.h"
 #include "service/metrics.h"
@@ -352,9 +353,12 @@ static int daemon_start(const struct options *options, struct err *err)
                               .leftovers_lock = PTHREAD_MUTEX_INITIALIZER,
                               .leftovers_changed = PTHREAD_COND_INITIALIZER};
     service.metrics = metrics_new(err);
-    if (!service.metrics)
-        return -1;
-    int result = daemon_open(&service, options, state_dir, image_dir, runtime_dir, err);
+    service.device_cache = service.metrics ? device_cache_new(err) : NULL;
+    int result = service.device_cache
+                     ? daemon_open(&service, options, state_dir, image_dir, runtime_dir, err)
+                     : -1;
+    if (service.device_cache)
+        device_cache_free(service.device_cache);
     metrics_free(service.metrics);
     return result;
 }

@@ -28,6 +28,8 @@ enum transaction_state {
 struct store_transaction {
     struct connection *writer; /* whose lock guards `state` */
     enum transaction_state state;
+    bool changes_devices;                     /* a row of `devices` */
+    atomic_uint_least64_t devices_generation; /* any thread */
 };
 
 struct store {

@@ -32,6 +32,10 @@ int store_device_delete(struct store_transaction *transaction, const struct devi
 int store_device_get(struct store *store, const char *name, struct device_row *row,
                      struct err *err); /* DeviceNotFound */
 
+/* Another number after each change of a row, also if its outcome is unknown; never 0. What was read
+ * after this returned a number is right for as long as it returns the same. */
+uint64_t store_devices_generation(const struct store *store);
+
 /* Up to `limit` rows with names after `after` (NULL: from the first), by name. *rows is heap; free
  * with device_rows_free. */
 int store_device_list(struct store *store, const char *after, size_t limit,

@@ -90,6 +90,31 @@ static int transaction_commit_locked(struct store_transaction *transaction, stru
     return -1;
 }
 
+/* SQLite calls this for each row that a statement changes. */
+static void transaction_note_change(void *context, int operation, const char *database,
+                                    const char *table, sqlite3_int64 rowid)
+{
+    struct store_transaction *transaction = context;
+    (void)operation;
+    (void)database;
+    (void)rowid;
+    if (strcmp(table, "devices") == 0)
+        transaction->changes_devices = true;
+}
+
+/* After a transaction, whose outcome may be unknown. */
+static void transaction_count_change(struct store_transaction *transaction)
+{
+    if (transaction->changes_devices)
+        atomic_fetch_add(&transaction->devices_generation, 1);
+    transaction->changes_devices = false;
+}
+
+uint64_t store_devices_generation(const struct store *store)
+{
+    return atomic_load(&store->transaction.devices_generation);
+}
+
 struct store_transaction *store_begin(struct store *store, struct err *err)
 {
     if (pthread_mutex_lock(&store->writer.lock) == EDEADLK) {
@@ -105,6 +130,7 @@ struct store_transaction *store_begin(struct store *store, struct err *err)
 int store_commit(struct store_transaction *transaction, struct err *err)
 {
     int result = transaction_commit_locked(transaction, err);
+    transaction_count_change(transaction);
     pthread_mutex_unlock(&transaction->writer->lock);
     return result;
 }
@@ -112,6 +138,7 @@ int store_commit(struct store_transaction *transaction, struct err *err)
 void store_rollback(struct store_transaction *transaction)
 {
     transaction_roll_back_locked(transaction);
+    transaction_count_change(transaction);
     pthread_mutex_unlock(&transaction->writer->lock);
 }
 
@@ -189,6 +216,9 @@ static int store_connect(struct store *store, bool may_create, struct err *err)
                            "PRAGMA foreign_keys = ON;",
                            err) != 0)
         return -1;
+    sqlite3_update_hook(writer->db, transaction_note_change, &store->transaction);
+    store->transaction.changes_devices = true; /* perhaps, while the database was closed */
+    transaction_count_change(&store->transaction);
     return store_upgrade(store, err);
 }
 

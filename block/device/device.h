@@ -49,7 +49,8 @@ struct device {
 
     /* Guarded by the registry's lock (registry.h). */
     struct device *next;
-    uint64_t serial; /* of the export; never 0, and no other one's */
+    struct device *next_named; /* in its bucket of names */
+    uint64_t serial;           /* of the export; never 0, and no other one's */
     char holder[64]; /* what holds it, as a phrase ("snapshot group ..."); "" if nothing does */
     char *image, *format;               /* what it was opened with */
     char identity[FILE_IDENTITY_BYTES]; /* of `image`, as it was recorded; "": not known */

@@ -17,6 +17,8 @@
 
 struct nbd_server;
 
+enum { DEVICE_BUCKETS = 1024 };
+
 /* A frozen image that is offered as "DEVICE@GROUP". */
 struct frozen {
     struct frozen *next;
@@ -43,11 +45,12 @@ struct block {
     pthread_cond_t changed; /* a frozen member was opened, or a device is looked at no more */
     struct file_table *files;
     struct image_dir dir;
-    struct index_memory index_memory; /* of all devices */
-    struct device *devices;           /* in order of their opening */
-    bool is_stopping;                 /* no opening is wanted any more; under lock */
-    struct frozen *frozen;            /* newest first */
-    uint64_t serial;                  /* of the newest export */
+    struct index_memory index_memory;     /* of all devices */
+    struct device *devices;               /* in order of their opening */
+    struct device *named[DEVICE_BUCKETS]; /* the same, by a hash of their names */
+    bool is_stopping;                     /* no opening is wanted any more; under lock */
+    struct frozen *frozen;                /* newest first */
+    uint64_t serial;                      /* of the newest export */
     struct retrier retrier;
     struct nbd_server *server; /* NULL until the first block_nbd_listen() */
 

@@ -12,11 +12,28 @@
 #include <stdio.h>
 #include <string.h>
 
+#define HASH_BEGIN 0xcbf29ce484222325ULL
+
+enum { STAMPS_AT_A_TIME = 64 }; /* under one hold of the lock */
+
+/* FNV-1a, of 64 bits. */
+static uint64_t hash_text(uint64_t hash, const char *text)
+{
+    for (; *text; text++)
+        hash = (hash ^ (unsigned char)*text) * 0x100000001b3;
+    return hash;
+}
+
+static struct device **registry_bucket(struct block *block, const char *name)
+{
+    return &block->named[hash_text(HASH_BEGIN, name) % DEVICE_BUCKETS];
+}
+
 struct device *registry_find_locked(struct block *block, const char *name)
 {
-    struct device *device = block->devices;
+    struct device *device = *registry_bucket(block, name);
     while (device && strcmp(device->name, name) != 0)
-        device = device->next;
+        device = device->next_named;
     return device;
 }
 
@@ -26,6 +43,9 @@ static void registry_append_locked(struct block *block, struct device *device)
     while (*slot)
         slot = &(*slot)->next;
     *slot = device;
+    slot = registry_bucket(block, device->name);
+    device->next_named = *slot;
+    *slot = device;
 }
 
 void registry_remove_locked(struct block *block, struct device *device)
@@ -34,6 +54,10 @@ void registry_remove_locked(struct block *block, struct device *device)
     while (*slot != device)
         slot = &(*slot)->next;
     *slot = device->next;
+    slot = registry_bucket(block, device->name);
+    while (*slot != device)
+        slot = &(*slot)->next_named;
+    *slot = device->next_named;
 }
 
 struct device *registry_reserve(struct block *block, const struct device_spec *spec,
@@ -165,6 +189,111 @@ int block_device_info_known(struct block *block, const char *name, struct device
                             struct err *err)
 {
     return device_info_get(block, name, false, info, err);
+}
+
+/* ---- stamps ---- */
+
+/* A device whose stamp is being taken. */
+struct stamping {
+    struct device *device; /* NULL: there is none */
+    struct node *top;      /* with a reference; or NULL */
+    uint64_t hash;
+};
+
+static uint64_t hash_number(uint64_t hash, uint64_t number)
+{
+    hash = (hash ^ number) * 0x9e3779b97f4a7c15; /* 2^64 by the golden ratio */
+    return hash ^ hash >> 29;
+}
+
+static uint64_t stamp_begin(bool failed, bool read_only, uint64_t size_bytes, unsigned clients,
+                            const struct cluster_shape *overlay, const char *reason)
+{
+    uint64_t hash = hash_number(HASH_BEGIN, failed + 2U * read_only + 4U * overlay->extended_l2);
+    hash = hash_number(hash, size_bytes);
+    hash = hash_number(hash, clients);
+    hash = hash_number(hash, overlay->cluster_bytes);
+    return hash_text(hash, reason ? reason : "");
+}
+
+static uint64_t stamp_add(uint64_t hash, const char *path, const char *format, uint64_t size_bytes,
+                          uint64_t allocated_bytes)
+{
+    hash = hash_text(hash, path);
+    hash = hash_text(hash, format);
+    hash = hash_number(hash, size_bytes);
+    return hash_number(hash, allocated_bytes);
+}
+
+static uint64_t stamp_end(uint64_t hash)
+{
+    return hash ? hash : 1;
+}
+
+uint64_t device_info_stamp(const struct device_info *info)
+{
+    uint64_t hash = stamp_begin(info->failed, info->read_only, info->size_bytes, info->clients,
+                                &info->overlay, info->reason);
+    for (size_t i = 0; i < info->chain_length; i++) {
+        const struct chain_image *image = &info->chain[i];
+        hash =
+            stamp_add(hash, image->image, image->format, image->size_bytes, image->allocated_bytes);
+    }
+    return stamp_end(hash);
+}
+
+static void stamping_begin_locked(struct block *block, const char *name, struct stamping *stamping)
+{
+    struct device *device = registry_find_locked(block, name);
+    *stamping = (struct stamping){.device = device};
+    if (!device)
+        return;
+    bool failed = device_has_failed(device);
+    pthread_mutex_lock(&device->lock);
+    stamping->hash = stamp_begin(failed, device->read_only, device->size_bytes, device->clients,
+                                 &device->overlay_shape, device->reason);
+    pthread_mutex_unlock(&device->lock);
+    device->lookers++;
+    stamping->top = device_top(device);
+}
+
+/* The nodes of a chain stay as long as its top. */
+static uint64_t stamping_end(const struct stamping *stamping)
+{
+    uint64_t hash = stamping->hash;
+    for (struct node *node = stamping->top; node; node = node->backing)
+        hash = stamp_add(hash, node->path, node->driver->name, node->size_bytes,
+                         node_allocated_bytes(node, false));
+    if (stamping->top)
+        node_unref(stamping->top);
+    return stamp_end(hash);
+}
+
+static void stampings_forget(struct block *block, const struct stamping *stampings, size_t count)
+{
+    LOCK_GUARD(&block->lock);
+    for (size_t i = 0; i < count; i++)
+        if (stampings[i].device && --stampings[i].device->lookers == 0)
+            pthread_cond_broadcast(&block->changed);
+}
+
+void block_device_stamps(struct block *block, const char *const *names, size_t count,
+                         uint64_t *stamps)
+{
+    struct stamping stampings[STAMPS_AT_A_TIME];
+    while (count > 0) {
+        size_t some = count < STAMPS_AT_A_TIME ? count : STAMPS_AT_A_TIME;
+        pthread_mutex_lock(&block->lock);
+        for (size_t i = 0; i < some; i++)
+            stamping_begin_locked(block, names[i], &stampings[i]);
+        pthread_mutex_unlock(&block->lock);
+        for (size_t i = 0; i < some; i++)
+            stamps[i] = stampings[i].device ? stamping_end(&stampings[i]) : 0;
+        stampings_forget(block, stampings, some);
+        names += some;
+        stamps += some;
+        count -= some;
+    }
 }
 
 void device_info_clear(struct device_info *info)

@@ -5,7 +5,7 @@
 #include "service/http/routes.h"
 
 #include "service/context.h"
-#include "service/devices.h"
+#include "service/device-cache.h"
 #include "service/http/decode.h"
 #include "service/http/encode.h"
 #include "service/names.h"
@@ -80,6 +80,8 @@ static struct cJSON *device_encode(const struct service *service, const struct d
     encode_text(json, "reason", info->reason);
     encode_chain(json, info);
     encode_export(json, service, row->name);
+    encode_number(json, "clients", info->clients);
+    encode_null(json, "origin");
     encode_json(json, "labels", row->labels);
     encode_time(json, "created_at", row->created_at_us);
     return json;
@@ -271,29 +273,46 @@ void device_delete(struct service *service, const struct request *request, struc
         reply_nothing(reply);
 }
 
+static char *device_print(const struct service *service, const struct device_view *view)
+{
+    struct cJSON *json = device_encode(service, view);
+    char *text = cJSON_PrintUnformatted(json);
+    cJSON_Delete(json);
+    return text;
+}
+
+/* Consumes the page. */
+static void reply_device_page(struct reply *reply, struct device_page *page)
+{
+    const char *quote = page->has_more ? "\"" : "";
+    char *text;
+    int bytes = asprintf(&text, "{\"items\":[%s],\"next\":%s%s%s}", page->text, quote,
+                         page->has_more ? page->last : "null", quote);
+    free(page->text);
+    if (bytes >= 0) {
+        reply_text(reply, "application/json", text, (size_t)bytes);
+        return;
+    }
+    struct err err;
+    err_set(&err, ErrOutOfResources, 0, "there is no memory for the list");
+    reply_error(reply, &err);
+}
+
 void device_list(struct service *service, const struct request *request, struct reply *reply)
 {
     struct err err;
     const char *after = request_parameter(request, "cursor");
-    struct device_view *views;
-    size_t limit, count;
-    bool more;
-    char last[DEVICE_NAME_MAX + 1];
+    struct device_page page;
+    size_t limit;
     if (after && !name_is_valid(after, DEVICE_NAME_MAX)) {
         err_set(&err, ErrInvalidParameter, 0, "query parameter 'cursor' is not a value of 'next'");
         reply_error(reply, &err);
         return;
     }
     if (request_limit(request, &limit, &err) != 0 ||
-        devices_list(service, after, limit, &views, &count, &more, last, &err) != 0) {
+        device_cache_list(service, after, limit, device_print, &page, &err) != 0) {
         reply_error(reply, &err);
         return;
     }
-    struct cJSON *json = cJSON_CreateObject();
-    struct cJSON *items = encode_array(json, "items");
-    for (size_t i = 0; i < count; i++)
-        cJSON_AddItemToArray(items, device_encode(service, &views[i]));
-    encode_text(json, "next", more ? last : NULL);
-    device_views_free(views, count);
-    reply_json(reply, 200, json);
+    reply_device_page(reply, &page);
 }

@@ -21,7 +21,7 @@ BLOCK = {'block': {'block.h', 'devices.h', 'group.h', 'io.h', 'types.h'}}
 DRIVER = {'driver.h', 'file-io.h', 'journal.h'}
 IMAGE = {'access.h', 'chain.h', 'file-io.h', 'file-table.h', 'image.h', 'journal.h', 'journal-dir.h', 'journal-recovery.h',
          'lock.h', 'node.h', 'stage.h', 'sync.h', 'walk.h'}
-DEVICE = {'device.h', 'exports.h', 'object.h', 'retry.h'}
+DEVICE = {'device.h', 'exports.h', 'object.h', 'registry.h', 'retry.h'}
 ANY = None
 MAY_INCLUDE = {
     'base': {},

@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The devices as text, for lists that are read far more often than anything changes. An entry is
+ * right as long as no row of `devices` has changed (store_devices_generation) and the device's stamp
+ * is the same (block_device_stamps), both of which are compared at every call: nobody has to
+ * remember to invalidate it.
+ */
+#ifndef SERVICE_DEVICE_CACHE_H
+#define SERVICE_DEVICE_CACHE_H
+
+#include "service/devices.h"
+
+/* Texts beyond this are not kept. */
+#define DEVICE_CACHE_BYTES ((size_t)16 << 20)
+
+struct device_cache;
+
+/* NULL and *err (OutOfResources). */
+struct device_cache *device_cache_new(struct err *err);
+void device_cache_free(struct device_cache *cache);
+
+/* A page of texts, as of devices_list(). Heap. */
+struct device_page {
+    char *text; /* separated by commas */
+    size_t bytes;
+    bool has_more;
+    char last[DEVICE_NAME_MAX + 1]; /* if has_more: the name to continue after */
+};
+
+/* Makes a device's heap text; NULL without memory. */
+typedef char *device_encoder(const struct service *service, const struct device_view *view);
+
+/* Up to `limit` devices after the name `after` (NULL: from the first). OutOfResources, and codes of
+ * the store. */
+int device_cache_list(struct service *service, const char *after, size_t limit,
+                      device_encoder *encode, struct device_page *page, struct err *err);
+
+#endif

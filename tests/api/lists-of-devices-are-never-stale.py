@@ -1,0 +1,119 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: Apache-2.0
+"""The list of devices, which is kept as text, agrees with GET of each device after every change:
+attach, detach, group, client, write, failure; also page by page, and while others list and change."""
+import os
+import random
+import sys
+import threading
+
+sys.dont_write_bytecode = True
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.realpath(__file__)), "..", "lib"))
+from snapgroupd import Daemon, expect, main, run, wait_until
+
+SEED = int(os.environ.get("SEED", "20"))
+STEPS = 60
+
+
+def each(daemon, names):
+    return [daemon.get("/devices/" + name) for name in sorted(names)]
+
+
+def expect_agreement(daemon, names, clients, step):
+    """The second and third list of an unchanged catalogue come from texts that were kept."""
+    wait_until(lambda: sum(device["clients"] for device in each(daemon, names)) == len(clients), "hang-ups are noticed")
+    wanted = each(daemon, names)
+    for _ in range(3):
+        found = daemon.get("/devices")
+        expect(found == {"items": wanted, "next": None}, "%s: %s instead of %s", step, found, wanted)
+    pages, cursor = [], ""
+    while cursor is not None:
+        page = daemon.get("/devices?limit=3" + cursor)
+        pages += page["items"]
+        cursor = page["next"] and "&cursor=" + page["next"]
+    expect(pages == wanted, "%s: page by page %s", step, pages)
+    for name in names:
+        after = daemon.get("/devices?limit=1&cursor=" + name)["items"]
+        expect(after == [item for item in wanted if item["name"] > name][:1], "%s: after %s %s", step, name, after)
+
+
+def change(daemon, names, clients, number):
+    """Makes one change and says which."""
+    kinds = ["attach"] + (["detach", "group", "connect", "write"] if names else []) + (["disconnect"] if clients else [])
+    kind = random.choice(kinds)
+    name = random.choice(sorted(names)) if names else None
+    if kind == "attach":
+        name = "vd%d" % number
+        daemon.create_device(name, random.choice(("raw", "qcow2")), 1 << 20)
+        names.add(name)
+    elif kind == "detach":
+        clients.pop(name, None)
+        while daemon.request("DELETE", "/devices/" + name).status != 204:
+            pass  # the client's connection is being closed
+        names.remove(name)
+    elif kind == "group":
+        daemon.snapshot("g%d" % number, sorted(names))
+    elif kind == "connect":
+        clients[name] = daemon.nbd(name)
+    elif kind == "disconnect":
+        clients.pop(sorted(clients)[0]).shutdown()
+    else:
+        handle = clients.get(name) or daemon.nbd(name)
+        handle.pwrite(os.urandom(4096), 4096 * random.randrange(256))
+        handle.flush()
+    return "%d %s %s" % (number, kind, name)
+
+
+def race(daemon):
+    """Lists while devices come and go: each page is whole, in order, and has those that stay."""
+    ended = threading.Event()
+    failures = []
+
+    def read():
+        try:
+            while not ended.is_set():
+                names = [item["name"] for item in daemon.get("/devices")["items"]]
+                expect(names == sorted(set(names)), "order: %s", names)
+                expect({"stay1", "stay2"} <= set(names), "those that stay: %s", names)
+        except Exception as failure:  # noqa: the main thread raises it
+            failures.append(failure)
+
+    readers = [threading.Thread(target=read) for _ in range(4)]
+    for name in ("stay1", "stay2"):
+        daemon.create_device(name, "raw", 1 << 20)
+    for reader in readers:
+        reader.start()
+    for i in range(40):
+        daemon.create_device("s%d" % i, "raw", 1 << 20)
+        listed = [item["name"] for item in daemon.get("/devices")["items"]]
+        expect("s%d" % i in listed, "a new device is not listed: %s", listed)
+        expect(daemon.request("DELETE", "/devices/s%d" % i).status == 204, "DELETE")
+        listed = [item["name"] for item in daemon.get("/devices")["items"]]
+        expect("s%d" % i not in listed, "a detached device is listed")
+    ended.set()
+    for reader in readers:
+        reader.join()
+    expect(not failures, "%s", failures and failures[0])
+
+
+def test():
+    random.seed(SEED)
+    with Daemon() as daemon:
+        daemon.start()
+        names, clients = set(), {}
+        expect_agreement(daemon, names, clients, "empty")
+        for number in range(STEPS):
+            step = change(daemon, names, clients, number)
+            expect_agreement(daemon, names, clients, step)
+        clients.clear()
+        race(daemon)
+        run("truncate", "-s", "1M", daemon.image("junk"))
+        daemon.attach_device("away", "junk", "raw")
+        daemon.stop()
+        os.unlink(daemon.image("junk"))
+        daemon.start()
+        items = {item["name"]: item for item in daemon.get("/devices")["items"]}
+        expect(items["away"]["state"] == "failed" and items["away"] == daemon.get("/devices/away"), "%s", items["away"])
+
+
+main(test)
