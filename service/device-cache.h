@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * The devices as text, for lists that are read far more often than anything changes. An entry is
- * right as long as no row of `devices` has changed (store_devices_generation) and the device's stamp
- * is the same (block_device_stamps), both of which are compared at every call: nobody has to
+ * right as long as no row of `devices` has changed (store_devices_generation) and the device's
+ * stamp is the same (block_device_stamps), both of which are compared at every call: nobody has to
  * remember to invalidate it.
  */
 #ifndef SERVICE_DEVICE_CACHE_H

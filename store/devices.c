@@ -105,6 +105,11 @@ int store_device_get(struct store *store, const char *name, struct device_row *r
     return found < 0 ? -1 : row_load(&devices, statement, row, err);
 }
 
+uint64_t store_devices_generation(const struct store *store)
+{
+    return atomic_load(&store->transaction.devices_generation);
+}
+
 int store_device_list(struct store *store, const char *after, size_t limit,
                       struct device_row **rows, size_t *count, struct err *err)
 {

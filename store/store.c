@@ -110,11 +110,6 @@ static void transaction_count_change(struct store_transaction *transaction)
     transaction->changes_devices = false;
 }
 
-uint64_t store_devices_generation(const struct store *store)
-{
-    return atomic_load(&store->transaction.devices_generation);
-}
-
 struct store_transaction *store_begin(struct store *store, struct err *err)
 {
     if (pthread_mutex_lock(&store->writer.lock) == EDEADLK) {

@@ -1,7 +1,8 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
 """The list of devices, which is kept as text, agrees with GET of each device after every change:
-attach, detach, group, client, write, failure; also page by page, and while others list and change."""
+attach, detach, group, client, write, failure; also page by page, and while others list and
+change."""
 import os
 import random
 import sys
