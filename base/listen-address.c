@@ -11,6 +11,7 @@
 #include <string.h>
 
 #define UNIX_PREFIX "unix:"
+#define FD_PREFIX   "fd:"
 
 static int port_parse(const char *text, in_port_t *port)
 {
@@ -47,7 +48,13 @@ static int tcp_address_parse(union tcp_address *address, const char *text)
 
 int listen_address_parse(struct listen_address *address, const char *text, struct err *err)
 {
-    *address = (struct listen_address){.path = NULL};
+    in_port_t fd;
+    *address = (struct listen_address){.fd = -1};
+    if (strncmp(text, FD_PREFIX, strlen(FD_PREFIX)) == 0 &&
+        port_parse(text + strlen(FD_PREFIX), &fd) == 0) {
+        address->fd = ntohs(fd);
+        return 0;
+    }
     if (strncmp(text, UNIX_PREFIX, strlen(UNIX_PREFIX)) == 0) {
         address->path = text + strlen(UNIX_PREFIX);
         return 0;

@@ -5,6 +5,7 @@
  *   unix:PATH     a Unix socket
  *   ADDR:PORT     TCP; ADDR is numeric, port 0 lets the kernel pick one
  *   [ADDR]:PORT   the same over IPv6
+ *   fd:NUMBER     a socket that listens already, passed by the service manager
  *
  * Names are not resolved: what is served must not depend on a name server.
  */
@@ -26,6 +27,7 @@ union tcp_address {
 };
 
 struct listen_address {
+    int fd;           /* passed; -1: none, but one of the next two */
     const char *path; /* of a Unix socket, in the text; NULL: TCP */
     union tcp_address tcp;
 };

@@ -7,7 +7,9 @@
 #include "base/cleanup.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
+#include <string.h>
 #include <sys/socket.h>
 
 static int listener_open_unix(struct listener *listener, const char *path, struct err *err)
@@ -39,12 +41,65 @@ static int listener_open_tcp(struct listener *listener, union tcp_address *where
     return 0;
 }
 
+static int passed_fail(int fd, int errnum, struct err *err)
+{
+    return err_set(err, ErrInvalidValue, errnum,
+                   "descriptor %d is not a listening socket of TCP or of a Unix path", fd);
+}
+
+/* The address of a passed socket: its path, or with *path NULL its TCP address. */
+static int passed_address(int fd, struct sockaddr_un *name, const char **path,
+                          union tcp_address *tcp, struct err *err)
+{
+    struct sockaddr_storage any = {0};
+    socklen_t bytes = sizeof(any), option_bytes = sizeof(int);
+    int listens = 0, type = 0;
+    if (getsockname(fd, (struct sockaddr *)&any, &bytes) != 0 ||
+        getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listens, &option_bytes) != 0 ||
+        getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &option_bytes) != 0)
+        return passed_fail(fd, errno, err);
+    memcpy(name, &any, sizeof(*name));
+    memcpy(tcp, &any, sizeof(*tcp));
+    *path = any.ss_family == AF_UNIX ? name->sun_path : NULL;
+    bool is_known = any.ss_family == AF_INET || any.ss_family == AF_INET6 || (*path && **path);
+    return listens && type == SOCK_STREAM && is_known ? 0 : passed_fail(fd, 0, err);
+}
+
+static int listener_adopt(struct listener *listener, int fd, const char *local_only,
+                          struct err *err)
+{
+    struct sockaddr_un name;
+    union tcp_address where;
+    const char *path = NULL;
+    if (passed_address(fd, &name, &path, &where, err) != 0)
+        return -1;
+    if (!path && local_only && !tcp_address_is_loopback(&where))
+        return err_set(err, ErrInvalidValue, 0, "descriptor %d is no socket on loopback: %s", fd,
+                       local_only);
+    if (fcntl(fd, F_SETFD, FD_CLOEXEC) != 0 ||
+        fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK) != 0)
+        return passed_fail(fd, errno, err);
+    *listener = (struct listener){.fd = fd, .is_unix = path, .socket.lock_fd = -1};
+    if (path) {
+        snprintf(listener->address, sizeof(listener->address), "unix:%s", path);
+        snprintf(listener->reach, sizeof(listener->reach), "unix:%s", path);
+        return 0;
+    }
+    listener->is_remote = !tcp_address_is_loopback(&where);
+    tcp_address_format(&where, listener->address);
+    listener->is_wildcard = tcp_address_replace_wildcard(&where);
+    tcp_address_format(&where, listener->reach);
+    return 0;
+}
+
 int listener_open(struct listener *listener, const char *address, const char *local_only,
                   struct err *err)
 {
     struct listen_address parsed;
     if (listen_address_parse(&parsed, address, err) != 0)
         return -1;
+    if (parsed.fd >= 0)
+        return listener_adopt(listener, parsed.fd, local_only, err);
     if (parsed.path)
         return listener_open_unix(listener, parsed.path, err);
     if (local_only && !tcp_address_is_loopback(&parsed.tcp))

@@ -7,6 +7,8 @@
  *                that is served, and any other file, is not touched.
  *   ADDR:PORT    TCP (listen-address.h). Beyond 127.0.0.0/8 and [::1] only where the caller allows
  *                it.
+ *   fd:NUMBER    a listening socket of one of these kinds, passed by the service manager, which
+ *                made its name and its mode and will remove it.
  */
 #ifndef BASE_LISTENER_H
 #define BASE_LISTENER_H
@@ -24,7 +26,7 @@ struct listener {
     bool is_wildcard;
     bool is_unix;
     bool is_remote;            /* TCP beyond loopback */
-    struct unix_socket socket; /* if is_unix */
+    struct unix_socket socket; /* if is_unix; its lock_fd is -1 if it was passed */
 };
 
 /* Parses, binds and listens. `local_only` says why addresses beyond loopback are refused; NULL:

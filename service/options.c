@@ -20,6 +20,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <systemd/sd-daemon.h>
 
 enum option_effect {
     STARTS,  /* taken at the start */
@@ -240,6 +241,34 @@ static int file_read(bool given[ROWS], struct options *options, struct err *err)
     return result;
 }
 
+/* Adds the sockets that the service manager passes, which are called "api" or "nbd". */
+static int sockets_read(struct options *options, struct err *err)
+{
+    char **names = NULL;
+    int count = sd_listen_fds_with_names(0, &names), result = 0;
+    for (int i = 0; i < count && result == 0; i++) {
+        struct option_addresses *addresses = strcmp(names[i], "api") == 0   ? &options->listen
+                                             : strcmp(names[i], "nbd") == 0 ? &options->nbd
+                                                                            : NULL;
+        char text[32];
+        snprintf(text, sizeof(text), "fd:%d", SD_LISTEN_FDS_START + i);
+        const char *kept = text_keep(options, text);
+        if (!kept)
+            result = err_set(err, ErrOutOfResources, 0, "there is no memory for a socket");
+        else if (!addresses)
+            result = err_set(err, ErrInvalidParameter, 0,
+                             "a passed socket is called '%s'; FileDescriptorName= must be api or "
+                             "nbd",
+                             names[i]);
+        else
+            result = option_value_take(addresses, OPTION_ADDRESS, NULL, "LISTEN_FDS", kept, err);
+    }
+    for (int i = 0; i < count; i++)
+        free(names[i]);
+    free(names);
+    return result;
+}
+
 /* An option that has no effect would leave an operator in the belief that it has. */
 static int options_check_tls(const struct nbd_tls_spec *tls, struct err *err)
 {
@@ -264,7 +293,7 @@ int options_parse(int argc, char **argv, struct options *options, struct err *er
     for (int i = 0; i < ROWS; i++)
         if (variable_read(i, &given[i], options, err) != 0)
             return -1;
-    if (file_read(given, options, err) != 0)
+    if (file_read(given, options, err) != 0 || sockets_read(options, err) != 0)
         return -1;
     options->image_dir_given = options->image_dir != NULL;
     for (int i = 0; i < ROWS; i++)
