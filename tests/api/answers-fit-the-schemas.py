@@ -1,14 +1,15 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
 #
-# Replies of every operation, success and failure, match api/openapi.yaml: status, headers, content
-# type, body, and for problems a code that is documented with that status.
+# Every operation is called with success, and with each failure that a caller can cause. As in every
+# test, main() compares the replies with api/openapi.yaml: status, headers, content type, body, and
+# for problems a code that is documented with that status.
 import os
 import sys
 
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.realpath(__file__)), "..", "lib"))
-from openapi import SOURCE_DIR, check_answer, operation_of, operations
+from openapi import SOURCE_DIR, operation_of, operations
 from snapgroupd import Daemon, expect, main, run
 
 DISK = {"name": "vda", "image": "vda.qcow2", "format": "qcow2", "size_bytes": 1 << 20, "labels": {"a": "b"}}
@@ -82,7 +83,6 @@ def test():
         for status, method, path, body in CALLS:
             answer = daemon.request(method, path, body)
             expect(answer.status == status, "%s %s %s: %s", method, path, body, answer)
-            check_answer(method, path, answer)
             seen.add(((operation_of(method, path) or {}).get("operationId"), str(status)))
         for method, path in (("POST", "/devices"), ("POST", "/snapshot-groups"), ("DELETE", "/devices/vdb")):
             check_media_type(daemon, method, path)

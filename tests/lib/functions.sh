@@ -26,7 +26,8 @@
 #   fail MESSAGE, skip MESSAGE   end the test
 #
 # When the test ends, its processes are stopped and $TMP is removed. The test fails if the daemon
-# died, does not stop cleanly, or a sanitizer reported anything. $SNAPGROUPD, $BUILD_DIR and
+# died, does not stop cleanly, a sanitizer reported anything, or a reply that api() got is not as
+# api/openapi.yaml has it (openapi.py). $SNAPGROUPD, $BUILD_DIR and
 # $SOURCE_DIR come from ctest; without it they are those of the dev preset.
 # shellcheck disable=SC2034 # for the tests
 set -Eeuo pipefail
@@ -42,7 +43,7 @@ POLL_S=0.01
 
 TMP=$(mktemp -d "${TMPDIR:-/tmp}/sg.XXXXXX") # short: a Unix socket's path has at most 107 bytes
 IMAGES=$TMP/images STATE=$TMP/state RUNTIME=$TMP/run
-DAEMON_LOG=$TMP/daemon.log
+DAEMON_LOG=$TMP/daemon.log EXCHANGES=$TMP/exchanges
 mkdir "$IMAGES" "$STATE" "$RUNTIME"
 : >"$DAEMON_LOG"
 
@@ -125,6 +126,7 @@ api() {
     BODY=${answer%$'\n'*}
     HEADERS=$(tr -d '\r' <"$headers")
     rm -f "$headers"
+    printf '%s\0' "$method" "$path" "$STATUS" "$HEADERS" "$BODY" >>"$EXCHANGES"
 }
 
 expect_status() {
@@ -237,6 +239,9 @@ finish() {
     if grep -qE "$SANITIZER_REPORT" "$DAEMON_LOG"; then
         echo 'FAILED: a sanitizer reported' >&2
         rc=1
+    fi
+    if [ "$rc" -eq 0 ] && [ -s "$EXCHANGES" ]; then
+        /usr/bin/python3 -B "$SOURCE_DIR/tests/lib/openapi.py" "$EXCHANGES" || rc=1
     fi
     if [ "$rc" -ne 0 ] && [ "$rc" -ne 77 ] && [ -s "$DAEMON_LOG" ]; then
         echo '--- daemon.log' >&2

@@ -1,21 +1,28 @@
 # SPDX-License-Identifier: Apache-2.0
-"""api/openapi.yaml: its operations, and checks of replies against its schemas (JSON Schema, Draft
-2020-12)."""
+"""api/openapi.yaml: its operations, and checks of replies against it (JSON Schema, Draft 2020-12).
+
+Every reply that a test got through snapgroupd.py or functions.sh is checked when the test ends:
+exchanges_check(). As a program it checks those in a file that functions.sh wrote: method, path,
+status, header and body of each, with a zero after each of the five.
+"""
 import datetime
+import functools
+import json
 import os
 import re
+import sys
 import urllib.parse
 
 import jsonschema
 import yaml
 
-from snapgroupd import SOURCE_DIR, expect
+from snapgroupd import SOURCE_DIR, Failure, expect
 
 METHODS = ("get", "put", "post", "delete", "patch", "head", "options")
 FORMATS = jsonschema.FormatChecker(formats=["uuid"])
 
 with open(os.path.join(SOURCE_DIR, "api/openapi.yaml"), encoding="utf-8") as file:
-    SPEC = yaml.safe_load(file)
+    SPEC = yaml.load(file, getattr(yaml, "CSafeLoader", yaml.SafeLoader))
 
 
 def resolve(node):
@@ -60,61 +67,132 @@ def is_json_pointer(value):
     return not isinstance(value, str) or re.fullmatch(r"(/([^~/]|~[01])*)*", value)
 
 
-def fits(value, schema, where):
+def inlined(node):
+    """The node without references. (No schema contains itself.)"""
+    node = resolve(node)
+    if isinstance(node, dict):
+        return {key: inlined(value) for key, value in node.items()}
+    return [inlined(value) for value in node] if isinstance(node, list) else node
+
+
+def validator(schema):
+    return jsonschema.Draft202012Validator(inlined(schema), format_checker=FORMATS)
+
+
+def fits(value, schema, where, checker=None):
     """Fails unless the value fits the schema."""
-    whole = {**schema, "components": SPEC["components"]}  # for its references
-    validator = jsonschema.Draft202012Validator(whole, format_checker=FORMATS)
-    error = jsonschema.exceptions.best_match(validator.iter_errors(value))
+    error = jsonschema.exceptions.best_match((checker or validator(schema)).iter_errors(value))
     expect(error is None, "%s: %s: %s", where, error and error.json_path, error and error.message)
 
 
+def plain_path(target):
+    """The path of a request's target: without the host, if it has one, and the query."""
+    return re.sub("^http://[^/]*", "", target).split("?")[0]
+
+
+@functools.lru_cache(None)
 def operation_of(method, path):
     """The operation of a request's path, or None."""
-    parts = path.split("?")[0].split("/")
+    parts = plain_path(path).split("/")
     for (known, template), (_, operation) in operations().items():
         names = template.split("/")
         if known == ("GET" if method == "HEAD" else method) and len(names) == len(parts) and \
-                all(name == part or name.startswith("{") for name, part in zip(names, parts)):
+                all(name == part or (part and name.startswith("{")) for name, part in zip(names, parts)):
             return operation
     return None
 
 
-# Statuses that any call may return, by the description at the top of the file.
-ANY_CALL = {"403", "404", "405", "413", "500", "507"}
+# ---- replies ----
+
+# What HTTP itself has (RFC 9110), and what a status must have.
+PLAIN_HEADERS = {"date", "content-type", "content-length", "transfer-encoding", "connection"}
+HEADERS_OF_STATUS = {"401": {"www-authenticate"}, "405": {"allow"}, "429": {"retry-after"}, "503": {"retry-after"}}
+PROBLEM = "application/problem+json"
 
 
-def check_problem(method, path, answer):
-    """The answer is a problem about this request."""
-    where = "%s %s: %d" % (method, path, answer.status)
-    fits(answer.body, SPEC["components"]["schemas"]["Problem"], where)
-    expect(answer.body["status"] == answer.status, "%s: the body says %s", where, answer.body)
-    expect(answer.body.get("request_id") == answer.headers["X-Request-Id"], "%s: request_id: %s", where, answer.body)
-    instance = answer.body["instance"]
-    expect(instance == path.split("?")[0] or instance.startswith("/snapshot-groups/"), "%s: instance: %s", where,
-           answer.body)
+@functools.lru_cache(None)
+def response_of(operation_id, status):
+    """Whether the operation lists the status; the validators of its bodies; its headers; the codes
+    that it and `default` name. An unknown operation has what any path may return."""
+    known = {operation["operationId"]: operation for _, operation in operations().values()}
+    any_call = resolve(SPEC["components"]["responses"]["AnyCall"])
+    responses = known.get(operation_id, {"responses": {}})["responses"]
+    response = inlined(responses.get(status, any_call))
+    codes = set(re.findall(r"`([A-Z]\w+)`", response["description"] + any_call["description"]))
+    if operation_id not in known:
+        codes |= {"NotFound", "MethodNotAllowed", "InvalidParameter"}
+    bodies = {content_type: validator(body["schema"]) for content_type, body in response.get("content", {}).items()}
+    headers = {name.lower(): header for name, header in response.get("headers", {}).items()}
+    return status in responses, bodies, headers, codes
 
 
-def check_answer(method, path, answer):
-    """The operation documents the answer."""
-    where = "%s %s: %d" % (method, path, answer.status)
+def headers_check(where, given, documented, status):
+    given = {name.lower(): value for name, value in given}
+    must = {name for name, header in documented.items() if header.get("required")} | HEADERS_OF_STATUS.get(status, set())
+    expect(must <= set(given), "%s: no %s", where, must - set(given))
+    other = set(given) - set(documented) - must - PLAIN_HEADERS
+    expect(not other, "%s: headers that are not documented: %s", where, other)
+    for name, header in documented.items():
+        if name in given:
+            value = given[name]
+            is_number = header["schema"].get("type") == "integer"
+            fits(int(value) if is_number and value.isdigit() else value, header["schema"], where + ": " + name)
+    return given
+
+
+def problem_check(where, path, status, headers, body, codes):
+    expect(body["status"] == int(status), "%s: the body says %s", where, body)
+    expect(body["code"] in codes, "%s: %s is not documented", where, body["code"])
+    expect(body.get("request_id") == headers["x-request-id"], "%s: request_id: %s", where, body)
+    instance = body["instance"]
+    expect(instance == "/" or instance.startswith("/snapshot-groups/") or
+           urllib.parse.unquote(instance) in (plain_path(path), urllib.parse.unquote(plain_path(path))),
+           "%s: instance: %s", where, body)
+
+
+def reply_check(method, path, status, headers, text):
+    """The contract has this reply: status, headers, content type, body, and all of a problem."""
+    where, status = "%s %s: %s" % (method, path, status), str(status)
     operation = operation_of(method, path)
-    status = str(answer.status)
-    content_type = answer.headers.get("Content-Type")
-    expect(answer.headers.get("X-Request-Id"), "%s: no X-Request-Id", where)
-    if not operation or (status not in operation["responses"] and status in ANY_CALL):
-        expect(status in ANY_CALL, "%s is not documented", where)
-        check_problem(method, path, answer)
+    is_listed, bodies, documented, codes = response_of(operation and operation["operationId"], status)
+    if not operation and method == "OPTIONS" and status == "204":  # see the file's description
+        bodies, documented = {}, {"x-request-id": documented["x-request-id"], "allow": {"schema": {}}}
+    else:
+        expect(is_listed or status >= "400", "%s is not documented", where)
+    headers = headers_check(where, headers, documented, status)
+    content_type = headers.get("content-type")
+    if not bodies:
+        expect(not text and not content_type, "%s: a body that is not documented", where)
         return
-    expect(status in operation["responses"], "%s is not documented", where)
-    response = resolve(operation["responses"][status])
-    for name, header in response.get("headers", {}).items():
-        expect(answer.headers.get(name) or not resolve(header)["required"], "%s: no %s", where, name)
-    if "content" not in response:
-        expect(not answer.body, "%s: a body that is not documented", where)
+    expect(content_type in bodies, "%s: %s is not documented", where, content_type)
+    if method == "HEAD":
+        expect(not text, "%s: a body", where)
         return
-    expect(content_type in response["content"], "%s: %s is not documented", where, content_type)
-    fits(answer.body, response["content"][content_type]["schema"], where)
-    if content_type == "application/problem+json":
-        check_problem(method, path, answer)
-        expect("`%s`" % answer.body["code"] in response["description"], "%s: %s is not documented", where,
-               answer.body["code"])
+    body = json.loads(text) if "json" in content_type else text
+    fits(body, None, where, bodies[content_type])
+    if content_type == PROBLEM:
+        problem_check(where, path, status, headers, body, codes)
+
+
+def exchanges_check(exchanges):
+    """reply_check() of each. Those that differ in nothing are checked once."""
+    for exchange in dict.fromkeys(exchanges):
+        reply_check(*exchange)
+
+
+def exchanges_read(path):
+    with open(path, encoding="utf-8") as written:
+        fields = written.read().split("\0")
+    expect(len(fields) % 5 == 1, "%s: %d fields", path, len(fields))
+    for i in range(0, len(fields) - 1, 5):
+        method, target, status, header, text = fields[i:i + 5]
+        # The last head: others are those of 100 Continue.
+        lines = header.strip().split("\n\n")[-1].split("\n")[1:]
+        yield method, target, status, tuple(tuple(re.split(": *", line, 1)) for line in lines), text
+
+
+if __name__ == "__main__":
+    try:
+        exchanges_check(exchanges_read(sys.argv[1]))
+    except Failure as failure:
+        sys.exit("FAILED: the contract: %s" % failure)

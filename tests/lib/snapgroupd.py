@@ -104,12 +104,39 @@ class Answer:
         return "%d %s" % (self.status, self.body)
 
 
+# (method, path, status, header, body) of every reply, for main(), which checks them.
+EXCHANGES = []
+
+
+class Response(http.client.HTTPResponse):
+    """A reply; its body, once it is read as a whole, is kept in EXCHANGES."""
+    asked = None
+
+    def read(self, amt=None):
+        data = super().read(amt)
+        if amt is None and self.asked:
+            EXCHANGES.append((*self.asked, self.status, tuple(self.headers.items()), data.decode()))
+            self.asked = None
+        return data
+
+
 class Connection(http.client.HTTPConnection):
     """One keep-alive HTTP connection to the daemon's Unix socket."""
+    response_class = Response
 
     def __init__(self, path):
         super().__init__("localhost", timeout=DEADLINE_S)
         self.path = path
+        self.asked = None
+
+    def putrequest(self, method, url, *arguments, **more):
+        self.asked = (method, url)
+        super().putrequest(method, url, *arguments, **more)
+
+    def getresponse(self):
+        response = super().getresponse()
+        response.asked = self.asked
+        return response
 
     def connect(self):
         self.sock = socket.socket(socket.AF_UNIX)
@@ -306,9 +333,12 @@ def group_body(name, devices):
 
 
 def main(test):
-    """Runs a test's function and exits with its status."""
+    """Runs a test's function, checks every reply that it got, and exits with its status."""
     try:
         test()
+        if EXCHANGES:
+            import openapi  # it imports this file
+            openapi.exchanges_check(EXCHANGES)
     except Failure as failure:
         sys.stderr.write("FAILED: %s\n" % failure)
         sys.exit(1)
