@@ -13,7 +13,7 @@
 #   test    to run tests/run.sh and .ci/run
 set -euo pipefail
 
-build=(gcc libc6-dev cmake ninja-build pkg-config libcjson-dev libinih-dev libsqlite3-dev libsystemd-dev
+build=(gcc libc6-dev cmake ninja-build pkg-config scdoc libcjson-dev libinih-dev libsqlite3-dev libsystemd-dev
     uuid-dev xfslibs-dev zlib1g-dev libzstd-dev liburing-dev libgnutls28-dev libcmocka-dev)
 demo=(curl jq libnbd-bin qemu-utils util-linux)
 test=("${build[@]}" "${demo[@]}" acl btrfs-progs busybox-static clang clang-format dpkg-dev libclang-rt-14-dev e2fsprogs fio git gnutls-bin
