@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 #
 # api/openapi.yaml and the code agree: operations and service/http/routes.h, error codes and
-# base/err.h, statuses, limits and request fields. Every reference resolves, every object is closed,
-# every example matches its schema, every format is checked.
+# base/err.h, statuses, headers, limits and request fields. Every reference resolves, every object
+# is closed, every example matches its schema, every format is checked.
 import os
 import re
 import sys
@@ -16,6 +16,9 @@ from openapi import FORMATS, SPEC, fits, operations, resolve, walk
 from snapgroupd import SOURCE_DIR, expect, main
 
 SCHEMAS = SPEC["components"]["schemas"]
+
+# Those of a content's form and of a caller's identity: media types and security schemes.
+SCHEME_HEADERS = {"Content-Type", "Content-Encoding", "Accept", "Authorization", "Host"}
 
 
 def source(path):
@@ -64,6 +67,30 @@ def routes():
              {resolve(parameter)["name"] for parameter in operation.get("parameters", ())},
              set(re.findall(r'"(\w+)"', tables.get(table, ""))))
         expect(bool(body) == ("requestBody" in operation), "%s %s: a body on one side only", method, path)
+
+
+def code_of(folder):
+    """All code of a folder, without comments."""
+    text = "".join(source(os.path.join(folder, file)) for file in sorted(os.listdir(os.path.join(SOURCE_DIR, folder)))
+                   if file.endswith((".c", ".h")))
+    return re.sub(r"/\*.*?\*/", "", text, flags=re.S)
+
+
+def headers():
+    """Those that a handler reads are parameters, or in the file's description; those that a reply
+    gets are headers of a response."""
+    code = code_of("service/http")
+    declared = {resolve(parameter)["name"] for item, operation in operations().values()
+                for parameter in item.get("parameters", []) + operation.get("parameters", [])
+                if resolve(parameter)["in"] == "header"}
+    read = set(re.findall(r'\brequest_header\(\s*[\w>-]+,\s*"([\w-]+)"', code))
+    expect(declared <= read, "header parameters that nobody reads: %s", declared - read)
+    described = declared | {name for name in read if "`%s" % name in SPEC["info"]["description"]}
+    expect(read <= described | SCHEME_HEADERS, "headers that are not described: %s", read - described)
+    sent = set(re.findall(r'\breply_header_add\(\s*[\w&>.-]+,\s*"([\w-]+)"', code))
+    listed = {name for _, operation in operations().values() for response in operation["responses"].values()
+              for name in resolve(response).get("headers", {})}
+    same("headers of replies", listed, sent - {"Content-Type", "Allow"})
 
 
 def errors():
@@ -121,6 +148,7 @@ def limits():
 def test():
     structure()
     routes()
+    headers()
     errors()
     request_fields()
     limits()
