@@ -32,7 +32,7 @@ static void change_free_unsettled(struct unsettled *work)
 }
 
 static struct device_row_change *
-change_new(const struct device_row *row,
+change_new(const struct device_row *row, const struct origin *origin,
            int (*settle)(struct service *, struct unsettled *, struct err *), struct err *err)
 {
     CLEANUP(device_row_change) struct device_row_change *change = calloc(1, sizeof(*change));
@@ -41,6 +41,7 @@ change_new(const struct device_row *row,
         change->unsettled.free = change_free_unsettled;
         memcpy(change->row.id, row->id, sizeof(row->id));
         change->row.state = row->state;
+        change->origin = *origin;
         change->row.name = strdup(row->name);
         change->row.image = strdup(row->image);
     }
@@ -66,6 +67,35 @@ int device_row_write(struct service *service,
     CLEANUP(store_transaction)
     struct store_transaction *transaction = store_begin(service->store, err);
     if (!transaction || query(transaction, row, err) != 0)
+        return -1;
+    return store_commit(steal(transaction), err);
+}
+
+int device_row_write_attached(struct service *service,
+                              int query(struct store_transaction *, const struct device_row *,
+                                        struct err *),
+                              const struct device_row *row, const struct origin *origin,
+                              struct err *err)
+{
+    CLEANUP(store_transaction)
+    struct store_transaction *transaction = store_begin(service->store, err);
+    if (!transaction || query(transaction, row, err) != 0 ||
+        event_record(transaction, origin, EVENT_DEVICE_ATTACHED, row->name, NULL, err) != 0)
+        return -1;
+    return store_commit(steal(transaction), err);
+}
+
+int device_row_write_detached(struct service *service,
+                              int query(struct store_transaction *, const struct device_row *,
+                                        struct err *),
+                              const struct device_row *row, const struct origin *origin,
+                              struct err *err)
+{
+    CLEANUP(store_transaction)
+    struct store_transaction *transaction = store_begin(service->store, err);
+    if (!transaction ||
+        event_record(transaction, origin, EVENT_DEVICE_DETACHED, row->name, NULL, err) != 0 ||
+        query(transaction, row, err) != 0)
         return -1;
     return store_commit(steal(transaction), err);
 }
@@ -116,18 +146,20 @@ static int removal_settle(struct service *service, struct unsettled *work, struc
     if (found <= 0)
         return found;
     if (removal->row.state != DEVICE_ROW_CREATING)
-        return device_row_write(service, store_device_delete, &now, err);
+        return device_row_write_detached(service, store_device_delete, &now, &removal->origin, err);
     if (now.state != DEVICE_ROW_CREATING) {
         now.state = DEVICE_ROW_CREATING;
-        if (device_row_write(service, store_device_update_state, &now, err) != 0)
+        if (device_row_write_detached(service, store_device_update_state, &now, &removal->origin,
+                                      err) != 0)
             return -1;
     }
     return device_creation_discard(service, &now, err);
 }
 
-struct device_row_change *device_removal_new(const struct device_row *row, struct err *err)
+struct device_row_change *device_removal_new(const struct device_row *row,
+                                             const struct origin *origin, struct err *err)
 {
-    return change_new(row, removal_settle, err);
+    return change_new(row, origin, removal_settle, err);
 }
 
 static int staying_settle(struct service *service, struct unsettled *work, struct err *err)
@@ -142,5 +174,5 @@ static int staying_settle(struct service *service, struct unsettled *work, struc
 
 struct device_row_change *device_staying_new(const struct device_row *row, struct err *err)
 {
-    return change_new(row, staying_settle, err);
+    return change_new(row, &origin_daemon, staying_settle, err);
 }

@@ -8,6 +8,7 @@
 #define SERVICE_DEVICE_CHANGE_H
 
 #include "base/cleanup.h"
+#include "service/events.h"
 #include "service/unsettled.h"
 #include "store/devices.h"
 #include "store/store.h"
@@ -17,11 +18,13 @@ struct service;
 struct device_row_change {
     struct unsettled unsettled; /* first: the queue hands it back */
     struct device_row row;      /* id, state, name, image */
+    struct origin origin;
 };
 
 /* The device goes: its row is deleted, together with its image if that is being created. NULL and
  * *err (OutOfResources), like the next one. */
-struct device_row_change *device_removal_new(const struct device_row *row, struct err *err);
+struct device_row_change *device_removal_new(const struct device_row *row,
+                                             const struct origin *origin, struct err *err);
 
 /* The device stays: its row says ATTACHED again. */
 struct device_row_change *device_staying_new(const struct device_row *row, struct err *err);
@@ -42,5 +45,19 @@ int device_creation_discard(struct service *service, const struct device_row *ro
 int device_row_write(struct service *service,
                      int query(struct store_transaction *, const struct device_row *, struct err *),
                      const struct device_row *row, struct err *err);
+
+/* The same, for the change with which the device becomes attached: with its event. */
+int device_row_write_attached(struct service *service,
+                              int query(struct store_transaction *, const struct device_row *,
+                                        struct err *),
+                              const struct device_row *row, const struct origin *origin,
+                              struct err *err);
+
+/* The same, for the change with which it is attached no longer. */
+int device_row_write_detached(struct service *service,
+                              int query(struct store_transaction *, const struct device_row *,
+                                        struct err *),
+                              const struct device_row *row, const struct origin *origin,
+                              struct err *err);
 
 #endif

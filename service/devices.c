@@ -99,18 +99,19 @@ enum add_state {
     ADD_OPENED,   /* the device too */
 };
 
-static int device_attach(struct service *service, struct device_row *row, bool discard_unflushed,
-                         enum add_state *state, struct err *err)
+static int device_attach(struct service *service, struct device_row *row,
+                         const struct device_request *request, enum add_state *state,
+                         struct err *err)
 {
     assert(*state == ADD_NOTHING);
     struct device_spec spec = device_row_spec(row);
-    spec.discard_unflushed = discard_unflushed;
+    spec.discard_unflushed = request->discard_unflushed;
     if (block_device_open(service->block, &spec, err) != 0)
         return -1;
     *state = ADD_OPENED;
     return device_row_identify_new(service, row, err) != 0
                ? -1
-               : device_row_write(service, store_device_insert, row, err);
+               : device_row_write_attached(service, store_device_insert, row, request->origin, err);
 }
 
 static int device_create_image(struct service *service, struct device_row *row,
@@ -135,7 +136,8 @@ static int device_create_image(struct service *service, struct device_row *row,
         return -1;
     struct device_row attached = *row;
     attached.state = DEVICE_ROW_ATTACHED;
-    return device_row_write(service, store_device_update_state, &attached, err) != 0
+    return device_row_write_attached(service, store_device_update_state, &attached, request->origin,
+                                     err) != 0
                ? -1
                : block_image_keep(service->block, row->image, id, err);
 }
@@ -159,13 +161,12 @@ int devices_add(struct service *service, const struct device_request *request,
     if (device_row_fill(service, request, &view->row, err) != 0)
         return -1;
     CLEANUP(device_row_change)
-    struct device_row_change *removal = device_removal_new(&view->row, err);
+    struct device_row_change *removal = device_removal_new(&view->row, request->origin, err);
     if (!removal)
         return -1;
     enum add_state state = ADD_NOTHING;
-    int ret = request->create
-                  ? device_create_image(service, &view->row, request, &state, err)
-                  : device_attach(service, &view->row, request->discard_unflushed, &state, err);
+    int ret = request->create ? device_create_image(service, &view->row, request, &state, err)
+                              : device_attach(service, &view->row, request, &state, err);
     if (ret != 0 && state != ADD_NOTHING)
         device_undo(service, &view->row, steal(removal), state);
     if (ret != 0)
@@ -242,7 +243,7 @@ static int creation_remove(struct service *service, const struct device_row *row
 }
 
 int devices_remove(struct service *service, const char *name, bool discard_unflushed,
-                   struct err *err)
+                   const struct origin *origin, struct err *err)
 {
     /* A running attach holds the name, and may take long. */
     bool is_called_off = block_device_call_off(service->block, name);
@@ -254,7 +255,8 @@ int devices_remove(struct service *service, const char *name, bool discard_unflu
         return creation_remove(service, &row, discard_unflushed, err);
     if (device_check_clients(service, name, err) != 0)
         return -1;
-    CLEANUP(device_row_change) struct device_row_change *removal = device_removal_new(&row, err);
+    CLEANUP(device_row_change)
+    struct device_row_change *removal = device_removal_new(&row, origin, err);
     if (!removal || device_detach(service, &row, discard_unflushed, err) != 0)
         return -1;
     struct err later;

@@ -18,6 +18,7 @@
 #include "block/block.h"
 #include "store/devices.h"
 
+struct origin;
 struct service;
 
 /* What a client asks for; strings are borrowed. */
@@ -26,6 +27,7 @@ struct device_request {
     const char *image;
     const char *format;
     const char *labels; /* JSON text */
+    const struct origin *origin;
     bool read_only;
     bool discard_unflushed; /* without `create` */
     bool create;
@@ -50,7 +52,7 @@ int devices_add(struct service *service, const struct device_request *request,
 /* `discard_unflushed`: data that cannot be flushed are discarded. Codes: DeviceNotFound,
  * DeviceInUse, UnflushedData, StoreFailed. */
 int devices_remove(struct service *service, const char *name, bool discard_unflushed,
-                   struct err *err);
+                   const struct origin *origin, struct err *err);
 
 int devices_get(struct service *service, const char *name, struct device_view *view,
                 struct err *err);

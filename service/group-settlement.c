@@ -98,11 +98,13 @@ void group_row_fail(struct group_row *row, const struct err *err, size_t member)
 
 int group_row_write(struct service *service,
                     int query(struct store_transaction *, const struct group_row *, struct err *),
-                    const struct group_row *row, struct err *err)
+                    const struct group_row *row, const struct origin *origin, enum event_kind kind,
+                    struct err *err)
 {
     CLEANUP(store_transaction)
     struct store_transaction *transaction = store_begin(service->store, err);
-    if (!transaction || query(transaction, row, err) != 0)
+    if (!transaction || query(transaction, row, err) != 0 ||
+        event_record(transaction, origin, kind, NULL, row->id, err) != 0)
         return -1;
     return store_commit(steal(transaction), err);
 }
@@ -175,9 +177,9 @@ static int settlement_roll_back(struct service *service, struct settlement *sett
            settlement->stored != GROUP_COMMITTED); /* I1 */
     bool is_preparing = settlement->stored == GROUP_PREPARING;
     bool has_row = is_preparing || settlement->stored == GROUP_ABORTING;
-    int ret = is_preparing
-                  ? group_row_write(service, store_group_update_aborting, &settlement->row, err)
-                  : 0;
+    int ret = is_preparing ? group_row_write(service, store_group_update_aborting, &settlement->row,
+                                             &settlement->origin, EVENT_KIND_COUNT, err)
+                           : 0;
     if (settlement->memory == GROUP_MEMORY_NOTHING || settlement->memory == GROUP_MEMORY_HELD)
         overlays_remove(service, settlement);
     settlement_assert_state(settlement);
@@ -188,7 +190,8 @@ static int settlement_roll_back(struct service *service, struct settlement *sett
     if (!has_row || settlement->memory == GROUP_MEMORY_LEFT)
         return 0;
     assert(settlement->memory == GROUP_MEMORY_REMOVED); /* I4 */
-    if (group_row_write(service, store_group_update_aborted, &settlement->row, err) != 0)
+    if (group_row_write(service, store_group_update_aborted, &settlement->row, &settlement->origin,
+                        EVENT_GROUP_ABORTED, err) != 0)
         return -1;
     settlement->stored = GROUP_ABORTED;
     return 0;
@@ -245,7 +248,8 @@ static int settlement_commit(struct service *service, struct settlement *settlem
     settlement_assert_state(settlement);
     int ret = settlement->stored == GROUP_COMMITTED
                   ? 0
-                  : group_row_write(service, store_group_update_committed, &settlement->row, err);
+                  : group_row_write(service, store_group_update_committed, &settlement->row,
+                                    &settlement->origin, EVENT_GROUP_COMMITTED, err);
     if (ret == 0)
         settlement->stored = GROUP_COMMITTED;
     if (group) { /* also if the row lags: it is sure to follow */
@@ -343,7 +347,7 @@ bool settlement_end(struct service *service, struct settlement *settlement, stru
 int settlement_recover(struct service *service, struct group_row *row, struct err *err)
 {
     struct err cause;
-    struct settlement settlement = {.stored = row->state, .row = *row};
+    struct settlement settlement = {.stored = row->state, .row = *row, .origin = origin_daemon};
     if (row->state == GROUP_PREPARING) {
         err_set(&cause, ErrInternalError, 0,
                 "the daemon was stopped before the point of no return; nothing was frozen");

@@ -16,6 +16,7 @@
 
 #include "block/block.h"
 #include "block/group.h"
+#include "service/events.h"
 #include "service/unsettled.h"
 #include "store/groups.h"
 #include "store/store.h"
@@ -45,7 +46,8 @@ struct settlement {
     unsigned stored;
     struct group *group; /* while memory is HELD, and until its members are offered */
     struct group_row row;
-    uint64_t started_us; /* monotonic */
+    struct origin origin; /* of the call that made it */
+    uint64_t started_us;  /* monotonic */
     /* For the copy of the row that the queue keeps: after the pivot nothing is allocated. */
     struct member_row *pauses;
     char error_message[ERR_MESSAGE_BYTES];
@@ -64,11 +66,12 @@ bool settlement_end(struct service *service, struct settlement *settlement, stru
 /* Settles the group of a row after a restart. StoreFailed. */
 int settlement_recover(struct service *service, struct group_row *row, struct err *err);
 
-/* Makes one change of a group's row, in a transaction of its own. The errors of the query and of
- * the store. */
+/* Makes one change of a group's row, with its event, in a transaction of its own. `kind`
+ * EVENT_KIND_COUNT: no event. The errors of the query and of the store. */
 int group_row_write(struct service *service,
                     int query(struct store_transaction *, const struct group_row *, struct err *),
-                    const struct group_row *row, struct err *err);
+                    const struct group_row *row, const struct origin *origin, enum event_kind kind,
+                    struct err *err);
 
 /* Records in `row` why it is aborted; `member` is SIZE_MAX if no member is to blame. */
 void group_row_fail(struct group_row *row, const struct err *err, size_t member);

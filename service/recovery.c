@@ -27,6 +27,7 @@
 #include "service/context.h"
 #include "service/device-change.h"
 #include "service/devices.h"
+#include "service/events.h"
 #include "service/frozen-files.h"
 #include "service/group-settlement.h"
 #include "service/names.h"
@@ -48,7 +49,7 @@ static int device_finish(struct service *service, const struct device_row *row, 
     }
     if (row->state == DEVICE_ROW_DETACHING) {
         log_warning("the detach of device '%s' was interrupted; it is completed", row->name);
-        return device_row_write(service, store_device_delete, row, err);
+        return device_row_write_detached(service, store_device_delete, row, &origin_daemon, err);
     }
     id_bytes(row->id, id);
     if (block_image_keep(service->block, row->image, id, &failure) != 0)
@@ -136,5 +137,7 @@ int recovery_run(struct service *service, struct err *err)
         devices_each(service, device_restore, err) != 0)
         return -1;
     block_journals_finish(service->block);
-    return groups_each(service, GROUP_COMMITTED, group_offer, err);
+    if (groups_each(service, GROUP_COMMITTED, group_offer, err) != 0)
+        return -1;
+    return event_report(service, &origin_daemon, EVENT_RECOVERY_DONE, NULL, NULL, err);
 }

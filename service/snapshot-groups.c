@@ -118,7 +118,8 @@ static void refusal_record(struct service *service, struct settlement *settlemen
     settlement->row.state = GROUP_ABORTED;
     group_row_fail(&settlement->row, cause, member);
     if (row_fill(service, settlement, members, &err) != 0 ||
-        group_row_write(service, store_group_insert, &settlement->row, &err) != 0)
+        group_row_write(service, store_group_insert, &settlement->row, &settlement->origin,
+                        EVENT_GROUP_ABORTED, &err) != 0)
         log_error("the failed attempt %s is not kept: %s", settlement->row.id, err.message);
 }
 
@@ -156,7 +157,8 @@ static int take_begin(struct service *service, struct settlement *settlement,
 static int take_prepare(struct service *service, struct settlement *settlement, size_t *failed,
                         struct err *err)
 {
-    if (group_row_write(service, store_group_insert, &settlement->row, err) != 0) {
+    if (group_row_write(service, store_group_insert, &settlement->row, &settlement->origin,
+                        EVENT_GROUP_PREPARING, err) != 0) {
         if (err->code == ErrStoreFailed)
             settlement->stored = GROUP_PREPARING; /* at most */
         return -1;
@@ -171,7 +173,8 @@ static int take_prepare(struct service *service, struct settlement *settlement, 
 /* The point of no return. */
 static int take_commit(struct service *service, struct settlement *settlement, struct err *err)
 {
-    int ret = group_row_write(service, store_group_update_committing, &settlement->row, err);
+    int ret = group_row_write(service, store_group_update_committing, &settlement->row,
+                              &settlement->origin, EVENT_KIND_COUNT, err);
     if (ret == 0)
         settlement->stored = GROUP_COMMITTING;
     else if (err->code == ErrStoreFailed)
@@ -212,6 +215,7 @@ int snapshot_groups_take(struct service *service, const struct snapshot_group_re
     if (!settlement)
         return -1;
     id_new(settlement->row.id);
+    settlement->origin = *request->origin;
     take_run(service, settlement, request, err);
     bool is_committed = settlement_end(service, settlement, row);
     take_count(service->metrics, row, is_committed);

@@ -23,6 +23,7 @@
 #include "block/group.h"
 #include "store/groups.h"
 
+struct origin;
 struct service;
 
 /* What a client asks for; strings are borrowed. A member's snapshot_file and format may be NULL:
@@ -30,6 +31,7 @@ struct service;
 struct snapshot_group_request {
     const char *name;   /* or NULL: the id */
     const char *labels; /* JSON text */
+    const struct origin *origin;
     size_t count;
     const struct group_member *members;
 };

@@ -96,4 +96,31 @@ struct group_row {
     size_t error_member; /* position of the failing member */
 };
 
+/* Kinds of events. An event of a group or device whose `detail` is NULL gets it from that row. */
+#define EVENT_KINDS(X)                                                                             \
+    X(EVENT_DEVICE_ATTACHED, "device.attached")                                                    \
+    X(EVENT_DEVICE_DETACHED, "device.detached")                                                    \
+    X(EVENT_DEVICE_FAILED, "device.failed")                                                        \
+    X(EVENT_GROUP_PREPARING, "group.preparing")                                                    \
+    X(EVENT_GROUP_COMMITTED, "group.committed")                                                    \
+    X(EVENT_GROUP_ABORTED, "group.aborted")                                                        \
+    X(EVENT_RECOVERY_DONE, "recovery.done")
+
+enum event_kind {
+#define EVENT_ENUM(symbol, name) symbol,
+    EVENT_KINDS(EVENT_ENUM)
+#undef EVENT_ENUM
+        EVENT_KIND_COUNT
+};
+
+struct event_row {
+    uint64_t id; /* given by insert; of two events the later one has the larger */
+    uint64_t at_us;
+    enum event_kind kind;
+    char *device, *group_id, *job; /* what it is about; or NULL */
+    char *actor;                   /* who caused it */
+    char *request_id;              /* or NULL: no request did */
+    char *detail;                  /* JSON object */
+};
+
 #endif

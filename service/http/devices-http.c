@@ -229,6 +229,7 @@ void device_create(struct service *service, const struct request *request, struc
                                     .image = body->image,
                                     .format = body->format,
                                     .labels = labels,
+                                    .origin = &request->origin,
                                     .read_only = body->read_only.value,
                                     .discard_unflushed = body->discard_unflushed.value,
                                     .create = body->size.given,
@@ -266,8 +267,8 @@ void device_delete(struct service *service, const struct request *request, struc
 {
     struct problem problem = {.device = request->argument};
     const struct detach_body *body = request->fields;
-    if (devices_remove(service, request->argument, body->discard_unflushed.value, &problem.err) !=
-        0)
+    if (devices_remove(service, request->argument, body->discard_unflushed.value, &request->origin,
+                       &problem.err) != 0)
         reply_problem(reply, &problem);
     else
         reply_nothing(reply);

@@ -34,6 +34,7 @@
 #include <inttypes.h>
 #include <stdalign.h>
 #include <stdio.h>
+#include <string.h>
 
 /* The largest struct that a body is decoded into. */
 #define FIELDS_BYTES 256
@@ -178,6 +179,16 @@ static void exchange_identify(struct exchange *exchange)
     exchange->reply.instance = exchange->instance;
 }
 
+/* Notes who causes what the request changes. */
+static void exchange_originate(struct exchange *exchange)
+{
+    struct request *request = &exchange->request;
+    static_assert(sizeof(request->origin.actor) >= PRINCIPAL_TEXT_BYTES);
+    static_assert(sizeof(request->origin.request_id) >= sizeof(request->id));
+    principal_format(request->principal, request->origin.actor);
+    strcpy(request->origin.request_id, request->id);
+}
+
 /* Receives the request. 1; 0: the client has gone; -1: it cannot be served, and the connection must
  * end. */
 static int exchange_receive(struct exchange *exchange, bool is_first)
@@ -195,6 +206,7 @@ static int exchange_receive(struct exchange *exchange, bool is_first)
     if (ret == 1 && auth_check(&connection->principal, &connection->head, &err) != 0)
         ret = -1;
     if (ret == 1) {
+        exchange_originate(exchange);
         step_route(exchange);
         ret = http_enter(connection, HTTP_RECEIVING, HTTP_BODY_S)
                   ? http_body_receive(&exchange->body, &connection->head, &connection->stream, &err)

@@ -11,6 +11,7 @@
 #define SERVICE_HTTP_REQUEST_H
 
 #include "base/err.h"
+#include "service/events.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -26,6 +27,7 @@ struct principal;
 struct request {
     const struct http_head *head; /* the header: request_header() */
     const struct principal *principal;
+    struct origin origin;              /* principal and id, for events */
     char id[REQUEST_ID_CHARS_MAX + 1]; /* the header X-Request-Id, or one of ours */
     const char *method;
     char *uri;          /* path and query, which the pointers below point into */

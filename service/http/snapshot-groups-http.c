@@ -243,7 +243,12 @@ void snapshot_group_create(struct service *service, const struct request *reques
         return;
     }
     struct snapshot_group_request wanted = {
-        .name = body->name, .labels = labels, .count = count, .members = members};
+        .name = body->name,
+        .labels = labels,
+        .origin = &request->origin,
+        .count = count,
+        .members = members,
+    };
     snapshot_group_take_and_reply(service, &wanted, reply);
 }
 

@@ -3,7 +3,8 @@
 -- events             what happened and who caused it: the feed and the audit log. `id` never comes
 --                    twice, also after rows were pruned. `detail` is a JSON object
 -- idempotency_keys   a caller's key, the request that it came with and, once there is one, the answer
---                    (`headers` is a JSON object). `status` is NULL while the request runs
+--                    (`headers` as they are sent). `status` is NULL until the answer is known; it
+--                    then follows from the row that the request made (`resource_kind`, `resource_id`)
 -- tokens             bearer tokens. `hash` is SHA-256 of the secret, in hexadecimal digits
 -- devices, groups    `revision` grows with every change of what a GET shows; it is behind the ETag
 -- devices            `allowed_clients` is a JSON array of names of NBD clients; NULL: all
@@ -23,6 +24,9 @@ CREATE TABLE events (
     request_id TEXT,
     detail TEXT NOT NULL
 ) STRICT;
+CREATE INDEX events_kind ON events (kind);
+CREATE INDEX events_device ON events (device) WHERE device IS NOT NULL;
+CREATE INDEX events_group ON events (group_id) WHERE group_id IS NOT NULL;
 
 CREATE TABLE idempotency_keys (
     caller TEXT NOT NULL,
@@ -30,12 +34,15 @@ CREATE TABLE idempotency_keys (
     request_hash TEXT NOT NULL,
     request_id TEXT NOT NULL,
     created_at_us INTEGER NOT NULL,
+    resource_kind TEXT CHECK (resource_kind IN ('device', 'group')),
+    resource_id TEXT,
     status INTEGER,
     headers TEXT,
     body TEXT,
     PRIMARY KEY (caller, key)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX idempotency_keys_created ON idempotency_keys (created_at_us);
+CREATE INDEX idempotency_keys_caller ON idempotency_keys (caller, created_at_us);
 
 CREATE TABLE tokens (
     id TEXT PRIMARY KEY,

@@ -15,10 +15,12 @@
 #include "tests/lib/testlib.h"
 
 #include "service/context.h"
+#include "service/events.h"
 #include "service/leftovers.h"
 #include "service/metrics.h"
 #include "service/snapshot-groups.h"
 #include "service/unsettled.h"
+#include "store/events.h"
 #include "store/frozen-files.h"
 
 #include <string.h>
@@ -126,6 +128,22 @@ int store_group_insert(struct store_transaction *transaction, const struct group
     row.new_state = new->state;
     memcpy(row.id, new->id, sizeof(row.id));
     return 0;
+}
+
+/* Each change is recorded by whoever asked for it. */
+int store_event_insert(struct store_transaction *transaction, const struct event_row *event,
+                       struct err *err)
+{
+    (void)transaction;
+    bool apply;
+    assert_true(row.is_open);
+    assert_string_equal(event->actor, "uid 7");
+    assert_string_equal(event->request_id, "r-1");
+    assert_string_equal(event->group_id, row.id);
+    assert_int_equal(event->kind, row.new_state == GROUP_PREPARING   ? EVENT_GROUP_PREPARING
+                                  : row.new_state == GROUP_COMMITTED ? EVENT_GROUP_COMMITTED
+                                                                     : EVENT_GROUP_ABORTED);
+    return store_call(&apply, err) ? 0 : -1;
 }
 
 int store_group_get(struct store *store, const char *id, struct group_row *now, struct err *err)
@@ -412,6 +430,7 @@ static void check_agreement(int result)
 }
 
 static struct metrics *metrics;
+static const struct origin origin = {.actor = "uid 7", .request_id = "r-1"};
 
 /* Runs one attempt. False once the failing call comes no more. */
 static bool take_once(int fail_at, enum err_code code, bool applied, int reopen_fails,
@@ -420,7 +439,7 @@ static bool take_once(int fail_at, enum err_code code, bool applied, int reopen_
     struct service service = {.settle_lock = PTHREAD_MUTEX_INITIALIZER, .metrics = metrics};
     const struct group_member members[] = {{.device = "a"}, {.device = "b"}};
     const struct snapshot_group_request request = {
-        .name = "g", .labels = "{}", .count = 2, .members = members};
+        .name = "g", .labels = "{}", .origin = &origin, .count = 2, .members = members};
     struct group_row result_row;
     struct err err;
     memset(&row, 0, sizeof(row));
@@ -506,7 +525,7 @@ static void second_failure_is_survived(void **state)
         struct service service = {.settle_lock = PTHREAD_MUTEX_INITIALIZER, .metrics = metrics};
         const struct group_member members[] = {{.device = "a"}, {.device = "b"}};
         const struct snapshot_group_request request = {
-            .name = "g", .labels = "{}", .count = 2, .members = members};
+            .name = "g", .labels = "{}", .origin = &origin, .count = 2, .members = members};
         struct group_row result_row;
         struct err err;
         memset(&row, 0, sizeof(row));

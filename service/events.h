@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Events: every change is recorded, with who caused it, in the transaction that makes it. Any
+ * thread.
+ */
+#ifndef SERVICE_EVENTS_H
+#define SERVICE_EVENTS_H
+
+#include "base/err.h"
+#include "store/row.h"
+
+struct service;
+struct store_transaction;
+
+/* Who causes a change, and by which request. A value: work that outlives its request keeps a copy.
+ */
+struct origin {
+    char actor[128];      /* "uid 0", "127.0.0.1", or "snapgroupd" */
+    char request_id[129]; /* "": no request */
+};
+
+/* Of recovery and of work in the background. */
+extern const struct origin origin_daemon;
+
+/* The event of a change of that device or group (or NULL), in the transaction of the change. Its
+ * detail is what the row says (store_event_insert). `kind` EVENT_KIND_COUNT: the change has no
+ * event. The errors of the store. */
+int event_record(struct store_transaction *transaction, const struct origin *origin,
+                 enum event_kind kind, const char *device, const char *group_id, struct err *err);
+
+/* An event without a change of a row, in a transaction of its own. `detail`: a JSON object or NULL.
+ */
+int event_report(struct service *service, const struct origin *origin, enum event_kind kind,
+                 const char *device, const char *detail, struct err *err);
+
+#endif

@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The table `events`: the feed and the audit log. See store.h for the rules of queries.
+ *
+ * An event is inserted in the transaction of the change that it reports, so there is one exactly if
+ * the change was made. Ids grow in the order of the commits and never come twice; those that are
+ * kept are oldest to newest without a gap.
+ */
+#ifndef STORE_EVENTS_H
+#define STORE_EVENTS_H
+
+#include "base/err.h"
+#include "store/row.h"
+
+#include <stddef.h>
+#include <stdint.h>
+
+struct store;
+struct store_transaction;
+
+/* Events that are kept: so many, and for so long. */
+#define STORE_EVENTS_MAX     1000000
+#define STORE_EVENT_DAYS_MAX 400
+
+const char *event_kind_name(enum event_kind kind);      /* "device.attached" and so on */
+enum event_kind event_kind_from_name(const char *name); /* or EVENT_KIND_COUNT */
+
+/* `row->id` is not looked at. With `detail` NULL it becomes what the rows of `group_id` or `device`
+ * say within the transaction: insert the event after the row, and before a row is deleted. Deletes
+ * a few events that are too many or too old. */
+int store_event_insert(struct store_transaction *transaction, const struct event_row *row,
+                       struct err *err);
+
+/* What a list has. Strings are borrowed. */
+struct event_filter {
+    uint64_t after;                /* an id; 0: from the oldest */
+    enum event_kind kind;          /* EVENT_KIND_COUNT: all */
+    const char *device, *group_id; /* or NULL */
+};
+
+/* The ids of the events that are kept, none if oldest > newest. */
+struct event_range {
+    uint64_t oldest, newest;
+};
+
+/* Up to `limit` events, oldest first; fewer if they take more than a page may. *rows is heap; free
+ * with event_rows_free. */
+int store_event_list(struct store *store, const struct event_filter *filter, size_t limit,
+                     struct event_row **rows, size_t *count, struct event_range *range,
+                     struct err *err);
+void event_rows_free(struct event_row *rows, size_t count);
+
+#endif
