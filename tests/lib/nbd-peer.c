@@ -1,10 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The NBD server under test, the probe driver, and the raw client. See nbd-peer.h.
+ * See nbd-peer.h.
  */
 #include "tests/lib/nbd-peer.h"
-
-#include "block/nbd/server.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -16,164 +14,6 @@
 #include <sys/time.h>
 #include <sys/un.h>
 #include <time.h>
-
-/* ---- the server ---- */
-
-void nbd_place_open(struct nbd_place *place)
-{
-    struct err err;
-    *place = (struct nbd_place){.block = block_open(scratch_dir(), &err)};
-    assert_non_null(place->block);
-    place->server = nbd_server_new(place->block);
-    assert_non_null(place->server);
-}
-
-void nbd_place_listen(struct nbd_place *place)
-{
-    struct err err;
-    char address[300];
-    snprintf(address, sizeof(address), "unix:%s/nbd.sock", scratch_dir());
-    if (nbd_server_listen(place->server, address, &err) != 0)
-        fail_msg("%s", err.message);
-    place->address = nbd_server_address(place->server, 0);
-    assert_string_equal(place->address, address);
-}
-
-void nbd_place_set_tls(struct nbd_place *place, const struct nbd_tls_spec *spec)
-{
-    struct err err;
-    if (nbd_server_set_tls(place->server, spec, &err) != 0)
-        fail_msg("%s", err.message);
-}
-
-void nbd_place_close(struct nbd_place *place)
-{
-    struct err err;
-    if (place->server)
-        nbd_server_free(place->server);
-    if (block_close(place->block, &err) != 0)
-        fail_msg("%s", err.message);
-    shell("rm -f *.raw");
-}
-
-void nbd_place_add(struct nbd_place *place, const char *name, uint64_t size_bytes, bool read_only)
-{
-    shell("truncate -s %" PRIu64 " %s.raw", size_bytes, name);
-    nbd_place_attach(place, name, "raw", read_only);
-}
-
-void nbd_place_attach(struct nbd_place *place, const char *name, const char *format, bool read_only)
-{
-    struct err err;
-    char image[100];
-    snprintf(image, sizeof(image), "%s.raw", name);
-    struct device_spec spec = {
-        .name = name, .image = image, .format = format, .read_only = read_only};
-    if (block_device_open(place->block, &spec, &err) != 0)
-        fail_msg("%s", err.message);
-    block_device_export(place->block, name);
-}
-
-unsigned nbd_place_clients(struct nbd_place *place, const char *name)
-{
-    struct err err;
-    struct device_info info;
-    assert_int_equal(block_device_info(place->block, name, &info, &err), 0);
-    unsigned clients = info.clients;
-    device_info_clear(&info);
-    return clients;
-}
-
-void nbd_place_wait_until_left(struct nbd_place *place, const char *name)
-{
-    for (int i = 0; i < PEER_WAIT_S * 1000 && nbd_place_clients(place, name); i++)
-        nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
-    assert_int_equal(nbd_place_clients(place, name), 0);
-}
-
-void wait_until_at_least(const atomic_uint *flag, unsigned value)
-{
-    for (int i = 0; i < PEER_WAIT_S * 1000 && atomic_load(flag) < value; i++)
-        nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
-    assert_true(atomic_load(flag) >= value);
-}
-
-/* ---- the probe ---- */
-
-struct probe probe = {.mapped_from = UINT64_MAX, .broken_from = UINT64_MAX};
-
-/* Waits while `*hold` is set; counts whoever comes to wait. */
-static void probe_wait(const atomic_bool *hold, atomic_uint *held)
-{
-    if (atomic_load(hold))
-        atomic_fetch_add(held, 1);
-    while (atomic_load(hold))
-        nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
-}
-
-/* All data, and only the probe's read() can tell what they are: so every read comes by. */
-static int probe_map(struct node *node, uint64_t offset, unsigned flags, struct extent *extent)
-{
-    uint64_t mapped_from = atomic_load(&probe.mapped_from);
-    if (offset < mapped_from && extent->length > mapped_from - offset)
-        extent->length = mapped_from - offset;
-    int ret = driver_raw.map(node, offset, flags, extent);
-    if (extent->kind == EXTENT_DATA && offset < mapped_from)
-        extent->host = EXTENT_NO_HOST;
-    return ret;
-}
-
-static int probe_read(struct node *node, void *buf, uint64_t offset, uint64_t length)
-{
-    int error = atomic_load(&probe.error);
-    probe_wait(&probe.hold_reads, &probe.held_reads);
-    if (offset + length > atomic_load(&probe.broken_from))
-        return -EIO;
-    return error ? error : file_read_padded(node->fd, buf, offset, length);
-}
-
-static int probe_write(struct node *node, const void *buf, uint64_t offset, uint64_t length,
-                       unsigned flags)
-{
-    int error = atomic_load(&probe.error);
-    if (flags & WRITE_CACHED && atomic_load(&probe.hold) && !atomic_load(&probe.holds_connection))
-        return -EAGAIN;
-    probe_wait(&probe.hold, &probe.held);
-    return error ? error : driver_raw.write(node, buf, offset, length, flags);
-}
-
-static int probe_zero(struct node *node, uint64_t offset, uint64_t length, unsigned flags)
-{
-    int error = atomic_load(flags & ZERO_FAST ? &probe.zero_fast_error : &probe.error);
-    if (flags & ZERO_DISCARD) {
-        atomic_store(&probe.discarded_bytes, length);
-    } else if (!(flags & ZERO_FAST)) {
-        atomic_store(&probe.zeroed_bytes, length);
-        atomic_store(&probe.unmapped, flags & ZERO_UNMAP);
-        flags |= ZERO_UNMAP;
-    }
-    return error ? error : driver_raw.zero(node, offset, length, flags);
-}
-
-static int probe_flush(struct node *node)
-{
-    atomic_fetch_add(&probe.flushes, 1);
-    probe_wait(&probe.hold_flushes, &probe.held_flushes);
-    return driver_raw.flush(node);
-}
-
-void probe_register(void)
-{
-    static struct driver driver;
-    driver = driver_raw;
-    driver.name = "probe";
-    driver.map = probe_map;
-    driver.read = probe_read;
-    driver.write = probe_write;
-    driver.zero = probe_zero;
-    driver.flush = probe_flush;
-    driver_register(&driver);
-}
 
 /* ---- bytes ---- */
 
@@ -221,25 +61,27 @@ void bytes_add_go(struct bytes *bytes, uint32_t option, const char *name, unsign
     bytes_clear(&payload);
 }
 
-void bytes_add_request(struct bytes *bytes, unsigned flags, unsigned type, uint64_t cookie,
-                       uint64_t offset, uint32_t length)
+static void bytes_add_header(struct bytes *bytes, uint32_t magic, unsigned flags, unsigned type,
+                             uint64_t cookie, uint64_t offset)
 {
-    bytes_add_number(bytes, 4, 0x25609513);
+    bytes_add_number(bytes, 4, magic);
     bytes_add_number(bytes, 2, flags);
     bytes_add_number(bytes, 2, type);
     bytes_add_number(bytes, 8, cookie);
     bytes_add_number(bytes, 8, offset);
+}
+
+void bytes_add_request(struct bytes *bytes, unsigned flags, unsigned type, uint64_t cookie,
+                       uint64_t offset, uint32_t length)
+{
+    bytes_add_header(bytes, 0x25609513, flags, type, cookie, offset);
     bytes_add_number(bytes, 4, length);
 }
 
 void bytes_add_extended_request(struct bytes *bytes, unsigned flags, unsigned type, uint64_t cookie,
                                 uint64_t offset, uint64_t length)
 {
-    bytes_add_number(bytes, 4, 0x21e41c71);
-    bytes_add_number(bytes, 2, flags);
-    bytes_add_number(bytes, 2, type);
-    bytes_add_number(bytes, 8, cookie);
-    bytes_add_number(bytes, 8, offset);
+    bytes_add_header(bytes, 0x21e41c71, flags, type, cookie, offset);
     bytes_add_number(bytes, 8, length);
 }
 
@@ -366,15 +208,33 @@ size_t peer_option_reply(int fd, uint32_t option, uint32_t type, void *data, siz
     return length;
 }
 
-int peer_open(const char *address, const char *name)
+void peer_send_option(int fd, uint32_t option, const void *data, uint32_t length)
 {
     struct bytes bytes = {.length = 0};
-    int fd = peer_greet(address, 3);
+    bytes_add_option(&bytes, option, data, length);
+    peer_send_bytes(fd, &bytes);
+}
+
+void peer_ask_option(int fd, uint32_t option, const void *data, uint32_t length, uint32_t type)
+{
+    peer_send_option(fd, option, data, length);
+    peer_option_reply(fd, option, type, NULL, 0);
+}
+
+void peer_go(int fd, const char *name)
+{
+    struct bytes bytes = {.length = 0};
     bytes_add_go(&bytes, OPT_GO, name, 0, NULL);
     peer_send_bytes(fd, &bytes);
     assert_int_equal(peer_option_reply(fd, OPT_GO, REP_INFO, NULL, 0), 12);
     assert_int_equal(peer_option_reply(fd, OPT_GO, REP_INFO, NULL, 0), 14);
     assert_int_equal(peer_option_reply(fd, OPT_GO, REP_ACK, NULL, 0), 0);
+}
+
+int peer_open(const char *address, const char *name)
+{
+    int fd = peer_greet(address, 3);
+    peer_go(fd, name);
     return fd;
 }
 
@@ -384,9 +244,7 @@ int peer_open_with(const char *address, const char *name, uint32_t option, uint3
     struct bytes bytes = {.length = 0};
     char context[64];
     int fd = peer_greet(address, 3);
-    bytes_add_option(&bytes, option, NULL, 0);
-    peer_send_bytes(fd, &bytes);
-    assert_int_equal(peer_option_reply(fd, option, REP_ACK, NULL, 0), 0);
+    peer_ask_option(fd, option, NULL, 0, REP_ACK);
     bytes_add_meta(&bytes, OPT_SET_META, name, contexts);
     peer_send_bytes(fd, &bytes);
     for (int i = 0; i < 2; i++) {
@@ -397,11 +255,7 @@ int peer_open_with(const char *address, const char *name, uint32_t option, uint3
         ids[i] = ntohl(*(uint32_t *)(void *)context);
     }
     assert_int_equal(peer_option_reply(fd, OPT_SET_META, REP_ACK, NULL, 0), 0);
-    bytes_add_go(&bytes, OPT_GO, name, 0, NULL);
-    peer_send_bytes(fd, &bytes);
-    assert_int_equal(peer_option_reply(fd, OPT_GO, REP_INFO, NULL, 0), 12);
-    assert_int_equal(peer_option_reply(fd, OPT_GO, REP_INFO, NULL, 0), 14);
-    assert_int_equal(peer_option_reply(fd, OPT_GO, REP_ACK, NULL, 0), 0);
+    peer_go(fd, name);
     return fd;
 }
 

@@ -1,11 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * A raw NBD client for tests of the NBD server, and the server it talks to. The numbers are those
+ * A raw NBD client for tests of the NBD server, which nbd-fixture.h sets up. The numbers are those
  * of the NBD protocol's text, written down here once more on purpose: nothing of
  * block/nbd/protocol.h is used.
  *
- *     nbd_place   a block layer on the scratch directory, its devices, and an NBD server
- *     probe       a driver with hooks
  *     bytes       what is to be sent
  *     peer        a client's socket; whatever takes longer than PEER_WAIT_S fails the test
  *
@@ -14,61 +12,9 @@
 #ifndef TESTS_NBD_PEER_H
 #define TESTS_NBD_PEER_H
 
-#include "block/block.h"
-#include "block/nbd/connection.h"
 #include "tests/lib/testlib.h"
 
 enum { PEER_WAIT_S = 20 };
-
-/* ---- the server ---- */
-
-struct nbd_place {
-    struct block *block;
-    struct nbd_server *server;
-    const char *address; /* "unix:..." */
-};
-
-/* Opens the block layer and makes a server that does not listen yet, so that limits can be set. */
-void nbd_place_open(struct nbd_place *place);
-void nbd_place_listen(struct nbd_place *place);
-void nbd_place_close(struct nbd_place *place);
-
-/* Sets TLS with those options; before nbd_place_listen(). */
-void nbd_place_set_tls(struct nbd_place *place, const struct nbd_tls_spec *spec);
-
-/* Creates NAME.raw of that size (zeros) and serves it as NAME. */
-void nbd_place_add(struct nbd_place *place, const char *name, uint64_t size_bytes, bool read_only);
-
-/* Serves the file NAME.raw, which exists, through the driver `format`. */
-void nbd_place_attach(struct nbd_place *place, const char *name, const char *format,
-                      bool read_only);
-
-/* How many connections use the device now. */
-unsigned nbd_place_clients(struct nbd_place *place, const char *name);
-
-/* Until no client has it open any more; fails the test after PEER_WAIT_S. */
-void nbd_place_wait_until_left(struct nbd_place *place, const char *name);
-
-/* Waits until `*flag` is at least `value`; fails the test after PEER_WAIT_S. */
-void wait_until_at_least(const atomic_uint *flag, unsigned value);
-
-/* A driver "probe", which is raw with hooks, for what only a slow or failing disk shows. Reads of
- * what lies at or after `mapped_from` bypass it, as raw's do. */
-struct probe {
-    atomic_int error; /* what the next writes, zeroes, discards and reads return: 0 or -errno */
-    atomic_int zero_fast_error;   /* what zero_fast() returns */
-    atomic_bool hold;             /* writes wait while this is set */
-    atomic_bool holds_connection; /* and on the thread of their connection, not of the pool */
-    atomic_uint held;             /* writes that have come to wait, ever */
-    atomic_bool hold_reads, hold_flushes;
-    atomic_uint held_reads, held_flushes;
-    atomic_ullong mapped_from, broken_from;      /* reads at or after `broken_from` fail with EIO */
-    atomic_uint flushes;                         /* ever */
-    atomic_ullong zeroed_bytes, discarded_bytes; /* the length of the last one */
-    atomic_bool unmapped;                        /* the last zero's `unmap` */
-};
-extern struct probe probe;
-void probe_register(void);
 
 /* ---- bytes ---- */
 
@@ -113,6 +59,13 @@ int peer_greet(const char *address, uint32_t client_flags);
 /* Receives a reply to `option` of type `type`; at most `room` bytes of data. Returns their number.
  */
 size_t peer_option_reply(int fd, uint32_t option, uint32_t type, void *data, size_t room);
+
+/* Sends the option, and expects a reply of this type. */
+void peer_send_option(int fd, uint32_t option, const void *data, uint32_t length);
+void peer_ask_option(int fd, uint32_t option, const void *data, uint32_t length, uint32_t type);
+
+/* From options to the transmission phase of the export: GO and its replies. */
+void peer_go(int fd, const char *name);
 
 /* Connects and goes to the transmission phase of the export. */
 int peer_open(const char *address, const char *name);

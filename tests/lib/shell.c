@@ -144,6 +144,11 @@ char *shell_output(const char *format, ...)
     return output;
 }
 
+void pki_create(void)
+{
+    shell("%s/tests/lib/certificates.sh pki >/dev/null", TEST_SOURCE_DIR);
+}
+
 uint64_t environment_number(const char *name, uint64_t fallback)
 {
     const char *text = getenv(name);

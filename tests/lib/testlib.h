@@ -22,14 +22,7 @@
 #include "block/format/raw.h"
 #include "block/image/chain.h"
 #include "block/image/file-io.h"
-
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdbool.h>
-#include <stddef.h>
-#include <stdint.h>
-
-#include <cmocka.h>
+#include "tests/lib/fixture.h"
 
 /* Whether a sanitizer slows this program down: such runs do fewer rounds of the same. */
 #if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__)
@@ -53,6 +46,9 @@ const struct image_dir *scratch_images(void);
 
 /* Heap: the absolute path of `name` in the scratch directory. */
 char *scratch_path(const char *name);
+
+/* Makes `pki` in the scratch directory, with certificates.sh. */
+void pki_create(void);
 
 /* ---- commands ---- */
 

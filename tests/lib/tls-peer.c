@@ -22,11 +22,6 @@ struct pump {
 atomic_ullong tls_peer_sent_bytes;
 atomic_uint tls_peer_farewells;
 
-void tls_pki_create(void)
-{
-    shell("%s/tests/lib/certificates.sh pki >/dev/null", TEST_SOURCE_DIR);
-}
-
 /* ---- the pump ---- */
 
 static void pump_free(struct pump *pump)

@@ -22,9 +22,6 @@ struct tls_client {
 extern atomic_ullong tls_peer_sent_bytes; /* plain text that is on its way to the server */
 extern atomic_uint tls_peer_farewells;    /* ends that the server announced */
 
-/* Makes `pki` in the scratch directory, with certificates.sh. */
-void tls_pki_create(void);
-
 /* Sends STARTTLS, expects ACK, shakes hands. -1 and `fd` closed if that fails. Under TLS 1.3 the
  * server may refuse the client's certificate after it has returned; then the server hangs up. */
 int tls_peer_start(int fd, const struct tls_client *client);

@@ -125,9 +125,20 @@ static unsigned disk_map(struct device *device, uint64_t *data_bytes)
     return answers;
 }
 
-static void a_walk_asks_for_what_there_is(void **state)
+static int begin(void **state)
 {
-    (void)state;
+    scratch_begin(state);
+    chain_make();
+    spy = driver_qcow2;
+    spy.map = spy_map;
+    driver_register(&spy);
+    return 0;
+}
+
+static const struct fixture fixture = {.begin_all = begin, .end_all = scratch_end};
+
+TEST(a_walk_asks_for_what_there_is)
+{
     struct block *block;
     struct err err;
     struct device *device = device_begin(&block);
@@ -147,9 +158,8 @@ static void a_walk_asks_for_what_there_is(void **state)
     assert_int_equal(0, block_close(block, &err));
 }
 
-static void reads_ask_for_what_there_is(void **state)
+TEST(reads_ask_for_what_there_is)
 {
-    (void)state;
     struct block *block;
     struct err err;
     struct device *device = device_begin(&block);
@@ -161,9 +171,8 @@ static void reads_ask_for_what_there_is(void **state)
     assert_int_equal(0, block_close(block, &err));
 }
 
-static void without_memory_it_is_the_same(void **state)
+TEST(without_memory_it_is_the_same)
 {
-    (void)state;
     struct block *block;
     struct err err;
     struct device *device = device_begin(&block);
@@ -176,24 +185,4 @@ static void without_memory_it_is_the_same(void **state)
     assert_int_equal(with_bytes, without_bytes);
     assert_int_equal(0, atomic_load(&block->index_memory.walks.used_bytes));
     assert_int_equal(0, block_close(block, &err));
-}
-
-static int begin(void **state)
-{
-    scratch_begin(state);
-    chain_make();
-    spy = driver_qcow2;
-    spy.map = spy_map;
-    driver_register(&spy);
-    return 0;
-}
-
-int main(void)
-{
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(a_walk_asks_for_what_there_is),
-        cmocka_unit_test(reads_ask_for_what_there_is),
-        cmocka_unit_test(without_memory_it_is_the_same),
-    };
-    return cmocka_run_group_tests(tests, begin, scratch_end);
 }

@@ -79,9 +79,10 @@ static void wait_until_full(struct node *node)
     }
 }
 
-static void a_cut_waits_for_no_flush(void **state)
+static const struct fixture fixture = {.begin_all = scratch_begin, .end_all = scratch_end};
+
+TEST(a_cut_waits_for_no_flush)
 {
-    (void)state;
     struct err err;
     size_t failed_member;
     uint64_t cut_at_us, pause_us;
@@ -119,10 +120,4 @@ static void a_cut_waits_for_no_flush(void **state)
     assert_int_equal(block_close(block, &err), 0);
     image_must_be_clean("d.qcow2");
     image_must_be_clean("d.g.qcow2");
-}
-
-int main(void)
-{
-    const struct CMUnitTest tests[] = {cmocka_unit_test(a_cut_waits_for_no_flush)};
-    return cmocka_run_group_tests(tests, scratch_begin, scratch_end);
 }

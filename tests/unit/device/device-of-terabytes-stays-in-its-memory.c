@@ -75,15 +75,15 @@ static void far_offsets(const char *format, uint64_t size_bytes)
     scratch_end(&unused);
 }
 
-static void qcow2_of_8_tib(void **state)
+static const struct fixture fixture = {0}; /* none */
+
+TEST(qcow2_of_8_tib)
 {
-    (void)state;
     far_offsets("qcow2", 8 * TIB);
 }
 
-static void raw_of_2_tib(void **state)
+TEST(raw_of_2_tib)
 {
-    (void)state;
     far_offsets("raw", 2 * TIB);
 }
 
@@ -97,9 +97,8 @@ static uint64_t resident_bytes(void)
     return pages * 4096;
 }
 
-static void all_of_1_tib_is_mapped(void **state)
+TEST(all_of_1_tib_is_mapped)
 {
-    (void)state;
     const uint64_t budget_bytes = 32 << 20, step = 64 << 10;
     const uint64_t mapped_bytes = TEST_SANITIZED ? TIB / 8 : TIB;
     struct err err = {.message = ""};
@@ -122,14 +121,4 @@ static void all_of_1_tib_is_mapped(void **state)
     assert_int_equal(0, block_close(block, &err));
     void *unused = NULL;
     scratch_end(&unused);
-}
-
-int main(void)
-{
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(qcow2_of_8_tib),
-        cmocka_unit_test(raw_of_2_tib),
-        cmocka_unit_test(all_of_1_tib_is_mapped),
-    };
-    return cmocka_run_group_tests(tests, NULL, NULL);
 }

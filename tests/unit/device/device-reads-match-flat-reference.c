@@ -195,23 +195,14 @@ static void reads_match(uint64_t budget_bytes)
     scratch_end(&unused);
 }
 
-static void with_memory(void **state)
+static const struct fixture fixture = {0}; /* none */
+
+TEST(with_memory)
 {
-    (void)state;
     reads_match(INDEX_MEMORY_DEFAULT_BYTES);
 }
 
-static void without_memory(void **state)
+TEST(without_memory)
 {
-    (void)state;
     reads_match(0);
-}
-
-int main(void)
-{
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(with_memory),
-        cmocka_unit_test(without_memory),
-    };
-    return cmocka_run_group_tests(tests, NULL, NULL);
 }

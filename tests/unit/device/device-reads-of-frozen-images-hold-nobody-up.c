@@ -42,7 +42,9 @@ static void read_looking(struct block *block, struct node *top, const struct nod
     assert_int_equal(look.reads, 1);
 }
 
-static void test_reads(void **state)
+static const struct fixture fixture = {.begin = disks_begin, .end = disks_end};
+
+TEST(test_reads)
 {
     static const char *const names[] = {"d0"};
     struct block *block = *state;
@@ -55,12 +57,4 @@ static void test_reads(void **state)
     assert_int_equal(look.free, 1);
     read_looking(block, top, top, 2, 8);
     assert_int_equal(look.free, 0);
-}
-
-int main(void)
-{
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(test_reads, disks_begin, disks_end),
-    };
-    return cmocka_run_group_tests(tests, NULL, NULL);
 }

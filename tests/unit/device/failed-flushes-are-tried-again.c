@@ -43,7 +43,9 @@ static bool is_clean(struct node *node)
     return q->cache.dirty_count == 0 && !q->has_dirty_l1 && !q->flusher.must_retry;
 }
 
-static void what_failed_is_tried_again(void **state)
+static const struct fixture fixture = {.begin = disks_begin, .end = disks_end};
+
+TEST(what_failed_is_tried_again)
 {
     struct block *block = *state;
     CLEANUP(node) struct node *node = device_top(disk(block, "d0"));
@@ -57,7 +59,7 @@ static void what_failed_is_tried_again(void **state)
     assert_true(image_has("d0.qcow2", "qcow2", 1, 7));
 }
 
-static void a_signal_is_no_failed_sync(void **state)
+TEST(a_signal_is_no_failed_sync)
 {
     struct block *block = *state;
     disk_write(block, "d1", 1, 7);
@@ -65,13 +67,4 @@ static void a_signal_is_no_failed_sync(void **state)
     assert_int_equal(0, device_flush(disk(block, "d1")));
     assert_int_equal(0, atomic_load(&interrupts));
     disk_write(block, "d1", 1, 8);
-}
-
-int main(void)
-{
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(what_failed_is_tried_again, disks_begin, disks_end),
-        cmocka_unit_test_setup_teardown(a_signal_is_no_failed_sync, disks_begin, disks_end),
-    };
-    return cmocka_run_group_tests(tests, NULL, NULL);
 }

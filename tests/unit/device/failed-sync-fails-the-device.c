@@ -25,7 +25,9 @@ static void device_must_have_failed(struct block *block, const char *name)
     assert_int_equal(-EIO, device_flush(disk(block, name)));
 }
 
-static void test_flush_fails(void **state)
+static const struct fixture fixture = {.begin = disks_begin, .end = disks_end};
+
+TEST(test_flush_fails)
 {
     struct block *block = *state;
     struct err err;
@@ -44,7 +46,7 @@ static void test_flush_fails(void **state)
 }
 
 /* Before the point of no return a failing disk fails the attempt: all or none. */
-static void test_flush_fails_in_prepare(void **state)
+TEST(test_flush_fails_in_prepare)
 {
     struct block *block = *state;
     struct err err;
@@ -63,7 +65,7 @@ static void test_flush_fails_in_prepare(void **state)
 }
 
 /* After it the group stands, and the device tells. */
-static void test_flush_fails_in_settle(void **state)
+TEST(test_flush_fails_in_settle)
 {
     struct block *block = *state;
     struct err err;
@@ -80,14 +82,4 @@ static void test_flush_fails_in_settle(void **state)
     device_must_have_failed(block, "d0");
     disk_write(block, "d1", 0, 1);
     assert_int_equal(0, device_flush(disk(block, "d1")));
-}
-
-int main(void)
-{
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(test_flush_fails, disks_begin, disks_end),
-        cmocka_unit_test_setup_teardown(test_flush_fails_in_prepare, disks_begin, disks_end),
-        cmocka_unit_test_setup_teardown(test_flush_fails_in_settle, disks_begin, disks_end),
-    };
-    return cmocka_run_group_tests(tests, NULL, NULL);
 }

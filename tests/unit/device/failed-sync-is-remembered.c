@@ -105,9 +105,10 @@ static int finish(void **state)
     return scratch_end(state);
 }
 
-static void nobody_asked_for_the_flush(void **state)
+static const struct fixture fixture = {.begin = begin, .end = finish};
+
+TEST(nobody_asked_for_the_flush)
 {
-    (void)state;
     struct block *block = start();
     must_attach(block, "vda.qcow2", false);
     atomic_store(&disk_is_broken, true);
@@ -145,23 +146,20 @@ static void a_restart_remembers(const char *image)
     assert_int_equal(shell_status("ls run/journals | grep ."), 1);
 }
 
-static void a_restart_remembers_qcow2(void **state)
+TEST(a_restart_remembers_qcow2)
 {
-    (void)state;
     a_restart_remembers("vda.qcow2");
     int status = shell_status("qemu-img check -q -f qcow2 vda.qcow2");
     assert_true(status == 0 || status == 3); /* what was given up may have leaked */
 }
 
-static void a_restart_remembers_raw(void **state)
+TEST(a_restart_remembers_raw)
 {
-    (void)state;
     a_restart_remembers("vda.raw");
 }
 
-static void an_image_that_recovery_cannot_sync(void **state)
+TEST(an_image_that_recovery_cannot_sync)
 {
-    (void)state;
     struct err err;
     shell("qemu-img create -q -f qcow2 -b vda.qcow2 -F qcow2 above.qcow2");
     struct block *block = start();
@@ -173,9 +171,8 @@ static void an_image_that_recovery_cannot_sync(void **state)
     end(block);
 }
 
-static void another_boot_has_nothing_to_remember(void **state)
+TEST(another_boot_has_nothing_to_remember)
 {
-    (void)state;
     struct block *block = start();
     must_attach(block, "vda.qcow2", false);
     fail_by_flush(block);
@@ -185,16 +182,4 @@ static void another_boot_has_nothing_to_remember(void **state)
     must_attach(block, "vda.qcow2", false);
     end(block);
     assert_int_equal(shell_status("ls run/journals | grep ."), 1);
-}
-
-int main(void)
-{
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(nobody_asked_for_the_flush, begin, finish),
-        cmocka_unit_test_setup_teardown(a_restart_remembers_qcow2, begin, finish),
-        cmocka_unit_test_setup_teardown(a_restart_remembers_raw, begin, finish),
-        cmocka_unit_test_setup_teardown(an_image_that_recovery_cannot_sync, begin, finish),
-        cmocka_unit_test_setup_teardown(another_boot_has_nothing_to_remember, begin, finish),
-    };
-    return cmocka_run_group_tests(tests, NULL, NULL);
 }

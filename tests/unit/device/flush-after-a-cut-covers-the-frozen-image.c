@@ -10,7 +10,9 @@
 
 static const char *const NAMES[] = {"d0"};
 
-static void test_flush(void **state)
+static const struct fixture fixture = {.begin = disks_begin, .end = disks_end};
+
+TEST(test_flush)
 {
     struct block *block = *state;
     struct err err;
@@ -33,7 +35,7 @@ static void test_flush(void **state)
 }
 
 /* Once settled the frozen image cannot be written, not even by us, and its descriptor says so. */
-static void test_frozen_is_read_only(void **state)
+TEST(test_frozen_is_read_only)
 {
     struct block *block = *state;
     disk_write(block, "d0", 1, 7);
@@ -43,13 +45,4 @@ static void test_frozen_is_read_only(void **state)
     assert_true(image_has("d0.qcow2", "qcow2", 1, 7));
     assert_int_equal(-EROFS, node_write(frozen, "x", 0, 1));
     assert_int_equal(-EBADF, file_write(frozen->fd, "x", 0, 1));
-}
-
-int main(void)
-{
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(test_flush, disks_begin, disks_end),
-        cmocka_unit_test_setup_teardown(test_frozen_is_read_only, disks_begin, disks_end),
-    };
-    return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -29,7 +29,9 @@ static void attempt_fails(struct block *block, size_t position, enum err_code co
     assert_string_equal(before, after);
 }
 
-static void test_create_fails(void **state)
+static const struct fixture fixture = {.begin = disks_begin, .end = disks_end};
+
+TEST(test_create_fails)
 {
     struct block *block = *state;
     for (int nth = 1; nth <= 3; nth++) {
@@ -42,7 +44,7 @@ static void test_create_fails(void **state)
     group_take(block, "g.qcow2", 3, NAMES);
 }
 
-static void test_open_fails(void **state)
+TEST(test_open_fails)
 {
     struct block *block = *state;
     for (int nth = 1; nth <= 3; nth++) {
@@ -53,7 +55,7 @@ static void test_open_fails(void **state)
 }
 
 /* Somebody else takes the name of the last overlay between begin and prepare: theirs stays. */
-static void test_name_is_taken_meanwhile(void **state)
+TEST(test_name_is_taken_meanwhile)
 {
     struct block *block = *state;
     struct err err;
@@ -70,14 +72,4 @@ static void test_name_is_taken_meanwhile(void **state)
     group_free(group);
     CLEANUP_FREE char *after = scratch_listing();
     assert_string_equal(before, after);
-}
-
-int main(void)
-{
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(test_create_fails, disks_begin, disks_end),
-        cmocka_unit_test_setup_teardown(test_open_fails, disks_begin, disks_end),
-        cmocka_unit_test_setup_teardown(test_name_is_taken_meanwhile, disks_begin, disks_end),
-    };
-    return cmocka_run_group_tests(tests, NULL, NULL);
 }

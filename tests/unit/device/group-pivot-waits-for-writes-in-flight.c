@@ -51,7 +51,9 @@ static void fence_await_raised(struct fence *fence)
     }
 }
 
-static void test_cut(void **state)
+static const struct fixture fixture = {.begin = disks_begin, .end = disks_end};
+
+TEST(test_cut)
 {
     struct block *block = *state;
     struct err err;
@@ -93,12 +95,4 @@ static void test_cut(void **state)
     assert_int_equal(3, disk_read(block, "d1", 3));
     assert_true(image_has("d0.qcow2", "qcow2", 3, 2));
     assert_true(image_has("d1.qcow2", "qcow2", 3, 1));
-}
-
-int main(void)
-{
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(test_cut, disks_begin, disks_end),
-    };
-    return cmocka_run_group_tests(tests, NULL, NULL);
 }

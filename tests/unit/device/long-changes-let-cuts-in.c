@@ -168,7 +168,20 @@ static void fence_await_raised(struct fence *fence)
     }
 }
 
-static void a_cut_waits_for_one_piece(void **state)
+static int begin(void **state)
+{
+    static struct driver driver;
+    int ret = disks_begin(state);
+    driver = driver_qcow2;
+    driver.zero = watched_zero;
+    driver.write = watched_write;
+    driver_register(&driver);
+    return ret;
+}
+
+static const struct fixture fixture = {.begin = begin, .end = disks_end};
+
+TEST(a_cut_waits_for_one_piece)
 {
     struct block *block = *state;
     struct job zero = {.block = block, .name = "big"}, cut = zero;
@@ -189,7 +202,7 @@ static void a_cut_waits_for_one_piece(void **state)
     assert_true(seen.longest <= PIECE_BYTES_MOST);
 }
 
-static void another_group_does_not_wait(void **state)
+TEST(another_group_does_not_wait)
 {
     struct block *block = *state;
     struct job zero = {.block = block, .name = "big"}, cut = zero,
@@ -209,7 +222,7 @@ static void another_group_does_not_wait(void **state)
 }
 
 /* From in the middle of a cluster to in the middle of another one. */
-static void pieces_are_whole_and_bounded(void **state)
+TEST(pieces_are_whole_and_bounded)
 {
     struct block *block = *state;
     static const struct {
@@ -242,7 +255,7 @@ static void pieces_are_whole_and_bounded(void **state)
     }
 }
 
-static void fast_or_not_is_said_at_once(void **state)
+TEST(fast_or_not_is_said_at_once)
 {
     struct device *device = large_add(*state, "big", TIB, 65536);
     pieces_expect(0, TIB - 512, 65536, 0);
@@ -251,26 +264,4 @@ static void fast_or_not_is_said_at_once(void **state)
     pieces_expect(512, TIB, 65536, 0);
     assert_int_equal(device_zero(device, 512, TIB - 512, IO_FAST), -EOPNOTSUPP);
     assert_int_equal(seen.count, 0);
-}
-
-static int begin(void **state)
-{
-    static struct driver driver;
-    int ret = disks_begin(state);
-    driver = driver_qcow2;
-    driver.zero = watched_zero;
-    driver.write = watched_write;
-    driver_register(&driver);
-    return ret;
-}
-
-int main(void)
-{
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(a_cut_waits_for_one_piece, begin, disks_end),
-        cmocka_unit_test_setup_teardown(another_group_does_not_wait, begin, disks_end),
-        cmocka_unit_test_setup_teardown(pieces_are_whole_and_bounded, begin, disks_end),
-        cmocka_unit_test_setup_teardown(fast_or_not_is_said_at_once, begin, disks_end),
-    };
-    return cmocka_run_group_tests_name("long changes", tests, NULL, NULL);
 }

@@ -35,7 +35,9 @@ static struct group *group_make(struct block *block, const char *suffix)
     return group;
 }
 
-static void test_flush(void **state)
+static const struct fixture fixture = {.begin = disks_begin, .end = disks_end};
+
+TEST(test_flush)
 {
     struct block *block = *state;
     for_each_errnum(i)
@@ -50,7 +52,7 @@ static void test_flush(void **state)
     }
 }
 
-static void test_detach(void **state)
+TEST(test_detach)
 {
     struct block *block = *state;
     struct err err;
@@ -63,7 +65,7 @@ static void test_detach(void **state)
     assert_true(image_has("d0.qcow2", "qcow2", 1, 7));
 }
 
-static void test_settle(void **state)
+TEST(test_settle)
 {
     struct block *block = *state;
     uint64_t cut_at_us, pause_us;
@@ -95,7 +97,7 @@ static void test_settle(void **state)
 }
 
 /* The next group is refused as long as what is frozen already cannot be made durable. */
-static void test_next_group(void **state)
+TEST(test_next_group)
 {
     struct block *block = *state;
     struct err err;
@@ -119,15 +121,4 @@ static void test_next_group(void **state)
     group_take(block, "b.qcow2", 1, NAMES);
     assert_true(image_has("d0.qcow2", "qcow2", 1, 7));
     assert_true(image_has("d0.a.qcow2", "qcow2", 9, 9));
-}
-
-int main(void)
-{
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(test_flush, disks_begin, disks_end),
-        cmocka_unit_test_setup_teardown(test_detach, disks_begin, disks_end),
-        cmocka_unit_test_setup_teardown(test_settle, disks_begin, disks_end),
-        cmocka_unit_test_setup_teardown(test_next_group, disks_begin, disks_end),
-    };
-    return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -10,9 +10,10 @@
 #include <errno.h>
 #include <string.h>
 
-static void shortages_become_one_code(void **state)
+static const struct fixture fixture = {0}; /* none */
+
+TEST(shortages_become_one_code)
 {
-    (void)state;
     static const int shortages[] = {EMFILE, ENFILE, ENOMEM};
     static const enum err_code codes[] = {ErrOpenFileFailed, ErrInvalidBlockFormat,
                                           ErrInternalError, ErrOutOfResources};
@@ -29,9 +30,8 @@ static void shortages_become_one_code(void **state)
         }
 }
 
-static void other_causes_stay(void **state)
+TEST(other_causes_stay)
 {
-    (void)state;
     static const int causes[] = {0, ENOENT, EACCES, ENOSPC, EIO};
     struct err err;
     for (size_t i = 0; i < sizeof(causes) / sizeof(*causes); i++) {
@@ -41,13 +41,4 @@ static void other_causes_stay(void **state)
     /* Whether a commit took place is unknown: callers have to know (store.h). */
     err_set(&err, ErrStoreFailed, ENOMEM, "the commit failed");
     assert_int_equal(err.code, ErrStoreFailed);
-}
-
-int main(void)
-{
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(shortages_become_one_code),
-        cmocka_unit_test(other_causes_stay),
-    };
-    return cmocka_run_group_tests_name("shortages", tests, NULL, NULL);
 }

@@ -18,9 +18,10 @@ static int map_cached(struct node *node)
     return ret;
 }
 
-static void maps_are_turned_away(void **state)
+static const struct fixture fixture = {.begin_all = scratch_begin, .end_all = scratch_end};
+
+TEST(maps_are_turned_away)
 {
-    (void)state;
     const struct image_spec spec = {.size_bytes = 1 << 20};
     struct node *node = overlay_must_create("image.qcow2", &spec, NULL);
     struct qcow2 *q = node->state;
@@ -37,10 +38,4 @@ static void maps_are_turned_away(void **state)
 
     assert_int_equal(map_cached(node), 0);
     node_must_close(&node);
-}
-
-int main(void)
-{
-    const struct CMUnitTest tests[] = {cmocka_unit_test(maps_are_turned_away)};
-    return cmocka_run_group_tests(tests, scratch_begin, scratch_end);
 }

@@ -46,9 +46,10 @@ static struct node *disk_create(const char *name, bool extended_l2, struct node 
     return node;
 }
 
-static void what_needs_nothing_is_written(void **state)
+static const struct fixture fixture = {.begin_all = scratch_begin, .end_all = scratch_end};
+
+TEST(what_needs_nothing_is_written)
 {
-    (void)state;
     struct node *node = disk_create("image.qcow2", false, NULL);
     assert_int_equal(write_cached(node, 512, 512, 2), 0);           /* in place */
     assert_int_equal(write_cached(node, CLUSTER + 512, 512, 3), 0); /* zeros around it */
@@ -63,9 +64,8 @@ static void what_needs_nothing_is_written(void **state)
     image_must_be_clean("image.qcow2");
 }
 
-static void what_waits_for_locks_is_turned_away(void **state)
+TEST(what_waits_for_locks_is_turned_away)
 {
-    (void)state;
     struct node *node = disk_create("locks.qcow2", false, NULL);
     struct qcow2 *q = node->state;
     struct qcow2_range_lock range = {.first = 1, .last = 1};
@@ -89,9 +89,8 @@ static void what_waits_for_locks_is_turned_away(void **state)
     node_must_close(&node);
 }
 
-static void what_waits_for_tables_is_turned_away(void **state)
+TEST(what_waits_for_tables_is_turned_away)
 {
-    (void)state;
     struct node *node = disk_create("tables.qcow2", false, NULL);
     node_must_close(&node);
     node = chain_must_open("tables.qcow2", "qcow2", false);
@@ -102,9 +101,8 @@ static void what_waits_for_tables_is_turned_away(void **state)
     node_must_close(&node);
 }
 
-static void what_waits_for_what_is_below_is_turned_away(void **state)
+TEST(what_waits_for_what_is_below_is_turned_away)
 {
-    (void)state;
     struct node *base = disk_create("base.qcow2", false, NULL);
     must_write(base, 0, DISK_BYTES, 9);
     struct node *node = disk_create("overlay.qcow2", true, base);
@@ -127,9 +125,8 @@ static void what_waits_for_what_is_below_is_turned_away(void **state)
     image_must_be_clean("overlay.qcow2");
 }
 
-static void a_raised_fence_lets_nobody_in(void **state)
+TEST(a_raised_fence_lets_nobody_in)
 {
-    (void)state;
     struct fence fence;
     fence_init(&fence);
     assert_true(fence_try_enter(&fence));
@@ -142,16 +139,4 @@ static void a_raised_fence_lets_nobody_in(void **state)
     assert_true(fence_try_enter(&fence));
     fence_leave(&fence);
     fence_destroy(&fence);
-}
-
-int main(void)
-{
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(what_needs_nothing_is_written),
-        cmocka_unit_test(what_waits_for_locks_is_turned_away),
-        cmocka_unit_test(what_waits_for_tables_is_turned_away),
-        cmocka_unit_test(what_waits_for_what_is_below_is_turned_away),
-        cmocka_unit_test(a_raised_fence_lets_nobody_in),
-    };
-    return cmocka_run_group_tests(tests, scratch_begin, scratch_end);
 }

@@ -22,9 +22,10 @@ static void must_be_cleared_by_writing(uint64_t bits)
     shell("qemu-io -r -c 'read -P 1 0 64k' -c 'read -P 0x78 100000 1' image");
 }
 
-static void bitmaps_are_invalidated(void **state)
+static const struct fixture fixture = {.begin_all = scratch_begin, .end_all = scratch_end};
+
+TEST(bitmaps_are_invalidated)
 {
-    (void)state;
     uint32_t length;
     shell("qemu-img create -q -f qcow2 image 1M && qemu-img bitmap --add image changed");
     shell("qemu-io -c 'write -P 1 0 64k' image");
@@ -33,20 +34,10 @@ static void bitmaps_are_invalidated(void **state)
     shell("rm image");
 }
 
-static void unknown_bits_are_cleared(void **state)
+TEST(unknown_bits_are_cleared)
 {
-    (void)state;
     shell("qemu-img create -q -f qcow2 image 1M && qemu-io -c 'write -P 1 0 64k' image");
     image_poke("image", AUTOCLEAR_OFFSET, 8, 1ULL << 63 | 1 << 17);
     must_be_cleared_by_writing(1ULL << 63 | 1 << 17);
     shell("rm image");
-}
-
-int main(void)
-{
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(bitmaps_are_invalidated),
-        cmocka_unit_test(unknown_bits_are_cleared),
-    };
-    return cmocka_run_group_tests(tests, scratch_begin, scratch_end);
 }

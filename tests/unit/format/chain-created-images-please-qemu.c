@@ -27,9 +27,10 @@ static void must_be_as_asked(const struct image_spec *spec)
     shell("rm image");
 }
 
-static void sizes_and_clusters(void **state)
+static const struct fixture fixture = {.begin_all = scratch_begin, .end_all = scratch_end};
+
+TEST(sizes_and_clusters)
 {
-    (void)state;
     for (unsigned bits = 9; bits <= 21; bits++)
         for (unsigned extended = 0; extended <= (bits >= 14); extended++)
             must_be_as_asked(&(struct image_spec){
@@ -46,9 +47,8 @@ static int group_of(const char *name, unsigned char id[OWNER_ID_BYTES])
     return driver_qcow2.group_id(fd, id);
 }
 
-static void group_is_recorded(void **state)
+TEST(group_is_recorded)
 {
-    (void)state;
     const unsigned char id[OWNER_ID_BYTES] = "\x00\xff groupmember";
     unsigned char found[OWNER_ID_BYTES] = {0};
     struct image_spec spec = {.size_bytes = 1 << 20, .group_id = id};
@@ -69,9 +69,8 @@ static void group_is_recorded(void **state)
     assert_int_not_equal(group_of("empty", found), 0);
 }
 
-static void backing_names_have_a_limit(void **state)
+TEST(backing_names_have_a_limit)
 {
-    (void)state;
     struct err err;
     char name[1025];
     memset(name, 'n', sizeof(name));
@@ -85,14 +84,4 @@ static void backing_names_have_a_limit(void **state)
     assert_string_equal(node->backing_file, name);
     node_must_close(&node);
     shell("qemu-img info longest | grep -q 'backing file: %s'", name);
-}
-
-int main(void)
-{
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(sizes_and_clusters),
-        cmocka_unit_test(group_is_recorded),
-        cmocka_unit_test(backing_names_have_a_limit),
-    };
-    return cmocka_run_group_tests(tests, scratch_begin, scratch_end);
 }

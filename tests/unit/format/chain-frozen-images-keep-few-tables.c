@@ -16,9 +16,10 @@ static void fill(unsigned char bytes[512], unsigned step)
     memset(bytes, (int)(step % 251 + 1), 512);
 }
 
-static void few_are_kept(void **state)
+static const struct fixture fixture = {.begin_all = scratch_begin, .end_all = scratch_end};
+
+TEST(few_are_kept)
 {
-    (void)state;
     unsigned char bytes[512], read[512];
     const struct image_spec spec = {.size_bytes = (uint64_t)STEPS * STEP_BYTES,
                                     .cluster_bytes = 4096};
@@ -40,10 +41,4 @@ static void few_are_kept(void **state)
     assert_in_range(q->cache.count, 1, SLICES_FROZEN_MAX);
     node_unref(node);
     image_must_be_clean("image.qcow2");
-}
-
-int main(void)
-{
-    const struct CMUnitTest tests[] = {cmocka_unit_test(few_are_kept)};
-    return cmocka_run_group_tests(tests, scratch_begin, scratch_end);
 }

@@ -74,9 +74,10 @@ static struct node *node_with_clusters(const char *name, unsigned count)
     return node;
 }
 
-static void io_goes_on(void **state)
+static const struct fixture fixture = {.begin_all = scratch_begin, .end_all = scratch_end};
+
+TEST(io_goes_on)
 {
-    (void)state;
     struct node *node = node_with_clusters("goes-on.qcow2", 16);
     /* Two holes. */
     assert_int_equal(node_discard(node, CLUSTER, CLUSTER), 0);
@@ -100,9 +101,8 @@ static void io_goes_on(void **state)
     flat_must_match_image(flat, "goes-on.qcow2", "qcow2");
 }
 
-static void neighbours_are_one_hole(void **state)
+TEST(neighbours_are_one_hole)
 {
-    (void)state;
     static const unsigned order[] = {9, 2, 5, 3, 8, 7, 6, 4};
     struct node *node = node_with_clusters("neighbours.qcow2", 16);
     for (unsigned i = 0; i < sizeof(order) / sizeof(*order); i++)
@@ -115,9 +115,8 @@ static void neighbours_are_one_hole(void **state)
 }
 
 /* An internal snapshot has the old content. */
-static void what_is_shared_stays(void **state)
+TEST(what_is_shared_stays)
 {
-    (void)state;
     struct node *node = node_with_clusters("shared.qcow2", 4);
     node_must_close(&node);
     shell("qemu-img snapshot -c before shared.qcow2");
@@ -132,9 +131,8 @@ static void what_is_shared_stays(void **state)
 }
 
 /* Compressed clusters share one: it is let go as often as it has references. */
-static void many_references_are_one_hole(void **state)
+TEST(many_references_are_one_hole)
 {
-    (void)state;
     shell("qemu-img create -q -f qcow2 packed.qcow2 %u && for i in 0 1 2 3 4 5 6 7; do "
           "echo write -c -P 3 ${i}M 64k; done | qemu-io -f qcow2 packed.qcow2 >/dev/null",
           SIZE);
@@ -149,15 +147,4 @@ static void many_references_are_one_hole(void **state)
     assert_int_equal(punch.bytes, CLUSTER);
     node_must_close(&node);
     image_must_be_clean("packed.qcow2");
-}
-
-int main(void)
-{
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(io_goes_on),
-        cmocka_unit_test(neighbours_are_one_hole),
-        cmocka_unit_test(what_is_shared_stays),
-        cmocka_unit_test(many_references_are_one_hole),
-    };
-    return cmocka_run_group_tests(tests, scratch_begin, scratch_end);
 }

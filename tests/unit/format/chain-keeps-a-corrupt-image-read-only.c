@@ -10,9 +10,10 @@
 
 enum { FEATURES_OFFSET = 72, CORRUPT = 2, CLUSTER_BYTES = 4096 };
 
-static void corrupt_image_is_read_only(void **state)
+static const struct fixture fixture = {.begin_all = scratch_begin, .end_all = scratch_end};
+
+TEST(corrupt_image_is_read_only)
 {
-    (void)state;
     struct random random = random_seeded(environment_number("CHAIN_SEED", 20121));
     shell("qemu-img create -q -f qcow2 -o cluster_size=4k image 2M");
     image_fill("image", 2 << 20, CLUSTER_BYTES, &random);
@@ -48,9 +49,8 @@ static void write_onto(uint64_t target, const char *what)
     chain_must_refuse("image", "qcow2", false, ErrInvalidBlockFormat, WORDS("corrupt"));
 }
 
-static void write_onto_metadata_sets_the_bit(void **state)
+TEST(write_onto_metadata_sets_the_bit)
 {
-    (void)state;
     const char *names[] = {"header", "refcount table", "refcount block", "L1 table", "L2 table"};
     for (unsigned i = 0; i < 5; i++) {
         shell("qemu-img create -q -f qcow2 -o cluster_size=4k image 2M");
@@ -62,13 +62,4 @@ static void write_onto_metadata_sets_the_bit(void **state)
             write_onto(targets[i], names[i]);
         shell("rm image");
     }
-}
-
-int main(void)
-{
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(corrupt_image_is_read_only),
-        cmocka_unit_test(write_onto_metadata_sets_the_bit),
-    };
-    return cmocka_run_group_tests(tests, scratch_begin, scratch_end);
 }

@@ -33,9 +33,10 @@ static void must_read_like_qemu(void)
     flat_free(truth);
 }
 
-static void entries_past_the_end_are_not_opened_for_writing(void **state)
+static const struct fixture fixture = {.begin_all = scratch_begin, .end_all = scratch_end};
+
+TEST(entries_past_the_end_are_not_opened_for_writing)
 {
-    (void)state;
     static const struct {
         uint64_t place, value;
         const char *words[2];
@@ -60,9 +61,8 @@ static void entries_past_the_end_are_not_opened_for_writing(void **state)
 }
 
 /* The change fails; nothing that was acknowledged before is lost. */
-static void data_past_the_end_are_not_changed(void **state)
+TEST(data_past_the_end_are_not_changed)
 {
-    (void)state;
     static const uint64_t entries[] = {1ULL << 30 | COPIED, 1ULL << 30, 0xf0000001000000 | COPIED,
                                        1ULL << 62 | 1ULL << 40};
     unsigned char buf[4096] = {7};
@@ -101,9 +101,8 @@ static void must_write_like_qemu(uint64_t offset)
     image_must_be_clean("image");
 }
 
-static void an_l1_table_may_be_cut(void **state)
+TEST(an_l1_table_may_be_cut)
 {
-    (void)state;
     const uint64_t far = 15ULL << 40;
     shell("rm -f image && qemu-img create -q -f qcow2 image 16T && truncate -s $((0x30100)) image");
     struct node *node = chain_must_open("image", "qcow2", true);
@@ -116,9 +115,8 @@ static void an_l1_table_may_be_cut(void **state)
 }
 
 /* The table moves to the file's end, where only its first entry fits. */
-static void a_refcount_table_may_be_cut(void **state)
+TEST(a_refcount_table_may_be_cut)
 {
-    (void)state;
     image_make();
     uint64_t block = image_peek("image", 1 * CLUSTER, 8), end = 6 * CLUSTER;
     image_poke("image", end, 8, block);
@@ -129,15 +127,4 @@ static void a_refcount_table_may_be_cut(void **state)
     must_read_like_qemu();
     must_write_like_qemu(1 << 20);
     must_read_like_qemu();
-}
-
-int main(void)
-{
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(entries_past_the_end_are_not_opened_for_writing),
-        cmocka_unit_test(data_past_the_end_are_not_changed),
-        cmocka_unit_test(an_l1_table_may_be_cut),
-        cmocka_unit_test(a_refcount_table_may_be_cut),
-    };
-    return cmocka_run_group_tests(tests, scratch_begin, scratch_end);
 }

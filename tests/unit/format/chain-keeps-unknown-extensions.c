@@ -10,9 +10,10 @@
 
 enum { EXTENSION_TYPE = 0x736f6d65, FEATURE_NAMES_TYPE = 0x6803f857, FORMAT_TYPE = 0xe2792aca };
 
-static void unknown_extensions_stay(void **state)
+static const struct fixture fixture = {.begin_all = scratch_begin, .end_all = scratch_end};
+
+TEST(unknown_extensions_stay)
 {
-    (void)state;
     const char data[] = "somebody else's 29 bytes long";
     uint32_t length;
     shell("qemu-img create -q -f raw base 1M && qemu-io -f raw -c 'write -P 5 0 1M' base");
@@ -40,10 +41,4 @@ static void unknown_extensions_stay(void **state)
     shell("qemu-img info image | grep -q 'backing file: base'");
     shell("qemu-img check image");
     shell("qemu-io -c 'read -P 5 0 68k' image");
-}
-
-int main(void)
-{
-    const struct CMUnitTest tests[] = {cmocka_unit_test(unknown_extensions_stay)};
-    return cmocka_run_group_tests(tests, scratch_begin, scratch_end);
 }

@@ -67,39 +67,28 @@ static void lock_must_have_been_had(struct node *node)
     node_must_close(&node);
 }
 
-static void discards(void **state)
+static const struct fixture fixture = {.begin_all = scratch_begin, .end_all = scratch_end};
+
+TEST(discards)
 {
-    (void)state;
     struct node *node = node_watched("discard.qcow2", true);
     assert_int_equal(node_discard(node, 0, SIZE), 0);
     lock_must_have_been_had(node);
     image_must_be_clean("discard.qcow2");
 }
 
-static void zeroes_that_give_space_back(void **state)
+TEST(zeroes_that_give_space_back)
 {
-    (void)state;
     struct node *node = node_watched("zero.qcow2", true);
     assert_int_equal(node_zero(node, 0, SIZE, true), 0);
     lock_must_have_been_had(node);
     image_must_be_clean("zero.qcow2");
 }
 
-static void zeroes_that_are_written(void **state)
+TEST(zeroes_that_are_written)
 {
-    (void)state;
     struct node *node = node_watched("written.qcow2", false);
     assert_int_equal(node_zero(node, 0, SIZE, false), 0);
     lock_must_have_been_had(node);
     image_must_be_clean("written.qcow2");
-}
-
-int main(void)
-{
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(discards),
-        cmocka_unit_test(zeroes_that_give_space_back),
-        cmocka_unit_test(zeroes_that_are_written),
-    };
-    return cmocka_run_group_tests(tests, scratch_begin, scratch_end);
 }

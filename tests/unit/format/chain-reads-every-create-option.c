@@ -93,19 +93,13 @@ static void row_check(const struct row *row, struct random *random)
     flat_must_match_image(flat, "image", "qcow2");
 }
 
-static void every_create_option_reads(void **state)
+static const struct fixture fixture = {.begin_all = scratch_begin, .end_all = scratch_end};
+
+TEST(every_create_option_reads)
 {
-    (void)state;
     struct random random = random_seeded(environment_number("CHAIN_SEED", 20121));
     for (size_t i = 0; i < sizeof(rows) / sizeof(*rows); i++) {
         printf("%s; %s\n", rows[i].options, rows[i].finish);
         row_check(&rows[i], &random);
     }
-}
-
-int main(void)
-{
-    const struct CMUnitTest tests[] = {cmocka_unit_test(every_create_option_reads)};
-    setvbuf(stdout, NULL, _IOLBF, 0);
-    return cmocka_run_group_tests(tests, scratch_begin, scratch_end);
 }

@@ -43,9 +43,10 @@ static const struct row {
     {108, 4, UINT32_MAX, NULL},     /* padding: may be ignored */
 };
 
-static void bad_headers_are_refused(void **state)
+static const struct fixture fixture = {.begin_all = scratch_begin, .end_all = scratch_end};
+
+TEST(bad_headers_are_refused)
 {
-    (void)state;
     for (size_t i = 0; i < sizeof(rows) / sizeof(*rows); i++) {
         if (!rows[i].word)
             continue;
@@ -57,25 +58,22 @@ static void bad_headers_are_refused(void **state)
     }
 }
 
-static void unknown_compression_is_refused(void **state)
+TEST(unknown_compression_is_refused)
 {
-    (void)state;
     shell("rm -f image && qemu-img create -q -f qcow2 -o compression_type=zstd image 1M");
     image_poke("image", 104, 1, 2);
     chain_must_refuse("image", "qcow2", true, ErrInvalidBlockFormat, WORDS("compression", "2"));
 }
 
-static void extended_l2_needs_clusters_of_16k(void **state)
+TEST(extended_l2_needs_clusters_of_16k)
 {
-    (void)state;
     shell("rm -f image && qemu-img create -q -f qcow2 -o cluster_size=8k image 1M");
     image_poke("image", 72, 8, 1 << 4);
     chain_must_refuse("image", "qcow2", true, ErrInvalidBlockFormat, WORDS("extended L2"));
 }
 
-static void long_backing_name_is_refused(void **state)
+TEST(long_backing_name_is_refused)
 {
-    (void)state;
     shell("rm -f image && qemu-img create -q -f raw base 1M");
     shell("qemu-img create -q -f qcow2 -b base -F raw image");
     image_poke("image", 16, 4, 1024);
@@ -87,9 +85,8 @@ static void long_backing_name_is_refused(void **state)
 
 /* A snapshot's L1 table past the end of the file, and so many that they could only be there to cost
  * memory. */
-static void snapshots_that_cannot_be_are_refused(void **state)
+TEST(snapshots_that_cannot_be_are_refused)
 {
-    (void)state;
     shell("rm -f image && qemu-img create -q -f qcow2 image 1M && qemu-img snapshot -c one image");
     uint64_t table = image_peek("image", 64, 8);
     image_poke("image", table, 8, 1ULL << 32);
@@ -107,26 +104,12 @@ static void snapshots_that_cannot_be_are_refused(void **state)
     chain_must_refuse("image", "qcow2", true, ErrInvalidBlockFormat, WORDS("snapshot", "L1"));
 }
 
-static void short_files_are_refused(void **state)
+TEST(short_files_are_refused)
 {
-    (void)state;
     const unsigned lengths[] = {0, 3, 71, 103, 200};
     for (size_t i = 0; i < sizeof(lengths) / sizeof(*lengths); i++) {
         shell("rm -f image && qemu-img create -q -f qcow2 image 1M && truncate -s %u image",
               lengths[i]);
         chain_must_refuse("image", "qcow2", true, ErrInvalidBlockFormat, WORDS("image"));
     }
-}
-
-int main(void)
-{
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(bad_headers_are_refused),
-        cmocka_unit_test(unknown_compression_is_refused),
-        cmocka_unit_test(extended_l2_needs_clusters_of_16k),
-        cmocka_unit_test(long_backing_name_is_refused),
-        cmocka_unit_test(snapshots_that_cannot_be_are_refused),
-        cmocka_unit_test(short_files_are_refused),
-    };
-    return cmocka_run_group_tests(tests, scratch_begin, scratch_end);
 }

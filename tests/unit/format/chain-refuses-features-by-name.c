@@ -17,18 +17,18 @@ static void must_refuse(const char *const *words)
     shell("rm -f image data");
 }
 
-static void external_data_file(void **state)
+static const struct fixture fixture = {.begin_all = scratch_begin, .end_all = scratch_end};
+
+TEST(external_data_file)
 {
-    (void)state;
     shell("qemu-img create -q -f qcow2 -o data_file=data image 1M");
     must_refuse(WORDS("data file"));
     shell("qemu-img create -q -f qcow2 -o data_file=data,data_file_raw=on image 1M");
     must_refuse(WORDS("data file"));
 }
 
-static void encryption(void **state)
+TEST(encryption)
 {
-    (void)state;
     const char *create = "qemu-img create -q --object secret,id=s,data=abc -f qcow2 -o "
                          "encrypt.key-secret=s,encrypt.format=";
     /* QEMU times its key derivation and gives up where the process gets too little time. */
@@ -40,9 +40,8 @@ static void encryption(void **state)
     must_refuse(WORDS("AES"));
 }
 
-static void unknown_bit_without_a_name(void **state)
+TEST(unknown_bit_without_a_name)
 {
-    (void)state;
     uint32_t length;
     shell("qemu-img create -q -f qcow2 image 1M");
     uint64_t names = image_extension("image", FEATURE_NAMES_TYPE, &length);
@@ -52,9 +51,8 @@ static void unknown_bit_without_a_name(void **state)
     must_refuse(WORDS("37"));
 }
 
-static void unknown_bit_with_a_name(void **state)
+TEST(unknown_bit_with_a_name)
 {
-    (void)state;
     unsigned char entries[2 * 48] = {0, 36, 'n', 'o'};
     entries[48 + 1] = 37;
     memset(entries + 48 + 2, 'x', 46); /* full length: no NUL ends it */
@@ -69,23 +67,12 @@ static void unknown_bit_with_a_name(void **state)
     must_refuse(WORDS("time travelxxx"));
 }
 
-static void compatible_bits_are_ignored(void **state)
+TEST(compatible_bits_are_ignored)
 {
-    (void)state;
     shell("qemu-img create -q -f qcow2 image 1M");
     image_poke("image", 80, 8, UINT64_MAX);
     struct node *node = chain_must_open("image", "qcow2", false);
     node_must_close(&node);
     assert_true(image_peek("image", 80, 8) == UINT64_MAX);
     shell("rm image");
-}
-
-int main(void)
-{
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(external_data_file),          cmocka_unit_test(encryption),
-        cmocka_unit_test(unknown_bit_without_a_name),  cmocka_unit_test(unknown_bit_with_a_name),
-        cmocka_unit_test(compatible_bits_are_ignored),
-    };
-    return cmocka_run_group_tests(tests, scratch_begin, scratch_end);
 }

@@ -44,9 +44,10 @@ static void image_make(uint64_t references)
     image_poke("image", INCOMPATIBLE, 8, DIRTY);
 }
 
-static void counts_are_those_of_qemu(void **state)
+static const struct fixture fixture = {.begin_all = scratch_begin, .end_all = scratch_end};
+
+TEST(counts_are_those_of_qemu)
 {
-    (void)state;
     image_make(1000);
     struct node *node = chain_must_open("image", "qcow2", false);
     node_must_close(&node);
@@ -56,9 +57,8 @@ static void counts_are_those_of_qemu(void **state)
 }
 
 /* Walking the table for each of its references would be 2^35 entries. */
-static void tables_are_read_once(void **state)
+TEST(tables_are_read_once)
 {
-    (void)state;
     image_make(L1_ENTRIES_MAX);
     alarm(60);
     struct node *node = chain_must_open("image", "qcow2", false);
@@ -75,9 +75,8 @@ static int admit_all(void *arg, const struct chain_file *file, struct file_claim
     return 0;
 }
 
-static void a_repair_that_nobody_wants_ends(void **state)
+TEST(a_repair_that_nobody_wants_ends)
 {
-    (void)state;
     struct err err;
     atomic_bool is_unwanted = true;
     image_make(1000);
@@ -95,14 +94,4 @@ static void a_repair_that_nobody_wants_ends(void **state)
     fd = -1;
     node_must_close(&node);
     image_must_be_clean("image");
-}
-
-int main(void)
-{
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(counts_are_those_of_qemu),
-        cmocka_unit_test(tables_are_read_once),
-        cmocka_unit_test(a_repair_that_nobody_wants_ends),
-    };
-    return cmocka_run_group_tests(tests, scratch_begin, scratch_end);
 }

@@ -38,9 +38,10 @@ static void must_be_repaired(const char *what)
     shell("rm image truth");
 }
 
-static void lazy_refcounts_cut_short(void **state)
+static const struct fixture fixture = {.begin_all = scratch_begin, .end_all = scratch_end};
+
+TEST(lazy_refcounts_cut_short)
 {
-    (void)state;
     shell("qemu-img create -q -f qcow2 -o lazy_refcounts=on,cluster_size=4k image 4M");
     shell_status("qemu-io -c 'write -P 1 0 1M' -c 'write -P 2 2M 300k' -c flush -c abort image");
     assert_int_equal(image_peek("image", DIRTY_OFFSET, 8) & 1, 1);
@@ -49,9 +50,8 @@ static void lazy_refcounts_cut_short(void **state)
     must_be_repaired("lazy refcounts");
 }
 
-static void refcount_blocks_overwritten(void **state)
+TEST(refcount_blocks_overwritten)
 {
-    (void)state;
     struct random random = random_seeded(environment_number("CHAIN_SEED", 20121));
     const char *options[] = {"", ",compression_type=zstd", ",extended_l2=on,cluster_size=16k"};
     for (unsigned i = 0; i < 21; i++) {
@@ -74,9 +74,8 @@ static void refcount_blocks_overwritten(void **state)
     }
 }
 
-static void refcount_table_overwritten(void **state)
+TEST(refcount_table_overwritten)
 {
-    (void)state;
     struct random random = random_seeded(environment_number("CHAIN_SEED", 20121));
     shell("qemu-img create -q -f qcow2 -o cluster_size=512 image 1M");
     image_fill("image", 1 << 20, 512, &random);
@@ -85,14 +84,4 @@ static void refcount_table_overwritten(void **state)
     image_poke("image", table + 8, 8, 0);
     image_poke("image", DIRTY_OFFSET, 8, 1);
     must_be_repaired("refcount table");
-}
-
-int main(void)
-{
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(lazy_refcounts_cut_short),
-        cmocka_unit_test(refcount_blocks_overwritten),
-        cmocka_unit_test(refcount_table_overwritten),
-    };
-    return cmocka_run_group_tests(tests, scratch_begin, scratch_end);
 }

@@ -9,9 +9,10 @@
 
 enum { SIZE = 16 << 20, CLUSTER = 4096 };
 
-static void tables_are_free_again(void **state)
+static const struct fixture fixture = {.begin_all = scratch_begin, .end_all = scratch_end};
+
+TEST(tables_are_free_again)
 {
-    (void)state;
     shell("qemu-img create -q -f qcow2 -o cluster_size=4k image 16M");
     for (unsigned i = 0; i < 8; i++)
         shell("qemu-io -f qcow2 -c 'write -P 3 %uM 4k' image", 2 * i);
@@ -32,12 +33,4 @@ static void tables_are_free_again(void **state)
     image_must_be_clean("image");
     flat_must_match_image(flat, "image", "qcow2");
     flat_free(flat);
-}
-
-int main(void)
-{
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(tables_are_free_again),
-    };
-    return cmocka_run_group_tests(tests, scratch_begin, scratch_end);
 }

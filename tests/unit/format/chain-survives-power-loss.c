@@ -324,9 +324,10 @@ static void guest_run(const struct image_options *base, const struct image_optio
     flat_must_match_image(flat, "top.qcow2", "qcow2");
 }
 
-static void power_loss_is_survived(void **state)
+static const struct fixture fixture = {.begin_all = scratch_begin, .end_all = scratch_end};
+
+TEST(power_loss_is_survived)
 {
-    (void)state;
     const struct image_options variants[] = {
         {.cluster_bytes = 512, .refcount_bits = 64},
         {.cluster_bytes = 512, .refcount_bits = 1},
@@ -351,10 +352,4 @@ static void power_loss_is_survived(void **state)
     assert_true(disk.states >= states / 2);
     free(disk.durable);
     free(disk.touched);
-}
-
-int main(void)
-{
-    const struct CMUnitTest tests[] = {cmocka_unit_test(power_loss_is_survived)};
-    return cmocka_run_group_tests(tests, scratch_begin, scratch_end);
 }

@@ -48,9 +48,10 @@ static void steps_write(struct node *node, unsigned from, unsigned to)
     }
 }
 
-static void writers_go_on(void **state)
+static const struct fixture fixture = {.begin_all = scratch_begin, .end_all = scratch_end};
+
+TEST(writers_go_on)
 {
-    (void)state;
     struct timespec deadline;
     const struct image_spec spec = {.size_bytes = (uint64_t)STEPS * STEP_BYTES,
                                     .cluster_bytes = 512};
@@ -75,10 +76,4 @@ static void writers_go_on(void **state)
         shell("qemu-io -r -f qcow2 -c 'read -P %u %u 512' -c 'read -P 0 %u 32256' image.qcow2 | "
               "grep -c '^read' | grep -qx 2",
               i % 251 + 1, i * STEP_BYTES, i * STEP_BYTES + 512);
-}
-
-int main(void)
-{
-    const struct CMUnitTest tests[] = {cmocka_unit_test(writers_go_on)};
-    return cmocka_run_group_tests(tests, scratch_begin, scratch_end);
 }

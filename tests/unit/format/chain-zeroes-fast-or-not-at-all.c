@@ -30,9 +30,10 @@ static void zero(uint64_t offset, uint64_t length, bool unmap, int expected)
     image_must_be_clean("image");
 }
 
-static void whole_clusters_are(void **state)
+static const struct fixture fixture = {.begin_all = scratch_begin, .end_all = scratch_end};
+
+TEST(whole_clusters_are)
 {
-    (void)state;
     make("backing_file=base,backing_fmt=qcow2");
     zero(CLUSTER, CLUSTER, true, 0);
     zero(14 * CLUSTER, DISK_SIZE - 14 * CLUSTER, true, 0); /* the last one is shorter */
@@ -40,41 +41,27 @@ static void whole_clusters_are(void **state)
           12 * CLUSTER);
 }
 
-static void parts_of_clusters_are_not(void **state)
+TEST(parts_of_clusters_are_not)
 {
-    (void)state;
     make("backing_file=base,backing_fmt=qcow2");
     zero(CLUSTER + 512, CLUSTER - 512, true, -EOPNOTSUPP);
     zero(CLUSTER, CLUSTER - 512, true, -EOPNOTSUPP);
     zero(3 * CLUSTER, CLUSTER, false, -EOPNOTSUPP); /* space would have to be found */
 }
 
-static void version_2_cannot_hide_its_backing_image(void **state)
+TEST(version_2_cannot_hide_its_backing_image)
 {
-    (void)state;
     make("compat=0.10,backing_file=base,backing_fmt=qcow2");
     zero(CLUSTER, CLUSTER, true, -EOPNOTSUPP);
     make("compat=0.10");
     zero(CLUSTER, CLUSTER, true, 0);
 }
 
-static void raw_punches_holes(void **state)
+TEST(raw_punches_holes)
 {
-    (void)state;
     shell("qemu-img create -q -f raw disk 1M && qemu-io -f raw -c 'write -P 8 0 1M' disk");
     struct node *node = chain_must_open("disk", "raw", false);
     assert_int_equal(node_zero_fast(node, 512, 300000, true), 0);
     node_must_close(&node);
     shell("qemu-io -f raw -c 'read -P 8 0 512' -c 'read -P 0 512 300000' disk");
-}
-
-int main(void)
-{
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(whole_clusters_are),
-        cmocka_unit_test(parts_of_clusters_are_not),
-        cmocka_unit_test(version_2_cannot_hide_its_backing_image),
-        cmocka_unit_test(raw_punches_holes),
-    };
-    return cmocka_run_group_tests_name("chain fast zero", tests, scratch_begin, scratch_end);
 }

@@ -54,9 +54,10 @@ static unsigned threads_at_first(void)
     return threads_count();
 }
 
-static void frozen_images_have_none(void **state)
+static const struct fixture fixture = {.begin_all = scratch_begin, .end_all = scratch_end};
+
+TEST(frozen_images_have_none)
 {
-    (void)state;
     struct err err;
     char suffix[32];
     unsigned char id[OWNER_ID_BYTES] = {1}, bytes[512] = {1};
@@ -82,10 +83,4 @@ static void frozen_images_have_none(void **state)
     }
     assert_int_equal(block_close(block, &err), 0);
     image_must_be_clean("d.qcow2");
-}
-
-int main(void)
-{
-    const struct CMUnitTest tests[] = {cmocka_unit_test(frozen_images_have_none)};
-    return cmocka_run_group_tests(tests, scratch_begin, scratch_end);
 }

@@ -42,9 +42,10 @@ static void must_read_like_qemu(const char *words, const char *format)
     flat_free(truth);
 }
 
-static void names_that_come_down_to_one_file_are_read(void **state)
+static const struct fixture fixture = {.begin_all = scratch_begin, .end_all = scratch_end};
+
+TEST(names_that_come_down_to_one_file_are_read)
 {
-    (void)state;
     bases_make();
     CLEANUP_FREE char *base = scratch_path("base.raw");
     char absolute[4096];
@@ -68,9 +69,8 @@ static void names_that_come_down_to_one_file_are_read(void **state)
                         "raw");
 }
 
-static void other_names_are_refused_by_what_is_wrong(void **state)
+TEST(other_names_are_refused_by_what_is_wrong)
 {
-    (void)state;
     static const struct {
         const char *words, *why;
     } rows[] = {
@@ -110,9 +110,8 @@ static void other_names_are_refused_by_what_is_wrong(void **state)
     }
 }
 
-static void a_name_of_no_bytes_is_none(void **state)
+TEST(a_name_of_no_bytes_is_none)
 {
-    (void)state;
     static const uint64_t offsets[] = {8, 512, 65536};
     for (size_t i = 0; i < 3; i++) {
         shell("rm -f overlay && qemu-img create -q -f qcow2 overlay 1M && "
@@ -128,14 +127,4 @@ static void a_name_of_no_bytes_is_none(void **state)
     }
     image_poke("overlay", 8, 8, 65537);
     chain_must_refuse("overlay", "qcow2", true, ErrInvalidBlockFormat, WORDS("backing"));
-}
-
-int main(void)
-{
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(names_that_come_down_to_one_file_are_read),
-        cmocka_unit_test(other_names_are_refused_by_what_is_wrong),
-        cmocka_unit_test(a_name_of_no_bytes_is_none),
-    };
-    return cmocka_run_group_tests(tests, scratch_begin, scratch_end);
 }

@@ -33,9 +33,10 @@ static void base_create(const char *name)
           name, name);
 }
 
-static void names_resolve(void **state)
+static const struct fixture fixture = {.begin_all = scratch_begin, .end_all = scratch_end};
+
+TEST(names_resolve)
 {
-    (void)state;
     base_create("base");
     base_create("o/beside");
     base_create("o/deep/er");
@@ -50,9 +51,8 @@ static void names_resolve(void **state)
     must_resolve(absolute);
 }
 
-static void created_names_are_kept(void **state)
+TEST(created_names_are_kept)
 {
-    (void)state;
     const char *names[] = {"base", "./base", "o/../base"};
     for (unsigned i = 0; i < 3; i++) {
         struct image_spec spec = {.size_bytes = 1 << 20, .backing_file = names[i]};
@@ -65,13 +65,4 @@ static void created_names_are_kept(void **state)
         shell("qemu-img info overlay | grep -q 'backing file format: raw'");
         shell("qemu-io -f qcow2 -r -c 'read -P 0x42 0 1M' overlay && rm overlay");
     }
-}
-
-int main(void)
-{
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(names_resolve),
-        cmocka_unit_test(created_names_are_kept),
-    };
-    return cmocka_run_group_tests(tests, scratch_begin, scratch_end);
 }

@@ -53,15 +53,10 @@ static void sizes_differ(unsigned cluster_bytes)
     flat_must_match_image(flat, "top", "qcow2");
 }
 
-static void backing_sizes_differ(void **state)
+static const struct fixture fixture = {.begin_all = scratch_begin, .end_all = scratch_end};
+
+TEST(backing_sizes_differ)
 {
-    (void)state;
     for (unsigned bits = 9; bits <= 21; bits += 2)
         sizes_differ(1U << bits);
-}
-
-int main(void)
-{
-    const struct CMUnitTest tests[] = {cmocka_unit_test(backing_sizes_differ)};
-    return cmocka_run_group_tests(tests, scratch_begin, scratch_end);
 }

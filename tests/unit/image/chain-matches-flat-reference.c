@@ -277,9 +277,10 @@ static void scenario_end(struct scenario *s)
     shell("rm -f layer* snapshot.raw");
 }
 
-static void chain_matches_flat_reference(void **state)
+static const struct fixture fixture = {.begin_all = scratch_begin, .end_all = scratch_end};
+
+TEST(chain_matches_flat_reference)
 {
-    (void)state;
     uint64_t seed = environment_number("CHAIN_SEED", 20121);
     uint64_t operations = environment_number("CHAIN_OPERATIONS", OPERATIONS_DEFAULT);
     uint64_t only = environment_number("CHAIN_SCENARIO", SCENARIOS);
@@ -301,11 +302,4 @@ static void chain_matches_flat_reference(void **state)
         scenario_run(s, operations / SCENARIOS);
         scenario_end(s);
     }
-}
-
-int main(void)
-{
-    const struct CMUnitTest tests[] = {cmocka_unit_test(chain_matches_flat_reference)};
-    setvbuf(stdout, NULL, _IOLBF, 0);
-    return cmocka_run_group_tests(tests, scratch_begin, scratch_end);
 }

@@ -37,9 +37,10 @@ static struct flat *chain_create(void)
     return flat;
 }
 
-static void long_chain_works(void **state)
+static const struct fixture fixture = {.begin_all = scratch_begin, .end_all = scratch_end};
+
+TEST(long_chain_works)
 {
-    (void)state;
     CLEANUP(flat) struct flat *flat = chain_create();
     struct node *node = chain_must_open("299.qcow2", "qcow2", false);
     flat_must_match_node(flat, node, "opened by its headers");
@@ -49,10 +50,4 @@ static void long_chain_works(void **state)
     node_must_close(&node);
     image_must_be_clean("299.qcow2");
     flat_must_match_image(flat, "299.qcow2", "qcow2");
-}
-
-int main(void)
-{
-    const struct CMUnitTest tests[] = {cmocka_unit_test(long_chain_works)};
-    return cmocka_run_group_tests(tests, scratch_begin, scratch_end);
 }

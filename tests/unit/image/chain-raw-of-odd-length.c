@@ -22,9 +22,10 @@ static struct flat *odd_file(void)
     return disk;
 }
 
-static void tail_reads_as_zeros(void **state)
+static const struct fixture fixture = {.begin_all = scratch_begin, .end_all = scratch_end};
+
+TEST(tail_reads_as_zeros)
 {
-    (void)state;
     CLEANUP(flat) struct flat *disk = odd_file();
     struct node *node = chain_must_open("odd.raw", "raw", true);
     flat_must_match_node(disk, node, "raw");
@@ -37,9 +38,8 @@ static void tail_reads_as_zeros(void **state)
     shell("test $(stat -c %%s odd.raw) = %d", FILE_BYTES);
 }
 
-static void write_to_the_tail_extends_the_file(void **state)
+TEST(write_to_the_tail_extends_the_file)
 {
-    (void)state;
     CLEANUP(flat) struct flat *disk = odd_file();
     struct node *node = chain_must_open("odd.raw", "raw", false);
     memset(disk->bytes + FILE_BYTES + 100, 7, 50);
@@ -55,9 +55,8 @@ static void write_to_the_tail_extends_the_file(void **state)
     flat_must_match_image(disk, "odd.raw", "raw");
 }
 
-static void overlay_sees_the_tail_as_zeros(void **state)
+TEST(overlay_sees_the_tail_as_zeros)
 {
-    (void)state;
     CLEANUP(flat) struct flat *disk = odd_file();
     shell("qemu-img create -q -f qcow2 -b odd.raw -F raw overlay.qcow2 2M");
     CLEANUP(flat) struct flat *longer = flat_copy(disk, 2 << 20);
@@ -70,14 +69,4 @@ static void overlay_sees_the_tail_as_zeros(void **state)
     image_must_be_clean("overlay.qcow2");
     flat_must_match_image(longer, "overlay.qcow2", "qcow2");
     shell("test $(stat -c %%s odd.raw) = %d", FILE_BYTES);
-}
-
-int main(void)
-{
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(tail_reads_as_zeros),
-        cmocka_unit_test(write_to_the_tail_extends_the_file),
-        cmocka_unit_test(overlay_sees_the_tail_as_zeros),
-    };
-    return cmocka_run_group_tests(tests, scratch_begin, scratch_end);
 }

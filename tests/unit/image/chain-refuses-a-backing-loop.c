@@ -24,33 +24,31 @@ static void create_chain(void)
     shell("qemu-img create -q -f qcow2 -b b -F qcow2 a");
 }
 
-static void own_backing_file(void **state)
+static const struct fixture fixture = {.begin_all = scratch_begin, .end_all = scratch_end};
+
+TEST(own_backing_file)
 {
-    (void)state;
     create_chain();
     rebase("a", "a");
     refuse_both(WORDS("loop", "/a'"));
 }
 
-static void loop_of_three(void **state)
+TEST(loop_of_three)
 {
-    (void)state;
     create_chain();
     rebase("c", "a");
     refuse_both(WORDS("loop", "/c'", "/a'"));
 }
 
-static void loop_below_the_top(void **state)
+TEST(loop_below_the_top)
 {
-    (void)state;
     create_chain();
     rebase("c", "b");
     refuse_both(WORDS("loop", "/c'", "/b'"));
 }
 
-static void loop_through_links(void **state)
+TEST(loop_through_links)
 {
-    (void)state;
     create_chain();
     shell("ln a hard");
     rebase("c", "hard");
@@ -59,15 +57,4 @@ static void loop_through_links(void **state)
     shell("ln -s b soft");
     rebase("c", "soft");
     refuse_both(WORDS("loop", "/c'"));
-}
-
-int main(void)
-{
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(own_backing_file),
-        cmocka_unit_test(loop_of_three),
-        cmocka_unit_test(loop_below_the_top),
-        cmocka_unit_test(loop_through_links),
-    };
-    return cmocka_run_group_tests(tests, scratch_begin, scratch_end);
 }

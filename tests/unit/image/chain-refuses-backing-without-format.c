@@ -14,9 +14,10 @@ static void overlay_create(void)
     shell("qemu-img create -q -f qcow2 -b base -F qcow2 overlay");
 }
 
-static void unrecorded_format_is_refused(void **state)
+static const struct fixture fixture = {.begin_all = scratch_begin, .end_all = scratch_end};
+
+TEST(unrecorded_format_is_refused)
 {
-    (void)state;
     uint32_t length;
     overlay_create();
     uint64_t at = image_extension("overlay", FORMAT_TYPE, &length);
@@ -25,9 +26,8 @@ static void unrecorded_format_is_refused(void **state)
                       WORDS("overlay", "base", "format"));
 }
 
-static void unknown_format_is_refused(void **state)
+TEST(unknown_format_is_refused)
 {
-    (void)state;
     uint32_t length;
     overlay_create();
     uint64_t at = image_extension("overlay", FORMAT_TYPE, &length);
@@ -36,9 +36,8 @@ static void unknown_format_is_refused(void **state)
     chain_must_refuse("overlay", "vmdk", true, ErrInvalidBlockFormat, WORDS("vmdk"));
 }
 
-static void recorded_format_is_believed(void **state)
+TEST(recorded_format_is_believed)
 {
-    (void)state;
     uint32_t length;
     unsigned char magic[4] = {0};
     overlay_create();
@@ -51,20 +50,8 @@ static void recorded_format_is_believed(void **state)
     node_unref(node);
 }
 
-static void raw_is_not_taken_for_qcow2(void **state)
+TEST(raw_is_not_taken_for_qcow2)
 {
-    (void)state;
     shell("truncate -s 1M zeros");
     chain_must_refuse("zeros", "qcow2", true, ErrInvalidBlockFormat, WORDS("zeros"));
-}
-
-int main(void)
-{
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(unrecorded_format_is_refused),
-        cmocka_unit_test(unknown_format_is_refused),
-        cmocka_unit_test(recorded_format_is_believed),
-        cmocka_unit_test(raw_is_not_taken_for_qcow2),
-    };
-    return cmocka_run_group_tests(tests, scratch_begin, scratch_end);
 }

@@ -48,9 +48,10 @@ static int directories_end(void **state)
     return scratch_end(state);
 }
 
-static void paths_inside_open(void **state)
+static const struct fixture fixture = {.begin_all = directories_begin, .end_all = directories_end};
+
+TEST(paths_inside_open)
 {
-    (void)state;
     const char *paths[] = {"good.qcow2", "./sub/../good.qcow2", "alias.qcow2"};
     for (unsigned i = 0; i < 3; i++) {
         struct err err;
@@ -61,9 +62,8 @@ static void paths_inside_open(void **state)
     }
 }
 
-static void paths_outside_are_refused(void **state)
+TEST(paths_outside_are_refused)
 {
-    (void)state;
     const char *paths[] = {"../outside.qcow2",
                            "sub/../../outside.qcow2",
                            "link.qcow2",
@@ -85,9 +85,8 @@ static void paths_outside_are_refused(void **state)
     inside_must_refuse(outside);
 }
 
-static void backing_names_outside_are_refused(void **state)
+TEST(backing_names_outside_are_refused)
 {
-    (void)state;
     const char *names[] = {"../outside.qcow2",
                            "link.qcow2",
                            "absolute.qcow2",
@@ -102,14 +101,4 @@ static void backing_names_outside_are_refused(void **state)
     for (unsigned i = 0; i < sizeof(names) / sizeof(*names); i++)
         backing_must_be_refused(names[i]);
     backing_must_be_refused(sibling);
-}
-
-int main(void)
-{
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(paths_inside_open),
-        cmocka_unit_test(paths_outside_are_refused),
-        cmocka_unit_test(backing_names_outside_are_refused),
-    };
-    return cmocka_run_group_tests(tests, directories_begin, directories_end);
 }

@@ -130,9 +130,10 @@ static bool run_with_failure(const struct flat *start, unsigned position, int er
     return fault.hit;
 }
 
-static void failing_writes_are_survived(void **state)
+static const struct fixture fixture = {.begin_all = scratch_begin, .end_all = scratch_end};
+
+TEST(failing_writes_are_survived)
 {
-    (void)state;
     const struct image_options variants[] = {
         {.cluster_bytes = 512, .refcount_bits = 64},
         {.cluster_bytes = 4096, .refcount_bits = 16},
@@ -152,10 +153,4 @@ static void failing_writes_are_survived(void **state)
             position += step;
         printf("%s: %u failures\n", image_options_text(&variants[i]), position - 1);
     }
-}
-
-int main(void)
-{
-    const struct CMUnitTest tests[] = {cmocka_unit_test(failing_writes_are_survived)};
-    return cmocka_run_group_tests(tests, scratch_begin, scratch_end);
 }

@@ -24,9 +24,10 @@ static void must_be(struct node *node, uint64_t offset, uint64_t length, enum ex
     }
 }
 
-static void raw_holes(void **state)
+static const struct fixture fixture = {.begin_all = scratch_begin, .end_all = scratch_end};
+
+TEST(raw_holes)
 {
-    (void)state;
     shell("truncate -s 4M sparse && qemu-io -f raw -c 'write -P 1 1M 1M' sparse");
     struct node *node = chain_must_open("sparse", "raw", false);
     must_be(node, 0, 1 << 20, EXTENT_ZERO);
@@ -43,9 +44,8 @@ static void raw_holes(void **state)
     shell("test $(stat -c %%s sparse) = 4194304");
 }
 
-static void qcow2_kinds(void **state)
+TEST(qcow2_kinds)
 {
-    (void)state;
     const uint64_t k = 1024;
     shell("qemu-img create -q -f raw base 1M");
     shell("qemu-img create -q -f qcow2 -o cluster_size=4k -b base -F raw image 1M");
@@ -65,9 +65,8 @@ static void qcow2_kinds(void **state)
     image_must_be_clean("image");
 }
 
-static void subcluster_kinds(void **state)
+TEST(subcluster_kinds)
 {
-    (void)state;
     const uint64_t k = 1024;
     shell("qemu-img create -q -f qcow2 -o extended_l2=on -b base -F raw extended 1M");
     shell("qemu-io -f qcow2 -c 'write 64k 2k' -c 'write -z 70k 4k' extended");
@@ -84,9 +83,8 @@ static void subcluster_kinds(void **state)
     image_must_be_clean("extended");
 }
 
-static void discarded_space_is_given_back(void **state)
+TEST(discarded_space_is_given_back)
 {
-    (void)state;
     shell("qemu-img create -q -f qcow2 space 16M && qemu-io -c 'write 0 16M' space");
     struct node *node = chain_must_open("space", "qcow2", false);
     uint64_t before = 0, after = 0;
@@ -102,15 +100,4 @@ static void discarded_space_is_given_back(void **state)
     assert_in_range(after, 0, before + (1 << 20)); /* freed clusters were used again */
     node_must_close(&node);
     image_must_be_clean("space");
-}
-
-int main(void)
-{
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(raw_holes),
-        cmocka_unit_test(qcow2_kinds),
-        cmocka_unit_test(subcluster_kinds),
-        cmocka_unit_test(discarded_space_is_given_back),
-    };
-    return cmocka_run_group_tests(tests, scratch_begin, scratch_end);
 }

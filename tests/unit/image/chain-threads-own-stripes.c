@@ -129,9 +129,10 @@ static void workers_run(struct node *node, struct flat *flat, uint64_t seed, uin
             fail_msg("%s: %s", node->path, workers[i].failure);
 }
 
-static void threads_own_stripes(void **state)
+static const struct fixture fixture = {.begin_all = scratch_begin, .end_all = scratch_end};
+
+TEST(threads_own_stripes)
 {
-    (void)state;
     const struct image_options variants[] = {
         {.cluster_bytes = 65536, .refcount_bits = 16},
         {.cluster_bytes = 65536, .refcount_bits = 16, .extended_l2 = true},
@@ -158,10 +159,4 @@ static void threads_own_stripes(void **state)
         image_must_be_clean("top.qcow2");
         flat_must_match_image(flat, "top.qcow2", "qcow2");
     }
-}
-
-int main(void)
-{
-    const struct CMUnitTest tests[] = {cmocka_unit_test(threads_own_stripes)};
-    return cmocka_run_group_tests(tests, scratch_begin, scratch_end);
 }

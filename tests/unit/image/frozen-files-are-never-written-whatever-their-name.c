@@ -45,7 +45,9 @@ static void freeze_twice(struct block *block)
     assert_int_equal(0, block_device_close(block, "d0", &err));
 }
 
-static void test_other_names(void **state)
+static const struct fixture fixture = {.begin = disks_begin, .end = disks_end};
+
+TEST(test_other_names)
 {
     struct block *block = *state;
     freeze_twice(block);
@@ -60,7 +62,7 @@ static void test_other_names(void **state)
     must_be_writable(block, "d0.g2");
 }
 
-static void test_what_is_not_frozen(void **state)
+TEST(test_what_is_not_frozen)
 {
     struct block *block = *state;
     freeze_twice(block);
@@ -72,7 +74,7 @@ static void test_what_is_not_frozen(void **state)
     must_be_frozen(block, "away.qcow2");
 }
 
-static void test_backing_files_of_what_was_attached(void **state)
+TEST(test_backing_files_of_what_was_attached)
 {
     struct block *block = *state;
     struct err err;
@@ -88,7 +90,7 @@ static void test_backing_files_of_what_was_attached(void **state)
 }
 
 /* A group that came to nothing froze nothing. */
-static void test_aborted_group(void **state)
+TEST(test_aborted_group)
 {
     struct block *block = *state;
     struct err err;
@@ -102,7 +104,7 @@ static void test_aborted_group(void **state)
 }
 
 /* What a group says that it freezes, told to another start's block layer, is frozen there too. */
-static void test_restart(void **state)
+TEST(test_restart)
 {
     struct block *block = *state;
     struct err err;
@@ -126,7 +128,7 @@ static void test_restart(void **state)
 }
 
 /* Of groups that were recorded without. */
-static void test_older_groups(void **state)
+TEST(test_older_groups)
 {
     struct block *block = *state;
     struct err err;
@@ -146,18 +148,4 @@ static void test_older_groups(void **state)
     assert_int_equal(0, count);
     frozen_files_free(files, count);
     assert_int_equal(0, block_close(next, &err));
-}
-
-int main(void)
-{
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(test_other_names, disks_begin, disks_end),
-        cmocka_unit_test_setup_teardown(test_what_is_not_frozen, disks_begin, disks_end),
-        cmocka_unit_test_setup_teardown(test_backing_files_of_what_was_attached, disks_begin,
-                                        disks_end),
-        cmocka_unit_test_setup_teardown(test_aborted_group, disks_begin, disks_end),
-        cmocka_unit_test_setup_teardown(test_restart, disks_begin, disks_end),
-        cmocka_unit_test_setup_teardown(test_older_groups, disks_begin, disks_end),
-    };
-    return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -24,9 +24,10 @@ static struct identity of(const char *name, ino_t *ino)
     return identity;
 }
 
-static void stays_with_the_file(void **state)
+static const struct fixture fixture = {.begin_all = scratch_begin, .end_all = scratch_end};
+
+TEST(stays_with_the_file)
 {
-    (void)state;
     shell("echo one >a");
     struct identity first = of("a", NULL), second;
     shell("mv a b && ln b c && echo two >>b && chmod 400 b && touch -d 2001-01-01 b");
@@ -36,9 +37,8 @@ static void stays_with_the_file(void **state)
     assert_true(identity_is_same(&first, &second));
 }
 
-static void is_of_no_other(void **state)
+TEST(is_of_no_other)
 {
-    (void)state;
     shell("echo one >a && cp --preserve=all a b && truncate -s 0 c");
     struct identity a = of("a", NULL), b = of("b", NULL), unknown = {.text = ""};
     assert_false(identity_is_same(&a, &b));
@@ -50,9 +50,8 @@ static void is_of_no_other(void **state)
 }
 
 /* Some file systems give an inode number again at once. */
-static void is_of_no_successor(void **state)
+TEST(is_of_no_successor)
 {
-    (void)state;
     for (int i = 0; i < 20; i++) {
         ino_t before, after;
         shell("echo one >a");
@@ -61,12 +60,4 @@ static void is_of_no_successor(void **state)
         struct identity new = of("a", &after);
         assert_false(identity_is_same(&old, &new));
     }
-}
-
-int main(void)
-{
-    const struct CMUnitTest tests[] = {cmocka_unit_test(stays_with_the_file),
-                                       cmocka_unit_test(is_of_no_other),
-                                       cmocka_unit_test(is_of_no_successor)};
-    return cmocka_run_group_tests(tests, scratch_begin, scratch_end);
 }

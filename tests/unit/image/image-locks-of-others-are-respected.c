@@ -45,7 +45,9 @@ static void open_must(struct block *block, bool read_only, bool refuse, short by
     assert_non_null(strstr(err.message, "/x.qcow2' is locked by another process"));
 }
 
-static void test_bytes(void **state)
+static const struct fixture fixture = {.begin = disks_begin, .end = disks_end};
+
+TEST(test_bytes)
 {
     struct block *block = *state;
     shell("qemu-img create -q -f qcow2 x.qcow2 1M");
@@ -68,7 +70,7 @@ static void test_bytes(void **state)
 }
 
 /* What QEMU tells of the same: a raw image's writer, and its backing file's reader. */
-static void test_backing(void **state)
+TEST(test_backing)
 {
     struct block *block = *state;
     struct err err = {.message = ""};
@@ -84,13 +86,4 @@ static void test_backing(void **state)
     assert_non_null(strstr(err.message,
                            "/base.raw' is locked by another process, which has it open "
                            "for writing"));
-}
-
-int main(void)
-{
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(test_bytes, disks_begin, disks_end),
-        cmocka_unit_test_setup_teardown(test_backing, disks_begin, disks_end),
-    };
-    return cmocka_run_group_tests(tests, NULL, NULL);
 }

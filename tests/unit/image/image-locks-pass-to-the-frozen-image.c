@@ -100,20 +100,29 @@ static void group_must_work(struct block *block)
     assert_int_equal(2, disk_read(block, "d0", 0));
 }
 
-static void test_no_gap(void **state)
+static int no_locks_begin(void **state)
+{
+    lock_error = ENOLCK;
+    return disks_begin(state);
+}
+
+static const struct fixture fixture = {.begin = disks_begin, .end = faults_end};
+static const struct fixture without_locks = {.begin = no_locks_begin, .end = faults_end};
+
+TEST(test_no_gap)
 {
     group_must_work(*state);
     assert_int_equal(1, passes);
 }
 
-static void test_descriptor_stays(void **state)
+TEST(test_descriptor_stays)
 {
     dup3_error = EBUSY;
     group_must_work(*state);
     assert_int_equal(1, passes);
 }
 
-static void test_lock_stays(void **state)
+TEST(test_lock_stays)
 {
     unlock_error = ENOLCK;
     group_must_work(*state);
@@ -122,7 +131,7 @@ static void test_lock_stays(void **state)
 
 /* Worse cannot come: the old description stays, a writer's lock with it. The snapshot stands and
  * the device works. */
-static void test_both_stay(void **state)
+TEST(test_both_stay)
 {
     struct block *block = *state;
     unlock_error = ENOLCK;
@@ -135,7 +144,7 @@ static void test_both_stay(void **state)
     assert_int_equal(2, disk_read(block, "d0", 0));
 }
 
-static void test_no_locks(void **state)
+TEST(test_no_locks)
 {
     static const int ERRORS[] = {EINVAL, ENOTSUP, ENOSYS, ENOLCK};
     struct block *block = *state;
@@ -162,30 +171,11 @@ static void test_no_locks(void **state)
     assert_non_null(strstr(err.message, "cannot be locked: Input/output error"));
 }
 
-static int no_locks_begin(void **state)
-{
-    lock_error = ENOLCK;
-    return disks_begin(state);
-}
-
-static void test_group_without_locks(void **state)
+TEST_ON(without_locks, test_group_without_locks)
 {
     log_begin();
     group_must_work(*state);
     log_end();
     /* The overlay and, opened anew, the frozen image; its freezing is not told again. */
     shell("test $(wc -l <log) = 2");
-}
-
-int main(void)
-{
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(test_no_gap, disks_begin, faults_end),
-        cmocka_unit_test_setup_teardown(test_descriptor_stays, disks_begin, faults_end),
-        cmocka_unit_test_setup_teardown(test_lock_stays, disks_begin, faults_end),
-        cmocka_unit_test_setup_teardown(test_both_stay, disks_begin, faults_end),
-        cmocka_unit_test_setup_teardown(test_no_locks, disks_begin, faults_end),
-        cmocka_unit_test_setup_teardown(test_group_without_locks, no_locks_begin, faults_end),
-    };
-    return cmocka_run_group_tests(tests, NULL, NULL);
 }

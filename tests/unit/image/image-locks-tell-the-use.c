@@ -52,7 +52,9 @@ static int spy_open(struct node *node, struct err *err)
     return driver_qcow2.open(node, err);
 }
 
-static void test_group(void **state)
+static const struct fixture fixture = {.begin = disks_begin, .end = disks_end};
+
+TEST(test_group)
 {
     struct block *block = *state;
     struct err err;
@@ -78,7 +80,7 @@ static void test_group(void **state)
     must_hold("d0.qcow2", "");
 }
 
-static void test_chain(void **state)
+TEST(test_chain)
 {
     struct block *block = *state;
     struct err err;
@@ -99,7 +101,7 @@ static void test_chain(void **state)
     must_hold("base.raw", "");
 }
 
-static void test_abort(void **state)
+TEST(test_abort)
 {
     struct block *block = *state;
     struct err err;
@@ -112,14 +114,4 @@ static void test_abort(void **state)
     group_free(group);
     must_hold("kept", "");
     must_hold("d0.qcow2", WRITER);
-}
-
-int main(void)
-{
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(test_group, disks_begin, disks_end),
-        cmocka_unit_test_setup_teardown(test_chain, disks_begin, disks_end),
-        cmocka_unit_test_setup_teardown(test_abort, disks_begin, disks_end),
-    };
-    return cmocka_run_group_tests(tests, NULL, NULL);
 }

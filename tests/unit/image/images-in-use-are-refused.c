@@ -22,7 +22,9 @@ static void attach_must_be_refused(struct block *block, const char *image, bool 
     assert_non_null(strstr(err.message, word));
 }
 
-static void test_active_images(void **state)
+static const struct fixture fixture = {.begin = disks_begin, .end = disks_end};
+
+TEST(test_active_images)
 {
     struct block *block = *state;
     shell("ln d0.qcow2 hard.qcow2 && ln -s d0.qcow2 soft.qcow2");
@@ -32,7 +34,7 @@ static void test_active_images(void **state)
     attach_must_be_refused(block, "soft.qcow2", false, "device 'd0'");
 }
 
-static void test_frozen_images(void **state)
+TEST(test_frozen_images)
 {
     struct block *block = *state;
     struct err err;
@@ -56,7 +58,7 @@ static void test_frozen_images(void **state)
     export_unuse(block, member);
 }
 
-static void test_overlay_in_the_making(void **state)
+TEST(test_overlay_in_the_making)
 {
     struct block *block = *state;
     struct err err;
@@ -74,7 +76,7 @@ static void test_overlay_in_the_making(void **state)
     group_take(block, "h.qcow2", 1, NAMES);
 }
 
-static void test_connected_clients(void **state)
+TEST(test_connected_clients)
 {
     struct block *block = *state;
     struct err err;
@@ -86,15 +88,4 @@ static void test_connected_clients(void **state)
     assert_int_equal(0, block_device_close(block, "d1", &err));
     assert_null(export_use(block, "d1", &err));
     assert_int_equal(ErrDeviceNotFound, err.code);
-}
-
-int main(void)
-{
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(test_active_images, disks_begin, disks_end),
-        cmocka_unit_test_setup_teardown(test_frozen_images, disks_begin, disks_end),
-        cmocka_unit_test_setup_teardown(test_overlay_in_the_making, disks_begin, disks_end),
-        cmocka_unit_test_setup_teardown(test_connected_clients, disks_begin, disks_end),
-    };
-    return cmocka_run_group_tests(tests, NULL, NULL);
 }

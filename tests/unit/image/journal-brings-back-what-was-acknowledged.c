@@ -181,9 +181,10 @@ static void run(const struct image_options *options, bool snapshot, uint64_t kil
            what, snapshot ? ", snapshot" : "", kills, in_flight, replays, resumed, leaks);
 }
 
-static void acknowledged_writes_come_back(void **state)
+static const struct fixture fixture = {.begin_all = scratch_begin, .end_all = scratch_end};
+
+TEST(acknowledged_writes_come_back)
 {
-    (void)state;
     const struct image_options variants[] = {
         {.cluster_bytes = 512, .refcount_bits = 64},
         {.cluster_bytes = 512, .refcount_bits = 1},
@@ -202,10 +203,4 @@ static void acknowledged_writes_come_back(void **state)
     uint64_t kills = environment_number("JOURNAL_KILLS", KILLS_DEFAULT);
     for (unsigned i = 0; i < 2 * sizeof(variants) / sizeof(*variants); i++)
         run(&variants[i / 2], i % 2, kills, shared, &random);
-}
-
-int main(void)
-{
-    const struct CMUnitTest tests[] = {cmocka_unit_test(acknowledged_writes_come_back)};
-    return cmocka_run_group_tests(tests, scratch_begin, scratch_end);
 }

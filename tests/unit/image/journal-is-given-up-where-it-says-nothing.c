@@ -54,16 +54,16 @@ static void must_become(unsigned char a, unsigned char b, unsigned char c)
     assert_int_equal(buf[2 * CLUSTER_BYTES], c);
 }
 
-static void the_same_boot(void **state)
+static const struct fixture fixture = {.begin_all = scratch_begin, .end_all = scratch_end};
+
+TEST(the_same_boot)
 {
-    (void)state;
     leave_behind();
     must_become(2, 3, 4);
 }
 
-static void another_boot(void **state)
+TEST(another_boot)
 {
-    (void)state;
     leave_behind();
     shell("LC_ALL=C sed -i \"s/$(cat /proc/sys/kernel/random/boot_id)/"
           "00000000-1111-2222-3333-444444444444/\" run/journals/*");
@@ -71,9 +71,8 @@ static void another_boot(void **state)
     must_become(1, 0, 0);
 }
 
-static void a_torn_record(void **state)
+TEST(a_torn_record)
 {
-    (void)state;
     leave_behind();
     unsigned char record[RECORD_BYTES] = {1};
     CLEANUP_FREE char *name = shell_output("printf %%s run/journals/*");
@@ -85,18 +84,16 @@ static void a_torn_record(void **state)
     must_become(2, 3, 0);
 }
 
-static void a_journal_cut_short(void **state)
+TEST(a_journal_cut_short)
 {
-    (void)state;
     leave_behind();
     shell("rm run/journals/* && touch run/journals/1-2-3.journal");
     shell_status("qemu-img check -q -f qcow2 -r leaks top.qcow2");
     must_become(1, 0, 0);
 }
 
-static void an_image_that_was_closed(void **state)
+TEST(an_image_that_was_closed)
 {
-    (void)state;
     leave_behind();
     must_become(2, 3, 4);
     for (int freeze = 0; freeze < 2; freeze++) {
@@ -111,16 +108,4 @@ static void an_image_that_was_closed(void **state)
         if (node)
             node_unref(node);
     }
-}
-
-int main(void)
-{
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(the_same_boot),
-        cmocka_unit_test(another_boot),
-        cmocka_unit_test(a_torn_record),
-        cmocka_unit_test(a_journal_cut_short),
-        cmocka_unit_test(an_image_that_was_closed),
-    };
-    return cmocka_run_group_tests(tests, scratch_begin, scratch_end);
 }

@@ -72,10 +72,11 @@ static void change_is_refused(void *has_table, const char *change)
     assert_int_equal(block_close(block, &(struct err){0}), 0);
 }
 
+static const struct fixture fixture = {.begin_all = scratch_begin, .end_all = scratch_end};
+
 #define CHANGE(name, has_table, change)                                                            \
-    static void name(void **state)                                                                 \
+    TEST(name)                                                                                     \
     {                                                                                              \
-        (void)state;                                                                               \
         change_is_refused(has_table ? "" : NULL, change);                                          \
     }
 CHANGE(the_same_cluster_written, true, "qemu-io -f qcow2 -c 'write -P 9 4k 4k' top.qcow2")
@@ -87,16 +88,3 @@ CHANGE(marked_dirty, true,
        "qemu-img amend -f qcow2 -o lazy_refcounts=on top.qcow2 && "
        "printf '\\1' | dd of=top.qcow2 bs=1 seek=79 conv=notrunc status=none")
 CHANGE(cut, true, "truncate -s 40k top.qcow2")
-
-int main(void)
-{
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(the_same_cluster_written),
-        cmocka_unit_test(another_cluster_written),
-        cmocka_unit_test(another_table_made),
-        cmocka_unit_test(a_snapshot_taken),
-        cmocka_unit_test(marked_dirty),
-        cmocka_unit_test(cut),
-    };
-    return cmocka_run_group_tests(tests, scratch_begin, scratch_end);
-}

@@ -67,23 +67,22 @@ static void must_open_as(const char *image, const char *path)
     image_must_be_clean(image);
 }
 
-static void through_a_link_that_came_since(void **state)
+static const struct fixture fixture = {.begin = begin, .end = scratch_end};
+
+TEST(through_a_link_that_came_since)
 {
-    (void)state;
     shell("mv one two && ln -s two one");
     must_open_as("one/top.qcow2", "two/top.qcow2");
 }
 
-static void by_another_name(void **state)
+TEST(by_another_name)
 {
-    (void)state;
     shell("ln one/top.qcow2 other.qcow2");
     must_open_as("other.qcow2", "other.qcow2");
 }
 
-static void a_loop_of_kills_grows_nothing(void **state)
+TEST(a_loop_of_kills_grows_nothing)
 {
-    (void)state;
     CLEANUP_FREE char *path = scratch_path("one/top.qcow2");
     struct stat first, last;
     assert_true(killed_child(start_only, "one/top.qcow2", 0, false));
@@ -93,14 +92,4 @@ static void a_loop_of_kills_grows_nothing(void **state)
     assert_int_equal(stat(path, &last), 0);
     assert_true(last.st_size <= first.st_size + KILLS * 4 * CLUSTER_BYTES);
     must_open_as("one/top.qcow2", "one/top.qcow2");
-}
-
-int main(void)
-{
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(through_a_link_that_came_since, begin, scratch_end),
-        cmocka_unit_test_setup_teardown(by_another_name, begin, scratch_end),
-        cmocka_unit_test_setup_teardown(a_loop_of_kills_grows_nothing, begin, scratch_end),
-    };
-    return cmocka_run_group_tests(tests, NULL, NULL);
 }

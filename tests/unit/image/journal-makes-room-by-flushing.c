@@ -82,9 +82,10 @@ static void kill_and_restart(int (*body)(void *), int cluster_bytes, const char 
     assert_true(status == 0 || status == 3);
 }
 
-static void a_full_journal_makes_room(void **state)
+static const struct fixture fixture = {.begin_all = scratch_begin, .end_all = scratch_end};
+
+TEST(a_full_journal_makes_room)
 {
-    (void)state;
     struct random random = random_seeded(20121);
     random_fill(&random, data, DISK_BYTES);
     kill_and_restart(writer, 512, "after flushes");
@@ -93,10 +94,4 @@ static void a_full_journal_makes_room(void **state)
     kill_and_restart(filler, 1024, "full");
     memset(data + FILL_BYTES, 0, DISK_BYTES - FILL_BYTES);
     flat_must_match_image(&flat, "top.qcow2", "qcow2");
-}
-
-int main(void)
-{
-    const struct CMUnitTest tests[] = {cmocka_unit_test(a_full_journal_makes_room)};
-    return cmocka_run_group_tests(tests, scratch_begin, scratch_end);
 }

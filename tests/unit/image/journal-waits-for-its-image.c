@@ -76,9 +76,10 @@ static void must_be_refused(struct block *block, const char *image, enum err_cod
     shell("test $(ls run/journals | wc -l) = 1");
 }
 
-static void away_and_back(void **state)
+static const struct fixture fixture = {.begin = begin, .end = scratch_end};
+
+TEST(away_and_back)
 {
-    (void)state;
     shell("mv top.qcow2 away");
     assert_int_equal(journals_settle(), 0);
     struct block *block = journals_must_open();
@@ -88,9 +89,8 @@ static void away_and_back(void **state)
     must_hold(block, "top.qcow2", false);
 }
 
-static void read_only_under_another_name(void **state)
+TEST(read_only_under_another_name)
 {
-    (void)state;
     shell("mv top.qcow2 other.qcow2");
     struct block *block = journals_must_open();
     block_journals_finish(block);
@@ -98,17 +98,15 @@ static void read_only_under_another_name(void **state)
     image_must_be_clean("other.qcow2");
 }
 
-static void as_a_backing_file(void **state)
+TEST(as_a_backing_file)
 {
-    (void)state;
     shell("qemu-img create -q -f qcow2 -b top.qcow2 -F qcow2 above.qcow2");
     must_hold(journals_must_open(), "above.qcow2", false);
     image_must_be_clean("top.qcow2");
 }
 
-static void another_file_in_its_place(void **state)
+TEST(another_file_in_its_place)
 {
-    (void)state;
     shell(
         "cp top.qcow2 copy && mv top.qcow2 away && mv copy top.qcow2 && sha256sum top.qcow2 >sums");
     assert_int_equal(journals_settle(), 0);
@@ -134,9 +132,8 @@ static void name_it_by_device(unsigned version, unsigned device_major)
           version, HEADER_VERSION_OFFSET);
 }
 
-static void named_by_device(void **state)
+TEST(named_by_device)
 {
-    (void)state;
     struct stat st;
     CLEANUP_FREE char *path = scratch_path("top.qcow2");
     assert_int_equal(stat(path, &st), 0);
@@ -144,9 +141,8 @@ static void named_by_device(void **state)
     must_hold(journals_must_open(), "top.qcow2", false);
 }
 
-static void named_by_another_device(void **state)
+TEST(named_by_another_device)
 {
-    (void)state;
     name_it_by_device(1, 4000);
     shell("cp top.qcow2 copy");
     struct block *block = journals_must_open();
@@ -155,29 +151,12 @@ static void named_by_another_device(void **state)
     must_hold(block, "away", false);
 }
 
-static void a_journal_that_was_renamed(void **state)
+TEST(a_journal_that_was_renamed)
 {
-    (void)state;
     CLEANUP_FREE char *name = shell_output("ls run/journals");
     name[strcspn(name, "\n")] = 0;
     shell("mv run/journals/%s run/journals/1-2-3.journal", name);
     assert_int_equal(journals_settle(), 0);
     shell("mv run/journals/* run/journals/%s", name);
     must_hold(journals_must_open(), "top.qcow2", false);
-}
-
-#define TEST(name) cmocka_unit_test_setup_teardown(name, begin, scratch_end)
-
-int main(void)
-{
-    const struct CMUnitTest tests[] = {
-        TEST(away_and_back),
-        TEST(read_only_under_another_name),
-        TEST(as_a_backing_file),
-        TEST(another_file_in_its_place),
-        TEST(named_by_device),
-        TEST(named_by_another_device),
-        TEST(a_journal_that_was_renamed),
-    };
-    return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -18,9 +18,10 @@ static int try_open(struct block *block, const char *image, const char *format, 
     return ret ? ret : block_device_close(block, "vda", err);
 }
 
-static void no_room_means_no_device(void **state)
+static const struct fixture fixture = {.begin_all = scratch_begin, .end_all = scratch_end};
+
+TEST(no_room_means_no_device)
 {
-    (void)state;
     struct err err;
     shell("mkdir run && qemu-img create -q -f qcow2 top.qcow2 1M && truncate -s 1M flat.raw");
     struct block *block = journals_must_open();
@@ -44,9 +45,8 @@ static void no_room_means_no_device(void **state)
     assert_int_equal(block_close(block, &err), 0);
 }
 
-static void one_daemon_for_a_runtime_directory(void **state)
+TEST(one_daemon_for_a_runtime_directory)
 {
-    (void)state;
     struct err err;
     CLEANUP_FREE char *run = scratch_path("run");
     struct block *first = journals_must_open();
@@ -58,11 +58,4 @@ static void one_daemon_for_a_runtime_directory(void **state)
     assert_int_equal(block_close(second, &err), 0);
     assert_int_equal(block_close(first, &err), 0);
     shell("test $(stat -c %%a run/journals) = 700");
-}
-
-int main(void)
-{
-    const struct CMUnitTest tests[] = {cmocka_unit_test(no_room_means_no_device),
-                                       cmocka_unit_test(one_daemon_for_a_runtime_directory)};
-    return cmocka_run_group_tests(tests, scratch_begin, scratch_end);
 }

@@ -42,7 +42,9 @@ static void discard_must_be_durable(struct block *block, const char *listing)
     assert_string_equal(listing, synced);
 }
 
-static void test_discard(void **state)
+static const struct fixture fixture = {.begin = disks_begin, .end = disks_end};
+
+TEST(test_discard)
 {
     struct block *block = *state;
     struct err err;
@@ -72,12 +74,4 @@ static void test_discard(void **state)
 
     /* Gone already. */
     discard_must_be_durable(block, listing);
-}
-
-int main(void)
-{
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(test_discard, disks_begin, disks_end),
-    };
-    return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -25,7 +25,9 @@ static void listing_must_be(const char *expected)
     assert_string_equal(expected, listing);
 }
 
-static void test_image_of_a_device(void **state)
+static const struct fixture fixture = {.begin = ids_begin, .end = disks_end};
+
+TEST(test_image_of_a_device)
 {
     struct block *block = *state;
     struct err err;
@@ -51,7 +53,7 @@ static void test_image_of_a_device(void **state)
     listing_must_be(settled);
 }
 
-static void test_overlay_cut_short(void **state)
+TEST(test_overlay_cut_short)
 {
     struct block *block = *state;
     struct err err;
@@ -71,7 +73,7 @@ static void test_overlay_cut_short(void **state)
     assert_int_equal(0, block_overlay_discard(block, "no/such/o.qcow2", NULL, "qcow2", id, &err));
 }
 
-static void test_foreign_files(void **state)
+TEST(test_foreign_files)
 {
     struct block *block = *state;
     struct err err;
@@ -84,14 +86,4 @@ static void test_foreign_files(void **state)
         assert_int_equal(0, block_image_discard(block, names[i], NULL, id, &err));
     }
     listing_must_be(before);
-}
-
-int main(void)
-{
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(test_image_of_a_device, ids_begin, disks_end),
-        cmocka_unit_test_setup_teardown(test_overlay_cut_short, ids_begin, disks_end),
-        cmocka_unit_test_setup_teardown(test_foreign_files, ids_begin, disks_end),
-    };
-    return cmocka_run_group_tests(tests, NULL, NULL);
 }

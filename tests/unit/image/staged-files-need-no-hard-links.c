@@ -31,7 +31,9 @@ static void image_must_create(struct block *block)
     assert_int_equal(0, shell_status("test $(stat -c %%s new.raw) = 12800"));
 }
 
-static void test_image_is_removed_until_it_is_settled(void **state)
+static const struct fixture fixture = {.begin = ids_begin, .end = disks_end};
+
+TEST(test_image_is_removed_until_it_is_settled)
 {
     struct block *block = *state;
     CLEANUP_FREE char *before = scratch_listing();
@@ -58,7 +60,7 @@ static void test_image_is_removed_until_it_is_settled(void **state)
     listing_must_be(settled);
 }
 
-static void test_nothing_is_replaced(void **state)
+TEST(test_nothing_is_replaced)
 {
     struct block *block = *state;
     shell("echo precious > new.raw; ln -s nowhere dangling");
@@ -72,7 +74,7 @@ static void test_nothing_is_replaced(void **state)
 }
 
 /* A mark that is not whole was not followed by a rename; nor was one beside the first name. */
-static void test_mark_that_was_cut_short(void **state)
+TEST(test_mark_that_was_cut_short)
 {
     struct block *block = *state;
     CLEANUP_FREE char *before = scratch_listing();
@@ -89,7 +91,7 @@ static void test_mark_that_was_cut_short(void **state)
     listing_must_be(before);
 }
 
-static void test_overlays(void **state)
+TEST(test_overlays)
 {
     struct block *block = *state;
     const struct group_member members[] = {{"d0", "o.qcow2", "qcow2"}, {"d1", "p.qcow2", "qcow2"}};
@@ -117,16 +119,4 @@ static void test_overlays(void **state)
         }
         listing_must_be(before);
     }
-}
-
-int main(void)
-{
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(test_image_is_removed_until_it_is_settled, ids_begin,
-                                        disks_end),
-        cmocka_unit_test_setup_teardown(test_nothing_is_replaced, ids_begin, disks_end),
-        cmocka_unit_test_setup_teardown(test_mark_that_was_cut_short, ids_begin, disks_end),
-        cmocka_unit_test_setup_teardown(test_overlays, ids_begin, disks_end),
-    };
-    return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -63,9 +63,10 @@ static void results_must_be_right(void)
     close(ends[1]);
 }
 
-static void all_are_synced(void **state)
+static const struct fixture fixture = {.begin_all = scratch_begin, .end_all = scratch_end};
+
+TEST(all_are_synced)
 {
-    (void)state;
     static const unsigned entries[] = {0, 1, 4}, most[] = {0, 1, 3};
     static const int failures[] = {0, -EAGAIN, -EBUSY, -EPERM};
     for (int i = 0; i < 3; i++)
@@ -79,12 +80,4 @@ static void all_are_synced(void **state)
                 for (calls_until_failure = 0; calls_until_failure < 4; calls_until_failure++)
                     results_must_be_right();
             }
-}
-
-int main(void)
-{
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(all_are_synced),
-    };
-    return cmocka_run_group_tests(tests, scratch_begin, scratch_end);
 }

@@ -3,7 +3,7 @@
  * BLOCK_STATUS, with structured replies and with extended headers: what extents say, how they are
  * merged and bounded, and what is refused. The disk is a raw file whose holes the test has made.
  */
-#include "tests/lib/nbd-peer.h"
+#include "tests/lib/nbd-fixture.h"
 
 #include <string.h>
 #include <unistd.h>
@@ -12,34 +12,9 @@
 enum { PIECE = 64 << 10, PIECES = 4500, EXTENTS_MAX = 2048 };
 #define DISK_SIZE ((uint64_t)PIECE * PIECES)
 
-static struct nbd_place place;
 static struct chunk chunk;
 static int fds[2];
 static uint32_t ids[2][2];
-
-static int begin(void **state)
-{
-    (void)state;
-    nbd_place_open(&place);
-    shell("truncate -s %llu disk.raw; for i in $(seq 0 2 %d); do echo $i; done |"
-          " python3 -c 'import os,sys; f=os.open(\"disk.raw\",os.O_WRONLY);"
-          " [os.pwrite(f,b\"x\"*%d,int(n)*%d) for n in sys.stdin]'",
-          (unsigned long long)DISK_SIZE, PIECES - 1, PIECE, PIECE);
-    nbd_place_attach(&place, "disk", "raw", false);
-    nbd_place_listen(&place);
-    fds[0] = peer_open_with(place.address, "disk", OPT_STRUCTURED, ids[0]);
-    fds[1] = peer_open_with(place.address, "disk", OPT_EXTENDED, ids[1]);
-    return 0;
-}
-
-static int end(void **state)
-{
-    (void)state;
-    close(fds[0]);
-    close(fds[1]);
-    nbd_place_close(&place);
-    return 0;
-}
 
 static void request(bool extended, unsigned flags, uint64_t offset, uint64_t length)
 {
@@ -74,9 +49,32 @@ static void expect_extent(bool extended, size_t i, uint64_t length, uint64_t sta
     assert_int_equal(chunk_number(&chunk, at + width, width), status);
 }
 
-static void extents_say_what_is_there(void **state)
+static void prepare(void)
 {
-    (void)state;
+    shell("truncate -s %llu disk.raw; for i in $(seq 0 2 %d); do echo $i; done |"
+          " python3 -c 'import os,sys; f=os.open(\"disk.raw\",os.O_WRONLY);"
+          " [os.pwrite(f,b\"x\"*%d,int(n)*%d) for n in sys.stdin]'",
+          (unsigned long long)DISK_SIZE, PIECES - 1, PIECE, PIECE);
+}
+
+static void connect_both(void)
+{
+    fds[0] = peer_open_with(served.address, "disk", OPT_STRUCTURED, ids[0]);
+    fds[1] = peer_open_with(served.address, "disk", OPT_EXTENDED, ids[1]);
+}
+
+static void disconnect(void)
+{
+    close(fds[0]);
+    close(fds[1]);
+}
+
+static const struct nbd_setup setup = {
+    .prepare = prepare, .disks = {{.name = "disk"}}, .ready = connect_both, .finish = disconnect};
+static const struct fixture fixture = NBD_FIXTURE(setup);
+
+TEST(extents_say_what_is_there)
+{
     for (int extended = 0; extended < 2; extended++) {
         request(extended, 0, 100, 3 * PIECE);
         assert_int_equal(receive_extents(extended, 0, false), 4);
@@ -89,9 +87,8 @@ static void extents_say_what_is_there(void **state)
     }
 }
 
-static void one_is_one(void **state)
+TEST(one_is_one)
 {
-    (void)state;
     for (int extended = 0; extended < 2; extended++) {
         request(extended, REQ_ONE, PIECE, 3 * PIECE);
         assert_int_equal(receive_extents(extended, 0, false), 1);
@@ -105,9 +102,8 @@ static void one_is_one(void **state)
     }
 }
 
-static void replies_are_bounded(void **state)
+TEST(replies_are_bounded)
 {
-    (void)state;
     for (int extended = 0; extended < 2; extended++) {
         request(extended, 0, 0, DISK_SIZE);
         assert_int_equal(receive_extents(extended, 0, false), EXTENTS_MAX);
@@ -118,9 +114,8 @@ static void replies_are_bounded(void **state)
     }
 }
 
-static void what_there_is_not_is_refused(void **state)
+TEST(what_there_is_not_is_refused)
 {
-    (void)state;
     static const struct {
         unsigned flags;
         uint64_t offset, length;
@@ -149,9 +144,8 @@ static void request_with_ids(uint64_t length, const uint32_t *asked, unsigned co
     peer_send_bytes(fds[1], &bytes);
 }
 
-static void a_payload_chooses_contexts(void **state)
+TEST(a_payload_chooses_contexts)
 {
-    (void)state;
     request_with_ids(2 * PIECE, &ids[1][0], 1, 0);
     assert_int_equal(receive_extents(true, 0, true), 2);
     request_with_ids(2 * PIECE, &ids[1][1], 1, 0);
@@ -174,16 +168,4 @@ static void a_payload_chooses_contexts(void **state)
     peer_error_chunk(fds[1], true, 5, ERROR_INVAL);
     request_with_ids(DISK_SIZE + 1, ids[1], 1, 0);
     peer_error_chunk(fds[1], true, 5, ERROR_INVAL);
-}
-
-int main(void)
-{
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(extents_say_what_is_there, begin, end),
-        cmocka_unit_test_setup_teardown(one_is_one, begin, end),
-        cmocka_unit_test_setup_teardown(replies_are_bounded, begin, end),
-        cmocka_unit_test_setup_teardown(what_there_is_not_is_refused, begin, end),
-        cmocka_unit_test_setup_teardown(a_payload_chooses_contexts, begin, end),
-    };
-    return cmocka_run_group_tests_name("nbd block status", tests, scratch_begin, scratch_end);
 }

@@ -4,7 +4,7 @@
  * number of connections is limited; running out of file descriptors passes; a closed connection
  * leaves nothing in use.
  */
-#include "tests/lib/nbd-peer.h"
+#include "tests/lib/nbd-fixture.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -16,31 +16,11 @@
 
 enum { DISK_SIZE = 4 << 20 };
 
-static struct nbd_place place;
-
-static int begin(void **state)
-{
-    (void)state;
-    nbd_place_open(&place);
-    shell("truncate -s %d disk.raw", DISK_SIZE);
-    nbd_place_attach(&place, "disk", "probe", false);
-    place.server->limits.connections = 20;
-    nbd_place_listen(&place);
-    return 0;
-}
-
-static int end(void **state)
-{
-    (void)state;
-    nbd_place_close(&place);
-    return 0;
-}
-
 /* Asks for a great deal and reads nothing: the server blocks in send(). */
 static int client_that_does_not_read(void)
 {
     struct bytes bytes = {.length = 0};
-    int fd = peer_open(place.address, "disk");
+    int fd = peer_open(served.address, "disk");
     for (int i = 0; i < 16; i++)
         bytes_add_request(&bytes, 0, CMD_READ, 1, 0, DISK_SIZE);
     peer_send_bytes(fd, &bytes);
@@ -50,7 +30,7 @@ static int client_that_does_not_read(void)
 static int client_that_sends_half(void)
 {
     struct bytes bytes = {.length = 0};
-    int fd = peer_open(place.address, "disk");
+    int fd = peer_open(served.address, "disk");
     bytes_add_request(&bytes, 0, CMD_WRITE, 1, 0, DISK_SIZE);
     bytes_add(&bytes, "some", 4);
     peer_send_bytes(fd, &bytes);
@@ -61,7 +41,7 @@ static int client_of_a_slow_write(void)
 {
     struct bytes bytes = {.length = 0};
     unsigned before = atomic_load(&probe.held);
-    int fd = peer_open(place.address, "disk");
+    int fd = peer_open(served.address, "disk");
     atomic_store(&probe.hold, true);
     bytes_add_request(&bytes, 0, CMD_WRITE, 1, 0, 512);
     bytes_add(&bytes, (char[512]){0}, 512);
@@ -70,14 +50,22 @@ static int client_of_a_slow_write(void)
     return fd;
 }
 
-static void stuck_clients_are_alone(void **state)
+static void prepare(void)
 {
-    (void)state;
+    served.server->limits.connections = 20;
+}
+
+static const struct nbd_setup setup = {
+    .prepare = prepare, .disks = {{.name = "disk", .driver = "probe", .size_bytes = DISK_SIZE}}};
+static const struct fixture fixture = NBD_FIXTURE(setup);
+
+TEST(stuck_clients_are_alone)
+{
     char data[512];
     int stuck[] = {client_that_does_not_read(), client_that_sends_half(),
-                   peer_greet(place.address, 3), client_of_a_slow_write()};
+                   peer_greet(served.address, 3), client_of_a_slow_write()};
     for (int i = 0; i < 3; i++) {
-        int fd = peer_open(place.address, "disk");
+        int fd = peer_open(served.address, "disk");
         for (int n = 0; n < 100; n++)
             assert_int_equal(peer_request(fd, 0, CMD_READ, 0, 512, data), 0);
         close(fd);
@@ -88,22 +76,21 @@ static void stuck_clients_are_alone(void **state)
         close(stuck[i]);
 }
 
-static void connections_are_limited(void **state)
+TEST(connections_are_limited)
 {
-    (void)state;
     int fds[20];
     for (int i = 0; i < 20; i++)
-        fds[i] = peer_open(place.address, "disk");
-    assert_int_equal(nbd_place_clients(&place, "disk"), 20);
+        fds[i] = peer_open(served.address, "disk");
+    assert_int_equal(served_clients("disk"), 20);
     for (int i = 0; i < 5; i++)
-        peer_must_be_closed(peer_connect(place.address));
+        peer_must_be_closed(peer_connect(served.address));
     assert_int_equal(peer_request(fds[0], 0, CMD_FLUSH, 0, 0, NULL), 0);
     struct bytes bytes = {.length = 0};
     bytes_add_request(&bytes, 0, CMD_DISC, 0, 0, 0);
     peer_send_bytes(fds[7], &bytes);
     peer_must_be_closed(fds[7]);
-    assert_int_equal(nbd_place_clients(&place, "disk"), 19);
-    fds[7] = peer_open(place.address, "disk");
+    assert_int_equal(served_clients("disk"), 19);
+    fds[7] = peer_open(served.address, "disk");
     for (int i = 0; i < 20; i++)
         close(fds[i]);
 }
@@ -116,9 +103,8 @@ static uint64_t process_time_ms(void)
            (uint64_t)usage.ru_stime.tv_sec * 1000 + (uint64_t)usage.ru_stime.tv_usec / 1000;
 }
 
-static void running_out_of_descriptors_passes(void **state)
+TEST(running_out_of_descriptors_passes)
 {
-    (void)state;
     struct rlimit before, none;
     char greeting[18];
     assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
@@ -126,7 +112,7 @@ static void running_out_of_descriptors_passes(void **state)
     none = (struct rlimit){.rlim_cur = (rlim_t)probe_fd + 1, .rlim_max = before.rlim_max};
     close(probe_fd);
     assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
-    int fd = peer_connect(place.address); /* takes the last one */
+    int fd = peer_connect(served.address); /* takes the last one */
     assert_true(fd >= 0);
     uint64_t start_ms = process_time_ms();
     struct timeval wait = {.tv_usec = 500000};
@@ -141,30 +127,17 @@ static void running_out_of_descriptors_passes(void **state)
     close(fd);
 }
 
-static void hundreds_of_connections_leave_nothing(void **state)
+TEST(hundreds_of_connections_leave_nothing)
 {
-    (void)state;
     for (int i = 0; i < 400; i++) {
         struct bytes bytes = {.length = 0};
-        int fd = peer_open(place.address, "disk");
+        int fd = peer_open(served.address, "disk");
         bytes_add_request(&bytes, 0, CMD_DISC, 0, 0, 0);
         peer_send_bytes(fd, &bytes);
         peer_must_be_closed(fd);
     }
     struct err err;
-    assert_int_equal(block_device_close(place.block, "disk", &err), 0);
+    assert_int_equal(block_device_close(served.block, "disk", &err), 0);
     CLEANUP_FREE char *descriptors = shell_output("ls /proc/%d/fd | wc -l", getpid());
     assert_true(atoi(descriptors) < 40);
-}
-
-int main(void)
-{
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(stuck_clients_are_alone, begin, end),
-        cmocka_unit_test_setup_teardown(connections_are_limited, begin, end),
-        cmocka_unit_test_setup_teardown(running_out_of_descriptors_passes, begin, end),
-        cmocka_unit_test_setup_teardown(hundreds_of_connections_leave_nothing, begin, end),
-    };
-    probe_register();
-    return cmocka_run_group_tests_name("nbd connections", tests, scratch_begin, scratch_end);
 }

@@ -5,7 +5,7 @@
  * one. Error numbers are those of the protocol's "Error values"; content is compared with a flat
  * array.
  */
-#include "tests/lib/nbd-peer.h"
+#include "tests/lib/nbd-fixture.h"
 
 #include <errno.h>
 #include <string.h>
@@ -16,37 +16,32 @@ enum { DISK_SIZE = 1000448, PAYLOAD_MAX = 32 << 20 };
 enum { EPERM_ = 1, EIO_ = 5, ENOMEM_ = 12, EINVAL_ = 22, ENOSPC_ = 28 };
 #define LARGE_SIZE (6ULL << 30)
 
-static struct nbd_place place;
 static int disk, old, large;
 
-static int begin(void **state)
+static void connect_all(void)
 {
-    (void)state;
-    nbd_place_open(&place);
-    shell("truncate -s %d disk.raw && truncate -s 6G large.raw", DISK_SIZE);
-    nbd_place_attach(&place, "disk", "probe", false);
-    nbd_place_attach(&place, "large", "probe", false);
-    nbd_place_add(&place, "old", 65536, true);
-    nbd_place_listen(&place);
-    disk = peer_open(place.address, "disk");
-    old = peer_open(place.address, "old");
-    large = peer_open(place.address, "large");
-    return 0;
+    disk = peer_open(served.address, "disk");
+    old = peer_open(served.address, "old");
+    large = peer_open(served.address, "large");
 }
 
-static int end(void **state)
+static void disconnect_all(void)
 {
-    (void)state;
     close(disk);
     close(old);
     close(large);
-    nbd_place_close(&place);
-    return 0;
 }
 
-static void any_range_can_be_read_and_written(void **state)
+static const struct nbd_setup setup = {
+    .disks = {{.name = "disk", .driver = "probe", .size_bytes = DISK_SIZE},
+              {.name = "large", .driver = "probe", .size_bytes = LARGE_SIZE},
+              {.name = "old", .size_bytes = 65536, .read_only = true}},
+    .ready = connect_all,
+    .finish = disconnect_all};
+static const struct fixture fixture = NBD_FIXTURE(setup);
+
+TEST(any_range_can_be_read_and_written)
 {
-    (void)state;
     struct random random = random_seeded(17);
     CLEANUP(flat) struct flat *flat = flat_new(DISK_SIZE);
     CLEANUP_FREE unsigned char *buf = malloc(DISK_SIZE);
@@ -77,9 +72,8 @@ static void any_range_can_be_read_and_written(void **state)
     flat_must_match_image(flat, "disk.raw", "raw");
 }
 
-static void ranges_past_the_end_are_refused(void **state)
+TEST(ranges_past_the_end_are_refused)
 {
-    (void)state;
     static const struct {
         uint64_t offset;
         uint32_t length;
@@ -99,9 +93,8 @@ static void ranges_past_the_end_are_refused(void **state)
     assert_int_equal(peer_request(disk, 0, CMD_READ, DISK_SIZE - 1, 1, data), 0);
 }
 
-static void requests_of_no_length_do_nothing(void **state)
+TEST(requests_of_no_length_do_nothing)
 {
-    (void)state;
     static const unsigned types[] = {CMD_READ, CMD_WRITE, CMD_TRIM, CMD_WRITE_ZEROES};
     for (size_t i = 0; i < 4; i++) {
         assert_int_equal(peer_request(disk, 0, types[i], 0, 0, NULL), 0);
@@ -109,9 +102,8 @@ static void requests_of_no_length_do_nothing(void **state)
     }
 }
 
-static void only_documented_flags_are_taken(void **state)
+TEST(only_documented_flags_are_taken)
 {
-    (void)state;
     static const unsigned types[] = {CMD_READ, CMD_WRITE, CMD_FLUSH,
                                      CMD_TRIM, CMD_CACHE, CMD_WRITE_ZEROES};
     char data[512] = {0};
@@ -126,18 +118,16 @@ static void only_documented_flags_are_taken(void **state)
     assert_int_equal(peer_request(disk, 0, CMD_FLUSH, 0, 512, NULL), EINVAL_);
 }
 
-static void unknown_commands_are_invalid(void **state)
+TEST(unknown_commands_are_invalid)
 {
-    (void)state;
     static const unsigned types[] = {7, 8, 9, 100, 0xffff};
     for (size_t i = 0; i < sizeof(types) / sizeof(*types); i++)
         assert_int_equal(peer_request(disk, 0, types[i], 0, 512, NULL), EINVAL_);
     assert_int_equal(peer_request(disk, 0, CMD_FLUSH, 0, 0, NULL), 0);
 }
 
-static void read_only_exports_permit_reads_only(void **state)
+TEST(read_only_exports_permit_reads_only)
 {
-    (void)state;
     char data[4096], zeros[4096] = {0};
     memset(data, 'x', sizeof(data));
     assert_int_equal(peer_request(old, 0, CMD_WRITE, 0, 4096, data), EPERM_);
@@ -149,9 +139,8 @@ static void read_only_exports_permit_reads_only(void **state)
     assert_memory_equal(data, zeros, sizeof(data));
 }
 
-static void fua_and_flush_reach_the_disk(void **state)
+TEST(fua_and_flush_reach_the_disk)
 {
-    (void)state;
     static const struct {
         unsigned flags, type;
     } durable[] = {{FUA, CMD_WRITE}, {FUA, CMD_TRIM}, {FUA, CMD_WRITE_ZEROES}, {0, CMD_FLUSH}};
@@ -168,9 +157,8 @@ static void fua_and_flush_reach_the_disk(void **state)
     assert_int_equal(atomic_load(&probe.flushes), before);
 }
 
-static void zero_and_trim_take_lengths_of_32_bits(void **state)
+TEST(zero_and_trim_take_lengths_of_32_bits)
 {
-    (void)state;
     static const uint32_t lengths[] = {0x7fffffff, 0x80000000, 0x80000001, 0xffffffff};
     char data[512], zeros[512] = {0};
     for (size_t i = 0; i < 4; i++) {
@@ -188,18 +176,16 @@ static void zero_and_trim_take_lengths_of_32_bits(void **state)
     }
 }
 
-static void no_hole_keeps_the_space(void **state)
+TEST(no_hole_keeps_the_space)
 {
-    (void)state;
     assert_int_equal(peer_request(disk, 0, CMD_WRITE_ZEROES, 0, 4096, NULL), 0);
     assert_true(atomic_load(&probe.unmapped));
     assert_int_equal(peer_request(disk, NO_HOLE, CMD_WRITE_ZEROES, 0, 4096, NULL), 0);
     assert_false(atomic_load(&probe.unmapped));
 }
 
-static void fast_zero_is_fast_or_refused(void **state)
+TEST(fast_zero_is_fast_or_refused)
 {
-    (void)state;
     char data[8192], zeros[4096] = {0};
     memset(data, 'x', sizeof(data));
     assert_int_equal(peer_request(disk, 0, CMD_WRITE, 0, sizeof(data), data), 0);
@@ -215,9 +201,8 @@ static void fast_zero_is_fast_or_refused(void **state)
     assert_int_equal(peer_request(old, FAST_ZERO, CMD_WRITE_ZEROES, 0, 4096, NULL), EPERM_);
 }
 
-static void cache_takes_any_range_of_the_disk(void **state)
+TEST(cache_takes_any_range_of_the_disk)
 {
-    (void)state;
     assert_int_equal(peer_request(disk, 0, CMD_CACHE, 0, DISK_SIZE, NULL), 0);
     assert_int_equal(peer_request(disk, 0, CMD_CACHE, 77, 1, NULL), 0);
     assert_int_equal(peer_request(old, 0, CMD_CACHE, 0, 65536, NULL), 0);
@@ -225,9 +210,8 @@ static void cache_takes_any_range_of_the_disk(void **state)
     assert_int_equal(peer_request(disk, 0, CMD_CACHE, 1, DISK_SIZE, NULL), EINVAL_);
 }
 
-static void disk_errors_become_the_protocols(void **state)
+TEST(disk_errors_become_the_protocols)
 {
-    (void)state;
     static const struct {
         int disk;
         uint32_t expected;
@@ -246,9 +230,8 @@ static void disk_errors_become_the_protocols(void **state)
     }
 }
 
-static void payloads_have_a_limit(void **state)
+TEST(payloads_have_a_limit)
 {
-    (void)state;
     CLEANUP_FREE char *data = malloc(PAYLOAD_MAX), *back = malloc(PAYLOAD_MAX);
     struct random random = random_seeded(3);
     random_fill(&random, data, PAYLOAD_MAX);
@@ -269,9 +252,8 @@ static void payloads_have_a_limit(void **state)
     assert_int_equal(peer_request(disk, 0, CMD_READ, 0, 512, back), 0);
 }
 
-static void what_is_no_request_closes(void **state)
+TEST(what_is_no_request_closes)
 {
-    (void)state;
     struct bytes bytes = {.length = 0};
     char data[512];
     bytes_add_request(&bytes, 0, CMD_READ, 7, 0, 512);
@@ -282,26 +264,4 @@ static void what_is_no_request_closes(void **state)
     peer_must_be_closed(disk);
     disk = -1;
     assert_int_equal(peer_request(old, 0, CMD_READ, 0, 512, data), 0);
-}
-
-int main(void)
-{
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(any_range_can_be_read_and_written, begin, end),
-        cmocka_unit_test_setup_teardown(ranges_past_the_end_are_refused, begin, end),
-        cmocka_unit_test_setup_teardown(requests_of_no_length_do_nothing, begin, end),
-        cmocka_unit_test_setup_teardown(only_documented_flags_are_taken, begin, end),
-        cmocka_unit_test_setup_teardown(unknown_commands_are_invalid, begin, end),
-        cmocka_unit_test_setup_teardown(read_only_exports_permit_reads_only, begin, end),
-        cmocka_unit_test_setup_teardown(fua_and_flush_reach_the_disk, begin, end),
-        cmocka_unit_test_setup_teardown(zero_and_trim_take_lengths_of_32_bits, begin, end),
-        cmocka_unit_test_setup_teardown(no_hole_keeps_the_space, begin, end),
-        cmocka_unit_test_setup_teardown(fast_zero_is_fast_or_refused, begin, end),
-        cmocka_unit_test_setup_teardown(cache_takes_any_range_of_the_disk, begin, end),
-        cmocka_unit_test_setup_teardown(disk_errors_become_the_protocols, begin, end),
-        cmocka_unit_test_setup_teardown(payloads_have_a_limit, begin, end),
-        cmocka_unit_test_setup_teardown(what_is_no_request_closes, begin, end),
-    };
-    probe_register();
-    return cmocka_run_group_tests_name("nbd commands", tests, scratch_begin, scratch_end);
 }

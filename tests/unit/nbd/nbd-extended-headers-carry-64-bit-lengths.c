@@ -4,7 +4,7 @@
  * payload that no command takes is got over. Layouts and numbers are those of the protocol's
  * "Extended request" and "Extended reply chunk message".
  */
-#include "tests/lib/nbd-peer.h"
+#include "tests/lib/nbd-fixture.h"
 
 #include <string.h>
 #include <unistd.h>
@@ -12,28 +12,9 @@
 #define DISK_SIZE (12ULL << 30)
 enum { PAYLOAD_MAX = 32 << 20 };
 
-static struct nbd_place place;
 static struct chunk chunk;
 static int disk;
 static uint32_t ids[2];
-
-static int begin(void **state)
-{
-    (void)state;
-    nbd_place_open(&place);
-    nbd_place_add(&place, "disk", DISK_SIZE, false);
-    nbd_place_listen(&place);
-    disk = peer_open_with(place.address, "disk", OPT_EXTENDED, ids);
-    return 0;
-}
-
-static int end(void **state)
-{
-    (void)state;
-    close(disk);
-    nbd_place_close(&place);
-    return 0;
-}
 
 static void request(unsigned flags, unsigned type, uint64_t offset, uint64_t length,
                     const void *payload)
@@ -59,12 +40,26 @@ static void option(int fd, uint32_t number, const char *data, uint32_t type)
     peer_option_reply(fd, number, type, NULL, 0);
 }
 
-static void they_are_negotiated_once(void **state)
+static void connect_disk(void)
 {
-    (void)state;
+    disk = peer_open_with(served.address, "disk", OPT_EXTENDED, ids);
+}
+
+static void disconnect(void)
+{
+    close(disk);
+}
+
+static const struct nbd_setup setup = {.disks = {{.name = "disk", .size_bytes = DISK_SIZE}},
+                                       .ready = connect_disk,
+                                       .finish = disconnect};
+static const struct fixture fixture = NBD_FIXTURE(setup);
+
+TEST(they_are_negotiated_once)
+{
     unsigned char info[12];
     struct bytes bytes = {.length = 0};
-    int fd = peer_greet(place.address, 3);
+    int fd = peer_greet(served.address, 3);
     option(fd, OPT_EXTENDED, "x", REP_ERR_INVALID);
     option(fd, OPT_STRUCTURED, "", REP_ACK); /* no harm */
     option(fd, OPT_EXTENDED, "", REP_ACK);
@@ -81,9 +76,8 @@ static void they_are_negotiated_once(void **state)
     peer_must_be_closed(fd);
 }
 
-static void data_come_and_go(void **state)
+TEST(data_come_and_go)
 {
-    (void)state;
     unsigned char data[5000], back[5000];
     struct random random = random_seeded(8);
     random_fill(&random, data, sizeof(data));
@@ -99,9 +93,8 @@ static void data_come_and_go(void **state)
     expect(CHUNK_NONE, 0);
 }
 
-static void lengths_have_64_bits(void **state)
+TEST(lengths_have_64_bits)
 {
-    (void)state;
     char data[512] = {1};
     request(PAYLOAD_LEN, CMD_WRITE, 11ULL << 30, sizeof(data), data);
     expect(CHUNK_NONE, 11ULL << 30);
@@ -127,9 +120,8 @@ static void lengths_have_64_bits(void **state)
     peer_error_chunk(disk, true, 31, ERROR_OVERFLOW);
 }
 
-static void payloads_are_got_over(void **state)
+TEST(payloads_are_got_over)
 {
-    (void)state;
     CLEANUP_FREE char *data = calloc(1, 100000);
     static const unsigned types[] = {CMD_READ, CMD_FLUSH, CMD_TRIM, CMD_WRITE_ZEROES, 99};
     for (size_t i = 0; i < 5; i++) {
@@ -142,9 +134,8 @@ static void payloads_are_got_over(void **state)
     expect(CHUNK_DATA, 0);
 }
 
-static void too_large_a_payload_closes(void **state)
+TEST(too_large_a_payload_closes)
 {
-    (void)state;
     static const struct {
         unsigned type;
         uint64_t length;
@@ -153,34 +144,20 @@ static void too_large_a_payload_closes(void **state)
         request(PAYLOAD_LEN, bad[i].type, 0, bad[i].length, NULL);
         peer_error_chunk(disk, true, 31, ERROR_INVAL);
         peer_must_be_closed(disk);
-        disk = peer_open_with(place.address, "disk", OPT_EXTENDED, ids);
+        disk = peer_open_with(served.address, "disk", OPT_EXTENDED, ids);
     }
 }
 
-static void compact_requests_are_none(void **state)
+TEST(compact_requests_are_none)
 {
-    (void)state;
     struct bytes bytes = {.length = 0};
     bytes_add_request(&bytes, 0, CMD_READ, 1, 0, 512);
     bytes_add(&bytes, "\0\0\0\0", 4);
     peer_send_bytes(disk, &bytes);
     peer_must_be_closed(disk);
-    disk = peer_open(place.address, "disk"); /* nor extended ones without negotiation */
+    disk = peer_open(served.address, "disk"); /* nor extended ones without negotiation */
     bytes_add_extended_request(&bytes, 0, CMD_READ, 1, 0, 512);
     peer_send_bytes(disk, &bytes);
     peer_must_be_closed(disk);
     disk = -1;
-}
-
-int main(void)
-{
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(they_are_negotiated_once, begin, end),
-        cmocka_unit_test_setup_teardown(data_come_and_go, begin, end),
-        cmocka_unit_test_setup_teardown(lengths_have_64_bits, begin, end),
-        cmocka_unit_test_setup_teardown(payloads_are_got_over, begin, end),
-        cmocka_unit_test_setup_teardown(too_large_a_payload_closes, begin, end),
-        cmocka_unit_test_setup_teardown(compact_requests_are_none, begin, end),
-    };
-    return cmocka_run_group_tests_name("nbd extended headers", tests, scratch_begin, scratch_end);
 }

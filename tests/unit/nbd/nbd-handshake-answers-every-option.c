@@ -4,7 +4,7 @@
  * prescribes, and after an error the client can go on. Byte layouts are those of the protocol's
  * text (see nbd-peer.h).
  */
-#include "tests/lib/nbd-peer.h"
+#include "tests/lib/nbd-fixture.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -12,25 +12,6 @@
 #include <unistd.h>
 
 enum { DISK_SIZE = 1000448, FLAGS_WRITABLE = 0xd6d, FLAGS_READ_ONLY = 0x50f };
-
-static struct nbd_place place;
-
-static int begin(void **state)
-{
-    (void)state;
-    nbd_place_open(&place);
-    nbd_place_add(&place, "disk", DISK_SIZE, false);
-    nbd_place_add(&place, "old", 512, true);
-    nbd_place_listen(&place);
-    return 0;
-}
-
-static int end(void **state)
-{
-    (void)state;
-    nbd_place_close(&place);
-    return 0;
-}
 
 static struct bytes option_of(uint32_t option, const void *data, uint32_t length)
 {
@@ -58,11 +39,15 @@ static void expect_alive(int fd)
     peer_must_be_closed(fd);
 }
 
-static void list_names_every_export(void **state)
+static const struct nbd_setup setup = {
+    .disks = {{.name = "disk", .size_bytes = DISK_SIZE},
+              {.name = "old", .size_bytes = 512, .read_only = true}}};
+static const struct fixture fixture = NBD_FIXTURE(setup);
+
+TEST(list_names_every_export)
 {
-    (void)state;
     static const char *const names[] = {"disk", "old"};
-    int fd = peer_greet(place.address, 3);
+    int fd = peer_greet(served.address, 3);
     struct bytes bytes = option_of(OPT_LIST, NULL, 0);
     peer_send_bytes(fd, &bytes);
     for (size_t i = 0; i < 2; i++) {
@@ -101,29 +86,27 @@ static void expect_info(int fd, uint32_t option, bool with_name, uint64_t size, 
     assert_int_equal(peer_option_reply(fd, option, REP_ACK, NULL, 0), 0);
 }
 
-static void info_and_go_describe_the_export(void **state)
+TEST(info_and_go_describe_the_export)
 {
-    (void)state;
-    int fd = peer_greet(place.address, 3);
+    int fd = peer_greet(served.address, 3);
     struct bytes bytes = {.length = 0};
     bytes_add_go(&bytes, OPT_INFO, "disk", 4, (const uint16_t[]){3, 77, 1, 2});
     peer_send_bytes(fd, &bytes);
     expect_info(fd, OPT_INFO, true, DISK_SIZE, FLAGS_WRITABLE);
-    assert_int_equal(nbd_place_clients(&place, "disk"), 0);
+    assert_int_equal(served_clients("disk"), 0);
     bytes_add_go(&bytes, OPT_INFO, "old", 0, NULL);
     peer_send_bytes(fd, &bytes);
     expect_info(fd, OPT_INFO, false, 512, FLAGS_READ_ONLY);
     bytes_add_go(&bytes, OPT_GO, "disk", 0, NULL);
     peer_send_bytes(fd, &bytes);
     expect_info(fd, OPT_GO, false, DISK_SIZE, FLAGS_WRITABLE);
-    assert_int_equal(nbd_place_clients(&place, "disk"), 1);
+    assert_int_equal(served_clients("disk"), 1);
     assert_int_equal(peer_request(fd, 0, CMD_FLUSH, 0, 0, NULL), 0);
     close(fd);
 }
 
-static void malformed_info_is_invalid(void **state)
+TEST(malformed_info_is_invalid)
 {
-    (void)state;
     static const struct {
         const char *data;
         uint32_t length;
@@ -139,7 +122,7 @@ static void malformed_info_is_invalid(void **state)
         {"\377\377\377\372disk\0\0", 10}, /* length + 6 wraps */
         {"\0\0\0\5di\0sk\0\0", 11},       /* NUL in the name */
     };
-    int fd = peer_greet(place.address, 3);
+    int fd = peer_greet(served.address, 3);
     for (size_t i = 0; i < sizeof(bad) / sizeof(*bad); i++) {
         expect_error(fd, OPT_INFO, bad[i].data, bad[i].length, REP_ERR_INVALID);
         expect_error(fd, OPT_GO, bad[i].data, bad[i].length, REP_ERR_INVALID);
@@ -147,12 +130,11 @@ static void malformed_info_is_invalid(void **state)
     expect_alive(fd);
 }
 
-static void unknown_exports_are_refused(void **state)
+TEST(unknown_exports_are_refused)
 {
-    (void)state;
     char name[4098] = {0};
     struct bytes bytes = {.length = 0};
-    int fd = peer_greet(place.address, 3);
+    int fd = peer_greet(served.address, 3);
     expect_error(fd, OPT_GO, "\0\0\0\4nope\0\0", 10, REP_ERR_UNKNOWN);
     expect_error(fd, OPT_GO, "\0\0\0\0\0\0", 6, REP_ERR_UNKNOWN); /* the empty name is nobody's */
     expect_error(fd, OPT_INFO, "\0\0\0\6no@one\0\0", 12, REP_ERR_UNKNOWN);
@@ -167,12 +149,11 @@ static void unknown_exports_are_refused(void **state)
     expect_alive(fd);
 }
 
-static void export_name_starts_transmission(void **state)
+TEST(export_name_starts_transmission)
 {
-    (void)state;
     char zeros[124], expected[124] = {0};
     for (uint32_t flags = 0; flags < 4; flags++) {
-        int fd = peer_greet(place.address, flags);
+        int fd = peer_greet(served.address, flags);
         struct bytes bytes = option_of(OPT_EXPORT_NAME, "disk", 4);
         peer_send_bytes(fd, &bytes);
         assert_int_equal(peer_receive_number(fd, 8), DISK_SIZE);
@@ -186,26 +167,24 @@ static void export_name_starts_transmission(void **state)
     }
 }
 
-static void what_export_name_cannot_have_closes(void **state)
+TEST(what_export_name_cannot_have_closes)
 {
-    (void)state;
     char name[5000];
     memset(name, 'd', sizeof(name));
     memcpy(name, "disk", 5);
     static const uint32_t lengths[] = {0, 3, 5, 4096, 4097, 5000};
     for (size_t i = 0; i < sizeof(lengths) / sizeof(*lengths); i++) {
-        int fd = peer_greet(place.address, 3);
+        int fd = peer_greet(served.address, 3);
         struct bytes bytes = option_of(OPT_EXPORT_NAME, name, lengths[i]);
         peer_send_bytes(fd, &bytes);
         peer_must_be_closed(fd);
     }
 }
 
-static void unknown_options_are_unsupported(void **state)
+TEST(unknown_options_are_unsupported)
 {
-    (void)state;
     static const uint32_t options[] = {0, 4, 12, 1000, 0xffffffff};
-    int fd = peer_greet(place.address, 3);
+    int fd = peer_greet(served.address, 3);
     for (size_t i = 0; i < sizeof(options) / sizeof(*options); i++) {
         expect_error(fd, options[i], NULL, 0, REP_ERR_UNSUP);
         expect_error(fd, options[i], "payload", 7, REP_ERR_UNSUP);
@@ -213,20 +192,18 @@ static void unknown_options_are_unsupported(void **state)
     expect_alive(fd);
 }
 
-static void starttls_is_against_the_policy(void **state)
+TEST(starttls_is_against_the_policy)
 {
-    (void)state;
-    int fd = peer_greet(place.address, 3);
+    int fd = peer_greet(served.address, 3);
     expect_error(fd, OPT_STARTTLS, NULL, 0, REP_ERR_POLICY);
     expect_error(fd, OPT_STARTTLS, "payload", 7, REP_ERR_POLICY);
     expect_alive(fd);
 }
 
-static void options_are_limited_in_number(void **state)
+TEST(options_are_limited_in_number)
 {
-    (void)state;
-    place.server->limits.options = 20;
-    int fd = peer_greet(place.address, 3);
+    served.server->limits.options = 20;
+    int fd = peer_greet(served.address, 3);
     for (int i = 0; i < 20; i++)
         expect_error(fd, 1000, NULL, 0, REP_ERR_UNSUP);
     struct bytes bytes = option_of(1000, NULL, 0);
@@ -234,18 +211,17 @@ static void options_are_limited_in_number(void **state)
     peer_must_be_closed(fd);
 }
 
-static void long_options_are_skipped_or_closed(void **state)
+TEST(long_options_are_skipped_or_closed)
 {
-    (void)state;
     CLEANUP_FREE char *data = calloc(1, 1 << 20);
-    int fd = peer_greet(place.address, 3);
+    int fd = peer_greet(served.address, 3);
     expect_error(fd, 1000, data, 65536, REP_ERR_UNSUP);
     expect_error(fd, OPT_GO, data, 65537, REP_ERR_TOO_BIG);
     expect_error(fd, 1000, data, 1 << 20, REP_ERR_TOO_BIG);
     expect_alive(fd);
     for (uint32_t option = 1; option < 9; option++) {
         struct bytes bytes = {.length = 0};
-        fd = peer_greet(place.address, 3);
+        fd = peer_greet(served.address, 3);
         bytes_add(&bytes, "IHAVEOPT", 8);
         bytes_add_number(&bytes, 4, option);
         bytes_add_number(&bytes, 4, option % 2 ? (32 << 20) + 1 : 0xffffffff);
@@ -254,49 +230,28 @@ static void long_options_are_skipped_or_closed(void **state)
     }
 }
 
-static void other_magics_and_flags_close(void **state)
+TEST(other_magics_and_flags_close)
 {
-    (void)state;
     for (unsigned bit = 2; bit < 32; bit++)
-        peer_must_be_closed(peer_greet(place.address, 3U | 1U << bit));
-    int fd = peer_greet(place.address, 3);
+        peer_must_be_closed(peer_greet(served.address, 3U | 1U << bit));
+    int fd = peer_greet(served.address, 3);
     peer_send(fd, "IHAVEOPS\0\0\0\3\0\0\0\0", 16);
     peer_must_be_closed(fd);
-    fd = peer_greet(place.address, 2); /* not fixed newstyle: only EXPORT_NAME can be understood */
+    fd = peer_greet(served.address, 2); /* not fixed newstyle: only EXPORT_NAME can be understood */
     peer_send(fd, "IHAVEOPT\0\0\0\3\0\0\0\0", 16);
     peer_must_be_closed(fd);
 }
 
-static void abort_works_with_data_or_without_a_reader(void **state)
+TEST(abort_works_with_data_or_without_a_reader)
 {
-    (void)state;
-    int fd = peer_greet(place.address, 3);
+    int fd = peer_greet(served.address, 3);
     struct bytes bytes = option_of(OPT_ABORT, "bye", 3);
     peer_send_bytes(fd, &bytes);
     assert_int_equal(peer_option_reply(fd, OPT_ABORT, REP_ACK, NULL, 0), 0);
     peer_must_be_closed(fd);
-    fd = peer_greet(place.address, 3);
+    fd = peer_greet(served.address, 3);
     bytes = option_of(OPT_ABORT, NULL, 0);
     peer_send_bytes(fd, &bytes);
     close(fd);
-    expect_alive(peer_greet(place.address, 3));
-}
-
-int main(void)
-{
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(list_names_every_export, begin, end),
-        cmocka_unit_test_setup_teardown(info_and_go_describe_the_export, begin, end),
-        cmocka_unit_test_setup_teardown(malformed_info_is_invalid, begin, end),
-        cmocka_unit_test_setup_teardown(unknown_exports_are_refused, begin, end),
-        cmocka_unit_test_setup_teardown(export_name_starts_transmission, begin, end),
-        cmocka_unit_test_setup_teardown(what_export_name_cannot_have_closes, begin, end),
-        cmocka_unit_test_setup_teardown(unknown_options_are_unsupported, begin, end),
-        cmocka_unit_test_setup_teardown(starttls_is_against_the_policy, begin, end),
-        cmocka_unit_test_setup_teardown(options_are_limited_in_number, begin, end),
-        cmocka_unit_test_setup_teardown(long_options_are_skipped_or_closed, begin, end),
-        cmocka_unit_test_setup_teardown(other_magics_and_flags_close, begin, end),
-        cmocka_unit_test_setup_teardown(abort_works_with_data_or_without_a_reader, begin, end),
-    };
-    return cmocka_run_group_tests_name("nbd handshake", tests, scratch_begin, scratch_end);
+    expect_alive(peer_greet(served.address, 3));
 }

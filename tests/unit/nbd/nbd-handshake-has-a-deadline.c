@@ -4,7 +4,7 @@
  * time; one that has finished it may idle as long as it likes. The deadline is shortened for the
  * test.
  */
-#include "tests/lib/nbd-peer.h"
+#include "tests/lib/nbd-fixture.h"
 
 #include <string.h>
 #include <sys/socket.h>
@@ -13,25 +13,6 @@
 
 enum { DEADLINE_MS = 150 };
 
-static struct nbd_place place;
-
-static int begin(void **state)
-{
-    (void)state;
-    nbd_place_open(&place);
-    nbd_place_add(&place, "disk", 1 << 20, false);
-    place.server->limits.handshake_ms = DEADLINE_MS;
-    nbd_place_listen(&place);
-    return 0;
-}
-
-static int end(void **state)
-{
-    (void)state;
-    nbd_place_close(&place);
-    return 0;
-}
-
 static uint64_t now_ms(void)
 {
     struct timespec now;
@@ -39,9 +20,17 @@ static uint64_t now_ms(void)
     return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
 }
 
-static void silence_is_hung_up_on(void **state)
+static void prepare(void)
 {
-    (void)state;
+    served.server->limits.handshake_ms = DEADLINE_MS;
+}
+
+static const struct nbd_setup setup = {.prepare = prepare,
+                                       .disks = {{.name = "disk", .size_bytes = 1 << 20}}};
+static const struct fixture fixture = NBD_FIXTURE(setup);
+
+TEST(silence_is_hung_up_on)
+{
     static const struct {
         const char *said;
         size_t length;
@@ -52,13 +41,13 @@ static void silence_is_hung_up_on(void **state)
                       {"IHAVEOPT\0\0\0\7\1\0\0\0somewhat", 24}};
     for (size_t i = 0; i < sizeof(beginnings) / sizeof(*beginnings); i++) {
         uint64_t start_ms = now_ms();
-        int fd = peer_greet(place.address, 3);
+        int fd = peer_greet(served.address, 3);
         peer_send(fd, beginnings[i].said, beginnings[i].length);
         peer_must_be_closed(fd);
         assert_true(now_ms() - start_ms >= DEADLINE_MS);
     }
     char greeting[18];
-    int fd = peer_connect(place.address); /* not even the client flags */
+    int fd = peer_connect(served.address); /* not even the client flags */
     peer_receive(fd, greeting, sizeof(greeting));
     peer_must_be_closed(fd);
 }
@@ -77,20 +66,18 @@ static void trickle(int fd, const void *piece, size_t length)
     close(fd);
 }
 
-static void trickling_gains_nothing(void **state)
+TEST(trickling_gains_nothing)
 {
-    (void)state;
-    int fd = peer_greet(place.address, 3);
+    int fd = peer_greet(served.address, 3);
     peer_send(fd, "IHAVEOPT\0\0\0\7\1\0\0\0", 16); /* 16 MiB to come, byte by byte */
     trickle(fd, "x", 1);
-    trickle(peer_greet(place.address, 3), "IHAVEOPT\0\0\0\3\0\0\0\0", 16); /* LIST for ever */
+    trickle(peer_greet(served.address, 3), "IHAVEOPT\0\0\0\3\0\0\0\0", 16); /* LIST for ever */
 }
 
-static void not_reading_gains_nothing(void **state)
+TEST(not_reading_gains_nothing)
 {
-    (void)state;
     struct bytes bytes = {.length = 0};
-    int fd = peer_greet(place.address, 3);
+    int fd = peer_greet(served.address, 3);
     for (int i = 0; i < 1000; i++)
         bytes_add_option(&bytes, OPT_LIST, NULL, 0);
     uint64_t start_ms = now_ms();
@@ -100,23 +87,11 @@ static void not_reading_gains_nothing(void **state)
     close(fd);
 }
 
-static void transmission_has_no_deadline(void **state)
+TEST(transmission_has_no_deadline)
 {
-    (void)state;
     char data[512];
-    int fd = peer_open(place.address, "disk");
-    peer_must_be_closed(peer_greet(place.address, 3)); /* somebody else's deadline has passed */
+    int fd = peer_open(served.address, "disk");
+    peer_must_be_closed(peer_greet(served.address, 3)); /* somebody else's deadline has passed */
     assert_int_equal(peer_request(fd, 0, CMD_READ, 0, 512, data), 0);
     close(fd);
-}
-
-int main(void)
-{
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(silence_is_hung_up_on, begin, end),
-        cmocka_unit_test_setup_teardown(trickling_gains_nothing, begin, end),
-        cmocka_unit_test_setup_teardown(not_reading_gains_nothing, begin, end),
-        cmocka_unit_test_setup_teardown(transmission_has_no_deadline, begin, end),
-    };
-    return cmocka_run_group_tests_name("nbd deadline", tests, scratch_begin, scratch_end);
 }

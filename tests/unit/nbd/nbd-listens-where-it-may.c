@@ -4,9 +4,7 @@
  * that are there before, and to ours after; who may connect, and which of them are asked whether
  * they are still there.
  */
-#include "tests/lib/tls-peer.h"
-
-#include "block/nbd/server.h"
+#include "tests/lib/nbd-fixture.h"
 
 #include <errno.h>
 #include <netinet/in.h>
@@ -19,41 +17,27 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-static struct nbd_place place;
-
-static int begin(void **state)
-{
-    (void)state;
-    nbd_place_open(&place);
-    nbd_place_add(&place, "disk", 1 << 20, false);
-    return 0;
-}
-
-static int end(void **state)
-{
-    (void)state;
-    nbd_place_close(&place);
-    return 0;
-}
-
 static void must_listen(const char *address)
 {
     struct err err;
-    if (nbd_server_listen(place.server, address, &err) != 0)
+    if (nbd_server_listen(served.server, address, &err) != 0)
         fail_msg("%s: %s", address, err.message);
 }
 
 static void must_refuse(const char *address, enum err_code code, const char *word)
 {
     struct err err;
-    assert_int_equal(nbd_server_listen(place.server, address, &err), -1);
+    assert_int_equal(nbd_server_listen(served.server, address, &err), -1);
     if (err.code != code || !strstr(err.message, word))
         fail_msg("%s: %s: %s", address, err_code_name(err.code), err.message);
 }
 
-static void other_addresses_are_invalid(void **state)
+static const struct nbd_setup setup = {.disks = {{.name = "disk", .size_bytes = 1 << 20}},
+                                       .is_silent = true};
+static const struct fixture fixture = NBD_FIXTURE(setup);
+
+TEST(other_addresses_are_invalid)
 {
-    (void)state;
     static const char *const bad[] = {"",
                                       ":",
                                       "unix",
@@ -85,13 +69,12 @@ static void other_addresses_are_invalid(void **state)
     must_refuse("unix:", ErrInvalidValue, "path");
     memset(path + 6, 'x', 107); /* 108 bytes: one too many for sun_path */
     must_refuse(path, ErrInvalidValue, "108");
-    assert_null(nbd_server_address(place.server, 0));
+    assert_null(nbd_server_address(served.server, 0));
 }
 
 /* Everywhere, if every client proves who it is. */
-static void remote_addresses_need_proof(void **state)
+TEST(remote_addresses_need_proof)
 {
-    (void)state;
     static const struct nbd_tls_spec weak[] = {
         {.mode = NBD_TLS_OFF},
         {.mode = NBD_TLS_REQUIRED, .cert_dir = "pki/server"},
@@ -101,44 +84,41 @@ static void remote_addresses_need_proof(void **state)
         {.mode = NBD_TLS_REQUIRED, .cert_dir = "pki/server", .verify_peer = true},
         {.mode = NBD_TLS_OPTIONAL, .psk_file = "pki/psk"},
     };
-    tls_pki_create();
     for (size_t i = 0; i < 3; i++) {
-        nbd_server_free(place.server);
-        place.server = nbd_server_new(place.block);
-        nbd_place_set_tls(&place, &weak[i]);
+        nbd_server_free(served.server);
+        served.server = nbd_server_new(served.block);
+        served_set_tls(&weak[i]);
         must_refuse("0.0.0.0:0", ErrInvalidValue, "not a loopback address");
         must_refuse("192.0.2.1:0", ErrInvalidValue, "not a loopback address");
         must_refuse("[::]:0", ErrInvalidValue, "not a loopback address");
         must_refuse("[::ffff:127.0.0.1]:0", ErrInvalidValue, "not a loopback address");
         must_listen("127.0.0.1:0");
-        assert_int_equal(nbd_server_needs_tls(place.server), i > 0);
+        assert_int_equal(nbd_server_needs_tls(served.server), i > 0);
     }
     for (size_t i = 0; i < 2; i++) {
-        nbd_server_free(place.server);
-        place.server = nbd_server_new(place.block);
-        nbd_place_set_tls(&place, &strong[i]);
+        nbd_server_free(served.server);
+        served.server = nbd_server_new(served.block);
+        served_set_tls(&strong[i]);
         must_listen("0.0.0.0:0");
         must_refuse("192.0.2.1:0", ErrOpenFileFailed, "Cannot assign"); /* nobody's: RFC 5737 */
-        assert_true(nbd_server_needs_tls(place.server));
+        assert_true(nbd_server_needs_tls(served.server));
     }
-    shell("rm -r pki");
 }
 
-static void port_0_picks_one(void **state)
+TEST(port_0_picks_one)
 {
-    (void)state;
     static const char *const wanted[] = {"127.0.0.1:0", "127.1.2.3:0", "[::1]:0"};
     bool has_ipv6 = shell_status("grep -qs '^0*1 ' /proc/net/if_inet6") == 0;
     for (size_t i = 0; i < (has_ipv6 ? 3 : 2); i++) {
         must_listen(wanted[i]);
-        const char *got = place.server->listeners[i].address;
+        const char *got = served.server->listeners[i].address;
         assert_memory_equal(got, wanted[i], strlen(wanted[i]) - 1);
         assert_true(atoi(strrchr(got, ':') + 1) > 0);
         if (i != 1) /* peer_connect() knows two hosts */
             close(peer_open(got, "disk"));
         must_refuse(got, ErrOpenFileFailed, "in use");
     }
-    assert_string_equal(nbd_server_address(place.server, 0), place.server->listeners[0].address);
+    assert_string_equal(nbd_server_address(served.server, 0), served.server->listeners[0].address);
 }
 
 /* Leaves a socket file as a killed daemon would; or returns the socket, listening. */
@@ -154,9 +134,8 @@ static int leave_socket(const char *path, bool listening)
     return -1;
 }
 
-static void only_a_dead_socket_is_replaced(void **state)
+TEST(only_a_dead_socket_is_replaced)
 {
-    (void)state;
     struct stat st;
     leave_socket("dead.sock", false);
     int living = leave_socket("living.sock", true);
@@ -175,9 +154,8 @@ static void only_a_dead_socket_is_replaced(void **state)
     shell("rm -r living.sock file link directory");
 }
 
-static void socket_files_come_and_go(void **state)
+TEST(socket_files_come_and_go)
 {
-    (void)state;
     struct stat st;
     mode_t before = umask(0); /* the worst that a caller can have set */
     must_listen("unix:a.sock");
@@ -187,7 +165,7 @@ static void socket_files_come_and_go(void **state)
     assert_true(S_ISSOCK(st.st_mode));
     assert_int_equal(st.st_mode & 07777, 0600);
     shell("rm b.sock && echo another >b.sock"); /* not ours any more */
-    nbd_server_free(steal(place.server));
+    nbd_server_free(steal(served.server));
     assert_int_equal(lstat("a.sock", &st), -1);
     shell("test \"$(cat b.sock)\" = another && rm b.sock");
 }
@@ -214,9 +192,8 @@ static int try_as_nobody(const char *path)
     return WEXITSTATUS(status);
 }
 
-static void other_users_are_turned_away(void **state)
+TEST(other_users_are_turned_away)
 {
-    (void)state;
     if (geteuid() != 0)
         skip(); /* cannot become somebody else */
     shell("chmod 755 .");
@@ -231,16 +208,15 @@ static int option_of_only_connection(int level, int name)
 {
     int value = -1;
     socklen_t length = sizeof(value);
-    LOCK_GUARD(&place.server->lock);
-    getsockopt(place.server->live->channel.socket.fd, level, name, &value, &length);
+    LOCK_GUARD(&served.server->lock);
+    getsockopt(served.server->live->channel.socket.fd, level, name, &value, &length);
     return value;
 }
 
-static void a_tcp_client_without_power_is_given_up(void **state)
+TEST(a_tcp_client_without_power_is_given_up)
 {
-    (void)state;
     must_listen("127.0.0.1:0");
-    int fd = peer_open(place.server->listeners[0].address, "disk");
+    int fd = peer_open(served.server->listeners[0].address, "disk");
     assert_int_equal(option_of_only_connection(SOL_SOCKET, SO_KEEPALIVE), 1);
     int idle_s = option_of_only_connection(IPPROTO_TCP, TCP_KEEPIDLE);
     int all_s = idle_s + option_of_only_connection(IPPROTO_TCP, TCP_KEEPINTVL) *
@@ -250,36 +226,18 @@ static void a_tcp_client_without_power_is_given_up(void **state)
     close(fd);
 }
 
-static void a_unix_client_is_not_asked(void **state)
+TEST(a_unix_client_is_not_asked)
 {
-    (void)state;
     must_listen("unix:asked.sock");
     int fd = peer_open("unix:asked.sock", "disk");
     assert_int_equal(option_of_only_connection(SOL_SOCKET, SO_KEEPALIVE), 0);
     close(fd);
 }
 
-static void addresses_are_limited(void **state)
+TEST(addresses_are_limited)
 {
-    (void)state;
     for (int i = 0; i < 16; i++)
         must_listen("127.0.0.1:0");
     must_refuse("127.0.0.1:0", ErrInvalidValue, "16");
-    close(peer_open(place.server->listeners[15].address, "disk"));
-}
-
-int main(void)
-{
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(other_addresses_are_invalid, begin, end),
-        cmocka_unit_test_setup_teardown(remote_addresses_need_proof, begin, end),
-        cmocka_unit_test_setup_teardown(port_0_picks_one, begin, end),
-        cmocka_unit_test_setup_teardown(only_a_dead_socket_is_replaced, begin, end),
-        cmocka_unit_test_setup_teardown(socket_files_come_and_go, begin, end),
-        cmocka_unit_test_setup_teardown(other_users_are_turned_away, begin, end),
-        cmocka_unit_test_setup_teardown(a_tcp_client_without_power_is_given_up, begin, end),
-        cmocka_unit_test_setup_teardown(a_unix_client_is_not_asked, begin, end),
-        cmocka_unit_test_setup_teardown(addresses_are_limited, begin, end),
-    };
-    return cmocka_run_group_tests_name("nbd addresses", tests, scratch_begin, scratch_end);
+    close(peer_open(served.server->listeners[15].address, "disk"));
 }

@@ -4,9 +4,7 @@
  * and for however long; and a client for which nothing is left is served all the same: its small
  * requests as ever, its large ones in pieces, with the same content, errors and replies.
  */
-#include "tests/lib/nbd-peer.h"
-
-#include "block/nbd/server.h"
+#include "tests/lib/nbd-fixture.h"
 
 #include <errno.h>
 #include <linux/sockios.h>
@@ -18,39 +16,11 @@
 
 enum { MIB = 1 << 20, DISK_SIZE = 16 * MIB, GREEDY = 6, LARGE = 4 * MIB };
 
-static struct nbd_place place;
 static unsigned char *data, *back; /* of a large request */
-
-static int begin(void **state)
-{
-    (void)state;
-    struct random random = random_seeded(1);
-    nbd_place_open(&place);
-    shell("truncate -s %d disk.raw && truncate -s %d fixed.raw", DISK_SIZE, DISK_SIZE);
-    nbd_place_attach(&place, "disk", "probe", false);
-    nbd_place_attach(&place, "fixed", "probe", true);
-    nbd_place_listen(&place);
-    data = malloc(LARGE);
-    back = malloc(LARGE);
-    random_fill(&random, data, LARGE);
-    return 0;
-}
-
-static int end(void **state)
-{
-    (void)state;
-    atomic_store(&probe.hold_reads, false);
-    atomic_store(&probe.mapped_from, UINT64_MAX);
-    atomic_store(&probe.broken_from, UINT64_MAX);
-    nbd_place_close(&place);
-    free(data);
-    free(back);
-    return 0;
-}
 
 static struct nbd_budget *budget(void)
 {
-    return &place.server->budget;
+    return &served.server->budget;
 }
 
 /* How much of the buffers, beyond each connection's own part, the kernel says is in memory. */
@@ -59,8 +29,8 @@ static size_t resident_bytes(void)
     enum { PAGE = 4096, PAGES = NBD_BUFFER_BYTES / PAGE };
     static unsigned char pages[PAGES];
     size_t resident = 0;
-    LOCK_GUARD(&place.server->lock);
-    for (struct nbd_connection *one = place.server->live; one; one = one->next) {
+    LOCK_GUARD(&served.server->lock);
+    for (struct nbd_connection *one = served.server->live; one; one = one->next) {
         void *const buffers[] = {one->in.bytes, one->out.bytes};
         for (size_t i = 0; i < 2; i++) {
             assert_int_equal(mincore(buffers[i], NBD_BUFFER_BYTES, pages), 0);
@@ -81,7 +51,7 @@ static void budget_must_hold(void)
 /* Nothing is taken once its clients are gone. */
 static void budget_must_be_given_back(void)
 {
-    nbd_place_wait_until_left(&place, "disk");
+    served_wait_until_left("disk");
     for (int i = 0; i < PEER_WAIT_S * 1000 && atomic_load(&budget()->taken_bytes); i++)
         usleep(1000);
     assert_int_equal(atomic_load(&budget()->taken_bytes), 0);
@@ -101,7 +71,7 @@ static void wait_until_received(int fd)
 static int greedy_writer(unsigned flags, uint64_t offset)
 {
     struct bytes bytes = {.length = 0};
-    int fd = peer_open(place.address, "disk");
+    int fd = peer_open(served.address, "disk");
     bytes_add_request(&bytes, flags, CMD_WRITE, 1, offset, LARGE);
     bytes_add(&bytes, data, LARGE / 2);
     peer_send_bytes(fd, &bytes);
@@ -111,7 +81,7 @@ static int greedy_writer(unsigned flags, uint64_t offset)
 
 static void must_be_served(void)
 {
-    int fd = peer_open(place.address, "disk");
+    int fd = peer_open(served.address, "disk");
     for (unsigned i = 0; i < 20; i++) {
         assert_int_equal(peer_request(fd, 0, CMD_WRITE, i * 4096, 4096, data + i), 0);
         assert_int_equal(peer_request(fd, 0, CMD_READ, i * 4096, 4096, back), 0);
@@ -126,9 +96,29 @@ static void must_be_served(void)
     close(fd);
 }
 
-static void clients_that_send_half(void **state)
+static void prepare(void)
 {
-    (void)state;
+    struct random random = random_seeded(1);
+    data = malloc(LARGE);
+    back = malloc(LARGE);
+    random_fill(&random, data, LARGE);
+}
+
+static void forget(void)
+{
+    free(data);
+    free(back);
+}
+
+static const struct nbd_setup setup = {
+    .prepare = prepare,
+    .disks = {{.name = "disk", .driver = "probe", .size_bytes = DISK_SIZE},
+              {.name = "fixed", .driver = "probe", .size_bytes = DISK_SIZE, .read_only = true}},
+    .finish = forget};
+static const struct fixture fixture = NBD_FIXTURE(setup);
+
+TEST(clients_that_send_half)
+{
     int fds[GREEDY];
     budget()->limit_bytes = 2 * LARGE; /* for two of them */
     for (unsigned i = 0; i < GREEDY; i++) {
@@ -147,15 +137,14 @@ static void clients_that_send_half(void **state)
     budget_must_be_given_back();
 }
 
-static void clients_that_do_not_read(void **state)
+TEST(clients_that_do_not_read)
 {
-    (void)state;
     int fds[GREEDY];
     budget()->limit_bytes = 2 * LARGE;
     for (unsigned i = 0; i < GREEDY; i++) {
         struct bytes bytes = {.length = 0};
         char sample;
-        fds[i] = peer_open(place.address, "disk");
+        fds[i] = peer_open(served.address, "disk");
         for (unsigned n = 0; n < 4; n++)
             bytes_add_request(&bytes, 0, CMD_READ, 1, 0, LARGE);
         peer_send_bytes(fds[i], &bytes);
@@ -169,16 +158,15 @@ static void clients_that_do_not_read(void **state)
     budget_must_be_given_back();
 }
 
-static void requests_in_the_pool(void **state)
+TEST(requests_in_the_pool)
 {
-    (void)state;
     enum { LENGTH = 200000, READS = 20 };
     struct bytes bytes = {.length = 0};
     budget()->limit_bytes = MIB;
     atomic_store(&probe.hold_reads, true);
     unsigned before = atomic_load(&probe.held_reads);
     unsigned allowed = (unsigned)((NBD_OWN_BYTES + MIB) / LENGTH);
-    int fd = peer_open(place.address, "disk"), other = peer_open(place.address, "disk");
+    int fd = peer_open(served.address, "disk"), other = peer_open(served.address, "disk");
     for (unsigned i = 0; i < READS; i++)
         bytes_add_request(&bytes, 0, CMD_READ, i, 0, LENGTH);
     peer_send_bytes(fd, &bytes);
@@ -215,9 +203,8 @@ static void send_in_random_pieces(struct random *random, int fd, struct bytes *b
     bytes_clear(bytes);
 }
 
-static void content_is_that_of_a_flat_array(void **state)
+TEST(content_is_that_of_a_flat_array)
 {
-    (void)state;
     struct random random = random_seeded(2);
     CLEANUP(flat) struct flat *flat = flat_new(DISK_SIZE);
     for (unsigned round = 0; round < 20; round++) {
@@ -225,7 +212,7 @@ static void content_is_that_of_a_flat_array(void **state)
         uint32_t lengths[5];
         uint64_t offset = random_below(&random, MIB);
         budget()->limit_bytes = round % 2 ? 0 : 2 * MIB;
-        int fd = peer_open(place.address, "disk");
+        int fd = peer_open(served.address, "disk");
         for (unsigned i = 0; i < 5; i++) { /* behind each other, so that their order is free */
             lengths[i] = (uint32_t)random_between(&random, 1, i % 2 ? 5000 : 3 * MIB);
             random_fill(&random, flat->bytes + offset, lengths[i]);
@@ -279,11 +266,10 @@ static void add_request(struct bytes *bytes, bool extended, unsigned flags, unsi
         bytes_add_request(bytes, flags, type, 1, offset, length);
 }
 
-static void reads_are_chunks(void **state)
+TEST(reads_are_chunks)
 {
-    (void)state;
     uint32_t ids[2];
-    int writer = peer_open(place.address, "disk");
+    int writer = peer_open(served.address, "disk");
     assert_int_equal(peer_request(writer, 0, CMD_WRITE, 512, LARGE, data), 0);
     close(writer);
     budget_must_be_given_back();
@@ -291,7 +277,7 @@ static void reads_are_chunks(void **state)
     for (unsigned extended = 0; extended < 2; extended++) {
         struct bytes bytes = {.length = 0};
         int fd =
-            peer_open_with(place.address, "disk", extended ? OPT_EXTENDED : OPT_STRUCTURED, ids);
+            peer_open_with(served.address, "disk", extended ? OPT_EXTENDED : OPT_STRUCTURED, ids);
         add_request(&bytes, extended, 0, CMD_READ, 512, LARGE - 5);
         peer_send_bytes(fd, &bytes);
         receive_chunks(fd, extended, 512, LARGE - 5, LARGE - 5);
@@ -310,11 +296,10 @@ static void reads_are_chunks(void **state)
     }
 }
 
-static void errors_of_simple_reads(void **state)
+TEST(errors_of_simple_reads)
 {
-    (void)state;
     struct bytes bytes = {.length = 0};
-    int fd = peer_open(place.address, "disk");
+    int fd = peer_open(served.address, "disk");
     budget()->limit_bytes = 0;
     atomic_store(&probe.broken_from, 0);
     assert_int_equal(peer_request(fd, 0, CMD_READ, 0, LARGE, back), ERROR_IO);
@@ -325,23 +310,22 @@ static void errors_of_simple_reads(void **state)
     peer_must_be_closed(fd);
 }
 
-static void errors_of_writes(void **state)
+TEST(errors_of_writes)
 {
-    (void)state;
     struct bytes bytes = {.length = 0};
     uint32_t ids[2];
     budget()->limit_bytes = 0;
-    int fd = peer_open(place.address, "fixed");
+    int fd = peer_open(served.address, "fixed");
     assert_int_equal(peer_request(fd, 0, CMD_WRITE, 0, LARGE, data), ERROR_PERM);
     close(fd);
-    fd = peer_open(place.address, "disk");
+    fd = peer_open(served.address, "disk");
     assert_int_equal(peer_request(fd, 0, CMD_WRITE, DISK_SIZE - MIB, LARGE, data), ERROR_NOSPC);
     atomic_store(&probe.error, -ENOSPC);
     assert_int_equal(peer_request(fd, 0, CMD_WRITE, 0, LARGE, data), ERROR_NOSPC);
     atomic_store(&probe.error, 0);
     assert_int_equal(peer_request(fd, 0, CMD_WRITE, 0, LARGE, data), 0);
     close(fd);
-    fd = peer_open_with(place.address, "disk", OPT_EXTENDED, ids);
+    fd = peer_open_with(served.address, "disk", OPT_EXTENDED, ids);
     for (unsigned type = CMD_READ; type <= CMD_BLOCK_STATUS; type++) {
         if (type == CMD_DISC)
             continue;
@@ -357,12 +341,11 @@ static void errors_of_writes(void **state)
 }
 
 /* What the pool has of the connection is answered before a large request is taken up. */
-static void what_is_in_the_pool_is_answered_first(void **state)
+TEST(what_is_in_the_pool_is_answered_first)
 {
-    (void)state;
     struct bytes bytes = {.length = 0};
     unsigned before = atomic_load(&probe.held_reads);
-    int fd = peer_open(place.address, "disk");
+    int fd = peer_open(served.address, "disk");
     budget()->limit_bytes = 0;
     atomic_store(&probe.hold_reads, true);
     bytes_add_request(&bytes, 0, CMD_READ, 1, 0, 512);
@@ -377,29 +360,11 @@ static void what_is_in_the_pool_is_answered_first(void **state)
     close(fd);
 }
 
-static void the_server_stops(void **state)
+TEST(the_server_stops)
 {
-    (void)state;
     budget()->limit_bytes = 0;
-    place.server->limits.stop_ms = 3600000; /* must not be needed */
+    served.server->limits.stop_ms = 3600000; /* must not be needed */
     int fd = greedy_writer(0, 0);
-    nbd_server_free(steal(place.server));
+    nbd_server_free(steal(served.server));
     peer_must_be_closed(fd);
-}
-
-int main(void)
-{
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(clients_that_send_half, begin, end),
-        cmocka_unit_test_setup_teardown(clients_that_do_not_read, begin, end),
-        cmocka_unit_test_setup_teardown(requests_in_the_pool, begin, end),
-        cmocka_unit_test_setup_teardown(content_is_that_of_a_flat_array, begin, end),
-        cmocka_unit_test_setup_teardown(reads_are_chunks, begin, end),
-        cmocka_unit_test_setup_teardown(errors_of_simple_reads, begin, end),
-        cmocka_unit_test_setup_teardown(errors_of_writes, begin, end),
-        cmocka_unit_test_setup_teardown(what_is_in_the_pool_is_answered_first, begin, end),
-        cmocka_unit_test_setup_teardown(the_server_stops, begin, end),
-    };
-    probe_register();
-    return cmocka_run_group_tests_name("nbd memory", tests, scratch_begin, scratch_end);
 }

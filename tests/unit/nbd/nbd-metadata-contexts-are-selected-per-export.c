@@ -3,36 +3,12 @@
  * LIST_META_CONTEXT and SET_META_CONTEXT: which queries find which contexts, what a selection is
  * good for, and what malformed options get. Layouts are those of the protocol's text.
  */
-#include "tests/lib/nbd-peer.h"
+#include "tests/lib/nbd-fixture.h"
 
 #include <string.h>
 #include <unistd.h>
 
-static struct nbd_place place;
 static int fd;
-
-static int begin(void **state)
-{
-    (void)state;
-    struct bytes bytes = {.length = 0};
-    nbd_place_open(&place);
-    nbd_place_add(&place, "disk", 1 << 20, false);
-    nbd_place_add(&place, "other", 1 << 20, false);
-    nbd_place_listen(&place);
-    fd = peer_greet(place.address, 3);
-    bytes_add_option(&bytes, OPT_STRUCTURED, NULL, 0);
-    peer_send_bytes(fd, &bytes);
-    peer_option_reply(fd, OPT_STRUCTURED, REP_ACK, NULL, 0);
-    return 0;
-}
-
-static int end(void **state)
-{
-    (void)state;
-    close(fd);
-    nbd_place_close(&place);
-    return 0;
-}
 
 /* Sends the option for "disk" and expects these contexts, in this order, then ACK. */
 static void expect_contexts(uint32_t option, const char *const *queries,
@@ -54,9 +30,25 @@ static void expect_contexts(uint32_t option, const char *const *queries,
 #define BASE      "base:allocation"
 #define DEPTH     "qemu:allocation-depth"
 
-static void queries_find_contexts(void **state)
+static void connect_structured(void)
 {
-    (void)state;
+    fd = peer_greet(served.address, 3);
+    peer_ask_option(fd, OPT_STRUCTURED, NULL, 0, REP_ACK);
+}
+
+static void disconnect(void)
+{
+    close(fd);
+}
+
+static const struct nbd_setup setup = {
+    .disks = {{.name = "disk", .size_bytes = 1 << 20}, {.name = "other", .size_bytes = 1 << 20}},
+    .ready = connect_structured,
+    .finish = disconnect};
+static const struct fixture fixture = NBD_FIXTURE(setup);
+
+TEST(queries_find_contexts)
+{
     expect_contexts(OPT_LIST_META, LIST(NULL), LIST(BASE, DEPTH, NULL));
     expect_contexts(OPT_LIST_META, LIST("base:", NULL), LIST(BASE, NULL));
     expect_contexts(OPT_LIST_META, LIST("qemu:", NULL), LIST(DEPTH, NULL));
@@ -83,9 +75,8 @@ static void expect_error(uint32_t option, const void *data, uint32_t length, uin
     peer_option_reply(fd, option, type, NULL, 0);
 }
 
-static void malformed_ones_are_invalid(void **state)
+TEST(malformed_ones_are_invalid)
 {
-    (void)state;
     static const struct {
         const char *data;
         uint32_t length;
@@ -135,62 +126,43 @@ static void expect_chunks(unsigned count)
     }
 }
 
-static void a_selection_is_good_for_its_export(void **state)
+TEST(a_selection_is_good_for_its_export)
 {
-    (void)state;
     expect_contexts(OPT_SET_META, LIST(BASE, DEPTH, NULL), LIST(BASE, DEPTH, NULL));
     expect_contexts(OPT_LIST_META, LIST(BASE, NULL), LIST(BASE, NULL)); /* changes nothing */
     go("disk");
     expect_chunks(2);
 }
 
-static void not_for_another_one(void **state)
+TEST(not_for_another_one)
 {
-    (void)state;
     expect_contexts(OPT_SET_META, LIST(BASE, DEPTH, NULL), LIST(BASE, DEPTH, NULL));
     go("other");
     expect_chunks(0);
 }
 
-static void the_last_selection_counts(void **state)
+TEST(the_last_selection_counts)
 {
-    (void)state;
     expect_contexts(OPT_SET_META, LIST(BASE, DEPTH, NULL), LIST(BASE, DEPTH, NULL));
     expect_contexts(OPT_SET_META, LIST(DEPTH, NULL), LIST(DEPTH, NULL));
     go("disk");
     expect_chunks(1);
 }
 
-static void even_one_that_failed(void **state)
+TEST(even_one_that_failed)
 {
-    (void)state;
     expect_contexts(OPT_SET_META, LIST(BASE, DEPTH, NULL), LIST(BASE, DEPTH, NULL));
     expect_error(OPT_SET_META, "\0\0\0\4nope\0\0\0\0", 12, REP_ERR_UNKNOWN);
     go("disk");
     expect_chunks(0);
 }
 
-static void simple_replies_have_no_contexts(void **state)
+TEST(simple_replies_have_no_contexts)
 {
-    (void)state;
     close(fd);
-    fd = peer_greet(place.address, 3);
+    fd = peer_greet(served.address, 3);
     expect_error(OPT_LIST_META, "\0\0\0\4disk\0\0\0\0", 12, REP_ERR_INVALID);
     expect_error(OPT_SET_META, "\0\0\0\4disk\0\0\0\0", 12, REP_ERR_INVALID);
     go("disk");
     assert_int_equal(peer_request(fd, 0, CMD_BLOCK_STATUS, 0, 4096, NULL), ERROR_INVAL);
-}
-
-int main(void)
-{
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(queries_find_contexts, begin, end),
-        cmocka_unit_test_setup_teardown(malformed_ones_are_invalid, begin, end),
-        cmocka_unit_test_setup_teardown(a_selection_is_good_for_its_export, begin, end),
-        cmocka_unit_test_setup_teardown(not_for_another_one, begin, end),
-        cmocka_unit_test_setup_teardown(the_last_selection_counts, begin, end),
-        cmocka_unit_test_setup_teardown(even_one_that_failed, begin, end),
-        cmocka_unit_test_setup_teardown(simple_replies_have_no_contexts, begin, end),
-    };
-    return cmocka_run_group_tests_name("nbd contexts", tests, scratch_begin, scratch_end);
 }

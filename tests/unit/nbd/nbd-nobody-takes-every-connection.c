@@ -4,9 +4,7 @@
  * those that do not finish their handshake make room for who does. No connection takes the
  * descriptors that others need. The limits are lowered for the test.
  */
-#include "tests/lib/nbd-peer.h"
-
-#include "block/nbd/server.h"
+#include "tests/lib/nbd-fixture.h"
 
 #include <arpa/inet.h>
 #include <fcntl.h>
@@ -18,40 +16,13 @@
 
 enum { ALL = 12, TCP = 8, PEER = 5, HANDSHAKES = 3 };
 
-static struct nbd_place place;
-static const char *tcp;
-
-static int begin(void **state)
-{
-    (void)state;
-    struct err err;
-    nbd_place_open(&place);
-    nbd_place_add(&place, "disk", 1 << 20, false);
-    struct nbd_limits *limits = &place.server->limits;
-    limits->connections = ALL;
-    limits->tcp_connections = TCP;
-    limits->tcp_peer = PEER;
-    limits->handshakes = HANDSHAKES;
-    limits->handshake_ms = limits->handshake_max_ms = 3600000; /* no place comes free by it */
-    nbd_place_listen(&place);
-    assert_int_equal(nbd_server_listen(place.server, "127.0.0.1:0", &err), 0);
-    tcp = nbd_server_address(place.server, 1);
-    return 0;
-}
-
-static int end(void **state)
-{
-    (void)state;
-    nbd_place_close(&place);
-    return 0;
-}
-
 /* Connects from that address of loopback and expects the greeting. */
 static int connect_from(const char *host)
 {
     struct sockaddr_in from = {.sin_family = AF_INET};
     struct sockaddr_in to = {.sin_family = AF_INET,
-                             .sin_port = htons((uint16_t)atoi(strrchr(tcp, ':') + 1)),
+                             .sin_port =
+                                 htons((uint16_t)atoi(strrchr(served.second_address, ':') + 1)),
                              .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     struct timeval wait = {.tv_sec = PEER_WAIT_S};
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
@@ -77,22 +48,36 @@ static void greeted(int fd)
     assert_memory_equal(greeting, "NBDMAGIC", 8);
 }
 
-static void tcp_leaves_places_for_unix(void **state)
+static void prepare(void)
 {
-    (void)state;
+    struct nbd_limits *limits = &served.server->limits;
+    limits->connections = ALL;
+    limits->tcp_connections = TCP;
+    limits->tcp_peer = PEER;
+    limits->handshakes = HANDSHAKES;
+    limits->handshake_ms = limits->handshake_max_ms = 3600000; /* no place comes free by it */
+}
+
+static const struct nbd_setup setup = {.prepare = prepare,
+                                       .disks = {{.name = "disk", .size_bytes = 1 << 20}},
+                                       .second_address = "127.0.0.1:0"};
+static const struct fixture fixture = NBD_FIXTURE(setup);
+
+TEST(tcp_leaves_places_for_unix)
+{
     int fds[ALL], other[HANDSHAKES];
     size_t count = 0;
     while (count < PEER)
-        fds[count++] = open_idle(tcp);
-    peer_must_be_closed(peer_connect(tcp)); /* one address has its part */
+        fds[count++] = open_idle(served.second_address);
+    peer_must_be_closed(peer_connect(served.second_address)); /* one address has its part */
     for (size_t i = 0; i < HANDSHAKES; i++) {
         other[i] = connect_from("127.0.0.2"); /* another one has not */
         greeted(other[i]);
     }
     peer_must_be_closed(connect_from("127.0.0.3")); /* TCP has its part */
     while (count < ALL - HANDSHAKES)
-        fds[count++] = open_idle(place.address);
-    peer_must_be_closed(peer_connect(place.address)); /* and now there is none */
+        fds[count++] = open_idle(served.address);
+    peer_must_be_closed(peer_connect(served.address)); /* and now there is none */
     for (size_t i = 0; i < count; i++)
         assert_int_equal(peer_request(fds[i], 0, CMD_FLUSH, 0, 0, NULL), 0);
     for (size_t i = 0; i < count; i++)
@@ -101,10 +86,9 @@ static void tcp_leaves_places_for_unix(void **state)
         close(other[i]);
 }
 
-static void oldest_handshake_makes_room(void **state)
+TEST(oldest_handshake_makes_room)
 {
-    (void)state;
-    const char *const addresses[] = {place.address, tcp};
+    const char *const addresses[] = {served.address, served.second_address};
     for (size_t i = 0; i < 2; i++) {
         int stuck[HANDSHAKES];
         for (size_t j = 0; j < HANDSHAKES; j++)
@@ -125,9 +109,8 @@ static void oldest_handshake_makes_room(void **state)
     }
 }
 
-static void descriptors_are_left_to_others(void **state)
+TEST(descriptors_are_left_to_others)
 {
-    (void)state;
     struct rlimit before, few;
     int held[128];
     assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
@@ -136,27 +119,17 @@ static void descriptors_are_left_to_others(void **state)
     size_t count = 0;
     for (int fd = 0; fd < 90; count++) /* 32, a quarter, are to be left: room for a few pairs */
         held[count] = fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
-    int fd = open_idle(place.address);
+    int fd = open_idle(served.address);
     int last = 0;
     while (last < 96) /* a hole far below does not help */
         held[count++] = last = open("/dev/null", O_RDONLY | O_CLOEXEC);
     close(held[0]); /* one for the client, one for the server */
     close(held[1]);
-    peer_must_be_closed(peer_connect(place.address));
+    peer_must_be_closed(peer_connect(served.address));
     assert_int_equal(peer_request(fd, 0, CMD_FLUSH, 0, 0, NULL), 0);
     close(fd);
     for (size_t i = 2; i < count; i++)
         close(held[i]);
-    close(open_idle(place.address));
+    close(open_idle(served.address));
     assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
-}
-
-int main(void)
-{
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(tcp_leaves_places_for_unix, begin, end),
-        cmocka_unit_test_setup_teardown(oldest_handshake_makes_room, begin, end),
-        cmocka_unit_test_setup_teardown(descriptors_are_left_to_others, begin, end),
-    };
-    return cmocka_run_group_tests_name("nbd places", tests, scratch_begin, scratch_end);
 }

@@ -4,7 +4,7 @@
  * good. Each is answered once, in any order, and content equals that of a flat array. What is read
  * is never what is written at the same time: the halves of the disk take turns.
  */
-#include "tests/lib/nbd-peer.h"
+#include "tests/lib/nbd-fixture.h"
 
 #include <sched.h>
 #include <string.h>
@@ -12,24 +12,6 @@
 #include <unistd.h>
 
 enum { DISK_SIZE = 8 << 20 };
-
-static struct nbd_place place;
-
-static int begin(void **state)
-{
-    (void)state;
-    nbd_place_open(&place);
-    nbd_place_add(&place, "disk", DISK_SIZE, false);
-    nbd_place_listen(&place);
-    return 0;
-}
-
-static int end(void **state)
-{
-    (void)state;
-    nbd_place_close(&place);
-    return 0;
-}
 
 /* `count` requests of random kinds, with what each must be answered. */
 struct script {
@@ -81,13 +63,15 @@ static void script_check_and_clear(struct script *script, int fd)
     *script = (struct script){.reads_half = !script->reads_half};
 }
 
-static void many_in_one_segment(void **state)
+static const struct nbd_setup setup = {.disks = {{.name = "disk", .size_bytes = DISK_SIZE}}};
+static const struct fixture fixture = NBD_FIXTURE(setup);
+
+TEST(many_in_one_segment)
 {
-    (void)state;
     struct script script = {.reads_half = 0};
     struct random random = random_seeded(5);
     CLEANUP(flat) struct flat *flat = flat_new(DISK_SIZE);
-    int fd = peer_open(place.address, "disk");
+    int fd = peer_open(served.address, "disk");
     for (int round = 0; round < 8; round++) {
         for (int i = 0; i < 300; i++)
             script_add(&script, &random, flat, 512);
@@ -97,12 +81,11 @@ static void many_in_one_segment(void **state)
     close(fd);
 }
 
-static void cut_at_every_byte(void **state)
+TEST(cut_at_every_byte)
 {
-    (void)state;
     struct random random = random_seeded(6);
     CLEANUP(flat) struct flat *flat = flat_new(DISK_SIZE);
-    int fd = peer_open(place.address, "disk");
+    int fd = peer_open(served.address, "disk");
     for (size_t wanted = 1; wanted < 200; wanted++) {
         struct script script = {.reads_half = wanted % 2};
         for (int i = 0; i < 4; i++)
@@ -116,13 +99,12 @@ static void cut_at_every_byte(void **state)
     close(fd);
 }
 
-static void one_byte_at_a_time(void **state)
+TEST(one_byte_at_a_time)
 {
-    (void)state;
     struct script script = {.reads_half = 0};
     struct random random = random_seeded(7);
     CLEANUP(flat) struct flat *flat = flat_new(DISK_SIZE);
-    int fd = peer_open(place.address, "disk");
+    int fd = peer_open(served.address, "disk");
     for (int i = 0; i < 50; i++)
         script_add(&script, &random, flat, 60);
     for (size_t i = 0; i < script.sent.length; i++)
@@ -131,12 +113,11 @@ static void one_byte_at_a_time(void **state)
     close(fd);
 }
 
-static void large_and_small_mixed(void **state)
+TEST(large_and_small_mixed)
 {
-    (void)state;
     struct random random = random_seeded(8);
     CLEANUP(flat) struct flat *flat = flat_new(DISK_SIZE);
-    int fd = peer_open(place.address, "disk");
+    int fd = peer_open(served.address, "disk");
     for (int round = 0; round < 50; round++) {
         struct script script = {.reads_half = round % 2};
         for (int i = 0; i < 10; i++)
@@ -174,12 +155,11 @@ static void *stream_send(void *arg)
     return NULL;
 }
 
-static void a_stream_without_end(void **state)
+TEST(a_stream_without_end)
 {
-    (void)state;
     pthread_t sender;
     unsigned char data[STREAM_LENGTH];
-    int fd = peer_open(place.address, "disk");
+    int fd = peer_open(served.address, "disk");
     pthread_create(&sender, NULL, stream_send, &fd);
     for (unsigned i = 0; i < STREAM_WRITES; i++)
         peer_reply(fd, i % 100, 0, NULL, 0);
@@ -191,62 +171,46 @@ static void a_stream_without_end(void **state)
     close(fd);
 }
 
-static void half_a_request_has_no_effect(void **state)
+TEST(half_a_request_has_no_effect)
 {
-    (void)state;
     CLEANUP_FREE char *data = malloc(1 << 20), *back = malloc(1 << 20), *zeros = calloc(1, 1 << 20);
     memset(data, 'x', 1 << 20);
     static const size_t kept[] = {1, 27, 28, 29, 5000, 100000, (1 << 20) + 27};
     for (size_t i = 0; i < sizeof(kept) / sizeof(*kept); i++) {
         struct bytes bytes = {.length = 0};
-        int fd = peer_open(place.address, "disk");
+        int fd = peer_open(served.address, "disk");
         bytes_add_request(&bytes, 0, CMD_WRITE, 1, 0, 1 << 20);
         bytes_add(&bytes, data, 1 << 20);
         peer_send(fd, bytes.at, kept[i]);
         bytes_clear(&bytes);
         close(fd);
-        nbd_place_wait_until_left(&place, "disk");
+        served_wait_until_left("disk");
     }
-    int fd = peer_open(place.address, "disk");
+    int fd = peer_open(served.address, "disk");
     assert_int_equal(peer_request(fd, 0, CMD_READ, 0, 1 << 20, back), 0);
     assert_memory_equal(back, zeros, 1 << 20);
     close(fd);
 }
 
-static void disconnect_finishes_what_came_before(void **state)
+TEST(disconnect_finishes_what_came_before)
 {
-    (void)state;
     struct script script = {.reads_half = 0};
     struct random random = random_seeded(9);
     CLEANUP(flat) struct flat *flat = flat_new(DISK_SIZE);
-    int fd = peer_open(place.address, "disk");
+    int fd = peer_open(served.address, "disk");
     for (int i = 0; i < 100; i++)
         script_add(&script, &random, flat, 512);
     bytes_add_request(&script.sent, 0, CMD_DISC, 0, 0, 0);
     peer_send(fd, script.sent.at, script.sent.length);
     script_check_and_clear(&script, fd);
     peer_must_be_closed(fd);
-    assert_int_equal(nbd_place_clients(&place, "disk"), 0);
+    assert_int_equal(served_clients("disk"), 0);
 
-    fd = peer_open(place.address, "disk"); /* a client that has nothing more to say, but listens */
+    fd = peer_open(served.address, "disk"); /* a client that has nothing more to say, but listens */
     for (int i = 0; i < 100; i++)
         script_add(&script, &random, flat, 512);
     peer_send(fd, script.sent.at, script.sent.length);
     shutdown(fd, SHUT_WR);
     script_check_and_clear(&script, fd);
     peer_must_be_closed(fd);
-}
-
-int main(void)
-{
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(many_in_one_segment, begin, end),
-        cmocka_unit_test_setup_teardown(cut_at_every_byte, begin, end),
-        cmocka_unit_test_setup_teardown(one_byte_at_a_time, begin, end),
-        cmocka_unit_test_setup_teardown(large_and_small_mixed, begin, end),
-        cmocka_unit_test_setup_teardown(a_stream_without_end, begin, end),
-        cmocka_unit_test_setup_teardown(half_a_request_has_no_effect, begin, end),
-        cmocka_unit_test_setup_teardown(disconnect_finishes_what_came_before, begin, end),
-    };
-    return cmocka_run_group_tests_name("nbd requests in pieces", tests, scratch_begin, scratch_end);
 }

@@ -4,9 +4,7 @@
  * such requests there are; what one connection may have under way is limited; what is under way
  * when a client goes away, or the server stops, is finished first.
  */
-#include "tests/lib/nbd-peer.h"
-
-#include "block/nbd/server.h"
+#include "tests/lib/nbd-fixture.h"
 
 #include <errno.h>
 #include <string.h>
@@ -15,31 +13,6 @@
 
 /* The disk's first half is slow, the second one is in memory. */
 enum { DISK_SIZE = 4 << 20, HALF = DISK_SIZE / 2, RUNNING_MAX = 16, THREADS_MAX = 64 };
-
-static struct nbd_place place;
-
-static int begin(void **state)
-{
-    (void)state;
-    nbd_place_open(&place);
-    shell("head -c %d /dev/urandom >disk.raw && head -c %d /dev/urandom >other.raw", DISK_SIZE,
-          DISK_SIZE);
-    atomic_store(&probe.mapped_from, HALF);
-    nbd_place_attach(&place, "disk", "probe", true);
-    nbd_place_attach(&place, "other", "probe", false);
-    nbd_place_listen(&place);
-    return 0;
-}
-
-static int end(void **state)
-{
-    (void)state;
-    atomic_store(&probe.hold_reads, false);
-    atomic_store(&probe.hold_flushes, false);
-    atomic_store(&probe.mapped_from, UINT64_MAX);
-    nbd_place_close(&place);
-    return 0;
-}
 
 /* Sends `count` reads that wait, of the cookies 0, 1, 2, ... */
 static void send_slow_reads(int fd, unsigned count, uint32_t length)
@@ -72,12 +45,24 @@ static void must_be_silent(int fd)
     assert_int_equal(errno, EAGAIN);
 }
 
-static void a_slow_read_does_not_hold_up_fast_ones(void **state)
+static void prepare(void)
 {
-    (void)state;
+    shell("head -c %d /dev/urandom >disk.raw && head -c %d /dev/urandom >other.raw", DISK_SIZE,
+          DISK_SIZE);
+    atomic_store(&probe.mapped_from, HALF);
+}
+
+static const struct nbd_setup setup = {
+    .prepare = prepare,
+    .disks = {{.name = "disk", .driver = "probe", .read_only = true},
+              {.name = "other", .driver = "probe"}}};
+static const struct fixture fixture = NBD_FIXTURE(setup);
+
+TEST(a_slow_read_does_not_hold_up_fast_ones)
+{
     char data[4096];
     unsigned before = atomic_load(&probe.held_reads);
-    int fd = peer_open(place.address, "disk");
+    int fd = peer_open(served.address, "disk");
     send_slow_reads(fd, 1, 512);
     wait_until_at_least(&probe.held_reads, before + 1);
     for (unsigned i = 0; i < 100; i++) {
@@ -89,9 +74,8 @@ static void a_slow_read_does_not_hold_up_fast_ones(void **state)
     close(fd);
 }
 
-static void a_slow_flush_does_not_hold_up_reads_and_writes(void **state)
+TEST(a_slow_flush_does_not_hold_up_reads_and_writes)
 {
-    (void)state;
     static const struct {
         unsigned flags, type;
         uint32_t length;
@@ -100,7 +84,7 @@ static void a_slow_flush_does_not_hold_up_reads_and_writes(void **state)
     for (size_t i = 0; i < 3; i++) {
         struct bytes bytes = {.length = 0};
         unsigned before = atomic_load(&probe.held_flushes);
-        int fd = peer_open(place.address, "other");
+        int fd = peer_open(served.address, "other");
         assert_int_equal(peer_request(fd, 0, CMD_WRITE, 4096, 4096, data), 0);
         atomic_store(&probe.hold_flushes, true);
         bytes_add_request(&bytes, slow[i].flags, slow[i].type, 0, 0, slow[i].length);
@@ -117,13 +101,12 @@ static void a_slow_flush_does_not_hold_up_reads_and_writes(void **state)
     }
 }
 
-static void a_slow_write_does_not_hold_up_reads(void **state)
+TEST(a_slow_write_does_not_hold_up_reads)
 {
-    (void)state;
     char data[512] = {2};
     struct bytes bytes = {.length = 0};
     unsigned before = atomic_load(&probe.held);
-    int fd = peer_open(place.address, "other");
+    int fd = peer_open(served.address, "other");
     atomic_store(&probe.hold, true);
     bytes_add_request(&bytes, 0, CMD_WRITE, 0, 0, 512);
     bytes_add(&bytes, data, 512);
@@ -137,21 +120,20 @@ static void a_slow_write_does_not_hold_up_reads(void **state)
     close(fd);
 }
 
-static void every_connection_goes_on(void **state)
+TEST(every_connection_goes_on)
 {
-    (void)state;
     enum { CLIENTS = 6, READS = 50 };
     char data[512];
     int fds[CLIENTS];
     unsigned before = atomic_load(&probe.held_reads), waiting = 0;
     for (int i = 0; i < CLIENTS; i++) {
-        fds[i] = peer_open(place.address, "disk");
+        fds[i] = peer_open(served.address, "disk");
         send_slow_reads(fds[i], READS, 512);
         waiting += waiting + RUNNING_MAX <= THREADS_MAX ? RUNNING_MAX : 1;
         wait_until_at_least(&probe.held_reads, before + waiting);
     }
     assert_int_equal(waiting, THREADS_MAX + CLIENTS - THREADS_MAX / RUNNING_MAX);
-    int fd = peer_open(place.address, "other");
+    int fd = peer_open(served.address, "other");
     for (int i = 0; i < 20; i++) /* these need a thread of the pool each */
         assert_int_equal(peer_request(fd, 0, CMD_WRITE_ZEROES, 0, 512, NULL), 0);
     assert_int_equal(atomic_load(&probe.held_reads), before + waiting);
@@ -170,7 +152,7 @@ static void limit_holds(unsigned allowed, uint32_t length)
     char data[512];
     struct bytes bytes = {.length = 0};
     unsigned before = atomic_load(&probe.held_reads);
-    int fd = peer_open(place.address, "disk"), other = peer_open(place.address, "disk");
+    int fd = peer_open(served.address, "disk"), other = peer_open(served.address, "disk");
     send_slow_reads(fd, allowed + 1, length);
     bytes_add_request(&bytes, 0, CMD_READ, allowed + 1, HALF, length); /* would be fast */
     peer_send_bytes(fd, &bytes);
@@ -184,30 +166,27 @@ static void limit_holds(unsigned allowed, uint32_t length)
     close(other);
 }
 
-static void requests_under_way_are_limited(void **state)
+TEST(requests_under_way_are_limited)
 {
-    (void)state;
-    place.server->limits.tasks = 5;
+    served.server->limits.tasks = 5;
     limit_holds(5, 512);
 }
 
-static void bytes_under_way_are_limited(void **state)
+TEST(bytes_under_way_are_limited)
 {
-    (void)state;
-    place.server->limits.task_bytes = 1000000;
+    served.server->limits.task_bytes = 1000000;
     limit_holds(3, 300000);
-    place.server->limits.task_bytes = 1000; /* one request of any size is always taken */
+    served.server->limits.task_bytes = 1000; /* one request of any size is always taken */
     limit_holds(1, 300000);
 }
 
-static void a_client_that_reads_nothing_costs_no_thread(void **state)
+TEST(a_client_that_reads_nothing_costs_no_thread)
 {
-    (void)state;
     struct bytes bytes = {.length = 0};
     char data[512];
-    int deaf[8], fd = peer_open(place.address, "disk");
+    int deaf[8], fd = peer_open(served.address, "disk");
     for (int i = 0; i < 8; i++) {
-        deaf[i] = peer_open(place.address, "disk");
+        deaf[i] = peer_open(served.address, "disk");
         for (int n = 0; n < 32; n++)
             bytes_add_request(&bytes, 0, CMD_READ, 1, 0, HALF);
         peer_send_bytes(deaf[i], &bytes);
@@ -219,12 +198,11 @@ static void a_client_that_reads_nothing_costs_no_thread(void **state)
     close(fd);
 }
 
-static void what_is_under_way_outlives_its_client(void **state)
+TEST(what_is_under_way_outlives_its_client)
 {
-    (void)state;
     struct err err;
     unsigned before = atomic_load(&probe.held_reads);
-    int gone = peer_open(place.address, "disk"), leaving = peer_open(place.address, "disk");
+    int gone = peer_open(served.address, "disk"), leaving = peer_open(served.address, "disk");
     send_slow_reads(gone, 20, 65536);
     wait_until_at_least(&probe.held_reads, before + RUNNING_MAX);
     close(gone);
@@ -233,53 +211,34 @@ static void what_is_under_way_outlives_its_client(void **state)
     struct bytes bytes = {.length = 0};
     bytes_add_request(&bytes, 0, CMD_DISC, 0, 0, 0);
     peer_send_bytes(leaving, &bytes);
-    assert_int_equal(block_device_close(place.block, "disk", &err), -1); /* in use */
+    assert_int_equal(block_device_close(served.block, "disk", &err), -1); /* in use */
     assert_int_equal(err.code, ErrDeviceInUse);
     atomic_store(&probe.hold_reads, false);
     receive_reads(leaving, 3, 512); /* a clean end loses no reply */
     peer_must_be_closed(leaving);
-    nbd_place_wait_until_left(&place, "disk");
-    assert_int_equal(block_device_close(place.block, "disk", &err), 0);
+    served_wait_until_left("disk");
+    assert_int_equal(block_device_close(served.block, "disk", &err), 0);
 }
 
 static void *stop(void *arg)
 {
     (void)arg;
-    nbd_server_free(steal(place.server));
+    nbd_server_free(steal(served.server));
     return NULL;
 }
 
-static void what_is_under_way_is_answered_when_the_server_stops(void **state)
+TEST(what_is_under_way_is_answered_when_the_server_stops)
 {
-    (void)state;
     pthread_t stopper;
     unsigned before = atomic_load(&probe.held_reads);
-    int fd = peer_open(place.address, "disk"), second;
+    int fd = peer_open(served.address, "disk"), second;
     send_slow_reads(fd, 40, 4096);
     wait_until_at_least(&probe.held_reads, before + RUNNING_MAX);
     pthread_create(&stopper, NULL, stop, NULL);
-    while ((second = peer_connect(place.address)) >= 0) /* until it listens no more */
+    while ((second = peer_connect(served.address)) >= 0) /* until it listens no more */
         close(second);
     atomic_store(&probe.hold_reads, false);
     receive_reads(fd, 40, 4096);
     peer_must_be_closed(fd);
     pthread_join(stopper, NULL);
-}
-
-int main(void)
-{
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(a_slow_read_does_not_hold_up_fast_ones, begin, end),
-        cmocka_unit_test_setup_teardown(a_slow_flush_does_not_hold_up_reads_and_writes, begin, end),
-        cmocka_unit_test_setup_teardown(a_slow_write_does_not_hold_up_reads, begin, end),
-        cmocka_unit_test_setup_teardown(every_connection_goes_on, begin, end),
-        cmocka_unit_test_setup_teardown(requests_under_way_are_limited, begin, end),
-        cmocka_unit_test_setup_teardown(bytes_under_way_are_limited, begin, end),
-        cmocka_unit_test_setup_teardown(a_client_that_reads_nothing_costs_no_thread, begin, end),
-        cmocka_unit_test_setup_teardown(what_is_under_way_outlives_its_client, begin, end),
-        cmocka_unit_test_setup_teardown(what_is_under_way_is_answered_when_the_server_stops, begin,
-                                        end),
-    };
-    probe_register();
-    return cmocka_run_group_tests_name("nbd slow requests", tests, scratch_begin, scratch_end);
 }

@@ -4,9 +4,7 @@
  * closed; busy clients and clients that read nothing end it neither early nor late. What was
  * acknowledged is in the image.
  */
-#include "tests/lib/nbd-peer.h"
-
-#include "block/nbd/server.h"
+#include "tests/lib/nbd-fixture.h"
 
 #include <errno.h>
 #include <string.h>
@@ -16,33 +14,10 @@
 
 enum { DISK_SIZE = 4 << 20, WRITERS = 4 };
 
-static struct nbd_place place;
-static char tcp_address[64];
-
-static int begin(void **state)
-{
-    (void)state;
-    struct err err;
-    nbd_place_open(&place);
-    shell("truncate -s %d disk.raw", DISK_SIZE);
-    nbd_place_attach(&place, "disk", "probe", false);
-    nbd_place_listen(&place);
-    assert_int_equal(nbd_server_listen(place.server, "127.0.0.1:0", &err), 0);
-    strcpy(tcp_address, place.server->listeners[1].address);
-    return 0;
-}
-
-static int end(void **state)
-{
-    (void)state;
-    nbd_place_close(&place);
-    return 0;
-}
-
 static void *stop(void *arg)
 {
     (void)arg;
-    nbd_server_free(steal(place.server));
+    nbd_server_free(steal(served.server));
     return NULL;
 }
 
@@ -80,16 +55,19 @@ static void requests_that_arrived_are_answered(const char *address)
         assert_int_equal(image_peek("disk.raw", i * 512 + 511, 1), i + 1);
 }
 
-static void what_arrived_is_answered_unix(void **state)
+static const struct nbd_setup setup = {
+    .disks = {{.name = "disk", .driver = "probe", .size_bytes = DISK_SIZE}},
+    .second_address = "127.0.0.1:0"};
+static const struct fixture fixture = NBD_FIXTURE(setup);
+
+TEST(what_arrived_is_answered_unix)
 {
-    (void)state;
-    requests_that_arrived_are_answered(place.address);
+    requests_that_arrived_are_answered(served.address);
 }
 
-static void what_arrived_is_answered_tcp(void **state)
+TEST(what_arrived_is_answered_tcp)
 {
-    (void)state;
-    requests_that_arrived_are_answered(tcp_address);
+    requests_that_arrived_are_answered(served.second_address);
 }
 
 /* Writes the numbers 1, 2, 3, ... to its sector, until the server hangs up. */
@@ -122,14 +100,13 @@ static void *writer_run(void *arg)
     }
 }
 
-static void busy_clients_are_closed_soon(void **state)
+TEST(busy_clients_are_closed_soon)
 {
-    (void)state;
     struct writer writers[WRITERS];
-    place.server->limits.stop_ms = 3600000; /* must not be needed */
+    served.server->limits.stop_ms = 3600000; /* must not be needed */
     for (unsigned i = 0; i < WRITERS; i++) {
-        writers[i] = (struct writer){.position = i,
-                                     .fd = peer_open(i % 2 ? tcp_address : place.address, "disk")};
+        writers[i] = (struct writer){
+            .position = i, .fd = peer_open(i % 2 ? served.second_address : served.address, "disk")};
         pthread_create(&writers[i].thread, NULL, writer_run, &writers[i]);
     }
     for (unsigned i = 0; i < WRITERS; i++)
@@ -164,13 +141,12 @@ static void *flood_receive(void *arg)
     return NULL;
 }
 
-static void flooding_clients_are_closed_soon(void **state)
+TEST(flooding_clients_are_closed_soon)
 {
-    (void)state;
-    int fds[] = {peer_open(place.address, "disk"), peer_open(tcp_address, "disk")};
+    int fds[] = {peer_open(served.address, "disk"), peer_open(served.second_address, "disk")};
     pthread_t threads[4];
     char sample[1];
-    place.server->limits.stop_ms = 3600000; /* must not be needed */
+    served.server->limits.stop_ms = 3600000; /* must not be needed */
     for (unsigned i = 0; i < 2; i++)
         pthread_create(&threads[i], NULL, flood_send, &fds[i]);
     for (unsigned i = 0; i < 2; i++) {
@@ -184,13 +160,13 @@ static void flooding_clients_are_closed_soon(void **state)
     close(fds[1]);
 }
 
-static void a_client_that_does_not_read_is_cut_off(void **state)
+TEST(a_client_that_does_not_read_is_cut_off)
 {
-    (void)state;
     struct bytes bytes = {.length = 0};
-    int fd = peer_open(place.address, "disk"), idle = peer_open(place.address, "disk");
-    int greeted = peer_greet(tcp_address, 3), half = peer_open(tcp_address, "disk");
-    place.server->limits.stop_ms = 300;
+    int fd = peer_open(served.address, "disk"), idle = peer_open(served.address, "disk");
+    int greeted = peer_greet(served.second_address, 3),
+        half = peer_open(served.second_address, "disk");
+    served.server->limits.stop_ms = 300;
     for (int i = 0; i < 16; i++)
         bytes_add_request(&bytes, 0, CMD_READ, 1, 0, DISK_SIZE);
     peer_send_bytes(fd, &bytes);
@@ -203,24 +179,9 @@ static void a_client_that_does_not_read_is_cut_off(void **state)
     peer_must_be_closed(half);
 }
 
-static void a_server_nobody_used_stops(void **state)
+TEST(a_server_nobody_used_stops)
 {
-    (void)state;
     stop(NULL);
-    place.server = nbd_server_new(place.block);
-    assert_null(nbd_server_address(place.server, 0));
-}
-
-int main(void)
-{
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(what_arrived_is_answered_unix, begin, end),
-        cmocka_unit_test_setup_teardown(what_arrived_is_answered_tcp, begin, end),
-        cmocka_unit_test_setup_teardown(busy_clients_are_closed_soon, begin, end),
-        cmocka_unit_test_setup_teardown(flooding_clients_are_closed_soon, begin, end),
-        cmocka_unit_test_setup_teardown(a_client_that_does_not_read_is_cut_off, begin, end),
-        cmocka_unit_test_setup_teardown(a_server_nobody_used_stops, begin, end),
-    };
-    probe_register();
-    return cmocka_run_group_tests_name("nbd stop", tests, scratch_begin, scratch_end);
+    served.server = nbd_server_new(served.block);
+    assert_null(nbd_server_address(served.server, 0));
 }

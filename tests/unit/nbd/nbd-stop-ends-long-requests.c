@@ -5,9 +5,7 @@
  * time is up that clients have to take their replies. The driver waits for the server's end in the
  * midst of the request, so that none is done before.
  */
-#include "tests/lib/nbd-peer.h"
-
-#include "block/nbd/server.h"
+#include "tests/lib/nbd-fixture.h"
 
 #include <errno.h>
 #include <time.h>
@@ -16,8 +14,6 @@
 #define TIB (1ULL << 40)
 
 enum { WHOLE = 32 << 20, TASKS = 100, ERROR_SHUTDOWN = 108, READS_OF_A_PIECE = 32 };
-
-static struct nbd_place place;
 
 static struct {
     const atomic_bool *awaited; /* by every call but the first `free_calls` */
@@ -73,28 +69,6 @@ static int slow_map(struct node *node, uint64_t offset, unsigned flags, struct e
     return 0;
 }
 
-static int begin(void **state)
-{
-    (void)state;
-    nbd_place_open(&place);
-    shell("truncate -s 1T disk.raw");
-    nbd_place_attach(&place, "disk", "slow", false);
-    place.server->limits.stop_ms = 100;
-    nbd_place_listen(&place);
-    atomic_store(&slow.calls, 0);
-    atomic_store(&slow.free_calls, 1);
-    atomic_store(&slow.bytes, 0);
-    slow.maps_count = false;
-    return 0;
-}
-
-static int end(void **state)
-{
-    (void)state;
-    nbd_place_close(&place);
-    return 0;
-}
-
 static void *stop(void *arg)
 {
     nbd_server_free(arg);
@@ -105,7 +79,7 @@ static void server_must_stop(void)
 {
     struct timespec deadline;
     pthread_t thread;
-    assert_int_equal(pthread_create(&thread, NULL, stop, steal(place.server)), 0);
+    assert_int_equal(pthread_create(&thread, NULL, stop, steal(served.server)), 0);
     clock_gettime(CLOCK_REALTIME, &deadline);
     deadline.tv_sec += PEER_WAIT_S;
     assert_int_equal(pthread_timedjoin_np(thread, NULL, &deadline), 0);
@@ -114,9 +88,9 @@ static void server_must_stop(void)
 static void ends_when_the_server_stops(unsigned type, uint64_t length)
 {
     struct bytes bytes = {.length = 0};
-    int fd = peer_open_with(place.address, "disk", OPT_EXTENDED, (uint32_t[2]){0});
-    place.server->limits.stop_ms = 3600000; /* must not be needed */
-    slow.awaited = &place.server->stop.begun;
+    int fd = peer_open_with(served.address, "disk", OPT_EXTENDED, (uint32_t[2]){0});
+    served.server->limits.stop_ms = 3600000; /* must not be needed */
+    slow.awaited = &served.server->stop.begun;
     bytes_add_extended_request(&bytes, 0, type, 7, 0, length);
     peer_send_bytes(fd, &bytes);
     wait_until_at_least(&slow.calls, 2);
@@ -125,23 +99,41 @@ static void ends_when_the_server_stops(unsigned type, uint64_t length)
     peer_must_be_closed(fd);
 }
 
-static void zeroing_ends(void **state)
+static void prepare(void)
 {
-    (void)state;
+    static struct driver driver;
+    driver = driver_raw;
+    driver.name = "slow";
+    driver.map = slow_map;
+    driver.read = slow_read;
+    driver.zero = slow_zero;
+    driver.write = slow_write;
+    driver_register(&driver);
+    served.server->limits.stop_ms = 100;
+    atomic_store(&slow.calls, 0);
+    atomic_store(&slow.free_calls, 1);
+    atomic_store(&slow.bytes, 0);
+    slow.maps_count = false;
+}
+
+static const struct nbd_setup setup = {
+    .prepare = prepare, .disks = {{.name = "disk", .driver = "slow", .size_bytes = TIB}}};
+static const struct fixture fixture = NBD_FIXTURE(setup);
+
+TEST(zeroing_ends)
+{
     ends_when_the_server_stops(CMD_WRITE_ZEROES, TIB);
     assert_in_range(atomic_load(&slow.calls), 2, 16 + 2); /* of one of the NBD server's pieces */
 }
 
-static void discarding_ends(void **state)
+TEST(discarding_ends)
 {
-    (void)state;
     ends_when_the_server_stops(CMD_TRIM, TIB);
     assert_in_range(atomic_load(&slow.calls), 2, 16 + 2);
 }
 
-static void caching_ends(void **state)
+TEST(caching_ends)
 {
-    (void)state;
     slow.maps_count = true;
     ends_when_the_server_stops(CMD_CACHE, TIB);
     assert_in_range(atomic_load(&slow.calls), 2, 8);
@@ -153,9 +145,9 @@ static void ends_when_time_is_up(unsigned type)
 {
     static char data[WHOLE];
     struct bytes bytes = {.length = 0};
-    int fd = peer_open(place.address, "disk");
+    int fd = peer_open(served.address, "disk");
     atomic_store(&slow.free_calls, 0);
-    slow.awaited = &place.server->stop.cut_off;
+    slow.awaited = &served.server->stop.cut_off;
     bytes_add_request(&bytes, 0, type, 0, 0, WHOLE);
     bytes_add(&bytes, data, type == CMD_WRITE ? WHOLE : 0);
     peer_send_bytes(fd, &bytes);
@@ -172,35 +164,12 @@ static void ends_when_time_is_up(unsigned type)
     close(fd);
 }
 
-static void a_write_ends(void **state)
+TEST(a_write_ends)
 {
-    (void)state;
     ends_when_time_is_up(CMD_WRITE);
 }
 
-static void a_read_ends(void **state)
+TEST(a_read_ends)
 {
-    (void)state;
     ends_when_time_is_up(CMD_READ);
-}
-
-int main(void)
-{
-    static struct driver driver;
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(zeroing_ends, begin, end),
-        cmocka_unit_test_setup_teardown(discarding_ends, begin, end),
-        cmocka_unit_test_setup_teardown(caching_ends, begin, end),
-        cmocka_unit_test_setup_teardown(a_write_ends, begin, end),
-        cmocka_unit_test_setup_teardown(a_read_ends, begin, end),
-    };
-    driver = driver_raw;
-    driver.name = "slow";
-    driver.map = slow_map;
-    driver.read = slow_read;
-    driver.zero = slow_zero;
-    driver.write = slow_write;
-    driver_register(&driver);
-    return cmocka_run_group_tests_name("nbd stop of long requests", tests, scratch_begin,
-                                       scratch_end);
 }

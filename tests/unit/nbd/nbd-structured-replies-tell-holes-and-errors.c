@@ -3,7 +3,7 @@
  * Structured replies: how they are negotiated, and what the chunks of every command's reply hold.
  * Layouts and numbers are those of the protocol's "Structured reply chunk message".
  */
-#include "tests/lib/nbd-peer.h"
+#include "tests/lib/nbd-fixture.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -11,42 +11,10 @@
 
 enum { DISK_SIZE = 1 << 20, PIECE = 64 << 10 };
 
-static struct nbd_place place;
 static int disk;
 static uint32_t ids[2];
 static struct chunk chunk;
 static unsigned char content[DISK_SIZE];
-
-/* Pieces 0, 2 and 3 are data, the others holes; so is 512 bytes of a piece of data zero. */
-static int begin(void **state)
-{
-    (void)state;
-    struct random random = random_seeded(44);
-    random_fill(&random, content, DISK_SIZE);
-    memset(content + PIECE, 0, PIECE);
-    memset(content + 4 * PIECE, 0, DISK_SIZE - 4 * PIECE);
-    nbd_place_open(&place);
-    FILE *file = fopen("disk.raw", "w");
-    assert_non_null(file);
-    assert_int_equal(fwrite(content, PIECE, 1, file), 1);
-    assert_int_equal(fseek(file, 2 * PIECE, SEEK_SET), 0);
-    assert_int_equal(fwrite(content + 2 * PIECE, PIECE, 2, file), 2);
-    assert_int_equal(fclose(file), 0);
-    shell("truncate -s %d disk.raw", DISK_SIZE);
-    nbd_place_attach(&place, "disk", "probe", false);
-    nbd_place_listen(&place);
-    disk = peer_open_with(place.address, "disk", OPT_STRUCTURED, ids);
-    return 0;
-}
-
-static int end(void **state)
-{
-    (void)state;
-    atomic_store(&probe.broken_from, UINT64_MAX);
-    close(disk);
-    nbd_place_close(&place);
-    return 0;
-}
 
 static void request(unsigned flags, unsigned type, uint64_t cookie, uint64_t offset,
                     uint32_t length)
@@ -57,12 +25,43 @@ static void request(unsigned flags, unsigned type, uint64_t cookie, uint64_t off
     peer_send_bytes(disk, &bytes);
 }
 
-static void it_is_negotiated_once(void **state)
+/* Pieces 0, 2 and 3 are data, the others holes; so is 512 bytes of a piece of data zero. */
+static void prepare(void)
 {
-    (void)state;
+    struct random random = random_seeded(44);
+    random_fill(&random, content, DISK_SIZE);
+    memset(content + PIECE, 0, PIECE);
+    memset(content + 4 * PIECE, 0, DISK_SIZE - 4 * PIECE);
+    FILE *file = fopen("disk.raw", "w");
+    assert_non_null(file);
+    assert_int_equal(fwrite(content, PIECE, 1, file), 1);
+    assert_int_equal(fseek(file, 2 * PIECE, SEEK_SET), 0);
+    assert_int_equal(fwrite(content + 2 * PIECE, PIECE, 2, file), 2);
+    assert_int_equal(fclose(file), 0);
+}
+
+static void connect_disk(void)
+{
+    disk = peer_open_with(served.address, "disk", OPT_STRUCTURED, ids);
+}
+
+static void disconnect(void)
+{
+    close(disk);
+}
+
+static const struct nbd_setup setup = {
+    .prepare = prepare,
+    .disks = {{.name = "disk", .driver = "probe", .size_bytes = DISK_SIZE}},
+    .ready = connect_disk,
+    .finish = disconnect};
+static const struct fixture fixture = NBD_FIXTURE(setup);
+
+TEST(it_is_negotiated_once)
+{
     struct bytes bytes = {.length = 0};
     unsigned char info[12];
-    int fd = peer_greet(place.address, 3);
+    int fd = peer_greet(served.address, 3);
     static const uint32_t types[] = {REP_ERR_INVALID, REP_ACK, REP_ERR_INVALID};
     for (int i = 0; i < 3; i++) {
         bytes_add_option(&bytes, OPT_STRUCTURED, "x", i == 0);
@@ -76,9 +75,8 @@ static void it_is_negotiated_once(void **state)
     close(fd);
 }
 
-static void a_read_is_data_at_an_offset(void **state)
+TEST(a_read_is_data_at_an_offset)
 {
-    (void)state;
     static const unsigned lengths[] = {1, 512, 5000, PIECE};
     for (unsigned i = 0; i < 4; i++) {
         request(0, CMD_READ, 70 + i, 3, lengths[i] - (lengths[i] == PIECE ? 3 : 0));
@@ -121,9 +119,8 @@ static uint64_t receive_read(uint64_t offset, uint64_t length, unsigned *chunks)
     return holes;
 }
 
-static void large_reads_tell_holes(void **state)
+TEST(large_reads_tell_holes)
 {
-    (void)state;
     unsigned chunks;
     request(0, CMD_READ, 1, 0, DISK_SIZE - 100);
     assert_int_equal(receive_read(0, DISK_SIZE - 100, &chunks), DISK_SIZE - 3 * PIECE - 100);
@@ -139,9 +136,8 @@ static void large_reads_tell_holes(void **state)
     assert_int_equal(chunks, 1);
 }
 
-static void an_error_may_follow_data(void **state)
+TEST(an_error_may_follow_data)
 {
-    (void)state;
     atomic_store(&probe.broken_from, 3 * PIECE);
     request(0, CMD_READ, 5, 0, 4 * PIECE);
     peer_chunk(disk, false, &chunk);
@@ -160,9 +156,8 @@ static void an_error_may_follow_data(void **state)
     peer_only_chunk(disk, false, 8, CHUNK_DATA, &chunk);
 }
 
-static void refusals_are_error_chunks(void **state)
+TEST(refusals_are_error_chunks)
 {
-    (void)state;
     static const struct {
         unsigned flags, type;
         uint64_t offset;
@@ -183,9 +178,8 @@ static void refusals_are_error_chunks(void **state)
     }
 }
 
-static void other_commands_have_no_data(void **state)
+TEST(other_commands_have_no_data)
 {
-    (void)state;
     static const unsigned types[] = {CMD_WRITE, CMD_FLUSH, CMD_TRIM, CMD_WRITE_ZEROES};
     for (unsigned i = 0; i < 4; i++)
         for (unsigned fua = 0; fua < 2; fua++) {
@@ -193,18 +187,4 @@ static void other_commands_have_no_data(void **state)
             peer_only_chunk(disk, false, i, CHUNK_NONE, &chunk);
             assert_int_equal(chunk.length, 0);
         }
-}
-
-int main(void)
-{
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(it_is_negotiated_once, begin, end),
-        cmocka_unit_test_setup_teardown(a_read_is_data_at_an_offset, begin, end),
-        cmocka_unit_test_setup_teardown(large_reads_tell_holes, begin, end),
-        cmocka_unit_test_setup_teardown(an_error_may_follow_data, begin, end),
-        cmocka_unit_test_setup_teardown(refusals_are_error_chunks, begin, end),
-        cmocka_unit_test_setup_teardown(other_commands_have_no_data, begin, end),
-    };
-    probe_register();
-    return cmocka_run_group_tests_name("nbd structured replies", tests, scratch_begin, scratch_end);
 }

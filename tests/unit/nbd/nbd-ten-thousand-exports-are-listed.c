@@ -4,7 +4,7 @@
  * ten thousand. The limits are of options that are of no use, and of time. While the list is sent
  * nothing is locked, and it is right however exports come and go meanwhile.
  */
-#include "tests/lib/nbd-peer.h"
+#include "tests/lib/nbd-fixture.h"
 
 #include "block/device/exports.h"
 
@@ -16,8 +16,6 @@
 
 enum { EXPORTS = 10000, DEADLINE_MS = 150, CEILING_MS = 1000 };
 
-static struct nbd_place place;
-
 static void frozen_add(const char *device, unsigned number)
 {
     struct err err;
@@ -25,26 +23,7 @@ static void frozen_add(const char *device, unsigned number)
     snprintf(group, sizeof(group), "group-%05u", number);
     snprintf(id, sizeof(id), "id-of-%s-%s", device, group);
     assert_int_equal(
-        block_frozen_add(place.block, device, group, id, "frozen.qcow2", NULL, "qcow2", &err), 0);
-}
-
-static int begin(void **state)
-{
-    (void)state;
-    nbd_place_open(&place);
-    nbd_place_add(&place, "disk", 1 << 20, false);
-    shell("qemu-img create -q -f qcow2 frozen.qcow2 1M");
-    for (unsigned i = 0; i < EXPORTS; i++)
-        frozen_add("disk", i);
-    nbd_place_listen(&place);
-    return 0;
-}
-
-static int end(void **state)
-{
-    (void)state;
-    nbd_place_close(&place);
-    return 0;
+        block_frozen_add(served.block, device, group, id, "frozen.qcow2", NULL, "qcow2", &err), 0);
 }
 
 static void must_count(const char *command)
@@ -53,16 +32,26 @@ static void must_count(const char *command)
     assert_int_equal(atoi(count), EXPORTS + 1);
 }
 
-static void programs_show_them(void **state)
+static void add_frozen_members(void)
 {
-    (void)state;
+    shell("qemu-img create -q -f qcow2 frozen.qcow2 1M");
+    for (unsigned i = 0; i < EXPORTS; i++)
+        frozen_add("disk", i);
+}
+
+static const struct nbd_setup setup = {.disks = {{.name = "disk", .size_bytes = 1 << 20}},
+                                       .ready = add_frozen_members};
+static const struct fixture fixture = NBD_FIXTURE(setup);
+
+TEST(programs_show_them)
+{
     char command[200];
     snprintf(command, sizeof(command),
              "nbdinfo --list --json 'nbd+unix:///?socket=%s' | grep -c 'export-size\":'",
-             place.address + strlen("unix:"));
+             served.address + strlen("unix:"));
     must_count(command);
     snprintf(command, sizeof(command),
-             "qemu-nbd -L -k '%s' | grep -c size:", place.address + strlen("unix:"));
+             "qemu-nbd -L -k '%s' | grep -c size:", served.address + strlen("unix:"));
     must_count(command);
 }
 
@@ -78,7 +67,7 @@ static uint64_t ask_in_turn(unsigned option, const char *const *names, unsigned 
 {
     uint64_t begun_ms = now_ms();
     char replies[65536];
-    int fd = peer_greet(place.address, 3);
+    int fd = peer_greet(served.address, 3);
     for (unsigned i = 0;; i++) {
         struct bytes bytes = {.length = 0};
         bytes_add_go(&bytes, option, names[i % count], 0, NULL);
@@ -94,11 +83,10 @@ static uint64_t ask_in_turn(unsigned option, const char *const *names, unsigned 
     return now_ms() - begun_ms;
 }
 
-static void what_is_of_use_has_more_time(void **state)
+TEST(what_is_of_use_has_more_time)
 {
-    (void)state;
-    place.server->limits.handshake_ms = DEADLINE_MS;
-    place.server->limits.handshake_max_ms = CEILING_MS;
+    served.server->limits.handshake_ms = DEADLINE_MS;
+    served.server->limits.handshake_max_ms = CEILING_MS;
     const char *const two[] = {"disk", "disk@group-00007"}, *const none[] = {"x", "y"};
     assert_true(ask_in_turn(OPT_INFO, two, 2) >= CEILING_MS); /* and not for ever */
     assert_true(ask_in_turn(OPT_INFO, two, 1) < CEILING_MS);  /* again and again the same */
@@ -122,19 +110,18 @@ static bool next_export(int fd, char name[256])
     return true;
 }
 
-static void nothing_is_locked_while_it_is_sent(void **state)
+TEST(nothing_is_locked_while_it_is_sent)
 {
-    (void)state;
     struct bytes bytes = {.length = 0};
     char name[256], before[256] = "";
     unsigned count = 0;
-    int fd = peer_greet(place.address, 3);
+    int fd = peer_greet(served.address, 3);
     for (unsigned i = 0; i < 20; i++) /* more than both ends' buffers hold: the server waits */
         bytes_add_option(&bytes, OPT_LIST, NULL, 0);
     peer_send_bytes(fd, &bytes);
     assert_true(next_export(fd, name));
     assert_string_equal(name, "disk");
-    close(peer_open(place.address, "disk")); /* needs the lock */
+    close(peer_open(served.address, "disk")); /* needs the lock */
     frozen_add("disk", EXPORTS);
     for (unsigned list = 0; list < 20; list++, count = 0) {
         while (next_export(fd, name)) {
@@ -148,14 +135,4 @@ static void nothing_is_locked_while_it_is_sent(void **state)
         assert_in_range(count, EXPORTS, EXPORTS + 1);
     }
     close(fd);
-}
-
-int main(void)
-{
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(programs_show_them, begin, end),
-        cmocka_unit_test_setup_teardown(what_is_of_use_has_more_time, begin, end),
-        cmocka_unit_test_setup_teardown(nothing_is_locked_while_it_is_sent, begin, end),
-    };
-    return cmocka_run_group_tests_name("nbd lists", tests, scratch_begin, scratch_end);
 }

@@ -4,9 +4,8 @@
  * way; ends are announced; what had arrived when the server stops is answered. Contents are
  * compared with the image file.
  */
+#include "tests/lib/nbd-fixture.h"
 #include "tests/lib/tls-peer.h"
-
-#include "block/nbd/server.h"
 
 #include <fcntl.h>
 #include <string.h>
@@ -15,34 +14,13 @@
 
 enum { DISK_SIZE = 40 << 20 };
 
-static struct nbd_place place;
 static struct tls_client client;
-
-static int begin(void **state)
-{
-    (void)state;
-    struct nbd_tls_spec spec = {.mode = NBD_TLS_REQUIRED, .psk_file = "pki/psk"};
-    client = (struct tls_client){.psk_name = "alice", .psk_file = "pki/psk"};
-    nbd_place_open(&place);
-    nbd_place_set_tls(&place, &spec);
-    shell("truncate -s %d disk.raw", DISK_SIZE);
-    nbd_place_attach(&place, "disk", "probe", false);
-    nbd_place_listen(&place);
-    return 0;
-}
-
-static int end(void **state)
-{
-    (void)state;
-    nbd_place_close(&place);
-    return 0;
-}
 
 /* To the transmission phase of the disk. */
 static int open_disk(void)
 {
     struct bytes bytes = {.length = 0};
-    int fd = tls_peer_greet(place.address, &client);
+    int fd = tls_peer_greet(served.address, &client);
     bytes_add_option(&bytes, OPT_EXPORT_NAME, "disk", 4);
     peer_send_bytes(fd, &bytes);
     assert_int_equal(peer_receive_number(fd, 8), DISK_SIZE);
@@ -64,9 +42,19 @@ static void exchange(int fd, struct random *random, uint64_t offset, uint32_t le
     assert_memory_equal(data, again, length);
 }
 
-static void every_size_arrives(void **state)
+static void prepare(void)
 {
-    (void)state;
+    client = (struct tls_client){.psk_name = "alice", .psk_file = "pki/psk"};
+}
+
+static const struct nbd_setup setup = {
+    .tls = {.mode = NBD_TLS_REQUIRED, .psk_file = "pki/psk"},
+    .prepare = prepare,
+    .disks = {{.name = "disk", .driver = "probe", .size_bytes = DISK_SIZE}}};
+static const struct fixture fixture = NBD_FIXTURE(setup);
+
+TEST(every_size_arrives)
+{
     static const uint32_t sizes[] = {1,     511,    16383,  16384,         16385,
                                      65537, 262144, 262145, (2 << 20) + 7, 32 << 20};
     static const char *const rules[] = {"NORMAL:-VERS-ALL:+VERS-TLS1.3:+ECDHE-PSK",
@@ -83,9 +71,8 @@ static void every_size_arrives(void **state)
     }
 }
 
-static void records_and_requests_need_not_agree(void **state)
+TEST(records_and_requests_need_not_agree)
 {
-    (void)state;
     struct bytes bytes = {.length = 0};
     char data[100], again[100];
     int fd = open_disk();
@@ -117,9 +104,8 @@ static void records_and_requests_need_not_agree(void **state)
     close(fd);
 }
 
-static void keys_may_change_on_the_way(void **state)
+TEST(keys_may_change_on_the_way)
 {
-    (void)state;
     struct random random = random_seeded(2);
     client.rules = "NORMAL:-VERS-ALL:+VERS-TLS1.3:+ECDHE-PSK";
     client.key_updates = 6; /* the library takes 8 in a second */
@@ -129,14 +115,13 @@ static void keys_may_change_on_the_way(void **state)
     close(fd);
 }
 
-static void endless_key_changes_end_the_connection(void **state)
+TEST(endless_key_changes_end_the_connection)
 {
-    (void)state;
     struct bytes bytes = {.length = 0};
     int other = open_disk();
     client.rules = "NORMAL:-VERS-ALL:+VERS-TLS1.3:+ECDHE-PSK";
     client.key_updates = 1000000;
-    int fd = tls_peer_greet(place.address, &client);
+    int fd = tls_peer_greet(served.address, &client);
     bytes_add_option(&bytes, 1000, NULL, 0);
     char replies[4096];
     while (send(fd, bytes.at, bytes.length, MSG_NOSIGNAL) > 0)
@@ -150,14 +135,13 @@ static void endless_key_changes_end_the_connection(void **state)
 
 static void wait_until_unused(void)
 {
-    for (int i = 0; i < PEER_WAIT_S * 1000 && nbd_place_clients(&place, "disk") > 0; i++)
+    for (int i = 0; i < PEER_WAIT_S * 1000 && served_clients("disk") > 0; i++)
         usleep(1000);
-    assert_int_equal(nbd_place_clients(&place, "disk"), 0);
+    assert_int_equal(served_clients("disk"), 0);
 }
 
-static void ends_are_announced(void **state)
+TEST(ends_are_announced)
 {
-    (void)state;
     struct bytes bytes = {.length = 0};
     unsigned before = atomic_load(&tls_peer_farewells);
     int fd = open_disk();
@@ -178,13 +162,12 @@ static void ends_are_announced(void **state)
 static void *stop(void *arg)
 {
     (void)arg;
-    nbd_server_free(steal(place.server));
+    nbd_server_free(steal(served.server));
     return NULL;
 }
 
-static void what_arrived_is_answered_when_it_stops(void **state)
+TEST(what_arrived_is_answered_when_it_stops)
 {
-    (void)state;
     enum { COUNT = 100 };
     struct bytes bytes = {.length = 0};
     char data[512];
@@ -210,7 +193,7 @@ static void what_arrived_is_answered_when_it_stops(void **state)
         usleep(1000);
     pthread_create(&stopper, NULL, stop, NULL);
     int second;
-    while ((second = peer_connect(place.address)) >= 0) /* until it listens no more */
+    while ((second = peer_connect(served.address)) >= 0) /* until it listens no more */
         close(second);
     atomic_store(&probe.hold, false);
     atomic_store(&probe.holds_connection, false);
@@ -221,25 +204,4 @@ static void what_arrived_is_answered_when_it_stops(void **state)
     assert_int_equal(atomic_load(&tls_peer_farewells), farewells + 1);
     for (unsigned i = 0; i < COUNT; i++)
         assert_int_equal(image_peek("disk.raw", i * 512 + 511, 1), i % 250 + 1);
-}
-
-static int make(void **state)
-{
-    scratch_begin(state);
-    tls_pki_create();
-    return 0;
-}
-
-int main(void)
-{
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(every_size_arrives, begin, end),
-        cmocka_unit_test_setup_teardown(records_and_requests_need_not_agree, begin, end),
-        cmocka_unit_test_setup_teardown(keys_may_change_on_the_way, begin, end),
-        cmocka_unit_test_setup_teardown(endless_key_changes_end_the_connection, begin, end),
-        cmocka_unit_test_setup_teardown(ends_are_announced, begin, end),
-        cmocka_unit_test_setup_teardown(what_arrived_is_answered_when_it_stops, begin, end),
-    };
-    probe_register();
-    return cmocka_run_group_tests_name("nbd tls data", tests, make, scratch_end);
 }

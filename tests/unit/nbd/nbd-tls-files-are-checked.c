@@ -3,7 +3,7 @@
  * Credentials that are missing, no good, or open to everybody stop the start, with a message that
  * names the file.
  */
-#include "tests/lib/tls-peer.h"
+#include "tests/lib/testlib.h"
 
 #include "block/nbd/tls.h"
 
@@ -30,9 +30,17 @@ static void must_accept(struct nbd_tls_spec spec, bool authenticates)
     nbd_tls_free(tls);
 }
 
-static void certificates_are_looked_at(void **state)
+static int begin(void **state)
 {
-    (void)state;
+    int ret = scratch_begin(state);
+    pki_create();
+    return ret;
+}
+
+static const struct fixture fixture = {.begin_all = begin, .end_all = scratch_end};
+
+TEST(certificates_are_looked_at)
+{
     struct nbd_tls_spec spec = {.cert_dir = "x", .verify_peer = true};
     shell("cp -r pki/server-crl x");
     must_accept(spec, true);
@@ -73,9 +81,8 @@ static void certificates_are_looked_at(void **state)
     shell("rm -r x");
 }
 
-static void keys_are_looked_at(void **state)
+TEST(keys_are_looked_at)
 {
-    (void)state;
     static const struct {
         const char *line, *word;
     } bad[] = {
@@ -106,20 +113,4 @@ static void keys_are_looked_at(void **state)
     shell("rm keys");
     must_refuse(spec, ErrOpenFileFailed, WORDS("'keys'", "No such file"));
     must_refuse((struct nbd_tls_spec){.psk_file = NULL}, ErrInvalidValue, WORDS("certificate"));
-}
-
-static int make(void **state)
-{
-    scratch_begin(state);
-    tls_pki_create();
-    return 0;
-}
-
-int main(void)
-{
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(certificates_are_looked_at),
-        cmocka_unit_test(keys_are_looked_at),
-    };
-    return cmocka_run_group_tests_name("nbd tls files", tests, make, scratch_end);
 }

@@ -3,6 +3,7 @@
  * Who gets through TLS, with 1.3 and with 1.2: clients with a good certificate or key, and nobody
  * else. What makes a certificate bad is certtool's doing (tests/lib/certificates.sh).
  */
+#include "tests/lib/nbd-fixture.h"
 #include "tests/lib/tls-peer.h"
 
 #include <sys/socket.h>
@@ -11,27 +12,12 @@
 #define TLS12 "NORMAL:-VERS-ALL:+VERS-TLS1.2:+ECDHE-PSK:+DHE-PSK"
 #define TLS13 "NORMAL:-VERS-ALL:+VERS-TLS1.3:+ECDHE-PSK:+DHE-PSK"
 
-static struct nbd_place place;
-
-static void begin(const char *cert_dir, bool verify_peer, const char *psk_file)
-{
-    struct nbd_tls_spec spec = {.mode = NBD_TLS_REQUIRED,
-                                .cert_dir = cert_dir,
-                                .verify_peer = verify_peer,
-                                .psk_file = psk_file};
-    nbd_place_open(&place);
-    nbd_place_set_tls(&place, &spec);
-    nbd_place_add(&place, "disk", 1 << 20, false);
-    place.server->limits.linger_ms = 100; /* some refused clients do not listen */
-    nbd_place_listen(&place);
-}
-
 /* Whether the client gets through TLS and is answered. */
 static bool gets_in(struct tls_client client)
 {
     char reply[20];
     struct bytes bytes = {.length = 0};
-    int fd = tls_peer_start(peer_greet(place.address, 3), &client);
+    int fd = tls_peer_start(peer_greet(served.address, 3), &client);
     if (fd < 0)
         return false;
     bytes_add_option(&bytes, OPT_ABORT, NULL, 0);
@@ -54,76 +40,81 @@ static void expect(bool wanted, struct tls_client client)
     }
 }
 
-static void certificates_are_verified(void **state)
+static void prepare(void)
 {
-    (void)state;
+    served.server->limits.linger_ms = 100; /* some refused clients do not listen */
+}
+
+static void serve(const char *cert_dir, bool verify_peer, const char *psk_file)
+{
+    served_begin(&(struct nbd_setup){.tls = {.mode = NBD_TLS_REQUIRED,
+                                             .cert_dir = cert_dir,
+                                             .verify_peer = verify_peer,
+                                             .psk_file = psk_file},
+                                     .prepare = prepare,
+                                     .disks = {{.name = "disk", .size_bytes = 1 << 20}}});
+}
+
+static const struct fixture fixture = {
+    .begin_all = nbd_begin_all, .end_all = scratch_end, .end = nbd_end};
+
+TEST(certificates_are_verified)
+{
     static const char *const bad[] = {
         "pki/client-revoked", "pki/client-expired",  "pki/client-early",   "pki/client-purpose",
         "pki/client-none",    "pki/client-stranger", "pki/client-wrong-ca"};
-    begin("pki/server-crl", true, NULL);
+    serve("pki/server-crl", true, NULL);
     expect(true, (struct tls_client){.dir = "pki/client"});
     for (size_t i = 0; i < sizeof(bad) / sizeof(*bad); i++)
         expect(false, (struct tls_client){.dir = bad[i]});
     expect(false, (struct tls_client){.psk_name = "alice", .psk_file = "pki/psk"});
-    nbd_place_close(&place);
 }
 
-static void without_revocations_that_one_is_good(void **state)
+TEST(without_revocations_that_one_is_good)
 {
-    (void)state;
-    begin("pki/server", true, NULL);
+    serve("pki/server", true, NULL);
     expect(true, (struct tls_client){.dir = "pki/client-revoked"});
     expect(false, (struct tls_client){.dir = "pki/client-expired"});
-    nbd_place_close(&place);
 }
 
-static void an_outdated_list_of_revocations_still_counts(void **state)
+TEST(an_outdated_list_of_revocations_still_counts)
 {
-    (void)state;
-    begin("pki/server-crl-old", true, NULL);
+    serve("pki/server-crl-old", true, NULL);
     expect(true, (struct tls_client){.dir = "pki/client"});
     expect(false, (struct tls_client){.dir = "pki/client-revoked"});
-    nbd_place_close(&place);
 }
 
-static void anybody_gets_in_where_nothing_is_verified(void **state)
+TEST(anybody_gets_in_where_nothing_is_verified)
 {
-    (void)state;
-    begin("pki/server", false, NULL);
+    serve("pki/server", false, NULL);
     expect(true, (struct tls_client){.dir = "pki/client"});
     expect(true, (struct tls_client){.dir = "pki/client-none"});
     expect(false, (struct tls_client){.dir = "pki/client-wrong-ca"}); /* its own wish */
-    nbd_place_close(&place);
 }
 
-static void keys_are_verified(void **state)
+TEST(keys_are_verified)
 {
-    (void)state;
-    begin(NULL, false, "pki/psk");
+    serve(NULL, false, "pki/psk");
     expect(true, (struct tls_client){.psk_name = "alice", .psk_file = "pki/psk"});
     expect(false, (struct tls_client){.psk_name = "bob", .psk_file = "pki/psk"}); /* alice's key */
     expect(false, (struct tls_client){.psk_name = "alice", .psk_file = "pki/psk-mallory"});
     expect(false, (struct tls_client){.psk_name = "alic", .psk_file = "pki/psk"});
     expect(false, (struct tls_client){.psk_name = "carol", .psk_file = "pki/psk"});
     expect(false, (struct tls_client){.dir = "pki/client"});
-    nbd_place_close(&place);
 }
 
-static void either_is_enough_where_there_are_both(void **state)
+TEST(either_is_enough_where_there_are_both)
 {
-    (void)state;
-    begin("pki/server-crl", true, "pki/psk");
+    serve("pki/server-crl", true, "pki/psk");
     expect(true, (struct tls_client){.psk_name = "alice", .psk_file = "pki/psk"});
     expect(true, (struct tls_client){.dir = "pki/client"});
     expect(false, (struct tls_client){.dir = "pki/client-none"});
     expect(false, (struct tls_client){.dir = "pki/client-revoked"});
     expect(false, (struct tls_client){.psk_name = "alice", .psk_file = "pki/psk-mallory"});
-    nbd_place_close(&place);
 }
 
-static void weak_rules_find_no_common_ground(void **state)
+TEST(weak_rules_find_no_common_ground)
 {
-    (void)state;
     static const char *const weak[] = {
         "NORMAL:-VERS-ALL:+VERS-TLS1.1",
         "NORMAL:-VERS-ALL:+VERS-TLS1.0",
@@ -131,33 +122,11 @@ static void weak_rules_find_no_common_ground(void **state)
         "NORMAL:-VERS-ALL:+VERS-TLS1.2:-KX-ALL:+ANON-ECDH:+ANON-DH",
         "NORMAL:-VERS-ALL:+VERS-TLS1.2:-KX-ALL:+PSK",
         "NORMAL:-VERS-ALL:+VERS-TLS1.2:-CIPHER-ALL:+AES-256-CBC:+AES-128-CBC"};
-    begin("pki/server", false, "pki/psk");
+    serve("pki/server", false, "pki/psk");
     for (size_t i = 0; i < sizeof(weak) / sizeof(*weak); i++) {
         struct tls_client client = {
             .dir = "pki/client", .psk_name = "alice", .psk_file = "pki/psk", .rules = weak[i]};
         if (gets_in(client))
             fail_msg("gets in with %s", weak[i]);
     }
-    nbd_place_close(&place);
-}
-
-static int make(void **state)
-{
-    scratch_begin(state);
-    tls_pki_create();
-    return 0;
-}
-
-int main(void)
-{
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(certificates_are_verified),
-        cmocka_unit_test(without_revocations_that_one_is_good),
-        cmocka_unit_test(an_outdated_list_of_revocations_still_counts),
-        cmocka_unit_test(anybody_gets_in_where_nothing_is_verified),
-        cmocka_unit_test(keys_are_verified),
-        cmocka_unit_test(either_is_enough_where_there_are_both),
-        cmocka_unit_test(weak_rules_find_no_common_ground),
-    };
-    return cmocka_run_group_tests_name("nbd tls clients", tests, make, scratch_end);
 }

@@ -471,9 +471,25 @@ static bool take_once(int fail_at, enum err_code code, bool applied, int reopen_
     return failed;
 }
 
-static void group_and_row_agree(void **state)
+static int metrics_begin(void **state)
+{
+    struct err err;
+    (void)state;
+    metrics = metrics_new(&err);
+    return metrics ? 0 : -1;
+}
+
+static int metrics_end(void **state)
 {
     (void)state;
+    metrics_free(metrics);
+    return 0;
+}
+
+static const struct fixture fixture = {.begin_all = metrics_begin, .end_all = metrics_end};
+
+TEST(group_and_row_agree)
+{
     for (int variant = 0; variant < 2 * 4 * 2; variant++) {
         bool applied = variant & 1, prepare_fails = variant & 2;
         int n = 1;
@@ -484,7 +500,7 @@ static void group_and_row_agree(void **state)
 }
 
 /* Until every overlay is removed the row says `aborting`, whatever the store does. */
-static void row_is_aborted_only_without_overlays(void **state)
+TEST(row_is_aborted_only_without_overlays)
 {
     overlay_stays = true;
     group_and_row_agree(state);
@@ -492,9 +508,8 @@ static void row_is_aborted_only_without_overlays(void **state)
 }
 
 /* Neither is an answer: nothing that was to be done is taken for done, or for not there. */
-static void shortages_are_no_answer(void **state)
+TEST(shortages_are_no_answer)
 {
-    (void)state;
     static const enum err_code codes[] = {ErrStoreBusy, ErrOutOfResources};
     for (int variant = 0; variant < 2 * 2; variant++) {
         int n = 1;
@@ -506,9 +521,8 @@ static void shortages_are_no_answer(void **state)
 
 /* The store fails with one of its three calls after the pivot, looks busy or short of memory once
  * it is open, and there is no memory from the pivot on. */
-static void nothing_is_allocated_after_the_pivot(void **state)
+TEST(nothing_is_allocated_after_the_pivot)
 {
-    (void)state;
     memory_will_be_short = true;
     for (int variant = 0; variant < 3 * 4; variant++)
         take_once(8 + variant / 4, ErrStoreFailed, variant & 1, variant & 2, false);
@@ -516,9 +530,8 @@ static void nothing_is_allocated_after_the_pivot(void **state)
 }
 
 /* The store stays closed: everything waits, and a second failure while settling changes nothing. */
-static void second_failure_is_survived(void **state)
+TEST(second_failure_is_survived)
 {
-    (void)state;
     static const enum err_code codes[] = {ErrStoreFailed, ErrStoreBusy, ErrOutOfResources};
     for (int variant = 0; variant < 3 * 8; variant++) {
         int second = 1 + variant % 8;
@@ -549,20 +562,4 @@ static void second_failure_is_survived(void **state)
             assert_int_equal(err.code, row.fail_code);
         check_agreement(-1);
     }
-}
-
-int main(void)
-{
-    struct err err;
-    metrics = metrics_new(&err);
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(group_and_row_agree),
-        cmocka_unit_test(row_is_aborted_only_without_overlays),
-        cmocka_unit_test(shortages_are_no_answer),
-        cmocka_unit_test(nothing_is_allocated_after_the_pivot),
-        cmocka_unit_test(second_failure_is_survived),
-    };
-    int failed = cmocka_run_group_tests(tests, NULL, NULL);
-    metrics_free(metrics);
-    return failed;
 }

@@ -83,18 +83,18 @@ static void expect_body(char *text, const char *field, const char *body)
     assert_non_null(strstr(text, field));
 }
 
-static void pieces_are_chunks(void **state)
+static const struct fixture fixture = {0}; /* none */
+
+TEST(pieces_are_chunks)
 {
-    (void)state;
     char text[4096];
     assert_true(stream_send(&(struct source){.pieces = pieces}, &get, text));
     expect_body(text, "\r\nTransfer-Encoding: chunked\r\n",
                 "4\r\none\n\r\n8\r\nand two\n\r\n0\r\n\r\n");
 }
 
-static void old_clients_read_to_the_end(void **state)
+TEST(old_clients_read_to_the_end)
 {
-    (void)state;
     char text[4096];
     const struct http_head old = {.method = "GET", .has_minor_0 = true};
     assert_false(stream_send(&(struct source){.pieces = pieces}, &old, text));
@@ -102,40 +102,25 @@ static void old_clients_read_to_the_end(void **state)
     assert_null(strstr(text, "Transfer-Encoding"));
 }
 
-static void head_has_no_body(void **state)
+TEST(head_has_no_body)
 {
-    (void)state;
     char text[4096];
     assert_true(stream_send(&(struct source){.pieces = pieces},
                             &(struct http_head){.method = "HEAD"}, text));
     expect_body(text, "\r\nTransfer-Encoding: chunked\r\n", "");
 }
 
-static void failure_has_no_last_chunk(void **state)
+TEST(failure_has_no_last_chunk)
 {
-    (void)state;
     char text[4096];
     assert_false(stream_send(&(struct source){.pieces = pieces, .end = -EIO}, &get, text));
     expect_body(text, "\r\nTransfer-Encoding: chunked\r\n", "4\r\none\n\r\n8\r\nand two\n\r\n");
 }
 
-static void end_of_the_daemon_ends_a_stream(void **state)
+TEST(end_of_the_daemon_ends_a_stream)
 {
-    (void)state;
     char text[4096];
     assert_false(stream_send(&(struct source){.pieces = pieces, .stops = &shared}, &get, text));
     expect_body(text, "\r\nTransfer-Encoding: chunked\r\n", "4\r\none\n\r\n");
     atomic_store(&shared.is_stopping, false);
-}
-
-int main(void)
-{
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(pieces_are_chunks),
-        cmocka_unit_test(old_clients_read_to_the_end),
-        cmocka_unit_test(head_has_no_body),
-        cmocka_unit_test(failure_has_no_last_chunk),
-        cmocka_unit_test(end_of_the_daemon_ends_a_stream),
-    };
-    return cmocka_run_group_tests(tests, NULL, NULL);
 }
