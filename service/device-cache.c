@@ -133,6 +133,44 @@ static bool cache_begin(struct service *service)
     return false;
 }
 
+/* ---- one device ---- */
+
+/* The position of the first entry after the name. */
+static size_t entries_after(const struct device_cache *cache, const char *after)
+{
+    size_t low = 0, high = after ? cache->count : 0;
+    while (low < high) {
+        size_t middle = (low + high) / 2;
+        if (strcmp(cache->entries[middle].row.name, after) <= 0)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low;
+}
+
+static int row_get_locked(const struct device_cache *cache, const char *name,
+                          struct device_row *row, struct err *err)
+{
+    size_t next = entries_after(cache, name);
+    const struct entry *entry = next > 0 ? &cache->entries[next - 1] : NULL;
+    if (!entry || strcmp(entry->row.name, name) != 0 || entry->row.state == DEVICE_ROW_CREATING)
+        return err_set(err, ErrDeviceNotFound, 0, "there is no device '%s'", name);
+    return device_row_copy(row, &entry->row, err);
+}
+
+int device_cache_get(struct service *service, const char *name, struct device_view *view,
+                     struct err *err)
+{
+    struct device_cache *cache = service->device_cache;
+    *view = (struct device_view){0};
+    if (!cache_begin(service))
+        return devices_get(service, name, view, err);
+    int result = row_get_locked(cache, name, &view->row, err);
+    pthread_rwlock_unlock(&cache->lock);
+    return result == 0 ? block_device_info(service->block, name, &view->info, err) : -1;
+}
+
 /* ---- a page ---- */
 
 /* A text that was made anew. */
@@ -215,20 +253,6 @@ static int device_add(struct service *service, const struct device_row *row, siz
     gathering->fresh_count++;
     text_add(gathering, fresh->text, fresh->bytes);
     return 0;
-}
-
-/* The position of the first entry after the name. */
-static size_t entries_after(const struct device_cache *cache, const char *after)
-{
-    size_t low = 0, high = after ? cache->count : 0;
-    while (low < high) {
-        size_t middle = (low + high) / 2;
-        if (strcmp(cache->entries[middle].row.name, after) <= 0)
-            low = middle + 1;
-        else
-            high = middle;
-    }
-    return low;
 }
 
 /* Under the lock for reading. */

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The devices as text, for lists that are read far more often than anything changes. An entry is
- * right as long as no row of `devices` has changed (store_devices_generation) and the device's
- * stamp is the same (block_device_stamps), both of which are compared at every call: nobody has to
- * remember to invalidate it.
+ * The rows of devices, and their texts for lists, which are read far more often than anything
+ * changes. An entry is right as long as no row of `devices` has changed (store_devices_generation)
+ * and, for its text, the device's stamp is the same (block_device_stamps). Both are compared at
+ * every call: nobody has to remember to invalidate anything.
  */
 #ifndef SERVICE_DEVICE_CACHE_H
 #define SERVICE_DEVICE_CACHE_H
@@ -18,6 +18,10 @@ struct device_cache;
 /* NULL and *err (OutOfResources). */
 struct device_cache *device_cache_new(struct err *err);
 void device_cache_free(struct device_cache *cache);
+
+/* As devices_get(). */
+int device_cache_get(struct service *service, const char *name, struct device_view *view,
+                     struct err *err);
 
 /* A page of texts, as of devices_list(). Heap. */
 struct device_page {

@@ -41,6 +41,11 @@ void device_row_clear(struct device_row *row)
     row_clear(&devices, row);
 }
 
+int device_row_copy(struct device_row *to, const struct device_row *from, struct err *err)
+{
+    return row_copy(&devices, to, from, err);
+}
+
 void device_rows_free(struct device_row *rows, size_t count)
 {
     rows_free(&devices, rows, count);

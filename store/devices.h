@@ -16,6 +16,8 @@ struct store;
 struct store_transaction;
 
 void device_row_clear(struct device_row *row);
+int device_row_copy(struct device_row *to, const struct device_row *from,
+                    struct err *err); /* OutOfResources */
 
 int store_device_insert(struct store_transaction *transaction, const struct device_row *row,
                         struct err *err); /* DeviceExists */

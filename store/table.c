@@ -130,10 +130,34 @@ void row_bind(const struct table *table, sqlite3_stmt *statement, const void *ro
     }
 }
 
+static bool column_is_heap(const struct column *column)
+{
+    return column->kind == COLUMN_TEXT || column->kind == COLUMN_TEXT_OR_NULL;
+}
+
+int row_copy(const struct table *table, void *to, const void *from, struct err *err)
+{
+    memcpy(to, from, table->row_bytes);
+    for (size_t i = 0; i < table->column_count; i++)
+        if (column_is_heap(&table->columns[i]))
+            *(char **)((char *)to + table->columns[i].offset) = NULL;
+    for (size_t i = 0; i < table->column_count; i++) {
+        size_t offset = table->columns[i].offset;
+        const char *text = column_is_heap(&table->columns[i])
+                               ? *(char *const *)((const char *)from + offset)
+                               : NULL;
+        if (text && !(*(char **)((char *)to + offset) = strdup(text))) {
+            row_clear(table, to);
+            return store_out_of_memory(err);
+        }
+    }
+    return 0;
+}
+
 void row_clear(const struct table *table, void *row)
 {
     for (size_t i = 0; i < table->column_count; i++)
-        if (table->columns[i].kind == COLUMN_TEXT || table->columns[i].kind == COLUMN_TEXT_OR_NULL)
+        if (column_is_heap(&table->columns[i]))
             free(*(char **)((char *)row + table->columns[i].offset));
     memset(row, 0, table->row_bytes);
 }

@@ -82,6 +82,9 @@ int row_load(const struct table *table, sqlite3_stmt *statement, void *row, stru
  * finalised. */
 void row_bind(const struct table *table, sqlite3_stmt *statement, const void *row);
 
+/* Copies a row, its texts too. OutOfResources: *to is clear. */
+int row_copy(const struct table *table, void *to, const void *from, struct err *err);
+
 /* Frees the texts and zeroes the row. */
 void row_clear(const struct table *table, void *row);
 

@@ -257,7 +257,7 @@ void device_get(struct service *service, const struct request *request, struct r
 {
     struct err err;
     CLEANUP_BY(device_view_clear) struct device_view view = {0};
-    if (devices_get(service, request->argument, &view, &err) != 0)
+    if (device_cache_get(service, request->argument, &view, &err) != 0)
         reply_device_error(reply, request, &err);
     else
         reply_json(reply, 200, device_encode(service, &view));
