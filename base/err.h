@@ -27,6 +27,7 @@
     X(DuplicateDevice, 422, false)                                                                 \
     X(EmptyGroup, 422, false)                                                                      \
     X(GroupNotFound, 404, false)                                                                   \
+    X(EventsGone, 410, false) /* pruned, or of another database */                                 \
     X(GroupExists, 409, false)                                                                     \
     X(MalformedRequest, 400, false) /* HTTP itself: the head, or the framing of the body */        \
     X(MalformedJSON, 400, false)                                                                   \

@@ -46,6 +46,11 @@ enum event_kind event_kind_from_name(const char *name)
     return (enum event_kind)kind;
 }
 
+void event_row_clear(struct event_row *row)
+{
+    row_clear(&events, row);
+}
+
 void event_rows_free(struct event_row *rows, size_t count)
 {
     rows_free(&events, rows, count);

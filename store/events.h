@@ -48,6 +48,7 @@ struct event_range {
 int store_event_list(struct store *store, const struct event_filter *filter, size_t limit,
                      struct event_row **rows, size_t *count, struct event_range *range,
                      struct err *err);
+void event_row_clear(struct event_row *row);
 void event_rows_free(struct event_row *rows, size_t count);
 
 #endif

@@ -11,6 +11,7 @@
 #include <string.h>
 
 static const char *const list_parameters[] = {"limit", "cursor", NULL};
+static const char *const event_parameters[] = {"limit", "after", "kind", "device", "group", NULL};
 static const char *const group_parameters[] = {"limit", "cursor", "state", NULL};
 
 #define ROUTE_ROW(method, path, handler, scope, flags, parameters, body)                           \

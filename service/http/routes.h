@@ -40,6 +40,7 @@ enum route_flags {
     X("POST", "/snapshot-groups", snapshot_group_create, SCOPE_SNAPSHOT, ROUTE_STORE, NULL,        \
       &snapshot_group_create_body)                                                                 \
     X("GET", "/snapshot-groups/{id}", snapshot_group_get, SCOPE_READ, ROUTE_STORE, NULL, NULL)     \
+    X("GET", "/events", event_list, SCOPE_READ, ROUTE_STORE | ROUTE_PAGE, event_parameters, NULL)  \
     X("GET", "/metrics", metrics_get, SCOPE_READ, ROUTE_STORE | ROUTE_PAGE, NULL, NULL)            \
     X("GET", "/livez", livez_get, SCOPE_NONE, 0, NULL, NULL)                                       \
     X("GET", "/readyz", readyz_get, SCOPE_NONE, 0, NULL, NULL)                                     \

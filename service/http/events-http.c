@@ -1,0 +1,99 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * /events: decodes requests, reads the events, encodes them.
+ */
+#include "service/http/routes.h"
+
+#include "service/context.h"
+#include "service/event-feed.h"
+#include "service/http/encode.h"
+#include "service/names.h"
+#include "service/snapshot-groups.h"
+#include "service/utf8.h"
+#include "store/events.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+static struct cJSON *event_encode(const struct event_row *row)
+{
+    struct cJSON *json = cJSON_CreateObject();
+    CLEANUP_FREE char *detail = utf8_repair(row->detail);
+    encode_number(json, "id", row->id);
+    encode_time(json, "at", row->at_us);
+    encode_text(json, "kind", event_kind_name(row->kind));
+    encode_text(json, "device", row->device);
+    encode_text(json, "group", row->group_id);
+    encode_text(json, "job", row->job);
+    encode_text(json, "actor", row->actor);
+    encode_text(json, "request_id", row->request_id);
+    if (detail)
+        encode_json(json, "detail", detail);
+    return json;
+}
+
+/* Decodes an event's id; `name` is for the message. */
+static int event_id_parse(const char *name, const char *text, uint64_t *id, struct err *err)
+{
+    size_t digits = strspn(text, "0123456789");
+    if (digits == 0 || digits > 18 || text[digits])
+        return err_set(err, ErrInvalidParameter, 0, "%s must be the id of an event, or 0", name);
+    *id = strtoull(text, NULL, 10);
+    return 0;
+}
+
+/* Decodes the query. `group` has room for an id: the parameter, or the id of the group of that
+ * name. */
+static int event_filter_decode(struct service *service, const struct request *request,
+                               struct event_filter *filter, char group[STORE_ID_CHARS + 1],
+                               struct err *err)
+{
+    const char *after = request_parameter(request, "after");
+    const char *kind = request_parameter(request, "kind");
+    const char *of = request_parameter(request, "group");
+    *filter = (struct event_filter){.kind = EVENT_KIND_COUNT,
+                                    .device = request_parameter(request, "device"),
+                                    .group_id = of ? group : NULL};
+    if (after && event_id_parse("query parameter 'after'", after, &filter->after, err) != 0)
+        return -1;
+    if (kind && (filter->kind = event_kind_from_name(kind)) == EVENT_KIND_COUNT)
+        return err_set(err, ErrInvalidParameter, 0,
+                       "query parameter 'kind' is none of the kinds of events in /openapi.yaml");
+    if (of && id_is_valid(of)) {
+        char normal[GROUP_NAME_MAX + 1];
+        id_or_name_normal(of, normal);
+        memcpy(group, normal, STORE_ID_CHARS + 1);
+    } else if (of) {
+        CLEANUP_BY(group_row_clear) struct group_row row = {0};
+        if (snapshot_groups_get(service, of, &row, err) != 0)
+            return -1;
+        memcpy(group, row.id, STORE_ID_CHARS + 1);
+    }
+    return 0;
+}
+
+void event_list(struct service *service, const struct request *request, struct reply *reply)
+{
+    struct err err;
+    struct event_filter filter;
+    struct event_row *rows;
+    size_t limit, count;
+    bool has_more;
+    char group[STORE_ID_CHARS + 1], next[24];
+    if (request_limit(request, &limit, &err) != 0 ||
+        event_filter_decode(service, request, &filter, group, &err) != 0 ||
+        events_list(service, &filter, limit, &rows, &count, &has_more, &err) != 0) {
+        reply_error(reply, &err);
+        return;
+    }
+    struct cJSON *json = cJSON_CreateObject();
+    struct cJSON *items = encode_array(json, "items");
+    for (size_t i = 0; i < count; i++)
+        cJSON_AddItemToArray(items, event_encode(&rows[i]));
+    if (has_more)
+        snprintf(next, sizeof(next), "%" PRIu64, rows[count - 1].id);
+    encode_text(json, "next", has_more ? next : NULL);
+    event_rows_free(rows, count);
+    reply_json(reply, 200, json);
+}
