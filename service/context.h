@@ -21,6 +21,7 @@
 
 struct unsettled;
 struct name_hold;
+struct group_runs;
 struct metrics;
 struct device_cache;
 struct leftover;
@@ -43,6 +44,7 @@ struct service {
     struct memory memory; /* of requests and replies */
     struct metrics *metrics;
     struct device_cache *device_cache;
+    struct group_runs *group_runs;
     atomic_uint calls; /* running calls that need the store (admission.h) */
 
     struct block *block;

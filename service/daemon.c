@@ -18,6 +18,7 @@
 #include "base/log.h"
 #include "service/context.h"
 #include "service/device-cache.h"
+#include "service/group-runs.h"
 #include "service/http/server.h"
 #include "service/leftovers.h"
 #include "service/metrics.h"
@@ -294,6 +295,8 @@ static int daemon_serve(struct service *service, const struct options *options,
 static int daemon_close(struct service *service, int result, struct err *err)
 {
     struct err closing;
+    if (service->group_runs)
+        group_runs_close(service->group_runs);
     if (unsettled_resolve(service, &closing) != 0)
         log_error("%s; the next start settles what is left", closing.message);
     unsettled_close(service);
@@ -311,7 +314,8 @@ static int daemon_live(struct service *service, const struct options *options,
                        const char *runtime_dir, struct err *err)
 {
     struct end_watch watch = {.service = service, .options = options};
-    if (end_watch_begin(&watch, err) != 0)
+    service->group_runs = group_runs_new(service, err);
+    if (!service->group_runs || end_watch_begin(&watch, err) != 0)
         return daemon_close(service, -1, err);
     int result = daemon_serve(service, options, runtime_dir, &watch, err);
     result = daemon_close(service, result, err);

@@ -9,6 +9,7 @@
 #include "service/clock.h"
 #include "service/context.h"
 #include "service/frozen-files.h"
+#include "service/group-progress.h"
 #include "service/group-settlement.h"
 #include "service/metrics.h"
 #include "service/names.h"
@@ -117,7 +118,7 @@ static void refusal_record(struct service *service, struct settlement *settlemen
     struct err err;
     settlement->row.state = GROUP_ABORTED;
     group_row_fail(&settlement->row, cause, member);
-    if (row_fill(service, settlement, members, &err) != 0 ||
+    if ((!settlement->row.members && row_fill(service, settlement, members, &err) != 0) ||
         group_row_write(service, store_group_insert, &settlement->row, &settlement->origin,
                         EVENT_GROUP_ABORTED, &err) != 0)
         log_error("the failed attempt %s is not kept: %s", settlement->row.id, err.message);
@@ -136,26 +137,28 @@ static int name_check(struct service *service, const char *name, struct err *err
 }
 
 static int take_begin(struct service *service, struct settlement *settlement,
-                      const struct members *members, struct err *err)
+                      struct group_progress *progress, const struct members *members,
+                      struct err *err)
 {
     unsigned char id[OWNER_ID_BYTES];
-    size_t failed;
+    size_t failed = SIZE_MAX;
     id_bytes(settlement->row.id, id);
     settlement->group =
         group_begin(service->block, id, members->list, members->request->count, &failed, err);
     if (settlement->group) {
         settlement->memory = GROUP_MEMORY_HELD;
-        return row_fill(service, settlement, members, err);
+        if (row_fill(service, settlement, members, err) != 0)
+            return -1;
     }
+    bool has_expired = group_progress_explain(progress, err);
     /* A list that makes no sense is no attempt: nothing was tried on any member. */
-    if (failed != SIZE_MAX)
-        refusal_record(service, settlement, members, err, failed);
-    return -1;
+    if (has_expired || failed != SIZE_MAX)
+        refusal_record(service, settlement, members, err, has_expired ? SIZE_MAX : failed);
+    return has_expired || !settlement->group ? -1 : 0;
 }
 
-/* Inserts the row and creates the overlays. */
-static int take_prepare(struct service *service, struct settlement *settlement, size_t *failed,
-                        struct err *err)
+static int take_record(struct service *service, struct settlement *settlement,
+                       struct group_progress *progress, struct err *err)
 {
     if (group_row_write(service, store_group_insert, &settlement->row, &settlement->origin,
                         EVENT_GROUP_PREPARING, err) != 0) {
@@ -164,6 +167,15 @@ static int take_prepare(struct service *service, struct settlement *settlement, 
         return -1;
     }
     settlement->stored = GROUP_PREPARING;
+    if (progress && progress->keeps_row &&
+        store_group_get(service->store, settlement->row.id, &progress->row, err) != 0)
+        return -1;
+    return group_progress_record(progress, err);
+}
+
+/* Creates the overlays. */
+static int take_prepare(struct settlement *settlement, size_t *failed, struct err *err)
+{
     if (group_prepare(settlement->group, failed, err) != 0)
         return -1;
     *failed = SIZE_MAX;
@@ -183,17 +195,21 @@ static int take_commit(struct service *service, struct settlement *settlement, s
 }
 
 static int take_run(struct service *service, struct settlement *settlement,
-                    const struct snapshot_group_request *request, struct err *err)
+                    const struct snapshot_group_request *request, struct group_progress *progress,
+                    struct err *err)
 {
     CLEANUP_BY(members_clear) struct members members = {.request = request};
     const char *name = request->name ? request->name : settlement->row.id;
     size_t failed = SIZE_MAX;
     if (members_fill(&members, name, err) != 0 || name_check(service, name, err) != 0 ||
-        take_begin(service, settlement, &members, err) != 0)
+        take_begin(service, settlement, progress, &members, err) != 0)
         return -1;
-    if (take_prepare(service, settlement, &failed, err) == 0 &&
+    if (take_record(service, settlement, progress, err) == 0 &&
+        take_prepare(settlement, &failed, err) == 0 && group_progress_decide(progress, err) == 0 &&
         take_commit(service, settlement, err) == 0)
         return 0;
+    if (group_progress_explain(progress, err))
+        failed = SIZE_MAX;
     group_row_fail(&settlement->row, err, failed);
     return -1;
 }
@@ -208,18 +224,35 @@ static void take_count(struct metrics *metrics, const struct group_row *row, boo
 }
 
 int snapshot_groups_take(struct service *service, const struct snapshot_group_request *request,
-                         struct group_row *row, struct err *err)
+                         struct group_progress *progress, struct group_row *row, struct err *err)
 {
     *row = (struct group_row){0};
     struct settlement *settlement = settlement_new(request->count, err);
     if (!settlement)
         return -1;
-    id_new(settlement->row.id);
+    if (progress)
+        memcpy(settlement->row.id, progress->id, sizeof(settlement->row.id));
+    else
+        id_new(settlement->row.id);
     settlement->origin = *request->origin;
-    take_run(service, settlement, request, err);
+    take_run(service, settlement, request, progress, err);
     bool is_committed = settlement_end(service, settlement, row);
     take_count(service->metrics, row, is_committed);
     return is_committed ? 0 : -1;
+}
+
+void snapshot_groups_abandon(struct service *service, struct group_progress *progress)
+{
+    struct err cause, err;
+    CLEANUP_BY(group_row_clear) struct group_row row = {.state = GROUP_ABORTING};
+    memcpy(row.id, progress->id, sizeof(row.id));
+    group_progress_explain(progress, &cause);
+    group_row_fail(&row, &cause, SIZE_MAX);
+    if (group_row_write(service, store_group_update_aborting, &row, &origin_daemon,
+                        EVENT_KIND_COUNT, &err) != 0 &&
+        err.code != ErrGroupNotFound)
+        log_warning("group %s: its row does not say yet that it is aborted: %s", row.id,
+                    err.message);
 }
 
 /* ---- reading ---- */

@@ -25,6 +25,7 @@
 
 struct origin;
 struct service;
+struct group_progress;
 
 /* What a client asks for; strings are borrowed. A member's snapshot_file and format may be NULL:
  * then they are "DEVICE+NAME.qcow2" in the image directory, and "qcow2". */
@@ -37,13 +38,18 @@ struct snapshot_group_request {
 };
 
 /*
- * Takes the snapshot. On success `row` is the committed group. On failure `row` has what is known
+ * Takes the snapshot. `progress` has its id and its deadline; NULL: a new id, no deadline. On
+ * success `row` is the committed group. On failure `row` has what is known
  * of the attempt, including has_error_member and error_member; it is to be cleared as well. Codes:
- * those of group_begin and group_prepare, GroupExists, StoreFailed, OutOfResources. After
- * StoreFailed the group may turn out to have been taken.
+ * those of group_begin and group_prepare, GroupExists, DeadlineExceeded, StoreFailed,
+ * OutOfResources. After StoreFailed the group may turn out to have been taken.
  */
 int snapshot_groups_take(struct service *service, const struct snapshot_group_request *request,
-                         struct group_row *row, struct err *err);
+                         struct group_progress *progress, struct group_row *row, struct err *err);
+
+/* Records that the group, which has expired, will be aborted, so that its name is free while its
+ * thread waits for storage. Any thread but that one. */
+void snapshot_groups_abandon(struct service *service, struct group_progress *progress);
 
 /* By id or name. GroupNotFound, StoreFailed. */
 int snapshot_groups_get(struct service *service, const char *id_or_name, struct group_row *row,

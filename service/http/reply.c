@@ -60,6 +60,7 @@ static const struct {
 } phrases[] = {
     {200, "OK"},
     {201, "Created"},
+    {202, "Accepted"},
     {204, "No Content"},
     {400, "Bad Request"},
     {403, "Forbidden"},
@@ -75,6 +76,7 @@ static const struct {
     {431, "Request Header Fields Too Large"},
     {500, "Internal Server Error"},
     {503, "Service Unavailable"},
+    {504, "Gateway Timeout"},
     {505, "HTTP Version Not Supported"},
     {507, "Insufficient Storage"},
 };
@@ -195,11 +197,17 @@ void reply_json(struct reply *reply, int status, struct cJSON *json)
     reply_set(reply, status, "application/json", json);
 }
 
+void reply_made(struct reply *reply, int status, const char *prefix, const char *name,
+                struct cJSON *json)
+{
+    reply_json(reply, status, json);
+    if (reply->status == status)
+        reply_header_add(reply, "Location", "%s/%s", prefix, name);
+}
+
 void reply_created(struct reply *reply, const char *prefix, const char *name, struct cJSON *json)
 {
-    reply_json(reply, 201, json);
-    if (reply->status == 201)
-        reply_header_add(reply, "Location", "%s/%s", prefix, name);
+    reply_made(reply, 201, prefix, name, json);
 }
 
 void reply_nothing(struct reply *reply)

@@ -77,7 +77,11 @@ struct cJSON *problem_encode(const struct problem *problem);
 /* Answers with `json`, which is consumed. */
 void reply_json(struct reply *reply, int status, struct cJSON *json);
 
-/* Answers 201 with `json` (consumed) and the Location PREFIX/NAME; `name` needs no escaping. */
+/* Answers with `json` (consumed) and the Location PREFIX/NAME; `name` needs no escaping. */
+void reply_made(struct reply *reply, int status, const char *prefix, const char *name,
+                struct cJSON *json);
+
+/* The same with 201. */
 void reply_created(struct reply *reply, const char *prefix, const char *name, struct cJSON *json);
 
 /* Answers 204. */

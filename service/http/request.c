@@ -136,6 +136,34 @@ void request_instance(const char *target, char instance[REQUEST_INSTANCE_BYTES])
     instance[length] = '\0';
 }
 
+/* Whether the list of preferences has respond-async; values in quotes may hold commas. */
+static bool preferences_have_async(const char *text)
+{
+    static const char wanted[] = "respond-async";
+    while (*text) {
+        text += strspn(text, ", \t");
+        size_t length = strcspn(text, ",; \t=");
+        if (length == sizeof(wanted) - 1 && strncasecmp(text, wanted, length) == 0)
+            return true;
+        for (bool is_quoted = false; *text && (is_quoted || *text != ','); text++) {
+            if (is_quoted && *text == '\\' && text[1])
+                text++;
+            else if (*text == '"')
+                is_quoted = !is_quoted;
+        }
+    }
+    return false;
+}
+
+bool request_prefers_async(const struct request *request)
+{
+    const char *text;
+    for (size_t i = 0; (text = request_header(request, "Prefer", i)); i++)
+        if (preferences_have_async(text))
+            return true;
+    return false;
+}
+
 static bool request_is_encoded(const struct request *request)
 {
     const char *coding;

@@ -61,6 +61,9 @@ int request_parse_uri(struct request *request, struct err *err);
 /* Whether the body is declared to be plain JSON. */
 bool request_is_json(const struct request *request);
 
+/* Whether the client prefers not to wait (RFC 7240, section 4.1). */
+bool request_prefers_async(const struct request *request);
+
 /* The value of the query parameter `name`, or NULL. */
 const char *request_parameter(const struct request *request, const char *name);
 

@@ -5,6 +5,7 @@
 #include "service/http/routes.h"
 
 #include "service/context.h"
+#include "service/group-runs.h"
 #include "service/http/decode.h"
 #include "service/http/encode.h"
 #include "service/names.h"
@@ -130,12 +131,14 @@ static struct cJSON *group_encode(struct service *service, const struct group_ro
 struct group_body {
     const char *name;
     const struct cJSON *devices, *labels;
+    struct decode_number deadline_ms;
 };
 
 static const struct decode_field group_fields[] = {
     {"name", DECODE_TEXT, false, offsetof(struct group_body, name), GROUP_NAME_MAX},
     {"devices", DECODE_ARRAY, true, offsetof(struct group_body, devices), 0},
     {"labels", DECODE_OBJECT, false, offsetof(struct group_body, labels), 0},
+    {"deadline_ms", DECODE_NUMBER, false, offsetof(struct group_body, deadline_ms), 0},
 };
 
 static const struct decode_field member_fields[] = {
@@ -158,6 +161,13 @@ static int group_body_check(const struct group_body *body, struct problem *probl
                 "letter or digit and is no UUID",
                 GROUP_NAME_MAX);
         return problem_point(problem, "/name");
+    }
+    const struct decode_number *deadline_ms = &body->deadline_ms;
+    if (deadline_ms->given &&
+        (deadline_ms->value < 1 || deadline_ms->value > GROUP_DEADLINE_MAX_MS)) {
+        err_set(&problem->err, ErrInvalidValue, 0, "deadline_ms must be from 1 to %d",
+                GROUP_DEADLINE_MAX_MS);
+        return problem_point(problem, "/deadline_ms");
     }
     int count = cJSON_GetArraySize(body->devices);
     if (count <= GROUP_MEMBERS_MAX)
@@ -202,24 +212,37 @@ static void group_problem_locate(const struct snapshot_group_request *wanted,
             }
 }
 
-static void snapshot_group_take_and_reply(struct service *service,
-                                          const struct snapshot_group_request *wanted,
-                                          struct reply *reply)
+static void group_reply(struct service *service, int status, const struct group_row *row,
+                        struct reply *reply)
 {
-    CLEANUP_BY(group_row_clear) struct group_row row = {0};
-    struct problem problem = {0};
-    if (snapshot_groups_take(service, wanted, &row, &problem.err) == 0) {
-        reply_created(reply, "/snapshot-groups", row.id, group_encode(service, &row));
-        return;
-    }
+    reply_made(reply, status, "/snapshot-groups", row->id, group_encode(service, row));
+}
+
+static void snapshot_group_take_and_reply(struct service *service, const struct request *request,
+                                          const struct snapshot_group_request *wanted,
+                                          uint64_t deadline_ms, struct reply *reply)
+{
     char instance[PATH_BYTES];
-    if (row.has_error_member) {
-        problem.instance = group_path(&row, instance); /* the attempt, which is kept */
-        group_problem(&row, &problem);
+    struct problem problem = {0};
+    const struct group_row *row;
+    CLEANUP(group_run)
+    struct group_run *run = group_run_start(service->group_runs, wanted, deadline_ms,
+                                            request_prefers_async(request), &problem.err);
+    int result = run ? group_run_await(run, &row, &problem.err) : -1;
+    if (result == 0) {
+        group_reply(service, 201, row, reply);
+    } else if (result == 1) {
+        group_reply(service, 202, row, reply);
+        reply_header_add(reply, "Preference-Applied", "respond-async");
     } else {
-        group_problem_locate(wanted, &problem);
+        if (run && (row->has_error_member || problem.err.code == ErrDeadlineExceeded))
+            problem.instance = group_path(row, instance); /* the attempt, which is kept */
+        if (run && row->has_error_member)
+            group_problem(row, &problem);
+        else
+            group_problem_locate(wanted, &problem);
+        reply_problem(reply, &problem);
     }
-    reply_problem(reply, &problem);
 }
 
 void snapshot_group_create(struct service *service, const struct request *request,
@@ -249,7 +272,9 @@ void snapshot_group_create(struct service *service, const struct request *reques
         .count = count,
         .members = members,
     };
-    snapshot_group_take_and_reply(service, &wanted, reply);
+    snapshot_group_take_and_reply(
+        service, request, &wanted,
+        body->deadline_ms.given ? body->deadline_ms.value : GROUP_DEADLINE_DEFAULT_MS, reply);
 }
 
 void snapshot_group_get(struct service *service, const struct request *request, struct reply *reply)

@@ -10,7 +10,7 @@ import sys
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.realpath(__file__)), "..", "lib"))
 from openapi import SOURCE_DIR, operation_of, operations
-from snapgroupd import Daemon, expect, main, run
+from snapgroupd import Answer, Daemon, expect, main, run, wait_until
 
 DISK = {"name": "vda", "image": "vda.qcow2", "format": "qcow2", "size_bytes": 1 << 20, "labels": {"a": "b"}}
 CALLS = [
@@ -80,6 +80,17 @@ def check_media_type(daemon, method, path):
     connection.close()
 
 
+def check_async(daemon):
+    """Its own id is the name."""
+    connection = daemon.connection()
+    connection.request("POST", "/snapshot-groups", '{"devices": [{"device": "vdb"}]}',
+                       {"Content-Type": "application/json", "Prefer": "respond-async"})
+    answer = Answer(connection.getresponse())
+    connection.close()
+    expect(answer.status == 202, "respond-async: %s", answer)
+    wait_until(lambda: daemon.get(answer.headers["Location"])["state"] == "committed", "the group is committed")
+
+
 def test():
     with Daemon() as daemon:
         run("truncate", "-s", "1M", daemon.image("ro.raw"), daemon.image("junk"))
@@ -89,6 +100,8 @@ def test():
             answer = daemon.request(method, path, body)
             expect(answer.status == status, "%s %s %s: %s", method, path, body, answer)
             seen.add(((operation_of(method, path) or {}).get("operationId"), str(status)))
+        check_async(daemon)
+        seen.add(("snapshot_group_create", "202"))
         for method, path in (("POST", "/devices"), ("POST", "/snapshot-groups"), ("DELETE", "/devices/vdb")):
             check_media_type(daemon, method, path)
             seen.add((operation_of(method, path)["operationId"], "415"))

@@ -64,7 +64,8 @@ def routes():
     for method, path, _, table, body in rows:
         operation = operations()[method, path][1]
         same("%s %s: query parameters" % (method, path),
-             {resolve(parameter)["name"] for parameter in operation.get("parameters", ())},
+             {resolve(parameter)["name"] for parameter in operation.get("parameters", ())
+              if resolve(parameter)["in"] == "query"},
              set(re.findall(r'"(\w+)"', tables.get(table, ""))))
         expect(bool(body) == ("requestBody" in operation), "%s %s: a body on one side only", method, path)
 

@@ -18,7 +18,7 @@ import sys
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.realpath(__file__)), "..", "lib"))
 from snapgroupd import Daemon, checksums, expect, group_body, main
-from strace import STRIDE, Strace, Walk, served_by
+from strace import STRIDE, Strace, Walk, run_by
 from writers import Disk, start_writers, stop_writers
 
 WRITING = {"openat", "openat2", "linkat", "unlinkat", "renameat2", "pwrite64", "pwritev", "pwritev2", "fsync",
@@ -70,7 +70,7 @@ class Test:
         name = "%s-%d" % (self.error.lower(), step)
         names = self.daemon.image_names()
         sums = checksums(self.quiet_images())
-        connection, thread = served_by(self.daemon)
+        connection, thread = run_by(self.daemon)
         with Strace(thread, *injection, output=os.path.join(self.daemon.directory, "strace")) as strace:
             answer = connection.ask("POST", "/snapshot-groups", group_body(name, NAMES))
         connection.close()

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """SIGKILL at every system call of one request.
 
-The request is repeated; each time the daemon is killed as it enters another call of the thread that
+The request is repeated; each time the daemon is killed as it enters another call of a thread that
 serves the request (see strace.py), until every call has been the last. The test verifies the state
 after each kill and after the restart that follows.
 """
@@ -28,8 +28,8 @@ class Kill:
         return "step %d, killed at %s: %s" % (self.step, self.where, self.strace and self.strace.last)
 
 
-def ask_and_kill(daemon, kill, injection, method, path, body):
-    connection, thread = served_by(daemon)
+def ask_and_kill(daemon, kill, find_thread, injection, method, path, body):
+    connection, thread = find_thread(daemon)
     output = os.path.join(daemon.directory, "strace")
     with Strace(thread, *injection, output=output) as kill.strace:
         try:
@@ -40,18 +40,18 @@ def ask_and_kill(daemon, kill, injection, method, path, body):
     daemon.kill()
 
 
-def kill_walk(daemon, status, test):
+def kill_walk(daemon, status, test, find_thread=served_by, first_step=0):
     """test.before(step), with the daemon up; test.request(step) -> (method, path, body);
     test.after_kill(kill), with the daemon down; test.after_restart(kill). An answer must have
-    `status`."""
+    `status`. Returns the number of steps, which are counted from `first_step`."""
     began = time.monotonic()
     walk = Walk()
 
     def step(where, *injection):
-        kill = Kill(walk.steps, where)
+        kill = Kill(first_step + walk.steps, where)
         try:
             test.before(kill.step)
-            ask_and_kill(daemon, kill, injection, *test.request(kill.step))
+            ask_and_kill(daemon, kill, find_thread, injection, *test.request(kill.step))
             expect(not kill.answer or kill.answer.status == status, "answered %s", kill.answer)
             test.after_kill(kill)
             daemon.start()
@@ -70,3 +70,4 @@ def kill_walk(daemon, status, test):
             walk.next_name()
     print("%d kills at %d kinds of call in %.1f s" %
           (walk.steps - len(walk.names), len(walk.names), time.monotonic() - began))
+    return walk.steps + 1

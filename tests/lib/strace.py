@@ -8,8 +8,8 @@ calls of the request on that connection, and no others. `when=K` counts the call
     with Strace(thread, "inject=pwrite64:signal=KILL:when=17", output=...):
         connection.ask("POST", "/snapshot-groups", ...)
 
-so a test reaches every call of a request by walking over the names, and for each name over K
-(Walk).
+A group runs on a thread of its own, which run_by() finds. So a test reaches every call of a request
+by walking over the names, and for each name over K (Walk).
 
 With CRASH_STRIDE the walk takes every STRIDEth call only, from CRASH_FIRST on, so that several runs
 of a slow daemon share it.
@@ -32,6 +32,14 @@ def threads(pid):
     return set(os.listdir("/proc/%d/task" % pid))
 
 
+def thread_name(pid, thread):
+    try:
+        with open("/proc/%d/task/%s/comm" % (pid, thread)) as comm:
+            return comm.read().strip()
+    except OSError:
+        return None  # it has ended
+
+
 def served_by(daemon):
     """A fresh keep-alive connection and the id of the one thread that serves it."""
     before = threads(daemon.pid)
@@ -41,6 +49,16 @@ def served_by(daemon):
     new = threads(daemon.pid) - before
     expect(len(new) == 1, "%d new threads serve one new connection", len(new))
     return connection, int(new.pop())
+
+
+def run_by(daemon):
+    """A fresh connection and the id of the one thread that runs the groups of its requests."""
+    connection, _ = served_by(daemon)
+    answer = connection.ask("POST", "/snapshot-groups", {"devices": []})  # which starts the thread
+    expect(answer.status == 422, "a group of nobody: %s", answer)
+    named = [int(thread) for thread in threads(daemon.pid) if thread_name(daemon.pid, thread) == "group-run"]
+    expect(len(named) == 1, "%d threads run groups", len(named))
+    return connection, named[0]
 
 
 class Strace:

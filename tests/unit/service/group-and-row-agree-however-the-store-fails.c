@@ -450,7 +450,7 @@ static bool take_once(int fail_at, enum err_code code, bool applied, int reopen_
     row.reopen_fails = reopen_fails;
     memory.prepare_fails = prepare_fails;
 
-    int result = snapshot_groups_take(&service, &request, &result_row, &err);
+    int result = snapshot_groups_take(&service, &request, NULL, &result_row, &err);
     bool failed = row.calls >= fail_at;
     memory_is_short = false;
     if (result == 0) {
@@ -547,7 +547,7 @@ TEST(second_failure_is_survived)
         row.fail_code = ErrStoreFailed;
         row.fail_applied = true;
         row.reopen_fails = 5;
-        assert_int_equal(snapshot_groups_take(&service, &request, &result_row, &err), -1);
+        assert_int_equal(snapshot_groups_take(&service, &request, NULL, &result_row, &err), -1);
         assert_int_equal(err.code, ErrStoreFailed);
         assert_true(!memory.pivoted && !memory.aborted && !memory.freed);
         group_row_clear(&result_row);

@@ -1,0 +1,139 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * See group-progress.h.
+ */
+#include "service/group-progress.h"
+
+#include "base/cleanup.h"
+#include "service/clock.h"
+#include "service/names.h"
+
+#include <assert.h>
+#include <inttypes.h>
+#include <time.h>
+
+/* How long a call waits for the row of a group that has expired, in case that the store hangs. */
+#define ABANDON_MAX_US 1000000
+
+void group_progress_init(struct group_progress *progress, uint64_t deadline_ms)
+{
+    *progress = (struct group_progress){.limit_ms = deadline_ms};
+    pthread_mutex_init(&progress->lock, NULL);
+    pthread_cond_init(&progress->changed, NULL);
+    id_new(progress->id);
+    progress->deadline_us = clock_monotonic_us() + deadline_ms * 1000;
+}
+
+void group_progress_clear(struct group_progress *progress)
+{
+    group_row_clear(&progress->row);
+    pthread_cond_destroy(&progress->changed);
+    pthread_mutex_destroy(&progress->lock);
+}
+
+static void progress_enter_locked(struct group_progress *progress, enum group_stage stage)
+{
+    assert(stage > progress->stage && progress->stage != GROUP_STAGE_ENDED);
+    assert(stage != GROUP_STAGE_EXPIRED || progress->stage < GROUP_STAGE_DECIDED);
+    assert(stage != GROUP_STAGE_ABANDONED || progress->stage == GROUP_STAGE_EXPIRED);
+    progress->stage = stage;
+    progress->was_recorded |= stage == GROUP_STAGE_RECORDED;
+    progress->has_expired |= stage == GROUP_STAGE_EXPIRED;
+    pthread_cond_broadcast(&progress->changed);
+}
+
+/* Whether it has expired, or just does. */
+static bool progress_check_locked(struct group_progress *progress)
+{
+    if (progress->stage < GROUP_STAGE_DECIDED && clock_monotonic_us() >= progress->deadline_us)
+        progress_enter_locked(progress, GROUP_STAGE_EXPIRED);
+    return progress->has_expired;
+}
+
+static int progress_fail(const struct group_progress *progress, struct err *err)
+{
+    return err_set(err, ErrDeadlineExceeded, 0,
+                   "the group was not ready for its cut after %" PRIu64
+                   " ms and froze nothing; try again, with a larger deadline_ms if its storage is "
+                   "slow",
+                   progress->limit_ms);
+}
+
+static int progress_step(struct group_progress *progress, enum group_stage stage, struct err *err)
+{
+    if (!progress)
+        return 0;
+    LOCK_GUARD(&progress->lock);
+    if (progress_check_locked(progress))
+        return progress_fail(progress, err);
+    progress_enter_locked(progress, stage);
+    return 0;
+}
+
+int group_progress_record(struct group_progress *progress, struct err *err)
+{
+    return progress_step(progress, GROUP_STAGE_RECORDED, err);
+}
+
+int group_progress_decide(struct group_progress *progress, struct err *err)
+{
+    return progress_step(progress, GROUP_STAGE_DECIDED, err);
+}
+
+bool group_progress_explain(struct group_progress *progress, struct err *err)
+{
+    if (!progress)
+        return false;
+    LOCK_GUARD(&progress->lock);
+    if (progress->has_expired)
+        progress_fail(progress, err);
+    return progress->has_expired;
+}
+
+void group_progress_end(struct group_progress *progress)
+{
+    LOCK_GUARD(&progress->lock);
+    progress_enter_locked(progress, GROUP_STAGE_ENDED);
+}
+
+bool group_progress_expire(struct group_progress *progress)
+{
+    LOCK_GUARD(&progress->lock);
+    progress_check_locked(progress);
+    return progress->stage == GROUP_STAGE_EXPIRED;
+}
+
+void group_progress_abandon(struct group_progress *progress)
+{
+    LOCK_GUARD(&progress->lock);
+    if (progress->stage == GROUP_STAGE_EXPIRED)
+        progress_enter_locked(progress, GROUP_STAGE_ABANDONED);
+}
+
+/* Waits for another stage, or until there is something to do at the deadline, or after it. */
+static void progress_wait_locked(struct group_progress *progress)
+{
+    if (progress->stage == GROUP_STAGE_DECIDED) {
+        pthread_cond_wait(&progress->changed, &progress->lock);
+        return;
+    }
+    bool is_late = progress->stage == GROUP_STAGE_EXPIRED;
+    uint64_t until_us = progress->deadline_us + (is_late ? ABANDON_MAX_US : 0);
+    const struct timespec until = {.tv_sec = (time_t)(until_us / 1000000),
+                                   .tv_nsec = (long)(until_us % 1000000 * 1000)};
+    pthread_cond_clockwait(&progress->changed, &progress->lock, CLOCK_MONOTONIC, &until);
+}
+
+enum group_stage group_progress_await(struct group_progress *progress)
+{
+    LOCK_GUARD(&progress->lock);
+    for (;;) {
+        bool has_expired = progress_check_locked(progress);
+        if (progress->keeps_row && progress->was_recorded)
+            return GROUP_STAGE_RECORDED;
+        if (progress->stage >= GROUP_STAGE_ABANDONED ||
+            (has_expired && clock_monotonic_us() >= progress->deadline_us + ABANDON_MAX_US))
+            return progress->stage;
+        progress_wait_locked(progress);
+    }
+}

@@ -1,0 +1,61 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A daemon whose groups wait at a step as long as a test wants (seams/gated-steps.c).
+
+    with GatedDaemon() as daemon:
+        daemon.start()
+        daemon.close_gate("prepare")
+        call = Call(daemon, "POST", "/snapshot-groups", {...})
+        daemon.await_gate("prepare")
+        daemon.open_gate("prepare")
+        answer = call.answer()
+"""
+import os
+import threading
+
+from snapgroupd import BUILD_DIR, DEADLINE_S, Daemon, expect, wait_until
+
+# In the order in which a group passes them; "abort" is on the other way.
+STEPS = ("begin", "insert", "prepare", "committing", "pivot", "finish", "committed")
+
+
+class GatedDaemon(Daemon):
+    def __init__(self):
+        super().__init__(os.path.join(BUILD_DIR, "tests", "snapgroupd-gated-steps"))
+        self.gates = os.path.join(self.directory, "gates")
+        self.environment["STEP_GATES"] = self.gates
+        os.mkdir(self.gates)
+
+    def close_gate(self, step):
+        with open(os.path.join(self.gates, step + ".closed"), "w"):
+            pass
+
+    def open_gate(self, step):
+        os.unlink(os.path.join(self.gates, step + ".closed"))
+
+    def await_gate(self, step):
+        wait_until(lambda: os.path.exists(os.path.join(self.gates, step + ".reached")), "a group at " + step)
+
+    def await_state(self, group, state):
+        """Waits until the group, by id or name, has the state, and returns it."""
+        def look():
+            answer = self.request("GET", "/snapshot-groups/" + group)
+            return answer.body if answer.status == 200 and answer.body["state"] == state else None
+        return wait_until(look, "group %s is %s" % (group, state))
+
+
+class Call(threading.Thread):
+    """A request on a connection and thread of its own."""
+
+    def __init__(self, daemon, method, path, body=None):
+        super().__init__(daemon=True)
+        self.parameters = (method, path, body)
+        self.on, self.result = daemon, None
+        self.start()
+
+    def run(self):
+        self.result = self.on.request(*self.parameters)
+
+    def answer(self):
+        self.join(DEADLINE_S)
+        expect(self.result, "%s %s is not answered", *self.parameters[:2])
+        return self.result

@@ -1,0 +1,63 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Linked into snapgroupd-gated-steps with -Wl,--wrap for each function below: storage as slow as a
+ * test wants, at one step of a group. STEP_GATES in the environment names a directory; a step waits
+ * there if it has a file STEP.closed, until that is removed, and creates STEP.reached meanwhile.
+ */
+#include "block/group.h"
+#include "store/groups.h"
+
+#include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
+#include <unistd.h>
+
+static void pass_gate(const char *step)
+{
+    const char *directory = getenv("STEP_GATES");
+    char closed[PATH_MAX], reached[PATH_MAX];
+    if (!directory)
+        return;
+    snprintf(closed, sizeof(closed), "%s/%s.closed", directory, step);
+    snprintf(reached, sizeof(reached), "%s/%s.reached", directory, step);
+    if (access(closed, F_OK) != 0)
+        return;
+    const int fd = open(reached, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+    if (fd >= 0)
+        close(fd);
+    const struct timespec pause = {.tv_nsec = 2000000};
+    while (access(closed, F_OK) == 0)
+        nanosleep(&pause, NULL); /* the fault itself, not a way to wait for something */
+    unlink(reached);
+}
+
+#define GATE(step, result, name, parameters, arguments)                                            \
+    result __real_##name parameters;                                                               \
+    result __wrap_##name parameters;                                                               \
+    result __wrap_##name parameters                                                                \
+    {                                                                                              \
+        pass_gate(step);                                                                           \
+        return __real_##name arguments;                                                            \
+    }
+
+GATE("begin", struct group *, group_begin,
+     (struct block * block, const unsigned char id[OWNER_ID_BYTES],
+      const struct group_member *members, size_t count, size_t *failed, struct err *err),
+     (block, id, members, count, failed, err))
+GATE("insert", int, store_group_insert,
+     (struct store_transaction * transaction, const struct group_row *row, struct err *err),
+     (transaction, row, err))
+GATE("prepare", int, group_prepare, (struct group * group, size_t *failed, struct err *err),
+     (group, failed, err))
+GATE("abort", int, group_abort, (struct group * group, struct err *err), (group, err))
+GATE("committing", int, store_group_update_committing,
+     (struct store_transaction * transaction, const struct group_row *row, struct err *err),
+     (transaction, row, err))
+GATE("pivot", void, group_pivot, (struct group * group, uint64_t *cut_at_us, uint64_t *pause_us),
+     (group, cut_at_us, pause_us))
+GATE("finish", void, group_finish, (struct group * group), (group))
+GATE("committed", int, store_group_update_committed,
+     (struct store_transaction * transaction, const struct group_row *row, struct err *err),
+     (transaction, row, err))
