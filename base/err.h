@@ -29,6 +29,9 @@
     X(GroupNotFound, 404, false)                                                                   \
     X(EventsGone, 410, false) /* pruned, or of another database */                                 \
     X(GroupExists, 409, false)                                                                     \
+    X(TokenNotFound, 404, false)                                                                   \
+    X(TokenExists, 409, false)                                                                     \
+    X(TooManyTokens, 409, false)                                                                   \
     X(MalformedRequest, 400, false) /* HTTP itself: the head, or the framing of the body */        \
     X(MalformedJSON, 400, false)                                                                   \
     X(UnknownField, 400, false)                                                                    \
@@ -37,6 +40,7 @@
     X(WrongType, 400, false)                                                                       \
     X(InvalidParameter, 400, false) /* a query parameter or a path segment */                      \
     X(InvalidValue, 422, false)                                                                    \
+    X(Unauthorized, 401, false) /* no token, or none that is valid */                              \
     X(Forbidden, 403, false)                                                                       \
     X(NotFound, 404, false)                                                                        \
     X(MethodNotAllowed, 405, false)                                                                \

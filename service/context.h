@@ -24,6 +24,7 @@ struct name_hold;
 struct group_runs;
 struct metrics;
 struct device_cache;
+struct tokens;
 struct leftover;
 
 struct service {
@@ -45,7 +46,8 @@ struct service {
     struct metrics *metrics;
     struct device_cache *device_cache;
     struct group_runs *group_runs;
-    atomic_uint calls; /* running calls that need the store (admission.h) */
+    struct tokens *tokens; /* once the store is open (tokens.h) */
+    atomic_uint calls;     /* running calls that need the store (admission.h) */
 
     struct block *block;
     struct store *store;

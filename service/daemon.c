@@ -24,6 +24,7 @@
 #include "service/metrics.h"
 #include "service/recovery.h"
 #include "service/reload.h"
+#include "service/tokens.h"
 #include "service/unsettled.h"
 
 #include <errno.h>
@@ -335,11 +336,13 @@ static int daemon_open(struct service *service, const struct options *options,
     if (!service->store)
         return -1;
     int result = -1;
-    service->block = block_open(image_dir, err);
-    if (service->block) {
+    service->tokens = tokens_new(service, err);
+    if (service->tokens && (service->block = block_open(image_dir, err))) {
         block_set_index_memory(service->block, options->index_memory_bytes);
         result = daemon_live(service, options, runtime_dir, err);
     }
+    if (service->tokens)
+        tokens_free(service->tokens);
     store_close(service->store);
     return result;
 }

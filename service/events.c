@@ -33,6 +33,13 @@ int event_record(struct store_transaction *transaction, const struct origin *ori
     return store_event_insert(transaction, &row, err);
 }
 
+int event_record_detail(struct store_transaction *transaction, const struct origin *origin,
+                        enum event_kind kind, const char *detail, struct err *err)
+{
+    struct event_row row = event_row(origin, kind, NULL, NULL, detail);
+    return store_event_insert(transaction, &row, err);
+}
+
 int event_report(struct service *service, const struct origin *origin, enum event_kind kind,
                  const char *device, const char *detail, struct err *err)
 {

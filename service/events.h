@@ -28,6 +28,10 @@ extern const struct origin origin_daemon;
 int event_record(struct store_transaction *transaction, const struct origin *origin,
                  enum event_kind kind, const char *device, const char *group_id, struct err *err);
 
+/* The same of a change of neither. `detail`: a JSON object. */
+int event_record_detail(struct store_transaction *transaction, const struct origin *origin,
+                        enum event_kind kind, const char *detail, struct err *err);
+
 /* An event without a change of a row, in a transaction of its own. `detail`: a JSON object or NULL.
  */
 int event_report(struct service *service, const struct origin *origin, enum event_kind kind,

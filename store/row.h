@@ -42,6 +42,26 @@ struct device_row {
     uint64_t last_snapshot_at_us;
 };
 
+/* What a caller may do; each includes those before it. */
+enum scope {
+    SCOPE_NONE,     /* probes and the contract */
+    SCOPE_READ,     /* looks */
+    SCOPE_SNAPSHOT, /* takes group snapshots */
+    SCOPE_ADMIN,    /* attaches and detaches devices, makes tokens */
+};
+
+#define STORE_HASH_CHARS 64 /* SHA-256 in hexadecimal digits */
+
+struct token_row {
+    char id[STORE_ID_CHARS + 1];
+    char *name;
+    enum scope scope; /* never SCOPE_NONE */
+    char *hash;       /* STORE_HASH_CHARS of the secret */
+    uint64_t created_at_us;
+    bool has_expiry; /* expires_at_us: from then on it is not valid; */
+    uint64_t expires_at_us;
+};
+
 enum group_state {
     GROUP_PREPARING,
     GROUP_COMMITTING, /* the point of no return */
@@ -104,6 +124,8 @@ struct group_row {
     X(EVENT_GROUP_PREPARING, "group.preparing")                                                    \
     X(EVENT_GROUP_COMMITTED, "group.committed")                                                    \
     X(EVENT_GROUP_ABORTED, "group.aborted")                                                        \
+    X(EVENT_TOKEN_CREATED, "token.created")                                                        \
+    X(EVENT_TOKEN_REVOKED, "token.revoked")                                                        \
     X(EVENT_RECOVERY_DONE, "recovery.done")
 
 enum event_kind {

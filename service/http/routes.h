@@ -11,16 +11,9 @@
 #include "service/http/decode.h"
 #include "service/http/reply.h"
 #include "service/http/request.h"
+#include "store/row.h"
 
 struct service;
-
-/* The least that a caller must be allowed to do. */
-enum route_scope {
-    SCOPE_NONE, /* probes and the contract */
-    SCOPE_READ,
-    SCOPE_SNAPSHOT, /* takes group snapshots */
-    SCOPE_ADMIN,    /* attaches and detaches devices */
-};
 
 enum route_flags {
     ROUTE_STORE = 1, /* needs recovery done and a working store; one of SERVICE_CALLS_MAX */
@@ -41,13 +34,18 @@ enum route_flags {
       &snapshot_group_create_body)                                                                 \
     X("GET", "/snapshot-groups/{id}", snapshot_group_get, SCOPE_READ, ROUTE_STORE, NULL, NULL)     \
     X("GET", "/events", event_list, SCOPE_READ, ROUTE_STORE | ROUTE_PAGE, event_parameters, NULL)  \
+    X("GET", "/tokens", token_list, SCOPE_ADMIN, ROUTE_STORE | ROUTE_PAGE, list_parameters, NULL)  \
+    X("POST", "/tokens", token_create, SCOPE_ADMIN, ROUTE_STORE, NULL, &token_create_body)         \
+    X("GET", "/tokens/{id}", token_get, SCOPE_ADMIN, ROUTE_STORE, NULL, NULL)                      \
+    X("DELETE", "/tokens/{id}", token_delete, SCOPE_ADMIN, ROUTE_STORE, NULL, NULL)                \
     X("GET", "/metrics", metrics_get, SCOPE_READ, ROUTE_STORE | ROUTE_PAGE, NULL, NULL)            \
     X("GET", "/livez", livez_get, SCOPE_NONE, 0, NULL, NULL)                                       \
     X("GET", "/readyz", readyz_get, SCOPE_NONE, 0, NULL, NULL)                                     \
     X("GET", "/openapi.yaml", openapi_get, SCOPE_NONE, 0, NULL, NULL)
 
 /* Bodies: in the file of the handler. */
-extern const struct decode_table device_create_body, device_delete_body, snapshot_group_create_body;
+extern const struct decode_table device_create_body, device_delete_body, snapshot_group_create_body,
+    token_create_body;
 
 #define ROUTE_HANDLER(method, path, handler, ...)                                                  \
     void handler(struct service *service, const struct request *request, struct reply *reply);
@@ -59,7 +57,7 @@ struct route {
     const char *method;
     const char *path;
     void (*handler)(struct service *, const struct request *, struct reply *);
-    enum route_scope scope;
+    enum scope scope; /* the least that a caller needs */
     unsigned flags;
     const char *const *parameters; /* ended by NULL */
     const struct decode_table *body;

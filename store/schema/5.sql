@@ -5,7 +5,8 @@
 -- idempotency_keys   a caller's key, the request that it came with and, once there is one, the answer
 --                    (`headers` as they are sent). `status` is NULL until the answer is known; it
 --                    then follows from the row that the request made (`resource_kind`, `resource_id`)
--- tokens             bearer tokens. `hash` is SHA-256 of the secret, in hexadecimal digits
+-- tokens             bearer tokens. `hash` is SHA-256 of the secret, in hexadecimal digits; the secret
+--                    itself is stored nowhere
 -- devices, groups    `revision` grows with every change of what a GET shows; it is behind the ETag
 -- devices            `allowed_clients` is a JSON array of names of NBD clients; NULL: all
 --                    `last_snapshot_at_us` is when a group cut it last; NULL: never
@@ -46,7 +47,7 @@ CREATE INDEX idempotency_keys_caller ON idempotency_keys (caller, created_at_us)
 
 CREATE TABLE tokens (
     id TEXT PRIMARY KEY,
-    name TEXT NOT NULL,
+    name TEXT NOT NULL UNIQUE,
     scope TEXT NOT NULL CHECK (scope IN ('read', 'snapshot', 'admin')),
     hash TEXT NOT NULL UNIQUE,
     created_at_us INTEGER NOT NULL,

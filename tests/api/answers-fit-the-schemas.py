@@ -58,6 +58,18 @@ CALLS = [
     (400, "DELETE", "/devices/vda", {"discard": True}),
     (400, "DELETE", "/devices/vda?force=1", None),
     (204, "DELETE", "/devices/vda", None),
+    (201, "POST", "/tokens", {"name": "t", "scope": "read", "expires_at": "2099-01-01T00:00:00+01:00"}),
+    (409, "POST", "/tokens", {"name": "t", "scope": "admin"}),
+    (422, "POST", "/tokens", {"name": "u", "scope": "none"}),
+    (400, "POST", "/tokens", {"name": "u"}),
+    (200, "GET", "/tokens", None),
+    (400, "GET", "/tokens?cursor=/", None),
+    (200, "GET", "/tokens/t", None),
+    (400, "GET", "/tokens/t?x=y", None),
+    (404, "GET", "/tokens/none", None),
+    (404, "DELETE", "/tokens/none", None),
+    (400, "DELETE", "/tokens/t?x=y", None),
+    (204, "DELETE", "/tokens/t", None),
     (200, "GET", "/metrics", None),
     (400, "GET", "/metrics?x=y", None),
     (200, "GET", "/livez", None),
@@ -102,7 +114,8 @@ def test():
             seen.add(((operation_of(method, path) or {}).get("operationId"), str(status)))
         check_async(daemon)
         seen.add(("snapshot_group_create", "202"))
-        for method, path in (("POST", "/devices"), ("POST", "/snapshot-groups"), ("DELETE", "/devices/vdb")):
+        for method, path in (("POST", "/devices"), ("POST", "/snapshot-groups"), ("DELETE", "/devices/vdb"),
+                             ("POST", "/tokens")):
             check_media_type(daemon, method, path)
             seen.add((operation_of(method, path)["operationId"], "415"))
         with open(os.path.join(SOURCE_DIR, "api/openapi.yaml"), encoding="utf-8") as file:

@@ -118,7 +118,8 @@ def request_fields():
     for file, table, name in (("devices-http.c", "device_fields", "DeviceRequest"),
                               ("devices-http.c", "detach_fields", "DetachRequest"),
                               ("snapshot-groups-http.c", "group_fields", "SnapshotGroupRequest"),
-                              ("snapshot-groups-http.c", "member_fields", "MemberRequest")):
+                              ("snapshot-groups-http.c", "member_fields", "MemberRequest"),
+                              ("tokens-http.c", "token_fields", "TokenRequest")):
         body = re.search(r"%s\[\] = \{(.*?)\n\};" % table, source("service/http/" + file), re.S)[1]
         same(name, {(field, kinds[resolve(schema)["type"]], str(field in SCHEMAS[name].get("required", ())).lower())
                     for field, schema in SCHEMAS[name]["properties"].items()},
@@ -127,7 +128,7 @@ def request_fields():
 
 def limits():
     code = "".join(map(source, ("block/block.h", "block/devices.h", "block/group.h", "block/types.h", "service/http/decode.h",
-                              "service/http/request.h")))
+                              "service/http/request.h", "service/tokens.h")))
     number_of = {name: int(number) if number else 1 << int(shift) for name, number, shift in re.findall(
         r"#define (\w+_(?:MAX|DEFAULT|MAX_BYTES))[\s\\]+(?:(\d+)\b|\(1ULL << (\d+)\))", code)}
     page = SPEC["components"]["parameters"]["limit"]["schema"]
@@ -137,6 +138,7 @@ def limits():
             "GROUP_MEMBERS_MAX": SCHEMAS["SnapshotGroupRequest"]["properties"]["devices"]["maxItems"],
             "DEVICE_SIZE_MAX_BYTES": SCHEMAS["DeviceRequest"]["properties"]["size_bytes"]["maximum"],
             "CLUSTER_BYTES_MAX": SCHEMAS["DeviceRequest"]["properties"]["cluster_size_bytes"]["maximum"],
+            "TOKEN_NAME_MAX": SCHEMAS["TokenName"]["maxLength"],
             "LABELS_MAX": SCHEMAS["Labels"]["maxProperties"],
             "LABEL_BYTES_MAX": SCHEMAS["Labels"]["additionalProperties"]["maxLength"],
             "REQUEST_LIMIT_MAX": page["maximum"],

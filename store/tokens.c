@@ -1,0 +1,112 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The table `tokens`. See tokens.h.
+ */
+#include "store/tokens.h"
+
+#include "store/access.h"
+
+#include <string.h>
+
+#define ROW struct token_row
+#define COLUMNS(FIRST, X)                                                                          \
+    FIRST(id, ID)                                                                                  \
+    X(name, TEXT)                                                                                  \
+    X(scope, CHOICE)                                                                               \
+    X(hash, TEXT)                                                                                  \
+    X(created_at_us, INTEGER)                                                                      \
+    X(expires_at_us, INTEGER, KNOWN_BY(has_expiry))
+#define NAMES  COLUMN_NAMES(COLUMNS)
+#define VALUES COLUMN_VALUES(COLUMNS)
+
+static const char *const scope_names[] = {
+    [SCOPE_NONE] = "none",
+    [SCOPE_READ] = "read",
+    [SCOPE_SNAPSHOT] = "snapshot",
+    [SCOPE_ADMIN] = "admin",
+};
+static const struct column columns[] = {COLUMN_ENTRIES(COLUMNS)};
+static const struct table tokens = {TABLE("tokens"), .choices = scope_names,
+                                    .choice_count = SCOPE_ADMIN + 1};
+
+const char *scope_name(enum scope scope)
+{
+    return scope_names[scope];
+}
+
+enum scope scope_from_name(const char *name)
+{
+    enum scope scope = SCOPE_ADMIN;
+    while (scope > SCOPE_NONE && strcmp(scope_names[scope], name) != 0)
+        scope--;
+    return scope;
+}
+
+void token_row_clear(struct token_row *row)
+{
+    row_clear(&tokens, row);
+}
+
+void token_rows_free(struct token_row *rows, size_t count)
+{
+    rows_free(&tokens, rows, count);
+}
+
+static int token_not_found(const char *id_or_name, struct err *err)
+{
+    return err_set(err, ErrTokenNotFound, 0, "there is no token '%s'", id_or_name);
+}
+
+static int token_change(struct store_transaction *transaction, const char *sql,
+                        const struct token_row *row, struct err *err)
+{
+    struct connection *writer = transaction_writer(transaction);
+    CLEANUP(statement) sqlite3_stmt *statement = statement_begin(writer, sql, err);
+    if (!statement)
+        return transaction_result(transaction, -1);
+    row_bind(&tokens, statement, row);
+    int changed = statement_run(writer, statement, ErrTokenExists, row->name, err);
+    if (changed == 0)
+        token_not_found(row->id, err);
+    return transaction_result(transaction, changed > 0 ? 0 : -1);
+}
+
+int store_token_insert(struct store_transaction *transaction, const struct token_row *row,
+                       struct err *err)
+{
+    return token_change(transaction, "INSERT INTO tokens (" NAMES ") VALUES (" VALUES ")", row,
+                        err);
+}
+
+int store_token_delete(struct store_transaction *transaction, const struct token_row *row,
+                       struct err *err)
+{
+    return token_change(transaction, "DELETE FROM tokens WHERE id = :id", row, err);
+}
+
+int store_token_get(struct store *store, const char *id_or_name, struct token_row *row,
+                    struct err *err)
+{
+    CLEANUP(reader) struct connection *reader = reader_begin(store, err);
+    if (!reader)
+        return -1;
+    CLEANUP(statement)
+    sqlite3_stmt *statement =
+        statement_begin(reader, "SELECT " NAMES " FROM tokens WHERE id = :key OR name = :key", err);
+    if (!statement)
+        return -1;
+    statement_bind_text(statement, ":key", id_or_name);
+    int found = statement_step(reader, statement, ErrInternalError, id_or_name, err);
+    if (found == 0)
+        return token_not_found(id_or_name, err);
+    return found < 0 ? -1 : row_load(&tokens, statement, row, err);
+}
+
+int store_token_list(struct store *store, const char *after, size_t limit, struct token_row **rows,
+                     size_t *count, struct err *err)
+{
+    return reader_list(store, &tokens,
+                       "SELECT " NAMES
+                       " FROM tokens WHERE name > :after ORDER BY name LIMIT :limit",
+                       after, limit, (void **)rows, count, err);
+}
