@@ -15,6 +15,7 @@
 #include "block/image/stage.h"
 #include "block/nbd/server.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
@@ -161,8 +162,7 @@ bool block_format_known(const char *format)
 
 /* ---- image files ---- */
 
-static int image_write(int fd, const struct image_place *place, const char *format,
-                       uint64_t size_bytes, struct cluster_shape shape, struct err *err)
+int block_format_check_create(const char *format, struct err *err)
 {
     const struct driver *driver = driver_find(format);
     if (!driver)
@@ -171,6 +171,14 @@ static int image_write(int fd, const struct image_place *place, const char *form
     if (!driver->create)
         return err_set(err, ErrInvalidBlockFormat, 0,
                        "images of format '%s' cannot be created; attach an existing one", format);
+    return 0;
+}
+
+static int image_write(int fd, const struct image_place *place, const char *format,
+                       uint64_t size_bytes, struct cluster_shape shape, struct err *err)
+{
+    const struct driver *driver = driver_find(format);
+    assert(driver && driver->create);
     uint64_t whole = (size_bytes + BLOCK_SECTOR_BYTES - 1) & ~(uint64_t)(BLOCK_SECTOR_BYTES - 1);
     const struct image_spec spec = {.size_bytes = whole,
                                     .cluster_bytes = shape.cluster_bytes,
@@ -191,7 +199,8 @@ int block_image_create(struct block *block, const char *path, const char *format
     if (size_bytes == 0 || size_bytes > DEVICE_SIZE_MAX_BYTES)
         return err_set(err, ErrInvalidValue, 0, "an image has 1 to %llu bytes",
                        DEVICE_SIZE_MAX_BYTES);
-    if (image_place_open(&block->dir, path, &place, err) != 0)
+    if (block_format_check_create(format, err) != 0 ||
+        image_place_open(&block->dir, path, &place, err) != 0)
         return -1;
     CLEANUP_CLOSE int fd = stage_create(&place, id, err);
     if (fd < 0)

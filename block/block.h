@@ -73,6 +73,9 @@ char *block_resolve(struct block *block, const char *path, struct err *err);
 /* Whether a driver of that name exists. */
 bool block_format_known(const char *format);
 
+/* Whether images of the format can be created. InvalidBlockFormat. */
+int block_format_check_create(const char *format, struct err *err);
+
 /* Creates the image `path` of `size_bytes`, durable. It must not exist yet. `shape` is for formats
  * that have clusters; NULL: the format's default. Until block_image_keep() a second name
  * (".snapgroupd-ID-HASH.tmp" beside it; where there are no hard links a file

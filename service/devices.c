@@ -122,6 +122,8 @@ static int device_create_image(struct service *service, struct device_row *row,
     unsigned char id[OWNER_ID_BYTES];
     struct device_spec spec = device_row_spec(row);
     uint64_t size_bytes = (request->size_bytes + 511) / 512 * 512;
+    if (block_format_check_create(row->format, err) != 0)
+        return -1;
     id_bytes(row->id, id);
     int ret = device_row_write(service, store_device_insert, row, err);
     if (ret == 0 || err->code == ErrStoreFailed)
