@@ -44,6 +44,7 @@
     X(Forbidden, 403, false)                                                                       \
     X(NotFound, 404, false)                                                                        \
     X(MethodNotAllowed, 405, false)                                                                \
+    X(NotAcceptable, 406, false) /* the client takes none of the types that the call has */        \
     X(RequestTimeout, 408, true)                                                                   \
     X(BodyTooLarge, 413, false)                                                                    \
     X(URITooLong, 414, false)                                                                      \

@@ -7,7 +7,8 @@
  *   caller    checks the principal (auth.h)              the last reply of the connection
  *   route     finds the route, checks the query          the reply, once the body is received
  *   body      receives the body (body.h)                 the last reply of the connection
- *   decode    checks the type, decodes by route->body    the reply
+ *   decode    checks the types that the client takes     the reply
+ *             and sends, decodes by route->body
  *   handler   counts the call, checks that the daemon    the reply
  *             is ready, runs the handler
  *   count     counts the reply, for /metrics
@@ -25,6 +26,7 @@
 #include "service/admission.h"
 #include "service/clock.h"
 #include "service/context.h"
+#include "service/http/accept.h"
 #include "service/http/body.h"
 #include "service/http/connection.h"
 #include "service/http/routes.h"
@@ -73,22 +75,40 @@ static int step_route(struct exchange *exchange)
     exchange->route = routes_find(&exchange->request, &err);
     if (exchange->route)
         return 0;
-    reply_error(&exchange->reply, &err);
-    if (err.code == ErrMethodNotAllowed)
+    bool is_path = err.code == ErrMethodNotAllowed;
+    bool is_options = is_path && strcmp(exchange->request.method, "OPTIONS") == 0;
+    if (is_options)
+        reply_nothing(&exchange->reply);
+    else
+        reply_error(&exchange->reply, &err);
+    if (is_path)
         routes_allow(&exchange->request, &exchange->reply);
+    if (is_options)
+        routes_accept(&exchange->request, &exchange->reply);
     return -1;
 }
 
+/* Whether the client takes what the route replies with. */
+static int accept_check(const struct request *request, const struct route *route, struct err *err)
+{
+    const char *type = route_reply_type(route);
+    if (request_accepts(request, type))
+        return 0;
+    return err_set(err, ErrNotAcceptable, 0,
+                   "this call replies with %s, which the header Accept does not have", type);
+}
+
 /* Whether a body of `bytes` may come with the request. */
-static int body_check(const struct request *request, const struct decode_table *table, size_t bytes,
+static int body_check(const struct request *request, const struct route *route, size_t bytes,
                       struct err *err)
 {
-    bool has_body = bytes > 0 || (table && table->is_required);
-    if (has_body && !table)
+    bool has_body = bytes > 0 || (route->body && route->body->is_required);
+    if (has_body && !route->body)
         return err_set(err, ErrMalformedJSON, 0, "byte 0: this call takes no body");
-    if (has_body && !request_is_json(request))
+    if (has_body && !request_has_type(request, route_body_type(route)))
         return err_set(err, ErrUnsupportedMediaType, 0,
-                       "the body must be sent as 'Content-Type: application/json', not encoded");
+                       "the body must be sent as 'Content-Type: %s', not encoded",
+                       route_body_type(route));
     return 0;
 }
 
@@ -98,7 +118,8 @@ static int step_decode(struct exchange *exchange)
     const struct http_body *body = &exchange->body;
     const struct decode_table *table = exchange->route->body;
     exchange->request.fields = exchange->fields;
-    if (body_check(&exchange->request, table, body->length, &problem.err) == 0) {
+    if (accept_check(&exchange->request, exchange->route, &problem.err) == 0 &&
+        body_check(&exchange->request, exchange->route, body->length, &problem.err) == 0) {
         if (body->length == 0 && !(table && table->is_required))
             return 0;
         assert(table->bytes <= sizeof(exchange->fields));
@@ -108,6 +129,8 @@ static int step_decode(struct exchange *exchange)
             return 0;
     }
     reply_problem(&exchange->reply, &problem);
+    if (problem.err.code == ErrUnsupportedMediaType)
+        routes_accept(&exchange->request, &exchange->reply);
     return -1;
 }
 
@@ -163,7 +186,7 @@ static void step_log(const struct exchange *exchange)
 
 static bool step_reply(struct exchange *exchange, bool is_last)
 {
-    reply_header_add(&exchange->reply, "X-Request-Id", "%s", exchange->request.id);
+    reply_finish(&exchange->reply);
     return http_connection_reply(exchange->connection, &exchange->reply, is_last);
 }
 

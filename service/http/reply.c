@@ -53,6 +53,12 @@ void reply_header_add(struct reply *reply, const char *name, const char *format,
                                    "%s: %s\r\n", name, value);
 }
 
+void reply_finish(struct reply *reply)
+{
+    reply_header_add(reply, "X-Request-Id", "%s", reply->request_id);
+    reply_header_add(reply, "Cache-Control", "%s", reply->is_kept ? "no-cache" : "no-store");
+}
+
 /* RFC 9110, section 15, RFC 6585 (431) and RFC 4918 (507). */
 static const struct {
     int status;
@@ -67,6 +73,7 @@ static const struct {
     {403, "Forbidden"},
     {404, "Not Found"},
     {405, "Method Not Allowed"},
+    {406, "Not Acceptable"},
     {408, "Request Timeout"},
     {409, "Conflict"},
     {410, "Gone"},
@@ -223,6 +230,7 @@ void reply_static(struct reply *reply, const char *content_type, const char *tex
     reply->status = 200;
     reply->static_body = text;
     reply->body_bytes = bytes;
+    reply->is_kept = true;
     reply_header_add(reply, "Content-Type", "%s", content_type);
 }
 

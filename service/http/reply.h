@@ -37,6 +37,7 @@ struct reply {
     const char *static_body; /* used if `body` is NULL */
     size_t body_bytes;
     struct reply_stream stream; /* used in place of both */
+    bool is_kept;               /* caches may keep it, and ask whether it is still right */
     size_t header_bytes;
     char header[REPLY_HEADER_BYTES]; /* lines, each with its CR LF */
     char spare[REPLY_SPARE_BYTES];   /* the problem that is sent when there is no memory for one */
@@ -46,6 +47,9 @@ void reply_clear(struct reply *reply);
 /* Adds a header field, its value as by printf; our own text, which fits and has no CR LF. */
 void reply_header_add(struct reply *reply, const char *name, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
+
+/* Adds what every reply has: X-Request-Id, Cache-Control. */
+void reply_finish(struct reply *reply);
 
 /* Room for any head. */
 #define REPLY_HEAD_BYTES (REPLY_HEADER_BYTES + 256)
@@ -87,7 +91,7 @@ void reply_created(struct reply *reply, const char *prefix, const char *name, st
 /* Answers 204. */
 void reply_nothing(struct reply *reply);
 
-/* Answers with text that is never freed. */
+/* Answers with text that is never freed, and that caches may keep. */
 void reply_static(struct reply *reply, const char *content_type, const char *text, size_t bytes);
 
 /* Answers 200 with heap text, which is consumed. */

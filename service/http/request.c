@@ -173,15 +173,15 @@ static bool request_is_encoded(const struct request *request)
     return false;
 }
 
-bool request_is_json(const struct request *request)
+bool request_has_type(const struct request *request, const char *type)
 {
-    static const char wanted[] = "application/json";
-    const char *type = request_header(request, "Content-Type", 0);
-    if (!type || request_is_encoded(request) || strncasecmp(type, wanted, sizeof(wanted) - 1) != 0)
+    size_t length = strlen(type);
+    const char *given = request_header(request, "Content-Type", 0);
+    if (!given || request_is_encoded(request) || strncasecmp(given, type, length) != 0)
         return false;
-    type += sizeof(wanted) - 1;
-    type += strspn(type, " \t");
-    return *type == '\0' || *type == ';';
+    given += length;
+    given += strspn(given, " \t");
+    return *given == '\0' || *given == ';';
 }
 
 const char *request_parameter(const struct request *request, const char *name)

@@ -58,8 +58,8 @@ void request_instance(const char *target, char instance[REQUEST_INSTANCE_BYTES])
 /* Splits `uri`, in place. InvalidParameter, NotFound (too many segments). */
 int request_parse_uri(struct request *request, struct err *err);
 
-/* Whether the body is declared to be plain JSON. */
-bool request_is_json(const struct request *request);
+/* Whether the body is declared to be of `type`, and not encoded. */
+bool request_has_type(const struct request *request, const char *type);
 
 /* Whether the client prefers not to wait (RFC 7240, section 4.1). */
 bool request_prefers_async(const struct request *request);

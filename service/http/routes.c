@@ -58,10 +58,35 @@ void routes_allow(const struct request *request, struct reply *reply)
         if (!route_matches(&routes[i], request, &argument))
             continue;
         size_t length = strlen(text);
-        snprintf(text + length, sizeof(text) - length, "%s%s%s", length ? ", " : "",
-                 routes[i].method, route_takes(&routes[i], "HEAD") ? ", HEAD" : "");
+        snprintf(text + length, sizeof(text) - length, "%s%s, ", routes[i].method,
+                 route_takes(&routes[i], "HEAD") ? ", HEAD" : "");
     }
-    reply_header_add(reply, "Allow", "%s", text);
+    reply_header_add(reply, "Allow", "%sOPTIONS", text);
+}
+
+void routes_accept(const struct request *request, struct reply *reply)
+{
+    const char *argument;
+    for (size_t i = 0; i < ROUTES_COUNT; i++) {
+        if (!route_matches(&routes[i], request, &argument))
+            continue;
+        if (route_takes(&routes[i], "POST"))
+            reply_header_add(reply, "Accept-Post", "%s", route_body_type(&routes[i]));
+        if (route_takes(&routes[i], "PATCH"))
+            reply_header_add(reply, "Accept-Patch", "%s", route_body_type(&routes[i]));
+    }
+}
+
+const char *route_body_type(const struct route *route)
+{
+    return route_takes(route, "PATCH") ? "application/merge-patch+json" : "application/json";
+}
+
+const char *route_reply_type(const struct route *route)
+{
+    return route->flags & ROUTE_TEXT   ? "text/plain"
+           : route->flags & ROUTE_YAML ? "application/yaml"
+                                       : "application/json";
 }
 
 const struct route *routes_find(struct request *request, struct err *err)

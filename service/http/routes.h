@@ -18,6 +18,8 @@ struct service;
 enum route_flags {
     ROUTE_STORE = 1, /* needs recovery done and a working store; one of SERVICE_CALLS_MAX */
     ROUTE_PAGE = 2,  /* needs the memory for a page of a list */
+    ROUTE_TEXT = 4,  /* replies with text/plain; else, unless ROUTE_YAML, with application/json */
+    ROUTE_YAML = 8,  /* replies with application/yaml */
 };
 
 /* Method, path ({...} matches any one segment that is not empty), handler, scope, flags, parameters
@@ -38,10 +40,11 @@ enum route_flags {
     X("POST", "/tokens", token_create, SCOPE_ADMIN, ROUTE_STORE, NULL, &token_create_body)         \
     X("GET", "/tokens/{id}", token_get, SCOPE_ADMIN, ROUTE_STORE, NULL, NULL)                      \
     X("DELETE", "/tokens/{id}", token_delete, SCOPE_ADMIN, ROUTE_STORE, NULL, NULL)                \
-    X("GET", "/metrics", metrics_get, SCOPE_READ, ROUTE_STORE | ROUTE_PAGE, NULL, NULL)            \
+    X("GET", "/metrics", metrics_get, SCOPE_READ, ROUTE_STORE | ROUTE_PAGE | ROUTE_TEXT, NULL,     \
+      NULL)                                                                                        \
     X("GET", "/livez", livez_get, SCOPE_NONE, 0, NULL, NULL)                                       \
     X("GET", "/readyz", readyz_get, SCOPE_NONE, 0, NULL, NULL)                                     \
-    X("GET", "/openapi.yaml", openapi_get, SCOPE_NONE, 0, NULL, NULL)
+    X("GET", "/openapi.yaml", openapi_get, SCOPE_NONE, ROUTE_YAML, NULL, NULL)
 
 /* Bodies: in the file of the handler. */
 extern const struct decode_table device_create_body, device_delete_body, snapshot_group_create_body,
@@ -71,5 +74,12 @@ const struct route *routes_find(struct request *request, struct err *err);
 
 /* Adds the header Allow: the methods of the request's path. */
 void routes_allow(const struct request *request, struct reply *reply);
+
+/* Adds Accept-Post and Accept-Patch, where the request's path has these methods. */
+void routes_accept(const struct request *request, struct reply *reply);
+
+/* The media type of the route's body and, if it succeeds, of its reply. */
+const char *route_body_type(const struct route *route);
+const char *route_reply_type(const struct route *route);
 
 #endif

@@ -228,7 +228,7 @@ static void http_refuse(int fd)
     CLEANUP_BY(reply_clear) struct reply reply = {.request_id = id, .instance = "/"};
     err_set(&err, ErrOutOfResources, 0, "there are too many connections; try again");
     reply_error(&reply, &err);
-    reply_header_add(&reply, "X-Request-Id", "%s", id);
+    reply_finish(&reply);
     struct iovec pieces[] = {
         {head, reply_head_format(&reply, true, true, head, sizeof(head))},
         {(char *)(reply.body ? reply.body : reply.static_body), reply.body_bytes}};

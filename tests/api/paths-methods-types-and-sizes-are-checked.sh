@@ -32,14 +32,15 @@ GET /devices/%zz 400 InvalidParameter
 GET /devices/%4 400 InvalidParameter
 GET /snapshot-groups/nope 404 GroupNotFound
 GET /snapshot-groups/6f1c1f5e-8f0a-4c57-9b8e-2a0d6c2f7a10 404 GroupNotFound
-PUT /devices 405 MethodNotAllowed GET,HEAD,POST
-DELETE /devices 405 MethodNotAllowed GET,HEAD,POST
-POST /devices/vda 405 MethodNotAllowed GET,HEAD,DELETE
-PATCH /snapshot-groups 405 MethodNotAllowed GET,HEAD,POST
-DELETE /snapshot-groups/x 405 MethodNotAllowed GET,HEAD
-POST /livez 405 MethodNotAllowed GET,HEAD
-OPTIONS /readyz 405 MethodNotAllowed GET,HEAD
-BREW /openapi.yaml 405 MethodNotAllowed GET,HEAD
+PUT /devices 405 MethodNotAllowed GET,HEAD,POST,OPTIONS
+DELETE /devices 405 MethodNotAllowed GET,HEAD,POST,OPTIONS
+POST /devices/vda 405 MethodNotAllowed GET,HEAD,DELETE,OPTIONS
+PATCH /snapshot-groups 405 MethodNotAllowed GET,HEAD,POST,OPTIONS
+DELETE /snapshot-groups/x 405 MethodNotAllowed GET,HEAD,OPTIONS
+POST /livez 405 MethodNotAllowed GET,HEAD,OPTIONS
+TRACE /readyz 405 MethodNotAllowed GET,HEAD,OPTIONS
+BREW /openapi.yaml 405 MethodNotAllowed GET,HEAD,OPTIONS
+OPTIONS /nowhere 404 NotFound
 GET /devices?limit=0 400 InvalidParameter
 GET /devices?limit=1001 400 InvalidParameter
 GET /devices?limit=-1 400 InvalidParameter

@@ -105,7 +105,7 @@ def operation_of(method, path):
 # ---- replies ----
 
 # What HTTP itself has (RFC 9110), and what a status must have.
-PLAIN_HEADERS = {"date", "content-type", "content-length", "transfer-encoding", "connection"}
+PLAIN_HEADERS = {"date", "content-type", "content-length", "transfer-encoding", "connection", "cache-control"}
 HEADERS_OF_STATUS = {"401": {"www-authenticate"}, "405": {"allow"}, "429": {"retry-after"}, "503": {"retry-after"}}
 PROBLEM = "application/problem+json"
 
@@ -156,10 +156,13 @@ def reply_check(method, path, status, headers, text):
     operation = operation_of(method, path)
     is_listed, bodies, documented, codes = response_of(operation and operation["operationId"], status)
     if not operation and method == "OPTIONS" and status == "204":  # see the file's description
-        bodies, documented = {}, {"x-request-id": documented["x-request-id"], "allow": {"schema": {}}}
+        bodies, documented = {}, {"x-request-id": documented["x-request-id"], "allow": {"schema": {}},
+                                  "accept-post": {"schema": {}}, "accept-patch": {"schema": {}}}
     else:
         expect(is_listed or status >= "400", "%s is not documented", where)
     headers = headers_check(where, headers, documented, status)
+    is_kept = plain_path(path) == "/openapi.yaml" and method in ("GET", "HEAD") and status < "400"
+    expect(headers["cache-control"] == ("no-cache" if is_kept else "no-store"), "%s: %s", where, headers)
     content_type = headers.get("content-type")
     if not bodies:
         expect(not text and not content_type, "%s: a body that is not documented", where)

@@ -98,7 +98,7 @@ class Answer:
         self.status = response.status
         self.headers = response.headers
         text = response.read().decode()
-        self.body = json.loads(text) if "json" in (response.getheader("Content-Type") or "") else text
+        self.body = json.loads(text) if text and "json" in (response.getheader("Content-Type") or "") else text
 
     def __str__(self):
         return "%d %s" % (self.status, self.body)
