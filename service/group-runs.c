@@ -228,6 +228,7 @@ static struct group_run *runs_earliest_locked(const struct group_runs *runs)
 static void run_check_locked(struct group_run *run)
 {
     struct group_runs *runs = run->runs;
+    assert(!run->is_checked); /* I2 */
     run->is_checked = true;
     run->users++;
     pthread_mutex_unlock(&runs->lock);
@@ -334,6 +335,7 @@ struct group_run *group_run_start(struct group_runs *runs,
     runs->active = run;
     runs->queued_count++;
     runs->active_count++;
+    assert(runs->queued_count <= runs->thread_count); /* I1 */
     run->users = 2;
     pthread_cond_signal(&runs->queued);
     pthread_cond_signal(&runs->deadlines);

@@ -20,7 +20,7 @@
  *   I2. While the row is unknown the devices stay held: neither happens.
  *   I3. Memory never goes back: a second action on the same settlement only moves the row.
  *   I4. The row says `aborted` only once no overlay is left.
- *   I5. Nothing is allocated after the pivot.
+ *   I5. Nothing is allocated after the pivot. No assert: a property of the code.
  */
 #include "service/group-settlement.h"
 

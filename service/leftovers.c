@@ -48,6 +48,7 @@ static void leftovers_wait_locked(struct service *service)
 
 static void leftovers_retry_locked(struct service *service)
 {
+    assert(atomic_load(&service->ready)); /* I3 */
     for (struct leftover *leftover = service->leftovers, *next; leftover && !service->leftovers_end;
          leftover = next) {
         pthread_mutex_unlock(&service->leftovers_lock);
@@ -67,7 +68,7 @@ static void *leftovers_run(void *arg)
         leftovers_wait_locked(service);
         if (service->leftovers_end)
             return NULL;
-        if (atomic_load(&service->ready)) /* I3 */
+        if (atomic_load(&service->ready))
             leftovers_retry_locked(service);
     }
 }

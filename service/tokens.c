@@ -12,6 +12,7 @@
  *       insertion is committed, and no longer once its deletion is.
  *   T3  A change whose outcome is unknown makes the table stale; a stale table admits nobody before
  *       it was loaded again.
+ * T1 and T3 have no assert: a mutex does not know its owner, and any thread may make it stale.
  */
 #include "service/tokens.h"
 

@@ -10,13 +10,13 @@
  * (InternalError) and nothing changes.
  *
  * Invariants, so that a device's row never goes back to an older top than the one in memory:
- *   1. A device is in at most one group that is `committing`: no other group of it is inserted
- *      before that one is committed. A row that cannot be brought to `committed` therefore never
- *      has a later group on top of it.
- *   2. A group moves a device's top only if it is that very device (by id) and its top is the image
- *      that the group froze. So committing twice, or after a later group (which only rows from
- *      before invariant 1 can be), changes nothing; and committing the oldest first (recovery.c)
- *      follows the chain upwards.
+ *   G1. A device is in at most one group that is `committing`: no other group of it is inserted
+ *       before that one is committed. A row that cannot be brought to `committed` therefore never
+ *       has a later group on top of it. No assert: the device's holder sees to it, in block/.
+ *   G2. A group moves a device's top only if it is that very device (by id) and its top is the
+ *       image that the group froze. So committing twice, or after a later group (which only rows
+ *       from before G1 can be), changes nothing; and committing the oldest first (recovery.c)
+ *       follows the chain upwards. No assert: the statement has the condition (group_update_tops).
  */
 #include "store/groups.h"
 
@@ -346,7 +346,7 @@ int store_group_update_committing(struct store_transaction *transaction,
     return store_frozen_file_insert(transaction, row->frozen, row->frozen_count, err);
 }
 
-/* Every member's overlay becomes its device's top, if the image that the group froze still is (2).
+/* Every member's overlay becomes its device's top, if the image that the group froze still is (G2).
  * A member from before schema 3 names its device only. */
 static int group_update_tops(struct connection *writer, const char *id, struct err *err)
 {

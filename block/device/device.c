@@ -147,6 +147,7 @@ static bool device_check_sync(struct device *device, const struct node *node)
     if (sync_error)
         device_fail(device, "image '%s' could not be made durable: %s; its last writes may be lost",
                     node->path, strerror(sync_error));
+    assert(!sync_error || atomic_load(&device->failed)); /* I4 */
     return sync_error;
 }
 
@@ -204,6 +205,7 @@ static int device_read_extent(struct device *device, void *buf, uint64_t offset,
             *length = found.length;
         /* What lies in a frozen image stays there: nobody has to wait for its disk. */
         bool is_in_top = answer == INDEX_FOUND && found.node == top;
+        assert(!is_in_top || is_held || atomic_load(&top->read_only)); /* I5 */
         if (!is_in_top)
             node_end_io(top, is_held);
         if (answer == INDEX_FOUND)
@@ -316,6 +318,7 @@ int device_flush(struct device *device)
     CLEANUP(node) struct node *top = device_top(device);
     if (is_unfrozen(top->backing) && (ret = device_freeze(device)))
         return ret;
+    assert(!is_unfrozen(top->backing)); /* I3 */
     if (top->backing && (ret = device_flush_node(device, top->backing)))
         return ret; /* its sync failed */
     return device_flush_node(device, top);
@@ -415,6 +418,7 @@ static int device_change_piece(struct device *device, enum change change, const 
         ret = device_change_top(device, change, buf, offset, length, flags);
         fence_leave(&device->fence);
     } while (ret == NODE_NEEDS_ROOM);
+    assert(ret <= 0); /* I1 */
     return ret;
 }
 
@@ -425,6 +429,7 @@ static int device_change_pieces(struct device *device, enum change change, const
     int ret;
     do {
         uint64_t n = piece_length(&pieces, offset, length), begun_us = device_now_us();
+        assert(n > 0 && n <= pieces.max); /* I2 */
         ret = device_change_piece(device, change, buf, offset, n, flags);
         pieces_adapt(&pieces, device_now_us() - begun_us);
         flags &= ~(unsigned)IO_FAST; /* whether it is fast has been said by the first piece */

@@ -37,7 +37,8 @@ static bool fence_pass(struct fence *fence, bool may_wait)
         fence->first_held_us = fence_now_us();
     while (fence->raised && may_wait)
         pthread_cond_wait(&fence->lowered, &fence->lock);
-    bool is_in = !fence->raised; /* I1 */
+    bool is_in = !fence->raised;
+    assert(is_in || !may_wait); /* I1 */
     fence->inside += is_in;
     pthread_mutex_unlock(&fence->lock);
     return is_in;

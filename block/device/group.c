@@ -211,9 +211,11 @@ void group_pivot(struct group *group, uint64_t *cut_at_us, uint64_t *pause_us)
         if (member->pause_us > *pause_us)
             *pause_us = member->pause_us;
     }
-    for (struct member *member = group->members; member < end; member++)
+    for (struct member *member = group->members; member < end; member++) {
+        assert(member->frozen->claim); /* I4 */
         for (size_t i = 0; i < member->file_count; i++)
-            file_table_freeze(group->block->files, steal(member->marks[i])); /* I4 */
+            file_table_freeze(group->block->files, steal(member->marks[i]));
+    }
     group_enter_state(group, TRANSACTION_PIVOTED);
 }
 

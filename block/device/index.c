@@ -448,6 +448,7 @@ static int unit_keep(struct index *index, const struct unit *unit)
     if (index_slot(index, range)->changes != unit->changes)
         return 0;
     struct index_page *page = page_get(index, range);
+    assert(index_slot(index, range)->changes == unit->changes); /* X3 */
     return page ? page_keep(memory, page, unit) : -ENOMEM;
 }
 

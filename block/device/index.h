@@ -9,12 +9,13 @@
  * so a pivot leaves every entry valid: the overlay is one more layer, and holds nothing yet.
  *
  * Invariants:
- *   1. What index_find() gives for a layer other than the top never changes while it is a layer
- *      (frozen images do not), so it is read with no lock held.
- *   2. What it gives for the top is true as long as the top's io_lock is held, shared, since before
- *      the call: a driver tells of a change (index_forget) before it lets go of the lock, and
- *      reuses space only after it has held the lock exclusively.
- *   3. An entry that is found out before a change is told of is not kept after it (`changes`).
+ *   X1. A result for a frozen layer never changes while it is a layer (W2 in walk.h), so its data
+ *       are read without a lock. No assert: a walk would be needed to compare.
+ *   X2. A result for the top is valid while the caller has held the top's io_lock, shared, since
+ *       before the call: a driver reports a change (index_forget) before it releases that lock, and
+ *       reuses space only after it has held it exclusively. No assert: a read-write lock does not
+ *       know its readers.
+ *   X3. An entry that was mapped before a change is not kept after it (`changes`).
  *
  * Any thread may call anything but new, free and push at any time. Lock order: a driver's lock,
  * index_memory.lock, index.lock. The lock of the walks is taken with none of these held.

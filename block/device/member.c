@@ -3,7 +3,7 @@
  * One member of a group transaction. See member.h.
  *
  *   I1. A file is removed only if this group made it: its staged name has the group's id, and the
- *       file under its final name is the overlay.
+ *       file under its final name is the overlay. No assert: others may change the directory.
  *   I2. An overlay is claimed (file-table.h) before it has a name, so no other user can open it.
  *   I3. A device is held by one group at most, from member_begin() to member_free().
  */
@@ -244,7 +244,6 @@ static int member_unpublish(struct member *member, struct err *err)
         return errno == ENOENT ? 0
                                : err_set(err, ErrOpenFileFailed, errno, "'%s' cannot be removed",
                                          member->place.path);
-    /* I1 */
     if (st.st_dev != member->overlay->dev || st.st_ino != member->overlay->ino)
         return 0;
     if (unlinkat(member->place.dirfd, member->place.name, 0) != 0)

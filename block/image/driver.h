@@ -22,6 +22,9 @@
  *     writes since the last fdatasync reached the disk; leaked clusters are no error. Until a
  *     flush, data may be in the page cache and metadata in memory only.
  * D6. A call that returned 0 is seen by every later read on the node.
+ *
+ * No asserts for D1, D2, D3 and D4, since a read-write lock does not know its holders, nor for D5
+ * and D6, which take a look into the file: the crash tests do.
  */
 #ifndef BLOCK_IMAGE_DRIVER_H
 #define BLOCK_IMAGE_DRIVER_H

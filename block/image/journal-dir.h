@@ -4,9 +4,9 @@
  * notes that an earlier daemon left there. Private to block/.
  *
  * I1. The directory is locked (flock) while it is open: a second daemon never replays a journal
- *     that the first one still writes.
+ *     that the first one still writes. No assert: the kernel has that state.
  * I2. Leftovers are listed once found and never removed from the list; whether one still exists
- *     is checked on the file.
+ *     is checked on the file. No assert: no function removes one.
  * I3. A leftover's file is loaded or deleted only by the thread that holds the leftover: of two
  *     chains that share an image, the second waits until the first has replayed it.
  *

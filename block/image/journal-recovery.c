@@ -95,14 +95,22 @@ static int journal_apply(const struct recovery *recovery, const struct leftover 
 
 /* ---- opening an image ---- */
 
+static int recovery_discard(const struct recovery_terms *terms, const struct journal_dir *dir,
+                            const struct leftover *leftover, const char *path, struct err *err)
+{
+    assert(terms->discard_unflushed); /* I1 */
+    (void)terms;
+    return leftover_delete(dir, leftover, path, err);
+}
+
 /* 0 unless a sync of the image failed since the machine was booted. */
 static int check_note(struct journal_dir *dir, const struct recovery_terms *terms,
                       const struct leftover *note, const char *path, struct err *err)
 {
     if (!leftover_note_holds(dir, note))
         return 0;
-    if (terms->discard_unflushed) /* I1 */
-        return leftover_delete(dir, note, path, err);
+    if (terms->discard_unflushed)
+        return recovery_discard(terms, dir, note, path, err);
     return err_set(err, ErrUnflushedData, 0,
                    "image '%s' could not be made durable since the machine was booted; its last "
                    "writes may be lost: %s",
@@ -110,8 +118,8 @@ static int check_note(struct journal_dir *dir, const struct recovery_terms *term
 }
 
 /* Deletes a journal, unless its image is open. */
-static int discard_journal(struct journal_dir *dir, const struct leftover *leftover,
-                           const char *path, struct err *err)
+static int discard_journal(const struct recovery_terms *terms, struct journal_dir *dir,
+                           const struct leftover *leftover, const char *path, struct err *err)
 {
     struct journal *journal;
     struct err cause;
@@ -120,7 +128,7 @@ static int discard_journal(struct journal_dir *dir, const struct leftover *lefto
         return -1;
     }
     journal_close(journal, false);
-    return leftover_exists(dir, leftover) ? leftover_delete(dir, leftover, path, err) : 0;
+    return leftover_exists(dir, leftover) ? recovery_discard(terms, dir, leftover, path, err) : 0;
 }
 
 /* Refuses the file if the journal is of another image that had its path. */
@@ -136,8 +144,8 @@ static int check_path(const struct recovery *recovery, const struct leftover *le
     journal_close(journal, false);
     if (!is_of_path)
         return 0;
-    if (recovery->terms->discard_unflushed) /* I1 */
-        return leftover_delete(recovery->dir, leftover, path, err);
+    if (recovery->terms->discard_unflushed)
+        return recovery_discard(recovery->terms, recovery->dir, leftover, path, err);
     err_set(&cause, ErrUnflushedData, 0, "image '%s' is another file than the one that was open",
             path);
     return refuse(recovery, leftover, &cause, err);
@@ -182,7 +190,7 @@ static int admit_by_journal(const struct recovery *recovery, struct node **node,
     if (!leftover)
         return 0;
     int ret = recovery->terms->discard_unflushed
-                  ? discard_journal(recovery->dir, leftover, file->path, err)
+                  ? discard_journal(recovery->terms, recovery->dir, leftover, file->path, err)
                   : journal_apply(recovery, leftover, node, err);
     leftover_release(recovery->dir, leftover);
     return ret;
@@ -217,7 +225,7 @@ static int sweep_leftover(struct sweep *sweep, const struct leftover *leftover, 
     if (leftover_is_note(leftover))
         return check_note(sweep->dir, &sweep->terms, leftover, path, sweep->err);
     if (sweep->terms.discard_unflushed)
-        return discard_journal(sweep->dir, leftover, path, sweep->err);
+        return discard_journal(&sweep->terms, sweep->dir, leftover, path, sweep->err);
     if (leftover_load(sweep->dir, leftover, path, &journal, sweep->err) != 0)
         return -1;
     if (!journal)

@@ -18,7 +18,8 @@
  * W2. A frozen layer's extents never change while it is a layer of the chain; they stay valid as
  *     long as the walk. A pivot adds a layer while no change is under way: the old top is frozen
  *     from then on, and no walk has cached it. No assert: a map would be needed to compare.
- * W3. A walk has one user at a time, who owns it without a lock while drivers map.
+ * W3. A walk has one user at a time, who owns it without a lock while drivers map. No assert: it is
+ *     in no list meanwhile, so no other thread finds it.
  * W4. At most WALKS_KEPT_MAX walks of each kind are kept, within walk_memory; others live for one
  *     result.
  */

@@ -17,6 +17,7 @@
  *       served with descriptors kept back for that. After these, accepting pauses until a
  *       connection ends or PAUSE_MS have passed; it never spins.
  *   L4  Memory for requests and replies: memory.h. Concurrent calls: admission.h.
+ * L1, L2 and L4 have no assert here: L2 has one in connection.c (C3), the others are refusals.
  *
  * Invariants:
  *   S1  live_count is the length of `live`, and at most LIVE_MAX but for one connection of each

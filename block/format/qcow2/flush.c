@@ -213,8 +213,7 @@ static int batch_write_slices(struct qcow2 *q, const struct batch *batch, bool i
     return ret;
 }
 
-/* Offset and size in the header change together: 12 bytes in one sector. The table is durable
- * (W2). */
+/* Offset and size in the header change together: 12 bytes in one sector. */
 static int header_move_refcount_table(struct node *node, const struct batch *batch)
 {
     const struct qcow2 *q = node->state;
@@ -226,6 +225,7 @@ static int header_move_refcount_table(struct node *node, const struct batch *bat
         .clusters = htobe32((uint32_t)(batch->refcount_table_entries * 8 >> q->cluster_bits)),
     };
     static_assert(sizeof(field) == 12, "refcount table fields of the header");
+    assert(batch->refcount_table && !atomic_load(&node->sync_error)); /* W2 */
     int ret = file_write(node->fd, &field, QCOW2_REFCOUNT_TABLE_FIELD, sizeof(field));
     return ret ? ret : node_sync(node);
 }

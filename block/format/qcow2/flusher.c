@@ -16,6 +16,7 @@
  *       since a cut would wait with it: NODE_NEEDS_ROOM leads out of the fence. No assert: a driver
  *       knows no fence.
  *   F2  Of many writers that need room one flushes: each checks again after it acquired flush_lock.
+ *       No assert: room may be short again at once.
  *   F3  The thread is started by the first need and joined when the image is frozen or closed; it
  *       is never started after that.
  *   F4  A failed flush loses nothing: the changes stay in memory and in the journal, and the
@@ -113,6 +114,7 @@ int qcow2_flush(struct node *node)
     if (ret == 0)
         return 0;
     LOCK_GUARD(&q->lock);
+    assert(q->flusher.must_retry || atomic_load(&node->sync_error) || q->is_corrupt); /* F4 */
     if (q->flusher.must_retry)
         flusher_start(q);
     return ret;

@@ -9,6 +9,7 @@
  * table is copied before it is changed.
  *
  *   E1  Every change of an entry is in the journal, with a record reserved, before it is in memory.
+ *       No assert here: journal_append() has it (J4).
  *   E2  Only a table that is referenced once is changed: its L1 entry has the copied flag.
  *   E3  Every change of what map() returns is reported (node_map_changed) under io_lock. No assert:
  *       a read-write lock does not know its readers.

@@ -25,6 +25,13 @@ static uint64_t *metadata_place(const struct qcow2_metadata *metadata, uint64_t 
     return &metadata->clusters[at];
 }
 
+static void metadata_put(struct qcow2_metadata *metadata, uint64_t entry)
+{
+    uint64_t *place = metadata_place(metadata, entry & ~METADATA_FLAGS);
+    assert(!*place); /* M2 */
+    *place = entry;
+}
+
 static int metadata_grow(struct qcow2_metadata *metadata)
 {
     struct qcow2_metadata bigger = {.room = metadata->room ? metadata->room * 2 : 64};
@@ -33,8 +40,7 @@ static int metadata_grow(struct qcow2_metadata *metadata)
         return -ENOMEM;
     for (size_t i = 0; i < metadata->room; i++)
         if (metadata->clusters[i])
-            *metadata_place(&bigger, metadata->clusters[i] & ~METADATA_FLAGS) =
-                metadata->clusters[i];
+            metadata_put(&bigger, metadata->clusters[i]);
     bigger.count = metadata->count;
     assert(bigger.count * 2 < bigger.room); /* M1 */
     free(metadata->clusters);
@@ -81,12 +87,12 @@ void qcow2_metadata_remove(struct qcow2 *q, uint64_t cluster)
     assert(metadata->count > 0);
     *place = 0;
     metadata->count--;
-    /* M2: entries that were displaced by this one move back. */
+    /* Entries that were displaced by this one move back. */
     size_t at = (size_t)(place - metadata->clusters);
     for (at = (at + 1) % metadata->room; metadata->clusters[at]; at = (at + 1) % metadata->room) {
         uint64_t moved = metadata->clusters[at];
         metadata->clusters[at] = 0;
-        *metadata_place(metadata, moved & ~METADATA_FLAGS) = moved;
+        metadata_put(metadata, moved);
     }
 }
 

@@ -9,7 +9,7 @@
  *
  *   O1  A cluster has one owner.
  *   O2  Nothing is written before every check has passed, but refcount blocks past the end of the
- *       file.
+ *       file. No assert: it is the order of calls in replay.c.
  */
 #include "block/format/qcow2/owned.h"
 
