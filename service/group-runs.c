@@ -46,7 +46,8 @@ struct group_runs {
     pthread_cond_t queued;    /* the queue has grown, or the end has come */
     pthread_cond_t deadlines; /* a run was started or has ended, or the end has come */
     struct group_run *queue, *active;
-    unsigned queued_count, active_count, idle, thread_count;
+    unsigned queued_count, active_count, thread_count;
+    unsigned busy; /* threads whose run has not ended */
     bool is_ending, is_watched;
     pthread_t watcher; /* if is_watched: the deadlines' thread */
     pthread_t threads[GROUP_RUNS_MAX];
@@ -152,7 +153,7 @@ static struct group_run *run_new(struct group_runs *runs,
 
 /* ---- threads ---- */
 
-/* Nobody else hears of it. */
+/* If its call has returned, nobody else hears of it. */
 static void run_log_end(const struct group_run *run)
 {
     if (run->result == 0)
@@ -180,6 +181,8 @@ static void run_execute(struct group_run *run)
         snapshot_groups_take(runs->service, &run->request, &run->progress, &run->row, &run->err);
     pthread_mutex_lock(&runs->lock);
     bool is_left = run->is_left;
+    run_leave_active_locked(run); /* before the call returns: the next one finds this thread */
+    runs->busy--;
     pthread_mutex_unlock(&runs->lock);
     if (is_left)
         run_log_end(run);
@@ -197,17 +200,15 @@ static void *runs_work(void *arg)
         if (!run && runs->is_ending)
             return NULL;
         if (!run) {
-            runs->idle++;
             pthread_cond_wait(&runs->queued, &runs->lock);
-            runs->idle--;
             continue;
         }
         runs->queue = run->next_queued;
         runs->queued_count--;
+        runs->busy++;
         pthread_mutex_unlock(&runs->lock);
         run_execute(run);
         pthread_mutex_lock(&runs->lock);
-        run_leave_active_locked(run);
         run_release_locked(run);
     }
 }
@@ -303,7 +304,8 @@ static int runs_grow_locked(struct group_runs *runs, struct err *err)
                        GROUP_RUNS_MAX);
     if (!runs->is_watched)
         runs->is_watched = pthread_create(&runs->watcher, NULL, runs_watch, runs) == 0;
-    bool has_thread = runs->idle > runs->queued_count || runs->thread_count == GROUP_RUNS_MAX;
+    bool has_thread = runs->busy + runs->queued_count < runs->thread_count ||
+                      runs->thread_count == GROUP_RUNS_MAX;
     if (!has_thread &&
         pthread_create(&runs->threads[runs->thread_count], NULL, runs_work, runs) == 0) {
         has_thread = true;
