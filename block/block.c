@@ -271,6 +271,12 @@ int block_nbd_set_tls(struct block *block, const struct nbd_tls_spec *spec, stru
     return block_nbd_start(block, err) ? -1 : nbd_server_set_tls(block->server, spec, err);
 }
 
+int block_nbd_reload_tls(struct block *block, const struct nbd_tls_spec *spec, struct err *err)
+{
+    assert(block->server);
+    return nbd_server_reload_tls(block->server, spec, err);
+}
+
 int block_nbd_listen(struct block *block, const char *address, struct err *err)
 {
     return block_nbd_start(block, err) ? -1 : nbd_server_listen(block->server, address, err);

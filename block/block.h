@@ -125,6 +125,10 @@ struct nbd_tls_spec {
  * later. Codes: OpenFileFailed, InvalidValue; the message names the file. */
 int block_nbd_set_tls(struct block *block, const struct nbd_tls_spec *spec, struct err *err);
 
+/* Reads the files again, of the same spec, for connections that begin later; once NBD is served. On
+ * failure nothing changes. Codes: as above. */
+int block_nbd_reload_tls(struct block *block, const struct nbd_tls_spec *spec, struct err *err);
+
 /* Starts serving NBD on `address`: "unix:PATH" or "ADDR:PORT" (port 0 picks one; beyond loopback
  * only if TLS makes every client prove who it is, and it is required there in any mode). May be
  * called more than once. Codes: InvalidValue, OpenFileFailed. */

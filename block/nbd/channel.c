@@ -53,11 +53,11 @@ ssize_t nbd_channel_receive(struct nbd_channel *channel, void *buf, size_t lengt
     return channel_receive(channel, buf, length, wait, NBD_NO_DEADLINE);
 }
 
-int nbd_channel_start_tls(struct nbd_channel *channel, const struct nbd_tls *tls,
+int nbd_channel_start_tls(struct nbd_channel *channel, struct tls_credentials *credentials,
                           uint64_t deadline_ms)
 {
     assert(!channel->tls);
-    channel->tls = nbd_tls_session_new(tls);
+    channel->tls = nbd_tls_session_new(credentials);
     return channel->tls ? nbd_tls_session_handshake(channel->tls, &channel->socket, deadline_ms)
                         : -ENOMEM;
 }

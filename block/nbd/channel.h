@@ -11,8 +11,8 @@
 #include "block/nbd/buffer.h"
 #include "block/nbd/socket.h"
 
-struct nbd_tls;
 struct nbd_tls_session;
+struct tls_credentials;
 
 struct nbd_channel {
     struct nbd_socket socket;
@@ -32,9 +32,9 @@ int nbd_channel_send_buffer(struct nbd_channel *channel, struct nbd_buffer *buff
 ssize_t nbd_channel_receive(struct nbd_channel *channel, void *buf, size_t length,
                             enum nbd_wait wait);
 
-/* Starts TLS, as the server: from now on the channel carries the content of the TLS session. After
- * a failure the connection is useless. */
-int nbd_channel_start_tls(struct nbd_channel *channel, const struct nbd_tls *tls,
+/* Starts TLS, as the server: from now on the channel carries the content of the TLS session. Takes
+ * over the reference. After a failure the connection is useless. */
+int nbd_channel_start_tls(struct nbd_channel *channel, struct tls_credentials *credentials,
                           uint64_t deadline_ms);
 
 /* For a connection that is closed before the peer expects it: announces the end, then lingers as

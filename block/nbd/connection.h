@@ -26,7 +26,7 @@
 
 #include <pthread.h>
 
-struct nbd_tls;
+struct tls_credentials;
 
 enum { NBD_LISTENERS_MAX = 16 };
 
@@ -64,8 +64,7 @@ struct nbd_server {
     struct block *block;
     struct nbd_limits limits;   /* a test changes them before they come into play */
     struct nbd_budget budget;   /* memory beyond every connection's own */
-    enum nbd_tls_mode tls_mode; /* this and `tls`: set before the first listener, then constant */
-    struct nbd_tls *tls;        /* or NULL: there is no TLS */
+    enum nbd_tls_mode tls_mode; /* set before the first listener, then constant */
     int wake_fd;                /* an eventfd: look at `stop`, `finished` and `listeners` */
     struct nbd_stop stop;
     bool refusing;         /* nbd-accept's: it has told that it refuses connections */
@@ -74,7 +73,8 @@ struct nbd_server {
     struct nbd_pool pool;
 
     /* Guarded by lock. */
-    bool accepting; /* `acceptor` runs */
+    struct tls_credentials *tls; /* for the next handshake; NULL: tls_mode is NBD_TLS_OFF */
+    bool accepting;              /* `acceptor` runs */
     pthread_t acceptor;
     size_t listener_count; /* only grows, until nbd-accept is gone */
     struct listener listeners[NBD_LISTENERS_MAX];

@@ -31,6 +31,8 @@
  */
 #include "block/nbd/handshake.h"
 
+#include "base/cleanup.h"
+#include "base/tls/credentials.h"
 #include "block/device/exports.h"
 #include "block/io.h"
 #include "block/nbd/meta.h"
@@ -245,19 +247,26 @@ static void handshake_forget(struct nbd_handshake *handshake)
     assert(!handshake->connection->session.device);
 }
 
+/* A reference to the credentials of now: they may be replaced at any time. */
+static struct tls_credentials *server_credentials(struct nbd_server *server)
+{
+    LOCK_GUARD(&server->lock);
+    return tls_credentials_ref(server->tls);
+}
+
 static int option_starttls(struct nbd_handshake *handshake)
 {
     struct nbd_channel *channel = &handshake->connection->channel;
-    const struct nbd_tls *tls = handshake->connection->server->tls;
     if (channel->tls)
         return nbd_option_error(handshake, NBD_REP_ERR_INVALID, "TLS has been started already");
-    if (!tls)
+    if (handshake->connection->server->tls_mode == NBD_TLS_OFF)
         return nbd_option_error(handshake, NBD_REP_ERR_POLICY, "TLS is not offered here");
     if (handshake->length != 0)
         return nbd_option_error(handshake, NBD_REP_ERR_INVALID, "STARTTLS has no data");
     int ret = nbd_option_acknowledge(handshake);
     if (!ret)
-        ret = nbd_channel_start_tls(channel, tls, handshake->deadline_ms);
+        ret = nbd_channel_start_tls(channel, server_credentials(handshake->connection->server),
+                                    handshake->deadline_ms);
     if (!ret)
         handshake_forget(handshake);
     else if (ret == -EPROTO) /* a client that is not told why is hard to help */

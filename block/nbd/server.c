@@ -23,12 +23,12 @@
 
 #include "base/cleanup.h"
 #include "base/log.h"
+#include "base/tls/credentials.h"
 #include "block/device/exports.h"
 #include "block/nbd/admission.h"
 #include "block/nbd/connection.h"
 #include "block/nbd/handshake.h"
 #include "block/nbd/thread.h"
-#include "block/nbd/tls.h"
 #include "block/nbd/transmission.h"
 
 #include <assert.h>
@@ -291,15 +291,42 @@ struct nbd_server *nbd_server_new(struct block *block)
     return server;
 }
 
+static struct tls_credentials *credentials_new(const struct nbd_tls_spec *spec, struct err *err)
+{
+    return tls_credentials_new(
+        &(struct tls_spec){.cert_dir = spec->cert_dir,
+                           .psk_file = spec->psk_file,
+                           .clients = spec->verify_peer ? TLS_CLIENTS_PROVE : TLS_CLIENTS_ANY},
+        err);
+}
+
 int nbd_server_set_tls(struct nbd_server *server, const struct nbd_tls_spec *spec, struct err *err)
 {
     assert(!server->accepting && !server->tls);
     if (spec->mode == NBD_TLS_OFF)
         return 0;
-    server->tls = nbd_tls_new(spec, err);
+    server->tls = credentials_new(spec, err);
     if (!server->tls)
         return -1;
     server->tls_mode = spec->mode;
+    return 0;
+}
+
+int nbd_server_reload_tls(struct nbd_server *server, const struct nbd_tls_spec *spec,
+                          struct err *err)
+{
+    assert(spec->mode == server->tls_mode);
+    if (spec->mode == NBD_TLS_OFF)
+        return 0;
+    struct tls_credentials *new = credentials_new(spec, err);
+    if (!new)
+        return -1;
+    pthread_mutex_lock(&server->lock);
+    struct tls_credentials *old = server->tls;
+    assert(tls_credentials_authenticate(new) == tls_credentials_authenticate(old));
+    server->tls = new;
+    pthread_mutex_unlock(&server->lock);
+    tls_credentials_unref(old);
     return 0;
 }
 
@@ -310,7 +337,7 @@ int nbd_server_listen(struct nbd_server *server, const char *address, struct err
         return err_set(err, ErrInvalidValue, 0, "NBD is served on at most %d addresses",
                        NBD_LISTENERS_MAX);
     struct listener *listener = &server->listeners[server->listener_count];
-    bool remote = server->tls && nbd_tls_authenticates(server->tls);
+    bool remote = server->tls && tls_credentials_authenticate(server->tls);
     if (listener_open(listener, address, remote ? NULL : local_only, err) != 0)
         return -1;
     if (!server->accepting) {
@@ -401,7 +428,7 @@ void nbd_server_free(struct nbd_server *server)
     nbd_pool_close(&server->pool);
     close(server->wake_fd);
     if (server->tls)
-        nbd_tls_free(server->tls);
+        tls_credentials_unref(server->tls);
     pthread_cond_destroy(&server->left);
     pthread_mutex_destroy(&server->lock);
     free(server);

@@ -21,6 +21,11 @@ struct nbd_server *nbd_server_new(struct block *block);
 /* TLS for all addresses, which are named after this. Codes: OpenFileFailed, InvalidValue. */
 int nbd_server_set_tls(struct nbd_server *server, const struct nbd_tls_spec *spec, struct err *err);
 
+/* Reads the files again, for handshakes that begin later; the spec of nbd_server_set_tls(). On
+ * failure nothing changes. Codes: as there. */
+int nbd_server_reload_tls(struct nbd_server *server, const struct nbd_tls_spec *spec,
+                          struct err *err);
+
 int nbd_server_listen(struct nbd_server *server, const char *address, struct err *err);
 
 /* The address of that number as it was bound; NULL past the last one. */

@@ -20,7 +20,7 @@
 
 #include "base/cleanup.h"
 #include "base/log.h"
-#include "block/nbd/tls.h"
+#include "base/tls/credentials.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -38,13 +38,13 @@ enum {
 
 struct nbd_tls_session {
     pthread_mutex_t lock;
-    const struct nbd_tls *tls;
-    gnutls_session_t gnutls; /* lock */
-    bool failed;             /* lock: nothing more can be sent or received */
-    bool closed;             /* lock: the peer has been told of the end */
-    size_t in_start, in_end; /* the receiving thread's */
-    size_t out_start;        /* the writing thread's */
-    size_t out_end;          /* lock */
+    struct tls_credentials *credentials; /* a reference */
+    gnutls_session_t gnutls;             /* lock */
+    bool failed;                         /* lock: nothing more can be sent or received */
+    bool closed;                         /* lock: the peer has been told of the end */
+    size_t in_start, in_end;             /* the receiving thread's */
+    size_t out_start;                    /* the writing thread's */
+    size_t out_end;                      /* lock */
     unsigned char in[IN_BYTES], out[OUT_BYTES];
 };
 
@@ -127,35 +127,31 @@ static int session_fail_locked(struct nbd_tls_session *session, int error)
 
 /* ---- life ---- */
 
-struct nbd_tls_session *nbd_tls_session_new(const struct nbd_tls *tls)
+struct nbd_tls_session *nbd_tls_session_new(struct tls_credentials *credentials)
 {
     struct nbd_tls_session *session = malloc(sizeof(*session));
-    if (!session)
-        return NULL;
-    /* The buffers are not touched before they are used. */
-    session->tls = tls;
-    session->failed = session->closed = false;
-    session->in_start = session->in_end = session->out_start = session->out_end = 0;
-    if (gnutls_init(&session->gnutls,
-                    GNUTLS_SERVER | GNUTLS_NONBLOCK | GNUTLS_NO_SIGNAL | GNUTLS_NO_TICKETS) != 0) {
+    gnutls_session_t gnutls = session ? tls_credentials_session(credentials) : NULL;
+    if (!gnutls) {
+        tls_credentials_unref(credentials);
         free(session);
         return NULL;
     }
+    /* The buffers are not touched before they are used. */
+    session->credentials = credentials;
+    session->gnutls = gnutls;
+    session->failed = session->closed = false;
+    session->in_start = session->in_end = session->out_start = session->out_end = 0;
     pthread_mutex_init(&session->lock, NULL);
-    gnutls_transport_set_ptr(session->gnutls, session);
-    gnutls_transport_set_pull_function(session->gnutls, session_pull);
-    gnutls_transport_set_push_function(session->gnutls, session_push);
-    gnutls_handshake_set_timeout(session->gnutls, GNUTLS_INDEFINITE_TIMEOUT); /* ours holds */
-    if (nbd_tls_equip(tls, session->gnutls) != 0) {
-        nbd_tls_session_free(session);
-        return NULL;
-    }
+    gnutls_transport_set_ptr(gnutls, session);
+    gnutls_transport_set_pull_function(gnutls, session_pull);
+    gnutls_transport_set_push_function(gnutls, session_push);
     return session;
 }
 
 void nbd_tls_session_free(struct nbd_tls_session *session)
 {
     gnutls_deinit(session->gnutls);
+    tls_credentials_unref(session->credentials);
     pthread_mutex_destroy(&session->lock);
     free(session);
 }
@@ -183,7 +179,7 @@ static int handshake_step(struct nbd_tls_session *session)
 {
     LOCK_GUARD(&session->lock);
     int ret = gnutls_handshake(session->gnutls);
-    if (ret == GNUTLS_E_SUCCESS && nbd_tls_is_proven(session->tls, session->gnutls))
+    if (ret == GNUTLS_E_SUCCESS && tls_credentials_are_met(session->credentials, session->gnutls))
         return 0;
     if (ret == GNUTLS_E_SUCCESS)
         ret = GNUTLS_E_INSUFFICIENT_CREDENTIALS;

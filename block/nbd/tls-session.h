@@ -8,11 +8,12 @@
 
 #include "block/nbd/socket.h"
 
-struct nbd_tls;
 struct nbd_tls_session;
+struct tls_credentials;
 
-/* A session that has not shaken hands; NULL if there is no memory. `tls` outlives it. */
-struct nbd_tls_session *nbd_tls_session_new(const struct nbd_tls *tls);
+/* A session that has not shaken hands; NULL if there is no memory. Takes over the reference in both
+ * cases. */
+struct nbd_tls_session *nbd_tls_session_new(struct tls_credentials *credentials);
 void nbd_tls_session_free(struct nbd_tls_session *session);
 
 /* Shakes hands as the server. -errno, with the reason in the log: the connection is lost. */

@@ -5,29 +5,27 @@
  */
 #include "tests/lib/testlib.h"
 
-#include "block/nbd/tls.h"
+#include "base/tls/credentials.h"
 
 #include <string.h>
 
-static void must_refuse(struct nbd_tls_spec spec, enum err_code code, const char *const *words)
+static void must_refuse(struct tls_spec spec, enum err_code code, const char *const *words)
 {
     struct err err;
-    spec.mode = NBD_TLS_OPTIONAL;
-    assert_null(nbd_tls_new(&spec, &err));
+    assert_null(tls_credentials_new(&spec, &err));
     for (; *words; words++)
         if (err.code != code || !strstr(err.message, *words))
             fail_msg("no '%s': %s: %s", *words, err_code_name(err.code), err.message);
 }
 
-static void must_accept(struct nbd_tls_spec spec, bool authenticates)
+static void must_accept(struct tls_spec spec, bool authenticates)
 {
     struct err err;
-    spec.mode = NBD_TLS_OPTIONAL;
-    struct nbd_tls *tls = nbd_tls_new(&spec, &err);
+    struct tls_credentials *tls = tls_credentials_new(&spec, &err);
     if (!tls)
         fail_msg("%s", err.message);
-    assert_int_equal(nbd_tls_authenticates(tls), authenticates);
-    nbd_tls_free(tls);
+    assert_int_equal(tls_credentials_authenticate(tls), authenticates);
+    tls_credentials_unref(tls);
 }
 
 static int begin(void **state)
@@ -41,10 +39,10 @@ static const struct fixture fixture = {.begin_all = begin, .end_all = scratch_en
 
 TEST(certificates_are_looked_at)
 {
-    struct nbd_tls_spec spec = {.cert_dir = "x", .verify_peer = true};
+    struct tls_spec spec = {.cert_dir = "x", .clients = TLS_CLIENTS_PROVE};
     shell("cp -r pki/server-crl x");
     must_accept(spec, true);
-    must_accept((struct nbd_tls_spec){.cert_dir = "x"}, false);
+    must_accept((struct tls_spec){.cert_dir = "x"}, false);
 
     shell("chmod o+r x/server-key.pem");
     must_refuse(spec, ErrOpenFileFailed, WORDS("x/server-key.pem", "0604", "chmod o-rwx"));
@@ -72,12 +70,16 @@ TEST(certificates_are_looked_at)
     must_refuse(spec, ErrInvalidValue, WORDS("x/ca-cert.pem"));
     shell("rm x/ca-cert.pem");
     must_refuse(spec, ErrOpenFileFailed, WORDS("x/ca-cert.pem", "No such file"));
-    must_accept((struct nbd_tls_spec){.cert_dir = "x"}, false);
+    must_accept((struct tls_spec){.cert_dir = "x"}, false);
     shell("truncate -s 5M x/server-cert.pem");
     must_refuse(spec, ErrInvalidValue, WORDS("x/server-cert.pem", "bytes"));
-    must_refuse((struct nbd_tls_spec){.cert_dir = "nowhere"}, ErrOpenFileFailed,
+    must_refuse((struct tls_spec){.cert_dir = "nowhere"}, ErrOpenFileFailed,
                 WORDS("nowhere/server-cert.pem"));
-    must_accept((struct nbd_tls_spec){.cert_dir = "pki/server-expired"}, false); /* a warning */
+    must_accept((struct tls_spec){.cert_dir = "pki/server-expired"}, false); /* a warning */
+    must_refuse((struct tls_spec){.cert_dir = "pki/server-expired", .must_be_valid = true},
+                ErrInvalidValue, WORDS("pki/server-expired/server-cert.pem", "has expired"));
+    must_accept((struct tls_spec){.cert_dir = "pki/server", .must_be_valid = true}, false);
+    must_accept((struct tls_spec){.cert_dir = "pki/server", .clients = TLS_CLIENTS_MAY}, false);
     shell("rm -r x");
 }
 
@@ -95,9 +97,9 @@ TEST(keys_are_looked_at)
         {"#626f62:00112233445566778899aabbccddeeff", "earlier line"}, /* bob, in hexadecimal */
         {"#zz:00112233445566778899aabbccddeeff", "name that is not hexadecimal"},
     };
-    struct nbd_tls_spec spec = {.psk_file = "keys"};
-    must_accept((struct nbd_tls_spec){.psk_file = "pki/psk"}, true);
-    must_accept((struct nbd_tls_spec){.psk_file = "pki/psk", .cert_dir = "pki/server"}, false);
+    struct tls_spec spec = {.psk_file = "keys"};
+    must_accept((struct tls_spec){.psk_file = "pki/psk"}, true);
+    must_accept((struct tls_spec){.psk_file = "pki/psk", .cert_dir = "pki/server"}, false);
     for (size_t i = 0; i < sizeof(bad) / sizeof(*bad); i++) {
         shell("umask 077; (echo bob:00112233445566778899aabbccddeeff; echo; echo '%s') >keys",
               bad[i].line);
@@ -112,5 +114,5 @@ TEST(keys_are_looked_at)
     must_refuse(spec, ErrOpenFileFailed, WORDS("'keys'", "0644"));
     shell("rm keys");
     must_refuse(spec, ErrOpenFileFailed, WORDS("'keys'", "No such file"));
-    must_refuse((struct nbd_tls_spec){.psk_file = NULL}, ErrInvalidValue, WORDS("certificate"));
+    must_refuse((struct tls_spec){.psk_file = NULL}, ErrInvalidValue, WORDS("certificate"));
 }
