@@ -48,6 +48,16 @@ struct group *group_begin(struct block *block, const unsigned char id[OWNER_ID_B
                           const struct group_member *members, size_t count, size_t *failed_member,
                           struct err *err);
 
+/*
+ * Checks what group_begin() does, and that the overlays' file systems are not full, but holds no
+ * device: a group that runs meanwhile notices nothing. On success `each` gets every member, in list
+ * order, as it would be (group_member_info). Codes: those of group_begin.
+ */
+int group_plan(struct block *block, const struct group_member *members, size_t count,
+               int (*each)(void *context, size_t position, const struct group_member_info *info,
+                           struct err *err),
+               void *context, size_t *failed_member, struct err *err);
+
 /* -1: group_abort() removes what was created. Codes: OpenFileFailed, DeviceFailed. */
 int group_prepare(struct group *group, size_t *failed_member, struct err *err);
 

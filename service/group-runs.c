@@ -177,14 +177,16 @@ static void run_execute(struct group_run *run)
 {
     struct group_runs *runs = run->runs;
     log_set_request(run->origin.request_id);
-    run->result =
-        snapshot_groups_take(runs->service, &run->request, &run->progress, &run->row, &run->err);
+    run->result = run->request.is_dry_run
+                      ? snapshot_groups_plan(runs->service, &run->request, &run->row, &run->err)
+                      : snapshot_groups_take(runs->service, &run->request, &run->progress,
+                                             &run->row, &run->err);
     pthread_mutex_lock(&runs->lock);
     bool is_left = run->is_left;
     run_leave_active_locked(run); /* before the call returns: the next one finds this thread */
     runs->busy--;
     pthread_mutex_unlock(&runs->lock);
-    if (is_left)
+    if (is_left && !run->request.is_dry_run)
         run_log_end(run);
     log_set_request(NULL);
     group_progress_end(&run->progress);
@@ -234,7 +236,8 @@ static void run_check_locked(struct group_run *run)
     run->users++;
     pthread_mutex_unlock(&runs->lock);
     if (group_progress_expire(&run->progress)) {
-        snapshot_groups_abandon(runs->service, &run->progress);
+        if (!run->request.is_dry_run)
+            snapshot_groups_abandon(runs->service, &run->progress);
         group_progress_abandon(&run->progress);
     }
     pthread_mutex_lock(&runs->lock);

@@ -38,10 +38,10 @@ struct group_run *group_run_start(struct group_runs *runs,
                                   uint64_t deadline_ms, bool keeps_row, struct err *err);
 
 /*
- * Waits. 0: the group is committed, *row is its row. 1, if the row is kept: the group is recorded
- * and goes on, *row says `preparing`. -1 and *err as of snapshot_groups_take(), *row is what is
- * known of the attempt; or DeadlineExceeded, *row has the id, and the rest happens in the
- * background. `row` belongs to the run.
+ * Waits. 0: the group is committed, *row is its row; or, of a dry run, the plan. 1, if the row is
+ * kept: the group is recorded and goes on, *row says `preparing`. -1 and *err as of
+ * snapshot_groups_take(), *row is what is known of the attempt; or DeadlineExceeded, *row has the
+ * id, and the rest happens in the background. `row` belongs to the run.
  */
 int group_run_await(struct group_run *run, const struct group_row **row, struct err *err);
 

@@ -61,50 +61,55 @@ static int members_fill(struct members *members, const char *group_name, struct 
 
 /* ---- the row ---- */
 
-/* `group` is NULL if group_begin() failed: then paths are recorded as far as they can be
+/* `info` is NULL if the group could not be begun: then paths are recorded as far as they can be
  * resolved. */
 static int member_row_fill(struct service *service, struct member_row *row,
-                           const struct group_member *member, const struct group *group,
-                           size_t position)
+                           const struct group_member *member, const struct group_member_info *info)
 {
     struct err err;
-    struct group_member_info info = {0};
-    if (group)
-        group_member_info(group, position, &info);
-    else
+    if (!info)
         row->snapshot_file = block_resolve(service->block, member->snapshot_file, &err);
     if (!row->snapshot_file)
-        row->snapshot_file = strdup(group ? info.snapshot_file : member->snapshot_file);
+        row->snapshot_file = strdup(info ? info->snapshot_file : member->snapshot_file);
     row->device = strdup(member->device);
     row->format = strdup(member->format);
-    row->backing_file = group ? strdup(info.backing_file) : NULL;
-    row->backing_format = group ? strdup(info.backing_format) : NULL;
-    row->has_size = group != NULL;
-    row->size_bytes = info.size_bytes;
+    row->backing_file = info ? strdup(info->backing_file) : NULL;
+    row->backing_format = info ? strdup(info->backing_format) : NULL;
+    row->has_size = info != NULL;
+    row->size_bytes = info ? info->size_bytes : 0;
     char directory[FILE_IDENTITY_BYTES];
     bool is_known =
-        group && block_directory_identity(service->block, row->snapshot_file, directory, &err) == 0;
+        info && block_directory_identity(service->block, row->snapshot_file, directory, &err) == 0;
     row->directory_identity = is_known ? strdup(directory) : NULL;
     bool is_short = (is_known && !row->directory_identity) || !row->device || !row->format ||
-                    !row->snapshot_file || (group && (!row->backing_file || !row->backing_format));
+                    !row->snapshot_file || (info && (!row->backing_file || !row->backing_format));
     return is_short ? -1 : 0;
 }
 
-/* Once, after group_begin(). */
-static int row_fill(struct service *service, struct settlement *settlement,
-                    const struct members *members, struct err *err)
+/* All but the members. */
+static int row_begin(struct group_row *row, const struct snapshot_group_request *request,
+                     struct err *err)
 {
-    struct group_row *row = &settlement->row;
     assert(!row->members);
     row->created_at_us = clock_now_us();
-    row->name = strdup(members->request->name ? members->request->name : row->id);
-    row->labels = strdup(members->request->labels);
-    row->members = calloc(members->request->count + 1, sizeof(*row->members));
-    if (!row->name || !row->labels || !row->members)
-        return out_of_memory(err);
+    row->name = strdup(request->name ? request->name : row->id);
+    row->labels = strdup(request->labels);
+    row->members = calloc(request->count + 1, sizeof(*row->members));
+    return row->name && row->labels && row->members ? 0 : out_of_memory(err);
+}
+
+/* Once, after group_begin(). */
+static int row_fill(struct service *service, struct group_row *row, const struct members *members,
+                    const struct group *group, struct err *err)
+{
+    if (row_begin(row, members->request, err) != 0)
+        return -1;
     for (size_t i = 0; i < members->request->count; i++) {
+        struct group_member_info info;
+        if (group)
+            group_member_info(group, i, &info);
         row->member_count = i + 1;
-        if (member_row_fill(service, &row->members[i], &members->list[i], settlement->group, i) !=
+        if (member_row_fill(service, &row->members[i], &members->list[i], group ? &info : NULL) !=
             0)
             return out_of_memory(err);
     }
@@ -118,7 +123,8 @@ static void refusal_record(struct service *service, struct settlement *settlemen
     struct err err;
     settlement->row.state = GROUP_ABORTED;
     group_row_fail(&settlement->row, cause, member);
-    if ((!settlement->row.members && row_fill(service, settlement, members, &err) != 0) ||
+    if ((!settlement->row.members &&
+         row_fill(service, &settlement->row, members, NULL, &err) != 0) ||
         group_row_write(service, store_group_insert, &settlement->row, &settlement->origin,
                         EVENT_GROUP_ABORTED, &err) != 0)
         log_error("the failed attempt %s is not kept: %s", settlement->row.id, err.message);
@@ -147,7 +153,7 @@ static int take_begin(struct service *service, struct settlement *settlement,
         group_begin(service->block, id, members->list, members->request->count, &failed, err);
     if (settlement->group) {
         settlement->memory = GROUP_MEMORY_HELD;
-        if (row_fill(service, settlement, members, err) != 0)
+        if (row_fill(service, &settlement->row, members, settlement->group, err) != 0)
             return -1;
     }
     bool has_expired = group_progress_explain(progress, err);
@@ -253,6 +259,68 @@ void snapshot_groups_abandon(struct service *service, struct group_progress *pro
         err.code != ErrGroupNotFound)
         log_warning("group %s: its row does not say yet that it is aborted: %s", row.id,
                     err.message);
+}
+
+/* ---- planning ---- */
+
+struct plan {
+    struct service *service;
+    const struct members *members;
+    struct group_row *row;
+};
+
+static int plan_member(void *context, size_t position, const struct group_member_info *info,
+                       struct err *err)
+{
+    struct plan *plan = context;
+    plan->row->member_count = position + 1;
+    return member_row_fill(plan->service, &plan->row->members[position],
+                           &plan->members->list[position], info) == 0
+               ? 0
+               : out_of_memory(err);
+}
+
+/* Whether the store would take the row, which it is rid of again. */
+static int plan_try_insert(struct service *service, struct group_row *row, struct err *err)
+{
+    CLEANUP(store_transaction)
+    struct store_transaction *transaction = store_begin(service->store, err);
+    row->state = GROUP_PREPARING;
+    return transaction ? store_group_insert(transaction, row, err) : -1;
+}
+
+static int plan_run(struct plan *plan, const char *name, struct err *err)
+{
+    size_t failed = SIZE_MAX;
+    struct service *service = plan->service;
+    struct group_row *row = plan->row;
+    const struct members *members = plan->members;
+    if (name_check(service, name, err) != 0)
+        return -1;
+    if (row_begin(row, members->request, err) == 0 &&
+        group_plan(service->block, members->list, members->request->count, plan_member, plan,
+                   &failed, err) == 0)
+        return plan_try_insert(service, row, err);
+    if (failed == SIZE_MAX)
+        return -1;
+    struct err cause = *err;
+    for (size_t i = 0; i < members->request->count; i++)
+        if (!row->members[i].device && plan_member(plan, i, NULL, err) != 0)
+            return -1;
+    group_row_fail(row, &cause, failed);
+    *err = cause;
+    return -1;
+}
+
+int snapshot_groups_plan(struct service *service, const struct snapshot_group_request *request,
+                         struct group_row *row, struct err *err)
+{
+    CLEANUP_BY(members_clear) struct members members = {.request = request};
+    struct plan plan = {.service = service, .members = &members, .row = row};
+    *row = (struct group_row){0};
+    id_new(row->id);
+    const char *name = request->name ? request->name : row->id;
+    return members_fill(&members, name, err) == 0 ? plan_run(&plan, name, err) : -1;
 }
 
 /* ---- reading ---- */

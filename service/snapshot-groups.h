@@ -32,6 +32,7 @@ struct group_progress;
 struct snapshot_group_request {
     const char *name;   /* or NULL: the id */
     const char *labels; /* JSON text */
+    bool is_dry_run;    /* for group-runs.h: only a plan is wanted */
     const struct origin *origin;
     size_t count;
     const struct group_member *members;
@@ -46,6 +47,12 @@ struct snapshot_group_request {
  */
 int snapshot_groups_take(struct service *service, const struct snapshot_group_request *request,
                          struct group_progress *progress, struct group_row *row, struct err *err);
+
+/* Makes every check of snapshot_groups_take() that comes before its first side effect, and has
+ * none. On success `row` is the group as it would be, with an id that means nothing. On failure as
+ * there. */
+int snapshot_groups_plan(struct service *service, const struct snapshot_group_request *request,
+                         struct group_row *row, struct err *err);
 
 /* Records that the group, which has expired, will be aborted, so that its name is free while its
  * thread waits for storage. Any thread but that one. */

@@ -41,7 +41,9 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
+#include <sys/statvfs.h>
 #include <time.h>
+#include <unistd.h>
 
 static void member_assert_state(const struct member *member, enum transaction_state state)
 {
@@ -100,6 +102,30 @@ static int group_check_list(const struct group_member *members, size_t count, st
     return 0;
 }
 
+static struct group *group_new(struct block *block, size_t count, struct err *err)
+{
+    struct group *group = calloc(1, sizeof(*group) + count * sizeof(group->members[0]));
+    if (group)
+        group->block = block;
+    else
+        err_set(err, ErrOutOfResources, ENOMEM, "a group of %zu members cannot be begun", count);
+    return group;
+}
+
+static int group_begin_members(struct group *group, const struct group_member *members,
+                               size_t count, size_t *failed_member, struct err *err)
+{
+    for (size_t i = 0; i < count; i++) {
+        group->members[i].place = (struct image_place)IMAGE_PLACE_INIT;
+        group->count = i + 1;
+        if (member_begin(group, &group->members[i], &members[i], err) != 0) {
+            *failed_member = i;
+            return -1;
+        }
+    }
+    return 0;
+}
+
 struct group *group_begin(struct block *block, const unsigned char id[OWNER_ID_BYTES],
                           const struct group_member *members, size_t count, size_t *failed_member,
                           struct err *err)
@@ -107,25 +133,72 @@ struct group *group_begin(struct block *block, const unsigned char id[OWNER_ID_B
     *failed_member = SIZE_MAX;
     if (group_check_list(members, count, err) != 0)
         return NULL;
-    struct group *group = calloc(1, sizeof(*group) + count * sizeof(group->members[0]));
-    if (!group) {
-        err_set(err, ErrOutOfResources, ENOMEM, "a group of %zu members cannot be begun", count);
+    struct group *group = group_new(block, count, err);
+    if (!group)
         return NULL;
-    }
-    group->block = block;
     memcpy(group->id, id, OWNER_ID_BYTES);
     uuid_unparse_lower(id, group->text);
-    for (size_t i = 0; i < count; i++) {
-        group->members[i].place = (struct image_place)IMAGE_PLACE_INIT;
-        group->count = i + 1;
-        if (member_begin(group, &group->members[i], &members[i], err) != 0) {
-            *failed_member = i;
-            group_free(group);
-            return NULL;
-        }
+    if (group_begin_members(group, members, count, failed_member, err) != 0) {
+        group_free(group);
+        return NULL;
     }
     group_enter_state(group, TRANSACTION_BEGUN);
     return group;
+}
+
+/* ---- plan ---- */
+
+/* Whether the file system has room for the smallest overlay; quotas and later writes are unknown.
+ */
+static int member_check_space(const struct member *member, struct err *err)
+{
+    struct statvfs fs;
+    if (fstatvfs(member->place.dirfd, &fs) != 0)
+        return 0;
+    bool is_root = geteuid() == 0; /* who may use the reserved blocks */
+    bool is_full = fs.f_blocks > 0 && (is_root ? fs.f_bfree : fs.f_bavail) == 0;
+    bool has_no_inode = fs.f_files > 0 && (is_root ? fs.f_ffree : fs.f_favail) == 0;
+    return is_full || has_no_inode
+               ? err_set(err, ErrOpenFileFailed, ENOSPC, "snapshot_file '%s' cannot be created",
+                         member->place.path)
+               : 0;
+}
+
+static int group_plan_members(struct group *group, const struct group_member *members, size_t count,
+                              size_t *failed_member, struct err *err)
+{
+    if (group_begin_members(group, members, count, failed_member, err) != 0)
+        return -1;
+    for (size_t i = 0; i < count; i++)
+        if (member_check_space(&group->members[i], err) != 0) {
+            *failed_member = i;
+            return -1;
+        }
+    return 0;
+}
+
+int group_plan(struct block *block, const struct group_member *members, size_t count,
+               int (*each)(void *context, size_t position, const struct group_member_info *info,
+                           struct err *err),
+               void *context, size_t *failed_member, struct err *err)
+{
+    *failed_member = SIZE_MAX;
+    if (group_check_list(members, count, err) != 0)
+        return -1;
+    struct group *group = group_new(block, count, err);
+    if (!group)
+        return -1;
+    group->is_plan = true;
+    int ret = group_plan_members(group, members, count, failed_member, err);
+    for (size_t i = 0; ret == 0 && i < count; i++) {
+        struct group_member_info info;
+        group_member_info(group, i, &info);
+        ret = each(context, i, &info, err);
+    }
+    for (size_t i = 0; i < group->count; i++)
+        member_free(group, &group->members[i]);
+    free(group);
+    return ret;
 }
 
 /* ---- prepare ---- */

@@ -42,7 +42,10 @@ static int member_hold(struct group *group, struct member *member, const char *n
         return err_set(err, ErrDeviceIsReadOnly, 0,
                        "device '%s' is read-only: it cannot change, so there is nothing to freeze",
                        name);
-    snprintf(device->holder, sizeof(device->holder), "snapshot group %s", group->text);
+    if (group->is_plan)
+        device->lookers++;
+    else
+        snprintf(device->holder, sizeof(device->holder), "snapshot group %s", group->text);
     member->device = device;
     return 0;
 }
@@ -266,13 +269,23 @@ int member_abort(struct group *group, struct member *member, struct err *err)
     return ret;
 }
 
-void member_free(struct group *group, struct member *member)
+static void member_release(struct group *group, struct member *member)
 {
-    if (member->device) {
-        LOCK_GUARD(&group->block->lock);
+    LOCK_GUARD(&group->block->lock);
+    if (!group->is_plan) {
         assert(*member->device->holder); /* I3 */
         *member->device->holder = 0;
+        return;
     }
+    assert(member->device->lookers > 0);
+    if (--member->device->lookers == 0)
+        pthread_cond_broadcast(&group->block->changed);
+}
+
+void member_free(struct group *group, struct member *member)
+{
+    if (member->device)
+        member_release(group, member);
     if (member->frozen)
         node_unref(member->frozen);
     else if (member->overlay)

@@ -43,6 +43,7 @@ struct group {
     unsigned char id[OWNER_ID_BYTES];
     char text[UUID_STR_LEN];
     enum transaction_state state;
+    bool is_plan; /* devices are looked at, not held */
     size_t count;
     struct member members[];
 };

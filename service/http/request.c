@@ -224,3 +224,13 @@ int request_limit(const struct request *request, size_t *limit, struct err *err)
                        REQUEST_LIMIT_MAX);
     return 0;
 }
+
+int request_flag(const struct request *request, const char *name, bool *flag, struct err *err)
+{
+    const char *text = request_parameter(request, name);
+    *flag = text && strcmp(text, "true") == 0;
+    return !text || *flag || strcmp(text, "false") == 0
+               ? 0
+               : err_set(err, ErrInvalidParameter, 0, "query parameter '%s' must be true or false",
+                         name);
+}

@@ -61,6 +61,9 @@ int request_parse_uri(struct request *request, struct err *err);
 /* Whether the body is declared to be of `type`, and not encoded. */
 bool request_has_type(const struct request *request, const char *type);
 
+/* The parameter `name`, "true" or "false" (the default). InvalidParameter. */
+int request_flag(const struct request *request, const char *name, bool *flag, struct err *err);
+
 /* Whether the client prefers not to wait (RFC 7240, section 4.1). */
 bool request_prefers_async(const struct request *request);
 

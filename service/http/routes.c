@@ -12,6 +12,7 @@
 
 static const char *const list_parameters[] = {"limit", "cursor", NULL};
 static const char *const event_parameters[] = {"limit", "after", "kind", "device", "group", NULL};
+static const char *const group_create_parameters[] = {"dry_run", NULL};
 static const char *const group_parameters[] = {"limit", "cursor", "state", NULL};
 
 #define ROUTE_ROW(method, path, handler, scope, flags, parameters, body)                           \

@@ -32,8 +32,8 @@ enum route_flags {
       &device_delete_body)                                                                         \
     X("GET", "/snapshot-groups", snapshot_group_list, SCOPE_READ, ROUTE_STORE | ROUTE_PAGE,        \
       group_parameters, NULL)                                                                      \
-    X("POST", "/snapshot-groups", snapshot_group_create, SCOPE_SNAPSHOT, ROUTE_STORE, NULL,        \
-      &snapshot_group_create_body)                                                                 \
+    X("POST", "/snapshot-groups", snapshot_group_create, SCOPE_SNAPSHOT, ROUTE_STORE,              \
+      group_create_parameters, &snapshot_group_create_body)                                        \
     X("GET", "/snapshot-groups/{id}", snapshot_group_get, SCOPE_READ, ROUTE_STORE, NULL, NULL)     \
     X("GET", "/events", event_list, SCOPE_READ, ROUTE_STORE | ROUTE_PAGE, event_parameters, NULL)  \
     X("GET", "/tokens", token_list, SCOPE_ADMIN, ROUTE_STORE | ROUTE_PAGE, list_parameters, NULL)  \

@@ -125,6 +125,28 @@ static struct cJSON *group_encode(struct service *service, const struct group_ro
     return json;
 }
 
+/* The group as it would be. What comes with the id, which the group does not have yet, is null. */
+static struct cJSON *plan_encode(const struct snapshot_group_request *wanted,
+                                 const struct group_row *row)
+{
+    struct cJSON *json = cJSON_CreateObject();
+    encode_text(json, "name", wanted->name);
+    encode_text(json, "kind", "snapshot");
+    struct cJSON *members = encode_array(json, "members");
+    for (size_t i = 0; i < row->member_count; i++) {
+        const struct member_row *member = &row->members[i];
+        bool is_known = wanted->name || wanted->members[i].snapshot_file;
+        struct cJSON *item = encode_item(members);
+        encode_text(item, "device", member->device);
+        encode_text(item, "backing_file", member->backing_file);
+        encode_text(item, "snapshot_file", is_known ? member->snapshot_file : NULL);
+        encode_text(item, "format", member->format);
+        encode_optional(item, "size_bytes", member->has_size, member->size_bytes);
+    }
+    encode_json(json, "labels", row->labels);
+    return json;
+}
+
 /* ---- decoding ---- */
 
 /* The body of POST /snapshot-groups. */
@@ -226,16 +248,20 @@ static void snapshot_group_take_and_reply(struct service *service, const struct 
     struct problem problem = {0};
     const struct group_row *row;
     CLEANUP(group_run)
-    struct group_run *run = group_run_start(service->group_runs, wanted, deadline_ms,
-                                            request_prefers_async(request), &problem.err);
+    struct group_run *run =
+        group_run_start(service->group_runs, wanted, deadline_ms,
+                        !wanted->is_dry_run && request_prefers_async(request), &problem.err);
     int result = run ? group_run_await(run, &row, &problem.err) : -1;
-    if (result == 0) {
+    if (result == 0 && wanted->is_dry_run) {
+        reply_json(reply, 200, plan_encode(wanted, row));
+    } else if (result == 0) {
         group_reply(service, 201, row, reply);
     } else if (result == 1) {
         group_reply(service, 202, row, reply);
         reply_header_add(reply, "Preference-Applied", "respond-async");
     } else {
-        if (run && (row->has_error_member || problem.err.code == ErrDeadlineExceeded))
+        if (run && !wanted->is_dry_run &&
+            (row->has_error_member || problem.err.code == ErrDeadlineExceeded))
             problem.instance = group_path(row, instance); /* the attempt, which is kept */
         if (run && row->has_error_member)
             group_problem(row, &problem);
@@ -252,7 +278,9 @@ void snapshot_group_create(struct service *service, const struct request *reques
     const struct group_body *body = request->fields;
     CLEANUP_FREE char *labels = NULL;
     CLEANUP_FREE struct group_member *members = NULL;
-    if (group_body_check(body, &problem) != 0 ||
+    bool is_dry_run;
+    if (request_flag(request, "dry_run", &is_dry_run, &problem.err) != 0 ||
+        group_body_check(body, &problem) != 0 ||
         !(labels = decode_labels(body->labels, "/labels", &problem))) {
         reply_problem(reply, &problem);
         return;
@@ -268,6 +296,7 @@ void snapshot_group_create(struct service *service, const struct request *reques
     struct snapshot_group_request wanted = {
         .name = body->name,
         .labels = labels,
+        .is_dry_run = is_dry_run,
         .origin = &request->origin,
         .count = count,
         .members = members,

@@ -35,6 +35,8 @@ CALLS = [
     (201, "POST", "/snapshot-groups", {"name": "g", "devices": [{"device": "vda"}, {"device": "vdb"}]}),
     (201, "POST", "/snapshot-groups", {"devices": [{"device": "vda", "snapshot_file": "o", "format": "qcow2"}]}),
     (409, "POST", "/snapshot-groups", {"name": "g", "devices": [{"device": "vda"}]}),
+    (200, "POST", "/snapshot-groups?dry_run=true", {"name": "h", "devices": [{"device": "vda"}]}),
+    (200, "POST", "/snapshot-groups?dry_run=true", {"devices": [{"device": "vda"}]}),
     (404, "POST", "/snapshot-groups", {"devices": [{"device": "vda"}, {"device": "none"}]}),
     (422, "POST", "/snapshot-groups", {"devices": []}),
     (422, "POST", "/snapshot-groups", {"devices": [{"device": "vda"}, {"device": "vda"}]}),

@@ -265,6 +265,16 @@ struct group *group_begin(struct block *block, const unsigned char id[OWNER_ID_B
     return (struct group *)&memory;
 }
 
+int group_plan(struct block *block, const struct group_member *members, size_t count,
+               int (*each)(void *, size_t, const struct group_member_info *, struct err *),
+               void *context, size_t *failed_member, struct err *err)
+{
+    (void)block, (void)members, (void)count, (void)each, (void)context, (void)failed_member;
+    (void)err;
+    fail_msg("a group is taken, not planned");
+    return -1;
+}
+
 int group_prepare(struct group *group, size_t *failed_member, struct err *err)
 {
     (void)group;
