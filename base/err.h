@@ -39,6 +39,9 @@
     X(MissingField, 400, false)                                                                    \
     X(WrongType, 400, false)                                                                       \
     X(InvalidParameter, 400, false) /* a query parameter or a path segment */                      \
+    X(InvalidHeader, 400, false) /* a field of the request's header */                             \
+    X(IdempotencyKeyReused, 422, false)                                                            \
+    X(IdempotencyInProgress, 409, true)                                                            \
     X(InvalidValue, 422, false)                                                                    \
     X(Unauthorized, 401, false) /* no token, or none that is valid */                              \
     X(Forbidden, 403, false)                                                                       \

@@ -26,6 +26,7 @@ struct metrics;
 struct device_cache;
 struct tokens;
 struct leftover;
+struct key_claim;
 
 struct service {
     pthread_mutex_t names_lock;
@@ -41,6 +42,9 @@ struct service {
     struct leftover *leftovers; /* these four: leftovers_lock (leftovers.h) */
     bool leftovers_end, leftovers_started;
     pthread_t leftovers_thread; /* if started */
+
+    pthread_mutex_t keys_lock;
+    struct key_claim *keys; /* keys_lock: of requests that run (idempotency.h) */
 
     struct memory memory; /* of requests and replies */
     struct metrics *metrics;

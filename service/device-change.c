@@ -13,6 +13,7 @@
 
 #include "base/log.h"
 #include "service/context.h"
+#include "service/idempotency.h"
 #include "service/leftovers.h"
 #include "service/names.h"
 
@@ -80,7 +81,9 @@ int device_row_write_attached(struct service *service,
     CLEANUP(store_transaction)
     struct store_transaction *transaction = store_begin(service->store, err);
     if (!transaction || query(transaction, row, err) != 0 ||
-        event_record(transaction, origin, EVENT_DEVICE_ATTACHED, row->name, NULL, err) != 0)
+        event_record(transaction, origin, EVENT_DEVICE_ATTACHED, row->name, NULL, err) != 0 ||
+        (query == store_device_insert &&
+         key_record(transaction, origin, "device", row->id, err) != 0))
         return -1;
     return store_commit(steal(transaction), err);
 }

@@ -8,6 +8,7 @@
 #include "service/clock.h"
 #include "service/context.h"
 #include "service/device-change.h"
+#include "service/idempotency.h"
 #include "service/names.h"
 
 #include <assert.h>
@@ -114,6 +115,18 @@ static int device_attach(struct service *service, struct device_row *row,
                : device_row_write_attached(service, store_device_insert, row, request->origin, err);
 }
 
+/* Inserts the row CREATING, with the request's key. */
+static int creation_record(struct service *service, const struct device_row *row,
+                           const struct origin *origin, struct err *err)
+{
+    CLEANUP(store_transaction)
+    struct store_transaction *transaction = store_begin(service->store, err);
+    if (!transaction || store_device_insert(transaction, row, err) != 0 ||
+        key_record(transaction, origin, "device", row->id, err) != 0)
+        return -1;
+    return store_commit(steal(transaction), err);
+}
+
 static int device_create_image(struct service *service, struct device_row *row,
                                const struct device_request *request, enum add_state *state,
                                struct err *err)
@@ -125,7 +138,7 @@ static int device_create_image(struct service *service, struct device_row *row,
     if (block_format_check_create(row->format, err) != 0)
         return -1;
     id_bytes(row->id, id);
-    int ret = device_row_write(service, store_device_insert, row, err);
+    int ret = creation_record(service, row, request->origin, err);
     if (ret == 0 || err->code == ErrStoreFailed)
         *state = ADD_RECORDED;
     if (ret != 0 ||

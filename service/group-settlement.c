@@ -27,6 +27,7 @@
 #include "base/log.h"
 #include "service/clock.h"
 #include "service/context.h"
+#include "service/idempotency.h"
 #include "service/leftovers.h"
 #include "service/names.h"
 
@@ -104,7 +105,9 @@ int group_row_write(struct service *service,
     CLEANUP(store_transaction)
     struct store_transaction *transaction = store_begin(service->store, err);
     if (!transaction || query(transaction, row, err) != 0 ||
-        event_record(transaction, origin, kind, NULL, row->id, err) != 0)
+        event_record(transaction, origin, kind, NULL, row->id, err) != 0 ||
+        (query == store_group_insert &&
+         key_record(transaction, origin, "group", row->id, err) != 0))
         return -1;
     return store_commit(steal(transaction), err);
 }

@@ -93,21 +93,33 @@ int store_device_delete(struct store_transaction *transaction, const struct devi
     return device_change(transaction, "DELETE FROM devices WHERE id = :id", row, err);
 }
 
-int store_device_get(struct store *store, const char *name, struct device_row *row, struct err *err)
+/* The row that `sql` finds for :key. */
+static int device_get(struct store *store, const char *sql, const char *key, struct device_row *row,
+                      struct err *err)
 {
     CLEANUP(reader) struct connection *reader = reader_begin(store, err);
     if (!reader)
         return -1;
     CLEANUP(statement)
-    sqlite3_stmt *statement =
-        statement_begin(reader, "SELECT " NAMES " FROM devices WHERE name = :name", err);
+    sqlite3_stmt *statement = statement_begin(reader, sql, err);
     if (!statement)
         return -1;
-    statement_bind_text(statement, ":name", name);
-    int found = statement_step(reader, statement, ErrInternalError, name, err);
+    statement_bind_text(statement, ":key", key);
+    int found = statement_step(reader, statement, ErrInternalError, key, err);
     if (found == 0)
-        return device_not_found(name, err);
+        return device_not_found(key, err);
     return found < 0 ? -1 : row_load(&devices, statement, row, err);
+}
+
+int store_device_get(struct store *store, const char *name, struct device_row *row, struct err *err)
+{
+    return device_get(store, "SELECT " NAMES " FROM devices WHERE name = :key", name, row, err);
+}
+
+int store_device_get_by_id(struct store *store, const char *id, struct device_row *row,
+                           struct err *err)
+{
+    return device_get(store, "SELECT " NAMES " FROM devices WHERE id = :key", id, row, err);
 }
 
 uint64_t store_devices_generation(const struct store *store)

@@ -38,6 +38,10 @@ int store_device_get(struct store *store, const char *name, struct device_row *r
  * after this returned a number is right for as long as it returns the same. */
 uint64_t store_devices_generation(const struct store *store);
 
+/* By id. */
+int store_device_get_by_id(struct store *store, const char *id, struct device_row *row,
+                           struct err *err); /* DeviceNotFound */
+
 /* Up to `limit` rows with names after `after` (NULL: from the first), by name. *rows is heap; free
  * with device_rows_free. */
 int store_device_list(struct store *store, const char *after, size_t limit,

@@ -116,6 +116,20 @@ struct group_row {
     size_t error_member; /* position of the failing member */
 };
 
+/* A caller's key. Until there is an answer, it follows from the row that the request made. */
+struct key_row {
+    char *caller, *key;
+    char *request_hash; /* of the request that it came with */
+    char *request_id;
+    uint64_t created_at_us;
+    char *resource_kind; /* "device", "group", or NULL: none yet */
+    char *resource_id;
+    bool has_answer;
+    uint64_t status;
+    char *headers; /* lines as they are sent */
+    char *body;    /* or NULL: none */
+};
+
 /* Kinds of events. An event of a group or device whose `detail` is NULL gets it from that row. */
 #define EVENT_KINDS(X)                                                                             \
     X(EVENT_DEVICE_ATTACHED, "device.attached")                                                    \

@@ -10,7 +10,8 @@
  *   decode    checks the types that the client takes     the reply
  *             and sends, decodes by route->body
  *   handler   counts the call, checks that the daemon    the reply
- *             is ready, runs the handler
+ *             is ready, answers a repeated key from
+ *             the store (replay.h), runs the handler
  *   count     counts the reply, for /metrics
  *   log       logs a change: its caller and request id
  *   reply     sends the reply, with the request id
@@ -29,6 +30,7 @@
 #include "service/http/accept.h"
 #include "service/http/body.h"
 #include "service/http/connection.h"
+#include "service/http/replay.h"
 #include "service/http/routes.h"
 #include "service/metrics.h"
 
@@ -134,6 +136,14 @@ static int step_decode(struct exchange *exchange)
     return -1;
 }
 
+/* Claims the request's key. False: the reply is there. */
+static bool exchange_claim(struct exchange *exchange, struct key_claim *claim)
+{
+    struct request *request = &exchange->request;
+    replay_identify(request, exchange->body.text, exchange->body.length);
+    return replay_begin(exchange->service, request, claim, &exchange->reply);
+}
+
 /* Runs the handler, if the daemon is in a state for that. */
 static int step_handler(struct exchange *exchange)
 {
@@ -148,7 +158,11 @@ static int step_handler(struct exchange *exchange)
         reply_error(&exchange->reply, &err);
         return -1;
     }
+    CLEANUP_BY(key_claim_end) struct key_claim claim = {0};
+    if ((flags & ROUTE_IDEMPOTENT) && !exchange_claim(exchange, &claim))
+        return 0;
     exchange->route->handler(service, &exchange->request, &exchange->reply);
+    replay_end(&claim, &exchange->reply);
     assert(exchange->reply.status != 0);
     return 0;
 }

@@ -260,6 +260,19 @@ void reply_problem(struct reply *reply, const struct problem *problem)
     if (reply->request_id)
         encode_text(json, "request_id", reply->request_id);
     reply_set(reply, problem_status(&placed.err), "application/problem+json", json);
+    reply->is_retryable = problem_is_retryable(&placed.err);
+    if (placed.err.code == ErrIdempotencyInProgress && reply->status != 503)
+        reply_header_add(reply, "Retry-After", "%d", RETRY_AFTER_S);
+}
+
+void reply_kept_problem(struct reply *reply, struct cJSON *json)
+{
+    int status = (int)cJSON_GetNumberValue(cJSON_GetObjectItem(json, "status"));
+    bool is_retryable = cJSON_IsTrue(cJSON_GetObjectItem(json, "retryable"));
+    if (reply->request_id)
+        encode_text(json, "request_id", reply->request_id);
+    reply_set(reply, status, "application/problem+json", json);
+    reply->is_retryable = is_retryable;
 }
 
 void reply_error(struct reply *reply, const struct err *err)

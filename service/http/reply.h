@@ -33,6 +33,7 @@ struct reply {
      * what failed, as a URI. NULL: not known. */
     const char *request_id, *instance;
     int status;
+    bool is_retryable;       /* a problem that may pass */
     char *body;              /* heap, or NULL */
     const char *static_body; /* used if `body` is NULL */
     size_t body_bytes;
@@ -99,6 +100,9 @@ void reply_text(struct reply *reply, const char *content_type, char *text, size_
 
 /* Answers 200 with a stream, which is closed with the reply. */
 void reply_stream(struct reply *reply, const char *content_type, const struct reply_stream *stream);
+
+/* Answers with a problem that problem_encode() made before, which is consumed. */
+void reply_kept_problem(struct reply *reply, struct cJSON *json);
 
 void reply_problem(struct reply *reply, const struct problem *problem);
 void reply_error(struct reply *reply, const struct err *err);

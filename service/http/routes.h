@@ -20,20 +20,22 @@ enum route_flags {
     ROUTE_PAGE = 2,  /* needs the memory for a page of a list */
     ROUTE_TEXT = 4,  /* replies with text/plain; else, unless ROUTE_YAML, with application/json */
     ROUTE_YAML = 8,  /* replies with application/yaml */
+    ROUTE_IDEMPOTENT = 16, /* takes an Idempotency-Key; with ROUTE_STORE */
 };
 
 /* Method, path ({...} matches any one segment that is not empty), handler, scope, flags, parameters
  * of the query (NULL: none), table of the body (NULL: none). HEAD is routed as GET. */
 #define ROUTES(X)                                                                                  \
     X("GET", "/devices", device_list, SCOPE_READ, ROUTE_STORE | ROUTE_PAGE, list_parameters, NULL) \
-    X("POST", "/devices", device_create, SCOPE_ADMIN, ROUTE_STORE, NULL, &device_create_body)      \
+    X("POST", "/devices", device_create, SCOPE_ADMIN, ROUTE_STORE | ROUTE_IDEMPOTENT, NULL,        \
+      &device_create_body)                                                                         \
     X("GET", "/devices/{name}", device_get, SCOPE_READ, ROUTE_STORE, NULL, NULL)                   \
     X("DELETE", "/devices/{name}", device_delete, SCOPE_ADMIN, ROUTE_STORE, NULL,                  \
       &device_delete_body)                                                                         \
     X("GET", "/snapshot-groups", snapshot_group_list, SCOPE_READ, ROUTE_STORE | ROUTE_PAGE,        \
       group_parameters, NULL)                                                                      \
-    X("POST", "/snapshot-groups", snapshot_group_create, SCOPE_SNAPSHOT, ROUTE_STORE,              \
-      group_create_parameters, &snapshot_group_create_body)                                        \
+    X("POST", "/snapshot-groups", snapshot_group_create, SCOPE_SNAPSHOT,                           \
+      ROUTE_STORE | ROUTE_IDEMPOTENT, group_create_parameters, &snapshot_group_create_body)        \
     X("GET", "/snapshot-groups/{id}", snapshot_group_get, SCOPE_READ, ROUTE_STORE, NULL, NULL)     \
     X("GET", "/events", event_list, SCOPE_READ, ROUTE_STORE | ROUTE_PAGE, event_parameters, NULL)  \
     X("GET", "/tokens", token_list, SCOPE_ADMIN, ROUTE_STORE | ROUTE_PAGE, list_parameters, NULL)  \

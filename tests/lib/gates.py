@@ -9,6 +9,7 @@
         daemon.open_gate("prepare")
         answer = call.answer()
 """
+import http.client
 import os
 import threading
 
@@ -46,14 +47,17 @@ class GatedDaemon(Daemon):
 class Call(threading.Thread):
     """A request on a connection and thread of its own."""
 
-    def __init__(self, daemon, method, path, body=None):
+    def __init__(self, daemon, method, path, body=None, **headers):
         super().__init__(daemon=True)
-        self.parameters = (method, path, body)
+        self.parameters, self.headers = (method, path, body), headers
         self.on, self.result = daemon, None
         self.start()
 
     def run(self):
-        self.result = self.on.request(*self.parameters)
+        try:
+            self.result = self.on.request(*self.parameters, **self.headers)
+        except (OSError, http.client.HTTPException):
+            pass  # the daemon was killed
 
     def answer(self):
         self.join(DEADLINE_S)

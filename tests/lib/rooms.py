@@ -35,9 +35,9 @@ MAY_INCLUDE = {
     'block/nbd': BLOCK | TLS | {'block/device': DEVICE},
     'block': {'block/image': IMAGE | DRIVER, 'block/format': ANY, 'block/format/qcow2': {'driver-qcow2.h'},
               'block/device': DEVICE, 'block/nbd': {'server.h'}},
-    'service': {'block': {'block.h', 'group.h'}, 'store': {'store.h', 'devices.h', 'groups.h', 'events.h', 'frozen-files.h', 'tokens.h',
+    'service': {'block': {'block.h', 'group.h'}, 'store': {'store.h', 'devices.h', 'groups.h', 'events.h', 'idempotency.h', 'frozen-files.h', 'tokens.h',
                            'row.h'}},
-    'service/http': {'block': {'block.h', 'group.h'}, 'store': {'store.h', 'devices.h', 'groups.h', 'events.h', 'frozen-files.h', 'tokens.h',
+    'service/http': {'block': {'block.h', 'group.h'}, 'store': {'store.h', 'devices.h', 'groups.h', 'events.h', 'idempotency.h', 'frozen-files.h', 'tokens.h',
                            'row.h'}},
 }
 # Faces: headers that a room offers to others, declared apart from the files that implement them. A

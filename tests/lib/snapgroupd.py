@@ -143,8 +143,11 @@ class Connection(http.client.HTTPConnection):
         self.sock.settimeout(self.timeout)
         self.sock.connect(self.path)
 
-    def ask(self, method, path, body=None):
-        headers = {} if body is None else {"Content-Type": "application/json"}
+    def ask(self, method, path, body=None, **headers):
+        """A header's name is given with _ for -."""
+        headers = {name.replace("_", "-"): value for name, value in headers.items()}
+        if body is not None:
+            headers["Content-Type"] = "application/json"
         self.request(method, path, None if body is None else json.dumps(body), headers)
         return Answer(self.getresponse())
 
@@ -267,10 +270,10 @@ class Daemon:
     def connection(self):
         return Connection(os.path.join(self.runtime, "api.sock"))
 
-    def request(self, method, path, body=None):
+    def request(self, method, path, body=None, **headers):
         connection = self.connection()
         try:
-            return connection.ask(method, path, body)
+            return connection.ask(method, path, body, **headers)
         finally:
             connection.close()
 

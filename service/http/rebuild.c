@@ -1,0 +1,93 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * See rebuild.h. What a POST answers is what a GET shows, or the `error` of an attempt that is
+ * kept.
+ */
+#include "service/http/rebuild.h"
+
+#include "service/context.h"
+#include "service/http/encode.h"
+#include "service/http/reply.h"
+#include "service/http/routes.h"
+#include "store/devices.h"
+#include "store/groups.h"
+
+#include <string.h>
+
+static enum rebuilt rebuild_pending(struct reply *reply, const struct err *err)
+{
+    reply_error(reply, err);
+    return REBUILT_PENDING;
+}
+
+/* What the GET of `name` shows, as created. */
+static enum rebuilt rebuild_created(struct service *service, const struct request *request,
+                                    void (*get)(struct service *, const struct request *,
+                                                struct reply *),
+                                    const char *prefix, const char *name, struct reply *reply)
+{
+    struct request asked = *request;
+    asked.method = "GET";
+    asked.argument = name;
+    get(service, &asked, reply);
+    if (reply->status != 200)
+        return reply->status == 404 ? REBUILT_NOTHING : REBUILT_PENDING;
+    reply->status = 201;
+    reply_header_add(reply, "Location", "%s/%s", prefix, name);
+    return REBUILT_ANSWER;
+}
+
+/* The `error` that the GET of an aborted group shows. */
+static enum rebuilt rebuild_refused(struct service *service, const struct request *request,
+                                    const char *id, struct reply *reply)
+{
+    enum rebuilt rebuilt =
+        rebuild_created(service, request, snapshot_group_get, "/snapshot-groups", id, reply);
+    if (rebuilt != REBUILT_ANSWER)
+        return rebuilt;
+    struct cJSON *group = cJSON_Parse(reply->body);
+    struct cJSON *error = cJSON_DetachItemFromObjectCaseSensitive(group, "error");
+    cJSON_Delete(group);
+    reply_kept_problem(reply, error);
+    return REBUILT_ANSWER;
+}
+
+static enum rebuilt rebuild_group(struct service *service, const struct request *request,
+                                  const char *id, struct reply *reply)
+{
+    struct err err;
+    CLEANUP_BY(group_row_clear) struct group_row row = {0};
+    if (store_group_get(service->store, id, &row, &err) != 0)
+        return err.code == ErrGroupNotFound ? REBUILT_NOTHING : rebuild_pending(reply, &err);
+    if (row.state == GROUP_COMMITTED)
+        return rebuild_created(service, request, snapshot_group_get, "/snapshot-groups", id, reply);
+    if (row.state == GROUP_ABORTED)
+        return rebuild_refused(service, request, id, reply);
+    err_set(&err, ErrIdempotencyInProgress, 0, "group '%s' is %s; try again", row.name,
+            group_state_name(row.state));
+    return rebuild_pending(reply, &err);
+}
+
+static enum rebuilt rebuild_device(struct service *service, const struct request *request,
+                                   const char *id, struct reply *reply)
+{
+    struct err err;
+    CLEANUP_BY(device_row_clear) struct device_row row = {0};
+    if (store_device_get_by_id(service->store, id, &row, &err) != 0)
+        return err.code == ErrDeviceNotFound ? REBUILT_NOTHING : rebuild_pending(reply, &err);
+    if (row.state == DEVICE_ROW_ATTACHED)
+        return rebuild_created(service, request, device_get, "/devices", row.name, reply);
+    err_set(&err, ErrIdempotencyInProgress, 0, "device '%s' is being created or removed; try again",
+            row.name);
+    return rebuild_pending(reply, &err);
+}
+
+enum rebuilt rebuild_answer(struct service *service, const struct request *request,
+                            const char *kind, const char *id, struct reply *reply)
+{
+    if (kind && strcmp(kind, "group") == 0)
+        return rebuild_group(service, request, id, reply);
+    if (kind && strcmp(kind, "device") == 0)
+        return rebuild_device(service, request, id, reply);
+    return REBUILT_NOTHING;
+}

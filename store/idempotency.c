@@ -1,0 +1,129 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The table `idempotency_keys`. See idempotency.h.
+ */
+#include "store/idempotency.h"
+
+#include "store/access.h"
+
+#define ROW struct key_row
+#define COLUMNS(FIRST, X)                                                                          \
+    FIRST(caller, TEXT)                                                                            \
+    X(key, TEXT)                                                                                   \
+    X(request_hash, TEXT)                                                                          \
+    X(request_id, TEXT)                                                                            \
+    X(created_at_us, INTEGER)                                                                      \
+    X(resource_kind, TEXT_OR_NULL)                                                                 \
+    X(resource_id, TEXT_OR_NULL)                                                                   \
+    X(status, INTEGER, KNOWN_BY(has_answer))                                                       \
+    X(headers, TEXT_OR_NULL)                                                                       \
+    X(body, TEXT_OR_NULL)
+#define NAMES  COLUMN_NAMES(COLUMNS)
+#define VALUES COLUMN_VALUES(COLUMNS)
+
+static const struct column columns[] = {COLUMN_ENTRIES(COLUMNS)};
+static const struct table keys = {TABLE("idempotency_keys")};
+
+/* More than one, so that a backlog ends; few, so that no insert takes long. */
+#define PRUNED_AT_ONCE 8
+
+void key_row_clear(struct key_row *row)
+{
+    row_clear(&keys, row);
+}
+
+/* When keys were made that end now. */
+static int64_t key_ended_us(uint64_t now_us)
+{
+    const uint64_t age_us = (uint64_t)STORE_KEY_HOURS * 3600 * 1000000;
+    return now_us > age_us ? (int64_t)(now_us - age_us) : 0;
+}
+
+int store_key_get(struct store *store, const char *caller, const char *key, uint64_t now_us,
+                  struct key_row *row, struct err *err)
+{
+    CLEANUP(reader) struct connection *reader = reader_begin(store, err);
+    if (!reader)
+        return -1;
+    CLEANUP(statement)
+    sqlite3_stmt *statement =
+        statement_begin(reader,
+                        "SELECT " NAMES " FROM idempotency_keys WHERE caller = :caller AND "
+                        "key = :key AND created_at_us >= :ended",
+                        err);
+    if (!statement)
+        return -1;
+    statement_bind_text(statement, ":caller", caller);
+    statement_bind_text(statement, ":key", key);
+    statement_bind_int(statement, ":ended", key_ended_us(now_us));
+    int found = statement_step(reader, statement, ErrInternalError, key, err);
+    return found > 0 && row_load(&keys, statement, row, err) != 0 ? -1 : found;
+}
+
+/* Runs a change with the row's columns and :ended bound; how many rows it changed, or -1. */
+static int key_run(struct connection *writer, const char *sql, const struct key_row *row,
+                   struct err *err)
+{
+    CLEANUP(statement) sqlite3_stmt *statement = statement_begin(writer, sql, err);
+    if (!statement)
+        return -1;
+    row_bind(&keys, statement, row);
+    statement_bind_int(statement, ":ended", key_ended_us(row->created_at_us));
+    statement_bind_int(statement, ":count", PRUNED_AT_ONCE);
+    statement_bind_int(statement, ":kept", STORE_KEYS_MAX);
+    return statement_run(writer, statement, ErrInternalError, row->key, err);
+}
+
+static int keys_prune(struct connection *writer, const struct key_row *row, struct err *err)
+{
+    if (key_run(writer,
+                "DELETE FROM idempotency_keys WHERE (caller, key) IN (SELECT caller, key FROM "
+                "idempotency_keys WHERE created_at_us < :ended ORDER BY created_at_us LIMIT "
+                ":count)",
+                row, err) < 0)
+        return -1;
+    return key_run(writer,
+                   "DELETE FROM idempotency_keys WHERE (caller, key) IN (SELECT caller, key FROM "
+                   "idempotency_keys WHERE caller = :caller ORDER BY created_at_us LIMIT max(0, "
+                   "min(:count, (SELECT count(*) FROM idempotency_keys WHERE caller = :caller) - "
+                   ":kept)))",
+                   row, err);
+}
+
+static int key_insert(struct connection *writer, const struct key_row *row, struct err *err)
+{
+    int changed = key_run(writer,
+                          "INSERT INTO idempotency_keys (" NAMES ") VALUES (" VALUES
+                          ") ON CONFLICT (caller, key) DO UPDATE SET "
+                          "request_hash = excluded.request_hash, request_id = excluded.request_id, "
+                          "created_at_us = excluded.created_at_us, "
+                          "resource_kind = excluded.resource_kind, "
+                          "resource_id = excluded.resource_id, status = excluded.status, "
+                          "headers = excluded.headers, body = excluded.body "
+                          "WHERE status IS NULL OR created_at_us < :ended",
+                          row, err);
+    if (changed == 0)
+        err_set(err, ErrInternalError, 0, "the key '%s' has an answer already", row->key);
+    return changed > 0 && keys_prune(writer, row, err) >= 0 ? 0 : -1;
+}
+
+int store_key_insert(struct store_transaction *transaction, const struct key_row *row,
+                     struct err *err)
+{
+    return transaction_result(transaction, key_insert(transaction_writer(transaction), row, err));
+}
+
+int store_key_answer(struct store_transaction *transaction, const struct key_row *row,
+                     struct err *err)
+{
+    struct connection *writer = transaction_writer(transaction);
+    int changed =
+        key_run(writer,
+                "UPDATE idempotency_keys SET status = :status, headers = :headers, body = :body "
+                "WHERE caller = :caller AND key = :key AND request_id = :request_id AND "
+                "status IS NULL",
+                row, err);
+    if (changed < 0)
+        return transaction_result(transaction, -1);
+    return changed > 0 ? 0 : store_key_insert(transaction, row, err);
+}
