@@ -69,10 +69,9 @@ struct block_memory block_index_memory(struct block *block)
 static bool block_abandon_opening(struct block *block, struct device *device)
 {
     LOCK_GUARD(&block->lock);
-    if (!device->is_being_opened)
+    if (!retry_is_opening(device))
         return false;
-    registry_remove_locked(block, device);
-    device->is_abandoned = true;
+    retry_abandon_locked(block, device);
     return true;
 }
 

@@ -8,6 +8,10 @@
  *            index is filled first; a range that it cannot describe is read down the chain
  *   flush:   pin the top; freeze the images below it, unless they are frozen; flush the top
  *
+ *     OPENING --device_set_top--> ONLINE --device_fail--> FAILED, until it is detached
+ *        |                           ^
+ *        +-----device_set_absent--> ABSENT, with each attempt's reason
+ *
  * Invariants:
  *   I1. No cut waits for a sync: room is made outside the fence, and a piece that finds none inside
  *       leaves the fence and starts again, whole.
@@ -30,7 +34,6 @@
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
@@ -71,14 +74,30 @@ void device_free(struct device *device)
     free(device);
 }
 
+static void device_assert_state_locked(const struct device *device)
+{
+    enum device_state state = atomic_load(&device->state);
+    bool has_chain = state == DEVICE_ONLINE || state == DEVICE_FAILED;
+    assert(has_chain == (device->top != NULL) && has_chain == (device->index != NULL));
+    assert(!device->reason || state >= DEVICE_FAILED);
+    (void)has_chain;
+}
+
 int device_set_top(struct device *device, struct node *top, struct index_memory *memory)
 {
-    assert(!device->top && !device->index);
+    LOCK_GUARD(&device->lock);
+    device_assert_state_locked(device);
+    assert(!device->top);
     device->index = index_new(memory, top);
     if (!device->index)
         return -1;
     device->top = top;
     device->size_bytes = top->size_bytes;
+    if (atomic_load(&device->state) == DEVICE_ABSENT)
+        log_info("device '%s' is online", device->name);
+    free(steal(device->reason));
+    atomic_store(&device->state, DEVICE_ONLINE);
+    device_assert_state_locked(device);
     return 0;
 }
 
@@ -98,31 +117,11 @@ struct node *device_swap_top(struct device *device, struct node *overlay)
     return frozen;
 }
 
-void device_fail(struct device *device, const char *format, ...)
+static void device_set_reason_locked(struct device *device, enum device_state state,
+                                     const char *reason)
 {
-    char reason[512];
-    va_list args;
-    va_start(args, format);
-    vsnprintf(reason, sizeof(reason), format, args);
-    va_end(args);
-
-    LOCK_GUARD(&device->lock);
-    if (atomic_exchange(&device->failed, true))
-        return;
-    device->reason = strdup(reason);
-    log_error("device '%s' failed: %s", device->name, reason);
-}
-
-void device_fail_again(struct device *device, const char *format, ...)
-{
-    char reason[ERR_MESSAGE_BYTES + 64];
-    va_list args;
-    va_start(args, format);
-    vsnprintf(reason, sizeof(reason), format, args);
-    va_end(args);
-
-    LOCK_GUARD(&device->lock);
-    atomic_store(&device->failed, true);
+    atomic_store(&device->state, state);
+    device_assert_state_locked(device);
     if (device->reason && strcmp(device->reason, reason) == 0)
         return;
     free(device->reason);
@@ -130,14 +129,24 @@ void device_fail_again(struct device *device, const char *format, ...)
     log_error("device '%s' failed: %s", device->name, reason);
 }
 
-void device_revive(struct device *device)
+/* The first reason stays. */
+static void device_fail(struct device *device, const struct node *node, int sync_error)
+{
+    char reason[512];
+    snprintf(reason, sizeof(reason),
+             "image '%s' could not be made durable: %s; its last writes may be lost", node->path,
+             strerror(sync_error));
+    LOCK_GUARD(&device->lock);
+    device_assert_state_locked(device);
+    if (atomic_load(&device->state) != DEVICE_FAILED)
+        device_set_reason_locked(device, DEVICE_FAILED, reason);
+}
+
+void device_set_absent(struct device *device, const char *reason)
 {
     LOCK_GUARD(&device->lock);
-    assert(device->top && atomic_load(&device->failed));
-    free(device->reason);
-    device->reason = NULL;
-    atomic_store(&device->failed, false);
-    log_info("device '%s' is online", device->name);
+    device_assert_state_locked(device);
+    device_set_reason_locked(device, DEVICE_ABSENT, reason);
 }
 
 /* Fails the device if an fdatasync of that image of its failed. */
@@ -145,15 +154,14 @@ static bool device_check_sync(struct device *device, const struct node *node)
 {
     int sync_error = atomic_load(&node->sync_error);
     if (sync_error)
-        device_fail(device, "image '%s' could not be made durable: %s; its last writes may be lost",
-                    node->path, strerror(sync_error));
-    assert(!sync_error || atomic_load(&device->failed)); /* I4 */
+        device_fail(device, node, sync_error);
+    assert(!sync_error || atomic_load(&device->state) == DEVICE_FAILED); /* I4 */
     return sync_error;
 }
 
 bool device_has_failed(struct device *device)
 {
-    return atomic_load(&device->failed) ||
+    return atomic_load(&device->state) >= DEVICE_FAILED ||
            (device->index && device_check_sync(device, index_top(device->index)));
 }
 

@@ -3,9 +3,7 @@
  * A device: a named disk, its top node and its fence. io.h is its data interface; this is what the
  * registry and the group transaction use. Private to block/.
  *
- * Life: device_new (no chain) --device_set_top--> online --device_fail--> failed; or failed at
- * once, without a chain, until it opens: --device_set_top, device_revive--> online. device_free
- * closes the chain. Who may free it is the registry's business (`clients`, `holder`).
+ * The diagram of its states is in device.c, that of its retries in retry.c.
  */
 #ifndef BLOCK_DEVICE_DEVICE_H
 #define BLOCK_DEVICE_DEVICE_H
@@ -20,11 +18,18 @@
 #include <stdalign.h>
 #include <stdatomic.h>
 
-/* Of a device that could not be opened: when to try again (retry.c). */
-enum device_retry {
-    RETRY_NEVER,
-    RETRY_ASKED, /* when somebody wants to use it */
-    RETRY_ALWAYS,
+/* See device.c. From DEVICE_FAILED on every request gets -EIO. */
+enum device_state { DEVICE_OPENING, DEVICE_ONLINE, DEVICE_FAILED, DEVICE_ABSENT };
+
+/* See retry.c. */
+enum retry_state {
+    RETRY_NONE,
+    RETRY_ON_REQUEST,
+    RETRY_WAITING,
+    RETRY_DUE,
+    RETRY_OPENING,
+    RETRY_OPENING_DUE, /* and requested again since the attempt began */
+    RETRY_ABANDONED,
 };
 
 /* Threads count on different cache lines. */
@@ -36,12 +41,12 @@ struct device_counter {
 struct device {
     struct fence fence;
     pthread_mutex_t freeze_lock; /* one thread freezes what is below the top; taken first */
-    pthread_mutex_t lock;        /* taken after the fence; guards top and reason */
+    pthread_mutex_t lock; /* taken after the fence; guards top, reason and changes of state */
     struct node *top; /* owned reference; NULL if it could not be opened. A change inside the fence
                        * may use it without the lock: it is swapped only when nobody is inside */
-    struct index *index; /* of the chain; as old as it */
-    char *reason;        /* why it failed */
-    atomic_bool failed;  /* every request gets -EIO; for good if it was online before */
+    struct index *index;             /* of the chain; as old as it */
+    char *reason;                    /* why it failed, or NULL */
+    _Atomic enum device_state state; /* written under lock */
     bool read_only;
     char *name;
     uint64_t size_bytes;
@@ -58,13 +63,9 @@ struct device {
     unsigned lookers;                   /* who hold a reference to its chain to describe it */
     bool exported;                      /* exports may use it */
     atomic_bool is_unwanted;            /* its opening is to be given up; read without the lock */
-    enum device_retry retry;
+    enum retry_state retry;
     unsigned retry_delay_ms;
     uint64_t retry_at_ms; /* CLOCK_MONOTONIC */
-    bool is_asked;        /* somebody waits for it: it is due now */
-    bool is_being_opened; /* again; then the attempt alone may set the top, and frees an abandoned
-                           * device */
-    bool is_abandoned;    /* and not in the list any more */
 
     struct device_counter counters[DEVICE_COUNTERS];
 };
@@ -73,26 +74,17 @@ struct device *device_new(const char *name, const char *image, const char *forma
 void device_free(struct device *device);
 CLEANUP_DEFINE(device, struct device *, device_free)
 
-/* Gives the device its chain, and the chain an index. Before anybody uses it. The reference is
- * taken over on success only; -1 when memory is short. */
+/* Gives the device its chain, and the chain an index: it is online. No request uses it yet. The
+ * reference is taken over on success only; -1 when memory is short. */
 int device_set_top(struct device *device, struct node *top, struct index_memory *memory);
 
 /* The top with a reference of its own, or NULL. */
 struct node *device_top(struct device *device);
 
-/* From now on every request gets -EIO. The first reason stays; it is logged. */
-void device_fail(struct device *device, const char *format, ...)
-    __attribute__((format(printf, 2, 3)));
+/* Records that the chain could not be opened. The last reason stays; a new one is logged. */
+void device_set_absent(struct device *device, const char *reason);
 
-/* The same for a device that has no chain yet: the last reason counts; it is logged if it is
- * another. */
-void device_fail_again(struct device *device, const char *format, ...)
-    __attribute__((format(printf, 2, 3)));
-
-/* A device that failed without a chain has one now. Nobody uses it yet. */
-void device_revive(struct device *device);
-
-/* Whether it has; also if an fdatasync of its top failed that nobody has asked for. */
+/* Whether it failed or is absent; fails it first if an fdatasync of its top failed. */
 bool device_has_failed(struct device *device);
 
 /* All bytes of requests that succeeded since the device was attached or the daemon started. */

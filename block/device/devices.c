@@ -118,21 +118,18 @@ static void device_unclaim(struct block *block, struct device *device)
     *device->holder = 0;
 }
 
-/* A device that somebody tries to open all that time is left to him: 1, or 0 if it is not being
- * opened. */
+/* A device that is still being opened is left to the attempt: 1, or 0 if it is not being opened. */
 static int device_abandon_opening(struct block *block, struct device *device, struct err *err)
 {
     bool has_left = journal_dir_has_path(block->journals, device->image);
     LOCK_GUARD(&block->lock);
-    if (!device->is_being_opened)
+    if (!retry_is_opening(device))
         return 0;
     if (has_left)
         return err_set(err, ErrDeviceInUse, 0,
                        "device '%s' is being opened, and has writes in a journal; try again",
                        device->name);
-    registry_remove_locked(block, device);
-    device->is_abandoned = true;
-    atomic_store(&device->is_unwanted, true);
+    retry_abandon_locked(block, device);
     return 1;
 }
 

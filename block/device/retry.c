@@ -3,29 +3,25 @@
  * Devices that could not be opened are tried again: an image that was away, on storage that was not
  * mounted yet or did not answer, locked by another process, comes back, and its device with it.
  *
- *            block_device_open_failed
- *                      |
- *                      v       due, or retry_now (a client connects, a group names it)
- *     +------------- waiting --------------------------> opening
- *     |                ^                                  |  |  |
- *     | detach         +-- failed: the reason is the new -+  |  +-- device_revive --> online
- *     v                    one, the delay doubles            |
- *    gone <--------------- the attempt ends, frees it <---- abandoned: detached, or the end,
- *    meanwhile
+ *     NONE --retry_begin--> WAITING, ON_REQUEST or NONE, by what failed:
  *
- *     what failed                                    is tried again
- *     damage, a format or feature that is refused    never
- *     another file, or one that was changed, is      when somebody asks: it is no use
- *     under the path of an image with a journal,     until somebody has done something
- *     or a sync of the image failed
- *     anything else                                  by itself too, after 0.25 s to 10 s
+ *     damage, a format or feature that is refused    NONE
+ *     the image of a journal is another file or was  ON_REQUEST: only an operator can help
+ *     changed, or a sync of it failed
+ *     anything else                                  WAITING: 0.25 s, doubled up to 10 s
  *
- * Threads: those of the retrier do what is due by itself. One that begins an attempt starts another
- * one if none is left to look after the other devices, up to a limit: so storage that hangs holds
- * up its own devices only. Those that are too many end. All state is guarded by block->lock, which
- * is not held while an image is opened; a device that is being opened is freed by nobody but the
- * attempt. Whoever asks waits for these threads, and no longer than some seconds, whatever the
- * storage does.
+ *     WAITING ------ its time comes -------> OPENING --online--> NONE
+ *     WAITING, ON_REQUEST --retry_now--> DUE --^ |  |
+ *     OPENING --retry_now--> OPENING_DUE         |  +--fails--> as above; from OPENING_DUE: DUE
+ *     OPENING, OPENING_DUE --retry_abandon_locked+--> ABANDONED --the attempt ends--> freed
+ *
+ *   R1. A device that is retried has no chain.
+ *   R2. A device that is being opened is freed by the attempt only, even when it is abandoned.
+ *
+ * Threads: a thread that begins an attempt starts another one if none is idle, up to a limit, so
+ * that storage that hangs blocks its own devices only; idle threads but one end. All state is
+ * guarded by block->lock, which is not held while an image is opened. A request waits for its
+ * attempt a few seconds at most.
  */
 #include "block/device/retry.h"
 
@@ -33,7 +29,9 @@
 #include "block/device/opener.h"
 #include "block/device/registry.h"
 
+#include <assert.h>
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 #include <time.h>
 
@@ -62,31 +60,60 @@ static void retry_wait(struct block *block, uint64_t until_ms)
         pthread_cond_timedwait(&block->retrier.changed, &block->lock, &until);
 }
 
+static bool retry_is_pending(const struct device *device)
+{
+    return device->retry >= RETRY_DUE && device->retry <= RETRY_OPENING_DUE;
+}
+
+bool retry_is_opening(const struct device *device)
+{
+    return device->retry == RETRY_OPENING || device->retry == RETRY_OPENING_DUE;
+}
+
+static void retry_assert_state(const struct device *device)
+{
+    assert(device->retry == RETRY_NONE || !device->top); /* R1 */
+    assert(device->retry != RETRY_WAITING ||
+           (device->retry_delay_ms >= DELAY_MIN_MS && device->retry_delay_ms <= DELAY_MAX_MS));
+    assert(device->retry != RETRY_ABANDONED || atomic_load(&device->is_unwanted));
+    (void)device;
+}
+
+static void retry_enter_state(struct device *device, enum retry_state state)
+{
+    retry_assert_state(device);
+    device->retry = state;
+    retry_assert_state(device);
+}
+
 /* ---- one attempt ---- */
 
-static enum device_retry retry_after(enum err_code code)
+static enum retry_state retry_after(enum err_code code, bool is_due)
 {
     switch (code) {
     case ErrInvalidBlockFormat:
-        return RETRY_NEVER;
+        return RETRY_NONE;
     case ErrUnflushedData:
-        return RETRY_ASKED;
+        return is_due ? RETRY_DUE : RETRY_ON_REQUEST;
     default:
-        return RETRY_ALWAYS;
+        return is_due ? RETRY_DUE : RETRY_WAITING;
     }
 }
 
 static void retry_schedule(struct device *device, const struct err *cause)
 {
-    device->retry = retry_after(cause->code);
+    char reason[ERR_MESSAGE_BYTES + 64];
     device->retry_delay_ms *= 2;
     if (device->retry_delay_ms < DELAY_MIN_MS)
         device->retry_delay_ms = DELAY_MIN_MS;
     if (device->retry_delay_ms > DELAY_MAX_MS)
         device->retry_delay_ms = DELAY_MAX_MS;
     device->retry_at_ms = now_ms() + device->retry_delay_ms;
-    device_fail_again(device, "%s%s", cause->message,
-                      device->retry == RETRY_ALWAYS ? "; it is tried again until it opens" : "");
+    snprintf(reason, sizeof(reason), "%s%s", cause->message,
+             retry_after(cause->code, false) == RETRY_WAITING ? "; it is tried again until it opens"
+                                                              : "");
+    device_set_absent(device, reason);
+    retry_enter_state(device, retry_after(cause->code, device->retry == RETRY_OPENING_DUE));
 }
 
 /* 0: the device is online, or it was abandoned and nothing of it is open. */
@@ -97,13 +124,11 @@ static int retry_open(struct block *block, struct device *device, const struct d
     if (!top)
         return -1;
     pthread_mutex_lock(&block->lock);
-    bool is_wanted = !device->is_abandoned;
+    bool is_wanted = device->retry != RETRY_ABANDONED;
     int ret = is_wanted ? device_set_top(device, top, &block->index_memory) : 0;
     if (is_wanted && ret == 0) {
         device->overlay_shape = driver_overlay_shape(spec->overlay, top->size_bytes);
-        device->retry = RETRY_NEVER;
-        device->is_asked = false;
-        device_revive(device);
+        device->retry = RETRY_NONE;
     }
     pthread_mutex_unlock(&block->lock);
     if (is_wanted && ret == 0)
@@ -124,15 +149,13 @@ static void retry_attempt_locked(struct block *block, struct device *device)
                                      .is_restored = true,
                                      .identity = device->identity,
                                      .overlay = device->overlay_shape};
-    device->is_being_opened = true;
-    device->is_asked = false;
+    retry_enter_state(device, RETRY_OPENING);
     block->retrier.attempts++;
     pthread_mutex_unlock(&block->lock);
     int ret = retry_open(block, device, &spec, &err);
     pthread_mutex_lock(&block->lock);
     block->retrier.attempts--;
-    device->is_being_opened = false;
-    if (device->is_abandoned) {
+    if (device->retry == RETRY_ABANDONED) { /* R2 */
         while (device->lookers)
             pthread_cond_wait(&block->changed, &block->lock);
         device_free(device);
@@ -149,13 +172,12 @@ static struct device *retry_due(struct block *block, uint64_t *next_ms)
     uint64_t now = now_ms();
     *next_ms = UINT64_MAX;
     for (struct device *device = block->devices; device; device = device->next) {
-        if (device->retry == RETRY_NEVER || device->is_being_opened || *device->holder)
+        bool is_waiting = device->retry == RETRY_WAITING;
+        if (*device->holder)
             continue;
-        if (device->is_asked || (device->retry == RETRY_ALWAYS && device->retry_at_ms <= now))
+        if (device->retry == RETRY_DUE || (is_waiting && device->retry_at_ms <= now))
             return device;
-        if (device->retry == RETRY_ASKED)
-            continue;
-        if (device->retry_at_ms < *next_ms)
+        if (is_waiting && device->retry_at_ms < *next_ms)
             *next_ms = device->retry_at_ms;
     }
     return NULL;
@@ -220,7 +242,7 @@ void retry_begin(struct block *block, struct device *device, const struct err *c
 {
     LOCK_GUARD(&block->lock);
     retry_schedule(device, cause);
-    if (device->retry == RETRY_ALWAYS)
+    if (device->retry == RETRY_WAITING)
         retry_spawn(block);
     pthread_cond_broadcast(&block->retrier.changed);
 }
@@ -230,7 +252,7 @@ void retry_wait_locked(struct block *block, const char *name)
     uint64_t until_ms = now_ms() + WAIT_MS;
     for (;;) {
         const struct device *device = registry_find_locked(block, name);
-        if (!device || !(device->is_being_opened || device->is_asked) || now_ms() >= until_ms)
+        if (!device || !retry_is_pending(device) || now_ms() >= until_ms)
             return;
         retry_wait(block, until_ms);
     }
@@ -240,12 +262,20 @@ void retry_now(struct block *block, const char *name)
 {
     LOCK_GUARD(&block->lock);
     struct device *device = registry_find_locked(block, name);
-    if (!device || device->retry == RETRY_NEVER || *device->holder || block->retrier.is_stopping)
+    if (!device || device->retry == RETRY_NONE || *device->holder || block->retrier.is_stopping)
         return;
-    device->is_asked = true;
+    retry_enter_state(device, retry_is_opening(device) ? RETRY_OPENING_DUE : RETRY_DUE);
     retry_spawn(block);
     pthread_cond_broadcast(&block->retrier.changed);
     retry_wait_locked(block, name);
+}
+
+void retry_abandon_locked(struct block *block, struct device *device)
+{
+    assert(retry_is_opening(device)); /* R2 */
+    registry_remove_locked(block, device);
+    atomic_store(&device->is_unwanted, true);
+    retry_enter_state(device, RETRY_ABANDONED);
 }
 
 bool retry_stop(struct block *block)

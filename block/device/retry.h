@@ -26,6 +26,12 @@ void retry_now(struct block *block, const char *name);
  * return, but released meanwhile. */
 void retry_wait_locked(struct block *block, const char *name);
 
+/* Whether an attempt to open the device is under way. The lock is held. */
+bool retry_is_opening(const struct device *device);
+
+/* Removes a device that is being opened from the list; the attempt frees it. The lock is held. */
+void retry_abandon_locked(struct block *block, struct device *device);
+
 /* Stops retries. False if an attempt is still under way after a few seconds: the objects that it
  * uses must not be freed. */
 bool retry_stop(struct block *block);
