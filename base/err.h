@@ -39,12 +39,14 @@
     X(MissingField, 400, false)                                                                    \
     X(WrongType, 400, false)                                                                       \
     X(InvalidParameter, 400, false) /* a query parameter or a path segment */                      \
-    X(InvalidHeader, 400, false) /* a field of the request's header */                             \
+    X(InvalidHeader, 400, false)    /* a field of the request's header */                          \
     X(IdempotencyKeyReused, 422, false)                                                            \
     X(IdempotencyInProgress, 409, true)                                                            \
     X(InvalidValue, 422, false)                                                                    \
     X(Unauthorized, 401, false) /* no token, or none that is valid */                              \
     X(Forbidden, 403, false)                                                                       \
+    X(InsufficientScope, 403, false)                                                               \
+    X(RateLimited, 429, true) /* the caller failed too often to prove who it is */                 \
     X(NotFound, 404, false)                                                                        \
     X(MethodNotAllowed, 405, false)                                                                \
     X(NotAcceptable, 406, false) /* the client takes none of the types that the call has */        \

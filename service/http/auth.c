@@ -5,6 +5,7 @@
 #include "service/http/auth.h"
 
 #include "service/http/head.h"
+#include "store/tokens.h"
 
 #include <arpa/inet.h>
 #include <assert.h>
@@ -23,6 +24,7 @@ static void principal_init_unix(struct principal *principal, int fd)
     bool is_known = getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &user, &bytes) == 0;
     bool is_ours = is_known && (user.uid == 0 || user.uid == geteuid());
     principal->kind = is_ours ? PRINCIPAL_UNIX : PRINCIPAL_UNIX_FORBIDDEN;
+    principal->scope = is_ours ? SCOPE_ADMIN : SCOPE_NONE;
     principal->uid = user.uid;
     principal->gid = user.gid;
 }
@@ -56,6 +58,11 @@ void principal_init(struct principal *principal, int fd, bool is_unix)
     assert((principal->kind == PRINCIPAL_TCP) != is_unix);
 }
 
+enum scope principal_scope(const struct principal *principal)
+{
+    return *principal->token.id ? principal->token.scope : principal->scope;
+}
+
 bool principal_is(const struct principal *principal, const struct principal *other)
 {
     return principal->kind == other->kind && principal->uid == other->uid &&
@@ -64,7 +71,10 @@ bool principal_is(const struct principal *principal, const struct principal *oth
 
 void principal_format(const struct principal *principal, char text[PRINCIPAL_TEXT_BYTES])
 {
-    if (principal->kind != PRINCIPAL_TCP)
+    if (*principal->token.id)
+        snprintf(text, PRINCIPAL_TEXT_BYTES, "token %s %s", principal->token.name,
+                 principal->token.id);
+    else if (principal->kind != PRINCIPAL_TCP)
         snprintf(text, PRINCIPAL_TEXT_BYTES, "uid %d", (int)principal->uid);
     else if (IN6_IS_ADDR_V4MAPPED(&principal->address))
         inet_ntop(AF_INET, &principal->address.s6_addr32[3], text, PRINCIPAL_TEXT_BYTES);
@@ -113,6 +123,52 @@ int auth_check(const struct principal *principal, const struct http_head *head, 
             return 0;
         return err_set(err, ErrForbidden, 0, "the Host header must name a loopback address");
     default:
-        return err_set(err, ErrForbidden, 0, "only root and the daemon's own user may call");
+        if (http_head_field(head, "Authorization", 0))
+            return 0;
+        return err_set(err, ErrForbidden, 0,
+                       "only root and the daemon's own user may call without a token");
     }
+}
+
+/* The token of "Bearer TOKEN" (RFC 6750, section 2.1); NULL: the request brings none. */
+static const char *head_token(const struct http_head *head)
+{
+    static const char scheme[] = "Bearer ";
+    const char *value = http_head_field(head, "Authorization", 0);
+    if (!value || strncasecmp(value, scheme, sizeof(scheme) - 1) != 0)
+        return NULL;
+    return value + sizeof(scheme) - 1 + strspn(value + sizeof(scheme) - 1, " ");
+}
+
+int auth_authorize(struct principal *principal, struct service *service,
+                   const struct http_head *head, enum scope needed, struct err *err)
+{
+    bool has_field = http_head_field(head, "Authorization", 0) != NULL;
+    const char *token = head_token(head);
+    if (needed == SCOPE_NONE && principal->kind != PRINCIPAL_UNIX_FORBIDDEN)
+        return 0;
+    if (http_head_field(head, "Authorization", 1))
+        return err_set(err, ErrUnauthorized, 0, "there are two fields Authorization");
+    if (has_field ? !token : principal->scope == SCOPE_NONE)
+        return err_set(err, ErrUnauthorized, 0,
+                       "this call needs a token: send 'Authorization: Bearer SECRET'");
+    if (token && tokens_check(service, token, &principal->token, err) != 0)
+        return -1;
+    if (principal_scope(principal) >= needed)
+        return 0;
+    return err_set(err, ErrInsufficientScope, 0,
+                   "this call needs scope '%s', and this caller has '%s'", scope_name(needed),
+                   scope_name(principal_scope(principal)));
+}
+
+void auth_challenge(const struct http_head *head, const struct err *err, enum scope needed,
+                    char text[AUTH_CHALLENGE_BYTES])
+{
+    int length = snprintf(text, AUTH_CHALLENGE_BYTES, "Bearer realm=\"snapgroupd\"");
+    size_t room = AUTH_CHALLENGE_BYTES - (size_t)length;
+    if (err->code == ErrInsufficientScope)
+        snprintf(text + length, room, ", error=\"insufficient_scope\", scope=\"%s\"",
+                 scope_name(needed));
+    else if (head_token(head))
+        snprintf(text + length, room, ", error=\"invalid_token\"");
 }

@@ -2,10 +2,16 @@
  *
  * Who calls, and whether they may.
  *
- *   kind                      known by           who may call
- *   PRINCIPAL_UNIX            peer credentials   root and the daemon's own user
- *   PRINCIPAL_UNIX_FORBIDDEN  peer credentials   (no other user)
- *   PRINCIPAL_TCP             peer address       anyone on this host, but no web page in a browser
+ *   kind                      known by           scope
+ *   PRINCIPAL_UNIX            peer credentials   admin: root and the daemon's own user
+ *   PRINCIPAL_UNIX_FORBIDDEN  peer credentials   none: other users
+ *   PRINCIPAL_TCP             peer address       none
+ *
+ * A request with a bearer token (tokens.h) has the token's scope instead, on every kind of socket:
+ * a proxy that calls as root and passes its clients' tokens on does not lend them its own rights.
+ * A principal is of a connection; the token is of one request, and checked for each.
+ *
+ * Operations of SCOPE_NONE look at no token. Over TCP they are open to everybody.
  *
  * Against web pages: the Host header must name a loopback address (the name of a page's own host
  * does not, even if it resolves to one), and a POST needs a content type that browsers do not send
@@ -15,12 +21,14 @@
 #define SERVICE_HTTP_AUTH_H
 
 #include "base/err.h"
+#include "service/tokens.h"
 
 #include <netinet/in.h>
 #include <stdbool.h>
 #include <sys/types.h>
 
 struct http_head;
+struct service;
 
 enum principal_kind {
     PRINCIPAL_UNIX,
@@ -34,7 +42,12 @@ struct principal {
     uid_t uid; /* Unix; (uid_t)-1 if unknown */
     gid_t gid;
     struct in6_addr address; /* TCP; IPv4 is mapped (::ffff:0:0/96) */
+    enum scope scope;        /* without a token */
+    struct token_use token;  /* of the request; its id is "": none */
 };
+
+/* What the principal may do. */
+enum scope principal_scope(const struct principal *principal);
 
 /* Fills *principal for the connected socket `fd`. */
 void principal_init(struct principal *principal, int fd, bool is_unix);
@@ -42,11 +55,22 @@ void principal_init(struct principal *principal, int fd, bool is_unix);
 /* Whether both are the same user, or the same address. */
 bool principal_is(const struct principal *principal, const struct principal *other);
 
-/* "uid 0" or "127.0.0.1" */
-#define PRINCIPAL_TEXT_BYTES (INET6_ADDRSTRLEN + 8)
+/* "token NAME ID", "uid 0" or "127.0.0.1": who it is, for the log, for events and for what belongs
+ * to a caller. No two principals with a scope share a text. */
+#define PRINCIPAL_TEXT_BYTES (TOKEN_NAME_MAX + STORE_ID_CHARS + 12)
 void principal_format(const struct principal *principal, char text[PRINCIPAL_TEXT_BYTES]);
 
-/* Whether the principal may send a request with this head. Forbidden. */
+/* Whether the principal may send a request with this head at all. Forbidden. */
 int auth_check(const struct principal *principal, const struct http_head *head, struct err *err);
+
+/* Whether the request may do what needs the scope; fills principal->token if it has one.
+ * Unauthorized, InsufficientScope, and the errors of tokens_check(). */
+int auth_authorize(struct principal *principal, struct service *service,
+                   const struct http_head *head, enum scope needed, struct err *err);
+
+/* Writes the field WWW-Authenticate of a refusal by auth_authorize() (RFC 6750, section 3). */
+#define AUTH_CHALLENGE_BYTES 96
+void auth_challenge(const struct http_head *head, const struct err *err, enum scope needed,
+                    char text[AUTH_CHALLENGE_BYTES]);
 
 #endif

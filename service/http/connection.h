@@ -23,6 +23,7 @@
 #include "service/http/auth.h"
 #include "service/http/head.h"
 #include "service/http/stream.h"
+#include "service/http/throttle.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
@@ -54,7 +55,8 @@ enum http_phase {
 struct http_shared {
     struct service *service;
     pthread_mutex_t lock;
-    atomic_bool is_stopping; /* no further request is received */
+    atomic_bool is_stopping;  /* no further request is received */
+    struct throttle failures; /* of callers to prove that they may call */
 };
 
 struct http_connection {

@@ -6,6 +6,8 @@
  *   head      receives the head (head.h)                 the last reply of the connection
  *   caller    checks the principal (auth.h)              the last reply of the connection
  *   route     finds the route, checks the query          the reply, once the body is received
+ *   scope     checks the token, and whether the caller   the last reply of the connection; of a
+ *             has the scope of the route                 known caller: the reply
  *   body      receives the body (body.h)                 the last reply of the connection
  *   decode    checks the types that the client takes     the reply
  *             and sends, decodes by route->body
@@ -18,6 +20,9 @@
  *
  * A failed head or body ends the connection, since it is unknown where the next request begins. An
  * unknown path does not, but its body must be received first.
+ *
+ * Who cannot be told which paths there are: without a valid token a call of an unknown one is
+ * refused as that of a known one.
  *
  * One thread: the connection's.
  */
@@ -48,10 +53,11 @@ struct exchange {
     struct http_connection *connection;
     struct service *service;
     struct request request;
+    struct principal principal;            /* the connection's, with the token of the request */
     char target[256];                      /* for the log: as it was sent, cut short */
     char instance[REQUEST_INSTANCE_BYTES]; /* for problems */
     uint64_t start_us;
-    const struct route *route; /* NULL: `reply` says why there is none */
+    const struct route *route; /* NULL: there is none; once `reply` has a status, it is final */
     struct http_body body;
     struct cJSON *json; /* the body's tree, which `fields` points into */
     alignas(max_align_t) char fields[FIELDS_BYTES];
@@ -73,7 +79,6 @@ static void exchange_clear(struct exchange *exchange)
 static int step_route(struct exchange *exchange)
 {
     struct err err;
-    snprintf(exchange->target, sizeof(exchange->target), "%s", exchange->request.uri);
     exchange->route = routes_find(&exchange->request, &err);
     if (exchange->route)
         return 0;
@@ -98,6 +103,49 @@ static int accept_check(const struct request *request, const struct route *route
         return 0;
     return err_set(err, ErrNotAcceptable, 0,
                    "this call replies with %s, which the header Accept does not have", type);
+}
+
+/* Answers with the refusal of a caller; with 429 in its place once the peer has failed often. */
+static void reply_refusal(struct exchange *exchange, enum scope needed, struct err *err)
+{
+    char who[PRINCIPAL_TEXT_BYTES], challenge[AUTH_CHALLENGE_BYTES];
+    const struct principal *peer = &exchange->connection->principal;
+    bool is_failure = err->code == ErrUnauthorized || err->code == ErrForbidden;
+    struct throttle *failures = &exchange->connection->shared->failures;
+    unsigned wait_s = is_failure ? throttle_fail(failures, peer, http_clock_ms()) : 0;
+    principal_format(peer, who);
+    if (wait_s > 0)
+        err_set(err, ErrRateLimited, 0, "%s failed too often to prove who it is; wait %u s", who,
+                wait_s);
+    else if (is_failure)
+        log_warning("%s %s by %s is refused: %s", exchange->request.method, exchange->target, who,
+                    err->message);
+    reply_error(&exchange->reply, err);
+    if (wait_s > 0)
+        reply_header_add(&exchange->reply, "Retry-After", "%u", wait_s);
+    if (err->code != ErrUnauthorized && err->code != ErrInsufficientScope)
+        return;
+    auth_challenge(exchange->request.head, err, needed, challenge);
+    reply_header_add(&exchange->reply, "WWW-Authenticate", "%s", challenge);
+}
+
+/* Checks who calls, then what. -1: the connection must end. */
+static int step_caller(struct exchange *exchange)
+{
+    struct err err;
+    const struct http_head *head = exchange->request.head;
+    struct principal *principal = &exchange->principal;
+    snprintf(exchange->target, sizeof(exchange->target), "%s", exchange->request.uri);
+    if (auth_check(principal, head, &err) != 0) {
+        reply_refusal(exchange, SCOPE_NONE, &err);
+        return -1;
+    }
+    step_route(exchange);
+    enum scope needed = exchange->route ? exchange->route->scope : SCOPE_READ;
+    if (auth_authorize(principal, exchange->service, head, needed, &err) == 0)
+        return 0;
+    reply_refusal(exchange, needed, &err);
+    return err.code == ErrInsufficientScope ? 0 : -1;
 }
 
 /* Whether a body of `bytes` may come with the request. */
@@ -235,16 +283,16 @@ static int exchange_receive(struct exchange *exchange, bool is_first)
     int ret = http_connection_receive_head(connection, is_first, &err);
     exchange->start_us = clock_monotonic_us();
     exchange->request = (struct request){.head = &connection->head,
-                                         .principal = &connection->principal,
+                                         .principal = &exchange->principal,
                                          .method = connection->head.method,
                                          .uri = connection->head.target};
     if (ret != 0)
         exchange_identify(exchange);
-    if (ret == 1 && auth_check(&connection->principal, &connection->head, &err) != 0)
-        ret = -1;
+    exchange->principal = connection->principal;
+    if (ret == 1 && step_caller(exchange) != 0)
+        return -1;
     if (ret == 1) {
         exchange_originate(exchange);
-        step_route(exchange);
         ret = http_enter(connection, HTTP_RECEIVING, HTTP_BODY_S)
                   ? http_body_receive(&exchange->body, &connection->head, &connection->stream, &err)
                   : 0;
@@ -258,7 +306,7 @@ static int exchange_receive(struct exchange *exchange, bool is_first)
 static void exchange_run(struct exchange *exchange)
 {
     struct err err;
-    if (exchange->route && step_decode(exchange) == 0)
+    if (exchange->reply.status == 0 && step_decode(exchange) == 0)
         step_handler(exchange);
     http_body_clear(&exchange->body);
     if (exchange->reply.body &&

@@ -356,6 +356,7 @@ static void http_close(struct http *http)
     if (http->wake_fd >= 0)
         close(http->wake_fd);
     pthread_cond_destroy(&http->ended);
+    pthread_mutex_destroy(&http->shared.failures.lock);
     pthread_mutex_destroy(&http->shared.lock);
     free(http);
 }
@@ -367,6 +368,7 @@ struct http *http_new(struct service *service, struct err *err)
     if (http) {
         http->shared.service = service;
         pthread_mutex_init(&http->shared.lock, NULL);
+        pthread_mutex_init(&http->shared.failures.lock, NULL);
         pthread_condattr_init(&monotonic);
         pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
         pthread_cond_init(&http->ended, &monotonic);

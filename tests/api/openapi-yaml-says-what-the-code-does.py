@@ -60,6 +60,11 @@ def routes():
     same("operations", {(method, path, operation["operationId"])
                         for (method, path), (_, operation) in operations().items()},
          {row[:3] for row in rows})
+    scopes = dict(re.findall(r' X\("[A-Z]+", "[^"]*", (\w+), SCOPE_(\w+)', code))
+    for _, operation in operations().values():
+        scope = scopes[operation["operationId"]].lower()
+        expect(operation.get("security") == ([] if scope == "none" else [{"bearerAuth": [scope]}]),
+               "%s: its scope is %s", operation["operationId"], scope)
     tables = dict(re.findall(r"(\w+_parameters)\[\] = \{(.*?)NULL\}", source("service/http/routes.c")))
     for method, path, _, table, body in rows:
         operation = operations()[method, path][1]

@@ -16,6 +16,7 @@
 #   expect_json FILTER [JQ_ARGUMENT...]   jq's filter must be true of BODY
 #   create_device NAME FORMAT SIZE [JSON]   POST /devices; SIZE as in 64M; JSON adds fields
 #   snapshot NAME DEVICE...      POST /snapshot-groups, which must succeed
+#   create_token NAME SCOPE       POST /tokens, which must succeed; sets TOKEN, the secret
 #   nbd_uri NAME                 prints the export's URI
 #   qcow2_check FILE [no-leaks]  qemu-img check finds no error (and no leak)
 #   checksums DIRECTORY          prints name, size and SHA-256 of everything in it, sorted
@@ -50,7 +51,7 @@ mkdir "$IMAGES" "$STATE" "$RUNTIME"
 DAEMON_PID='' # empty: stopped by the test
 DAEMON_ARGUMENTS=() DAEMON_STDOUT='' DAEMON_STATUS=''
 SPAWNED='' SPAWNED_ALL=()
-STATUS='' BODY='' HEADERS=''
+STATUS='' BODY='' HEADERS='' TOKEN=''
 
 fail() {
     trap - ERR
@@ -156,6 +157,12 @@ snapshot() {
         '{name: $name, devices: [$ARGS.positional[] | {device: .}]}' --args "$@")
     api POST /snapshot-groups "$body"
     expect_status 201
+}
+
+create_token() {
+    api POST /tokens "{\"name\":\"$1\",\"scope\":\"$2\"}"
+    expect_status 201
+    TOKEN=$(jq --raw-output .secret <<<"$BODY")
 }
 
 nbd_uri() {

@@ -121,12 +121,17 @@ class Response(http.client.HTTPResponse):
 
 
 class Connection(http.client.HTTPConnection):
-    """One keep-alive HTTP connection to the daemon's Unix socket."""
+    """One keep-alive HTTP connection to the daemon: to its Unix socket, or to a port on loopback,
+    from another address of loopback if `source` is one. `token`: the secret that every request
+    has."""
     response_class = Response
 
-    def __init__(self, path):
-        super().__init__("localhost", timeout=DEADLINE_S)
-        self.path = path
+    def __init__(self, address, token=None, source=None):
+        is_port = isinstance(address, int)
+        super().__init__("127.0.0.1" if is_port else "localhost", address if is_port else None,
+                         timeout=DEADLINE_S, source_address=source and (source, 0))
+        self.path = None if is_port else address
+        self.token = token
         self.asked = None
 
     def putrequest(self, method, url, *arguments, **more):
@@ -139,6 +144,9 @@ class Connection(http.client.HTTPConnection):
         return response
 
     def connect(self):
+        if not self.path:
+            super().connect()
+            return
         self.sock = socket.socket(socket.AF_UNIX)
         self.sock.settimeout(self.timeout)
         self.sock.connect(self.path)
@@ -148,6 +156,8 @@ class Connection(http.client.HTTPConnection):
         headers = {name.replace("_", "-"): value for name, value in headers.items()}
         if body is not None:
             headers["Content-Type"] = "application/json"
+        if self.token is not None:
+            headers["Authorization"] = "Bearer " + self.token
         self.request(method, path, None if body is None else json.dumps(body), headers)
         return Answer(self.getresponse())
 
@@ -267,8 +277,22 @@ class Daemon:
 
     # ---- REST ----
 
-    def connection(self):
-        return Connection(os.path.join(self.runtime, "api.sock"))
+    def connection(self, token=None):
+        return Connection(os.path.join(self.runtime, "api.sock"), token)
+
+    def listen_on_tcp(self):
+        """Before start(): the socket of connection(), and a port."""
+        self.arguments += ["--listen", "unix:" + os.path.join(self.runtime, "api.sock"), "--listen", "127.0.0.1:0"]
+
+    @property
+    def port(self):
+        return int(re.search(r"^api 127.0.0.1:(\d+)$", self.said, re.M)[1])
+
+    def create_token(self, name, scope, **more):
+        """Returns the secret."""
+        answer = self.request("POST", "/tokens", {"name": name, "scope": scope, **more})
+        expect(answer.status == 201, "POST /tokens %s: %s", name, answer)
+        return answer.body["secret"]
 
     def request(self, method, path, body=None, **headers):
         connection = self.connection()
