@@ -96,7 +96,8 @@ static char *text_copy(char **at, const char *text)
 
 static size_t request_bytes(const struct snapshot_group_request *request)
 {
-    size_t bytes = text_bytes(request->name) + text_bytes(request->labels);
+    size_t bytes =
+        text_bytes(request->name) + text_bytes(request->labels) + text_bytes(request->selector);
     for (const struct group_member *member = request->members;
          member < request->members + request->count; member++)
         bytes += text_bytes(member->device) + text_bytes(member->snapshot_file) +
@@ -117,6 +118,7 @@ static void request_copy(struct group_run *run, const struct snapshot_group_requ
     run->request.members = run->members;
     run->request.name = text_copy(&at, request->name);
     run->request.labels = text_copy(&at, request->labels);
+    run->request.selector = text_copy(&at, request->selector);
     run->origin = *request->origin;
     run->request.origin = &run->origin;
 }

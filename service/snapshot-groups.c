@@ -94,8 +94,10 @@ static int row_begin(struct group_row *row, const struct snapshot_group_request 
     row->created_at_us = clock_now_us();
     row->name = strdup(request->name ? request->name : row->id);
     row->labels = strdup(request->labels);
+    row->selector = request->selector ? strdup(request->selector) : NULL;
     row->members = calloc(request->count + 1, sizeof(*row->members));
-    return row->name && row->labels && row->members ? 0 : out_of_memory(err);
+    bool is_short = !row->name || !row->labels || (request->selector && !row->selector);
+    return row->members && !is_short ? 0 : out_of_memory(err);
 }
 
 /* Once, after group_begin(). */

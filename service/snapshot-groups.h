@@ -30,9 +30,10 @@ struct group_progress;
 /* What a client asks for; strings are borrowed. A member's snapshot_file and format may be NULL:
  * then they are "DEVICE+NAME.qcow2" in the image directory, and "qcow2". */
 struct snapshot_group_request {
-    const char *name;   /* or NULL: the id */
-    const char *labels; /* JSON text */
-    bool is_dry_run;    /* for group-runs.h: only a plan is wanted */
+    const char *name;     /* or NULL: the id */
+    const char *labels;   /* JSON text */
+    bool is_dry_run;      /* for group-runs.h: only a plan is wanted */
+    const char *selector; /* the labels that chose the members, JSON text; NULL: none */
     const struct origin *origin;
     size_t count;
     const struct group_member *members;

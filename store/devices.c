@@ -122,6 +122,29 @@ int store_device_get_by_id(struct store *store, const char *id, struct device_ro
     return device_get(store, "SELECT " NAMES " FROM devices WHERE id = :key", id, row, err);
 }
 
+/* Labels are JSON objects of strings, compared as such. */
+int store_device_select(struct store *store, const char *labels, size_t limit,
+                        struct device_row **rows, size_t *count, struct err *err)
+{
+    *count = 0;
+    CLEANUP(reader) struct connection *reader = reader_begin(store, err);
+    if (!reader)
+        return -1;
+    CLEANUP(statement)
+    sqlite3_stmt *statement = statement_begin(
+        reader,
+        "SELECT " NAMES " FROM devices WHERE state = 'attached' AND NOT EXISTS "
+        "(SELECT 1 FROM json_each(:labels) AS wanted WHERE NOT EXISTS "
+        "(SELECT 1 FROM json_each(devices.labels) AS own "
+        "WHERE own.key = wanted.key AND own.value = wanted.value)) ORDER BY name LIMIT :limit",
+        err);
+    if (!statement)
+        return -1;
+    statement_bind_text(statement, ":labels", labels);
+    statement_bind_int(statement, ":limit", (int64_t)limit);
+    return rows_load(reader, &devices, statement, (void **)rows, count, err);
+}
+
 uint64_t store_devices_generation(const struct store *store)
 {
     return atomic_load(&store->transaction.devices_generation);

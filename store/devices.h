@@ -42,6 +42,11 @@ uint64_t store_devices_generation(const struct store *store);
 int store_device_get_by_id(struct store *store, const char *id, struct device_row *row,
                            struct err *err); /* DeviceNotFound */
 
+/* Up to `limit` attached devices that have all of `labels` (a JSON object of texts), by name; as
+ * the next one. */
+int store_device_select(struct store *store, const char *labels, size_t limit,
+                        struct device_row **rows, size_t *count, struct err *err);
+
 /* Up to `limit` rows with names after `after` (NULL: from the first), by name. *rows is heap; free
  * with device_rows_free. */
 int store_device_list(struct store *store, const char *after, size_t limit,

@@ -36,6 +36,7 @@
     X(state, CHOICE)                                                                               \
     X(name, TEXT)                                                                                  \
     X(labels, TEXT)                                                                                \
+    X(selector, TEXT_OR_NULL)                                                                      \
     X(created_at_us, INTEGER)                                                                      \
     X(cut_at_us, INTEGER, KNOWN_BY(has_cut))                                                       \
     X(pause_us, INTEGER, KNOWN_BY(has_cut))                                                        \

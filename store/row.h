@@ -96,7 +96,8 @@ struct group_row {
     char id[STORE_ID_CHARS + 1];
     enum group_state state;
     char *name;
-    char *labels; /* JSON object, opaque here */
+    char *labels;   /* JSON object, opaque here */
+    char *selector; /* JSON object: the labels that chose the members; NULL: they were named */
     uint64_t created_at_us;
     uint64_t sequence; /* given by insert; of two groups the later one has the larger */
     bool has_cut; /* cut_at_us and pause_us are known; not so if recovery committed the group */

@@ -48,7 +48,7 @@ enum route_flags {
     X("GET", "/readyz", readyz_get, SCOPE_NONE, 0, NULL, NULL)                                     \
     X("GET", "/openapi.yaml", openapi_get, SCOPE_NONE, ROUTE_YAML, NULL, NULL)
 
-/* Bodies: in the file of the handler. */
+/* Bodies: in the file of the handler, or group-body.c. */
 extern const struct decode_table device_create_body, device_delete_body, snapshot_group_create_body,
     token_create_body;
 

@@ -8,6 +8,7 @@
 #include "service/group-runs.h"
 #include "service/http/decode.h"
 #include "service/http/encode.h"
+#include "service/http/group-body.h"
 #include "service/names.h"
 #include "service/snapshot-groups.h"
 
@@ -36,6 +37,10 @@ static void group_problem(const struct group_row *row, struct problem *problem)
     if (!row->has_error_member || member >= row->member_count)
         return;
     problem->device = row->members[member].device;
+    if (row->selector) { /* the request does not name the member */
+        problem_point(problem, "/selector");
+        return;
+    }
     switch (row->error_code) {
     case ErrOpenFileFailed:
         problem->snapshot_file = row->members[member].snapshot_file;
@@ -147,74 +152,6 @@ static struct cJSON *plan_encode(const struct snapshot_group_request *wanted,
     return json;
 }
 
-/* ---- decoding ---- */
-
-/* The body of POST /snapshot-groups. */
-struct group_body {
-    const char *name;
-    const struct cJSON *devices, *labels;
-    struct decode_number deadline_ms;
-};
-
-static const struct decode_field group_fields[] = {
-    {"name", DECODE_TEXT, false, offsetof(struct group_body, name), GROUP_NAME_MAX},
-    {"devices", DECODE_ARRAY, true, offsetof(struct group_body, devices), 0},
-    {"labels", DECODE_OBJECT, false, offsetof(struct group_body, labels), 0},
-    {"deadline_ms", DECODE_NUMBER, false, offsetof(struct group_body, deadline_ms), 0},
-};
-
-static const struct decode_field member_fields[] = {
-    {"device", DECODE_TEXT, true, offsetof(struct group_member, device), DEVICE_NAME_MAX},
-    {"snapshot_file", DECODE_TEXT, false, offsetof(struct group_member, snapshot_file),
-     PATH_MAX - 1},
-    {"format", DECODE_TEXT, false, offsetof(struct group_member, format), DECODE_FORMAT_MAX_BYTES},
-};
-
-const struct decode_table snapshot_group_create_body =
-    DECODE_TABLE(struct group_body, group_fields, true);
-static const struct decode_table member_table =
-    DECODE_TABLE(struct group_member, member_fields, true);
-
-static int group_body_check(const struct group_body *body, struct problem *problem)
-{
-    if (body->name && (!name_is_valid(body->name, GROUP_NAME_MAX) || id_is_valid(body->name))) {
-        err_set(&problem->err, ErrInvalidValue, 0,
-                "a group's name has 1 to %d of the characters A-Z a-z 0-9 . _ -, begins with a "
-                "letter or digit and is no UUID",
-                GROUP_NAME_MAX);
-        return problem_point(problem, "/name");
-    }
-    const struct decode_number *deadline_ms = &body->deadline_ms;
-    if (deadline_ms->given &&
-        (deadline_ms->value < 1 || deadline_ms->value > GROUP_DEADLINE_MAX_MS)) {
-        err_set(&problem->err, ErrInvalidValue, 0, "deadline_ms must be from 1 to %d",
-                GROUP_DEADLINE_MAX_MS);
-        return problem_point(problem, "/deadline_ms");
-    }
-    int count = cJSON_GetArraySize(body->devices);
-    if (count <= GROUP_MEMBERS_MAX)
-        return 0;
-    err_set(&problem->err, ErrInvalidValue, 0, "a group has at most %d members, not %d",
-            GROUP_MEMBERS_MAX, count);
-    return problem_point(problem, "/devices");
-}
-
-static int members_decode(const struct cJSON *devices, struct group_member *members,
-                          struct problem *problem)
-{
-    const struct cJSON *item;
-    size_t position = 0;
-    cJSON_ArrayForEach(item, devices)
-    {
-        char pointer[40];
-        snprintf(pointer, sizeof(pointer), "/devices/%zu", position);
-        if (decode_object(item, pointer, &member_table, &members[position], problem) != 0)
-            return -1;
-        position++;
-    }
-    return 0;
-}
-
 /* ---- handlers ---- */
 
 /* Points at the field, where the body itself is at fault and no member was tried. */
@@ -275,35 +212,11 @@ void snapshot_group_create(struct service *service, const struct request *reques
                            struct reply *reply)
 {
     struct problem problem = {0};
-    const struct group_body *body = request->fields;
-    CLEANUP_FREE char *labels = NULL;
-    CLEANUP_FREE struct group_member *members = NULL;
-    bool is_dry_run;
-    if (request_flag(request, "dry_run", &is_dry_run, &problem.err) != 0 ||
-        group_body_check(body, &problem) != 0 ||
-        !(labels = decode_labels(body->labels, "/labels", &problem))) {
+    CLEANUP_BY(group_wanted_clear) struct group_wanted wanted = {0};
+    if (group_body_decode(service, request, &wanted, &problem) == 0)
+        snapshot_group_take_and_reply(service, request, &wanted.request, wanted.deadline_ms, reply);
+    else
         reply_problem(reply, &problem);
-        return;
-    }
-    size_t count = (size_t)cJSON_GetArraySize(body->devices);
-    members = calloc(count + 1, sizeof(*members));
-    if (!members)
-        err_set(&problem.err, ErrOutOfResources, 0, "there is no memory for the group");
-    if (!members || members_decode(body->devices, members, &problem) != 0) {
-        reply_problem(reply, &problem);
-        return;
-    }
-    struct snapshot_group_request wanted = {
-        .name = body->name,
-        .labels = labels,
-        .is_dry_run = is_dry_run,
-        .origin = &request->origin,
-        .count = count,
-        .members = members,
-    };
-    snapshot_group_take_and_reply(
-        service, request, &wanted,
-        body->deadline_ms.given ? body->deadline_ms.value : GROUP_DEADLINE_DEFAULT_MS, reply);
 }
 
 void snapshot_group_get(struct service *service, const struct request *request, struct reply *reply)

@@ -14,6 +14,7 @@
 --                    attempt failed before it was known
 -- groups             `request_hash` tells a repeated request from another one of the same name;
 --                    NULL in rows from before
+--                    `selector` is a JSON object, the labels that chose the members; NULL: they were named
 CREATE TABLE events (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
     at_us INTEGER NOT NULL,
@@ -63,5 +64,6 @@ UPDATE devices SET last_snapshot_at_us =
         AND g.state = 'committed');
 ALTER TABLE groups ADD COLUMN revision INTEGER NOT NULL DEFAULT 1;
 ALTER TABLE groups ADD COLUMN request_hash TEXT;
+ALTER TABLE groups ADD COLUMN selector TEXT;
 ALTER TABLE members ADD COLUMN size_bytes INTEGER;
 CREATE INDEX members_device ON members (device, group_id);

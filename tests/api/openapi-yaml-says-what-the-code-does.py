@@ -122,8 +122,9 @@ def request_fields():
     kinds = {"string": "TEXT", "integer": "NUMBER", "boolean": "BOOL", "object": "OBJECT", "array": "ARRAY"}
     for file, table, name in (("devices-http.c", "device_fields", "DeviceRequest"),
                               ("devices-http.c", "detach_fields", "DetachRequest"),
-                              ("snapshot-groups-http.c", "group_fields", "SnapshotGroupRequest"),
-                              ("snapshot-groups-http.c", "member_fields", "MemberRequest"),
+                              ("group-body.c", "group_fields", "SnapshotGroupRequest"),
+                              ("group-body.c", "member_fields", "MemberRequest"),
+                              ("group-body.c", "selector_fields", "Selector"),
                               ("tokens-http.c", "token_fields", "TokenRequest")):
         body = re.search(r"%s\[\] = \{(.*?)\n\};" % table, source("service/http/" + file), re.S)[1]
         same(name, {(field, kinds[resolve(schema)["type"]], str(field in SCHEMAS[name].get("required", ())).lower())
