@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * Who may connect to the NBD server, and how many of them. On the thread "nbd-accept", but for
- * nbd_greeted_locked().
+ * nbd_connection_enter_locked().
  *
  *   connections                 all; what TCP may not have is there for Unix sockets
  *   tcp_connections             over TCP; one address may have tcp_peer of them
@@ -15,6 +15,7 @@
 
 #include "base/log.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/in.h>
@@ -134,11 +135,11 @@ static void server_end_oldest_handshake_locked(struct nbd_server *server, enum n
 {
     struct nbd_connection *oldest = NULL;
     for (struct nbd_connection *one = server->live; one; one = one->next)
-        if (one->is_greeting && one->peer.kind == kind)
+        if (one->state == NBD_GREETING && one->peer.kind == kind)
             oldest = one;
     if (!oldest)
         return;
-    nbd_greeted_locked(oldest);
+    nbd_connection_enter_locked(oldest, NBD_EVICTED);
     shutdown(oldest->channel.socket.fd, SHUT_RDWR); /* its thread sees the end */
 }
 
@@ -160,9 +161,12 @@ int nbd_admit_locked(struct nbd_server *server, const struct nbd_peer *peer)
     return 0;
 }
 
-void nbd_greeted_locked(struct nbd_connection *connection)
+void nbd_connection_enter_locked(struct nbd_connection *connection, enum nbd_connection_state state)
 {
-    if (connection->is_greeting)
-        connection->server->handshake_count[connection->peer.kind]--;
-    connection->is_greeting = false;
+    unsigned *greeting = &connection->server->handshake_count[connection->peer.kind];
+    assert(state != NBD_GREETING && connection->state != NBD_FINISHED); /* S4 */
+    assert(connection->state != NBD_GREETING || *greeting > 0);         /* S2 */
+    *greeting -= connection->state == NBD_GREETING;
+    if (state > connection->state)
+        connection->state = state;
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * Which peers may connect, and how many of them. On the accepting thread, except for
- * nbd_greeted_locked().
+ * nbd_connection_enter_locked().
  */
 #ifndef BLOCK_NBD_ADMISSION_H
 #define BLOCK_NBD_ADMISSION_H
@@ -18,7 +18,8 @@ bool nbd_files_are_spared(int fd, unsigned spare);
  * those that it may have are taken. If there are too many handshakes, the oldest ends. */
 int nbd_admit_locked(struct nbd_server *server, const struct nbd_peer *peer);
 
-/* It is done with the handshake, or with everything. */
-void nbd_greeted_locked(struct nbd_connection *connection);
+/* Moves a connection to a later state (server.c); an evicted one stays so until it is finished. */
+void nbd_connection_enter_locked(struct nbd_connection *connection,
+                                 enum nbd_connection_state state);
 
 #endif

@@ -82,18 +82,25 @@ struct nbd_server {
     unsigned live_count, handshake_count[NBD_KINDS];
 };
 
+/* See server.c. */
+enum nbd_connection_state { NBD_GREETING, NBD_SERVING, NBD_EVICTED, NBD_FINISHED };
+
+/* See transmission.c. */
+enum nbd_transmission_state { NBD_EXECUTING, NBD_REPLYING, NBD_RECEIVING, NBD_ENDING };
+
 struct nbd_connection {
     struct nbd_server *server;
-    struct nbd_connection *next; /* guarded by server->lock */
-    bool is_greeting;            /* guarded by server->lock: counted in server->handshake_count */
-    struct nbd_peer peer;        /* constant */
-    bool tls_required;           /* nothing but STARTTLS before TLS */
+    struct nbd_connection *next;     /* guarded by server->lock */
+    enum nbd_connection_state state; /* guarded by server->lock */
+    struct nbd_peer peer;            /* constant */
+    bool tls_required;               /* nothing but STARTTLS before TLS */
     pthread_t thread;
     struct nbd_channel channel; /* its fd: set before the thread starts */
     struct nbd_session session;
     struct nbd_queue queue; /* its requests in the pool */
     /* The thread's own. */
     struct nbd_buffer in, out;
+    enum nbd_transmission_state transmission;
     bool spins;           /* the last request came so soon that sleeping would have cost more */
     unsigned lone_streak; /* how many requests in a row came with nothing else under way */
 };

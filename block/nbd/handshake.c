@@ -14,20 +14,25 @@
  *             <--    EXPORT_NAME
  *   export    -->    transmission begins, or the server hangs up
  *             <--    STARTTLS
- *   ACK       -->    TLS's own handshake; what was negotiated before is forgotten
+ *   ACK       -->    TLS's own handshake; options negotiated before it are void
  *             <--    ABORT
  *   ACK       -->    the server hangs up
  *
- * Where TLS is required, everything but STARTTLS and ABORT is refused before it (the spec's
- * FORCEDTLS mode). Nothing is received ahead: what a client, or somebody on the way, sends behind
- * STARTTLS in plain text goes into TLS, which ends there.
  *
- * It has a deadline. Options that are of use put it off, up to a ceiling for the whole: the first
- * LIST, and what is asked of an export, as programs do that show all exports. Of other options
- * there are limits.options at most.
+ *     GREETING --handshake_greet--> OPTIONS --GO, EXPORT_NAME--> CHOSEN: transmission
+ *         |                           ^
+ *         +-- if TLS is required --> BEFORE_TLS: only STARTTLS and ABORT (the spec's FORCEDTLS)
  *
- * An option's payload is read whole before it is looked at, into a buffer whose size no client
- * chooses; replies are gathered in connection->out and sent together, those of LIST page by page.
+ *   H1. A client that must use TLS has no export and no option in effect before TLS.
+ *   H2. A device is in use exactly in CHOSEN.
+ *   H3. Nothing is received ahead: plain text behind STARTTLS goes into TLS, which fails there.
+ *
+ * A useful option extends the deadline, up to a ceiling for the whole handshake: the first LIST,
+ * and queries about an export, which programs that show all exports send. Of other options
+ * limits.options are accepted.
+ *
+ * A payload is read whole before it is decoded, into a buffer of fixed size; replies are gathered
+ * in connection->out and sent together, those of LIST page by page.
  */
 #include "block/nbd/handshake.h"
 
@@ -47,8 +52,27 @@ enum {
     LIST_PAGE_FULL = 1,
 };
 
-/* What an option leads to; a negative errno hangs up. */
-enum { OPTION_NEXT = 0, OPTION_TRANSMISSION = 1 };
+static void handshake_assert_state(const struct nbd_handshake *handshake)
+{
+    const struct nbd_connection *connection = handshake->connection;
+    enum nbd_handshake_state state = handshake->state;
+    assert(!connection->session.device == (state != NBD_HANDSHAKE_CHOSEN)); /* H2 */
+    assert(nbd_buffer_length(&connection->in) == 0);                        /* H3 */
+    if (state == NBD_HANDSHAKE_BEFORE_TLS)
+        assert(!connection->channel.tls && connection->session.style == NBD_STYLE_SIMPLE); /* H1 */
+    else
+        assert(state == NBD_HANDSHAKE_GREETING || !connection->tls_required ||
+               connection->channel.tls); /* H1 */
+    (void)connection;
+    (void)state;
+}
+
+static void handshake_enter_state(struct nbd_handshake *handshake, enum nbd_handshake_state state)
+{
+    assert(state > handshake->state);
+    handshake->state = state;
+    handshake_assert_state(handshake);
+}
 
 static int handshake_read(struct nbd_handshake *handshake, void *buf, size_t length)
 {
@@ -81,6 +105,7 @@ static void export_choose(struct nbd_handshake *handshake, struct device *device
     session->device = device;
     if (!nbd_meta_contexts_are_of(handshake, name, length))
         session->contexts = 0;
+    handshake_enter_state(handshake, NBD_HANDSHAKE_CHOSEN);
 }
 
 static int option_export_name(struct nbd_handshake *handshake)
@@ -99,8 +124,7 @@ static int option_export_name(struct nbd_handshake *handshake)
     bool zeros = !(handshake->client_flags & NBD_FLAG_NO_ZEROES);
     nbd_buffer_append(handshake->out, &export,
                       zeros ? sizeof(export) : offsetof(struct nbd_export_be, zeros));
-    int ret = nbd_option_send(handshake);
-    return ret ? ret : OPTION_TRANSMISSION;
+    return nbd_option_send(handshake);
 }
 
 /* ---- LIST ---- */
@@ -217,17 +241,10 @@ static int option_info_or_go(struct nbd_handshake *handshake)
     ret = info_add(handshake, &info, device);
     if (!go)
         export_unuse(connection->server->block, device);
-    if (!ret)
-        ret = nbd_option_acknowledge(handshake);
-    return ret == 0 && go ? OPTION_TRANSMISSION : ret;
+    return ret ? ret : nbd_option_acknowledge(handshake);
 }
 
 /* ---- STARTTLS ---- */
-
-static bool tls_is_missing(const struct nbd_handshake *handshake)
-{
-    return handshake->connection->tls_required && !handshake->connection->channel.tls;
-}
 
 static int reply_tls_is_missing(struct nbd_handshake *handshake)
 {
@@ -235,16 +252,16 @@ static int reply_tls_is_missing(struct nbd_handshake *handshake)
                             "start TLS first: it is required here");
 }
 
-/* Somebody on the way may have sent the options so far in the client's name: none has an effect
- * behind TLS. Only the client's flags, which came before all options, stay. */
+/* A man in the middle may have sent the options before TLS: none keeps its effect. The client's
+ * flags, which came before all options, stay. */
 static void handshake_forget(struct nbd_handshake *handshake)
 {
     handshake->connection->session.style = NBD_STYLE_SIMPLE;
     handshake->connection->session.contexts = 0;
     handshake->context_export_length = 0;
     assert(nbd_buffer_length(handshake->out) == 0);
-    assert(nbd_buffer_length(&handshake->connection->in) == 0);
-    assert(!handshake->connection->session.device);
+    if (handshake->state == NBD_HANDSHAKE_BEFORE_TLS)
+        handshake_enter_state(handshake, NBD_HANDSHAKE_OPTIONS);
 }
 
 /* A reference to the credentials of now: they may be replaced at any time. */
@@ -308,7 +325,15 @@ static int handshake_greet(struct nbd_handshake *handshake)
     if (ret)
         return ret;
     handshake->client_flags = be32toh(flags_be);
+    handshake_enter_state(handshake, handshake->connection->tls_required ? NBD_HANDSHAKE_BEFORE_TLS
+                                                                         : NBD_HANDSHAKE_OPTIONS);
     return handshake->client_flags & ~known ? -EPROTO : 0;
+}
+
+static int option_abort(struct nbd_handshake *handshake)
+{
+    nbd_option_acknowledge(handshake); /* the client may be gone already */
+    return -ECONNABORTED;
 }
 
 /* Reads and drops the payload of an option that is too long to be one. */
@@ -323,9 +348,23 @@ static int option_skip(struct nbd_handshake *handshake)
             return ret;
         left -= piece;
     }
-    if (tls_is_missing(handshake))
+    if (handshake->state == NBD_HANDSHAKE_BEFORE_TLS)
         return reply_tls_is_missing(handshake);
     return nbd_option_error(handshake, NBD_REP_ERR_TOO_BIG, "the option has too much data");
+}
+
+static int option_run_before_tls(struct nbd_handshake *handshake)
+{
+    switch (handshake->option) {
+    case NBD_OPT_EXPORT_NAME:
+        return -EPERM; /* it has no error reply */
+    case NBD_OPT_ABORT:
+        return option_abort(handshake);
+    case NBD_OPT_STARTTLS:
+        return option_starttls(handshake);
+    default:
+        return reply_tls_is_missing(handshake);
+    }
 }
 
 static int option_run(struct nbd_handshake *handshake)
@@ -334,17 +373,13 @@ static int option_run(struct nbd_handshake *handshake)
     if (!(handshake->client_flags & NBD_FLAG_FIXED_NEWSTYLE) &&
         handshake->option != NBD_OPT_EXPORT_NAME)
         return -EPROTO;
-    if (tls_is_missing(handshake) && handshake->option == NBD_OPT_EXPORT_NAME)
-        return -EPERM; /* there is no way to answer with an error */
-    if (tls_is_missing(handshake) && handshake->option != NBD_OPT_STARTTLS &&
-        handshake->option != NBD_OPT_ABORT)
-        return reply_tls_is_missing(handshake);
+    if (handshake->state == NBD_HANDSHAKE_BEFORE_TLS)
+        return option_run_before_tls(handshake);
     switch (handshake->option) {
     case NBD_OPT_EXPORT_NAME:
         return option_export_name(handshake);
     case NBD_OPT_ABORT:
-        nbd_option_acknowledge(handshake); /* the client may be gone already */
-        return -ECONNABORTED;
+        return option_abort(handshake);
     case NBD_OPT_STARTTLS:
         return option_starttls(handshake);
     case NBD_OPT_LIST:
@@ -375,6 +410,7 @@ static void handshake_put_off(struct nbd_handshake *handshake)
 static int handshake_run_option(struct nbd_handshake *handshake)
 {
     struct nbd_option_be option;
+    handshake_assert_state(handshake);
     int ret = handshake_read(handshake, &option, sizeof(option));
     if (ret)
         return ret;
@@ -407,7 +443,7 @@ int nbd_handshake(struct nbd_connection *connection)
     if (handshake.deadline_ms > handshake.ceiling_ms)
         handshake.ceiling_ms = handshake.deadline_ms;
     int ret = handshake_greet(&handshake);
-    while (ret == OPTION_NEXT)
+    while (!ret && handshake.state != NBD_HANDSHAKE_CHOSEN)
         ret = handshake_run_option(&handshake);
-    return ret == OPTION_TRANSMISSION ? 0 : ret;
+    return ret;
 }

@@ -14,8 +14,17 @@ enum {
     NBD_EXPORT_NAME_MAX = NBD_STRING_BYTES_MAX,
 };
 
+/* See handshake.c. */
+enum nbd_handshake_state {
+    NBD_HANDSHAKE_GREETING,
+    NBD_HANDSHAKE_BEFORE_TLS,
+    NBD_HANDSHAKE_OPTIONS,
+    NBD_HANDSHAKE_CHOSEN,
+};
+
 struct nbd_handshake {
     struct nbd_connection *connection;
+    enum nbd_handshake_state state;
     struct nbd_buffer *out;
     uint64_t deadline_ms; /* later after every option that is of use, but not than ceiling_ms */
     uint64_t ceiling_ms;

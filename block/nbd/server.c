@@ -15,9 +15,14 @@
  * have arrived by then (nbd/transmission.c), and hangs up. One whose client does not read its
  * replies is cut off after limits.stop_ms.
  *
+ *     GREETING --nbd_handshake--> SERVING --nbd_transmission--> FINISHED --joined--> (freed)
+ *         |                                                        ^
+ *         +--a newer handshake needs its place--> EVICTED ---------+
+ *
  *   S1  live_count is 0 exactly when `live` is empty.
- *   S2  The handshakes counted are at most live_count.
+ *   S2  The handshakes counted are those of the connections in GREETING, at most live_count.
  *   S3  A server that is freed has no connection, live or finished.
+ *   S4  A connection is in `live` until it is FINISHED, then in `finished`.
  */
 #include "block/nbd/server.h"
 
@@ -107,7 +112,6 @@ static struct nbd_connection *connection_new(struct nbd_server *server,
     connection->channel.socket.fd = fd;
     connection->tls_required = server->tls_mode == NBD_TLS_REQUIRED || listener->is_remote;
     connection->peer = *peer;
-    connection->is_greeting = true;
     return steal(connection);
 }
 
@@ -125,7 +129,7 @@ static void connection_finish(struct nbd_connection *connection)
         slot = &(*slot)->next;
     *slot = connection->next;
     server->live_count--;
-    nbd_greeted_locked(connection);
+    nbd_connection_enter_locked(connection, NBD_FINISHED);
     server_assert_state_locked(server);
     close(connection->channel.socket.fd);
     connection->next = server->finished;
@@ -142,7 +146,7 @@ static void *connection_run(void *arg)
     struct nbd_connection *connection = arg;
     if (nbd_handshake(connection) == 0) {
         pthread_mutex_lock(&connection->server->lock);
-        nbd_greeted_locked(connection);
+        nbd_connection_enter_locked(connection, NBD_SERVING);
         pthread_mutex_unlock(&connection->server->lock);
         nbd_transmission(connection);
     }

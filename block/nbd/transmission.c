@@ -3,10 +3,15 @@
  * The transmission phase: requests in, replies out. On the connection's thread, which alone
  * receives and sends. Spec sections: "Transmission", "Ordering of messages and writes".
  *
- *      receive a lot --> every complete request: execute, or submit to the pool --+
- *           ^                                                                     |
- *           |            send all replies <-- collect what the pool has done <----+
- *           +--- nothing complete is left: wait for more, and for the pool
+ *      RECEIVING a lot --> EXECUTING every complete request, here or in the pool --+
+ *           ^                                                                      |
+ *           +------------ REPLYING with what is done here and in the pool <--------+
+ *                                  |
+ *                                  +--the client or the server ends--> ENDING
+ *
+ *   T1. Every reply that is ready is sent before the thread waits for input.
+ *   T2. A connection that has ended has no request in the pool.
+ *   T3. A connection has at most limits.tasks requests in the pool.
  *
  * Batch in, batch out: a client that keeps many requests under way costs one receive and one send
  * for all of them. Reads of what is in memory and plain writes that need nothing else are executed
@@ -59,6 +64,23 @@ static_assert(RECEIVE_BYTES + SMALL_BYTES + sizeof(struct nbd_extended_request_b
                       NBD_PAYLOAD_BYTES_MAX <=
                   NBD_BUFFER_BYTES,
               "the largest WRITE fits behind what was received with its beginning");
+
+static void transmission_assert_state(const struct nbd_connection *connection,
+                                      enum nbd_transmission_state state)
+{
+    assert(connection->transmission == state && connection->session.device);
+    assert(state != NBD_RECEIVING || nbd_buffer_length(&connection->out) == 0); /* T1 */
+    assert(connection->queue.tasks <= connection->server->limits.tasks);        /* T3 */
+    (void)connection;
+    (void)state;
+}
+
+static void transmission_enter_state(struct nbd_connection *connection,
+                                     enum nbd_transmission_state state)
+{
+    connection->transmission = state;
+    transmission_assert_state(connection, state);
+}
 
 /* ---- replies ---- */
 
@@ -350,6 +372,7 @@ static ssize_t connection_receive_lone(struct nbd_connection *connection)
 static int connection_receive(struct nbd_connection *connection, size_t missing)
 {
     struct nbd_buffer *in = &connection->in;
+    transmission_enter_state(connection, NBD_RECEIVING);
     if (nbd_buffer_length(in) <= SMALL_BYTES)
         nbd_buffer_compact(in);
     bool large = missing > SMALL_BYTES || nbd_buffer_length(in) > SMALL_BYTES;
@@ -375,14 +398,18 @@ void nbd_transmission(struct nbd_connection *connection)
     int ret = 0;
     while (!ret) {
         size_t missing = 0;
+        transmission_enter_state(connection, NBD_EXECUTING);
         ret = connection_run_received(connection, &missing);
+        transmission_enter_state(connection, NBD_REPLYING);
         int sent = connection_collect(connection);
         if (!sent)
             sent = replies_send(connection);
         if (!ret)
             ret = sent ? sent : connection_receive(connection, missing);
     }
+    transmission_enter_state(connection, NBD_ENDING);
     connection_finish_tasks(connection);
+    assert(connection->queue.tasks == 0); /* T2 */
     if (connection->channel.socket.draining)
         nbd_channel_linger(&connection->channel,
                            nbd_deadline(connection->server->limits.linger_ms));
