@@ -140,9 +140,16 @@ def hung_calls(daemon, handle):
             handle.pwrite(b"x" * BLOCK, BLOCK)
             handle.flush()
     attach = {"name": "late", "image": "slow2/disk.raw", "format": "raw"}
-    group = {"name": "hung", "devices": [{"device": "hung", "snapshot_file": "hung+1.qcow2"}, {"device": "d90"}]}
-    return [stuck(write), stuck(ask, "POST", "/devices", attach), stuck(ask, "POST", "/snapshot-groups", group),
-            stuck(ask, "DELETE", "/devices/hung", None)]
+    return [stuck(write), stuck(ask, "POST", "/devices", attach), stuck(ask, "DELETE", "/devices/hung", None)]
+
+
+def hung_group(daemon, times):
+    """It ends at its deadline; the devices stay in use by it."""
+    group = {"name": "hung", "devices": [{"device": "d90"}, {"device": "hung", "snapshot_file": "hung+1.qcow2"}],
+             "deadline_ms": 1000}
+    call(daemon, times, "POST /snapshot-groups (hung)", "POST", "/snapshot-groups", group, 504)
+    answer = daemon.request("POST", "/snapshot-groups", {"devices": [{"device": "d90"}]})
+    expect(answer.status == 409 and "snapshot group" in answer.body["detail"], "its other member: %s", answer)
 
 
 def exercise(daemon, first, second):
@@ -161,6 +168,7 @@ def exercise(daemon, first, second):
         client.start()
     first.hang()
     second.hang()
+    hung_group(daemon, times)
     threads = hung_calls(daemon, handle)
     for number in range(6):
         others(daemon, times, number)
