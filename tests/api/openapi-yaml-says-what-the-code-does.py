@@ -65,6 +65,9 @@ def routes():
         scope = scopes[operation["operationId"]].lower()
         expect(operation.get("security") == ([] if scope == "none" else [{"bearerAuth": [scope]}]),
                "%s: its scope is %s", operation["operationId"], scope)
+    keyed = set(re.findall(r' X\("[A-Z]+", "[^"]*", (\w+), SCOPE_\w+, [\w |]*ROUTE_IDEMPOTENT', code))
+    same("operations that take a key", {operation["operationId"] for _, operation in operations().values() if any(
+        resolve(parameter)["name"] == "Idempotency-Key" for parameter in operation.get("parameters", ()))}, keyed)
     tables = dict(re.findall(r"(\w+_parameters)\[\] = \{(.*?)NULL\}", source("service/http/routes.c")))
     for method, path, _, table, body in rows:
         operation = operations()[method, path][1]
