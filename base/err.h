@@ -51,6 +51,7 @@
     X(MethodNotAllowed, 405, false)                                                                \
     X(NotAcceptable, 406, false) /* the client takes none of the types that the call has */        \
     X(RequestTimeout, 408, true)                                                                   \
+    X(PreconditionFailed, 412, false) /* the resource is not as the request demands */             \
     X(BodyTooLarge, 413, false)                                                                    \
     X(URITooLong, 414, false)                                                                      \
     X(UnsupportedMediaType, 415, false)                                                            \

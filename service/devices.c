@@ -9,6 +9,7 @@
 #include "service/context.h"
 #include "service/device-change.h"
 #include "service/idempotency.h"
+#include "service/labels.h"
 #include "service/names.h"
 
 #include <assert.h>
@@ -209,9 +210,18 @@ static int device_check_clients(struct service *service, const char *name, struc
                    clients, clients == 1 ? "" : "s");
 }
 
+/* Sets the state of a row that still is as it was when its condition was checked. */
+static int device_row_detach_unchanged(struct store_transaction *transaction,
+                                       const struct device_row *row, struct err *err)
+{
+    return store_device_check_revision(transaction, row, err) != 0
+               ? -1
+               : store_device_update_state(transaction, row, err);
+}
+
 /* Sets the row DETACHING, then closes the device. On failure both are unchanged. */
 static int device_detach(struct service *service, const struct device_row *row,
-                         bool discard_unflushed, struct err *err)
+                         bool discard_unflushed, const struct condition *condition, struct err *err)
 {
     struct err second;
     struct device_row detaching = *row;
@@ -219,7 +229,9 @@ static int device_detach(struct service *service, const struct device_row *row,
     CLEANUP(device_row_change) struct device_row_change *staying = device_staying_new(row, err);
     if (!staying)
         return -1;
-    if (device_row_write(service, store_device_update_state, &detaching, err) != 0) {
+    if (device_row_write(service,
+                         condition ? device_row_detach_unchanged : store_device_update_state,
+                         &detaching, err) != 0) {
         if (err->code == ErrStoreFailed)
             device_row_change_settle(service, steal(staying), &second);
         return -1;
@@ -258,7 +270,7 @@ static int creation_remove(struct service *service, const struct device_row *row
 }
 
 int devices_remove(struct service *service, const char *name, bool discard_unflushed,
-                   const struct origin *origin, struct err *err)
+                   const struct origin *origin, const struct condition *condition, struct err *err)
 {
     /* A running attach holds the name, and may take long. */
     bool is_called_off = block_device_call_off(service->block, name);
@@ -266,13 +278,15 @@ int devices_remove(struct service *service, const char *name, bool discard_unflu
     CLEANUP_BY(device_row_clear) struct device_row row = {0};
     if (store_device_get(service->store, name, &row, err) != 0)
         return is_called_off && err->code == ErrDeviceNotFound ? 0 : -1;
+    if (condition_check(condition, row.id, row.revision, err) != 0)
+        return -1;
     if (row.state == DEVICE_ROW_CREATING)
         return creation_remove(service, &row, discard_unflushed, err);
     if (device_check_clients(service, name, err) != 0)
         return -1;
     CLEANUP(device_row_change)
     struct device_row_change *removal = device_removal_new(&row, origin, err);
-    if (!removal || device_detach(service, &row, discard_unflushed, err) != 0)
+    if (!removal || device_detach(service, &row, discard_unflushed, condition, err) != 0)
         return -1;
     struct err later;
     if (device_row_change_settle(service, steal(removal), &later) != 0)

@@ -18,6 +18,7 @@
 #include "block/block.h"
 #include "store/devices.h"
 
+struct condition;
 struct origin;
 struct service;
 
@@ -49,10 +50,10 @@ void device_views_free(struct device_view *views, size_t count);
 int devices_add(struct service *service, const struct device_request *request,
                 struct device_view *view, struct err *err);
 
-/* `discard_unflushed`: data that cannot be flushed are discarded. Codes: DeviceNotFound,
- * DeviceInUse, UnflushedData, StoreFailed. */
+/* `discard_unflushed`: data that cannot be flushed are discarded. `condition` (labels.h) or NULL.
+ * Codes: DeviceNotFound, DeviceInUse, UnflushedData, PreconditionFailed, StoreFailed. */
 int devices_remove(struct service *service, const char *name, bool discard_unflushed,
-                   const struct origin *origin, struct err *err);
+                   const struct origin *origin, const struct condition *condition, struct err *err);
 
 int devices_get(struct service *service, const char *name, struct device_view *view,
                 struct err *err);

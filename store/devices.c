@@ -26,13 +26,15 @@
     X(last_snapshot_at_us, INTEGER, KNOWN_BY(has_snapshot))
 #define NAMES  COLUMN_NAMES(COLUMNS)
 #define VALUES COLUMN_VALUES(COLUMNS)
+#define SELECT "SELECT " NAMES ", revision FROM devices "
 
 static const char *const state_names[] = {
     [DEVICE_ROW_CREATING] = "creating",
     [DEVICE_ROW_ATTACHED] = "attached",
     [DEVICE_ROW_DETACHING] = "detaching",
 };
-static const struct column columns[] = {COLUMN_ENTRIES(COLUMNS)};
+/* `revision` is 1 by default. */
+static const struct column columns[] = {COLUMN_ENTRIES(COLUMNS) COLUMN_ENTRY(revision, INTEGER)};
 static const struct table devices = {TABLE("devices"), .choices = state_names,
                                      .choice_count = DEVICE_ROW_DETACHING + 1};
 
@@ -87,6 +89,35 @@ int store_device_update_state(struct store_transaction *transaction, const struc
                          row, err);
 }
 
+int store_device_update_labels(struct store_transaction *transaction, const struct device_row *row,
+                               struct err *err)
+{
+    struct connection *writer = transaction_writer(transaction);
+    CLEANUP(statement)
+    sqlite3_stmt *statement =
+        statement_begin(writer,
+                        "UPDATE devices SET labels = :labels, revision = revision + 1 "
+                        "WHERE id = :id AND revision = :revision",
+                        err);
+    if (!statement)
+        return transaction_result(transaction, -1);
+    row_bind(&devices, statement, row);
+    int changed = statement_run(writer, statement, ErrDeviceExists, row->name, err);
+    return changed < 0 ? transaction_result(transaction, -1) : changed;
+}
+
+int store_device_check_revision(struct store_transaction *transaction, const struct device_row *row,
+                                struct err *err)
+{
+    int same = device_change(transaction,
+                             "UPDATE devices SET revision = revision "
+                             "WHERE id = :id AND revision = :revision",
+                             row, err);
+    if (same != 0 && err->code == ErrDeviceNotFound)
+        err_set(err, ErrPreconditionFailed, 0, "device '%s' has changed; get it again", row->name);
+    return same;
+}
+
 int store_device_delete(struct store_transaction *transaction, const struct device_row *row,
                         struct err *err)
 {
@@ -113,13 +144,13 @@ static int device_get(struct store *store, const char *sql, const char *key, str
 
 int store_device_get(struct store *store, const char *name, struct device_row *row, struct err *err)
 {
-    return device_get(store, "SELECT " NAMES " FROM devices WHERE name = :key", name, row, err);
+    return device_get(store, SELECT "WHERE name = :key", name, row, err);
 }
 
 int store_device_get_by_id(struct store *store, const char *id, struct device_row *row,
                            struct err *err)
 {
-    return device_get(store, "SELECT " NAMES " FROM devices WHERE id = :key", id, row, err);
+    return device_get(store, SELECT "WHERE id = :key", id, row, err);
 }
 
 /* Labels are JSON objects of strings, compared as such. */
@@ -133,7 +164,7 @@ int store_device_select(struct store *store, const char *labels, size_t limit,
     CLEANUP(statement)
     sqlite3_stmt *statement = statement_begin(
         reader,
-        "SELECT " NAMES " FROM devices WHERE state = 'attached' AND NOT EXISTS "
+        SELECT "WHERE state = 'attached' AND NOT EXISTS "
         "(SELECT 1 FROM json_each(:labels) AS wanted WHERE NOT EXISTS "
         "(SELECT 1 FROM json_each(devices.labels) AS own "
         "WHERE own.key = wanted.key AND own.value = wanted.value)) ORDER BY name LIMIT :limit",
@@ -153,8 +184,6 @@ uint64_t store_devices_generation(const struct store *store)
 int store_device_list(struct store *store, const char *after, size_t limit,
                       struct device_row **rows, size_t *count, struct err *err)
 {
-    return reader_list(store, &devices,
-                       "SELECT " NAMES
-                       " FROM devices WHERE name > :after ORDER BY name LIMIT :limit",
+    return reader_list(store, &devices, SELECT "WHERE name > :after ORDER BY name LIMIT :limit",
                        after, limit, (void **)rows, count, err);
 }

@@ -27,6 +27,16 @@ int store_device_insert(struct store_transaction *transaction, const struct devi
 int store_device_update_state(struct store_transaction *transaction, const struct device_row *row,
                               struct err *err);
 
+/* Of the device with row->id, if it still has row->revision: its labels become row->labels. 1; 0:
+ * not so, or it is gone; -1: *err. */
+int store_device_update_labels(struct store_transaction *transaction, const struct device_row *row,
+                               struct err *err);
+
+/* Whether the device with row->id has row->revision, for a change in the same transaction.
+ * PreconditionFailed. */
+int store_device_check_revision(struct store_transaction *transaction, const struct device_row *row,
+                                struct err *err);
+
 /* The device with row->id. DeviceNotFound. */
 int store_device_delete(struct store_transaction *transaction, const struct device_row *row,
                         struct err *err);

@@ -29,7 +29,7 @@
 #include <stdio.h>
 #include <string.h>
 
-/* All but `sequence`, which the insert itself finds out. */
+/* All but `sequence`, which the insert itself finds out, and `revision`, 1 by default. */
 #define ROW struct group_row
 #define COLUMNS(FIRST, X)                                                                          \
     FIRST(id, ID)                                                                                  \
@@ -47,14 +47,15 @@
     X(error_member, INTEGER, KNOWN_BY(has_error_member))
 #define NAMES  COLUMN_NAMES(COLUMNS)
 #define VALUES COLUMN_VALUES(COLUMNS)
-#define SELECT "SELECT " NAMES ", sequence FROM groups "
+#define SELECT "SELECT " NAMES ", sequence, revision FROM groups "
 
 static const char *const state_names[] = {
     [GROUP_PREPARING] = "preparing", [GROUP_COMMITTING] = "committing",
     [GROUP_COMMITTED] = "committed", [GROUP_ABORTING] = "aborting",
     [GROUP_ABORTED] = "aborted",
 };
-static const struct column columns[] = {COLUMN_ENTRIES(COLUMNS) COLUMN_ENTRY(sequence, INTEGER)};
+static const struct column columns[] = {COLUMN_ENTRIES(COLUMNS) COLUMN_ENTRY(sequence, INTEGER)
+                                            COLUMN_ENTRY(revision, INTEGER)};
 static const struct table groups = {TABLE("groups"), .choices = state_names,
                                     .choice_count = GROUP_ABORTED + 1};
 
@@ -339,9 +340,10 @@ int store_group_update_committing(struct store_transaction *transaction,
                                   const struct group_row *row, struct err *err)
 {
     struct connection *writer = transaction_writer(transaction);
-    if (group_change(
-            writer, "UPDATE groups SET state = 'committing' WHERE id = :id AND state = 'preparing'",
-            row, GROUP_COMMITTING, err) != 0 ||
+    if (group_change(writer,
+                     "UPDATE groups SET state = 'committing', revision = revision + 1 WHERE id = "
+                     ":id AND state = 'preparing'",
+                     row, GROUP_COMMITTING, err) != 0 ||
         members_update_identities(writer, row, err) != 0)
         return transaction_result(transaction, -1);
     return store_frozen_file_insert(transaction, row->frozen, row->frozen_count, err);
@@ -353,7 +355,7 @@ static int group_update_tops(struct connection *writer, const char *id, struct e
 {
     return group_run(
         writer,
-        "UPDATE devices SET top = m.snapshot_file, top_format = m.format, "
+        "UPDATE devices SET revision = revision + 1, top = m.snapshot_file, top_format = m.format, "
         "top_identity = m.snapshot_identity, last_snapshot_at_us = "
         "(SELECT coalesce(cut_at_us, created_at_us) FROM groups WHERE id = :id) "
         "FROM members AS m WHERE m.group_id = :id AND devices.id = "
@@ -367,7 +369,8 @@ int store_group_update_committed(struct store_transaction *transaction, const st
 {
     struct connection *writer = transaction_writer(transaction);
     bool failed = group_change(writer,
-                               "UPDATE groups SET state = 'committed', cut_at_us = :cut_at_us, "
+                               "UPDATE groups SET state = 'committed', revision = revision + 1, "
+                               "cut_at_us = :cut_at_us, "
                                "pause_us = :pause_us, duration_us = :duration_us "
                                "WHERE id = :id AND state = 'committing'",
                                row, GROUP_COMMITTED, err) != 0 ||
@@ -378,7 +381,8 @@ int store_group_update_committed(struct store_transaction *transaction, const st
 
 /* Sets `state`, and the error if one is given; what is not given stays. */
 #define UPDATE_FAILED(state)                                                                       \
-    "UPDATE groups SET state = '" state "', error_code = coalesce(:error_code, error_code), "      \
+    "UPDATE groups SET state = '" state                                                            \
+    "', revision = revision + 1, error_code = coalesce(:error_code, error_code), "                 \
     "error_errnum = coalesce(:error_errnum, error_errnum), "                                       \
     "error_message = coalesce(:error_message, error_message), "                                    \
     "error_member = coalesce(:error_member, error_member) "                                        \
@@ -398,4 +402,14 @@ int store_group_update_aborted(struct store_transaction *transaction, const stru
     struct connection *writer = transaction_writer(transaction);
     return transaction_result(
         transaction, group_change(writer, UPDATE_FAILED("aborted"), row, GROUP_ABORTED, err));
+}
+
+int store_group_update_labels(struct store_transaction *transaction, const struct group_row *row,
+                              struct err *err)
+{
+    int changed = group_run(transaction_writer(transaction),
+                            "UPDATE groups SET labels = :labels, revision = revision + 1 "
+                            "WHERE id = :id AND revision = :revision",
+                            row->id, row, err);
+    return changed < 0 ? transaction_result(transaction, -1) : changed;
 }

@@ -47,6 +47,10 @@ int store_group_update_aborting(struct store_transaction *transaction, const str
 int store_group_update_aborted(struct store_transaction *transaction, const struct group_row *row,
                                struct err *err);
 
+/* As store_device_update_labels(). */
+int store_group_update_labels(struct store_transaction *transaction, const struct group_row *row,
+                              struct err *err);
+
 /* The oldest group in that state of those later than `after` (a `sequence`; 0: of all). 1: *row; 0:
  * there is none; -1: *err. */
 int store_group_next(struct store *store, enum group_state state, uint64_t after,

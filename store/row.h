@@ -38,6 +38,7 @@ struct device_row {
     bool extended_l2;
     char *labels; /* JSON object, opaque here */
     uint64_t created_at_us;
+    uint64_t revision; /* counted up by every change of what is shown */
     bool has_snapshot; /* last_snapshot_at_us: when a group cut it last; */
     uint64_t last_snapshot_at_us;
 };
@@ -99,6 +100,7 @@ struct group_row {
     char *labels;   /* JSON object, opaque here */
     char *selector; /* JSON object: the labels that chose the members; NULL: they were named */
     uint64_t created_at_us;
+    uint64_t revision; /* as of a device; given by insert */
     uint64_t sequence; /* given by insert; of two groups the later one has the larger */
     bool has_cut; /* cut_at_us and pause_us are known; not so if recovery committed the group */
     uint64_t cut_at_us, pause_us;
@@ -135,10 +137,12 @@ struct key_row {
 #define EVENT_KINDS(X)                                                                             \
     X(EVENT_DEVICE_ATTACHED, "device.attached")                                                    \
     X(EVENT_DEVICE_DETACHED, "device.detached")                                                    \
+    X(EVENT_DEVICE_UPDATED, "device.updated")                                                      \
     X(EVENT_DEVICE_FAILED, "device.failed")                                                        \
     X(EVENT_GROUP_PREPARING, "group.preparing")                                                    \
     X(EVENT_GROUP_COMMITTED, "group.committed")                                                    \
     X(EVENT_GROUP_ABORTED, "group.aborted")                                                        \
+    X(EVENT_GROUP_UPDATED, "group.updated")                                                        \
     X(EVENT_TOKEN_CREATED, "token.created")                                                        \
     X(EVENT_TOKEN_REVOKED, "token.revoked")                                                        \
     X(EVENT_RECOVERY_DONE, "recovery.done")

@@ -28,9 +28,7 @@ static bool pointer_token(const char *name, char *token, size_t bytes)
     return true;
 }
 
-/* Points at the member `name` of the object at `pointer`, or, where that is too long, at the
- * object. */
-static int decode_point(struct problem *problem, const char *pointer, const char *name)
+int decode_point(struct problem *problem, const char *pointer, const char *name)
 {
     char token[PROBLEM_POINTER_BYTES / 2];
     if (pointer_token(name, token, sizeof(token)))
@@ -78,6 +76,11 @@ static int decode_text(const struct cJSON *json, size_t bytes_max, const char **
     return 0;
 }
 
+static cJSON_bool json_is_object_or_null(const struct cJSON *json)
+{
+    return cJSON_IsObject(json) || cJSON_IsNull(json);
+}
+
 static int decode_value(const struct cJSON *json, const struct decode_field *field, void *out,
                         struct err *err)
 {
@@ -89,6 +92,7 @@ static int decode_value(const struct cJSON *json, const struct decode_field *fie
         [DECODE_NUMBER] = {cJSON_IsNumber, "a whole number"},
         [DECODE_BOOL] = {cJSON_IsBool, "true or false"},
         [DECODE_OBJECT] = {cJSON_IsObject, "an object"},
+        [DECODE_OBJECT_OR_NULL] = {json_is_object_or_null, "an object or null"},
         [DECODE_ARRAY] = {cJSON_IsArray, "an array"},
     };
     if (!types[field->type].is(json))

@@ -16,10 +16,11 @@
  *   DECODE_NUMBER   struct decode_number              whole number from 0 to 2^53, exact
  *   DECODE_BOOL     struct decode_bool                true, false
  *   DECODE_OBJECT   const struct cJSON *              object, its members are decoded later
+ *   DECODE_OBJECT_OR_NULL                             likewise, or null, in merge patches
  *   DECODE_ARRAY    const struct cJSON *              array, its members are decoded later
  *
- * A field that is absent leaves the struct as it was; null is not a value. The first fault in the
- * text is reported; missing fields come last.
+ * A field that is absent leaves the struct as it was; null is no value of the other types. The
+ * first fault in the text is reported; missing fields come last.
  */
 #ifndef SERVICE_HTTP_DECODE_H
 #define SERVICE_HTTP_DECODE_H
@@ -33,7 +34,14 @@
 
 CLEANUP_DEFINE(json, struct cJSON *, cJSON_Delete)
 
-enum decode_type { DECODE_TEXT, DECODE_NUMBER, DECODE_BOOL, DECODE_OBJECT, DECODE_ARRAY };
+enum decode_type {
+    DECODE_TEXT,
+    DECODE_NUMBER,
+    DECODE_BOOL,
+    DECODE_OBJECT,
+    DECODE_OBJECT_OR_NULL,
+    DECODE_ARRAY,
+};
 
 struct decode_field {
     const char *name;
@@ -84,6 +92,10 @@ struct cJSON *decode_body(char *text, size_t bytes, struct problem *problem);
  * itself). UnknownField, DuplicateField, MissingField, WrongType, InvalidValue. */
 int decode_object(const struct cJSON *json, const char *pointer, const struct decode_table *table,
                   void *out, struct problem *problem);
+
+/* Points at the member `name` of the object at `pointer`, or, where that is too long, at the
+ * object. Returns -1. */
+int decode_point(struct problem *problem, const char *pointer, const char *name);
 
 #define LABELS_MAX      64
 #define LABEL_BYTES_MAX 256

@@ -6,8 +6,10 @@
 
 #include "service/context.h"
 #include "service/device-cache.h"
+#include "service/http/condition.h"
 #include "service/http/decode.h"
 #include "service/http/encode.h"
+#include "service/http/merge-patch.h"
 #include "service/names.h"
 
 #include <stdio.h>
@@ -253,6 +255,16 @@ static void reply_device_error(struct reply *reply, const struct request *reques
     reply_problem(reply, &problem);
 }
 
+/* Replies with the device, and its tag. */
+static void reply_device(const struct service *service, struct reply *reply,
+                         const struct device_view *view)
+{
+    char version[VERSION_BYTES];
+    version_format(view->row.id, view->row.revision, version);
+    reply_json(reply, 200, device_encode(service, view));
+    reply_tag(reply, version);
+}
+
 void device_get(struct service *service, const struct request *request, struct reply *reply)
 {
     struct err err;
@@ -260,15 +272,34 @@ void device_get(struct service *service, const struct request *request, struct r
     if (device_cache_get(service, request->argument, &view, &err) != 0)
         reply_device_error(reply, request, &err);
     else
-        reply_json(reply, 200, device_encode(service, &view));
+        reply_device(service, reply, &view);
+}
+
+void device_update(struct service *service, const struct request *request, struct reply *reply)
+{
+    struct problem problem = {.device = request->argument};
+    const struct labels_patch_body *body = request->fields;
+    struct labels_patch patch = {.patch = body->labels, .problem = &problem};
+    struct condition condition;
+    const struct labels_change change = {.origin = &request->origin,
+                                         .condition = request_condition(request, &condition),
+                                         .context = &patch,
+                                         .merge = labels_patch_merge};
+    CLEANUP_BY(device_view_clear) struct device_view view = {0};
+    if (device_labels_change(service, request->argument, &change, &problem.err) != 0 ||
+        devices_get(service, request->argument, &view, &problem.err) != 0)
+        reply_problem(reply, &problem);
+    else
+        reply_device(service, reply, &view);
 }
 
 void device_delete(struct service *service, const struct request *request, struct reply *reply)
 {
     struct problem problem = {.device = request->argument};
     const struct detach_body *body = request->fields;
+    struct condition condition;
     if (devices_remove(service, request->argument, body->discard_unflushed.value, &request->origin,
-                       &problem.err) != 0)
+                       request_condition(request, &condition), &problem.err) != 0)
         reply_problem(reply, &problem);
     else
         reply_nothing(reply);

@@ -5,6 +5,7 @@
 #include "service/http/routes.h"
 
 #include "service/admission.h"
+#include "service/http/condition.h"
 #include "service/http/encode.h"
 
 extern const char openapi_yaml[]; /* api/openapi.yaml, embedded by CMake */
@@ -39,4 +40,5 @@ void openapi_get(struct service *service, const struct request *request, struct 
     (void)service;
     (void)request;
     reply_static(reply, "application/yaml", openapi_yaml, openapi_yaml_bytes);
+    reply_tag(reply, NULL);
 }

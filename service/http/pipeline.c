@@ -13,7 +13,8 @@
  *             and sends, decodes by route->body
  *   handler   counts the call, checks that the daemon    the reply
  *             is ready, answers a repeated key from
- *             the store (replay.h), runs the handler
+ *             the store (replay.h), runs the handler,
+ *             applies a GET's conditions (condition.h)
  *   count     counts the reply, for /metrics
  *   log       logs a change: its caller and request id
  *   reply     sends the reply, with the request id
@@ -34,6 +35,7 @@
 #include "service/context.h"
 #include "service/http/accept.h"
 #include "service/http/body.h"
+#include "service/http/condition.h"
 #include "service/http/connection.h"
 #include "service/http/replay.h"
 #include "service/http/routes.h"
@@ -180,7 +182,7 @@ static int step_decode(struct exchange *exchange)
     }
     reply_problem(&exchange->reply, &problem);
     if (problem.err.code == ErrUnsupportedMediaType)
-        routes_accept(&exchange->request, &exchange->reply);
+        route_accept(exchange->route, &exchange->reply);
     return -1;
 }
 
@@ -212,6 +214,7 @@ static int step_handler(struct exchange *exchange)
     exchange->route->handler(service, &exchange->request, &exchange->reply);
     replay_end(&claim, &exchange->reply);
     assert(exchange->reply.status != 0);
+    reply_condition(&exchange->reply, &exchange->request);
     return 0;
 }
 

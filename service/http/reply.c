@@ -68,6 +68,7 @@ static const struct {
     {201, "Created"},
     {202, "Accepted"},
     {204, "No Content"},
+    {304, "Not Modified"},
     {400, "Bad Request"},
     {401, "Unauthorized"},
     {403, "Forbidden"},
@@ -77,6 +78,7 @@ static const struct {
     {408, "Request Timeout"},
     {409, "Conflict"},
     {410, "Gone"},
+    {412, "Precondition Failed"},
     {413, "Content Too Large"},
     {414, "URI Too Long"},
     {415, "Unsupported Media Type"},
@@ -111,7 +113,7 @@ size_t reply_head_format(const struct reply *reply, bool has_chunks, bool is_las
                              reply_phrase(reply->status), date, reply->header);
     if (reply->stream.next && has_chunks)
         length = text_add(text, length, room, "Transfer-Encoding: chunked\r\n");
-    else if (!reply->stream.next && reply->status != 204)
+    else if (!reply->stream.next && reply->status != 204 && reply->status != 304)
         length = text_add(text, length, room, "Content-Length: %zu\r\n", reply->body_bytes);
     return text_add(text, length, room, "%s\r\n", is_last ? "Connection: close\r\n" : "");
 }
@@ -217,6 +219,17 @@ void reply_made(struct reply *reply, int status, const char *prefix, const char 
 void reply_created(struct reply *reply, const char *prefix, const char *name, struct cJSON *json)
 {
     reply_made(reply, 201, prefix, name, json);
+}
+
+void reply_not_modified(struct reply *reply)
+{
+    char tag[REPLY_TAG_BYTES];
+    bool is_kept = reply->is_kept;
+    strcpy(tag, reply->tag);
+    reply_clear(reply);
+    reply->status = 304;
+    reply->is_kept = is_kept;
+    reply_header_add(reply, "ETag", "\"%s\"", tag);
 }
 
 void reply_nothing(struct reply *reply)

@@ -27,6 +27,7 @@ struct reply_stream {
 
 #define REPLY_HEADER_BYTES 1024
 #define REPLY_SPARE_BYTES  1024
+#define REPLY_TAG_BYTES    64
 
 struct reply {
     /* What every problem names, borrowed, kept by reply_clear(): the request's id and the path of
@@ -38,6 +39,7 @@ struct reply {
     const char *static_body; /* used if `body` is NULL */
     size_t body_bytes;
     struct reply_stream stream; /* used in place of both */
+    char tag[REPLY_TAG_BYTES];  /* of the header ETag, without quotes; "": none (condition.h) */
     bool is_kept;               /* caches may keep it, and ask whether it is still right */
     size_t header_bytes;
     char header[REPLY_HEADER_BYTES]; /* lines, each with its CR LF */
@@ -88,6 +90,9 @@ void reply_made(struct reply *reply, int status, const char *prefix, const char 
 
 /* The same with 201. */
 void reply_created(struct reply *reply, const char *prefix, const char *name, struct cJSON *json);
+
+/* Answers 304 in place of a reply with a tag. */
+void reply_not_modified(struct reply *reply);
 
 /* Answers 204. */
 void reply_nothing(struct reply *reply);

@@ -65,17 +65,20 @@ void routes_allow(const struct request *request, struct reply *reply)
     reply_header_add(reply, "Allow", "%sOPTIONS", text);
 }
 
+void route_accept(const struct route *route, struct reply *reply)
+{
+    if (route_takes(route, "POST"))
+        reply_header_add(reply, "Accept-Post", "%s", route_body_type(route));
+    if (route_takes(route, "PATCH"))
+        reply_header_add(reply, "Accept-Patch", "%s", route_body_type(route));
+}
+
 void routes_accept(const struct request *request, struct reply *reply)
 {
     const char *argument;
-    for (size_t i = 0; i < ROUTES_COUNT; i++) {
-        if (!route_matches(&routes[i], request, &argument))
-            continue;
-        if (route_takes(&routes[i], "POST"))
-            reply_header_add(reply, "Accept-Post", "%s", route_body_type(&routes[i]));
-        if (route_takes(&routes[i], "PATCH"))
-            reply_header_add(reply, "Accept-Patch", "%s", route_body_type(&routes[i]));
-    }
+    for (size_t i = 0; i < ROUTES_COUNT; i++)
+        if (route_matches(&routes[i], request, &argument))
+            route_accept(&routes[i], reply);
 }
 
 const char *route_body_type(const struct route *route)

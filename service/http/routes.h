@@ -30,6 +30,8 @@ enum route_flags {
     X("POST", "/devices", device_create, SCOPE_ADMIN, ROUTE_STORE | ROUTE_IDEMPOTENT, NULL,        \
       &device_create_body)                                                                         \
     X("GET", "/devices/{name}", device_get, SCOPE_READ, ROUTE_STORE, NULL, NULL)                   \
+    X("PATCH", "/devices/{name}", device_update, SCOPE_ADMIN, ROUTE_STORE, NULL,                   \
+      &labels_patch_body)                                                                          \
     X("DELETE", "/devices/{name}", device_delete, SCOPE_ADMIN, ROUTE_STORE, NULL,                  \
       &device_delete_body)                                                                         \
     X("GET", "/snapshot-groups", snapshot_group_list, SCOPE_READ, ROUTE_STORE | ROUTE_PAGE,        \
@@ -37,6 +39,8 @@ enum route_flags {
     X("POST", "/snapshot-groups", snapshot_group_create, SCOPE_SNAPSHOT,                           \
       ROUTE_STORE | ROUTE_IDEMPOTENT, group_create_parameters, &snapshot_group_create_body)        \
     X("GET", "/snapshot-groups/{id}", snapshot_group_get, SCOPE_READ, ROUTE_STORE, NULL, NULL)     \
+    X("PATCH", "/snapshot-groups/{id}", snapshot_group_update, SCOPE_SNAPSHOT, ROUTE_STORE, NULL,  \
+      &labels_patch_body)                                                                          \
     X("GET", "/events", event_list, SCOPE_READ, ROUTE_STORE | ROUTE_PAGE, event_parameters, NULL)  \
     X("GET", "/tokens", token_list, SCOPE_ADMIN, ROUTE_STORE | ROUTE_PAGE, list_parameters, NULL)  \
     X("POST", "/tokens", token_create, SCOPE_ADMIN, ROUTE_STORE, NULL, &token_create_body)         \
@@ -50,7 +54,7 @@ enum route_flags {
 
 /* Bodies: in the file of the handler, or group-body.c. */
 extern const struct decode_table device_create_body, device_delete_body, snapshot_group_create_body,
-    token_create_body;
+    token_create_body, labels_patch_body;
 
 #define ROUTE_HANDLER(method, path, handler, ...)                                                  \
     void handler(struct service *service, const struct request *request, struct reply *reply);
@@ -77,7 +81,8 @@ const struct route *routes_find(struct request *request, struct err *err);
 /* Adds the header Allow: the methods of the request's path. */
 void routes_allow(const struct request *request, struct reply *reply);
 
-/* Adds Accept-Post and Accept-Patch, where the request's path has these methods. */
+/* Adds Accept-Post or Accept-Patch, if the route has that method; of all routes of the path. */
+void route_accept(const struct route *route, struct reply *reply);
 void routes_accept(const struct request *request, struct reply *reply);
 
 /* The media type of the route's body and, if it succeeds, of its reply. */

@@ -6,9 +6,11 @@
 
 #include "service/context.h"
 #include "service/group-runs.h"
+#include "service/http/condition.h"
 #include "service/http/decode.h"
 #include "service/http/encode.h"
 #include "service/http/group-body.h"
+#include "service/http/merge-patch.h"
 #include "service/names.h"
 #include "service/snapshot-groups.h"
 
@@ -219,6 +221,15 @@ void snapshot_group_create(struct service *service, const struct request *reques
         reply_problem(reply, &problem);
 }
 
+/* Replies with the group, and its tag. */
+static void reply_group(struct service *service, struct reply *reply, const struct group_row *row)
+{
+    char version[VERSION_BYTES];
+    version_format(row->id, row->revision, version);
+    reply_json(reply, 200, group_encode(service, row));
+    reply_tag(reply, version);
+}
+
 void snapshot_group_get(struct service *service, const struct request *request, struct reply *reply)
 {
     struct err err;
@@ -226,7 +237,25 @@ void snapshot_group_get(struct service *service, const struct request *request, 
     if (snapshot_groups_get(service, request->argument, &row, &err) != 0)
         reply_error(reply, &err);
     else
-        reply_json(reply, 200, group_encode(service, &row));
+        reply_group(service, reply, &row);
+}
+
+void snapshot_group_update(struct service *service, const struct request *request,
+                           struct reply *reply)
+{
+    struct problem problem = {0};
+    const struct labels_patch_body *body = request->fields;
+    struct labels_patch patch = {.patch = body->labels, .problem = &problem};
+    struct condition condition;
+    const struct labels_change change = {.origin = &request->origin,
+                                         .condition = request_condition(request, &condition),
+                                         .context = &patch,
+                                         .merge = labels_patch_merge};
+    CLEANUP_BY(group_row_clear) struct group_row row = {0};
+    if (group_labels_change(service, request->argument, &change, &row, &problem.err) != 0)
+        reply_problem(reply, &problem);
+    else
+        reply_group(service, reply, &row);
 }
 
 /* Decodes the parameter `state`; -1 without it. */

@@ -59,6 +59,14 @@ CALLS = [
     (404, "DELETE", "/devices/none", None),
     (400, "DELETE", "/devices/vda", {"discard": True}),
     (400, "DELETE", "/devices/vda?force=1", None),
+    (200, "PATCH", "/devices/vda", {"labels": {"a": None}}),
+    (400, "PATCH", "/devices/vda", {"size_bytes": 1}),
+    (404, "PATCH", "/devices/none", {}),
+    (422, "PATCH", "/devices/vda", {"labels": {"a": "x" * 257}}),
+    (200, "PATCH", "/snapshot-groups/g", {"labels": {"a": "b"}}),
+    (400, "PATCH", "/snapshot-groups/g", {"labels": {"a": 1}}),
+    (404, "PATCH", "/snapshot-groups/none", {}),
+    (422, "PATCH", "/snapshot-groups/g", {"labels": {"a": "x" * 257}}),
     (204, "DELETE", "/devices/vda", None),
     (201, "POST", "/tokens", {"name": "t", "scope": "read", "expires_at": "2099-01-01T00:00:00+01:00"}),
     (409, "POST", "/tokens", {"name": "t", "scope": "admin"}),
@@ -84,6 +92,11 @@ CALLS = [
     (405, "PUT", "/devices", None),
     (413, "POST", "/devices", {"name": "x" * (1 << 20)}),
 ]
+CONDITIONS = [
+    (method, path, "If-Match", 412) for method, path in (
+        ("GET", "/devices/vdb"), ("PATCH", "/devices/vdb"), ("DELETE", "/devices/vdb"), ("GET", "/snapshot-groups/g"),
+        ("PATCH", "/snapshot-groups/g"), ("GET", "/openapi.yaml"))] + [
+    ("GET", path, "If-None-Match", 304) for path in ("/devices/vdb", "/snapshot-groups/g", "/openapi.yaml")]
 
 
 def check_media_type(daemon, method, path):
@@ -117,9 +130,14 @@ def test():
         check_async(daemon)
         seen.add(("snapshot_group_create", "202"))
         for method, path in (("POST", "/devices"), ("POST", "/snapshot-groups"), ("DELETE", "/devices/vdb"),
-                             ("POST", "/tokens")):
+                             ("PATCH", "/devices/vdb"), ("PATCH", "/snapshot-groups/g"), ("POST", "/tokens")):
             check_media_type(daemon, method, path)
             seen.add((operation_of(method, path)["operationId"], "415"))
+        for method, path, header, status in CONDITIONS:
+            answer = daemon.request(method, path, {} if method == "PATCH" else None,
+                                    **{header: '"none"' if status == 412 else "*"})
+            expect(answer.status == status, "%s %s: %s: %s", method, path, header, answer)
+            seen.add((operation_of(method, path)["operationId"], str(status)))
         with open(os.path.join(SOURCE_DIR, "api/openapi.yaml"), encoding="utf-8") as file:
             expect(daemon.request("GET", "/openapi.yaml").body == file.read(), "another openapi.yaml is served")
         # What is not asked for here needs a failing disk, a store that is closed or a client that

@@ -45,7 +45,8 @@ def bodies_of(operation):
     body = operation.get("requestBody")
     if not body:
         return [None]
-    values = examples_of(body["content"]["application/json"])
+    (content,) = body["content"].values()
+    values = examples_of(content)
     expect(values, "%s has no example", operation["operationId"])
     return values
 

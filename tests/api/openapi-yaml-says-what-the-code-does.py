@@ -99,7 +99,7 @@ def headers():
     sent = set(re.findall(r'\breply_header_add\(\s*[\w&>.-]+,\s*"([\w-]+)"', code))
     listed = {name for _, operation in operations().values() for response in operation["responses"].values()
               for name in resolve(response).get("headers", {})}
-    same("headers of replies", listed, sent - {"Content-Type", "Allow", "Cache-Control", "Accept-Patch"})
+    same("headers of replies", listed, sent - {"Content-Type", "Allow", "Cache-Control"})
 
 
 def errors():
@@ -123,14 +123,19 @@ def errors():
 
 def request_fields():
     kinds = {"string": "TEXT", "integer": "NUMBER", "boolean": "BOOL", "object": "OBJECT", "array": "ARRAY"}
+
+    def kind_of(types):
+        return kinds[types[0]] + "_OR_NULL" if isinstance(types, list) else kinds[types]
+
     for file, table, name in (("devices-http.c", "device_fields", "DeviceRequest"),
                               ("devices-http.c", "detach_fields", "DetachRequest"),
                               ("group-body.c", "group_fields", "SnapshotGroupRequest"),
                               ("group-body.c", "member_fields", "MemberRequest"),
                               ("group-body.c", "selector_fields", "Selector"),
+                              ("merge-patch.c", "labels_patch_fields", "LabelsPatch"),
                               ("tokens-http.c", "token_fields", "TokenRequest")):
         body = re.search(r"%s\[\] = \{(.*?)\n\};" % table, source("service/http/" + file), re.S)[1]
-        same(name, {(field, kinds[resolve(schema)["type"]], str(field in SCHEMAS[name].get("required", ())).lower())
+        same(name, {(field, kind_of(resolve(schema)["type"]), str(field in SCHEMAS[name].get("required", ())).lower())
                     for field, schema in SCHEMAS[name]["properties"].items()},
              set(re.findall(r'\{"(\w+)", DECODE_(\w+), (true|false)', body)))
 

@@ -34,9 +34,9 @@ GET /snapshot-groups/nope 404 GroupNotFound
 GET /snapshot-groups/6f1c1f5e-8f0a-4c57-9b8e-2a0d6c2f7a10 404 GroupNotFound
 PUT /devices 405 MethodNotAllowed GET,HEAD,POST,OPTIONS
 DELETE /devices 405 MethodNotAllowed GET,HEAD,POST,OPTIONS
-POST /devices/vda 405 MethodNotAllowed GET,HEAD,DELETE,OPTIONS
+POST /devices/vda 405 MethodNotAllowed GET,HEAD,PATCH,DELETE,OPTIONS
 PATCH /snapshot-groups 405 MethodNotAllowed GET,HEAD,POST,OPTIONS
-DELETE /snapshot-groups/x 405 MethodNotAllowed GET,HEAD,OPTIONS
+DELETE /snapshot-groups/x 405 MethodNotAllowed GET,HEAD,PATCH,OPTIONS
 POST /livez 405 MethodNotAllowed GET,HEAD,OPTIONS
 TRACE /readyz 405 MethodNotAllowed GET,HEAD,OPTIONS
 BREW /openapi.yaml 405 MethodNotAllowed GET,HEAD,OPTIONS

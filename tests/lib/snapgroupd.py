@@ -155,7 +155,8 @@ class Connection(http.client.HTTPConnection):
         """A header's name is given with _ for -."""
         headers = {name.replace("_", "-"): value for name, value in headers.items()}
         if body is not None:
-            headers["Content-Type"] = "application/json"
+            kind = "application/merge-patch+json" if method == "PATCH" else "application/json"
+            headers.setdefault("Content-Type", kind)
         if self.token is not None:
             headers["Authorization"] = "Bearer " + self.token
         self.request(method, path, None if body is None else json.dumps(body), headers)

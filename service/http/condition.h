@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Entity tags and the conditions of requests (RFC 9110, sections 8.8.3 and 13).
+ *
+ *   ETag: "VERSION-HASH"     VERSION  of the row (service/labels.h); absent where there is no row
+ *                            HASH     of the reply's body, 16 hexadecimal digits
+ *
+ *   GET, HEAD   If-None-Match compares whole tags, weakly: 304. So a change that only memory knows,
+ *               such as of the clients or of the space that a disk takes, is seen.
+ *   changes     If-Match and If-None-Match compare VERSION alone: what a guest writes or who
+ *               connects to it does not make an update fail. If-Match with a weak tag is false.
+ *
+ * A list that is malformed has the tags in front of the fault only. A problem has no tag, so "*"
+ * matches what exists.
+ */
+#ifndef SERVICE_HTTP_CONDITION_H
+#define SERVICE_HTTP_CONDITION_H
+
+#include "service/http/reply.h"
+#include "service/http/request.h"
+#include "service/labels.h"
+
+/* The condition of a change, which borrows the request; NULL: there is none. */
+const struct condition *request_condition(const struct request *request,
+                                          struct condition *condition);
+
+/* Gives the reply, which is 200 with a body, its tag; `version` NULL: there is no row. */
+void reply_tag(struct reply *reply, const char *version);
+
+/* Replaces the reply of a GET or HEAD by 304 or 412, if the request's conditions demand it. */
+void reply_condition(struct reply *reply, const struct request *request);
+
+#endif
