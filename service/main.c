@@ -10,6 +10,7 @@
  */
 #include "service/daemon.h"
 #include "service/options.h"
+#include "service/token-command.h"
 
 #include <signal.h>
 #include <stdio.h>
@@ -37,6 +38,8 @@ static void files_limit_raise(void)
 int main(int argc, char **argv)
 {
     umask(077);
+    if (token_command_is_meant(argc, argv))
+        return token_command_run(argc, argv);
     struct err err;
     CLEANUP_BY(options_clear) struct options options = {0};
     if (options_parse(argc, argv, &options, &err) != 0) {

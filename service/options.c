@@ -109,7 +109,9 @@ static const char help_tail[] =
     "When all addresses are served, each is written to standard output on a line of its own\n"
     "(\"api ADDRESS\", \"nbd ADDRESS\"), then \"ready\". SIGTERM or SIGINT ends the daemon: it\n"
     "finishes running requests, flushes, and exits with 0, or with 1 if a flush failed.\n"
-    "Exit status 2: an option is wrong.\n";
+    "Exit status 2: an option is wrong.\n"
+    "\n"
+    "snapgroupd token --help: making tokens, which callers over TCP need.\n";
 
 void options_print_help(void)
 {

@@ -230,6 +230,36 @@ int tokens_check(struct service *service, const char *secret, struct token_use *
 
 /* ---- changes ---- */
 
+static int expiry_read(struct token_request *request, const char *text, struct err *err)
+{
+    request->has_expiry = text != NULL;
+    if (!text)
+        return 0;
+    if (clock_parse(text, &request->expires_at_us) != 0)
+        return err_set(err, ErrInvalidValue, 0,
+                       "'expires_at' must be a time such as 2027-01-31T12:00:00Z");
+    if (request->expires_at_us <= clock_now_us())
+        return err_set(err, ErrInvalidValue, 0, "'expires_at' must be a time to come");
+    return 0;
+}
+
+int token_request_read(struct token_request *request, const char *name, const char *scope,
+                       const char *expires_at, const char **field, struct err *err)
+{
+    *request = (struct token_request){.name = name, .scope = scope_from_name(scope)};
+    *field = "name";
+    if (!name_is_valid(name, TOKEN_NAME_MAX) || id_is_valid(name))
+        return err_set(err, ErrInvalidValue, 0,
+                       "a token's name has 1 to %d of the characters A-Z a-z 0-9 . _ -, begins "
+                       "with a letter or digit, and is no UUID",
+                       TOKEN_NAME_MAX);
+    *field = "scope";
+    if (request->scope == SCOPE_NONE)
+        return err_set(err, ErrInvalidValue, 0, "'scope' must be read, snapshot or admin");
+    *field = "expires_at";
+    return expiry_read(request, expires_at, err);
+}
+
 /* Names and scopes need no escaping. */
 static int event_insert(struct store_transaction *transaction, const struct origin *origin,
                         enum event_kind kind, const struct token_row *row, struct err *err)

@@ -41,6 +41,11 @@ struct token_request {
     uint64_t expires_at_us;
 };
 
+/* Reads what somebody wants; `expires_at` may be NULL, and the name is borrowed. InvalidValue, with
+ * the field that is wrong: "name", "scope" or "expires_at". */
+int token_request_read(struct token_request *request, const char *name, const char *scope,
+                       const char *expires_at, const char **field, struct err *err);
+
 /* Loads the table from service->store. NULL: StoreFailed, OutOfResources. */
 struct tokens *tokens_new(struct service *service, struct err *err);
 void tokens_free(struct tokens *tokens);

@@ -5,7 +5,6 @@
  */
 #include "service/http/routes.h"
 
-#include "service/clock.h"
 #include "service/context.h"
 #include "service/http/decode.h"
 #include "service/http/encode.h"
@@ -45,48 +44,21 @@ static const struct decode_field token_fields[] = {
 
 const struct decode_table token_create_body = DECODE_TABLE(struct token_body, token_fields, true);
 
-static int token_body_read_expiry(const char *text, struct token_request *wanted,
-                                  struct problem *problem)
-{
-    wanted->has_expiry = text != NULL;
-    if (!text)
-        return 0;
-    if (clock_parse(text, &wanted->expires_at_us) != 0)
-        err_set(&problem->err, ErrInvalidValue, 0,
-                "'expires_at' must be a time such as 2027-01-31T12:00:00Z");
-    else if (wanted->expires_at_us <= clock_now_us())
-        err_set(&problem->err, ErrInvalidValue, 0, "'expires_at' must be a time to come");
-    else
-        return 0;
-    return problem_point(problem, "/expires_at");
-}
-
-static int token_body_read(const struct token_body *body, struct token_request *wanted,
-                           struct problem *problem)
-{
-    *wanted = (struct token_request){.name = body->name, .scope = scope_from_name(body->scope)};
-    if (!name_is_valid(body->name, TOKEN_NAME_MAX) || id_is_valid(body->name)) {
-        err_set(&problem->err, ErrInvalidValue, 0,
-                "a token's name has 1 to %d of the characters A-Z a-z 0-9 . _ -, begins with a "
-                "letter or digit, and is no UUID",
-                TOKEN_NAME_MAX);
-        return problem_point(problem, "/name");
-    }
-    if (wanted->scope == SCOPE_NONE) {
-        err_set(&problem->err, ErrInvalidValue, 0, "'scope' must be read, snapshot or admin");
-        return problem_point(problem, "/scope");
-    }
-    return token_body_read_expiry(body->expires_at, wanted, problem);
-}
-
 void token_create(struct service *service, const struct request *request, struct reply *reply)
 {
     struct problem problem = {0};
+    const struct token_body *body = request->fields;
     struct token_request wanted;
+    const char *field;
     char secret[TOKEN_SECRET_CHARS + 1];
     CLEANUP_BY(token_row_clear) struct token_row row = {0};
-    if (token_body_read(request->fields, &wanted, &problem) != 0 ||
-        tokens_create(service, &request->origin, &wanted, &row, secret, &problem.err) != 0) {
+    if (token_request_read(&wanted, body->name, body->scope, body->expires_at, &field,
+                           &problem.err) != 0) {
+        problem_point(&problem, "/%s", field);
+        reply_problem(reply, &problem);
+        return;
+    }
+    if (tokens_create(service, &request->origin, &wanted, &row, secret, &problem.err) != 0) {
         if (problem.err.code == ErrTokenExists)
             problem_point(&problem, "/name");
         reply_problem(reply, &problem);
