@@ -41,6 +41,13 @@ struct cluster_shape {
 #define CLUSTER_BYTES_MIN_EXTENDED 16384 /* with extended L2 */
 #define CLUSTER_BYTES_MAX          2097152
 
+static inline bool cluster_shape_is_valid(struct cluster_shape shape)
+{
+    uint32_t least = shape.extended_l2 ? CLUSTER_BYTES_MIN_EXTENDED : CLUSTER_BYTES_MIN;
+    return shape.cluster_bytes >= least && shape.cluster_bytes <= CLUSTER_BYTES_MAX &&
+           (shape.cluster_bytes & (shape.cluster_bytes - 1)) == 0;
+}
+
 #define IMAGE_CLUSTER_BYTES 65536 /* of a new image without extended L2, by default */
 
 /* Of an overlay, by default. */

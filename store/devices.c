@@ -125,8 +125,8 @@ int store_device_delete(struct store_transaction *transaction, const struct devi
 }
 
 /* The row that `sql` finds for :key. */
-static int device_get(struct store *store, const char *sql, const char *key, struct device_row *row,
-                      struct err *err)
+static int device_select(struct store *store, const char *sql, const char *key,
+                         struct device_row *row, struct err *err)
 {
     CLEANUP(reader) struct connection *reader = reader_begin(store, err);
     if (!reader)
@@ -144,13 +144,13 @@ static int device_get(struct store *store, const char *sql, const char *key, str
 
 int store_device_get(struct store *store, const char *name, struct device_row *row, struct err *err)
 {
-    return device_get(store, SELECT "WHERE name = :key", name, row, err);
+    return device_select(store, SELECT "WHERE name = :key", name, row, err);
 }
 
 int store_device_get_by_id(struct store *store, const char *id, struct device_row *row,
                            struct err *err)
 {
-    return device_get(store, SELECT "WHERE id = :key", id, row, err);
+    return device_select(store, SELECT "WHERE id = :key", id, row, err);
 }
 
 /* Labels are JSON objects of strings, compared as such. */
@@ -164,7 +164,8 @@ int store_device_select(struct store *store, const char *labels, size_t limit,
     CLEANUP(statement)
     sqlite3_stmt *statement = statement_begin(
         reader,
-        SELECT "WHERE state = 'attached' AND NOT EXISTS "
+        SELECT
+        "WHERE state = 'attached' AND NOT EXISTS "
         "(SELECT 1 FROM json_each(:labels) AS wanted WHERE NOT EXISTS "
         "(SELECT 1 FROM json_each(devices.labels) AS own "
         "WHERE own.key = wanted.key AND own.value = wanted.value)) ORDER BY name LIMIT :limit",

@@ -132,14 +132,14 @@ static int device_body_check_clusters(const struct device_body *body, struct pro
 {
     uint64_t bytes = body->cluster_size.value;
     bool is_extended = body->extended_l2.value;
-    uint64_t least = is_extended ? CLUSTER_BYTES_MIN_EXTENDED : CLUSTER_BYTES_MIN;
     if (!body->cluster_size.given ||
-        ((bytes & (bytes - 1)) == 0 && bytes >= least && bytes <= CLUSTER_BYTES_MAX))
+        (bytes <= CLUSTER_BYTES_MAX &&
+         cluster_shape_is_valid((struct cluster_shape){(uint32_t)bytes, is_extended})))
         return 0;
     err_set(&problem->err, ErrInvalidValue, 0,
-            "'cluster_size_bytes' must be a power of two from %llu%s to %d",
-            (unsigned long long)least, is_extended ? " (with 'extended_l2')" : "",
-            CLUSTER_BYTES_MAX);
+            "'cluster_size_bytes' must be a power of two from %d%s to %d",
+            is_extended ? CLUSTER_BYTES_MIN_EXTENDED : CLUSTER_BYTES_MIN,
+            is_extended ? " (with 'extended_l2')" : "", CLUSTER_BYTES_MAX);
     return problem_point(problem, "/cluster_size_bytes");
 }
 

@@ -60,12 +60,10 @@ static uint32_t cluster_bytes_fitted(const struct image_spec *spec, uint32_t clu
 static int layout_choose(struct layout *layout, const struct image_spec *spec, struct err *err)
 {
     uint32_t cluster_bytes = spec->cluster_bytes;
-    uint32_t least = spec->extended_l2 ? CLUSTER_BYTES_MIN_EXTENDED : CLUSTER_BYTES_MIN;
     /* By default a disk too large for its L1 table gets larger clusters. */
     if (!cluster_bytes)
         cluster_bytes = cluster_bytes_fitted(spec, IMAGE_CLUSTER_BYTES);
-    if (cluster_bytes & (cluster_bytes - 1) || cluster_bytes < least ||
-        cluster_bytes > CLUSTER_BYTES_MAX)
+    if (!cluster_shape_is_valid((struct cluster_shape){cluster_bytes, spec->extended_l2}))
         return err_set(
             err, ErrInvalidBlockFormat, 0,
             "qcow2 clusters are a power of two from 512 bytes to 2 MiB (with extended L2 "

@@ -187,7 +187,7 @@ static int replay_entry(struct replay *replay, size_t first, size_t length)
 
 /* ---- the whole journal ---- */
 
-static int replay_begin(struct replay *replay, const struct journal_record *records)
+static int replay_sort(struct replay *replay, const struct journal_record *records)
 {
     assert(replay->owned.q == replay->q && !replay->owned.slots);
     replay->owned.room = 4 * replay->count + 1; /* two states a record at most */
@@ -220,7 +220,7 @@ static int replay_apply(struct qcow2 *q, struct replay *replay,
                         const struct journal_record *records)
 {
     LOCK_GUARD(&q->lock);
-    int ret = replay_begin(replay, records);
+    int ret = replay_sort(replay, records);
     if (ret == 0)
         ret = replay_run(replay);
     if (ret == 0)
