@@ -20,6 +20,7 @@
 #include "service/clock.h"
 #include "service/context.h"
 #include "service/events.h"
+#include "service/idempotency.h"
 #include "service/names.h"
 #include "service/unsettled.h"
 #include "store/tokens.h"
@@ -285,6 +286,8 @@ static int row_change(struct service *service, const struct origin *origin, enum
         (kind == EVENT_TOKEN_CREATED ? store_token_insert(transaction, row, err)
                                      : store_token_delete(transaction, row, err)) == 0 &&
         event_insert(transaction, origin, kind, row, err) == 0 &&
+        (kind != EVENT_TOKEN_CREATED ||
+         key_record(transaction, origin, "token", row->id, err) == 0) &&
         store_commit(steal(transaction), err) == 0)
         return 0;
     if (store_is_failed(service->store))

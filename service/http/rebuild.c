@@ -89,5 +89,7 @@ enum rebuilt rebuild_answer(struct service *service, const struct request *reque
         return rebuild_group(service, request, id, reply);
     if (kind && strcmp(kind, "device") == 0)
         return rebuild_device(service, request, id, reply);
+    if (kind && strcmp(kind, "token") == 0) /* without its secret */
+        return rebuild_created(service, request, token_get, "/tokens", id, reply);
     return REBUILT_NOTHING;
 }

@@ -60,8 +60,9 @@ static bool reply_is_final(const struct reply *reply)
 static void reply_keep(const struct key_claim *claim, const struct key_row *made,
                        const struct reply *reply)
 {
-    if (reply_is_final(reply) && (reply->body || reply->body_bytes == 0))
-        key_claim_answer(claim, made, reply->status, reply->header, reply->body);
+    const char *body = reply->has_secret ? reply->kept_body : reply->body;
+    if (reply_is_final(reply) && (body || reply->body_bytes == 0))
+        key_claim_answer(claim, made, reply->status, reply->header, body);
 }
 
 static void reply_repeat(struct reply *reply, struct key_row *row)

@@ -19,6 +19,7 @@
 void reply_clear(struct reply *reply)
 {
     free(reply->body);
+    free(reply->kept_body);
     if (reply->stream.close)
         reply->stream.close(reply->stream.context);
     *reply = (struct reply){.request_id = reply->request_id, .instance = reply->instance};

@@ -38,6 +38,8 @@ struct reply {
     char *body;              /* heap, or NULL */
     const char *static_body; /* used if `body` is NULL */
     size_t body_bytes;
+    bool has_secret; /* for a repeated Idempotency-Key `kept_body` is kept, never `body` */
+    char *kept_body; /* heap, or NULL: nothing is kept */
     struct reply_stream stream; /* used in place of both */
     char tag[REPLY_TAG_BYTES];  /* of the header ETag, without quotes; "": none (condition.h) */
     bool is_kept;               /* caches may keep it, and ask whether it is still right */

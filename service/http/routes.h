@@ -43,7 +43,8 @@ enum route_flags {
       &labels_patch_body)                                                                          \
     X("GET", "/events", event_list, SCOPE_READ, ROUTE_STORE | ROUTE_PAGE, event_parameters, NULL)  \
     X("GET", "/tokens", token_list, SCOPE_ADMIN, ROUTE_STORE | ROUTE_PAGE, list_parameters, NULL)  \
-    X("POST", "/tokens", token_create, SCOPE_ADMIN, ROUTE_STORE, NULL, &token_create_body)         \
+    X("POST", "/tokens", token_create, SCOPE_ADMIN, ROUTE_STORE | ROUTE_IDEMPOTENT, NULL,          \
+      &token_create_body)                                                                          \
     X("GET", "/tokens/{id}", token_get, SCOPE_ADMIN, ROUTE_STORE, NULL, NULL)                      \
     X("DELETE", "/tokens/{id}", token_delete, SCOPE_ADMIN, ROUTE_STORE, NULL, NULL)                \
     X("GET", "/metrics", metrics_get, SCOPE_READ, ROUTE_STORE | ROUTE_PAGE | ROUTE_TEXT, NULL,     \

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * /tokens: decodes requests, calls tokens.c, encodes what it returns. The secret is in the reply to
- * POST and nowhere else.
+ * POST and nowhere else: what is kept for a repeated Idempotency-Key lacks it.
  */
 #include "service/http/routes.h"
 
@@ -65,9 +65,12 @@ void token_create(struct service *service, const struct request *request, struct
         return;
     }
     struct cJSON *json = token_encode(&row);
+    char *kept = cJSON_PrintUnformatted(json);
     encode_text(json, "secret", secret);
     explicit_bzero(secret, sizeof(secret));
     reply_created(reply, "/tokens", row.id, json);
+    reply->has_secret = true;
+    reply->kept_body = kept;
 }
 
 void token_get(struct service *service, const struct request *request, struct reply *reply)

@@ -36,7 +36,7 @@ CREATE TABLE idempotency_keys (
     request_hash TEXT NOT NULL,
     request_id TEXT NOT NULL,
     created_at_us INTEGER NOT NULL,
-    resource_kind TEXT CHECK (resource_kind IN ('device', 'group')),
+    resource_kind TEXT CHECK (resource_kind IN ('device', 'group', 'token')),
     resource_id TEXT,
     status INTEGER,
     headers TEXT,
