@@ -1,17 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The data interface: what exports do with a device. Any thread may call any of these at any time
- * on a device that it holds (exports.h: export_use). All return 0 or -errno:
+ * The data interface: requests to a device. Any thread, on a device in use (exports.h: export_use).
+ * All return 0 or -errno:
  *
  *     -EINVAL   the range leaves the device
  *     -EROFS    the device is read-only
  *     -EIO      the device failed, or its disk
  *     -ENOSPC   no space left for a new cluster
  *
- * An error never takes the device or any other request with it, but for a failed flush (device.c).
+ * An error fails its request only, except for a failed sync, which fails the device (device.c).
  *
- * device_read_cached() and device_write_cached() wait for no disk: -EAGAIN where they would have
- * to. All others may.
+ * device_read_cached() and device_write_cached() return -EAGAIN instead of blocking on a disk. All
+ * others may block.
  */
 #ifndef BLOCK_IO_H
 #define BLOCK_IO_H
@@ -24,9 +24,9 @@
 struct device;
 
 enum io_flags {
-    IO_FUA = 1,     /* durable before it returns */
+    IO_FUA = 1,     /* durable on return */
     IO_NO_HOLE = 2, /* device_zero: space stays allocated */
-    IO_FAST = 4,    /* device_zero: -EOPNOTSUPP, at once, where writing zeros would be as fast */
+    IO_FAST = 4,    /* device_zero: -EOPNOTSUPP, at once, if it is no faster than a write */
 };
 
 uint64_t device_size_bytes(const struct device *device);
@@ -34,37 +34,35 @@ bool device_is_read_only(const struct device *device);
 
 int device_read(struct device *device, void *buf, uint64_t offset, uint64_t length);
 
-/* The same if all of it is in memory, else -EAGAIN; then `buf` is undefined. */
+/* The same from memory; -EAGAIN if any of it is not cached, then `buf` is undefined. */
 int device_read_cached(struct device *device, void *buf, uint64_t offset, uint64_t length);
 
-/* What a range of the device is. */
+/* Block status of a range. */
 struct device_extent {
-    uint64_t length; /* asked: at most (> 0); told: > 0, maybe less than there is of that kind */
+    uint64_t length; /* in: maximum (> 0); out: actual (> 0), the next extent may be alike */
     bool is_zero;    /* reads as zeros */
     bool is_hole;    /* takes no space of its own: in no image, or a hole of one */
-    unsigned depth;  /* which image of the chain says so: 1 is the top, 0 none */
+    unsigned depth;  /* the image that maps it: 1 is the top; 0: none */
 };
 int device_map(struct device *device, uint64_t offset, struct device_extent *extent);
 
-/* Has a range read into memory, for reads to come; returns before that is done. Advice: parts of it
- * may be left out. */
+/* Starts to read a range into the page cache. Advice: parts may be left out. */
 int device_prefetch(struct device *device, uint64_t offset, uint64_t length);
 
 int device_write(struct device *device, const void *buf, uint64_t offset, uint64_t length,
                  unsigned flags);
 
-/* The same, without flags, if as things stand nothing has to be waited for, else -EAGAIN; then
- * nothing is written. */
+/* The same, without flags; -EAGAIN if it would block, then nothing is written. */
 int device_write_cached(struct device *device, const void *buf, uint64_t offset, uint64_t length);
 
 int device_zero(struct device *device, uint64_t offset, uint64_t length, unsigned flags);
 int device_discard(struct device *device, uint64_t offset, uint64_t length, unsigned flags);
 
-/* Every write acknowledged before the call, on whatever connection and on whichever side of a cut,
- * is durable on return. */
+/* Every write acknowledged before the call, on any connection and on either side of a cut, is
+ * durable on return. */
 int device_flush(struct device *device);
 
-/* Counts bytes of a request that succeeded, for statistics. */
+/* Adds the bytes of a successful request to the statistics. */
 void device_count(struct device *device, enum device_op op, uint64_t bytes);
 
 #endif

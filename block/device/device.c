@@ -184,7 +184,7 @@ static int device_check(struct device *device, uint64_t offset, uint64_t length)
     return 0;
 }
 
-/* Reads what the index has found, whole. */
+/* Reads all of an extent from the index. */
 static int found_read(const struct chain_extent *found, void *buf, bool cached)
 {
     if (found->kind == EXTENT_ZERO) {
@@ -195,12 +195,12 @@ static int found_read(const struct chain_extent *found, void *buf, bool cached)
                   : file_read_padded(found->node->fd, buf, found->host, found->length);
 }
 
-/* Reads one extent; *length says how far that was. */
+/* Reads one extent. *length: in: maximum; out: actual. */
 static int device_read_extent(struct device *device, void *buf, uint64_t offset, uint64_t *length,
                               bool cached)
 {
     unsigned flags = cached ? MAP_CACHED : 0;
-    /* A change under way all the time could keep what is found out from being kept. */
+    /* Constant changes could invalidate each fill. */
     for (int tries = 0; tries < 3; tries++) {
         struct node *top = index_top(device->index);
         bool is_held;
@@ -211,7 +211,7 @@ static int device_read_extent(struct device *device, void *buf, uint64_t offset,
         enum index_answer answer = index_find(device->index, top, offset, &found);
         if (answer != INDEX_MISS)
             *length = found.length;
-        /* What lies in a frozen image stays there: nobody has to wait for its disk. */
+        /* Extents of frozen images are stable (I5): changes do not wait for this read's disk. */
         bool is_in_top = answer == INDEX_FOUND && found.node == top;
         assert(!is_in_top || is_held || atomic_load(&top->read_only)); /* I5 */
         if (!is_in_top)
@@ -223,7 +223,7 @@ static int device_read_extent(struct device *device, void *buf, uint64_t offset,
         if (answer == INDEX_FOUND)
             return ret;
         if (answer == INDEX_WALK || index_fill(device->index, offset, flags) != 0)
-            break; /* the walk tells what is wrong */
+            break; /* the walk reports the error */
     }
     return cached ? -EAGAIN : node_read(index_top(device->index), buf, offset, *length);
 }
@@ -269,7 +269,7 @@ int device_map(struct device *device, uint64_t offset, struct device_extent *ext
 
 int device_prefetch(struct device *device, uint64_t offset, uint64_t length)
 {
-    const uint64_t most = 64 << 20; /* more would push out what is in memory with better reason */
+    const uint64_t most = 64 << 20; /* more would evict pages in regular use */
     int ret = device_check(device, offset, length);
     if (ret)
         return ret;
@@ -362,17 +362,17 @@ static int device_check_change(struct device *device, uint64_t offset, uint64_t 
 /* ---- pieces ---- */
 
 enum {
-    PIECE_BYTES_MAX = 64 << 20,          /* of what is zeroed or discarded */
-    PIECE_CLUSTERS_MAX = 1024,           /* and no more than so many changes of the maps */
-    PIECE_WRITE_BYTES = 4 << 20,         /* of a write; all but the longest are one piece */
-    PIECE_BYTES_MIN = CLUSTER_BYTES_MAX, /* unless clusters are so small that it is less */
-    PIECE_ALONE_BYTES = 512 << 10,       /* so short a request is one piece, and not timed */
-    PIECE_SHORT_US = 2000,               /* the next one may be longer */
-    PIECE_LONG_US = 8000,                /* the next one has to be shorter */
+    PIECE_BYTES_MAX = 64 << 20,          /* of a zero or discard */
+    PIECE_CLUSTERS_MAX = 1024,           /* of a zero or discard: entries changed */
+    PIECE_WRITE_BYTES = 4 << 20,         /* of a write */
+    PIECE_BYTES_MIN = CLUSTER_BYTES_MAX, /* or the maximum, if that is less */
+    PIECE_ALONE_BYTES = 512 << 10,       /* a request up to this is one piece, and not timed */
+    PIECE_SHORT_US = 2000,               /* below: the next piece is longer */
+    PIECE_LONG_US = 8000,                /* above: the next piece is shorter */
 };
 
-/* How long the pieces of one request are: powers of two, and they end at multiples of their length,
- * so that no cluster is in two. */
+/* Lengths of a request's pieces: powers of two. Pieces end at multiples of their length, so that no
+ * cluster is in two. */
 struct pieces {
     uint64_t bytes, min, max;
 };
@@ -404,8 +404,6 @@ static uint64_t device_now_us(void)
     return (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000;
 }
 
-/* How long the next piece may be, by how long this one took: a disk may be slow, a range may be
- * empty. */
 static void pieces_adapt(struct pieces *pieces, uint64_t took_us)
 {
     if (took_us > PIECE_LONG_US && pieces->bytes > pieces->min)
@@ -440,7 +438,7 @@ static int device_change_pieces(struct device *device, enum change change, const
         assert(n > 0 && n <= pieces.max); /* I2 */
         ret = device_change_piece(device, change, buf, offset, n, flags);
         pieces_adapt(&pieces, device_now_us() - begun_us);
-        flags &= ~(unsigned)IO_FAST; /* whether it is fast has been said by the first piece */
+        flags &= ~(unsigned)IO_FAST; /* the first piece has decided */
         buf = buf ? buf + n : NULL;
         offset += n;
         length -= n;

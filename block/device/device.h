@@ -56,13 +56,13 @@ struct device {
     struct device *next;
     struct device *next_named; /* in its bucket of names */
     uint64_t serial;           /* of the export; never 0, and no other one's */
-    char holder[64]; /* what holds it, as a phrase ("snapshot group ..."); "" if nothing does */
-    char *image, *format;               /* what it was opened with */
+    char holder[64];           /* its exclusive user, as a phrase ("snapshot group ..."); or "" */
+    char *image, *format;      /* what it was opened with */
     char identity[FILE_IDENTITY_BYTES]; /* of `image`, as it was recorded; "": not known */
     unsigned clients;                   /* connected exports */
-    unsigned lookers;                   /* who hold a reference to its chain to describe it */
-    bool exported;                      /* exports may use it */
-    atomic_bool is_unwanted;            /* its opening is to be given up; read without the lock */
+    unsigned lookers;        /* threads that describe it and hold a reference to its chain */
+    bool exported;           /* exports may use it */
+    atomic_bool is_unwanted; /* cancels its opening; read without the lock */
     enum retry_state retry;
     unsigned retry_delay_ms;
     uint64_t retry_at_ms; /* CLOCK_MONOTONIC */
@@ -90,9 +90,9 @@ bool device_has_failed(struct device *device);
 /* All bytes of requests that succeeded since the device was attached or the daemon started. */
 uint64_t device_counted_bytes(const struct device *device, enum device_op op);
 
-/* Makes the images below the top that groups have frozen durable and read-only (node_freeze). 0, or
- * -errno: what could not be flushed stays as it is, nothing is lost, and the next call tries again;
- * every flush is one. A failed sync fails the device. */
+/* Makes the frozen images below the top durable and read-only (node_freeze). 0 or -errno: an image
+ * that could not be flushed stays writable, and every flush retries. A failed sync fails the
+ * device. */
 int device_freeze(struct device *device);
 
 /* The pivot: `overlay` (reference taken over), whose backing node is the top, becomes top; the old

@@ -1,10 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * What exports may serve: devices, and frozen members, "DEVICE@GROUP". See exports.h and block.h.
+ * Exports: devices, and frozen members, "DEVICE@GROUP". See exports.h and block.h.
  *
- * A frozen member stays in its list for good once it is there. Its chain is opened by the first
- * client that asks for it, while the others who ask for the same one wait, and closed after the
- * last has gone:
+ * A frozen member is never removed from its list. Its first client opens the chain, while others
+ * that request the same member wait; its last client closes it:
  *
  *     closed --frozen_use--> is_opening --> device open --frozen_unuse, the last--> closed
  *                                \--> closed (it cannot be opened)
@@ -59,7 +58,7 @@ static struct frozen *frozen_find_locked(struct block *block, const char *name)
     return frozen;
 }
 
-/* Opens the member's chain; nobody else does meanwhile (`is_opening`). */
+/* Opens the member's chain, in one thread at a time (`is_opening`). */
 static struct device *frozen_open(struct block *block, const struct frozen *frozen, struct err *err)
 {
     CLEANUP_FREE char *user = NULL;

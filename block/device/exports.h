@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * How an export reaches devices: by name, counted, so that detach can refuse while a client is
- * connected. Any thread.
+ * Exports by name. Users are counted, so that detach is refused while a client is connected. Any
+ * thread.
  */
 #ifndef BLOCK_DEVICE_EXPORTS_H
 #define BLOCK_DEVICE_EXPORTS_H
@@ -21,18 +21,17 @@ struct frozen;
 struct device *export_use(struct block *block, const char *name, struct err *err);
 void export_unuse(struct block *block, struct device *device);
 
-/* Whether there is such an export, without opening anything: 0, or -1 and *err as above. */
+/* Whether the export exists, without opening anything: 0, or -1 and *err as above. */
 int export_check(struct block *block, const char *name, struct err *err);
 
-/* How far a list has got; begins as zeros. Exports may come and go between two calls: none that
- * stays is left out or named twice. */
+/* The position in a list; begins as zeros. Exports may be added and removed between two calls; all
+ * others are listed exactly once. */
 struct export_cursor {
     uint64_t device, frozen; /* the last ones' serial numbers */
 };
 
-/* Calls `each` for the name of every export that the cursor has not passed yet, devices first.
- * Stops at the first non-zero, which it returns, and comes back to that name. A lock that all
- * exports need is held: `each` waits for nothing and stops soon. */
+/* Calls `each` for every export after the cursor, devices first. Returns the first non-zero result;
+ * the next call begins with that name. block->lock is held: `each` does not block. */
 int export_list(struct block *block, struct export_cursor *cursor,
                 int (*each)(void *arg, const char *name), void *arg);
 

@@ -9,10 +9,10 @@
  *     entry   2..0 what     12..3 layer     63..13 host offset / 512       (DATA)
  *             2..0 what     63..3 the record's address                     (MIXED)
  *
- * A unit that lies in one piece in one layer, or is zeros, is told by its entry alone. One that is
- * mixed, because layers have other cluster sizes or subclusters, has a record. A granule that is
- * mixed in itself, or compressed, says WALK: such reads walk the chain. A device with more ranges
- * than slots shares a slot among ranges; the last one has it.
+ * The entry of a unit describes it alone if the unit is zeros or contiguous in one layer. A mixed
+ * unit (layers differ in cluster size, or have subclusters) has a record of its granules. A granule
+ * that is mixed itself, or compressed, is WALK: its reads walk the chain. If a device has more
+ * ranges than slots, ranges share a slot; the last one occupies it.
  */
 #include "block/device/index.h"
 
@@ -45,13 +45,13 @@ struct index_page {
     struct index_page *older, *newer;
     uint64_t range;
     uint64_t bytes; /* with its records */
-    bool is_used;   /* looked at since the last search for a page to forget */
+    bool is_used;   /* since the last search for a page to evict */
     uint64_t entries[RANGE_UNITS];
 };
 
 struct slot {
     struct index_page *page;
-    uint64_t changes; /* how often index_forget() came by */
+    uint64_t changes; /* calls of index_forget() */
 };
 
 struct index {
@@ -92,13 +92,13 @@ static uint64_t *entry_record(uint64_t entry)
     return (uint64_t *)(uintptr_t)(entry & ~(uint64_t)WHAT_MASK);
 }
 
-/* The entry of what lies `bytes` further on in the same piece. */
+/* The entry for `bytes` further on in the same extent. */
 static uint64_t entry_advance(uint64_t entry, uint64_t bytes)
 {
     return entry_what(entry) == DATA ? entry + (bytes / BLOCK_SECTOR_BYTES << HOST_SHIFT) : entry;
 }
 
-/* What the entry of a unit says of its granule number `i`. */
+/* The entry of granule `i` of a unit. */
 static uint64_t entry_of_granule(uint64_t entry, unsigned i)
 {
     if (entry_what(entry) == MIXED)
@@ -275,8 +275,7 @@ struct node *index_top(const struct index *index)
 
 /* ---- finding ---- */
 
-/* What is known of the granule at `offset`; *left is how far that goes on, in one piece. Lock
- * held. */
+/* The entry of the granule at `offset`; *left: how far it reaches. Lock held. */
 static uint64_t granule_find(struct index *index, uint64_t offset, uint64_t *left)
 {
     struct index_page *page = page_find(index, offset / RANGE_BYTES);
@@ -290,8 +289,7 @@ static uint64_t granule_find(struct index *index, uint64_t offset, uint64_t *lef
     return entry_of_granule(entry, offset % UNIT_BYTES / GRANULE_BYTES);
 }
 
-/* Whether the granule's entry goes on where `found` ends; `first` is the entry that it began
- * with. */
+/* Whether `entry` extends `found`, which began with the entry `first`. */
 static bool granule_continues(uint64_t entry, uint64_t first, const struct chain_extent *found)
 {
     if (entry_what(entry) != entry_what(first))
@@ -303,7 +301,7 @@ static bool granule_continues(uint64_t entry, uint64_t first, const struct chain
 enum index_answer index_find(struct index *index, const struct node *top, uint64_t offset,
                              struct chain_extent *found)
 {
-    uint64_t asked = found->length, left;
+    uint64_t maximum = found->length, left;
     LOCK_GUARD(&index->lock);
     uint64_t first = granule_find(index, offset, &left);
     if (entry_what(first) == UNKNOWN || index_top(index) != top)
@@ -315,20 +313,20 @@ enum index_answer index_find(struct index *index, const struct node *top, uint64
         found->host = entry_host(first) + offset % GRANULE_BYTES;
     }
     found->length = left;
-    while (found->length < asked) {
+    while (found->length < maximum) {
         uint64_t entry = granule_find(index, offset + found->length, &left);
         if (!granule_continues(entry, first, found))
             break;
         found->length += left;
     }
-    if (found->length > asked)
-        found->length = asked;
+    if (found->length > maximum)
+        found->length = maximum;
     return entry_what(first) == WALK ? INDEX_WALK : INDEX_FOUND;
 }
 
 /* ---- filling ---- */
 
-/* A unit as it is being found out: what is known already, the rest UNKNOWN. */
+/* A unit while it is mapped: known granules, the rest UNKNOWN. */
 struct unit {
     uint64_t start, end; /* the device may end within it */
     uint64_t changes;    /* of its slot, when this began */
@@ -366,7 +364,7 @@ static uint64_t index_entry(const struct index *index, const struct chain_extent
     return entry_data(index_layer(index, extent->node), extent->host);
 }
 
-/* Takes in that [at, at + length) is `entry`. A granule that is only in part is WALK. */
+/* Sets [at, at + length) to `entry`; a granule that is covered in part becomes WALK. */
 static void unit_take(struct unit *unit, uint64_t at, uint64_t length, uint64_t entry)
 {
     uint64_t end = at + length;
@@ -387,7 +385,7 @@ int index_map(struct index *index, uint64_t offset, unsigned flags, struct chain
                      found);
 }
 
-static int unit_find_out(struct index *index, struct unit *unit, unsigned flags)
+static int unit_map(struct index *index, struct unit *unit, unsigned flags)
 {
     for (uint64_t at = unit->start; at < unit->end;) {
         if (at % GRANULE_BYTES == 0 && unit->granules[at % UNIT_BYTES / GRANULE_BYTES] != UNKNOWN) {
@@ -404,7 +402,7 @@ static int unit_find_out(struct index *index, struct unit *unit, unsigned flags)
     return 0;
 }
 
-/* Whether the first granule's entry says it all. */
+/* Whether the first granule's entry describes the whole unit. */
 static bool unit_is_plain(const struct unit *unit)
 {
     for (unsigned i = 1; unit->start + (uint64_t)i * GRANULE_BYTES < unit->end; i++)
@@ -437,7 +435,7 @@ static int page_keep(struct index_memory *memory, struct index_page *page, const
     return 0;
 }
 
-/* Puts it in, unless something has changed since it was begun. */
+/* Stores the unit unless it changed since unit_begin(). */
 static int unit_keep(struct index *index, const struct unit *unit)
 {
     struct index_memory *memory = index->memory;
@@ -456,14 +454,13 @@ int index_fill(struct index *index, uint64_t offset, unsigned flags)
 {
     struct unit unit;
     unit_begin(index, offset, &unit);
-    int ret = unit_find_out(index, &unit, flags);
+    int ret = unit_map(index, &unit, flags);
     return ret ? ret : unit_keep(index, &unit);
 }
 
 /* ---- forgetting ---- */
 
-/* Forgets what is known of [at, end) of one unit: of a mixed one its granules there, else all. Lock
- * held. */
+/* Invalidates [at, end) of a unit: the granules of a mixed one, else the whole unit. Lock held. */
 static void unit_forget(struct index_page *page, uint64_t at, uint64_t end)
 {
     uint64_t *entry = &page->entries[at % RANGE_BYTES / UNIT_BYTES];
@@ -477,7 +474,7 @@ static void unit_forget(struct index_page *page, uint64_t at, uint64_t end)
         entry_record(*entry)[i] = UNKNOWN;
 }
 
-/* As node_watch() calls it: what the top's map() says of the range has changed. */
+/* Called by node_watch(): the top's map() of the range has changed. */
 static void index_forget(void *arg, uint64_t offset, uint64_t length)
 {
     struct index *index = arg;

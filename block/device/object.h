@@ -27,8 +27,8 @@ struct frozen {
     char *image, *format;
     char *group;           /* its group's name */
     char *identity;        /* of the image; NULL: not known */
-    struct device *device; /* open while somebody uses it, else NULL; guarded by block->lock */
-    bool is_opening;       /* somebody is at it; likewise */
+    struct device *device; /* open while in use, else NULL; guarded by block->lock */
+    bool is_opening;       /* a client opens it; likewise */
 };
 
 /* retry.c; guarded by block->lock. */
@@ -42,7 +42,7 @@ struct retrier {
 
 struct block {
     pthread_mutex_t lock;   /* guards the lists and what device.h names */
-    pthread_cond_t changed; /* a frozen member was opened, or a device is looked at no more */
+    pthread_cond_t changed; /* a frozen member was opened, or `lookers` is 0 */
     struct file_table *files;
     struct image_dir dir;
     struct index_memory index_memory;     /* of all devices */

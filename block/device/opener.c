@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Opening a chain of images: which files may be opened, by whom. See opener.h.
+ * Opening a chain of images: admission of its files. See opener.h.
  */
 #include "block/device/opener.h"
 
@@ -14,8 +14,7 @@ void opener_user(const struct device *device, char user[USER_BYTES])
     snprintf(user, USER_BYTES, "device '%s'", device->name);
 }
 
-/* Refuses to write what is frozen, and names the group if the image is offered as a member of
- * it. */
+/* Refuses to write a frozen file; the message names the group if one offers the image. */
 static int opener_check_frozen(struct block *block, const struct chain_file *file, struct err *err)
 {
     if (!file_table_is_frozen(block->files, &file->identity, file->path))
@@ -31,8 +30,7 @@ static int opener_check_frozen(struct block *block, const struct chain_file *fil
         frozen ? "'" : "");
 }
 
-/* The top must be the file that was recorded: another one under its path is served to nobody, and
- * not changed. */
+/* The top must be the recorded file: another one under its path is neither served nor changed. */
 static int opener_check_identity(const struct opener *opener, const struct chain_file *file,
                                  struct err *err)
 {
