@@ -57,9 +57,10 @@ static void execute(const char *sql)
     sqlite3_close(db);
 }
 
-static void events_are_listed(void **state)
+static const struct fixture fixture = {.begin_all = scratch_begin, .end_all = scratch_end};
+
+TEST(events_are_listed)
 {
-    (void)state;
     struct err err;
     struct store *store = store_open(database, &err);
     const struct event_filter all = {.kind = EVENT_KIND_COUNT};
@@ -85,9 +86,8 @@ static void events_are_listed(void **state)
 }
 
 /* Goes on with the four events. */
-static void events_are_pruned(void **state)
+TEST(events_are_pruned)
 {
-    (void)state;
     struct err err;
     const struct event_filter all = {.kind = EVENT_KIND_COUNT};
     struct event_row late = {.at_us = (STORE_EVENT_DAYS_MAX + 2) * DAY_US,
@@ -110,13 +110,4 @@ static void events_are_pruned(void **state)
     insert(store, late, true);
     check(store, all, 10, "1000006", 1000006, 1000006);
     store_close(store);
-}
-
-int main(void)
-{
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(events_are_listed),
-        cmocka_unit_test(events_are_pruned),
-    };
-    return cmocka_run_group_tests(tests, scratch_begin, scratch_end);
 }

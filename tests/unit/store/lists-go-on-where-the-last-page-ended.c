@@ -1,0 +1,137 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Lists in pages: in order, each row once, whatever is inserted or deleted between two pages; a
+ * page ends at the limit, or earlier where its rows take more than STORE_PAGE_BYTES_MAX.
+ */
+#include "tests/lib/store-fixture.h"
+
+static const struct fixture fixture = STORE_FIXTURE;
+
+static void insert_group(unsigned id, enum group_state state)
+{
+    struct group_row row = group_example(id, "a", "/i/base", "/i/overlay");
+    row.state = state;
+    assert_int_equal(STORE_CHANGE(store_group_insert, &row), 0);
+}
+
+/* The page after `cursor` must have the groups of these ids, ending with 0; leaves `next` there. */
+static void must_list(char *cursor, size_t limit, int state, const unsigned *ids)
+{
+    struct group_row *rows;
+    size_t count, i = 0;
+    assert_int_equal(
+        store_group_list(store, *cursor ? cursor : NULL, limit, state, &rows, &count, cursor, &err),
+        0);
+    for (; ids[i]; i++) {
+        assert_true(i < count);
+        assert_string_equal(rows[i].id, id_text(ids[i]));
+        assert_int_equal(rows[i].member_count, 1);
+    }
+    assert_int_equal(count, i);
+    group_rows_free(rows, count);
+}
+#define IDS(...) ((const unsigned[]){__VA_ARGS__, 0})
+
+TEST(groups_are_listed_newest_first)
+{
+    char cursor[STORE_CURSOR_CHARS + 1] = "";
+    must_list(cursor, 3, -1, IDS(0));
+    for (unsigned id = 1; id <= 7; id++)
+        insert_group(id, id % 2 ? GROUP_PREPARING : GROUP_ABORTED);
+    must_list(cursor, 3, -1, IDS(7, 6, 5));
+    insert_group(8, GROUP_PREPARING); /* newer: on none of the pages to come */
+    store_sql("DELETE FROM groups WHERE sequence = 4");
+    must_list(cursor, 3, -1, IDS(3, 2, 1));
+    assert_string_equal(cursor, "");
+    must_list(cursor, 2, GROUP_ABORTED, IDS(6, 2));
+    assert_string_equal(cursor, "");
+    must_list(cursor, 1, GROUP_ABORTED, IDS(6));
+    must_list(cursor, 1, GROUP_ABORTED, IDS(2));
+    assert_string_equal(cursor, "");
+}
+
+TEST(pages_of_groups_are_bounded_in_bytes)
+{
+    char cursor[STORE_CURSOR_CHARS + 1] = "";
+    CLEANUP_FREE char *labels = calloc(1, STORE_PAGE_BYTES_MAX / 2);
+    memset(labels, 'x', STORE_PAGE_BYTES_MAX / 2 - 1000); /* so that two fit */
+    for (unsigned id = 1; id <= 5; id++) {
+        struct group_row row = group_example(id, "a", "/i/base", "/i/overlay");
+        row.labels = labels;
+        assert_int_equal(STORE_CHANGE(store_group_insert, &row), 0);
+    }
+    must_list(cursor, 100, -1, IDS(5, 4, 3)); /* the row that goes beyond ends the page */
+    must_list(cursor, 100, -1, IDS(2, 1));
+    assert_string_equal(cursor, "");
+}
+
+TEST(other_cursors_are_refused)
+{
+    static const char *const bad[] = {"", "x", "-1", "1x", " 1", "1234567890123456789"};
+    struct group_row *rows;
+    size_t count;
+    char next[STORE_CURSOR_CHARS + 1];
+    for (size_t i = 0; i < sizeof(bad) / sizeof(*bad); i++) {
+        assert_int_equal(store_group_list(store, bad[i], 1, -1, &rows, &count, next, &err), -1);
+        assert_int_equal(err.code, ErrInvalidParameter);
+    }
+}
+
+TEST(the_next_group_of_a_state_is_the_oldest)
+{
+    struct group_row row;
+    for (unsigned id = 1; id <= 5; id++)
+        insert_group(id, id == 2 || id == 4 ? GROUP_ABORTED : GROUP_PREPARING);
+    uint64_t after = 0;
+    for (unsigned id = 1; id <= 5; id += 2) {
+        assert_int_equal(store_group_next(store, GROUP_PREPARING, after, &row, &err), 1);
+        assert_string_equal(row.id, id_text(id));
+        after = row.sequence;
+        group_row_clear(&row);
+    }
+    assert_int_equal(store_group_next(store, GROUP_PREPARING, after, &row, &err), 0);
+}
+
+/* The page after that name must have the devices whose names are these letters. */
+static void must_list_devices(const char *after, size_t limit, const char *names)
+{
+    struct device_row *rows;
+    size_t count;
+    assert_int_equal(store_device_list(store, after, limit, &rows, &count, &err), 0);
+    assert_int_equal(count, strlen(names));
+    for (size_t i = 0; i < count; i++)
+        assert_true(rows[i].name[0] == names[i] && rows[i].name[1] == 0);
+    device_rows_free(rows, count);
+}
+
+TEST(devices_are_listed_by_name)
+{
+    must_list_devices(NULL, 10, "");
+    device_must_insert("d", 1);
+    device_must_insert("b", 2);
+    device_must_insert("f", 3);
+    must_list_devices(NULL, 2, "bd");
+    device_must_insert("a", 4); /* before the page, and behind it */
+    device_must_insert("e", 5);
+    must_list_devices("d", 2, "ef");
+    must_list_devices("f", 2, "");
+    must_list_devices("c", 1, "d"); /* a name that is gone, or never was */
+}
+
+TEST(frozen_files_are_listed_by_identity)
+{
+    struct frozen_file_row *rows, files[] = {{"3", "/i/c"}, {"1", "/i/a"}, {"2", "/i/b"}};
+    struct frozen_file_row again = {"2", "/i/elsewhere"};
+    size_t count;
+    assert_int_equal(STORE_CHANGE(store_frozen_file_insert, files, 3), 0);
+    assert_int_equal(STORE_CHANGE(store_frozen_file_insert, &again, 1), 0); /* which stays */
+    assert_int_equal(store_frozen_file_list(store, NULL, 2, &rows, &count, &err), 0);
+    assert_int_equal(count, 2);
+    assert_string_equal(rows[0].path, "/i/a");
+    assert_string_equal(rows[1].path, "/i/b");
+    frozen_file_rows_free(rows, count);
+    assert_int_equal(store_frozen_file_list(store, "2", 2, &rows, &count, &err), 0);
+    assert_int_equal(count, 1);
+    assert_string_equal(rows[0].path, "/i/c");
+    frozen_file_rows_free(rows, count);
+}
