@@ -85,7 +85,9 @@ int device_row_write_attached(struct service *service,
         (query == store_device_insert &&
          key_record(transaction, origin, "device", row->id, err) != 0))
         return -1;
-    return store_commit(steal(transaction), err);
+    int ret = store_commit(steal(transaction), err);
+    event_wake(service);
+    return ret;
 }
 
 int device_row_write_detached(struct service *service,
@@ -100,7 +102,9 @@ int device_row_write_detached(struct service *service,
         event_record(transaction, origin, EVENT_DEVICE_DETACHED, row->name, NULL, err) != 0 ||
         query(transaction, row, err) != 0)
         return -1;
-    return store_commit(steal(transaction), err);
+    int ret = store_commit(steal(transaction), err);
+    event_wake(service);
+    return ret;
 }
 
 /* Looks at the row of the change's device. 1: *now; 0: it is gone; -1: *err. */

@@ -25,6 +25,19 @@ int events_check_kept(uint64_t after, const struct event_range *range, struct er
                    after, range->oldest, range->newest);
 }
 
+int events_newest(struct service *service, uint64_t *newest, struct err *err)
+{
+    struct event_row *rows;
+    struct event_range range;
+    size_t count;
+    const struct event_filter none = {.after = UINT64_MAX, .kind = EVENT_KIND_COUNT};
+    if (store_event_list(service->store, &none, 1, &rows, &count, &range, err) != 0)
+        return -1;
+    event_rows_free(rows, count);
+    *newest = range.newest;
+    return 0;
+}
+
 int events_list(struct service *service, const struct event_filter *filter, size_t limit,
                 struct event_row **rows, size_t *count, bool *has_more, struct err *err)
 {

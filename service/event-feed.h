@@ -20,6 +20,9 @@ struct service;
  * of another database. After 0 means all that are kept. */
 int events_check_kept(uint64_t after, const struct event_range *range, struct err *err);
 
+/* The id of the newest event; 0: there was none. StoreFailed. */
+int events_newest(struct service *service, uint64_t *newest, struct err *err);
+
 /* As store_event_list(); *has_more: the list goes on after the last one. EventsGone. */
 int events_list(struct service *service, const struct event_filter *filter, size_t limit,
                 struct event_row **rows, size_t *count, bool *has_more, struct err *err);

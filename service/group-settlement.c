@@ -109,7 +109,10 @@ int group_row_write(struct service *service,
         (query == store_group_insert &&
          key_record(transaction, origin, "group", row->id, err) != 0))
         return -1;
-    return store_commit(steal(transaction), err);
+    int ret = store_commit(steal(transaction), err);
+    if (kind < EVENT_KIND_COUNT)
+        event_wake(service);
+    return ret;
 }
 
 void group_offer_members(struct service *service, const struct group_row *row)

@@ -7,14 +7,13 @@
 
 #include "base/cleanup.h"
 #include "service/http/reply.h"
+#include "service/http/subscribers.h"
 
 #include <assert.h>
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
-
-#define PIECE_BYTES 16384
 
 /* In the phases of sending and receiving a connection is safe from being cut off for so long. */
 #define BUSY_MS 1000
@@ -97,33 +96,6 @@ int http_connection_receive_head(struct http_connection *connection, bool is_fir
 
 /* ---- sending ---- */
 
-/* Sends a body that is produced piece by piece. Without the last chunk the client knows that it is
- * cut short. 0 or -errno. */
-static int connection_send_stream(struct http_connection *connection,
-                                  const struct reply_stream *source)
-{
-    char size[16], piece[PIECE_BYTES + 2];
-    bool is_chunked = !connection->head.has_minor_0;
-    for (;;) {
-        ssize_t bytes = source->next(source->context, piece, PIECE_BYTES);
-        if (atomic_load(&connection->shared->is_stopping))
-            return -ECANCELED;
-        if (!http_enter(connection, HTTP_SENDING, HTTP_REPLY_S))
-            return -ECONNRESET;
-        if (bytes == -EAGAIN)
-            continue;
-        if (bytes < 0 || (bytes == 0 && !is_chunked))
-            return (int)bytes;
-        assert(bytes <= PIECE_BYTES);
-        memcpy(piece + bytes, "\r\n", 2);
-        int size_bytes = is_chunked ? snprintf(size, sizeof(size), "%zx\r\n", bytes) : 0;
-        int ret = http_stream_write(&connection->stream, size, (size_t)size_bytes, piece,
-                                    (size_t)bytes + (is_chunked ? 2 : 0));
-        if (ret != 0 || bytes == 0)
-            return ret;
-    }
-}
-
 static int connection_send(struct http_connection *connection, const struct reply *reply,
                            bool is_last)
 {
@@ -132,15 +104,11 @@ static int connection_send(struct http_connection *connection, const struct repl
     const char *body = reply->body ? reply->body : reply->static_body;
     bool has_body = !connection->head.method || strcmp(connection->head.method, "HEAD") != 0;
     size_t body_bytes = has_body ? reply->body_bytes : 0;
-    size_t head_bytes =
-        reply_head_format(reply, !connection->head.has_minor_0, is_last, head, sizeof(head));
+    size_t head_bytes = reply_head_format(reply, is_last, head, sizeof(head));
     if (!http_enter(connection, HTTP_SENDING,
                     HTTP_REPLY_S + (unsigned)(body_bytes / HTTP_REPLY_SLICE_BYTES)))
         return -ECONNRESET;
-    int ret = http_stream_write(stream, head, head_bytes, body, body_bytes);
-    if (ret != 0 || !reply->stream.next || !has_body)
-        return ret;
-    return connection_send_stream(connection, &reply->stream);
+    return http_stream_write(stream, head, head_bytes, body, body_bytes);
 }
 
 bool http_connection_reply(struct http_connection *connection, const struct reply *reply,
@@ -152,4 +120,15 @@ bool http_connection_reply(struct http_connection *connection, const struct repl
     if (is_last && http_enter(connection, HTTP_LINGERING, HTTP_LINGER_S))
         http_stream_linger(&connection->stream);
     return !is_last;
+}
+
+void http_connection_hand_over(struct http_connection *connection, const struct reply *reply,
+                               struct subscriber *subscriber)
+{
+    int ret = connection_send(connection, reply, true);
+    LOCK_GUARD(&connection->shared->lock);
+    if (ret == 0 && !connection->is_cut)
+        subscriber_start(subscriber, &connection->stream);
+    else
+        subscriber_free(subscriber);
 }

@@ -8,14 +8,13 @@
  *                |                  |                                     ^   |
  *                +----- fault ------+-------------------------------------+   +--last--> LINGERING
  *
- * SENDING follows itself with each piece of a stream.
+ * A stream's connection ends after its head: its socket goes to subscribers.h.
  *
  * Invariants:
  *   C1  Only the connection's own thread changes its phase, along the arrows above.
  *   C2  A connection whose handler runs is never cut off: a change that was begun gets its reply.
  *       Any other one may be, while server.c makes room (http_connection_harm_locked) or stops.
- *   C3  Every phase but RUNNING has a deadline for the whole of it, not for each byte; SENDING has
- *       one for each piece of a stream.
+ *   C3  Every phase but RUNNING has a deadline for the whole of it, not for each byte.
  */
 #ifndef SERVICE_HTTP_CONNECTION_H
 #define SERVICE_HTTP_CONNECTION_H
@@ -31,6 +30,8 @@
 struct http;
 struct reply;
 struct service;
+struct subscriber;
+struct subscribers;
 
 /* Seconds for a whole head from its first byte (or from the beginning of the connection), for a
  * whole body, for a whole reply and once more for each HTTP_REPLY_SLICE_BYTES of it; between two
@@ -55,6 +56,7 @@ enum http_phase {
 struct http_shared {
     struct service *service;
     pthread_mutex_t lock;
+    struct subscribers *subscribers;
     atomic_bool is_stopping;  /* no further request is received */
     struct throttle failures; /* of callers to prove that they may call */
 };
@@ -87,6 +89,11 @@ int http_connection_receive_head(struct http_connection *connection, bool is_fir
  * ended. */
 bool http_connection_reply(struct http_connection *connection, const struct reply *reply,
                            bool is_last);
+
+/* Sends the head of a stream and hands the socket to the subscriber, which is consumed. The
+ * connection has ended, and has no descriptor if that was handed over. */
+void http_connection_hand_over(struct http_connection *connection, const struct reply *reply,
+                               struct subscriber *subscriber);
 
 /* How much it harms to cut the connection off now; UINT64_MAX: it must not be. Idle ones come
  * first, oldest first, then those that have taken long to send or to read. */

@@ -6,32 +6,16 @@
 
 #include "service/context.h"
 #include "service/event-feed.h"
+#include "service/http/accept.h"
 #include "service/http/encode.h"
+#include "service/http/event-text.h"
 #include "service/names.h"
 #include "service/snapshot-groups.h"
-#include "service/utf8.h"
 #include "store/events.h"
 
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
-
-static struct cJSON *event_encode(const struct event_row *row)
-{
-    struct cJSON *json = cJSON_CreateObject();
-    CLEANUP_FREE char *detail = utf8_repair(row->detail);
-    encode_number(json, "id", row->id);
-    encode_time(json, "at", row->at_us);
-    encode_text(json, "kind", event_kind_name(row->kind));
-    encode_text(json, "device", row->device);
-    encode_text(json, "group", row->group_id);
-    encode_text(json, "job", row->job);
-    encode_text(json, "actor", row->actor);
-    encode_text(json, "request_id", row->request_id);
-    if (detail)
-        encode_json(json, "detail", detail);
-    return json;
-}
 
 /* Decodes an event's id; `name` is for the message. */
 static int event_id_parse(const char *name, const char *text, uint64_t *id, struct err *err)
@@ -43,6 +27,16 @@ static int event_id_parse(const char *name, const char *text, uint64_t *id, stru
     return 0;
 }
 
+/* Whether the client names the type of a stream, and takes it. */
+static bool request_wants_stream(const struct request *request)
+{
+    const char *types;
+    for (size_t i = 0; (types = request_header(request, "Accept", i)); i++)
+        if (strcasestr(types, EVENT_STREAM_TYPE))
+            return request_accepts(request, EVENT_STREAM_TYPE);
+    return false;
+}
+
 /* Decodes the query. `group` has room for an id: the parameter, or the id of the group of that
  * name. */
 static int event_filter_decode(struct service *service, const struct request *request,
@@ -52,9 +46,11 @@ static int event_filter_decode(struct service *service, const struct request *re
     const char *after = request_parameter(request, "after");
     const char *kind = request_parameter(request, "kind");
     const char *of = request_parameter(request, "group");
-    *filter = (struct event_filter){.kind = EVENT_KIND_COUNT,
-                                    .device = request_parameter(request, "device"),
-                                    .group_id = of ? group : NULL};
+    const char *device = request_parameter(request, "device");
+    *filter = (struct event_filter){
+        .kind = EVENT_KIND_COUNT, .device = device, .group_id = of ? group : NULL};
+    if (device && !name_is_valid(device, DEVICE_NAME_MAX))
+        return err_set(err, ErrInvalidParameter, 0, "query parameter 'device' is no name");
     if (after && event_id_parse("query parameter 'after'", after, &filter->after, err) != 0)
         return -1;
     if (kind && (filter->kind = event_kind_from_name(kind)) == EVENT_KIND_COUNT)
@@ -73,8 +69,46 @@ static int event_filter_decode(struct service *service, const struct request *re
     return 0;
 }
 
+/* Where the stream begins: after the last event that the client had, or now. */
+static int stream_begin(struct service *service, const struct request *request,
+                        struct event_filter *filter, struct err *err)
+{
+    const char *last = request_header(request, "Last-Event-ID", 0);
+    if (request_parameter(request, "limit"))
+        return err_set(err, ErrInvalidParameter, 0, "a stream has no 'limit'");
+    if (last && event_id_parse("Last-Event-ID", last, &filter->after, err) != 0) {
+        err->code = ErrInvalidHeader;
+        return -1;
+    }
+    return last || request_parameter(request, "after")
+               ? 0
+               : events_newest(service, &filter->after, err);
+}
+
+static void event_stream(struct service *service, const struct request *request,
+                         struct reply *reply)
+{
+    struct err err;
+    struct event_filter filter;
+    struct subscription subscription = {0};
+    if (event_filter_decode(service, request, &filter, subscription.group, &err) != 0 ||
+        stream_begin(service, request, &filter, &err) != 0) {
+        reply_error(reply, &err);
+        return;
+    }
+    subscription.after = filter.after;
+    subscription.kind = filter.kind;
+    snprintf(subscription.device, sizeof(subscription.device), "%s",
+             filter.device ? filter.device : "");
+    reply_stream(reply, &subscription);
+}
+
 void event_list(struct service *service, const struct request *request, struct reply *reply)
 {
+    if (request_wants_stream(request)) {
+        event_stream(service, request, reply);
+        return;
+    }
     struct err err;
     struct event_filter filter;
     struct event_row *rows;

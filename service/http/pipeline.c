@@ -17,7 +17,8 @@
  *             applies a GET's conditions (condition.h)
  *   count     counts the reply, for /metrics
  *   log       logs a change: its caller and request id
- *   reply     sends the reply, with the request id
+ *   reply     sends the reply, with the request id; the
+ *             socket of a stream goes to subscribers.h
  *
  * A failed head or body ends the connection, since it is unknown where the next request begins. An
  * unknown path does not, but its body must be received first.
@@ -39,6 +40,7 @@
 #include "service/http/connection.h"
 #include "service/http/replay.h"
 #include "service/http/routes.h"
+#include "service/http/subscribers.h"
 #include "service/metrics.h"
 
 #include <assert.h>
@@ -65,6 +67,7 @@ struct exchange {
     alignas(max_align_t) char fields[FIELDS_BYTES];
     struct reply reply;
     struct memory_share reply_memory;
+    struct subscriber *subscriber; /* of a stream */
 };
 
 static void exchange_clear(struct exchange *exchange)
@@ -101,7 +104,8 @@ static int step_route(struct exchange *exchange)
 static int accept_check(const struct request *request, const struct route *route, struct err *err)
 {
     const char *type = route_reply_type(route);
-    if (request_accepts(request, type))
+    bool is_stream = (route->flags & ROUTE_EVENTS) && request_accepts(request, EVENT_STREAM_TYPE);
+    if (is_stream || request_accepts(request, type))
         return 0;
     return err_set(err, ErrNotAcceptable, 0,
                    "this call replies with %s, which the header Accept does not have", type);
@@ -252,7 +256,11 @@ static void step_log(const struct exchange *exchange)
 static bool step_reply(struct exchange *exchange, bool is_last)
 {
     reply_finish(&exchange->reply);
-    return http_connection_reply(exchange->connection, &exchange->reply, is_last);
+    if (!exchange->subscriber)
+        return http_connection_reply(exchange->connection, &exchange->reply,
+                                     is_last || exchange->reply.is_stream);
+    http_connection_hand_over(exchange->connection, &exchange->reply, exchange->subscriber);
+    return false;
 }
 
 /* ---- exchanges ---- */
@@ -305,6 +313,23 @@ static int exchange_receive(struct exchange *exchange, bool is_first)
     return ret;
 }
 
+/* Takes a place for the stream that the reply announces, or replies that there is none. */
+static void exchange_subscribe(struct exchange *exchange)
+{
+    struct err err;
+    const struct http_connection *connection = exchange->connection;
+    struct reply *reply = &exchange->reply;
+    if (strcmp(exchange->request.method, "HEAD") == 0)
+        return;
+    if (connection->is_reserve)
+        err_set(&err, ErrOutOfResources, 0, "there are no descriptors for a stream; try again");
+    else
+        exchange->subscriber = subscriber_new(connection->shared->subscribers, &reply->subscription,
+                                              &exchange->principal, &err);
+    if (!exchange->subscriber)
+        reply_error(reply, &err);
+}
+
 /* Leaves a reply that fits into the memory for replies. */
 static void exchange_run(struct exchange *exchange)
 {
@@ -315,6 +340,8 @@ static void exchange_run(struct exchange *exchange)
     if (exchange->reply.body &&
         memory_take(&exchange->reply_memory, exchange->reply.body_bytes, &err) != 0)
         reply_error(&exchange->reply, &err);
+    if (exchange->reply.is_stream)
+        exchange_subscribe(exchange);
     step_count(exchange);
     step_log(exchange);
 }

@@ -32,6 +32,8 @@ static enum rebuilt rebuild_created(struct service *service, const struct reques
     get(service, &asked, reply);
     if (reply->status != 200)
         return reply->status == 404 ? REBUILT_NOTHING : REBUILT_PENDING;
+    size_t bytes = reply->body_bytes;
+    reply_text(reply, "application/json", steal(reply->body), bytes); /* without GET's header */
     reply->status = 201;
     reply_header_add(reply, "Location", "%s/%s", prefix, name);
     return REBUILT_ANSWER;

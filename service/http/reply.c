@@ -20,8 +20,6 @@ void reply_clear(struct reply *reply)
 {
     free(reply->body);
     free(reply->kept_body);
-    if (reply->stream.close)
-        reply->stream.close(reply->stream.context);
     *reply = (struct reply){.request_id = reply->request_id, .instance = reply->instance};
 }
 
@@ -102,8 +100,7 @@ static const char *reply_phrase(int status)
     return "Error";
 }
 
-size_t reply_head_format(const struct reply *reply, bool has_chunks, bool is_last, char *text,
-                         size_t room)
+size_t reply_head_format(const struct reply *reply, bool is_last, char *text, size_t room)
 {
     char date[32];
     time_t now = time(NULL);
@@ -112,9 +109,7 @@ size_t reply_head_format(const struct reply *reply, bool has_chunks, bool is_las
     strftime(date, sizeof(date), "%a, %d %b %Y %H:%M:%S GMT", &tm);
     size_t length = text_add(text, 0, room, "HTTP/1.1 %d %s\r\nDate: %s\r\n%s", reply->status,
                              reply_phrase(reply->status), date, reply->header);
-    if (reply->stream.next && has_chunks)
-        length = text_add(text, length, room, "Transfer-Encoding: chunked\r\n");
-    else if (!reply->stream.next && reply->status != 204 && reply->status != 304)
+    if (!reply->is_stream && reply->status != 204 && reply->status != 304)
         length = text_add(text, length, room, "Content-Length: %zu\r\n", reply->body_bytes);
     return text_add(text, length, room, "%s\r\n", is_last ? "Connection: close\r\n" : "");
 }
@@ -258,12 +253,13 @@ void reply_text(struct reply *reply, const char *content_type, char *text, size_
     reply_header_add(reply, "Content-Type", "%s", content_type);
 }
 
-void reply_stream(struct reply *reply, const char *content_type, const struct reply_stream *stream)
+void reply_stream(struct reply *reply, const struct subscription *subscription)
 {
     reply_clear(reply);
     reply->status = 200;
-    reply->stream = *stream;
-    reply_header_add(reply, "Content-Type", "%s", content_type);
+    reply->is_stream = true;
+    reply->subscription = *subscription;
+    reply_header_add(reply, "Content-Type", "%s", EVENT_STREAM_TYPE);
 }
 
 void reply_problem(struct reply *reply, const struct problem *problem)

@@ -1,29 +1,20 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * A reply: JSON, a problem (RFC 9457), or a stream. A handler fills it, the pipeline sends and
- * clears it. reply.c alone maps error codes to HTTP statuses.
+ * A reply: JSON, a problem (RFC 9457), text, or the stream of events. A handler fills it, the
+ * pipeline sends and clears it. reply.c alone maps error codes to HTTP statuses.
  */
 #ifndef SERVICE_HTTP_REPLY_H
 #define SERVICE_HTTP_REPLY_H
 
 #include "base/err.h"
+#include "service/http/subscription.h"
 
 #include <cjson/cJSON.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <sys/types.h>
 
-/*
- * A body that is produced piece by piece, on the connection's thread. `next` writes up to `room`
- * bytes and returns their number; 0: the end; -EAGAIN: nothing yet (it must return within a second,
- * so that a stop is noticed); another -errno: the body is cut short, which the client sees. It is
- * not called again after the end, nor once the daemon stops.
- */
-struct reply_stream {
-    ssize_t (*next)(void *context, char *data, size_t room); /* NULL: no stream */
-    void (*close)(void *context);                            /* or NULL */
-    void *context;
-};
+#define EVENT_STREAM_TYPE "text/event-stream"
 
 #define REPLY_HEADER_BYTES 1024
 #define REPLY_SPARE_BYTES  1024
@@ -40,9 +31,10 @@ struct reply {
     size_t body_bytes;
     bool has_secret; /* for a repeated Idempotency-Key `kept_body` is kept, never `body` */
     char *kept_body; /* heap, or NULL: nothing is kept */
-    struct reply_stream stream; /* used in place of both */
-    char tag[REPLY_TAG_BYTES];  /* of the header ETag, without quotes; "": none (condition.h) */
-    bool is_kept;               /* caches may keep it, and ask whether it is still right */
+    bool is_stream;  /* what follows the head is the subscribers' (subscribers.h) */
+    struct subscription subscription; /* of a stream */
+    char tag[REPLY_TAG_BYTES]; /* of the header ETag, without quotes; "": none (condition.h) */
+    bool is_kept;              /* caches may keep it, and ask whether it is still right */
     size_t header_bytes;
     char header[REPLY_HEADER_BYTES]; /* lines, each with its CR LF */
     char spare[REPLY_SPARE_BYTES];   /* the problem that is sent when there is no memory for one */
@@ -59,10 +51,9 @@ void reply_finish(struct reply *reply);
 /* Room for any head. */
 #define REPLY_HEAD_BYTES (REPLY_HEADER_BYTES + 256)
 
-/* Writes the head (status line, header, empty line) to `text`; returns its length. A stream is sent
- * in chunks, or, if the client cannot read these, up to the end of the connection. */
-size_t reply_head_format(const struct reply *reply, bool has_chunks, bool is_last, char *text,
-                         size_t room);
+/* Writes the head (status line, header, empty line) to `text`; returns its length. A stream lasts
+ * up to the end of the connection. */
+size_t reply_head_format(const struct reply *reply, bool is_last, char *text, size_t room);
 
 #define PROBLEM_POINTER_BYTES 1024
 
@@ -105,8 +96,8 @@ void reply_static(struct reply *reply, const char *content_type, const char *tex
 /* Answers 200 with heap text, which is consumed. */
 void reply_text(struct reply *reply, const char *content_type, char *text, size_t bytes);
 
-/* Answers 200 with a stream, which is closed with the reply. */
-void reply_stream(struct reply *reply, const char *content_type, const struct reply_stream *stream);
+/* Answers 200 and makes the client a subscriber. */
+void reply_stream(struct reply *reply, const struct subscription *subscription);
 
 /* Answers with a problem that problem_encode() made before, which is consumed. */
 void reply_kept_problem(struct reply *reply, struct cJSON *json);

@@ -21,6 +21,7 @@ enum route_flags {
     ROUTE_TEXT = 4,  /* replies with text/plain; else, unless ROUTE_YAML, with application/json */
     ROUTE_YAML = 8,  /* replies with application/yaml */
     ROUTE_IDEMPOTENT = 16, /* takes an Idempotency-Key; with ROUTE_STORE */
+    ROUTE_EVENTS = 32,     /* replies with text/event-stream where that is asked for */
 };
 
 /* Method, path ({...} matches any one segment that is not empty), handler, scope, flags, parameters
@@ -41,7 +42,8 @@ enum route_flags {
     X("GET", "/snapshot-groups/{id}", snapshot_group_get, SCOPE_READ, ROUTE_STORE, NULL, NULL)     \
     X("PATCH", "/snapshot-groups/{id}", snapshot_group_update, SCOPE_SNAPSHOT, ROUTE_STORE, NULL,  \
       &labels_patch_body)                                                                          \
-    X("GET", "/events", event_list, SCOPE_READ, ROUTE_STORE | ROUTE_PAGE, event_parameters, NULL)  \
+    X("GET", "/events", event_list, SCOPE_READ, ROUTE_STORE | ROUTE_PAGE | ROUTE_EVENTS,           \
+      event_parameters, NULL)                                                                      \
     X("GET", "/tokens", token_list, SCOPE_ADMIN, ROUTE_STORE | ROUTE_PAGE, list_parameters, NULL)  \
     X("POST", "/tokens", token_create, SCOPE_ADMIN, ROUTE_STORE | ROUTE_IDEMPOTENT, NULL,          \
       &token_create_body)                                                                          \

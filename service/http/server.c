@@ -35,6 +35,7 @@
 #include "service/http/connection.h"
 #include "service/http/pipeline.h"
 #include "service/http/reply.h"
+#include "service/http/subscribers.h"
 #include "service/names.h"
 #include "service/options.h"
 
@@ -148,6 +149,8 @@ static void connection_close_locked(struct http_connection *connection)
 {
     struct http *http = connection->http;
     int fd = connection->stream.fd;
+    if (fd < 0)
+        return; /* it has another owner */
     if (http->reserve_count < HTTP_RESERVE_FDS && dup3(http->null_fd, fd, O_CLOEXEC) == fd)
         http->reserve[http->reserve_count++] = fd;
     else
@@ -231,7 +234,7 @@ static void http_refuse(int fd)
     reply_error(&reply, &err);
     reply_finish(&reply);
     struct iovec pieces[] = {
-        {head, reply_head_format(&reply, true, true, head, sizeof(head))},
+        {head, reply_head_format(&reply, true, head, sizeof(head))},
         {(char *)(reply.body ? reply.body : reply.static_body), reply.body_bytes}};
     struct msghdr message = {.msg_iov = pieces, .msg_iovlen = 2};
     ssize_t sent = sendmsg(fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
@@ -374,8 +377,12 @@ struct http *http_new(struct service *service, struct err *err)
         pthread_cond_init(&http->ended, &monotonic);
         pthread_condattr_destroy(&monotonic);
     }
-    if (http && http_open(http))
+    if (http && (http->shared.subscribers = subscribers_new(service, err)) && http_open(http))
         return http;
+    if (http && http->shared.subscribers) {
+        subscribers_stop(http->shared.subscribers);
+        subscribers_free(http->shared.subscribers);
+    }
     err_set(err, ErrOutOfResources, errno, "the HTTP server cannot be started");
     if (http)
         http_close(http);
@@ -425,6 +432,7 @@ static void http_drain_locked(struct http *http)
 void http_free(struct http *http)
 {
     atomic_store(&http->shared.is_stopping, true);
+    subscribers_stop(http->shared.subscribers);
     http_wake(http);
     pthread_join(http->acceptor, NULL);
     for (struct http_listener *listener = http->listeners; listener; listener = listener->next)
@@ -435,6 +443,7 @@ void http_free(struct http *http)
     pthread_mutex_unlock(&http->shared.lock);
     http_join_finished(http);
     assert(http->live_count == 0 && !http->live && !http->finished); /* S3 */
+    subscribers_free(http->shared.subscribers);
     while (http->listeners) {
         struct http_listener *listener = http->listeners;
         http->listeners = listener->next;

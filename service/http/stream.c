@@ -157,6 +157,15 @@ int http_stream_write(struct http_stream *stream, const char *head, size_t head_
     return 0;
 }
 
+ssize_t http_stream_send_some(struct http_stream *stream, const char *data, size_t bytes)
+{
+    ssize_t sent;
+    do
+        sent = send(stream->fd, data, bytes, MSG_NOSIGNAL | MSG_DONTWAIT);
+    while (sent < 0 && errno == EINTR);
+    return sent >= 0 ? sent : errno == EAGAIN ? -EAGAIN : -ECONNRESET;
+}
+
 void http_stream_linger(struct http_stream *stream)
 {
     shutdown(stream->fd, SHUT_WR);

@@ -42,6 +42,9 @@ ssize_t http_stream_line(struct http_stream *stream, char *line, size_t room);
 /* Reads `bytes` bytes. */
 int http_stream_read(struct http_stream *stream, char *data, size_t bytes);
 
+/* Sends what the socket takes at once: the number of bytes, or -EAGAIN. */
+ssize_t http_stream_send_some(struct http_stream *stream, const char *data, size_t bytes);
+
 /* Sends all of both parts. */
 int http_stream_write(struct http_stream *stream, const char *head, size_t head_bytes,
                       const char *body, size_t body_bytes);
