@@ -209,9 +209,10 @@ class Faults(Loop):
             connection.sock.close()
 
     def fail_writes(self):
+        """strace may wait for ever for a thread of a daemon that is killed meanwhile."""
         process = self.daemon.process
         if process:
-            subprocess.run(["timeout", "0.5", "strace", "-f", "-q", "-o", "/dev/null", "-p", str(process.pid),
+            subprocess.run(["timeout", "--kill-after=1", "0.5", "strace", "-f", "-q", "-o", "/dev/null", "-p", str(process.pid),
                             "-e", "inject=pwrite64:error=EIO:when=%d+40" % self.random.randrange(1, 40)],
                            stderr=subprocess.DEVNULL, check=False)
 
