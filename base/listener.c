@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 
 static int listener_open_unix(struct listener *listener, const char *path, struct err *err)
 {
@@ -106,6 +107,17 @@ int listener_open(struct listener *listener, const char *address, const char *lo
         return err_set(err, ErrInvalidValue, 0, "'%s' is not a loopback address: %s", address,
                        local_only);
     return listener_open_tcp(listener, &parsed.tcp, address, err);
+}
+
+int listener_admit(const struct listener *listener, gid_t group, struct err *err)
+{
+    const char *path = listener->socket.name.sun_path;
+    if (!listener->is_unix || listener->socket.lock_fd < 0)
+        return 0;
+    bool is_given = group != (gid_t)-1 && chown(path, (uid_t)-1, group) == 0;
+    if (chmod(path, is_given ? 0660 : 0666) == 0)
+        return 0;
+    return err_set(err, ErrOpenFileFailed, errno, "others cannot be admitted to socket '%s'", path);
 }
 
 void listener_unlink(struct listener *listener)

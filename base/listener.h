@@ -3,8 +3,8 @@
  * A listening socket of REST or NBD. Opened and closed by one thread at a time; any thread may
  * accept.
  *
- *   unix:PATH    mode 0600 (unix-socket.h). A socket that a killed daemon left is replaced; one
- *                that is served, and any other file, is not touched.
+ *   unix:PATH    mode 0600 (unix-socket.h) until listener_admit(). A socket that a killed daemon
+ *                left is replaced; one that is served, and any other file, is not touched.
  *   ADDR:PORT    TCP (listen-address.h). Beyond 127.0.0.0/8 and [::1] only where the caller allows
  *                it.
  *   fd:NUMBER    a listening socket of one of these kinds, passed by the service manager, which
@@ -33,6 +33,10 @@ struct listener {
  * they are not. On failure nothing is left. Codes: InvalidValue, OpenFileFailed. */
 int listener_open(struct listener *listener, const char *address, const char *local_only,
                   struct err *err);
+
+/* Lets others connect to a Unix socket that was bound: the members of the group, or, if that cannot
+ * be or `group` is (gid_t)-1, everybody; the caller judges who it is. OpenFileFailed. */
+int listener_admit(const struct listener *listener, gid_t group, struct err *err);
 
 /* Removes the name of a Unix socket, once; connections that wait may still be accepted. */
 void listener_unlink(struct listener *listener);

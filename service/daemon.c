@@ -119,12 +119,24 @@ static int api_open_one(struct http *http, const char *address, struct err *err)
     return http_listen(http, &listener, err);
 }
 
+/* Lets others reach sockets in the directory; they cannot list it. */
+static int directory_admit(const char *path, struct err *err)
+{
+    struct stat stat_;
+    if (stat(path, &stat_) != 0 || chmod(path, (stat_.st_mode & 07777) | 0011) != 0)
+        return err_set(err, ErrOpenFileFailed, errno, "others cannot be admitted to '%s'", path);
+    return 0;
+}
+
 static int api_open(struct http *http, const struct options *options, const char *runtime_dir,
                     struct err *err)
 {
     CLEANUP_FREE char *fallback = NULL;
     if (asprintf(&fallback, "unix:%s/api.sock", runtime_dir) < 0)
         return err_set(err, ErrOutOfResources, 0, "there is no memory for an address");
+    http_allow(http, &options->allow_groups);
+    if (options->allow_groups.count > 0 && directory_admit(runtime_dir, err) != 0)
+        return -1;
     if (options->listen.count == 0)
         return api_open_one(http, fallback, err);
     for (size_t i = 0; i < options->listen.count; i++)

@@ -5,9 +5,12 @@
 #include "service/option-value.h"
 
 #include "service/utf8.h"
+#include "store/tokens.h"
 
 #include <assert.h>
 #include <errno.h>
+#include <grp.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -23,6 +26,38 @@ static int take_address(struct option_addresses *addresses, const char *source, 
         return err_set(err, ErrInvalidParameter, 0, "%s: at most %d addresses", source,
                        OPTIONS_ADDRESSES_MAX);
     addresses->list[addresses->count++] = text;
+    return 0;
+}
+
+/* The id of the group `name`. */
+static int group_find(const char *name, gid_t *gid, const char *source, struct err *err)
+{
+    struct group group, *found = NULL;
+    char texts[16384];
+    if (getgrnam_r(name, &group, texts, sizeof(texts), &found) != 0 || !found)
+        return value_wrong(source, name, "no group of this machine", err);
+    *gid = found->gr_gid;
+    return 0;
+}
+
+static int take_group(struct option_groups *groups, const char *source, const char *text,
+                      struct err *err)
+{
+    char name[256];
+    size_t length = strcspn(text, "=");
+    struct option_group group = {.scope = SCOPE_ADMIN};
+    snprintf(name, sizeof(name), "%.*s", (int)length, text);
+    if (groups->count == OPTIONS_GROUPS_MAX)
+        return err_set(err, ErrInvalidParameter, 0, "%s: at most %d groups", source,
+                       OPTIONS_GROUPS_MAX);
+    if (text[length])
+        group.scope = scope_from_name(text + length + 1);
+    if (group.scope == SCOPE_NONE)
+        return value_wrong(source, text, "not GROUP, GROUP=read, GROUP=snapshot or GROUP=admin",
+                           err);
+    if (group_find(name, &group.gid, source, err) != 0)
+        return -1;
+    groups->list[groups->count++] = group;
     return 0;
 }
 
@@ -78,6 +113,15 @@ static bool addresses_equal(const struct option_addresses *addresses,
     return addresses->count == other->count;
 }
 
+static bool groups_equal(const struct option_groups *groups, const struct option_groups *other)
+{
+    for (size_t i = 0; i < groups->count && i < other->count; i++)
+        if (groups->list[i].gid != other->list[i].gid ||
+            groups->list[i].scope != other->list[i].scope)
+            return false;
+    return groups->count == other->count;
+}
+
 bool option_value_equals(enum option_kind kind, const void *value, const void *other)
 {
     switch (kind) {
@@ -86,6 +130,8 @@ bool option_value_equals(enum option_kind kind, const void *value, const void *o
         return text_equals(*(const char *const *)value, *(const char *const *)other);
     case OPTION_ADDRESS:
         return addresses_equal(value, other);
+    case OPTION_GROUP:
+        return groups_equal(value, other);
     case OPTION_BYTES:
         return *(const uint64_t *)value == *(const uint64_t *)other;
     case OPTION_CHOICE:
@@ -110,6 +156,8 @@ int option_value_take(void *value, enum option_kind kind, const char *words, con
         return 0;
     case OPTION_ADDRESS:
         return take_address(value, source, text, err);
+    case OPTION_GROUP:
+        return take_group(value, source, text, err);
     case OPTION_BYTES:
         return take_bytes(value, source, text, err);
     case OPTION_CHOICE:

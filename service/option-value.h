@@ -6,14 +6,17 @@
 #define SERVICE_OPTION_VALUE_H
 
 #include "base/err.h"
+#include "store/row.h"
 
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 enum option_kind {
     OPTION_TEXT,    /* const char * */
     OPTION_ADDRESS, /* struct option_addresses; may be repeated */
+    OPTION_GROUP,   /* struct option_groups: GROUP[=SCOPE]; may be repeated */
     OPTION_BYTES,   /* uint64_t; K, M, G, T may follow */
     OPTION_CHOICE,  /* an enum, stored as unsigned: the position among the words */
     OPTION_FLAG,    /* bool; 1 or 0 in environment and file */
@@ -22,10 +25,20 @@ enum option_kind {
 };
 
 #define OPTIONS_ADDRESSES_MAX 16
+#define OPTIONS_GROUPS_MAX    16
 
 struct option_addresses {
     const char *list[OPTIONS_ADDRESSES_MAX];
     size_t count;
+};
+
+/* Groups of this machine, and what their members may do. */
+struct option_groups {
+    size_t count;
+    struct option_group {
+        gid_t gid;
+        enum scope scope;
+    } list[OPTIONS_GROUPS_MAX];
 };
 
 /* Stores the value `text`, borrowed for good. `words`: those of OPTION_CHOICE, separated by '|';

@@ -63,6 +63,9 @@ static const struct option_row rows[] = {
      "directory of the journals and the default sockets"},
     {"listen", STARTS, OPTION_ADDRESS, "ADDRESS", "[unix:RUNTIME-DIR/api.sock]", VALUE(listen),
      "serve REST there"},
+    {"allow-group", STARTS, OPTION_GROUP, "GROUP[=SCOPE]", NULL, VALUE(allow_groups),
+     "members of this group may call over Unix sockets: read,\n"
+     "snapshot, or admin (the default); may be repeated"},
     {"nbd", STARTS, OPTION_ADDRESS, "ADDRESS", "[unix:RUNTIME-DIR/nbd.sock]", VALUE(nbd),
      "serve NBD there"},
     {"index-memory", STARTS, OPTION_BYTES, "SIZE", "256M", VALUE(index_memory_bytes),
@@ -137,6 +140,12 @@ void options_print_help(void)
 
 /* ---- sources ---- */
 
+/* Whether the option may be given more than once. */
+static bool row_is_list(const struct option_row *row)
+{
+    return row->kind == OPTION_ADDRESS || row->kind == OPTION_GROUP;
+}
+
 /* The value of the option `i`, from `source`. */
 static int option_take(int i, const char *source, const char *text, struct options *options,
                        struct err *err)
@@ -181,14 +190,14 @@ static char *text_keep(struct options *options, const char *text)
     return strcpy(copy->text, text);
 }
 
-/* Takes a value of the environment or of the file: of an address, a list. */
+/* Takes a value of the environment or of the file: of an address or a group, a list. */
 static int value_read(int i, const char *source, const char *text, struct options *options,
                       struct err *err)
 {
     char *rest = text_keep(options, text);
     if (!rest)
         return err_set(err, ErrOutOfResources, 0, "there is no memory for %s", source);
-    if (rows[i].kind != OPTION_ADDRESS)
+    if (!row_is_list(&rows[i]))
         return option_take(i, source, rest, options, err);
     for (char *one; (one = strsep(&rest, ","));)
         if (option_take(i, source, one, options, err) != 0)
@@ -226,7 +235,7 @@ static int setting_read(void *context, const char *source, const char *name, con
     if (i == ROWS)
         return err_set(err, ErrInvalidParameter, 0, "%s: '%s' is no option of the file", source,
                        name);
-    if (reading->found[i] && rows[i].kind != OPTION_ADDRESS)
+    if (reading->found[i] && !row_is_list(&rows[i]))
         return err_set(err, ErrInvalidParameter, 0, "%s: '%s' was given before", source, name);
     reading->found[i] = true;
     CLEANUP_BY(options_clear) struct options unused = {0};

@@ -25,9 +25,10 @@ struct options {
     int argc;                                    /* the command line, for a reload */
     char **argv;
     const char *state_dir, *image_dir, *runtime_dir;
-    bool image_dir_given;           /* then it must exist */
-    struct option_addresses listen; /* REST; none: unix:RUNTIME/api.sock */
-    struct option_addresses nbd;    /* NBD; none: unix:RUNTIME/nbd.sock */
+    bool image_dir_given;              /* then it must exist */
+    struct option_addresses listen;    /* REST; none: unix:RUNTIME/api.sock */
+    struct option_addresses nbd;       /* NBD; none: unix:RUNTIME/nbd.sock */
+    struct option_groups allow_groups; /* whose members may call over Unix sockets */
     uint64_t index_memory_bytes;
     struct nbd_tls_spec nbd_tls;
     enum log_form log_form;

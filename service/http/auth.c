@@ -4,11 +4,13 @@
  */
 #include "service/http/auth.h"
 
+#include "base/cleanup.h"
 #include "service/http/head.h"
 #include "store/tokens.h"
 
 #include <arpa/inet.h>
 #include <assert.h>
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 #include <strings.h>
@@ -17,14 +19,45 @@
 
 /* ---- principals ---- */
 
-static void principal_init_unix(struct principal *principal, int fd)
+/* The scope that the groups give a member of `gid`. */
+static enum scope group_scope(const struct option_groups *groups, gid_t gid)
+{
+    enum scope scope = SCOPE_NONE;
+    for (size_t i = 0; i < groups->count; i++)
+        if (groups->list[i].gid == gid && groups->list[i].scope > scope)
+            scope = groups->list[i].scope;
+    return scope;
+}
+
+/* The largest scope of any group of the peer: its group and its supplementary ones, as they were
+ * when it connected. */
+static enum scope peer_group_scope(int fd, gid_t gid, const struct option_groups *groups)
+{
+    enum scope scope = group_scope(groups, gid);
+    socklen_t bytes = 0;
+    if (groups->count == 0 || getsockopt(fd, SOL_SOCKET, SO_PEERGROUPS, NULL, &bytes) == 0 ||
+        errno != ERANGE)
+        return scope;
+    CLEANUP_FREE gid_t *of_peer = malloc(bytes);
+    if (!of_peer || getsockopt(fd, SOL_SOCKET, SO_PEERGROUPS, of_peer, &bytes) != 0)
+        return scope;
+    for (size_t i = 0; i < bytes / sizeof(*of_peer); i++)
+        if (group_scope(groups, of_peer[i]) > scope)
+            scope = group_scope(groups, of_peer[i]);
+    return scope;
+}
+
+static void principal_init_unix(struct principal *principal, int fd,
+                                const struct option_groups *groups)
 {
     struct ucred user = {.uid = (uid_t)-1, .gid = (gid_t)-1};
     socklen_t bytes = sizeof(user);
     bool is_known = getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &user, &bytes) == 0;
     bool is_ours = is_known && (user.uid == 0 || user.uid == geteuid());
-    principal->kind = is_ours ? PRINCIPAL_UNIX : PRINCIPAL_UNIX_FORBIDDEN;
-    principal->scope = is_ours ? SCOPE_ADMIN : SCOPE_NONE;
+    principal->scope = is_ours    ? SCOPE_ADMIN
+                       : is_known ? peer_group_scope(fd, user.gid, groups)
+                                  : SCOPE_NONE;
+    principal->kind = principal->scope == SCOPE_NONE ? PRINCIPAL_UNIX_FORBIDDEN : PRINCIPAL_UNIX;
     principal->uid = user.uid;
     principal->gid = user.gid;
 }
@@ -48,11 +81,12 @@ static void principal_init_tcp(struct principal *principal, int fd)
     principal->address.s6_addr32[3] = peer.v4.sin_addr.s_addr;
 }
 
-void principal_init(struct principal *principal, int fd, bool is_unix)
+void principal_init(struct principal *principal, int fd, bool is_unix,
+                    const struct option_groups *groups)
 {
     *principal = (struct principal){.uid = (uid_t)-1, .gid = (gid_t)-1};
     if (is_unix)
-        principal_init_unix(principal, fd);
+        principal_init_unix(principal, fd, groups);
     else
         principal_init_tcp(principal, fd);
     assert((principal->kind == PRINCIPAL_TCP) != is_unix);
@@ -126,7 +160,9 @@ int auth_check(const struct principal *principal, const struct http_head *head, 
         if (http_head_field(head, "Authorization", 0))
             return 0;
         return err_set(err, ErrForbidden, 0,
-                       "only root and the daemon's own user may call without a token");
+                       "uid %d may not call without a token; --allow-group admits the members of "
+                       "a group",
+                       (int)principal->uid);
     }
 }
 

@@ -3,7 +3,8 @@
  * Who calls, and whether they may.
  *
  *   kind                      known by           scope
- *   PRINCIPAL_UNIX            peer credentials   admin: root and the daemon's own user
+ *   PRINCIPAL_UNIX            peer credentials   admin: root and the daemon's own user; that of its
+ *                                                groups: a member of one that is allowed
  *   PRINCIPAL_UNIX_FORBIDDEN  peer credentials   none: other users
  *   PRINCIPAL_TCP             peer address       none
  *
@@ -21,6 +22,7 @@
 #define SERVICE_HTTP_AUTH_H
 
 #include "base/err.h"
+#include "service/option-value.h"
 #include "service/tokens.h"
 
 #include <netinet/in.h>
@@ -49,8 +51,9 @@ struct principal {
 /* What the principal may do. */
 enum scope principal_scope(const struct principal *principal);
 
-/* Fills *principal for the connected socket `fd`. */
-void principal_init(struct principal *principal, int fd, bool is_unix);
+/* Fills *principal for the connected socket `fd`; `groups`: who else may call over Unix sockets. */
+void principal_init(struct principal *principal, int fd, bool is_unix,
+                    const struct option_groups *groups);
 
 /* Whether both are the same user, or the same address. */
 bool principal_is(const struct principal *principal, const struct principal *other);

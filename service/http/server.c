@@ -80,6 +80,7 @@ struct http_listener {
 struct http {
     struct http_shared shared; /* its lock guards the fields below marked so */
     pthread_t acceptor;
+    struct option_groups groups; /* set before a listener is there */
     int wake_fd; /* eventfd: a connection has ended, a listener was added, or the server stops */
     int null_fd;
 
@@ -247,7 +248,7 @@ static void http_take(struct http *http, const struct http_listener *listener, i
 {
     CLEANUP_CLOSE int owned = fd;
     struct principal peer;
-    principal_init(&peer, fd, listener->socket.is_unix);
+    principal_init(&peer, fd, listener->socket.is_unix, &http->groups);
     if (!listener->socket.is_unix)
         setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &(int){1}, sizeof(int));
     pthread_mutex_lock(&http->shared.lock);
@@ -389,13 +390,32 @@ struct http *http_new(struct service *service, struct err *err)
     return NULL;
 }
 
+void http_allow(struct http *http, const struct option_groups *groups)
+{
+    assert(!http->listeners);
+    http->groups = *groups;
+}
+
+/* Gives the socket the permissions that the groups need to connect. */
+static int http_admit_groups(const struct http *http, const struct listener *opened,
+                             struct err *err)
+{
+    const struct option_groups *groups = &http->groups;
+    if (groups->count == 0)
+        return 0;
+    return listener_admit(opened, groups->count == 1 ? groups->list[0].gid : (gid_t)-1, err);
+}
+
 int http_listen(struct http *http, const struct listener *opened, struct err *err)
 {
     struct http_listener *listener = calloc(1, sizeof(*listener));
-    if (!listener) {
+    if (!listener || http_admit_groups(http, opened, err) != 0) {
         struct listener failed = *opened;
         listener_close(&failed);
-        return err_set(err, ErrOutOfResources, 0, "cannot start serving '%s'", failed.address);
+        if (!listener)
+            err_set(err, ErrOutOfResources, 0, "cannot start serving '%s'", failed.address);
+        free(listener);
+        return -1;
     }
     listener->socket = *opened;
     pthread_mutex_lock(&http->shared.lock);

@@ -10,6 +10,7 @@
 #include "base/listener.h"
 
 struct http;
+struct option_groups;
 struct service;
 
 /* Connections at a time: of one kind (auth.h), and of one principal within it. Users who may not
@@ -22,6 +23,9 @@ struct service;
 
 /* Seconds that a client has to read its reply once the daemon stops. */
 #define HTTP_STOP_S 10
+
+/* Members of these groups may call over Unix sockets. Before http_listen(). */
+void http_allow(struct http *http, const struct option_groups *groups);
 
 struct http *http_new(struct service *service, struct err *err);
 
