@@ -2,10 +2,10 @@
  *
  * The control interface of the block layer: its life, image files and exports. devices.h has
  * devices, group.h the group transaction.
- * Everything here may block on disks and be called from any thread, unless it says otherwise. Paths
- * are relative to the image directory or absolute beneath it; nothing outside it is ever opened
- * (openat2, RESOLVE_BENEATH). Strings passed in are copied; returned ones belong to the caller
- * where a _free or _clear is named.
+ *
+ * Any thread; calls may block on disks, unless stated otherwise. Paths are relative to the image
+ * directory or absolute beneath it; no file outside it is opened (openat2, RESOLVE_BENEATH).
+ * Strings passed in are copied.
  */
 #ifndef BLOCK_BLOCK_H
 #define BLOCK_BLOCK_H
@@ -108,47 +108,47 @@ bool block_image_is(struct block *block, const char *path, const char *identity)
 /* ---- exports ---- */
 
 enum nbd_tls_mode {
-    NBD_TLS_OFF,      /* it is not offered */
-    NBD_TLS_OPTIONAL, /* a client may do without it, but beyond loopback */
-    NBD_TLS_REQUIRED, /* no client gets anywhere without it */
+    NBD_TLS_OFF,
+    NBD_TLS_OPTIONAL, /* required beyond loopback only */
+    NBD_TLS_REQUIRED,
 };
 
 struct nbd_tls_spec {
     enum nbd_tls_mode mode;
     const char *cert_dir; /* server-cert.pem, server-key.pem; or NULL: no certificates */
-    bool verify_peer;     /* a client needs a certificate by cert_dir's ca-cert.pem, and not in its
-                             ca-crl.pem, if that exists */
+    bool verify_peer;     /* clients need a certificate signed by cert_dir's ca-cert.pem and not
+                           * revoked in its ca-crl.pem, if that exists */
     const char *psk_file; /* lines NAME:HEXKEY; or NULL: no pre-shared keys */
 };
 
-/* TLS for NBD on every address; before the first block_nbd_listen(). The files are read now, not
- * later. Codes: OpenFileFailed, InvalidValue; the message names the file. */
+/* Enables TLS for NBD on every address, before the first block_nbd_listen(). Reads the files.
+ * Codes: OpenFileFailed, InvalidValue; the message names the file. */
 int block_nbd_set_tls(struct block *block, const struct nbd_tls_spec *spec, struct err *err);
 
-/* Reads the files again, of the same spec, for connections that begin later; once NBD is served. On
- * failure nothing changes. Codes: as above. */
+/* Reads the files of the same spec again, for later connections. On failure nothing changes. Codes:
+ * as above. */
 int block_nbd_reload_tls(struct block *block, const struct nbd_tls_spec *spec, struct err *err);
 
-/* Starts serving NBD on `address`: "unix:PATH" or "ADDR:PORT" (port 0 picks one; beyond loopback
- * only if TLS makes every client prove who it is, and it is required there in any mode). May be
- * called more than once. Codes: InvalidValue, OpenFileFailed. */
+/* Serves NBD on one more address: "unix:PATH" or "ADDR:PORT" (port 0: any free port). Beyond
+ * loopback TLS is required in every mode, and must authenticate the client. Codes: InvalidValue,
+ * OpenFileFailed. */
 int block_nbd_listen(struct block *block, const char *address, struct err *err);
 
-/* The listening address of that number, from 0, as it was bound ("unix:/run/x/nbd.sock",
- * "0.0.0.0:10809"), with the port that was picked; NULL past the last one. */
+/* Listening address number `index` as bound ("unix:/run/x/nbd.sock", "0.0.0.0:10809"); NULL past
+ * the last one. */
 const char *block_nbd_address(const struct block *block, size_t index);
 
-/* Where to send clients: the first Unix socket, else the first address of one host, else for a
- * wildcard the loopback address; NULL if NBD is not served. */
+/* The address for clients: the first Unix socket, else the first address of one host, else loopback
+ * for a wildcard; NULL if NBD is not served. */
 const char *block_nbd_reach(const struct block *block);
 
 /* Whether a client at block_nbd_reach() must use TLS. */
 bool block_nbd_needs_tls(const struct block *block);
 
-/* How many clients are connected, handshakes included. */
+/* Connections, with those in the handshake. */
 unsigned block_nbd_connections(const struct block *block);
 
-/* Stops listening, lets requests under way finish, closes every connection. */
+/* Stops listening, finishes requests under way, closes every connection. */
 void block_nbd_stop(struct block *block);
 
 #endif

@@ -110,7 +110,7 @@ static void retry_schedule(struct device *device, const struct err *cause)
         device->retry_delay_ms = DELAY_MAX_MS;
     device->retry_at_ms = now_ms() + device->retry_delay_ms;
     snprintf(reason, sizeof(reason), "%s%s", cause->message,
-             retry_after(cause->code, false) == RETRY_WAITING ? "; it is tried again until it opens"
+             retry_after(cause->code, false) == RETRY_WAITING ? "; it is retried until it opens"
                                                               : "");
     device_set_absent(device, reason);
     retry_enter_state(device, retry_after(cause->code, device->retry == RETRY_OPENING_DUE));
@@ -194,7 +194,7 @@ static void retry_spawn(struct block *block)
         return;
     int ret = pthread_create(&thread, NULL, retry_run, block);
     if (ret) {
-        log_warning("failed devices are not tried again for now: %s", strerror(ret));
+        log_warning("no thread retries failed devices now: %s", strerror(ret));
         return;
     }
     pthread_detach(thread);

@@ -13,10 +13,9 @@
  * little-endian (linux/posix_acl_xattr.h, acl(5)). The mode's group bits are those of MASK if there
  * is one.
  *
- * A process without privilege cannot give files away. Then users change their class: the owner of
- * the model becomes a member of the group or somebody else, and so do the members of its group. The
- * entries of the classes that they come into are cut down to what they could do before, and so are
- * those of the new group, which were somebody else:
+ * A process without privilege cannot chown. Then users change class: the model's owner, and the
+ * members of its group, fall into GROUP_OBJ or OTHER of the new file, and the new group's members
+ * leave OTHER. So that no user gains access, each class is narrowed to what its new members had:
  *
  *     the group is not copied   GROUP_OBJ = OTHER = GROUP_OBJ & OTHER
  *     the owner is not copied   everything but USER_OBJ &= USER_OBJ; USER_OBJ = rw
@@ -103,7 +102,7 @@ static int access_read_acl(struct access *access, int fd)
     return 0;
 }
 
-/* As the new file cannot have the model's owner, or group: see above. */
+/* Narrows the classes for an owner or group that could not be copied: see above. */
 static void access_narrow(struct access *access, bool has_owner, bool has_group)
 {
     if (!has_group)
@@ -116,7 +115,7 @@ static void access_narrow(struct access *access, bool has_owner, bool has_group)
     }
 }
 
-/* What is left where named entries cannot be written: nobody may gain by that. */
+/* Reduces the ACL to a mode under which no user gains access. */
 static void access_drop_acl(struct access *access)
 {
     unsigned common = access->mask;
@@ -141,7 +140,7 @@ static int access_write_acl(struct access *access, int fd)
     return fsetxattr(fd, ACCESS_XATTR, access->acl, access->acl_bytes, 0);
 }
 
-/* The new file may have got an ACL from its directory, which the mode would then open. */
+/* An ACL inherited from the directory is removed: the mode would widen its mask. */
 static int access_write_mode(const struct access *access, int fd)
 {
     if (fremovexattr(fd, ACCESS_XATTR) != 0 && errno != ENODATA && errno != EOPNOTSUPP)
@@ -149,7 +148,7 @@ static int access_write_mode(const struct access *access, int fd)
     return fchmod(fd, access->owner << 6 | access->group << 3 | access->other);
 }
 
-/* Whether all of it could be written; else errno, and less than that is open. */
+/* Whether everything was written; else errno, and permissions are narrower. */
 static bool access_write(struct access *access, int fd)
 {
     if (access->acl && access_write_acl(access, fd) == 0)
@@ -164,13 +163,13 @@ static bool access_write(struct access *access, int fd)
     return !had_acl;
 }
 
-/* Sets owner and group, or the group at least; without permission the file keeps its own. */
+/* Sets owner and group, or the group only, or neither, as permitted. */
 static int access_give(int fd, const struct stat *model, struct stat *own)
 {
     bool differs = model->st_uid != own->st_uid || model->st_gid != own->st_gid;
     if (differs && fchown(fd, model->st_uid, model->st_gid) != 0 &&
         fchown(fd, (uid_t)-1, model->st_gid) != 0)
-        return 0; /* the permissions are narrowed for that */
+        return 0;
     return fstat(fd, own);
 }
 
@@ -178,19 +177,18 @@ static void access_put(int fd, const struct stat *model, struct access *access, 
 {
     struct stat before, own;
     if (fstat(fd, &before) != 0 || (own = before, access_give(fd, model, &own)) != 0) {
-        log_warning("'%s' is left private: %s", path, strerror(errno));
+        log_warning("'%s' keeps mode 0600: %s", path, strerror(errno));
         return;
     }
     const bool has_owner = own.st_uid == model->st_uid, has_group = own.st_gid == model->st_gid;
     access_narrow(access, has_owner, has_group);
     if (!access_write(access, fd)) {
-        log_warning("'%s' does not get all permissions of its backing file: %s", path,
-                    strerror(errno));
-        /* Given away, it may be beyond whoever may give files away but nothing else. */
+        log_warning("'%s' lacks permissions of its backing file: %s", path, strerror(errno));
+        /* With CAP_CHOWN alone, the daemon may have no access to it now. */
         if (errno == EPERM && fchown(fd, before.st_uid, before.st_gid) != 0)
-            log_warning("'%s' cannot be taken back: %s", path, strerror(errno));
+            log_warning("the owner of '%s' cannot be restored: %s", path, strerror(errno));
     } else if (!has_owner || !has_group)
-        log_info("'%s' does not get the %s of its backing file: not permitted; its permissions are "
+        log_info("'%s' lacks the %s of its backing file (not permitted), so its permissions are "
                  "narrower",
                  path,
                  has_owner   ? "group"
@@ -202,8 +200,8 @@ int access_copy(int fd, int model_fd, const char *path, struct err *err)
 {
     struct stat model;
     if (fstat(model_fd, &model) != 0)
-        return err_set(err, ErrOpenFileFailed, errno,
-                       "the permissions for '%s' cannot be looked up", path);
+        return err_set(err, ErrOpenFileFailed, errno, "the permissions for '%s' cannot be read",
+                       path);
     struct access access = {.owner = model.st_mode >> 6 & PERMISSION_BITS,
                             .group = model.st_mode >> 3 & PERMISSION_BITS,
                             .other = model.st_mode & PERMISSION_BITS,

@@ -7,9 +7,9 @@
  *     segment           its number + 1, then SEGMENT_RECORDS records
  *
  * Records are numbered from SEGMENT_RECORDS on; record r is in the segment of number
- * r / SEGMENT_RECORDS. Which place in the file a segment takes is free: the lowest one that is not
- * in use. So a journal that is flushed often stays small, and one that is not grows, by fallocate,
- * when room is reserved; a store into the mapping never needs memory that is not there.
+ * r / SEGMENT_RECORDS. A segment occupies the lowest free slot of the file. So a journal that is
+ * flushed often stays small; another one grows, by fallocate, when room is reserved, and a store
+ * into the mapping never needs unallocated memory.
  *
  *     LOADED --journal_resume--> APPENDING --journal_close--> (closed)
  *     journal_create ---------------^
@@ -79,9 +79,9 @@ struct journal {
     bool cannot_grow;
     uint64_t mark;
     size_t reserved;
-    uint64_t free_segments;               /* a bit for each that has memory */
-    unsigned char place_of[SEGMENTS_MAX]; /* of the segments in use, by number modulo their count */
-    uint64_t *latest;                     /* by hash of the place: perhaps its latest record */
+    uint64_t free_segments;              /* a bit for each that has memory */
+    unsigned char slot_of[SEGMENTS_MAX]; /* of the segments in use, by number modulo their count */
+    uint64_t *latest;                    /* by hash of the place: perhaps its latest record */
     char name[JOURNAL_NAME_BYTES];
 };
 
@@ -109,16 +109,16 @@ static void journal_assert_state(const struct journal *journal)
 
 /* ---- records ---- */
 
-static struct segment *segment_at(const struct journal *journal, unsigned place)
+static struct segment *segment_at(const struct journal *journal, unsigned slot)
 {
     return (struct segment *)(void *)((char *)journal->header + HEADER_BYTES +
-                                      (size_t)place * SEGMENT_BYTES);
+                                      (size_t)slot * SEGMENT_BYTES);
 }
 
 static struct journal_record *record_at(const struct journal *journal, uint64_t number)
 {
-    unsigned place = journal->place_of[number / SEGMENT_RECORDS % SEGMENTS_MAX];
-    return &segment_at(journal, place)->records[number % SEGMENT_RECORDS];
+    unsigned slot = journal->slot_of[number / SEGMENT_RECORDS % SEGMENTS_MAX];
+    return &segment_at(journal, slot)->records[number % SEGMENT_RECORDS];
 }
 
 static uint64_t record_check(const struct journal_record *record, uint64_t number)
@@ -184,14 +184,14 @@ bool journal_name_is_of(const char *name, const struct journal_image *image)
     return strncmp(name, image->identity.text, length) == 0 && name[length] == '.';
 }
 
-/* Gives the segment at the next place memory. */
+/* Allocates the next slot. */
 static bool journal_grow(struct journal *journal)
 {
-    unsigned place = journal->header->segments;
-    if (place == SEGMENTS_MAX || journal->cannot_grow)
+    unsigned slot = journal->header->segments;
+    if (slot == SEGMENTS_MAX || journal->cannot_grow)
         return false;
     CLEANUP_CLOSE int fd = openat(journal->dirfd, journal->name, O_RDWR | O_NOFOLLOW | O_CLOEXEC);
-    off_t offset = HEADER_BYTES + (off_t)place * SEGMENT_BYTES;
+    off_t offset = HEADER_BYTES + (off_t)slot * SEGMENT_BYTES;
     if (fd < 0 || posix_fallocate(fd, offset, SEGMENT_BYTES) != 0) {
         journal->cannot_grow = true;
         log_warning("journal '%s' of image '%s' cannot grow; there will be more flushes",
@@ -199,7 +199,7 @@ static bool journal_grow(struct journal *journal)
         return false;
     }
     journal->header->segments++;
-    journal->free_segments |= 1ULL << place;
+    journal->free_segments |= 1ULL << slot;
     return true;
 }
 
@@ -227,7 +227,7 @@ static void journal_unmap(struct journal *journal)
 }
 CLEANUP_DEFINE(journal, struct journal *, journal_unmap)
 
-/* Records the identity that its name is made of. */
+/* Copies the identity from the journal's name. */
 static void journal_fill_identity(struct journal *journal)
 {
     struct header *header = journal->header;
@@ -263,7 +263,7 @@ static int journal_error(const char *path, int errnum, struct err *err)
 {
     if (errnum == EEXIST)
         return err_set(err, ErrOpenFileFailed, 0,
-                       "image '%s' has a journal of writes that are not in it yet", path);
+                       "image '%s' already has a journal with unflushed writes", path);
     return err_set(err, ErrOpenFileFailed, errnum,
                    "image '%s' cannot have a journal in the runtime directory", path);
 }
@@ -302,7 +302,7 @@ void journal_close(struct journal *journal, bool discard)
     if (discard || journal_is_empty(journal))
         unlinkat(journal->dirfd, journal->name, 0);
     else if (!journal->is_loaded)
-        log_warning("image '%s' is closed with changes that are not in it; journal '%s' keeps them",
+        log_warning("image '%s' is closed with unflushed changes; journal '%s' keeps them",
                     journal->header->path, journal->name);
     if (!journal->is_loaded)
         atomic_store(&journal->header->is_open, 0);
@@ -326,7 +326,7 @@ const char *journal_format(const struct journal *journal)
 
 /* ---- appending ---- */
 
-/* Records that still fit without a drop. */
+/* Free room, in records. */
 static size_t journal_room(const struct journal *journal)
 {
     size_t used = atomic_load(&journal->header->tail) % SEGMENT_RECORDS;
@@ -357,13 +357,13 @@ void journal_unreserve(struct journal *journal, size_t count)
 static void segment_begin(struct journal *journal, uint64_t number)
 {
     assert(journal->free_segments); /* J4 */
-    unsigned place = (unsigned)__builtin_ctzll(journal->free_segments);
-    journal->free_segments &= ~(1ULL << place);
-    journal->place_of[number % SEGMENTS_MAX] = (unsigned char)place;
-    segment_at(journal, place)->number = number + 1;
+    unsigned slot = (unsigned)__builtin_ctzll(journal->free_segments);
+    journal->free_segments &= ~(1ULL << slot);
+    journal->slot_of[number % SEGMENTS_MAX] = (unsigned char)slot;
+    segment_at(journal, slot)->number = number + 1;
 }
 
-/* The record of this generation that the change can be merged with, or NULL. */
+/* The record of this generation into which the change can be merged, or NULL. */
 static struct journal_record *record_to_merge(const struct journal *journal, uint64_t latest,
                                               uint64_t place, const uint64_t old[2],
                                               const uint64_t new[2])
@@ -414,7 +414,7 @@ void journal_drop(struct journal *journal)
     atomic_store_explicit(&journal->header->head, mark, memory_order_release);
     for (uint64_t i = head / SEGMENT_RECORDS; i < mark / SEGMENT_RECORDS && !journal->is_loaded;
          i++)
-        journal->free_segments |= 1ULL << journal->place_of[i % SEGMENTS_MAX];
+        journal->free_segments |= 1ULL << journal->slot_of[i % SEGMENTS_MAX];
     journal_assert_state(journal);
 }
 
@@ -427,9 +427,9 @@ bool journal_is_filling(const struct journal *journal)
     return used * 4 > (journal->cannot_grow ? there : SEGMENTS_MAX) * 3;
 }
 
-/* ---- what was left behind ---- */
+/* ---- loading ---- */
 
-/* Finds out which segment lies where. False if one that is needed is missing. */
+/* Finds the slot of each segment. False if a segment in use is missing. */
 static bool segments_find(struct journal *journal)
 {
     uint64_t found = 0;
@@ -437,11 +437,11 @@ static bool segments_find(struct journal *journal)
     uint64_t end = (atomic_load(&journal->header->tail) + SEGMENT_RECORDS - 1) / SEGMENT_RECORDS;
     if (end < first || end - first > SEGMENTS_MAX || journal->header->segments > SEGMENTS_MAX)
         return false;
-    for (unsigned place = 0; place < journal->header->segments; place++) {
-        uint64_t number = segment_at(journal, place)->number - 1; /* of an unused one: too large */
+    for (unsigned slot = 0; slot < journal->header->segments; slot++) {
+        uint64_t number = segment_at(journal, slot)->number - 1; /* of an unused one: too large */
         if (number < first || number >= end)
             continue;
-        journal->place_of[number % SEGMENTS_MAX] = (unsigned char)place;
+        journal->slot_of[number % SEGMENTS_MAX] = (unsigned char)slot;
         found |= 1ULL << number % SEGMENTS_MAX;
     }
     for (uint64_t number = first; number < end; number++)
@@ -548,7 +548,7 @@ int journal_records(const struct journal *journal, struct journal_record **recor
         }
         if (number + 1 != tail)
             return err_set(err, ErrOpenFileFailed, 0, "it is damaged");
-        log_warning("journal '%s': its last record is torn and left out", journal->name);
+        log_warning("journal '%s': its last record is torn and ignored", journal->name);
         tail--;
     }
     *records = steal(copies);
@@ -566,7 +566,7 @@ void journal_resume(struct journal *journal, size_t count)
     journal->mark = tail;
     journal->free_segments = header->segments < 64 ? (1ULL << header->segments) - 1 : UINT64_MAX;
     for (uint64_t i = head / SEGMENT_RECORDS; i * SEGMENT_RECORDS < tail; i++)
-        journal->free_segments &= ~(1ULL << journal->place_of[i % SEGMENTS_MAX]);
+        journal->free_segments &= ~(1ULL << journal->slot_of[i % SEGMENTS_MAX]);
     for (unsigned place = 0; place < header->segments; place++)
         if (journal->free_segments >> place & 1)
             segment_at(journal, place)->number = 0; /* that of a torn record may be given again */

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The journal of one image: the changes of its tables that are not in the file yet. Private to
- * block/.
+ * The journal of one image: its unflushed table changes. Private to block/.
  *
  * A driver keeps changed tables in memory until a flush; guest data is in the page cache at once.
  * If the daemon is killed, only changes of tables are lost. Each is therefore appended here too,
@@ -9,27 +8,26 @@
  * directory and valid for one boot: after a power loss the image is as of its last flush, and the
  * journal is deleted.
  *
- * Its name is the image's identity (identity.h): it is found whatever the image's name and mount
- * point, and never for another file.
+ * Its name is the image's identity (identity.h), so it is found after a rename or remount, and
+ * never for another file.
  *
  *     open for writing --journal_create--> append, append, ...
- *          flush:  journal_mark    with the tables that the flush will write  (the image's lock)
+ *          flush:  journal_mark    with the copy of the changed tables  (the image's lock)
  *                  ... the tables are written and durable ...
- *                  journal_drop    the records before the mark are not needed any more
+ *                  journal_drop    the records before the mark
  *          flush fails: no drop; the next flush marks and drops both generations
  *     journal_close: an empty journal is deleted, one with records is kept
  *     later: journal_load, driver.replay, journal_resume (journal-recovery.h), then as above
  *
  * A record: the word pair at `place`, a number that only the driver understands, was `old` and is
  * `new`. The records of one place form a chain: `old` of each is `new` of the one before. A second
- * change of the same place in the same generation that leaves new[0] alone replaces new[1] where it
- * is: one aligned store, so there is no moment at which a kill finds half of it.
+ * change of one place in one generation that keeps new[0] replaces new[1] in the record: one
+ * aligned store, which a kill cannot tear.
  *
- * A journal never overflows: a change first reserves room for the most that it may append; if that
- * fails, a flush must come first.
+ * A change first reserves room for the most that it may append; if that fails, it flushes.
  *
- * Threads: the caller holds the image's lock from the first append on, in all of these but close.
- * Those that a driver calls take NULL for an image without a journal.
+ * Threads: from the first append on the caller holds the image's lock, except in journal_close().
+ * NULL is an image without a journal.
  */
 #ifndef BLOCK_IMAGE_JOURNAL_H
 #define BLOCK_IMAGE_JOURNAL_H
@@ -69,13 +67,12 @@ struct journal_image {
 int journal_image_of(int fd, struct journal_image *image); /* 0 or -errno */
 
 /* Whether the journal or note `name` is of that image. Older daemons named them
- * MAJOR.MINOR-INODE-BIRTH: of these the device number is compared only where there is no time of
- * birth, since a remount may change it. */
+ * MAJOR.MINOR-INODE-BIRTH; a remount may change the device number, so it is compared only if there
+ * is no time of birth. */
 bool journal_name_is_of(const char *name, const struct journal_image *image);
 
-/* Makes the journal of the image that is open as `image_fd`, empty, in `dirfd` (borrowed: it must
- * stay open until journal_close). NULL and *err (OpenFileFailed) on failure, also if there is
- * one. */
+/* Creates an empty journal of the image that is open as `image_fd`, in `dirfd` (borrowed until
+ * journal_close). NULL and *err (OpenFileFailed) on failure, also if it exists. */
 struct journal *journal_create(int dirfd, int image_fd, const char *path, const char *format,
                                struct err *err);
 
@@ -100,7 +97,7 @@ int journal_rename(struct journal *journal, int image_fd, const char *path);
 const char *journal_path(const struct journal *journal);   /* of the image */
 const char *journal_format(const struct journal *journal); /* of the image */
 
-/* All records, in order (heap). A last one that is torn is left out. 0, or -1 and *err. */
+/* All records, in order (heap), without a torn last one. 0, or -1 and *err. */
 int journal_records(const struct journal *journal, struct journal_record **records, size_t *count,
                     struct err *err);
 
@@ -127,7 +124,7 @@ void journal_append(struct journal *journal, uint64_t place, const uint64_t old[
 void journal_mark(struct journal *journal);
 void journal_drop(struct journal *journal);
 
-/* Whether it is time for a flush, so that nobody has to wait for room. */
+/* Whether a flush is due, so that no change waits for room. */
 bool journal_is_filling(const struct journal *journal);
 
 #endif

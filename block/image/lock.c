@@ -2,24 +2,21 @@
  *
  * Image locks with QEMU's bytes. See lock.h.
  *
- * Each way of using an image has a number; two bytes of the file stand for it, whether the file is
- * that long or not. A user holds a shared lock (F_RDLCK) on the bytes that tell what it does and
- * what it does not bear:
+ * Each kind of use has a number and two bytes of the file, even past its end. A user holds shared
+ * locks (F_RDLCK) on the "does" bytes of its own uses and on the "bars" bytes of the uses that it
+ * excludes:
  *
- *     number  use                 byte: "I do"   byte: "nobody else may"   reader     writer
+ *     number  use                 does           bars                      reader     writer
  *     0       consistent reading  100            200                       100        100
  *     1       writing             101            201                       201        101 201
  *     3       resizing            103            203                       203        103 203
  *
- * (2 is writing what is there already, 4 was changing the graph: of no use here.) Shared locks
- * never conflict; what conflicts is found by asking: for each thing that the user does, whether
- * anybody holds "nobody else may", and for each that it does not bear, whether anybody holds "I
- * do". First lock, then ask: of two that come at once, each sees the other, and at worst neither
- * gets in. That is how QEMU's file driver goes about it since 2.10 (block/file-posix.c; the same
- * bytes are seen under strace).
+ * (2, writing unchanged data, and 4, changing the graph, are not used here.) Shared locks never
+ * conflict; a user tests whether another one holds the opposite byte of each of its own. It locks
+ * first and tests then: of two that start at once each sees the other, and at worst both fail.
+ * QEMU's file driver has done the same since 2.10 (block/file-posix.c).
  *
- * So a raw image is locked here like any other, though QEMU itself lets a raw image be written
- * under its readers.
+ * Raw images are locked too, although QEMU allows a raw image to be written under its readers.
  */
 #include "block/image/lock.h"
 
@@ -34,8 +31,8 @@
 enum { BYTE_DOES = 100, BYTE_BARS = 200 };
 enum { USE_READ = 0, USE_WRITE = 1, USE_RESIZE = 3 };
 
-/* What a user bars others from and does itself, as bytes; a 0 ends the list. Barring comes first,
- * so that another writer is reported as one. */
+/* The bytes of each user; a 0 ends the list. "Bars" comes first, so that another writer is reported
+ * as one. */
 static const short reader_bytes[] = {BYTE_BARS + USE_WRITE, BYTE_BARS + USE_RESIZE,
                                      BYTE_DOES + USE_READ, 0};
 static const short writer_bytes[] = {BYTE_BARS + USE_WRITE,  BYTE_BARS + USE_RESIZE,
@@ -60,7 +57,7 @@ static int byte_is_held(int fd, short byte)
     return fcntl(fd, F_OFD_GETLK, &lock) != 0 ? -errno : lock.l_type != F_UNLCK;
 }
 
-/* The byte by which others would say that they do not bear what `byte` says, or do what it bars. */
+/* The opposite byte: "bars" of a "does" and "does" of a "bars". */
 static short byte_against(short byte)
 {
     return byte < BYTE_BARS ? byte - BYTE_DOES + BYTE_BARS : byte - BYTE_BARS + BYTE_DOES;
@@ -107,7 +104,7 @@ int image_lock(int fd, const char *path, bool read_only, bool *is_held, struct e
     int ret = bytes_take(fd, bytes);
     if (is_held_by_others(ret))
         return conflict(path, 0, err);
-    /* Who cannot lock can often still ask. */
+    /* Where locking is unsupported, testing often works. */
     for (int held = 0; *bytes && (ret == 0 || is_unsupported(ret)); bytes++) {
         held = byte_is_held(fd, byte_against(*bytes));
         if (held > 0)
@@ -119,8 +116,8 @@ int image_lock(int fd, const char *path, bool read_only, bool *is_held, struct e
         return err_set(err, ErrOpenFileFailed, -ret, "image '%s' cannot be locked", path);
     *is_held = ret == 0;
     if (ret != 0)
-        log_warning("image '%s' is used without a lock, nothing keeps others off it: %s", path,
-                    strerror(-ret));
+        log_warning("image '%s' is used without a lock, so other programs may write to it: %s",
+                    path, strerror(-ret));
     return 0;
 }
 

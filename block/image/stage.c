@@ -150,7 +150,8 @@ static int mark_discard(const struct image_place *place, const unsigned char id[
             return err_set(err, ErrOpenFileFailed, errno, "removal of '%s' is not durable",
                            place->path);
     } else if (is_there)
-        log_warning("'%s' is not the image that was to be created there, and stays", place->path);
+        log_warning("'%s' is another file than the one that was created there, and is kept",
+                    place->path);
     return place_unlink(place, mark, err);
 }
 

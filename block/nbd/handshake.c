@@ -112,7 +112,7 @@ static int option_export_name(struct nbd_handshake *handshake)
 {
     struct err err;
     if (handshake->connection->session.style == NBD_STYLE_EXTENDED)
-        return -EPROTO; /* it cannot tell what extended headers add: GO is to be used */
+        return -EPROTO; /* it cannot describe extended headers; clients must send GO */
     struct device *device = nbd_option_find(handshake, handshake->payload, handshake->length, &err);
     if (!device)
         return -ENOENT;
@@ -231,7 +231,7 @@ static int option_info_or_go(struct nbd_handshake *handshake)
     int ret;
     if (info_decode(handshake, &info) != 0)
         return nbd_option_error(handshake, NBD_REP_ERR_INVALID,
-                                "the option's lengths do not add up");
+                                "the lengths in the option are inconsistent");
     struct device *device = nbd_option_export(handshake, info.name, info.name_length, &ret);
     if (!device)
         return ret;
@@ -249,7 +249,7 @@ static int option_info_or_go(struct nbd_handshake *handshake)
 static int reply_tls_is_missing(struct nbd_handshake *handshake)
 {
     return nbd_option_error(handshake, NBD_REP_ERR_TLS_REQD,
-                            "start TLS first: it is required here");
+                            "TLS is required: send STARTTLS first");
 }
 
 /* A man in the middle may have sent the options before TLS: none keeps its effect. The client's
@@ -275,7 +275,7 @@ static int option_starttls(struct nbd_handshake *handshake)
 {
     struct nbd_channel *channel = &handshake->connection->channel;
     if (channel->tls)
-        return nbd_option_error(handshake, NBD_REP_ERR_INVALID, "TLS has been started already");
+        return nbd_option_error(handshake, NBD_REP_ERR_INVALID, "TLS is already active");
     if (handshake->connection->server->tls_mode == NBD_TLS_OFF)
         return nbd_option_error(handshake, NBD_REP_ERR_POLICY, "TLS is not offered here");
     if (handshake->length != 0)

@@ -312,7 +312,7 @@ static int connection_run_received(struct nbd_connection *connection, size_t *mi
         struct nbd_request request;
         enum nbd_head head = nbd_request_decode(&connection->session, in, &request, missing);
         if (head == NBD_HEAD_GARBAGE) {
-            log_warning("NBD connection closed: what the client sent is not a request");
+            log_warning("NBD connection closed: the client sent no valid request");
             return -EPROTO;
         }
         if (head == NBD_HEAD_PARTIAL && input_make_room(in, *missing))
