@@ -192,7 +192,7 @@ static bool subscriber_take_recent(struct subscriber *subscriber)
         return false;
     if (subscriber_wants(subscriber, &event->row) && output_append(subscriber, event->text) != 0)
         return false;
-    subscriber->subscription.after = id; /* U2 */
+    subscriber->subscription.after = id;
     return true;
 }
 
@@ -228,8 +228,9 @@ static bool subscriber_take_page(struct subscriber *subscriber)
         for (; taken < count && subscriber->end < OUTPUT_MAX_BYTES && !has_failed; taken++) {
             CLEANUP_FREE char *text = event_format(&rows[taken]);
             has_failed = !text || output_append(subscriber, text) != 0;
+            assert(rows[taken].id > at->after); /* U2 */
             if (!has_failed)
-                at->after = rows[taken].id; /* U2 */
+                at->after = rows[taken].id;
         }
         if (taken == count && count < PAGE_EVENTS && !has_failed && range.newest > at->after)
             at->after = range.newest; /* nothing else was asked for */
