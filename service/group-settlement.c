@@ -356,7 +356,8 @@ int settlement_recover(struct service *service, struct group_row *row, struct er
     struct settlement settlement = {.stored = row->state, .row = *row, .origin = origin_daemon};
     if (row->state == GROUP_PREPARING) {
         err_set(&cause, ErrInternalError, 0,
-                "the daemon was stopped before the point of no return; nothing was frozen");
+                "the daemon was stopped before the point of no return and nothing was frozen; take "
+                "it again");
         group_row_fail(&settlement.row, &cause, SIZE_MAX);
     }
     int ret = settlement_act(service, &settlement, err);

@@ -221,7 +221,7 @@ int tokens_check(struct service *service, const char *secret, struct token_use *
     size_t at = table_find_locked(tokens, hash);
     const struct token_entry *entry = &tokens->entries[at];
     if (at == tokens->count || gnutls_memcmp(entry->hash, hash, HASH_BYTES) != 0)
-        return err_set(err, ErrUnauthorized, 0, "there is no such token; it may be revoked");
+        return err_set(err, ErrUnauthorized, 0, "there is no such token, or it was revoked");
     if (entry->expires_at_us <= clock_now_us())
         return err_set(err, ErrUnauthorized, 0, "token '%s' has expired; ask for a new one",
                        entry->use.name);

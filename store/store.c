@@ -79,7 +79,8 @@ static int transaction_commit_locked(struct store_transaction *transaction, stru
 {
     transaction_assert_state(transaction);
     if (transaction->state == TRANSACTION_REFUSED)
-        err_set(err, ErrInternalError, 0, "a query of this transaction failed; it is rolled back");
+        err_set(err, ErrInternalError, 0,
+                "a query of this transaction failed, which is rolled back");
     else if (connection_execute(transaction->writer, "COMMIT", err) == 0) {
         transaction->state = TRANSACTION_CLOSED;
         transaction_assert_state(transaction);

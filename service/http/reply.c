@@ -4,6 +4,7 @@
  */
 #include "service/http/reply.h"
 
+#include "service/http/advice.h"
 #include "service/http/encode.h"
 
 #include <assert.h>
@@ -147,11 +148,13 @@ struct cJSON *problem_encode(const struct problem *problem)
 {
     const struct err *err = &problem->err;
     int status = problem_status(err);
+    char detail[ADVICE_TEXT_BYTES];
+    advice_format(err, detail);
     struct cJSON *json = cJSON_CreateObject();
     encode_text(json, "type", "about:blank");
     encode_text(json, "title", reply_phrase(status));
     encode_number(json, "status", (uint64_t)status);
-    encode_text(json, "detail", err->message);
+    encode_text(json, "detail", detail);
     if (problem->instance)
         encode_text(json, "instance", problem->instance);
     encode_text(json, "code", err_code_name(err->code));
@@ -170,11 +173,11 @@ struct cJSON *problem_encode(const struct problem *problem)
 /* Writes the problem that needs no memory; id and path have no character that JSON escapes. */
 static const char *spare_fill(struct reply *reply)
 {
-    size_t length =
-        text_add(reply->spare, 0, sizeof(reply->spare),
-                 "{\"type\":\"about:blank\",\"title\":\"Service Unavailable\",\"status\":503,"
-                 "\"detail\":\"there is no memory for the reply\",\"code\":\"OutOfResources\","
-                 "\"retryable\":true");
+    size_t length = text_add(
+        reply->spare, 0, sizeof(reply->spare),
+        "{\"type\":\"about:blank\",\"title\":\"Service Unavailable\",\"status\":503,"
+        "\"detail\":\"there is no memory for the reply; try again\",\"code\":\"OutOfResources\","
+        "\"retryable\":true");
     if (reply->instance)
         length = text_add(reply->spare, length, sizeof(reply->spare), ",\"instance\":\"%s\"",
                           reply->instance);

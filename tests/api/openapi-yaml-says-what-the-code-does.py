@@ -105,6 +105,8 @@ def headers():
 def errors():
     status_of = dict(re.findall(r"\bX\((\w+), (\d+), (?:true|false)\)", source("base/err.h")))
     same("error codes", set(SCHEMAS["ErrorCode"]["enum"]), set(status_of))
+    same("codes with advice", set(status_of), set(re.findall(r"\[Err(\w+)\] =\s+\"\w", source("service/http/advice.c"))) |
+         set(re.findall(r"\[Err(\w+)\] =\s+\"/", source("service/http/advice.c"))))
     for key, (_, operation) in operations().items():
         for status, response in operation["responses"].items():
             response = resolve(response)
@@ -119,6 +121,7 @@ def errors():
             expect(not example or status_of[example["code"]] == str(example["status"]) and
                    status in ("default", str(example["status"])),
                    "%s %s: the example", key, status)
+            expect(not example or "; " in example["detail"], "%s %s: the example says not what to do", key, status)
 
 
 def request_fields():

@@ -44,6 +44,7 @@ def breaches(created, missing, listed):
     yield "an unknown code", (method, path, status, headers, text.replace("DeviceNotFound", "DiskNotFound"))
     yield "the id of another request", (method, path, status, without(headers, "X-Request-Id") +
                                         (("X-Request-Id", "other"),), text)
+    yield "no advice", (method, path, status, headers, text.replace("; ", ", "))
     yield "another instance", (method, path, status, headers, text.replace("/devices/none", "/devices/vda"))
     yield "a 503 without Retry-After", (method, path, 503, headers, text.replace("404", "503"))
     method, path, status, headers, text = listed

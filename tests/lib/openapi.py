@@ -143,6 +143,7 @@ def headers_check(where, given, documented, status):
 def problem_check(where, path, status, headers, body, codes):
     expect(body["status"] == int(status), "%s: the body says %s", where, body)
     expect(body["code"] in codes, "%s: %s is not documented", where, body["code"])
+    expect(re.search("; [a-zA-Z/{]", body["detail"]), "%s: what can be done? %s", where, body["detail"])
     expect("idempotency-replayed" in headers or body.get("request_id") == headers["x-request-id"], "%s: request_id: %s", where, body)
     instance = body["instance"]
     expect(instance == "/" or instance.startswith("/snapshot-groups/") or
