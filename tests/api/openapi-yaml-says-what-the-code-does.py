@@ -145,14 +145,16 @@ def request_fields():
 
 def limits():
     code = "".join(map(source, ("block/block.h", "block/devices.h", "block/group.h", "block/types.h", "service/http/decode.h",
-                              "service/http/request.h", "service/tokens.h")))
+                              "service/http/request.h", "service/group-runs.h", "service/tokens.h")))
     number_of = {name: int(number) if number else 1 << int(shift) for name, number, shift in re.findall(
-        r"#define (\w+_(?:MAX|DEFAULT|MAX_BYTES))[\s\\]+(?:(\d+)\b|\(1ULL << (\d+)\))", code)}
+        r"#define (\w+_(?:MAX|DEFAULT|MAX_BYTES|MAX_MS|DEFAULT_MS))[\s\\]+(?:(\d+)\b|\(1ULL << (\d+)\))", code)}
     page = SPEC["components"]["parameters"]["limit"]["schema"]
     for name, value in {
             "DEVICE_NAME_MAX": SCHEMAS["DeviceName"]["maxLength"],
             "GROUP_NAME_MAX": SCHEMAS["GroupName"]["maxLength"],
             "GROUP_MEMBERS_MAX": SCHEMAS["SnapshotGroupRequest"]["properties"]["devices"]["maxItems"],
+            "GROUP_DEADLINE_MAX_MS": SCHEMAS["SnapshotGroupRequest"]["properties"]["deadline_ms"]["maximum"],
+            "GROUP_DEADLINE_DEFAULT_MS": SCHEMAS["SnapshotGroupRequest"]["properties"]["deadline_ms"]["default"],
             "DEVICE_SIZE_MAX_BYTES": SCHEMAS["DeviceRequest"]["properties"]["size_bytes"]["maximum"],
             "CLUSTER_BYTES_MAX": SCHEMAS["DeviceRequest"]["properties"]["cluster_size_bytes"]["maximum"],
             "TOKEN_NAME_MAX": SCHEMAS["TokenName"]["maxLength"],
