@@ -53,9 +53,7 @@ static bool progress_check_locked(struct group_progress *progress)
 static int progress_fail(const struct group_progress *progress, struct err *err)
 {
     return err_set(err, ErrDeadlineExceeded, 0,
-                   "the group was not ready for its cut after %" PRIu64
-                   " ms and froze nothing; try again, with a larger deadline_ms if its storage is "
-                   "slow",
+                   "the group was not ready for its cut after %" PRIu64 " ms and froze nothing",
                    progress->limit_ms);
 }
 
