@@ -3,7 +3,8 @@
 #
 # 10,000 malformed requests (tests/lib/malformed.py), by seed: each gets one problem with a status
 # that is right for it. A wrong framing ends the connection, anything else does not. Afterwards the
-# daemon works as before: no file was touched, no descriptor and no memory is missing.
+# daemon works as before: no file was touched, no descriptor and no memory is missing. So over TCP,
+# with a token.
 # MALFORMED_SEED and MALFORMED_REQUESTS select others.
 import json
 import os
@@ -13,7 +14,7 @@ import sys
 
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.realpath(__file__)), "..", "lib"))
-from malformed import FRAMING, OTHERS, RARE, SMUGGLED
+from malformed import FRAMING, HOST, OTHERS, RARE, SMUGGLED
 from openapi import SPEC, fits, validator
 from snapgroupd import DEADLINE_S, SNAPGROUPD, Daemon, expect, main, wait_until
 
@@ -98,7 +99,8 @@ def is_sanitized():
         return b"__sanitizer_" in program.read()
 
 
-def walk(daemon, connect, name):
+def walk(daemon, connect, name, header=b""):
+    """`header` is added to each request that has a Host."""
     generator = random.Random("%d %s" % (SEED, name))
     peer, before = Peer(connect), 0
     for number in range(REQUESTS):
@@ -106,7 +108,8 @@ def walk(daemon, connect, name):
             before = memory_kib(daemon)
         kinds = RARE if generator.random() < 0.002 else FRAMING if generator.random() < 0.35 else OTHERS
         kind = generator.choice(kinds)
-        refused(peer, kind, *kind(generator))
+        raw, statuses = kind(generator)
+        refused(peer, kind, raw.replace(HOST, HOST + header, 1), statuses)
     if peer.socket:
         peer.close()
     growth = memory_kib(daemon) - before
@@ -115,23 +118,30 @@ def walk(daemon, connect, name):
 
 def test():
     with Daemon(arguments=("--log-level", "warning")) as daemon:
+        daemon.listen_on_tcp()
         daemon.start()
+        token = daemon.create_token("test", "admin")
         daemon.create_device("vda", "raw", 1 << 20)
         seen = files(daemon), daemon.get("/devices")
         daemon.get("/livez")
         was = descriptors(daemon)
-        walk(daemon, lambda: plain(daemon), "plain")
+        walk(daemon, lambda: unix(daemon), "unix")
+        walk(daemon, lambda: tcp(daemon), "tcp", b"Authorization: Bearer %s\r\n" % token.encode())
         wait_until(lambda: descriptors(daemon) <= was, "descriptors are closed")
         now = files(daemon), daemon.get("/devices")
         expect(now == seen, "files or devices: %s, were %s", now, seen)
         expect(not [group for group in daemon.list("/snapshot-groups") if group["state"] != "aborted"], "a group exists")
 
 
-def plain(daemon):
+def unix(daemon):
     client = socket.socket(socket.AF_UNIX)
     client.settimeout(DEADLINE_S)
     client.connect(os.path.join(daemon.runtime, "api.sock"))
     return client
+
+
+def tcp(daemon):
+    return socket.create_connection(("127.0.0.1", daemon.port), DEADLINE_S)
 
 
 main(test)
