@@ -44,9 +44,9 @@ struct option_text {
 };
 
 /* option_value_take() stores enums as unsigned. */
-static_assert(sizeof(enum nbd_tls_mode) == sizeof(unsigned));
-static_assert(sizeof(enum log_form) == sizeof(unsigned));
-static_assert(sizeof(enum log_level) == sizeof(unsigned));
+static_assert(sizeof(enum nbd_tls_mode) == sizeof(unsigned), "stored as unsigned");
+static_assert(sizeof(enum log_form) == sizeof(unsigned), "stored as unsigned");
+static_assert(sizeof(enum log_level) == sizeof(unsigned), "stored as unsigned");
 
 #define VALUE(member) offsetof(struct options, member)
 

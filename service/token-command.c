@@ -212,7 +212,7 @@ static int offline_list(struct token_command *command, struct err *err)
     size_t count;
     struct token_row *rows;
     char expiry[CLOCK_TEXT_BYTES];
-    static_assert(TOKENS_MAX <= LIST_ROWS);
+    static_assert(TOKENS_MAX <= LIST_ROWS, "one page has all tokens");
     if (tokens_list(&command->service, NULL, LIST_ROWS, &rows, &count, &more, err) != 0)
         return -1;
     for (size_t i = 0; i < count; i++) {

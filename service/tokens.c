@@ -38,8 +38,9 @@
 #define HASH_BYTES    32
 #define LOAD_ROWS     256
 
-static_assert(sizeof(SECRET_PREFIX) - 1 + (SECRET_BYTES * 4 + 2) / 3 == TOKEN_SECRET_CHARS);
-static_assert(HASH_BYTES * 2 == STORE_HASH_CHARS);
+static_assert(sizeof(SECRET_PREFIX) - 1 + (SECRET_BYTES * 4 + 2) / 3 == TOKEN_SECRET_CHARS,
+              "a secret");
+static_assert(HASH_BYTES * 2 == STORE_HASH_CHARS, "a hash");
 
 struct token_entry {
     unsigned char hash[HASH_BYTES];

@@ -279,8 +279,8 @@ static void exchange_identify(struct exchange *exchange)
 static void exchange_originate(struct exchange *exchange)
 {
     struct request *request = &exchange->request;
-    static_assert(sizeof(request->origin.actor) >= PRINCIPAL_TEXT_BYTES);
-    static_assert(sizeof(request->origin.request_id) >= sizeof(request->id));
+    static_assert(sizeof(request->origin.actor) >= PRINCIPAL_TEXT_BYTES, "room for a caller");
+    static_assert(sizeof(request->origin.request_id) >= sizeof(request->id), "room for an id");
     principal_format(request->principal, request->origin.actor);
     strcpy(request->origin.request_id, request->id);
 }

@@ -106,7 +106,7 @@ bool replay_begin(struct service *service, struct request *request, struct key_c
     enum key_state state;
     CLEANUP_BY(key_row_clear) struct key_row row = {0};
     char *key = request->origin.key;
-    static_assert(sizeof(request->origin.key) > KEY_CHARS_MAX);
+    static_assert(sizeof(request->origin.key) > KEY_CHARS_MAX, "room for a key");
     if (request_key(request, key, &err) != 0 ||
         (*key && key_claim_begin(service, claim, &request->origin, &state, &row, &err) != 0)) {
         reply_error(reply, &err);

@@ -20,7 +20,7 @@ static const char *const group_parameters[] = {"limit", "cursor", "state", NULL}
 static const struct route routes[] = {ROUTES(ROUTE_ROW)};
 
 #define ROUTES_COUNT (sizeof(routes) / sizeof(routes[0]))
-static_assert(ROUTES_COUNT <= METRICS_OPERATIONS_MAX);
+static_assert(ROUTES_COUNT <= METRICS_OPERATIONS_MAX, "a counter for each route");
 
 size_t routes_position(const struct route *route)
 {
