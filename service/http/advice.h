@@ -9,8 +9,8 @@
 
 #define ADVICE_TEXT_BYTES (ERR_MESSAGE_BYTES + 256)
 
-/* Writes the message and, behind "; ", the advice of its code. A message that has a "; " itself says
- * more exactly what to do, and stays as it is. */
+/* Writes the message and, behind "; ", the advice of its code. A message that has a "; " itself
+ * says more exactly what to do, and stays as it is. */
 void advice_format(const struct err *err, char text[ADVICE_TEXT_BYTES]);
 
 #endif
