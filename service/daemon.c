@@ -22,6 +22,7 @@
 #include "service/http/server.h"
 #include "service/leftovers.h"
 #include "service/metrics.h"
+#include "service/options-tls.h"
 #include "service/recovery.h"
 #include "service/reload.h"
 #include "service/tokens.h"
@@ -113,10 +114,19 @@ static int nbd_open(struct service *service, const struct options *options, cons
 static int api_open_one(struct http *http, const char *address, struct err *err)
 {
     struct listener listener;
-    if (listener_open(&listener, address, "REST serves others only with TLS and tokens", err) != 0)
+    const char *tls_address = options_tls_address(address);
+    const char *local_only = "REST serves other machines with TLS only: write tls:ADDR:PORT, and "
+                             "--tls-cert-dir DIR";
+    if (listener_open(&listener, tls_address ? tls_address : address,
+                      tls_address ? NULL : local_only, err) != 0)
         return -1;
-    printf("api %s\n", listener.address);
-    return http_listen(http, &listener, err);
+    if (tls_address && listener.is_unix) {
+        listener_close(&listener);
+        return err_set(err, ErrInvalidValue, 0, "'%s' is a Unix socket, and TLS is for TCP",
+                       address);
+    }
+    printf("api %s%s\n", tls_address ? OPTIONS_TLS_PREFIX : "", listener.address);
+    return http_listen(http, &listener, tls_address != NULL, err);
 }
 
 /* Lets others reach sockets in the directory; they cannot list it. */
@@ -136,6 +146,9 @@ static int api_open(struct http *http, const struct options *options, const char
         return err_set(err, ErrOutOfResources, 0, "there is no memory for an address");
     http_allow(http, &options->allow_groups);
     if (options->allow_groups.count > 0 && directory_admit(runtime_dir, err) != 0)
+        return -1;
+    if (options_have_rest_tls(&options->listen) &&
+        http_set_tls(http, options->tls_cert_dir, &options->tls_client_scopes, err) != 0)
         return -1;
     if (options->listen.count == 0)
         return api_open_one(http, fallback, err);
@@ -167,6 +180,7 @@ void daemon_signals(sigset_t *set)
 struct end_watch {
     struct service *service;
     const struct options *options;
+    _Atomic(struct http *) http; /* once it is served */
     pthread_t thread;
     atomic_bool is_over; /* the daemon ends for another reason than a signal */
     atomic_bool has_ended;
@@ -218,12 +232,26 @@ static int end_watch_wait(const struct end_watch *watch)
     return signal;
 }
 
+/* Reads the files of TLS again. A server whose files are bad keeps what it has. */
+static void certificates_reload(void *arg)
+{
+    struct err err;
+    struct end_watch *watch = arg;
+    struct http *http = atomic_load(&watch->http);
+    if (!http)
+        return;
+    if (block_nbd_reload_tls(watch->service->block, &watch->options->nbd_tls, &err) != 0)
+        log_error("NBD keeps the certificates and keys that it has: %s", err.message);
+    if (http_reload_tls(http, &err) != 0)
+        log_error("REST keeps the certificates that it has: %s", err.message);
+}
+
 static void *end_watch_run(void *arg)
 {
     struct end_watch *watch = arg;
     int signal;
     while ((signal = end_watch_wait(watch)) == SIGHUP)
-        reload_run(watch->options, atomic_load(&watch->service->ready));
+        reload_run(watch->options, atomic_load(&watch->http) != NULL, certificates_reload, watch);
     if (!atomic_load(&watch->is_over))
         log_info("ending: %s", strsignal(signal));
     sd_notify(0, "STOPPING=1");
@@ -284,6 +312,7 @@ static int daemon_answer(struct service *service, const struct options *options,
     int result = api_open(http, options, runtime_dir, err);
     if (result == 0) {
         nbd_announce(service);
+        atomic_store(&watch->http, http);
         puts("ready");
         fflush(stdout);
         sd_notify(0, "READY=1");

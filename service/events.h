@@ -15,7 +15,7 @@ struct store_transaction;
 /* Who causes a change, and by which request. A value: work that outlives its request keeps a copy.
  */
 struct origin {
-    char actor[128];       /* "uid 0", "127.0.0.1", or "snapgroupd" */
+    char actor[144];       /* as principal_format() writes it, or "snapgroupd" */
     char request_id[129];  /* "": no request */
     char request_hash[33]; /* what the request is, without who sent it; "": not known */
     char key[129];         /* the request's Idempotency-Key; "": none */

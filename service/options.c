@@ -12,6 +12,7 @@
 #include "service/options.h"
 
 #include "service/options-file.h"
+#include "service/options-tls.h"
 
 #include <assert.h>
 #include <ctype.h>
@@ -71,6 +72,13 @@ static const struct option_row rows[] = {
     {"index-memory", STARTS, OPTION_BYTES, "SIZE", "256M", VALUE(index_memory_bytes),
      "memory for the block maps of all devices (K, M, G, T may\n"
      "follow); 1/8192 of the bytes in use is enough"},
+    {"tls-cert-dir", STARTS, OPTION_TEXT, "DIR", NULL, VALUE(tls_cert_dir),
+     "directory of server-cert.pem and server-key.pem for TLS;\n"
+     "with ca-cert.pem (and, if any, ca-crl.pem) clients may show\n"
+     "a certificate of that CA"},
+    {"tls-client-scope", STARTS, OPTION_ADDRESS, "NAME=SCOPE", NULL, VALUE(tls_client_scopes),
+     "what a client whose certificate has that name may do over\n"
+     "REST without a token: read, snapshot or admin"},
     {"nbd-tls", STARTS, OPTION_CHOICE, "off|optional|required", "off", VALUE(nbd_tls.mode),
      "TLS for NBD"},
     {"nbd-tls-cert-dir", STARTS, OPTION_TEXT, "DIR", NULL, VALUE(nbd_tls.cert_dir),
@@ -99,7 +107,8 @@ static const char help_head[] =
 static const char help_tail[] =
     "\n"
     "ADDRESS is unix:PATH, or ADDR:PORT on the loopback interface: 127.0.0.1:7420, [::1]:0\n"
-    "(port 0 picks a free one). --listen and --nbd may be given more than once. --nbd takes\n"
+    "(port 0 picks a free one). --listen, --nbd and --tls-client-scope may be given more than\n"
+    "once. --listen takes tls:ADDR:PORT too, for TLS, on any interface. --nbd takes\n"
     "other addresses too, such as 0.0.0.0:10809, if TLS authenticates every client: with\n"
     "--nbd-tls-verify-peer, or with --nbd-tls-psk and no certificates. TLS is required there\n"
     "even if it is optional elsewhere.\n"
@@ -258,18 +267,21 @@ static int sockets_read(struct options *options, struct err *err)
     char **names = NULL;
     int count = sd_listen_fds_with_names(0, &names), result = 0;
     for (int i = 0; i < count && result == 0; i++) {
-        struct option_addresses *addresses = strcmp(names[i], "api") == 0   ? &options->listen
+        bool has_tls = strcmp(names[i], "api-tls") == 0;
+        struct option_addresses *addresses = has_tls || strcmp(names[i], "api") == 0
+                                                 ? &options->listen
                                              : strcmp(names[i], "nbd") == 0 ? &options->nbd
                                                                             : NULL;
         char text[32];
-        snprintf(text, sizeof(text), "fd:%d", SD_LISTEN_FDS_START + i);
+        snprintf(text, sizeof(text), "%sfd:%d", has_tls ? OPTIONS_TLS_PREFIX : "",
+                 SD_LISTEN_FDS_START + i);
         const char *kept = text_keep(options, text);
         if (!kept)
             result = err_set(err, ErrOutOfResources, 0, "there is no memory for a socket");
         else if (!addresses)
             result = err_set(err, ErrInvalidParameter, 0,
-                             "a passed socket is called '%s'; FileDescriptorName= must be api or "
-                             "nbd",
+                             "a passed socket is called '%s'; FileDescriptorName= must be api, "
+                             "api-tls or nbd",
                              names[i]);
         else
             result = option_value_take(addresses, OPTION_ADDRESS, NULL, "LISTEN_FDS", kept, err);
@@ -278,19 +290,6 @@ static int sockets_read(struct options *options, struct err *err)
         free(names[i]);
     free(names);
     return result;
-}
-
-/* An option that has no effect would leave an operator in the belief that it has. */
-static int options_check_tls(const struct nbd_tls_spec *tls, struct err *err)
-{
-    const char *wrong = NULL;
-    if (tls->mode == NBD_TLS_OFF && (tls->cert_dir || tls->psk_file || tls->verify_peer))
-        wrong = "--nbd-tls-* options need --nbd-tls optional or required";
-    else if (tls->mode != NBD_TLS_OFF && !tls->cert_dir && !tls->psk_file)
-        wrong = "--nbd-tls needs --nbd-tls-cert-dir, --nbd-tls-psk, or both";
-    else if (tls->verify_peer && !tls->cert_dir)
-        wrong = "--nbd-tls-verify-peer needs --nbd-tls-cert-dir";
-    return wrong ? err_set(err, ErrInvalidParameter, 0, "%s", wrong) : 0;
 }
 
 int options_parse(int argc, char **argv, struct options *options, struct err *err)
@@ -311,7 +310,11 @@ int options_parse(int argc, char **argv, struct options *options, struct err *er
         if (!given[i] && rows[i].fallback && *rows[i].fallback != '[' &&
             option_take(i, rows[i].name, rows[i].fallback, options, err) != 0)
             return -1;
-    return options_check_tls(&options->nbd_tls, err);
+    return options_settle_tls(&(struct tls_options){.listen = &options->listen,
+                                                    .cert_dir = options->tls_cert_dir,
+                                                    .client_scopes = &options->tls_client_scopes,
+                                                    .nbd = &options->nbd_tls},
+                              err);
 }
 
 void options_changes(const struct options *old, const struct options *new, char *names,

@@ -109,6 +109,27 @@ void tls_credentials_unref(struct tls_credentials *credentials)
 
 /* ---- use ---- */
 
+/* For the certificate of a client. */
+static gnutls_typed_vdata_st purpose = {.type = GNUTLS_DT_KEY_PURPOSE_OID,
+                                        .data = (unsigned char *)GNUTLS_KP_TLS_WWW_CLIENT};
+
+unsigned tls_credentials_reasons(gnutls_session_t gnutls)
+{
+    unsigned reasons = 0;
+    if (gnutls_certificate_verify_peers(gnutls, &purpose, 1, &reasons) < 0)
+        reasons |= GNUTLS_CERT_INVALID;
+    return reasons;
+}
+
+/* Called by the library while it shakes hands. Its own check does not take "no certificate". */
+static int verify_if_shown(gnutls_session_t gnutls)
+{
+    unsigned count = 0;
+    if (!gnutls_certificate_get_peers(gnutls, &count) || count == 0)
+        return 0;
+    return tls_credentials_reasons(gnutls) == 0 ? 0 : GNUTLS_E_CERTIFICATE_VERIFICATION_ERROR;
+}
+
 bool tls_credentials_authenticate(const struct tls_credentials *credentials)
 {
     return !credentials->certificate || credentials->clients == TLS_CLIENTS_PROVE;
@@ -125,13 +146,11 @@ bool tls_credentials_are_met(const struct tls_credentials *credentials, gnutls_s
         return true;
     if (!gnutls_certificate_get_peers(gnutls, &count) || count == 0)
         return credentials->clients == TLS_CLIENTS_MAY;
-    return gnutls_session_get_verify_cert_status(gnutls) == 0;
+    return tls_credentials_reasons(gnutls) == 0;
 }
 
 static int session_equip(const struct tls_credentials *credentials, gnutls_session_t gnutls)
 {
-    static gnutls_typed_vdata_st purpose = {.type = GNUTLS_DT_KEY_PURPOSE_OID,
-                                            .data = (unsigned char *)GNUTLS_KP_TLS_WWW_CLIENT};
     static const gnutls_certificate_request_t requests[] = {
         [TLS_CLIENTS_ANY] = GNUTLS_CERT_IGNORE,
         [TLS_CLIENTS_MAY] = GNUTLS_CERT_REQUEST,
@@ -144,7 +163,9 @@ static int session_equip(const struct tls_credentials *credentials, gnutls_sessi
     if (!ret && credentials->psk)
         ret = gnutls_credentials_set(gnutls, GNUTLS_CRD_PSK, credentials->psk);
     gnutls_certificate_server_set_request(gnutls, requests[credentials->clients]);
-    if (credentials->clients != TLS_CLIENTS_ANY)
+    if (credentials->clients == TLS_CLIENTS_MAY)
+        gnutls_session_set_verify_function(gnutls, verify_if_shown);
+    else if (credentials->clients == TLS_CLIENTS_PROVE)
         gnutls_session_set_verify_cert2(gnutls, &purpose, 1, 0);
     gnutls_handshake_set_timeout(gnutls,
                                  GNUTLS_INDEFINITE_TIMEOUT); /* the caller's deadline holds */

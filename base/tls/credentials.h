@@ -43,6 +43,9 @@ bool tls_credentials_authenticate(const struct tls_credentials *credentials);
  * refused all others already: this is the second lock on the door. */
 bool tls_credentials_are_met(const struct tls_credentials *credentials, gnutls_session_t gnutls);
 
+/* What is wrong with the client's certificate, for the library to print; 0: nothing. */
+unsigned tls_credentials_reasons(gnutls_session_t gnutls);
+
 /* A server's session of the library, non-blocking, with its rules and credentials; NULL without
  * memory. The credentials outlive it. */
 gnutls_session_t tls_credentials_session(const struct tls_credentials *credentials);

@@ -92,6 +92,33 @@ void principal_init(struct principal *principal, int fd, bool is_unix,
     assert((principal->kind == PRINCIPAL_TCP) != is_unix);
 }
 
+/* The scope that the option `mapping`, "NAME=SCOPE", gives the name; else SCOPE_NONE. */
+static enum scope mapping_scope(const char *mapping, const char *name)
+{
+    const char *end = strrchr(mapping, '=');
+    size_t length = (size_t)(end - mapping);
+    bool is_it = strlen(name) == length && memcmp(mapping, name, length) == 0;
+    return is_it ? scope_from_name(end + 1) : SCOPE_NONE;
+}
+
+void principal_identify(struct principal *principal, const struct tls_names *names,
+                        const struct option_addresses *scopes)
+{
+    assert(principal->kind == PRINCIPAL_TCP);
+    principal->has_tls = true;
+    for (size_t i = 0; i < names->count; i++) {
+        enum scope best = SCOPE_NONE;
+        for (size_t j = 0; j < scopes->count; j++) {
+            enum scope scope = mapping_scope(scopes->list[j], names->list[i]);
+            best = scope > best ? scope : best;
+        }
+        if (i > 0 && best <= principal->scope)
+            continue;
+        strcpy(principal->certificate, names->list[i]);
+        principal->scope = best;
+    }
+}
+
 enum scope principal_scope(const struct principal *principal)
 {
     return *principal->token.id ? principal->token.scope : principal->scope;
@@ -108,6 +135,8 @@ void principal_format(const struct principal *principal, char text[PRINCIPAL_TEX
     if (*principal->token.id)
         snprintf(text, PRINCIPAL_TEXT_BYTES, "token %s %s", principal->token.name,
                  principal->token.id);
+    else if (*principal->certificate)
+        snprintf(text, PRINCIPAL_TEXT_BYTES, "certificate %s", principal->certificate);
     else if (principal->kind != PRINCIPAL_TCP)
         snprintf(text, PRINCIPAL_TEXT_BYTES, "uid %d", (int)principal->uid);
     else if (IN6_IS_ADDR_V4MAPPED(&principal->address))
@@ -138,11 +167,10 @@ static bool host_is_loopback(const char *host)
 /* Whether the target has no host, or a loopback one. */
 static bool target_is_loopback(const char *target)
 {
-    static const char scheme[] = "http://";
     char host[256];
-    if (*target == '/' || strncasecmp(target, scheme, sizeof(scheme) - 1) != 0)
+    if (strncasecmp(target, "http://", 7) != 0 && strncasecmp(target, "https://", 8) != 0)
         return true;
-    target += sizeof(scheme) - 1;
+    target = strstr(target, "//") + 2;
     snprintf(host, sizeof(host), "%.*s", (int)strcspn(target, "/?"), target);
     return host_is_loopback(host);
 }
@@ -153,6 +181,8 @@ int auth_check(const struct principal *principal, const struct http_head *head, 
     case PRINCIPAL_UNIX:
         return 0;
     case PRINCIPAL_TCP:
+        if (principal->has_tls)
+            return 0;
         if (host_is_loopback(head->host) && target_is_loopback(head->target))
             return 0;
         return err_set(err, ErrForbidden, 0, "the Host header must name a loopback address");

@@ -8,6 +8,7 @@
 #include "base/cleanup.h"
 #include "service/http/reply.h"
 #include "service/http/subscribers.h"
+#include "service/http/tls.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -82,12 +83,30 @@ void http_connection_cut_locked(struct http_connection *connection)
 
 /* ---- receiving ---- */
 
+/* Shakes hands, if it is a connection with TLS, and learns who the client is. */
+static int connection_start_tls(struct http_connection *connection)
+{
+    struct tls_names names;
+    if (!connection->has_tls)
+        return 0;
+    connection->stream.tls = http_tls_new(http_certificates_ref(&connection->shared->certificates),
+                                          connection->stream.fd);
+    if (!connection->stream.tls)
+        return -ENOMEM;
+    int ret = http_stream_handshake(&connection->stream);
+    if (ret != 0)
+        return ret;
+    http_tls_names(connection->stream.tls, &names);
+    principal_identify(&connection->principal, &names, &connection->shared->client_scopes);
+    return 0;
+}
+
 int http_connection_receive_head(struct http_connection *connection, bool is_first, struct err *err)
 {
     struct http_stream *stream = &connection->stream;
     connection->head.method = NULL;
     if (!http_enter(connection, HTTP_WAITING, is_first ? HTTP_HEAD_S : HTTP_IDLE_S) ||
-        http_stream_wait(stream) != 0)
+        (is_first && connection_start_tls(connection) != 0) || http_stream_wait(stream) != 0)
         return 0;
     if (!is_first)
         http_stream_allow(stream, HTTP_HEAD_S);

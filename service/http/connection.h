@@ -8,7 +8,8 @@
  *                |                  |                                     ^   |
  *                +----- fault ------+-------------------------------------+   +--last--> LINGERING
  *
- * A stream's connection ends after its head: its socket goes to subscribers.h.
+ * A stream's connection ends after its head: its socket goes to subscribers.h. TLS shakes hands
+ * while WAITING for the first head, within its deadline.
  *
  * Invariants:
  *   C1  Only the connection's own thread changes its phase, along the arrows above.
@@ -20,9 +21,11 @@
 #define SERVICE_HTTP_CONNECTION_H
 
 #include "service/http/auth.h"
+#include "service/http/certificates.h"
 #include "service/http/head.h"
 #include "service/http/stream.h"
 #include "service/http/throttle.h"
+#include "service/option-value.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
@@ -59,11 +62,14 @@ struct http_shared {
     struct subscribers *subscribers;
     atomic_bool is_stopping;  /* no further request is received */
     struct throttle failures; /* of callers to prove that they may call */
+    struct http_certificates certificates;
+    struct option_addresses client_scopes; /* constant: "NAME=SCOPE" of certificates */
 };
 
 struct http_connection {
     struct http_shared *shared;
     struct principal principal;
+    bool has_tls;
     bool is_reserve;       /* its descriptor is of the server's reserve; one request only */
     enum http_phase phase; /* shared->lock */
     uint64_t since_ms;     /* shared->lock: when the phase began */
@@ -81,7 +87,8 @@ struct http_connection {
  * has been cut off, or no further request is wanted. */
 bool http_enter(struct http_connection *connection, enum http_phase phase, unsigned seconds);
 
-/* Waits for a request and receives its head. As http_head_receive(). */
+/* Waits for a request and receives its head; before the first one it shakes hands, if the
+ * connection has TLS. As http_head_receive(). */
 int http_connection_receive_head(struct http_connection *connection, bool is_first,
                                  struct err *err);
 

@@ -71,13 +71,13 @@ static int request_parse_query(struct request *request, char *query, struct err 
     return 0;
 }
 
-/* The path of "http://host/path", the absolute form (RFC 9112, section 3.2.2). */
+/* The path of "http://host/path" or "https://host/path", the absolute form (RFC 9112, section
+ * 3.2.2). */
 static char *uri_without_host(char *uri)
 {
-    static const char scheme[] = "http://";
-    if (strncasecmp(uri, scheme, sizeof(scheme) - 1) != 0)
+    if (strncasecmp(uri, "http://", 7) != 0 && strncasecmp(uri, "https://", 8) != 0)
         return uri;
-    char *path = strchr(uri + sizeof(scheme) - 1, '/');
+    char *path = strchr(strstr(uri, "//") + 2, '/');
     return path ? path : uri;
 }
 

@@ -75,6 +75,7 @@ static const size_t peer_max[PRINCIPAL_KIND_COUNT] = {
 struct http_listener {
     struct http_listener *next;
     struct listener socket;
+    bool has_tls;
 };
 
 struct http {
@@ -163,6 +164,7 @@ static void *connection_run(void *arg)
     struct http_connection *connection = arg;
     struct http *http = connection->http;
     http_pipeline_serve(connection);
+    http_stream_end(&connection->stream);
 
     LOCK_GUARD(&http->shared.lock);
     struct http_connection **link = &http->live;
@@ -180,8 +182,8 @@ static void *connection_run(void *arg)
 }
 
 /* Starts the connection's thread, which then owns `fd`. False: there are no resources for it. */
-static bool connection_start_locked(struct http *http, const struct principal *peer, int fd,
-                                    bool is_reserve)
+static bool connection_start_locked(struct http *http, const struct http_listener *listener,
+                                    const struct principal *peer, int fd, bool is_reserve)
 {
     pthread_attr_t attributes;
     struct http_connection *connection = calloc(1, sizeof(*connection));
@@ -192,6 +194,7 @@ static bool connection_start_locked(struct http *http, const struct principal *p
                                            .principal = *peer,
                                            .is_reserve = is_reserve,
                                            .since_ms = http_clock_ms(),
+                                           .has_tls = listener->has_tls,
                                            .stream.fd = fd};
     pthread_attr_init(&attributes);
     pthread_attr_setstacksize(&attributes, THREAD_STACK_BYTES);
@@ -252,12 +255,12 @@ static void http_take(struct http *http, const struct http_listener *listener, i
     if (!listener->socket.is_unix)
         setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &(int){1}, sizeof(int));
     pthread_mutex_lock(&http->shared.lock);
-    bool is_taken =
-        http_admit_locked(http, &peer) && connection_start_locked(http, &peer, fd, is_reserve);
+    bool is_taken = http_admit_locked(http, &peer) &&
+                    connection_start_locked(http, listener, &peer, fd, is_reserve);
     pthread_mutex_unlock(&http->shared.lock);
     if (is_taken)
         steal_fd(&owned);
-    else
+    else if (!listener->has_tls)
         http_refuse(fd);
 }
 
@@ -361,6 +364,7 @@ static void http_close(struct http *http)
         close(http->wake_fd);
     pthread_cond_destroy(&http->ended);
     pthread_mutex_destroy(&http->shared.failures.lock);
+    http_certificates_close(&http->shared.certificates);
     pthread_mutex_destroy(&http->shared.lock);
     free(http);
 }
@@ -373,6 +377,7 @@ struct http *http_new(struct service *service, struct err *err)
         http->shared.service = service;
         pthread_mutex_init(&http->shared.lock, NULL);
         pthread_mutex_init(&http->shared.failures.lock, NULL);
+        http_certificates_open(&http->shared.certificates);
         pthread_condattr_init(&monotonic);
         pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
         pthread_cond_init(&http->ended, &monotonic);
@@ -406,7 +411,20 @@ static int http_admit_groups(const struct http *http, const struct listener *ope
     return listener_admit(opened, groups->count == 1 ? groups->list[0].gid : (gid_t)-1, err);
 }
 
-int http_listen(struct http *http, const struct listener *opened, struct err *err)
+int http_set_tls(struct http *http, const char *cert_dir, const struct option_addresses *scopes,
+                 struct err *err)
+{
+    http->shared.client_scopes = *scopes;
+    return http_certificates_load(&http->shared.certificates, cert_dir, err);
+}
+
+int http_reload_tls(struct http *http, struct err *err)
+{
+    const char *cert_dir = http->shared.certificates.dir;
+    return cert_dir ? http_certificates_load(&http->shared.certificates, cert_dir, err) : 0;
+}
+
+int http_listen(struct http *http, const struct listener *opened, bool has_tls, struct err *err)
 {
     struct http_listener *listener = calloc(1, sizeof(*listener));
     if (!listener || http_admit_groups(http, opened, err) != 0) {
@@ -417,7 +435,9 @@ int http_listen(struct http *http, const struct listener *opened, struct err *er
         free(listener);
         return -1;
     }
+    assert(!has_tls || http->shared.certificates.dir);
     listener->socket = *opened;
+    listener->has_tls = has_tls;
     pthread_mutex_lock(&http->shared.lock);
     listener->next = http->listeners;
     http->listeners = listener;

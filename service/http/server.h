@@ -8,6 +8,7 @@
 
 #include "base/err.h"
 #include "base/listener.h"
+#include "service/option-value.h"
 
 struct http;
 struct option_groups;
@@ -29,9 +30,19 @@ void http_allow(struct http *http, const struct option_groups *groups);
 
 struct http *http_new(struct service *service, struct err *err);
 
+/* Before the first listener with TLS: the directory of certificates (certificates.h), borrowed for
+ * good, and "NAME=SCOPE" of those of clients. OpenFileFailed, InvalidValue; the message names the
+ * file. */
+int http_set_tls(struct http *http, const char *cert_dir, const struct option_addresses *scopes,
+                 struct err *err);
+
+/* Reads the certificates again, for connections that begin later. On failure nothing changes. Any
+ * thread; as http_set_tls(). */
+int http_reload_tls(struct http *http, struct err *err);
+
 /* Serves a listening socket, which it owns from then on, also on failure. May be called more than
  * once. OutOfResources. */
-int http_listen(struct http *http, const struct listener *opened, struct err *err);
+int http_listen(struct http *http, const struct listener *opened, bool has_tls, struct err *err);
 
 /* Stops: accepts no more, finishes and answers the requests that have been received, closes
  * everything. A client that does not read its reply delays it by at most HTTP_STOP_S. */

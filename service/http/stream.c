@@ -4,6 +4,8 @@
  */
 #include "service/http/stream.h"
 
+#include "service/http/tls.h"
+
 #include <assert.h>
 #include <errno.h>
 #include <limits.h>
@@ -15,6 +17,8 @@
 
 /* Discarded at most of a client that goes on sending after its last reply. */
 #define LINGER_MAX_BYTES ((size_t)64 << 20)
+
+#define RECORD_BYTES 16384 /* of TLS, at most */
 
 uint64_t http_clock_ms(void)
 {
@@ -52,6 +56,65 @@ static int stream_poll(const struct http_stream *stream, short events)
     }
 }
 
+/* ---- the transport: the socket, or the TLS session on it ---- */
+
+static short transport_wants(const struct http_stream *stream, short otherwise)
+{
+    return stream->tls ? http_tls_wants(stream->tls) : otherwise;
+}
+
+static ssize_t transport_receive(struct http_stream *stream, char *data, size_t bytes)
+{
+    if (stream->tls)
+        return http_tls_receive(stream->tls, data, bytes);
+    ssize_t got = recv(stream->fd, data, bytes, 0);
+    return got < 0 ? -errno : got;
+}
+
+/* Sends some of the parts through TLS: as much of both as one record takes, since each record costs
+ * a system call. After -EAGAIN the parts are the same, so the record is, too. */
+static ssize_t transport_send_tls(struct http_tls *tls, const struct iovec parts[2])
+{
+    char record[RECORD_BYTES];
+    if (parts[0].iov_len == 0 || parts[0].iov_len >= sizeof(record))
+        return http_tls_send(tls, parts[parts[0].iov_len == 0].iov_base,
+                             parts[parts[0].iov_len == 0].iov_len);
+    size_t room = sizeof(record) - parts[0].iov_len;
+    size_t rest = parts[1].iov_len < room ? parts[1].iov_len : room;
+    memcpy(record, parts[0].iov_base, parts[0].iov_len);
+    if (rest > 0)
+        memcpy(record + parts[0].iov_len, parts[1].iov_base, rest);
+    return http_tls_send(tls, record, parts[0].iov_len + rest);
+}
+
+/* Sends some of the parts. */
+static ssize_t transport_send(struct http_stream *stream, struct iovec parts[2])
+{
+    struct msghdr message = {.msg_iov = parts, .msg_iovlen = 2};
+    if (stream->tls)
+        return transport_send_tls(stream->tls, parts);
+    ssize_t sent = sendmsg(stream->fd, &message, MSG_NOSIGNAL);
+    return sent < 0 ? -errno : sent;
+}
+
+int http_stream_handshake(struct http_stream *stream)
+{
+    if (!stream->tls)
+        return 0;
+    for (;;) {
+        if (http_clock_ms() >= stream->deadline_ms)
+            return -ETIMEDOUT;
+        int ret = http_tls_handshake(stream->tls);
+        if (ret != -EAGAIN)
+            return ret;
+        ret = stream_poll(stream, http_tls_wants(stream->tls));
+        if (ret != 0)
+            return ret;
+    }
+}
+
+/* ---- reading and writing ---- */
+
 /* Receives at least a byte. Checks the deadline also while there is input: a peer that sends byte
  * by byte must not escape it. */
 static ssize_t stream_receive(struct http_stream *stream, char *data, size_t bytes)
@@ -59,18 +122,16 @@ static ssize_t stream_receive(struct http_stream *stream, char *data, size_t byt
     for (;;) {
         if (http_clock_ms() >= stream->deadline_ms)
             return -ETIMEDOUT;
-        ssize_t got = recv(stream->fd, data, bytes, 0);
+        ssize_t got = transport_receive(stream, data, bytes);
         if (got > 0)
             return got;
         if (got == 0)
             return -ECONNRESET;
-        if (errno == EAGAIN) {
-            int ret = stream_poll(stream, POLLIN);
-            if (ret != 0)
-                return ret;
-        } else if (errno != EINTR) {
+        int ret = got == -EAGAIN ? stream_poll(stream, transport_wants(stream, POLLIN)) : 0;
+        if (ret != 0)
+            return ret;
+        if (got != -EAGAIN && got != -EINTR)
             return -ECONNRESET;
-        }
     }
 }
 
@@ -135,14 +196,13 @@ int http_stream_write(struct http_stream *stream, const char *head, size_t head_
                       const char *body, size_t body_bytes)
 {
     struct iovec parts[] = {{(void *)head, head_bytes}, {(void *)body, body_bytes}};
-    struct msghdr message = {.msg_iov = parts, .msg_iovlen = 2};
     while (parts[0].iov_len + parts[1].iov_len > 0) {
-        ssize_t sent = sendmsg(stream->fd, &message, MSG_NOSIGNAL);
-        if (sent < 0 && errno == EAGAIN) {
-            int ret = stream_poll(stream, POLLOUT);
+        ssize_t sent = transport_send(stream, parts);
+        if (sent == -EAGAIN) {
+            int ret = stream_poll(stream, transport_wants(stream, POLLOUT));
             if (ret != 0)
                 return ret;
-        } else if (sent < 0 && errno != EINTR) {
+        } else if (sent < 0 && sent != -EINTR) {
             return -ECONNRESET;
         }
         for (size_t i = 0; sent > 0 && i < 2; i++) {
@@ -160,6 +220,8 @@ int http_stream_write(struct http_stream *stream, const char *head, size_t head_
 ssize_t http_stream_send_some(struct http_stream *stream, const char *data, size_t bytes)
 {
     ssize_t sent;
+    if (stream->tls)
+        return http_tls_send(stream->tls, data, bytes);
     do
         sent = send(stream->fd, data, bytes, MSG_NOSIGNAL | MSG_DONTWAIT);
     while (sent < 0 && errno == EINTR);
@@ -168,6 +230,9 @@ ssize_t http_stream_send_some(struct http_stream *stream, const char *data, size
 
 void http_stream_linger(struct http_stream *stream)
 {
+    while (stream->tls && http_tls_bye(stream->tls) == -EAGAIN)
+        if (stream_poll(stream, POLLOUT) != 0)
+            return;
     shutdown(stream->fd, SHUT_WR);
     for (size_t dropped = 0; dropped < LINGER_MAX_BYTES;) {
         ssize_t got = stream_receive(stream, stream->buffer, sizeof(stream->buffer));
@@ -175,4 +240,13 @@ void http_stream_linger(struct http_stream *stream)
             return;
         dropped += (size_t)got;
     }
+}
+
+void http_stream_end(struct http_stream *stream)
+{
+    if (!stream->tls)
+        return;
+    http_tls_bye(stream->tls); /* a full socket's peer is told by the end of the connection alone */
+    http_tls_free(stream->tls);
+    stream->tls = NULL;
 }

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * The bytes of one HTTP connection, with a deadline. Everything that is received and sent passes
- * through here: a TLS session goes between this buffer and the socket, unseen by the callers.
+ * through here: a TLS session (tls.h), if there is one, is between this buffer and the socket,
+ * unseen by the callers.
  *
  * Data paths: 0 or more, or -errno: -ETIMEDOUT after the deadline, -ECONNRESET if the peer has gone
  * or the server has shut the socket down, -EBADMSG and -EMSGSIZE as below. One thread.
@@ -17,8 +18,11 @@
 
 #define HTTP_STREAM_BYTES 16384
 
+struct http_tls;
+
 struct http_stream {
     int fd;               /* non-blocking */
+    struct http_tls *tls; /* owned; NULL: plain text */
     uint64_t deadline_ms; /* of everything that is received or sent */
     size_t start, end;    /* of the bytes received and not yet read */
     char buffer[HTTP_STREAM_BYTES];
@@ -29,6 +33,9 @@ uint64_t http_clock_ms(void);
 
 /* Sets the deadline `seconds` from now. */
 void http_stream_allow(struct http_stream *stream, unsigned seconds);
+
+/* Shakes hands, if the stream has TLS; before anything else. -EPROTO: the client is refused. */
+int http_stream_handshake(struct http_stream *stream);
 
 /* Waits for bytes to read. */
 int http_stream_wait(struct http_stream *stream);
@@ -52,5 +59,8 @@ int http_stream_write(struct http_stream *stream, const char *head, size_t head_
 /* Shuts down sending, then discards input until the peer closes: a reset would destroy a reply that
  * the peer has not read yet. */
 void http_stream_linger(struct http_stream *stream);
+
+/* Announces the end, without waiting, and frees everything but the descriptor. */
+void http_stream_end(struct http_stream *stream);
 
 #endif

@@ -403,6 +403,7 @@ static void subscribers_serve(struct subscribers *subscribers, bool is_end)
             continue;
         }
         *link = each->next_live;
+        http_stream_end(&each->stream);
         close(each->stream.fd); /* U1 */
         subscriber_free(each);
     }
@@ -491,6 +492,7 @@ void subscribers_free(struct subscribers *subscribers)
 {
     for (struct subscriber *next, *each = subscribers->arriving; each; each = next) {
         next = each->next_arriving; /* handed over after the thread had ended */
+        http_stream_end(&each->stream);
         close(each->stream.fd);
         subscriber_free(each);
     }

@@ -15,7 +15,8 @@ run() { # STATUS ARGUMENT...
 run 0 --version
 grep -qE '^snapgroupd [0-9]+\.[0-9]+\.[0-9]+$' "$TMP/out" || fail "$(cat "$TMP/out")"
 run 0 --help
-for option in --state-dir --image-dir --runtime-dir --listen --nbd --index-memory --nbd-tls --nbd-tls-cert-dir \
+for option in --state-dir --image-dir --runtime-dir --listen --nbd --index-memory --tls-cert-dir \
+    --tls-client-scope --nbd-tls --nbd-tls-cert-dir \
     --nbd-tls-verify-peer --nbd-tls-psk --help --version; do
     grep -q -- "$option" "$TMP/out" || fail "--help does not tell of $option"
 done

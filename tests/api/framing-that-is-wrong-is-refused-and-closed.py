@@ -4,16 +4,19 @@
 # A request whose framing is wrong or ambiguous (RFC 9112) gets one problem with its status and
 # code, then the connection is closed: no byte after it becomes a second request. The same on a
 # connection that has served a valid request. Unusual but valid requests are served, and the
-# connection stays open.
+# connection stays open. All of it over a Unix socket, and over TLS.
 import json
 import os
+import re
 import socket
+import ssl
+import subprocess
 import sys
 
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.realpath(__file__)), "..", "lib"))
 from openapi import SPEC, fits
-from snapgroupd import DEADLINE_S, Daemon, expect, main
+from snapgroupd import DEADLINE_S, SOURCE_DIR, Daemon, expect, main
 
 HOST = b"Host: localhost\r\n"
 JSON = b"Content-Type: application/json\r\n"
@@ -138,12 +141,23 @@ def parse(text):
         text = text[length:]
 
 
-def talk(daemon, text):
-    """All that is received until the end of the connection; nothing is sent after `text`, but no
-    end either."""
-    with socket.socket(socket.AF_UNIX) as peer:
-        peer.settimeout(DEADLINE_S)
-        peer.connect(os.path.join(daemon.runtime, "api.sock"))
+def connect_unix(daemon):
+    peer = socket.socket(socket.AF_UNIX)
+    peer.settimeout(DEADLINE_S)
+    peer.connect(os.path.join(daemon.runtime, "api.sock"))
+    return peer
+
+
+def connect_tls(daemon):
+    port = int(re.search(r"^api tls:127.0.0.1:(\d+)$", daemon.said, re.M)[1])
+    return daemon.context.wrap_socket(socket.create_connection(("127.0.0.1", port), DEADLINE_S),
+                                      server_hostname="localhost", suppress_ragged_eofs=False)
+
+
+def talk(daemon, connect, text):
+    """All that is received until the end of the connection, which TLS announces; nothing is sent
+    after `text`, but no end either."""
+    with connect(daemon) as peer:
         peer.sendall(text)
         received = b""
         while part := peer.recv(65536):
@@ -151,8 +165,8 @@ def talk(daemon, text):
         return list(parse(received))
 
 
-def check_wrong(daemon, status, text, before):
-    answers = talk(daemon, before + text + SMUGGLED)
+def check_wrong(daemon, connect, status, text, before):
+    answers = talk(daemon, connect, before + text + SMUGGLED)
     about = text[:150]
     expect(len(answers) == 1 + bool(before), "%r: %d answers: %s", about, len(answers), answers)
     got, headers, body = answers[-1]
@@ -164,18 +178,32 @@ def check_wrong(daemon, status, text, before):
     fits(problem, SPEC["components"]["schemas"]["Problem"], about)
 
 
+def check_all(daemon, connect):
+    for status, text in WRONG:
+        for before in (b"", GOOD):
+            check_wrong(daemon, connect, status, text, before)
+    last = b"GET /livez HTTP/1.1\r\nConnection: Keep-Alive , Close\r\n" + HOST + b"\r\n"
+    for status, text in SERVED:
+        answers = talk(daemon, connect, text + text + last)
+        expect([answer[0] for answer in answers] == [status, status, 200], "%r: %s", text, answers)
+    expect([answer[0] for answer in talk(daemon, connect, b"GET /livez HTTP/1.0\r\n\r\n")] == [200], "HTTP/1.0")
+    expect(daemon.get("/devices")["items"] == [], "a request was smuggled in: %s", daemon.get("/devices"))
+
+
 def test():
     with Daemon() as daemon:
+        pki = os.path.join(daemon.directory, "pki")
+        subprocess.run([os.path.join(SOURCE_DIR, "tests/lib/certificates.sh"), pki], check=True,
+                       stdout=subprocess.DEVNULL)
+        daemon.context = ssl.create_default_context(cafile=os.path.join(pki, "ca-cert.pem"))
+        daemon.context.load_cert_chain(os.path.join(pki, "client/client-cert.pem"),
+                                       os.path.join(pki, "client/client-key.pem"))
+        daemon.arguments += ["--listen", "unix:" + os.path.join(daemon.runtime, "api.sock"),
+                             "--listen", "tls:127.0.0.1:0", "--tls-cert-dir", os.path.join(pki, "server"),
+                             "--tls-client-scope", "client=admin"]
         daemon.start()
-        for status, text in WRONG:
-            for before in (b"", GOOD):
-                check_wrong(daemon, status, text, before)
-        last = b"GET /livez HTTP/1.1\r\nConnection: Keep-Alive , Close\r\n" + HOST + b"\r\n"
-        for status, text in SERVED:
-            answers = talk(daemon, text + text + last)
-            expect([answer[0] for answer in answers] == [status, status, 200], "%r: %s", text, answers)
-        expect([answer[0] for answer in talk(daemon, b"GET /livez HTTP/1.0\r\n\r\n")] == [200], "HTTP/1.0")
-        expect(daemon.get("/devices")["items"] == [], "a request was smuggled in: %s", daemon.get("/devices"))
+        check_all(daemon, connect_unix)
+        check_all(daemon, connect_tls)
 
 
 main(test)

@@ -21,7 +21,7 @@ BLOCK = {'block': {'block.h', 'devices.h', 'group.h', 'io.h', 'types.h'}}
 DRIVER = {'driver.h', 'file-io.h', 'journal.h'}
 IMAGE = {'access.h', 'chain.h', 'file-io.h', 'file-table.h', 'image.h', 'journal.h', 'journal-dir.h', 'journal-recovery.h',
          'lock.h', 'node.h', 'stage.h', 'sync.h', 'walk.h'}
-TLS = {'base/tls': {'credentials.h'}}
+TLS = {'base/tls': {'certificates.h', 'credentials.h', 'peer.h'}}
 DEVICE = {'device.h', 'exports.h', 'object.h', 'registry.h', 'retry.h'}
 ANY = None
 MAY_INCLUDE = {
@@ -37,7 +37,7 @@ MAY_INCLUDE = {
               'block/device': DEVICE, 'block/nbd': {'server.h'}},
     'service': {'block': {'block.h', 'group.h'}, 'store': {'store.h', 'devices.h', 'groups.h', 'events.h', 'idempotency.h', 'frozen-files.h', 'tokens.h',
                            'row.h'}},
-    'service/http': {'block': {'block.h', 'group.h'}, 'store': {'store.h', 'devices.h', 'groups.h', 'events.h', 'idempotency.h', 'frozen-files.h', 'tokens.h',
+    'service/http': TLS | {'block': {'block.h', 'group.h'}, 'store': {'store.h', 'devices.h', 'groups.h', 'events.h', 'idempotency.h', 'frozen-files.h', 'tokens.h',
                            'row.h'}},
 }
 # Faces: headers that a room offers to others, declared apart from the files that implement them. A
@@ -100,7 +100,7 @@ def may_call(room, of):
     if of in (room, 'base', 'embedded'):
         return True
     if room.startswith('service'):
-        return of.split('/')[0] in ('service', 'block', 'store')
+        return of.split('/')[0] in ('service', 'block', 'store') or (room, of) == ('service/http', 'base/tls')
     return of in MAY_INCLUDE[room] and of != 'block'
 
 
