@@ -12,6 +12,8 @@
 
 enum { UNIT_BYTES = 4096 };
 
+unsigned char owner_id[OWNER_ID_BYTES], other_owner_id[OWNER_ID_BYTES];
+
 void disk_add(struct block *block, const char *name, const char *image, const char *format)
 {
     struct err err = {.message = ""};
@@ -30,6 +32,8 @@ int disks_begin(void **state)
 {
     void *unused = NULL;
     scratch_begin(&unused);
+    uuid_generate(owner_id);
+    uuid_generate(other_owner_id);
     faulty_install();
     faulty_reset();
     struct err err;
@@ -103,14 +107,21 @@ struct group *group_of(struct block *block, const char *suffix, size_t count,
     return group_begin(block, id, members, count, failed_member, err);
 }
 
-void group_take(struct block *block, const char *suffix, size_t count, const char *const *names)
+struct group *group_must_prepare(struct block *block, const char *suffix, size_t count,
+                                 const char *const *names)
 {
     struct err err = {.message = ""};
     size_t failed_member;
-    uint64_t cut_at_us, pause_us;
     struct group *group = group_of(block, suffix, count, names, &failed_member, &err);
     if (!group || group_prepare(group, &failed_member, &err) != 0)
         fail_msg("%s", err.message);
+    return group;
+}
+
+void group_take(struct block *block, const char *suffix, size_t count, const char *const *names)
+{
+    uint64_t cut_at_us, pause_us;
+    struct group *group = group_must_prepare(block, suffix, count, names);
     group_pivot(group, &cut_at_us, &pause_us);
     group_finish(group);
     group_free(group);
@@ -120,4 +131,10 @@ char *scratch_listing(void)
 {
     return shell_output(
         "find . -type f -printf '%%P %%s ' -exec sha256sum {} \\; | sort; find . | sort");
+}
+
+void scratch_listing_must_be(const char *expected)
+{
+    CLEANUP_FREE char *listing = scratch_listing();
+    assert_string_equal(expected, listing);
 }

@@ -16,6 +16,9 @@ enum { DISK_BYTES = 1 << 20 };
 int disks_begin(void **state);
 int disks_end(void **state);
 
+/* Random, new for each test: marks of two owners of files. */
+extern unsigned char owner_id[OWNER_ID_BYTES], other_owner_id[OWNER_ID_BYTES];
+
 struct device *disk(struct block *block, const char *name);
 
 /* Creates the image and attaches it. */
@@ -33,10 +36,15 @@ bool image_has(const char *image, const char *format, unsigned block_number, uns
 struct group *group_of(struct block *block, const char *suffix, size_t count,
                        const char *const *names, size_t *failed_member, struct err *err);
 
+/* The same, prepared; an error fails the test. */
+struct group *group_must_prepare(struct block *block, const char *suffix, size_t count,
+                                 const char *const *names);
+
 /* The whole transaction; an error fails the test. */
 void group_take(struct block *block, const char *suffix, size_t count, const char *const *names);
 
 /* Names, sizes and checksums of all that is in the scratch directory (heap). */
 char *scratch_listing(void);
+void scratch_listing_must_be(const char *expected);
 
 #endif

@@ -120,23 +120,4 @@ static inline struct node *journaled_open(const char *name)
     return NULL;
 }
 
-/* How the daemon begins a start; `block` stays open. */
-static inline struct block *journals_must_open(void)
-{
-    struct err err;
-    CLEANUP_FREE char *path = scratch_path("run");
-    struct block *block = block_open(scratch_dir(), &err);
-    if (!block || block_journals_open(block, path, &err) != 0)
-        fail_msg("the journals cannot be opened: %s", err.message);
-    return block;
-}
-
-/* A start and an end: whatever journals there are, their images take them. */
-static inline int journals_settle(void)
-{
-    struct block *block = journals_must_open();
-    block_journals_finish(block);
-    return block_close(block, &(struct err){0});
-}
-
 #endif

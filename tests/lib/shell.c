@@ -4,6 +4,7 @@
  */
 #include "tests/lib/testlib.h"
 
+#include "block/block.h"
 #include "block/image/image.h"
 
 #include <errno.h>
@@ -106,41 +107,43 @@ static int shell_run(const char *command, char **output)
     return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
 }
 
-void shell(const char *format, ...)
+/* The same with a format's arguments; a status other than 0 fails the test if it `must` be 0. */
+static int shell_run_list(bool must, char **output, const char *format, va_list arguments)
 {
     CLEANUP_FREE char *command = NULL;
+    assert_true(vasprintf(&command, format, arguments) > 0);
+    int status = shell_run(command, output);
+    if (must && status)
+        fail_msg("'%.500s' ended with %d: %s", command, status, *output);
+    return status;
+}
+
+void shell(const char *format, ...)
+{
     CLEANUP_FREE char *output = NULL;
     va_list arguments;
     va_start(arguments, format);
-    assert_true(vasprintf(&command, format, arguments) > 0);
+    shell_run_list(true, &output, format, arguments);
     va_end(arguments);
-    int status = shell_run(command, &output);
-    if (status)
-        fail_msg("'%.500s' ended with %d: %s", command, status, output);
 }
 
 int shell_status(const char *format, ...)
 {
-    CLEANUP_FREE char *command = NULL;
     CLEANUP_FREE char *output = NULL;
     va_list arguments;
     va_start(arguments, format);
-    assert_true(vasprintf(&command, format, arguments) > 0);
+    int status = shell_run_list(false, &output, format, arguments);
     va_end(arguments);
-    return shell_run(command, &output);
+    return status;
 }
 
 char *shell_output(const char *format, ...)
 {
-    CLEANUP_FREE char *command = NULL;
     char *output = NULL;
     va_list arguments;
     va_start(arguments, format);
-    assert_true(vasprintf(&command, format, arguments) > 0);
+    shell_run_list(true, &output, format, arguments);
     va_end(arguments);
-    int status = shell_run(command, &output);
-    if (status)
-        fail_msg("'%.500s' ended with %d: %s", command, status, output);
     return output;
 }
 
@@ -200,4 +203,21 @@ void node_must_close(struct node **node)
     if (ret)
         fail_msg("flush of %s: %s", (*node)->path, strerror(-ret));
     node_unref(steal(*node));
+}
+
+struct block *journals_must_open(void)
+{
+    struct err err;
+    CLEANUP_FREE char *path = scratch_path("run");
+    struct block *block = block_open(directory, &err);
+    if (!block || block_journals_open(block, path, &err) != 0)
+        fail_msg("the journals cannot be opened: %s", err.message);
+    return block;
+}
+
+int journals_settle(void)
+{
+    struct block *block = journals_must_open();
+    block_journals_finish(block);
+    return block_close(block, &(struct err){0});
 }

@@ -79,6 +79,16 @@ struct node *overlay_must_create(const char *name, const struct image_spec *spec
 /* Flushes, expects success, and drops the reference; leaves NULL behind. */
 void node_must_close(struct node **node);
 
+/* ---- starts with journals, in "run" of the scratch directory ---- */
+
+struct block;
+
+/* How the daemon begins a start; the block layer stays open. */
+struct block *journals_must_open(void);
+
+/* A start and an end: whatever journals there are, their images take them. */
+int journals_settle(void);
+
 /* ---- the seeded generator (any thread, each its own) ---- */
 
 struct random {
@@ -122,6 +132,15 @@ struct image_options {
     unsigned refcount_bits;
     bool version2, extended_l2, lazy_refcounts, zstd;
 };
+
+/* Initialisers of the combinations whose tables lie most differently. */
+#define IMAGE_VARIANTS                                                                             \
+    {.cluster_bytes = 512, .refcount_bits = 64}, {.cluster_bytes = 512, .refcount_bits = 1},       \
+        {.cluster_bytes = 4096, .refcount_bits = 16},                                              \
+        {.cluster_bytes = 4096, .refcount_bits = 16, .version2 = true},                            \
+    {                                                                                              \
+        .cluster_bytes = 16384, .refcount_bits = 16, .extended_l2 = true                           \
+    }
 
 /* Any legal combination on clusters of that size; cluster_bytes 0 picks one. */
 struct image_options image_options_random(struct random *random, uint64_t cluster_bytes);

@@ -179,3 +179,17 @@ int tls_peer_greet(const char *address, const struct tls_client *client)
     assert_true(fd >= 0);
     return fd;
 }
+
+bool tls_peer_is_answered(int fd)
+{
+    char reply[20];
+    struct bytes bytes = {.length = 0};
+    if (fd < 0)
+        return false;
+    bytes_add_option(&bytes, OPT_ABORT, NULL, 0);
+    send(fd, bytes.at, bytes.length, MSG_NOSIGNAL);
+    bytes_clear(&bytes);
+    bool is_answered = recv(fd, reply, sizeof(reply), MSG_WAITALL) == sizeof(reply);
+    close(fd);
+    return is_answered;
+}

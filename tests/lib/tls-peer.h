@@ -29,4 +29,7 @@ int tls_peer_start(int fd, const struct tls_client *client);
 /* The same from connecting on; must not fail. */
 int tls_peer_greet(const char *address, const struct tls_client *client);
 
+/* Whether the server answers an option, if there is a connection (-1: none); closes it. */
+bool tls_peer_is_answered(int fd);
+
 #endif

@@ -68,12 +68,8 @@ TEST(test_flush_fails_in_prepare)
 TEST(test_flush_fails_in_settle)
 {
     struct block *block = *state;
-    struct err err;
-    size_t failed_member;
     uint64_t cut_at_us, pause_us;
-    struct group *group = group_of(block, "g.qcow2", 2, NAMES, &failed_member, &err);
-    assert_non_null(group);
-    assert_int_equal(0, group_prepare(group, &failed_member, &err));
+    struct group *group = group_must_prepare(block, "g.qcow2", 2, NAMES);
     disk_write(block, "d0", 0, 1);
     group_pivot(group, &cut_at_us, &pause_us);
     faulty_fail_sync("/d0.qcow2", EIO);

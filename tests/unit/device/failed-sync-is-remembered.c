@@ -26,16 +26,6 @@ int fdatasync(int fd)
     return -1;
 }
 
-static struct block *start(void)
-{
-    struct err err;
-    CLEANUP_FREE char *path = scratch_path("run");
-    struct block *block = block_open(scratch_dir(), &err);
-    if (!block || block_journals_open(block, path, &err) != 0)
-        fail_msg("%s", err.message);
-    return block;
-}
-
 static int attach(struct block *block, const char *image, bool discard, struct err *err)
 {
     const struct device_spec spec = {.name = "vda",
@@ -109,7 +99,7 @@ static const struct fixture fixture = {.begin = begin, .end = finish};
 
 TEST(nobody_asked_for_the_flush)
 {
-    struct block *block = start();
+    struct block *block = journals_must_open();
     must_attach(block, "vda.qcow2", false);
     atomic_store(&disk_is_broken, true);
     /* Far enough apart that each changes another part of the tables. */
@@ -123,14 +113,14 @@ TEST(nobody_asked_for_the_flush)
 
 static void a_restart_remembers(const char *image)
 {
-    struct block *block = start();
+    struct block *block = journals_must_open();
     must_attach(block, image, false);
     fail_by_flush(block);
-    block = start();
+    block = journals_must_open();
     CLEANUP_FREE char *left = shell_output("sha256sum %s run/journals/*", image);
     must_be_refused(block, image);
     end(block);
-    block = start();
+    block = journals_must_open();
     must_be_refused(block, image);
     CLEANUP_FREE char *now = shell_output("sha256sum %s run/journals/*", image);
     assert_string_equal(left, now);
@@ -139,7 +129,7 @@ static void a_restart_remembers(const char *image)
     disk_write(block, "vda", 1, 9);
     assert_int_equal(device_flush(disk(block, "vda")), 0);
     end(block);
-    block = start();
+    block = journals_must_open();
     must_attach(block, image, false);
     assert_int_equal(disk_read(block, "vda", 1), 9);
     end(block);
@@ -162,7 +152,7 @@ TEST(an_image_that_recovery_cannot_sync)
 {
     struct err err;
     shell("qemu-img create -q -f qcow2 -b vda.qcow2 -F qcow2 above.qcow2");
-    struct block *block = start();
+    struct block *block = journals_must_open();
     atomic_store(&disk_is_broken, true);
     assert_int_equal(block_image_sync(block, "vda.qcow2", &err), -1);
     atomic_store(&disk_is_broken, false);
@@ -173,12 +163,12 @@ TEST(an_image_that_recovery_cannot_sync)
 
 TEST(another_boot_has_nothing_to_remember)
 {
-    struct block *block = start();
+    struct block *block = journals_must_open();
     must_attach(block, "vda.qcow2", false);
     fail_by_flush(block);
     shell("LC_ALL=C sed -i \"s/$(cat /proc/sys/kernel/random/boot_id)/"
           "00000000-1111-2222-3333-444444444444/\" run/journals/*");
-    block = start();
+    block = journals_must_open();
     must_attach(block, "vda.qcow2", false);
     end(block);
     assert_int_equal(shell_status("ls run/journals | grep ."), 1);

@@ -15,12 +15,8 @@ static const struct fixture fixture = {.begin = disks_begin, .end = disks_end};
 TEST(test_flush)
 {
     struct block *block = *state;
-    struct err err;
-    size_t failed_member;
     uint64_t cut_at_us, pause_us;
-    struct group *group = group_of(block, "g.qcow2", 1, NAMES, &failed_member, &err);
-    assert_non_null(group);
-    assert_int_equal(0, group_prepare(group, &failed_member, &err));
+    struct group *group = group_must_prepare(block, "g.qcow2", 1, NAMES);
     disk_write(block, "d0", 1, 7);
     group_pivot(group, &cut_at_us, &pause_us);
 

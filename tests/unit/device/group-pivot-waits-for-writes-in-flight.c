@@ -56,13 +56,9 @@ static const struct fixture fixture = {.begin = disks_begin, .end = disks_end};
 TEST(test_cut)
 {
     struct block *block = *state;
-    struct err err;
-    size_t failed_member;
     disk_write(block, "d0", 3, 1);
     disk_write(block, "d1", 3, 1);
-    struct group *group = group_of(block, "g.qcow2", 2, NAMES, &failed_member, &err);
-    assert_non_null(group);
-    assert_int_equal(0, group_prepare(group, &failed_member, &err));
+    struct group *group = group_must_prepare(block, "g.qcow2", 2, NAMES);
 
     pthread_t before, cut, after;
     struct write_job in_flight = {block, "d0", 2}, late = {block, "d1", 3};

@@ -179,18 +179,25 @@ static int begin(void **state)
     return ret;
 }
 
+/* Lets `zero` change that many pieces of all of "big", and `cut` wait at the next one. */
+static struct device *cut_after_pieces(struct job *zero, struct job *cut, unsigned count)
+{
+    struct device *device = large_add(zero->block, "big", TIB, 65536);
+    pieces_expect(0, TIB, 65536, count);
+    job_start(zero, zero_run);
+    piece_await(count);
+    job_start(cut, cut_run);
+    fence_await_raised(&device->fence);
+    return device;
+}
+
 static const struct fixture fixture = {.begin = begin, .end = disks_end};
 
 TEST(a_cut_waits_for_one_piece)
 {
     struct block *block = *state;
     struct job zero = {.block = block, .name = "big"}, cut = zero;
-    struct device *device = large_add(block, "big", TIB, 65536);
-    pieces_expect(0, TIB, 65536, 3);
-    job_start(&zero, zero_run);
-    piece_await(3);
-    job_start(&cut, cut_run);
-    fence_await_raised(&device->fence);
+    cut_after_pieces(&zero, &cut, 3);
     piece_release(4); /* on the other side of the cut */
     job_must_end(&cut);
     piece_await(4);
@@ -207,12 +214,7 @@ TEST(another_group_does_not_wait)
     struct block *block = *state;
     struct job zero = {.block = block, .name = "big"}, cut = zero,
                other = {.block = block, .name = "d0"};
-    struct device *device = large_add(block, "big", TIB, 65536);
-    pieces_expect(0, TIB, 65536, 1);
-    job_start(&zero, zero_run);
-    piece_await(1);
-    job_start(&cut, cut_run);
-    fence_await_raised(&device->fence);
+    struct device *device = cut_after_pieces(&zero, &cut, 1);
     job_start(&other, cut_run);
     job_must_end(&other);
     assert_true(device->fence.raised);

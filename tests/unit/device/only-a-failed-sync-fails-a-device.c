@@ -27,11 +27,7 @@ static void device_must_be_online(struct block *block)
 
 static struct group *group_make(struct block *block, const char *suffix)
 {
-    struct err err;
-    size_t failed_member;
-    struct group *group = group_of(block, suffix, 1, NAMES, &failed_member, &err);
-    assert_non_null(group);
-    assert_int_equal(0, group_prepare(group, &failed_member, &err));
+    struct group *group = group_must_prepare(block, suffix, 1, NAMES);
     return group;
 }
 

@@ -329,11 +329,7 @@ static const struct fixture fixture = {.begin_all = scratch_begin, .end_all = sc
 TEST(power_loss_is_survived)
 {
     const struct image_options variants[] = {
-        {.cluster_bytes = 512, .refcount_bits = 64},
-        {.cluster_bytes = 512, .refcount_bits = 1},
-        {.cluster_bytes = 4096, .refcount_bits = 16},
-        {.cluster_bytes = 4096, .refcount_bits = 16, .version2 = true},
-        {.cluster_bytes = 16384, .refcount_bits = 16, .extended_l2 = true},
+        IMAGE_VARIANTS,
         {.cluster_bytes = 65536, .refcount_bits = 16, .extended_l2 = true},
         /* As group snapshots create them, over a base with other clusters. */
         {.cluster_bytes = 16384, .refcount_bits = 16, .extended_l2 = true},

@@ -94,9 +94,7 @@ TEST(test_aborted_group)
 {
     struct block *block = *state;
     struct err err;
-    size_t failed;
-    struct group *group = group_of(block, "g", 1, NAMES, &failed, &err);
-    assert_int_equal(0, group_prepare(group, &failed, &err));
+    struct group *group = group_must_prepare(block, "g", 1, NAMES);
     assert_int_equal(0, group_abort(group, &err));
     group_free(group);
     assert_int_equal(0, block_device_close(block, "d0", &err));

@@ -105,9 +105,7 @@ TEST(test_abort)
 {
     struct block *block = *state;
     struct err err;
-    size_t failed_member;
-    struct group *group = group_of(block, "g.qcow2", 1, NAMES, &failed_member, &err);
-    assert_int_equal(0, group_prepare(group, &failed_member, &err));
+    struct group *group = group_must_prepare(block, "g.qcow2", 1, NAMES);
     must_hold("d0.g.qcow2", WRITER);
     shell("ln d0.g.qcow2 kept");
     assert_int_equal(0, group_abort(group, &err));

@@ -63,9 +63,7 @@ TEST(test_overlay_in_the_making)
     struct block *block = *state;
     struct err err;
     size_t failed_member;
-    struct group *group = group_of(block, "g.qcow2", 1, NAMES, &failed_member, &err);
-    assert_non_null(group);
-    assert_int_equal(0, group_prepare(group, &failed_member, &err));
+    struct group *group = group_must_prepare(block, "g.qcow2", 1, NAMES);
     attach_must_be_refused(block, "d0.g.qcow2", false, "device 'd0'");
     assert_int_equal(-1, block_device_close(block, "d0", &err));
     assert_int_equal(ErrDeviceInUse, err.code);

@@ -186,11 +186,7 @@ static const struct fixture fixture = {.begin_all = scratch_begin, .end_all = sc
 TEST(acknowledged_writes_come_back)
 {
     const struct image_options variants[] = {
-        {.cluster_bytes = 512, .refcount_bits = 64},
-        {.cluster_bytes = 512, .refcount_bits = 1},
-        {.cluster_bytes = 4096, .refcount_bits = 16},
-        {.cluster_bytes = 4096, .refcount_bits = 16, .version2 = true},
-        {.cluster_bytes = 16384, .refcount_bits = 16, .extended_l2 = true},
+        IMAGE_VARIANTS,
         {.cluster_bytes = 65536, .refcount_bits = 16, .extended_l2 = true, .zstd = true},
         {.cluster_bytes = 2 << 20, .refcount_bits = 16},
     };

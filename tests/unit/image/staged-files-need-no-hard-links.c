@@ -6,58 +6,42 @@
  */
 #include "tests/lib/disks.h"
 
-#include <uuid/uuid.h>
-
-static unsigned char id[OWNER_ID_BYTES], other_id[OWNER_ID_BYTES];
 static struct err err;
-
-static int ids_begin(void **state)
-{
-    uuid_generate(id);
-    uuid_generate(other_id);
-    return disks_begin(state);
-}
-
-static void listing_must_be(const char *expected)
-{
-    CLEANUP_FREE char *listing = scratch_listing();
-    assert_string_equal(expected, listing);
-}
 
 static void image_must_create(struct block *block)
 {
-    if (block_image_create(block, "new.raw", "raw", 12345, NULL, id, &err) != 0)
+    if (block_image_create(block, "new.raw", "raw", 12345, NULL, owner_id, &err) != 0)
         fail_msg("%s", err.message);
     assert_int_equal(0, shell_status("test $(stat -c %%s new.raw) = 12800"));
 }
 
-static const struct fixture fixture = {.begin = ids_begin, .end = disks_end};
+static const struct fixture fixture = {.begin = disks_begin, .end = disks_end};
 
 TEST(test_image_is_removed_until_it_is_settled)
 {
     struct block *block = *state;
     CLEANUP_FREE char *before = scratch_listing();
     image_must_create(block);
-    assert_int_equal(0, block_image_discard(block, "new.raw", NULL, other_id, &err));
+    assert_int_equal(0, block_image_discard(block, "new.raw", NULL, other_owner_id, &err));
     assert_int_equal(0, shell_status("test -e new.raw"));
     shell("mkdir kept && cp -p .snapgroupd-*.mark kept/");
-    assert_int_equal(0, block_image_discard(block, "new.raw", NULL, id, &err));
-    assert_int_equal(0, block_image_discard(block, "new.raw", NULL, id, &err));
+    assert_int_equal(0, block_image_discard(block, "new.raw", NULL, owner_id, &err));
+    assert_int_equal(0, block_image_discard(block, "new.raw", NULL, owner_id, &err));
     /* Killed after the image had gone; then another file of that name is there. */
     shell("cp kept/.snap* . ");
-    assert_int_equal(0, block_image_discard(block, "new.raw", NULL, id, &err));
+    assert_int_equal(0, block_image_discard(block, "new.raw", NULL, owner_id, &err));
     shell("cp kept/.snap* . && echo precious > new.raw");
-    assert_int_equal(0, block_image_discard(block, "new.raw", NULL, id, &err));
+    assert_int_equal(0, block_image_discard(block, "new.raw", NULL, owner_id, &err));
     assert_int_equal(0, shell_status("grep -q precious new.raw"));
     shell("rm -r new.raw kept");
-    listing_must_be(before);
+    scratch_listing_must_be(before);
 
     image_must_create(block);
-    assert_int_equal(0, block_image_keep(block, "new.raw", id, &err));
+    assert_int_equal(0, block_image_keep(block, "new.raw", owner_id, &err));
     assert_int_equal(0, shell_status("test -z \"$(ls -d .snapgroupd-* 2>/dev/null)\""));
     CLEANUP_FREE char *settled = scratch_listing();
-    assert_int_equal(0, block_image_discard(block, "new.raw", NULL, id, &err));
-    listing_must_be(settled);
+    assert_int_equal(0, block_image_discard(block, "new.raw", NULL, owner_id, &err));
+    scratch_listing_must_be(settled);
 }
 
 TEST(test_nothing_is_replaced)
@@ -67,9 +51,10 @@ TEST(test_nothing_is_replaced)
     CLEANUP_FREE char *before = scratch_listing();
     const char *const names[] = {"new.raw", "dangling", "d0.qcow2"};
     for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
-        assert_int_equal(-1, block_image_create(block, names[i], "qcow2", 12345, NULL, id, &err));
+        assert_int_equal(-1,
+                         block_image_create(block, names[i], "qcow2", 12345, NULL, owner_id, &err));
         assert_int_equal(ErrOpenFileFailed, err.code);
-        listing_must_be(before);
+        scratch_listing_must_be(before);
     }
 }
 
@@ -80,15 +65,15 @@ TEST(test_mark_that_was_cut_short)
     CLEANUP_FREE char *before = scratch_listing();
     image_must_create(block);
     shell("mv new.raw \"$(basename .snapgroupd-*.mark .mark).tmp\"; echo precious > new.raw");
-    assert_int_equal(0, block_image_discard(block, "new.raw", NULL, id, &err));
+    assert_int_equal(0, block_image_discard(block, "new.raw", NULL, owner_id, &err));
     assert_int_equal(0, shell_status("grep -q precious new.raw && rm new.raw"));
-    listing_must_be(before);
+    scratch_listing_must_be(before);
 
     image_must_create(block);
     shell("truncate -s 3 .snapgroupd-*.mark");
-    assert_int_equal(0, block_image_discard(block, "new.raw", NULL, id, &err));
+    assert_int_equal(0, block_image_discard(block, "new.raw", NULL, owner_id, &err));
     shell("rm new.raw");
-    listing_must_be(before);
+    scratch_listing_must_be(before);
 }
 
 TEST(test_overlays)
@@ -98,7 +83,7 @@ TEST(test_overlays)
     for (int how = 0; how < 2; how++) {
         size_t failed_member;
         CLEANUP_FREE char *before = scratch_listing();
-        struct group *group = group_begin(block, id, members, 2, &failed_member, &err);
+        struct group *group = group_begin(block, owner_id, members, 2, &failed_member, &err);
         assert_non_null(group);
         if (how == 0) {
             shell("echo precious > p.qcow2");
@@ -111,12 +96,12 @@ TEST(test_overlays)
             assert_int_equal(0, group_prepare(group, &failed_member, &err));
             group_free(group); /* neither pivoted nor aborted: as a killed daemon leaves it */
             assert_int_equal(
-                0, block_overlay_discard(block, "o.qcow2", NULL, "qcow2", other_id, &err));
+                0, block_overlay_discard(block, "o.qcow2", NULL, "qcow2", other_owner_id, &err));
             assert_int_equal(0, shell_status("test -e o.qcow2"));
             for (int i = 0; i < 2; i++)
                 assert_int_equal(0, block_overlay_discard(block, members[i].snapshot_file, NULL,
-                                                          "qcow2", id, &err));
+                                                          "qcow2", owner_id, &err));
         }
-        listing_must_be(before);
+        scratch_listing_must_be(before);
     }
 }

@@ -13,6 +13,9 @@
 
 enum { DISK_SIZE = 8 << 20 };
 
+static struct random choices;
+static struct flat *flat; /* what the disk holds */
+
 /* `count` requests of random kinds, with what each must be answered. */
 struct script {
     struct bytes sent;
@@ -25,19 +28,18 @@ struct script {
     } steps[400];
 };
 
-static void script_add(struct script *script, struct random *random, struct flat *flat,
-                       uint64_t most)
+static void script_add(struct script *script, uint64_t most)
 {
     size_t n = script->count++;
-    uint64_t offset = random_below(random, DISK_SIZE / 2 - most);
-    uint32_t length = (uint32_t)random_between(random, 1, most);
-    unsigned type = random_chance(random, 50) ? CMD_WRITE : CMD_READ;
+    uint64_t offset = random_below(&choices, DISK_SIZE / 2 - most);
+    uint32_t length = (uint32_t)random_between(&choices, 1, most);
+    unsigned type = random_chance(&choices, 50) ? CMD_WRITE : CMD_READ;
     offset += (type == CMD_READ) == script->reads_half ? DISK_SIZE / 2 : 0;
     script->steps[n].type = type;
     script->steps[n].length = length;
     bytes_add_request(&script->sent, 0, type, 1000 + n, offset, length);
     if (type == CMD_WRITE) {
-        random_fill(random, flat->bytes + offset, length);
+        random_fill(&choices, flat->bytes + offset, length);
         bytes_add(&script->sent, flat->bytes + offset, length);
     } else {
         script->steps[n].expected = malloc(length);
@@ -63,18 +65,28 @@ static void script_check_and_clear(struct script *script, int fd)
     *script = (struct script){.reads_half = !script->reads_half};
 }
 
-static const struct nbd_setup setup = {.disks = {{.name = "disk", .size_bytes = DISK_SIZE}}};
+static void prepare(void)
+{
+    choices = random_seeded(5);
+    flat = flat_new(DISK_SIZE);
+}
+
+static void finish(void)
+{
+    flat_free(flat);
+}
+
+static const struct nbd_setup setup = {
+    .prepare = prepare, .finish = finish, .disks = {{.name = "disk", .size_bytes = DISK_SIZE}}};
 static const struct fixture fixture = NBD_FIXTURE(setup);
 
 TEST(many_in_one_segment)
 {
     struct script script = {.reads_half = 0};
-    struct random random = random_seeded(5);
-    CLEANUP(flat) struct flat *flat = flat_new(DISK_SIZE);
     int fd = peer_open(served.address, "disk");
     for (int round = 0; round < 8; round++) {
         for (int i = 0; i < 300; i++)
-            script_add(&script, &random, flat, 512);
+            script_add(&script, 512);
         peer_send(fd, script.sent.at, script.sent.length);
         script_check_and_clear(&script, fd);
     }
@@ -83,13 +95,11 @@ TEST(many_in_one_segment)
 
 TEST(cut_at_every_byte)
 {
-    struct random random = random_seeded(6);
-    CLEANUP(flat) struct flat *flat = flat_new(DISK_SIZE);
     int fd = peer_open(served.address, "disk");
     for (size_t wanted = 1; wanted < 200; wanted++) {
         struct script script = {.reads_half = wanted % 2};
         for (int i = 0; i < 4; i++)
-            script_add(&script, &random, flat, 60);
+            script_add(&script, 60);
         size_t cut = wanted < script.sent.length ? wanted : script.sent.length;
         peer_send(fd, script.sent.at, cut);
         sched_yield(); /* the server may look at the first piece by itself, or at both */
@@ -102,11 +112,9 @@ TEST(cut_at_every_byte)
 TEST(one_byte_at_a_time)
 {
     struct script script = {.reads_half = 0};
-    struct random random = random_seeded(7);
-    CLEANUP(flat) struct flat *flat = flat_new(DISK_SIZE);
     int fd = peer_open(served.address, "disk");
     for (int i = 0; i < 50; i++)
-        script_add(&script, &random, flat, 60);
+        script_add(&script, 60);
     for (size_t i = 0; i < script.sent.length; i++)
         peer_send(fd, script.sent.at + i, 1);
     script_check_and_clear(&script, fd);
@@ -115,15 +123,13 @@ TEST(one_byte_at_a_time)
 
 TEST(large_and_small_mixed)
 {
-    struct random random = random_seeded(8);
-    CLEANUP(flat) struct flat *flat = flat_new(DISK_SIZE);
     int fd = peer_open(served.address, "disk");
     for (int round = 0; round < 50; round++) {
         struct script script = {.reads_half = round % 2};
         for (int i = 0; i < 10; i++)
-            script_add(&script, &random, flat, random_chance(&random, 20) ? 100000 : 5000);
+            script_add(&script, random_chance(&choices, 20) ? 100000 : 5000);
         for (size_t sent = 0; sent < script.sent.length;) {
-            size_t piece = random_between(&random, 1, 70000);
+            size_t piece = random_between(&choices, 1, 70000);
             if (piece > script.sent.length - sent)
                 piece = script.sent.length - sent;
             peer_send(fd, script.sent.at + sent, piece);
@@ -195,11 +201,9 @@ TEST(half_a_request_has_no_effect)
 TEST(disconnect_finishes_what_came_before)
 {
     struct script script = {.reads_half = 0};
-    struct random random = random_seeded(9);
-    CLEANUP(flat) struct flat *flat = flat_new(DISK_SIZE);
     int fd = peer_open(served.address, "disk");
     for (int i = 0; i < 100; i++)
-        script_add(&script, &random, flat, 512);
+        script_add(&script, 512);
     bytes_add_request(&script.sent, 0, CMD_DISC, 0, 0, 0);
     peer_send(fd, script.sent.at, script.sent.length);
     script_check_and_clear(&script, fd);
@@ -208,7 +212,7 @@ TEST(disconnect_finishes_what_came_before)
 
     fd = peer_open(served.address, "disk"); /* a client that has nothing more to say, but listens */
     for (int i = 0; i < 100; i++)
-        script_add(&script, &random, flat, 512);
+        script_add(&script, 512);
     peer_send(fd, script.sent.at, script.sent.length);
     shutdown(fd, SHUT_WR);
     script_check_and_clear(&script, fd);

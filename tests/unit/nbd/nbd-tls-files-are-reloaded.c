@@ -8,23 +8,6 @@
 #include "tests/lib/tls-peer.h"
 
 #include <string.h>
-#include <sys/socket.h>
-#include <unistd.h>
-
-/* Whether the server answers on the connection; closes it. */
-static bool is_answered(int fd)
-{
-    char reply[20];
-    struct bytes bytes = {.length = 0};
-    if (fd < 0)
-        return false;
-    bytes_add_option(&bytes, OPT_ABORT, NULL, 0);
-    send(fd, bytes.at, bytes.length, MSG_NOSIGNAL);
-    bytes_clear(&bytes);
-    bool answered = recv(fd, reply, sizeof(reply), MSG_WAITALL) == sizeof(reply);
-    close(fd);
-    return answered;
-}
 
 static int start(const char *dir)
 {
@@ -64,13 +47,13 @@ TEST(new_files_count_for_new_connections)
 {
     struct err err;
     int open_fd = start("pki/client-revoked");
-    assert_true(is_answered(start("pki/client-revoked")));
+    assert_true(tls_peer_is_answered(start("pki/client-revoked")));
     shell("cp pki/server-crl/ca-crl.pem pki/changing/");
-    assert_true(is_answered(start("pki/client-revoked"))); /* not yet */
+    assert_true(tls_peer_is_answered(start("pki/client-revoked"))); /* not yet */
     assert_int_equal(nbd_server_reload_tls(served.server, &setup.tls, &err), 0);
-    assert_false(is_answered(start("pki/client-revoked")));
-    assert_true(is_answered(start("pki/client")));
-    assert_true(is_answered(open_fd));
+    assert_false(tls_peer_is_answered(start("pki/client-revoked")));
+    assert_true(tls_peer_is_answered(start("pki/client")));
+    assert_true(tls_peer_is_answered(open_fd));
 }
 
 TEST(bad_files_change_nothing)
@@ -79,5 +62,5 @@ TEST(bad_files_change_nothing)
     shell("chmod o+r pki/changing/server-key.pem");
     assert_int_equal(nbd_server_reload_tls(served.server, &setup.tls, &err), -1);
     assert_non_null(strstr(err.message, "pki/changing/server-key.pem"));
-    assert_true(is_answered(start("pki/client")));
+    assert_true(tls_peer_is_answered(start("pki/client")));
 }

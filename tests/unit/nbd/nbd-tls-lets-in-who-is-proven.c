@@ -6,26 +6,13 @@
 #include "tests/lib/nbd-fixture.h"
 #include "tests/lib/tls-peer.h"
 
-#include <sys/socket.h>
-#include <unistd.h>
-
 #define TLS12 "NORMAL:-VERS-ALL:+VERS-TLS1.2:+ECDHE-PSK:+DHE-PSK"
 #define TLS13 "NORMAL:-VERS-ALL:+VERS-TLS1.3:+ECDHE-PSK:+DHE-PSK"
 
 /* Whether the client gets through TLS and is answered. */
 static bool gets_in(struct tls_client client)
 {
-    char reply[20];
-    struct bytes bytes = {.length = 0};
-    int fd = tls_peer_start(peer_greet(served.address, 3), &client);
-    if (fd < 0)
-        return false;
-    bytes_add_option(&bytes, OPT_ABORT, NULL, 0);
-    send(fd, bytes.at, bytes.length, MSG_NOSIGNAL);
-    bytes_clear(&bytes);
-    bool answered = recv(fd, reply, sizeof(reply), MSG_WAITALL) == sizeof(reply);
-    close(fd);
-    return answered;
+    return tls_peer_is_answered(tls_peer_start(peer_greet(served.address, 3), &client));
 }
 
 static void expect(bool wanted, struct tls_client client)
