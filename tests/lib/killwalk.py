@@ -28,12 +28,12 @@ class Kill:
         return "step %d, killed at %s: %s" % (self.step, self.where, self.strace and self.strace.last)
 
 
-def ask_and_kill(daemon, kill, find_thread, injection, method, path, body):
+def ask_and_kill(daemon, kill, find_thread, injection, method, path, body, headers=None):
     connection, thread = find_thread(daemon)
     output = os.path.join(daemon.directory, "strace")
     with Strace(thread, *injection, output=output) as kill.strace:
         try:
-            kill.answer = connection.ask(method, path, body)
+            kill.answer = connection.ask(method, path, body, **(headers or {}))
         except (OSError, http.client.HTTPException):
             pass
     connection.close()
@@ -41,7 +41,7 @@ def ask_and_kill(daemon, kill, find_thread, injection, method, path, body):
 
 
 def kill_walk(daemon, status, test, find_thread=served_by, first_step=0):
-    """test.before(step), with the daemon up; test.request(step) -> (method, path, body);
+    """test.before(step), with the daemon up; test.request(step) -> (method, path, body[, headers]);
     test.after_kill(kill), with the daemon down; test.after_restart(kill). An answer must have
     `status`. Returns the number of steps, which are counted from `first_step`."""
     began = time.monotonic()
