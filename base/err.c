@@ -45,6 +45,14 @@ int err_set(struct err *err, enum err_code code, int errnum, const char *format,
     err->code = err_code_of_cause(code, errnum);
     err->errnum = errnum;
     memcpy(err->message, message, sizeof(message));
+    err->holder_kind = NULL;
+    return -1;
+}
+
+int err_add_holder(struct err *err, const char *kind, const char *id)
+{
+    err->holder_kind = kind;
+    snprintf(err->holder_id, sizeof(err->holder_id), "%s", id);
     return -1;
 }
 

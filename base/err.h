@@ -72,11 +72,14 @@ enum err_code {
 };
 
 #define ERR_MESSAGE_BYTES 1024
+#define ERR_HOLDER_BYTES  80
 
 struct err {
     enum err_code code;
     int errnum; /* the errno that caused it, or 0 */
     char message[ERR_MESSAGE_BYTES];
+    const char *holder_kind; /* of DeviceInUse: who has it ("group", ...), or NULL: not known */
+    char holder_id[ERR_HOLDER_BYTES];
 };
 
 /*
@@ -87,6 +90,9 @@ struct err {
  */
 int err_set(struct err *err, enum err_code code, int errnum, const char *format, ...)
     __attribute__((format(printf, 4, 5)));
+
+/* Adds who holds what the error is about; `kind` is a literal. Returns -1, as err_set() does. */
+int err_add_holder(struct err *err, const char *kind, const char *id);
 
 /* "OpenFileFailed" and so on; never NULL for a code of the table. */
 const char *err_code_name(enum err_code code);

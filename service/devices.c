@@ -206,8 +206,9 @@ static int device_check_clients(struct service *service, const char *name, struc
     device_info_clear(&info);
     if (clients == 0)
         return 0;
-    return err_set(err, ErrDeviceInUse, 0, "device '%s' is in use by %u connected client%s", name,
-                   clients, clients == 1 ? "" : "s");
+    err_set(err, ErrDeviceInUse, 0, "device '%s' is in use by %u connected client%s", name, clients,
+            clients == 1 ? "" : "s");
+    return err_add_holder(err, "export", name);
 }
 
 /* Sets the state of a row that still is as it was when its condition was checked. */

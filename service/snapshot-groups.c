@@ -94,9 +94,11 @@ static int row_begin(struct group_row *row, const struct snapshot_group_request 
     row->created_at_us = clock_now_us();
     row->name = strdup(request->name ? request->name : row->id);
     row->labels = strdup(request->labels);
+    row->request_hash = strdup(request->origin->request_hash);
     row->selector = request->selector ? strdup(request->selector) : NULL;
     row->members = calloc(request->count + 1, sizeof(*row->members));
-    bool is_short = !row->name || !row->labels || (request->selector && !row->selector);
+    bool is_short =
+        !row->name || !row->labels || !row->request_hash || (request->selector && !row->selector);
     return row->members && !is_short ? 0 : out_of_memory(err);
 }
 

@@ -35,6 +35,7 @@
     FIRST(id, ID)                                                                                  \
     X(state, CHOICE)                                                                               \
     X(name, TEXT)                                                                                  \
+    X(request_hash, TEXT_OR_NULL)                                                                  \
     X(labels, TEXT)                                                                                \
     X(selector, TEXT_OR_NULL)                                                                      \
     X(created_at_us, INTEGER)                                                                      \
@@ -250,7 +251,7 @@ static int group_check_devices(struct connection *writer, const char *id, struct
     CLEANUP(statement)
     sqlite3_stmt *statement = statement_begin(
         writer,
-        "SELECT other.device, groups.name FROM groups "
+        "SELECT other.device, groups.name, groups.id FROM groups "
         "JOIN members AS other ON other.group_id = groups.id "
         "JOIN members AS ours ON ours.group_id = :id AND ours.device_id = other.device_id "
         "WHERE groups.state = 'committing' LIMIT 1",
@@ -261,11 +262,11 @@ static int group_check_devices(struct connection *writer, const char *id, struct
     int found = statement_step(writer, statement, ErrInternalError, id, err);
     if (found <= 0)
         return found;
-    return err_set(
-        err, ErrDeviceInUse, 0,
-        "device '%s' is in use by snapshot group '%s', which is not recorded to the end yet",
-        (const char *)sqlite3_column_text(statement, 0),
-        (const char *)sqlite3_column_text(statement, 1));
+    err_set(err, ErrDeviceInUse, 0,
+            "device '%s' is in use by snapshot group '%s', which is not recorded to the end yet",
+            (const char *)sqlite3_column_text(statement, 0),
+            (const char *)sqlite3_column_text(statement, 1));
+    return err_add_holder(err, "group", (const char *)sqlite3_column_text(statement, 2));
 }
 
 /* Deletes failed attempts that are too many or too old; a clock that goes back keeps some for

@@ -94,6 +94,7 @@ struct member_row {
 };
 
 struct group_row {
+    char *request_hash; /* what the request was (service/events.h); or NULL: not known */
     char id[STORE_ID_CHARS + 1];
     enum group_state state;
     char *name;

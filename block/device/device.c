@@ -101,6 +101,15 @@ int device_set_top(struct device *device, struct node *top, struct index_memory 
     return 0;
 }
 
+int device_report_holder(const struct device *device, struct err *err)
+{
+    const size_t prefix = strlen(DEVICE_HELD_BY_GROUP);
+    err_set(err, ErrDeviceInUse, 0, "device '%s' is in use by %s", device->name, device->holder);
+    if (strncmp(device->holder, DEVICE_HELD_BY_GROUP, prefix) == 0)
+        return err_add_holder(err, "group", device->holder + prefix);
+    return err_add_holder(err, "detach", device->name);
+}
+
 struct node *device_top(struct device *device)
 {
     LOCK_GUARD(&device->lock);

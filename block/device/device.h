@@ -78,6 +78,11 @@ CLEANUP_DEFINE(device, struct device *, device_free)
  * reference is taken over on success only; -1 when memory is short. */
 int device_set_top(struct device *device, struct node *top, struct index_memory *memory);
 
+#define DEVICE_HELD_BY_GROUP "snapshot group "
+
+/* DeviceInUse, naming the exclusive user. Returns -1. */
+int device_report_holder(const struct device *device, struct err *err);
+
 /* The top with a reference of its own, or NULL. */
 struct node *device_top(struct device *device);
 

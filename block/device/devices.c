@@ -67,11 +67,12 @@ static struct device *device_claim(struct block *block, const char *name, struct
     struct device *device = registry_find_locked(block, name);
     if (!device)
         err_set(err, ErrDeviceNotFound, 0, "there is no device '%s'", name);
-    else if (device->clients)
+    else if (device->clients) {
         err_set(err, ErrDeviceInUse, 0, "device '%s' is in use by %u connected client%s", name,
                 device->clients, device->clients == 1 ? "" : "s");
-    else if (*device->holder)
-        err_set(err, ErrDeviceInUse, 0, "device '%s' is in use by %s", name, device->holder);
+        err_add_holder(err, "export", name);
+    } else if (*device->holder)
+        device_report_holder(device, err);
     else {
         device->exported = false;
         strcpy(device->holder, "a running detach");

@@ -35,7 +35,7 @@ static int member_hold(struct group *group, struct member *member, const char *n
     if (!device || !device->exported)
         return err_set(err, ErrDeviceNotFound, 0, "there is no device '%s'", name);
     if (*device->holder)
-        return err_set(err, ErrDeviceInUse, 0, "device '%s' is in use by %s", name, device->holder);
+        return device_report_holder(device, err);
     if (device_has_failed(device))
         return err_set(err, ErrDeviceFailed, 0, "device '%s' failed and cannot be frozen", name);
     if (device->read_only)
@@ -45,7 +45,7 @@ static int member_hold(struct group *group, struct member *member, const char *n
     if (group->is_plan)
         device->lookers++;
     else
-        snprintf(device->holder, sizeof(device->holder), "snapshot group %s", group->text);
+        snprintf(device->holder, sizeof(device->holder), DEVICE_HELD_BY_GROUP "%s", group->text);
     member->device = device;
     return 0;
 }

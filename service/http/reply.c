@@ -163,6 +163,16 @@ struct cJSON *problem_encode(const struct problem *problem)
         encode_text(json, "device", problem->device);
     if (problem->snapshot_file)
         encode_text(json, "snapshot_file", problem->snapshot_file);
+    if (err->code == ErrDeviceInUse && err->holder_kind) {
+        struct cJSON *holder = cJSON_AddObjectToObject(json, "holder");
+        encode_text(holder, "kind", err->holder_kind);
+        encode_text(holder, "id", err->holder_id);
+    }
+    if (problem->has_existing) {
+        struct cJSON *existing = cJSON_AddObjectToObject(json, "existing");
+        encode_text(existing, "id", problem->existing_id);
+        encode_bool(existing, "same_request", problem->is_same_request);
+    }
     if (problem->has_pointer)
         encode_text(json, "pointer", problem->pointer);
     return json;

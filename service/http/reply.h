@@ -65,6 +65,9 @@ struct problem {
     const char *device;                  /* or NULL */
     const char *snapshot_file;           /* or NULL */
     const char *instance;                /* NULL: the reply's */
+    bool has_existing;                   /* the group that has the name: */
+    char existing_id[STORE_ID_CHARS + 1];
+    bool is_same_request; /* that made it */
 };
 
 /* Sets the pointer, as by printf. Returns -1, so that a decoder can end in it. */

@@ -156,12 +156,30 @@ static struct cJSON *plan_encode(const struct snapshot_group_request *wanted,
 
 /* ---- handlers ---- */
 
+/* Names the group that has the name, and whether the same request made it. */
+static void group_problem_compare(struct service *service,
+                                  const struct snapshot_group_request *wanted,
+                                  struct problem *problem)
+{
+    struct err gone;
+    CLEANUP_BY(group_row_clear) struct group_row row = {0};
+    if (!wanted->name || snapshot_groups_get(service, wanted->name, &row, &gone) != 0)
+        return;
+    problem->has_existing = true;
+    memcpy(problem->existing_id, row.id, sizeof(row.id));
+    problem->is_same_request =
+        row.request_hash && strcmp(row.request_hash, wanted->origin->request_hash) == 0;
+}
+
 /* Points at the field, where the body itself is at fault and no member was tried. */
-static void group_problem_locate(const struct snapshot_group_request *wanted,
+static void group_problem_locate(struct service *service,
+                                 const struct snapshot_group_request *wanted,
                                  struct problem *problem)
 {
-    if (problem->err.code == ErrGroupExists)
+    if (problem->err.code == ErrGroupExists) {
         problem_point(problem, "/name");
+        group_problem_compare(service, wanted, problem);
+    }
     if (problem->err.code == ErrEmptyGroup)
         problem_point(problem, "/devices");
     for (size_t i = 1; problem->err.code == ErrDuplicateDevice && i < wanted->count; i++)
@@ -205,7 +223,7 @@ static void snapshot_group_take_and_reply(struct service *service, const struct 
         if (run && row->has_error_member)
             group_problem(row, &problem);
         else
-            group_problem_locate(wanted, &problem);
+            group_problem_locate(service, wanted, &problem);
         reply_problem(reply, &problem);
     }
 }

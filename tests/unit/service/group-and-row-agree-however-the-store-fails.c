@@ -265,6 +265,7 @@ void group_row_clear(struct group_row *gone)
     free(gone->members);
     free(gone->name);
     free(gone->labels);
+    free(gone->request_hash);
     free(gone->error_message);
     *gone = (struct group_row){0};
 }
