@@ -185,6 +185,7 @@ struct fresh {
 struct gathering {
     const char **names;
     uint64_t *stamps;
+    size_t *positions;
     struct fresh *fresh;
     size_t fresh_count;
     FILE *text;
@@ -197,10 +198,12 @@ static int gathering_begin(struct gathering *gathering, size_t limit, struct dev
     *page = (struct device_page){0};
     *gathering = (struct gathering){.names = calloc(limit, sizeof(*gathering->names)),
                                     .stamps = calloc(limit, sizeof(*gathering->stamps)),
+                                    .positions = calloc(limit, sizeof(*gathering->positions)),
                                     .fresh = calloc(limit, sizeof(*gathering->fresh)),
                                     .text = open_memstream(&page->text, &page->bytes),
                                     .page = page};
-    if (gathering->names && gathering->stamps && gathering->fresh && gathering->text)
+    if (gathering->names && gathering->stamps && gathering->positions && gathering->fresh &&
+        gathering->text)
         return 0;
     return err_set(err, ErrOutOfResources, 0, "there is no memory for the list");
 }
@@ -211,6 +214,7 @@ static void gathering_clear(struct gathering *gathering)
         free(gathering->fresh[i].text);
     free(gathering->names);
     free(gathering->stamps);
+    free(gathering->positions);
     free(gathering->fresh);
     if (gathering->text)
         fclose(gathering->text);
@@ -255,29 +259,85 @@ static int device_add(struct service *service, const struct device_row *row, siz
     return 0;
 }
 
-/* Under the lock for reading. */
-static int page_gather(struct service *service, const char *after, size_t limit,
-                       device_encoder *encode, struct gathering *gathering, struct err *err)
+/* Whether the labels, as this program prints them, have `label`. No text within them has a comma or
+ * brace before a quote that is not escaped. */
+static bool labels_have(const char *labels, const char *label)
+{
+    size_t length = strlen(label);
+    for (const char *at = labels; (at = strstr(at, label)); at++)
+        if (at > labels && (at[-1] == ',' || at[-1] == '{') &&
+            (at[length] == ',' || at[length] == '}'))
+            return true;
+    return false;
+}
+
+static bool device_matches(struct service *service, const struct device_filter *filter,
+                           const struct device_row *row)
+{
+    struct err err;
+    struct device_info info;
+    if (filter->name && strcmp(filter->name, row->name) != 0)
+        return false;
+    for (size_t i = 0; i < filter->label_count; i++)
+        if (!labels_have(row->labels, filter->labels[i]))
+            return false;
+    if (!filter->has_state)
+        return true;
+    if (block_device_info_known(service->block, row->name, &info, &err) != 0)
+        return false;
+    bool is_failed = info.failed;
+    device_info_clear(&info);
+    return is_failed == filter->is_failed;
+}
+
+/* The positions of up to `limit` entries from `first` on that the filter has. *end: behind the last
+ * one that was looked at. Under the lock for reading. */
+static size_t entries_find(struct service *service, const struct device_filter *filter,
+                           size_t first, size_t limit, size_t *positions, size_t *end)
 {
     const struct device_cache *cache = service->device_cache;
-    size_t first = entries_after(cache, after);
-    size_t count = cache->count - first < limit ? cache->count - first : limit, i;
+    if (filter->name) {
+        size_t after = entries_after(cache, filter->name);
+        *end = cache->count;
+        if (after <= first || !device_matches(service, filter, &cache->entries[after - 1].row))
+            return 0;
+        positions[0] = after - 1;
+        return 1;
+    }
+    size_t count = 0, most = first + (limit < DEVICE_SCAN_MAX ? DEVICE_SCAN_MAX : limit);
+    for (*end = first; *end < cache->count && *end < most && count < limit; ++*end)
+        if (device_matches(service, filter, &cache->entries[*end].row))
+            positions[count++] = *end;
+    return count;
+}
+
+/* Under the lock for reading. */
+static int page_gather(struct service *service, const struct device_filter *filter,
+                       const char *after, size_t limit, device_encoder *encode,
+                       struct gathering *gathering, struct err *err)
+{
+    const struct device_cache *cache = service->device_cache;
+    size_t end, i, *positions = gathering->positions;
+    size_t count =
+        entries_find(service, filter, entries_after(cache, after), limit, positions, &end);
     for (i = 0; i < count; i++)
-        gathering->names[i] = cache->entries[first + i].row.name;
+        gathering->names[i] = cache->entries[positions[i]].row.name;
     block_device_stamps(service->block, gathering->names, count, gathering->stamps);
     for (i = 0; i < count && ftell(gathering->text) <= (long)STORE_PAGE_BYTES_MAX; i++) {
-        const struct entry *entry = &cache->entries[first + i];
+        const struct entry *entry = &cache->entries[positions[i]];
         if (entry->row.state == DEVICE_ROW_CREATING || gathering->stamps[i] == 0)
             continue;
         if (entry->text && entry->stamp == gathering->stamps[i])
             text_add(gathering, entry->text, entry->bytes);
-        else if (device_add(service, &entry->row, first + i, encode, gathering, err) != 0)
+        else if (device_add(service, &entry->row, positions[i], encode, gathering, err) != 0)
             return -1;
     }
-    gathering->page->has_more = first + i < cache->count;
+    if (i < count)
+        end = positions[i];
+    gathering->page->has_more = end < cache->count;
     if (gathering->page->has_more)
         snprintf(gathering->page->last, sizeof(gathering->page->last), "%s",
-                 gathering->names[i - 1]);
+                 cache->entries[end - 1].row.name);
     return 0;
 }
 
@@ -304,8 +364,9 @@ static void page_keep(struct device_cache *cache, uint64_t generation, struct ga
 }
 
 /* The same from the store, for rows that change too often. */
-static int page_read(struct service *service, const char *after, size_t limit,
-                     device_encoder *encode, struct gathering *gathering, struct err *err)
+static int page_read(struct service *service, const struct device_filter *filter, const char *after,
+                     size_t limit, device_encoder *encode, struct gathering *gathering,
+                     struct err *err)
 {
     struct device_view *views;
     size_t count;
@@ -314,6 +375,8 @@ static int page_read(struct service *service, const char *after, size_t limit,
     if (devices_list(service, after, limit, &views, &count, &page->has_more, page->last, err) != 0)
         return -1;
     for (size_t i = 0; i < count && result == 0; i++) {
+        if (!device_matches(service, filter, &views[i].row))
+            continue;
         CLEANUP_FREE char *text = encode(service, &views[i]);
         if (text)
             text_add(gathering, text, strlen(text));
@@ -324,19 +387,20 @@ static int page_read(struct service *service, const char *after, size_t limit,
     return result;
 }
 
-int device_cache_list(struct service *service, const char *after, size_t limit,
-                      device_encoder *encode, struct device_page *page, struct err *err)
+int device_cache_list(struct service *service, const struct device_filter *filter,
+                      const char *after, size_t limit, device_encoder *encode,
+                      struct device_page *page, struct err *err)
 {
     CLEANUP_BY(gathering_clear) struct gathering gathering;
     struct device_cache *cache = service->device_cache;
     int result = gathering_begin(&gathering, limit, page, err);
     if (result == 0 && cache_begin(service)) {
         uint64_t generation = cache->generation;
-        result = page_gather(service, after, limit, encode, &gathering, err);
+        result = page_gather(service, filter, after, limit, encode, &gathering, err);
         pthread_rwlock_unlock(&cache->lock);
         page_keep(cache, generation, &gathering);
     } else if (result == 0) {
-        result = page_read(service, after, limit, encode, &gathering, err);
+        result = page_read(service, filter, after, limit, encode, &gathering, err);
     }
     return gathering.text ? gathering_end(&gathering, result, err) : -1;
 }

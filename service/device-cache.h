@@ -34,9 +34,24 @@ struct device_page {
 /* Makes a device's heap text; NULL without memory. */
 typedef char *device_encoder(const struct service *service, const struct device_view *view);
 
+/* What a list has; all that is given must hold. Zeroed: all devices. */
+#define DEVICE_FILTER_LABELS_MAX 8
+struct device_filter {
+    const char *name; /* or NULL */
+    bool has_state, is_failed;
+    size_t label_count;
+    char
+        *labels[DEVICE_FILTER_LABELS_MAX]; /* each as JSON has it within an object: "key":"value" */
+};
+
+/* A page looks at so many devices that the filter may not have: it may have fewer items than asked
+ * for, or none, though the list goes on. */
+#define DEVICE_SCAN_MAX 1000
+
 /* Up to `limit` devices after the name `after` (NULL: from the first). OutOfResources, and codes of
  * the store. */
-int device_cache_list(struct service *service, const char *after, size_t limit,
-                      device_encoder *encode, struct device_page *page, struct err *err);
+int device_cache_list(struct service *service, const struct device_filter *filter,
+                      const char *after, size_t limit, device_encoder *encode,
+                      struct device_page *page, struct err *err);
 
 #endif

@@ -64,8 +64,8 @@ int snapshot_groups_get(struct service *service, const char *id_or_name, struct 
                         struct err *err);
 
 /* As store_group_list(). */
-int snapshot_groups_list(struct service *service, const char *cursor, size_t limit, int state,
-                         struct group_row **rows, size_t *count, char next[STORE_CURSOR_CHARS + 1],
-                         struct err *err);
+int snapshot_groups_list(struct service *service, const struct group_list_filter *filter,
+                         uint64_t before, size_t limit, struct group_row **rows, size_t *count,
+                         uint64_t *next, struct err *err);
 
 #endif

@@ -22,6 +22,7 @@
 
 #include "store/access.h"
 #include "store/frozen-files.h"
+#include "store/group-list.h"
 #include "store/members.h"
 
 #include <assert.h>
@@ -133,20 +134,6 @@ int store_group_next(struct store *store, enum group_state state, uint64_t after
     return group_load(reader, statement, row, err);
 }
 
-/* A cursor is the sequence number of the last group of the page before. */
-static int cursor_parse(const char *cursor, uint64_t *before, struct err *err)
-{
-    *before = INT64_MAX;
-    if (!cursor)
-        return 0;
-    size_t digits = strspn(cursor, "0123456789");
-    if (digits == 0 || digits > 18 || cursor[digits])
-        return err_set(err, ErrInvalidParameter, 0,
-                       "cursor is not valid for this list; use the one in `next`");
-    *before = strtoull(cursor, NULL, 10);
-    return 0;
-}
-
 static size_t text_bytes(const char *text)
 {
     return text ? strlen(text) : 0;
@@ -161,70 +148,54 @@ static size_t group_row_bytes(const struct group_row *row)
     return bytes;
 }
 
-/* Up to `limit` rows; fewer, and *is_full, if they take more than a page may. */
-static int group_rows_load(struct connection *reader, sqlite3_stmt *statement,
-                           struct group_row *rows, size_t limit, size_t *count, bool *is_full,
-                           struct err *err)
+/* Loads the group of a sequence number, which the same transaction has found. */
+static int group_load_found(struct connection *reader, uint64_t sequence, struct group_row *row,
+                            struct err *err)
 {
-    int found = 1;
-    size_t bytes = 0;
-    *is_full = false;
-    while (*count < limit && !*is_full && found > 0) {
-        found = group_load(reader, statement, &rows[*count], err);
-        if (found > 0)
-            bytes += group_row_bytes(&rows[(*count)++]);
-        *is_full = bytes > STORE_PAGE_BYTES_MAX;
-    }
-    return found < 0 ? -1 : 0;
-}
-
-static sqlite3_stmt *group_list_statement(struct connection *reader, uint64_t before, int state,
-                                          size_t limit, struct err *err)
-{
-    sqlite3_stmt *statement = statement_begin(
-        reader,
-        state < 0 ? SELECT "WHERE sequence < :before ORDER BY sequence DESC LIMIT :limit"
-                  : SELECT "WHERE state = :state AND sequence < :before "
-                           "ORDER BY sequence DESC LIMIT :limit",
-        err);
+    CLEANUP(statement)
+    sqlite3_stmt *statement = statement_begin(reader, SELECT "WHERE sequence = :sequence", err);
     if (!statement)
-        return NULL;
-    statement_bind_int(statement, ":before", (int64_t)before);
-    statement_bind_int(statement, ":limit", (int64_t)limit);
-    if (state >= 0)
-        statement_bind_text(statement, ":state", state_names[state]);
-    return statement;
+        return -1;
+    statement_bind_int(statement, ":sequence", (int64_t)sequence);
+    int found = group_load(reader, statement, row, err);
+    assert(found != 0);
+    return found > 0 ? 0 : -1;
 }
 
-int store_group_list(struct store *store, const char *cursor, size_t limit, int state,
-                     struct group_row **rows, size_t *count, char next[STORE_CURSOR_CHARS + 1],
+/* Fewer rows, and *next behind the last one, if they take more than a page may. */
+static int group_rows_load(struct connection *reader, const uint64_t *sequences, size_t found,
+                           struct group_row *rows, size_t *count, uint64_t *next, struct err *err)
+{
+    size_t bytes = 0;
+    for (*count = 0; *count < found; bytes += group_row_bytes(&rows[(*count)++])) {
+        if (bytes > STORE_PAGE_BYTES_MAX) {
+            *next = sequences[*count - 1];
+            return 0;
+        }
+        if (group_load_found(reader, sequences[*count], &rows[*count], err) != 0)
+            return -1;
+    }
+    return 0;
+}
+
+int store_group_list(struct store *store, const struct group_list_filter *filter, uint64_t before,
+                     size_t limit, struct group_row **rows, size_t *count, uint64_t *next,
                      struct err *err)
 {
-    uint64_t before;
-    bool is_full;
-    if (cursor_parse(cursor, &before, err) != 0)
-        return -1;
-    CLEANUP(reader) struct connection *reader = reader_begin(store, err);
-    if (!reader)
-        return -1;
-    /* One row more than the page has: whether it exists says whether the list goes on. */
-    CLEANUP(statement)
-    sqlite3_stmt *statement = group_list_statement(reader, before, state, limit + 1, err);
-    if (!statement)
-        return -1;
-    struct group_row *loaded = calloc(limit + 1, sizeof(*loaded));
+    size_t found;
+    CLEANUP_FREE uint64_t *sequences = calloc(limit, sizeof(*sequences));
+    struct group_row *loaded = calloc(limit, sizeof(*loaded));
     *count = 0;
-    if (!loaded)
+    if (!sequences || !loaded) {
+        free(loaded);
         return store_out_of_memory(err);
-    if (group_rows_load(reader, statement, loaded, limit + 1, count, &is_full, err) != 0) {
+    }
+    CLEANUP(reader) struct connection *reader = reader_begin(store, err);
+    if (!reader ||
+        group_list_find(reader, filter, before, limit, sequences, &found, next, err) != 0 ||
+        group_rows_load(reader, sequences, found, loaded, count, next, err) != 0) {
         group_rows_free(loaded, *count);
         return -1;
-    }
-    *next = 0;
-    if (*count > limit || is_full) {
-        if (*count > limit)
-            group_row_clear(&loaded[--*count]);
-        snprintf(next, STORE_CURSOR_CHARS + 1, "%" PRIu64, loaded[*count - 1].sequence);
     }
     *rows = loaded;
     return 0;
@@ -291,8 +262,9 @@ static int groups_prune(struct connection *writer, uint64_t now_us, struct err *
 static int group_insert(struct connection *writer, const struct group_row *row, struct err *err)
 {
     if (group_run(writer,
-                  "INSERT INTO groups (" NAMES ", sequence) VALUES (" VALUES
-                  ", (SELECT coalesce(max(sequence), 0) + 1 FROM groups))",
+                  "INSERT INTO groups (" NAMES ", sequence, is_late) VALUES (" VALUES
+                  ", (SELECT coalesce(max(sequence), 0) + 1 FROM groups), :created_at_us < "
+                  "(SELECT coalesce(max(created_at_us), 0) FROM groups WHERE is_late = 0))",
                   row->id, row, err) < 0 ||
         members_insert(writer, row, err) != 0 || groups_prune(writer, row->created_at_us, err) != 0)
         return -1;

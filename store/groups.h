@@ -60,11 +60,11 @@ int store_group_next(struct store *store, enum group_state state, uint64_t after
 int store_group_get(struct store *store, const char *id_or_name, struct group_row *row,
                     struct err *err);
 
-/* Newest first, up to `limit` groups older than `cursor` (NULL: from the newest). `next` gets the
- * cursor that continues, "" if there are no more. `state` >= 0 keeps only groups of that state. */
-#define STORE_CURSOR_CHARS 64
-int store_group_list(struct store *store, const char *cursor, size_t limit, int state,
-                     struct group_row **rows, size_t *count, char next[STORE_CURSOR_CHARS + 1],
+/* Newest first, up to `limit` groups with a sequence below `before` (0: from the newest); fewer, if
+ * they take more than a page may, or if many had to be looked at (group-list.h). *next: the
+ * `before` that goes on; 0: there are no more. */
+int store_group_list(struct store *store, const struct group_list_filter *filter, uint64_t before,
+                     size_t limit, struct group_row **rows, size_t *count, uint64_t *next,
                      struct err *err);
 void group_rows_free(struct group_row *rows, size_t count);
 

@@ -165,4 +165,18 @@ struct event_row {
     char *detail;                  /* JSON object */
 };
 
+/* What a list of groups has; all that is given must hold. Strings are borrowed. Zeroed: all groups. */
+#define GROUP_FILTER_LABELS_MAX 8
+struct group_list_filter {
+    const char *state;  /* its name, or NULL */
+    const char *name;   /* or NULL */
+    const char *device; /* of a member, or NULL */
+    size_t label_count;
+    struct {
+        const char *key, *value;
+    } labels[GROUP_FILTER_LABELS_MAX];
+    bool has_created_after, has_created_before;
+    uint64_t created_after_us, created_before_us; /* neither is included */
+};
+
 #endif

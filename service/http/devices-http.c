@@ -9,10 +9,13 @@
 #include "service/http/condition.h"
 #include "service/http/decode.h"
 #include "service/http/encode.h"
+#include "service/http/list.h"
 #include "service/http/merge-patch.h"
 #include "service/names.h"
 
+#include <assert.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 /* ---- encoding ---- */
@@ -314,12 +317,14 @@ static char *device_print(const struct service *service, const struct device_vie
 }
 
 /* Consumes the page. */
-static void reply_device_page(struct reply *reply, struct device_page *page)
+static void reply_device_page(struct reply *reply, const struct list_query *query,
+                              struct device_page *page)
 {
     const char *quote = page->has_more ? "\"" : "";
-    char *text;
+    char *text, cursor[LIST_CURSOR_BYTES];
+    list_cursor_format(query, page->last, cursor);
     int bytes = asprintf(&text, "{\"items\":[%s],\"next\":%s%s%s}", page->text, quote,
-                         page->has_more ? page->last : "null", quote);
+                         page->has_more ? cursor : "null", quote);
     free(page->text);
     if (bytes >= 0) {
         reply_text(reply, "application/json", text, (size_t)bytes);
@@ -330,21 +335,64 @@ static void reply_device_page(struct reply *reply, struct device_page *page)
     reply_error(reply, &err);
 }
 
+static void device_filter_clear(struct device_filter *filter)
+{
+    for (size_t i = 0; i < filter->label_count; i++)
+        free(filter->labels[i]);
+}
+
+/* As JSON has it within an object; heap, NULL without memory. */
+static char *label_print(const char *key, const char *value)
+{
+    char *text = NULL;
+    struct cJSON *json = cJSON_CreateObject();
+    encode_text(json, key, value);
+    CLEANUP_FREE char *whole = cJSON_PrintUnformatted(json);
+    cJSON_Delete(json);
+    if (whole && strlen(whole) > 2)
+        text = strndup(whole + 1, strlen(whole) - 2);
+    return text;
+}
+
+static int device_filter_decode(const struct request *request, const struct list_query *query,
+                                struct device_filter *filter, struct err *err)
+{
+    static_assert(LIST_LABELS_MAX <= DEVICE_FILTER_LABELS_MAX);
+    const char *state = request_parameter(request, "state");
+    filter->name = request_parameter(request, "name");
+    filter->has_state = state != NULL;
+    filter->is_failed = state && strcmp(state, "failed") == 0;
+    if (state && !filter->is_failed && strcmp(state, "online") != 0)
+        return err_set(err, ErrInvalidParameter, 0,
+                       "query parameter 'state' must be online or failed");
+    for (size_t i = 0; i < query->label_count; i++) {
+        filter->labels[i] = label_print(query->labels[i].key, query->labels[i].value);
+        if (!filter->labels[i])
+            return err_set(err, ErrOutOfResources, 0, "there is no memory for the list");
+        filter->label_count = i + 1;
+    }
+    return 0;
+}
+
+/* The name that the page begins after, or NULL. */
+static int device_position(const struct list_query *query, const char **after, struct err *err)
+{
+    *after = *query->position ? query->position : NULL;
+    return !*after || name_is_valid(*after, DEVICE_NAME_MAX) ? 0 : list_cursor_refuse(err);
+}
+
 void device_list(struct service *service, const struct request *request, struct reply *reply)
 {
     struct err err;
-    const char *after = request_parameter(request, "cursor");
+    struct list_query query;
+    CLEANUP_BY(device_filter_clear) struct device_filter filter = {0};
     struct device_page page;
-    size_t limit;
-    if (after && !name_is_valid(after, DEVICE_NAME_MAX)) {
-        err_set(&err, ErrInvalidParameter, 0, "query parameter 'cursor' is not a value of 'next'");
+    const char *after;
+    if (list_query_parse(request, &query, &err) != 0 ||
+        device_filter_decode(request, &query, &filter, &err) != 0 ||
+        device_position(&query, &after, &err) != 0 ||
+        device_cache_list(service, &filter, after, query.limit, device_print, &page, &err) != 0)
         reply_error(reply, &err);
-        return;
-    }
-    if (request_limit(request, &limit, &err) != 0 ||
-        device_cache_list(service, after, limit, device_print, &page, &err) != 0) {
-        reply_error(reply, &err);
-        return;
-    }
-    reply_device_page(reply, &page);
+    else
+        reply_device_page(reply, &query, &page);
 }

@@ -203,7 +203,9 @@ int request_check_parameters(const struct request *request, const char *const *n
         if (!name || !*name)
             return err_set(err, ErrInvalidParameter, 0, "there is no query parameter '%s' here",
                            given);
-        if (request_parameter(request, given) != request->parameters[i].value)
+        /* Of the parameters of a list, labels alone make sense several times. */
+        if (strcmp(given, "label") != 0 &&
+            request_parameter(request, given) != request->parameters[i].value)
             return err_set(err, ErrInvalidParameter, 0, "query parameter '%s' is given twice",
                            given);
     }

@@ -17,7 +17,7 @@
 #include <stddef.h>
 
 #define REQUEST_SEGMENTS_MAX   8
-#define REQUEST_PARAMETERS_MAX 8
+#define REQUEST_PARAMETERS_MAX 16
 #define REQUEST_BODY_MAX_BYTES (1024 * 1024)
 #define REQUEST_ID_CHARS_MAX   128
 
@@ -70,8 +70,8 @@ bool request_prefers_async(const struct request *request);
 /* The value of the query parameter `name`, or NULL. */
 const char *request_parameter(const struct request *request, const char *name);
 
-/* Rejects parameters that are not among `names` (ended by NULL; NULL: none) and those given twice.
- * InvalidParameter. */
+/* Rejects parameters that are not among `names` (ended by NULL; NULL: none) and those given twice,
+ * but for "label". InvalidParameter. */
 int request_check_parameters(const struct request *request, const char *const *names,
                              struct err *err);
 

@@ -13,7 +13,9 @@
 static const char *const list_parameters[] = {"limit", "cursor", NULL};
 static const char *const event_parameters[] = {"limit", "after", "kind", "device", "group", NULL};
 static const char *const group_create_parameters[] = {"dry_run", NULL};
-static const char *const group_parameters[] = {"limit", "cursor", "state", NULL};
+static const char *const device_parameters[] = {"limit", "cursor", "state", "name", "label", NULL};
+static const char *const group_parameters[] = {
+    "limit", "cursor", "state", "name", "device", "label", "created_after", "created_before", NULL};
 
 #define ROUTE_ROW(method, path, handler, scope, flags, parameters, body)                           \
     {#handler, method, path, handler, scope, flags, parameters, body},

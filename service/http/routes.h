@@ -27,7 +27,8 @@ enum route_flags {
 /* Method, path ({...} matches any one segment that is not empty), handler, scope, flags, parameters
  * of the query (NULL: none), table of the body (NULL: none). HEAD is routed as GET. */
 #define ROUTES(X)                                                                                  \
-    X("GET", "/devices", device_list, SCOPE_READ, ROUTE_STORE | ROUTE_PAGE, list_parameters, NULL) \
+    X("GET", "/devices", device_list, SCOPE_READ, ROUTE_STORE | ROUTE_PAGE, device_parameters,     \
+      NULL)                                                                                        \
     X("POST", "/devices", device_create, SCOPE_ADMIN, ROUTE_STORE | ROUTE_IDEMPOTENT, NULL,        \
       &device_create_body)                                                                         \
     X("GET", "/devices/{name}", device_get, SCOPE_READ, ROUTE_STORE, NULL, NULL)                   \

@@ -15,6 +15,9 @@
 -- groups             `request_hash` tells a repeated request from another one of the same name;
 --                    NULL in rows from before
 --                    `selector` is a JSON object, the labels that chose the members; NULL: they were named
+-- groups             `is_late`: the clock was set back, so an earlier group has a later created_at_us
+-- group_terms        what groups can be found by, newest first: their name, labels and members' devices.
+--                    Triggers keep it
 CREATE TABLE events (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
     at_us INTEGER NOT NULL,
@@ -67,3 +70,42 @@ ALTER TABLE groups ADD COLUMN request_hash TEXT;
 ALTER TABLE groups ADD COLUMN selector TEXT;
 ALTER TABLE members ADD COLUMN size_bytes INTEGER;
 CREATE INDEX members_device ON members (device, group_id);
+
+ALTER TABLE groups ADD COLUMN is_late INTEGER NOT NULL DEFAULT 0;
+UPDATE groups SET is_late = 1 FROM
+    (SELECT id, created_at_us < max(created_at_us) OVER (ORDER BY sequence) AS late FROM groups) AS ordered
+    WHERE ordered.id = groups.id AND ordered.late;
+CREATE INDEX groups_created ON groups (created_at_us, sequence) WHERE is_late = 0;
+CREATE INDEX groups_late ON groups (sequence) WHERE is_late = 1;
+
+CREATE TABLE group_terms (
+    kind TEXT NOT NULL CHECK (kind IN ('name', 'label', 'device')),
+    key TEXT NOT NULL,
+    value TEXT NOT NULL,
+    sequence INTEGER NOT NULL,
+    PRIMARY KEY (kind, key, value, sequence)
+) STRICT, WITHOUT ROWID;
+INSERT INTO group_terms SELECT 'name', '', name, sequence FROM groups;
+INSERT INTO group_terms SELECT 'label', label.key, label.value, sequence FROM groups, json_each(labels) AS label;
+INSERT OR IGNORE INTO group_terms SELECT 'device', '', device, sequence
+    FROM members JOIN groups ON groups.id = members.group_id;
+
+CREATE TRIGGER group_terms_insert AFTER INSERT ON groups BEGIN
+    INSERT INTO group_terms VALUES ('name', '', NEW.name, NEW.sequence);
+    INSERT INTO group_terms SELECT 'label', key, value, NEW.sequence FROM json_each(NEW.labels);
+END;
+CREATE TRIGGER group_terms_insert_member AFTER INSERT ON members BEGIN
+    INSERT OR IGNORE INTO group_terms
+        SELECT 'device', '', NEW.device, sequence FROM groups WHERE id = NEW.group_id;
+END;
+CREATE TRIGGER group_terms_update AFTER UPDATE OF labels ON groups BEGIN
+    DELETE FROM group_terms WHERE (kind, key, value, sequence) IN
+        (SELECT 'label', key, value, OLD.sequence FROM json_each(OLD.labels));
+    INSERT INTO group_terms SELECT 'label', key, value, NEW.sequence FROM json_each(NEW.labels);
+END;
+CREATE TRIGGER group_terms_delete BEFORE DELETE ON groups BEGIN
+    DELETE FROM group_terms WHERE (kind, key, value, sequence) IN
+        (SELECT 'name', '', OLD.name, OLD.sequence
+         UNION ALL SELECT 'label', key, value, OLD.sequence FROM json_each(OLD.labels)
+         UNION ALL SELECT 'device', '', device, OLD.sequence FROM members WHERE group_id = OLD.id);
+END;

@@ -34,8 +34,8 @@ def expect_agreement(daemon, names, clients, step):
         cursor = page["next"] and "&cursor=" + page["next"]
     expect(pages == wanted, "%s: page by page %s", step, pages)
     for name in names:
-        after = daemon.get("/devices?limit=1&cursor=" + name)["items"]
-        expect(after == [item for item in wanted if item["name"] > name][:1], "%s: after %s %s", step, name, after)
+        found = daemon.get("/devices?name=" + name)["items"]
+        expect(found == [item for item in wanted if item["name"] == name], "%s: %s is %s", step, name, found)
 
 
 def change(daemon, names, clients, number):

@@ -68,7 +68,7 @@ def routes():
     keyed = set(re.findall(r' X\("[A-Z]+", "[^"]*", (\w+), SCOPE_\w+, [\w |]*ROUTE_IDEMPOTENT', code))
     same("operations that take a key", {operation["operationId"] for _, operation in operations().values() if any(
         resolve(parameter)["name"] == "Idempotency-Key" for parameter in operation.get("parameters", ()))}, keyed)
-    tables = dict(re.findall(r"(\w+_parameters)\[\] = \{(.*?)NULL\}", source("service/http/routes.c")))
+    tables = dict(re.findall(r"(\w+_parameters)\[\] = \{(.*?)NULL\}", source("service/http/routes.c"), re.S))
     for method, path, _, table, body in rows:
         operation = operations()[method, path][1]
         same("%s %s: query parameters" % (method, path),

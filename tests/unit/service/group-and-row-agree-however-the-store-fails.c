@@ -237,11 +237,11 @@ int store_reopen(struct store *store, struct err *err)
     return 0;
 }
 
-int store_group_list(struct store *store, const char *cursor, size_t limit, int state,
-                     struct group_row **rows, size_t *count, char next[STORE_CURSOR_CHARS + 1],
+int store_group_list(struct store *store, const struct group_list_filter *filter, uint64_t before,
+                     size_t limit, struct group_row **rows, size_t *count, uint64_t *next,
                      struct err *err)
 {
-    (void)store, (void)cursor, (void)limit, (void)state, (void)rows, (void)count, (void)next;
+    (void)store, (void)filter, (void)before, (void)limit, (void)rows, (void)count, (void)next;
     return err_set(err, ErrStoreFailed, 0, "not modelled");
 }
 

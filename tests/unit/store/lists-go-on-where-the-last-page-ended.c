@@ -14,14 +14,14 @@ static void insert_group(unsigned id, enum group_state state)
     assert_int_equal(STORE_CHANGE(store_group_insert, &row), 0);
 }
 
-/* The page after `cursor` must have the groups of these ids, ending with 0; leaves `next` there. */
-static void must_list(char *cursor, size_t limit, int state, const unsigned *ids)
+/* The page below *before must have the groups of these ids, ending with 0; leaves `next` there. */
+static void must_list(uint64_t *before, size_t limit, const char *state, const unsigned *ids)
 {
     struct group_row *rows;
     size_t count, i = 0;
-    assert_int_equal(
-        store_group_list(store, *cursor ? cursor : NULL, limit, state, &rows, &count, cursor, &err),
-        0);
+    const struct group_list_filter filter = {.state = state};
+    assert_int_equal(store_group_list(store, &filter, *before, limit, &rows, &count, before, &err),
+                     0);
     for (; ids[i]; i++) {
         assert_true(i < count);
         assert_string_equal(rows[i].id, id_text(ids[i]));
@@ -34,47 +34,36 @@ static void must_list(char *cursor, size_t limit, int state, const unsigned *ids
 
 TEST(groups_are_listed_newest_first)
 {
-    char cursor[STORE_CURSOR_CHARS + 1] = "";
-    must_list(cursor, 3, -1, IDS(0));
+    uint64_t before = 0;
+    must_list(&before, 3, NULL, IDS(0));
     for (unsigned id = 1; id <= 7; id++)
         insert_group(id, id % 2 ? GROUP_PREPARING : GROUP_ABORTED);
-    must_list(cursor, 3, -1, IDS(7, 6, 5));
+    must_list(&before, 3, NULL, IDS(7, 6, 5));
     insert_group(8, GROUP_PREPARING); /* newer: on none of the pages to come */
     store_sql("DELETE FROM groups WHERE sequence = 4");
-    must_list(cursor, 3, -1, IDS(3, 2, 1));
-    assert_string_equal(cursor, "");
-    must_list(cursor, 2, GROUP_ABORTED, IDS(6, 2));
-    assert_string_equal(cursor, "");
-    must_list(cursor, 1, GROUP_ABORTED, IDS(6));
-    must_list(cursor, 1, GROUP_ABORTED, IDS(2));
-    assert_string_equal(cursor, "");
+    must_list(&before, 3, NULL, IDS(3, 2, 1));
+    assert_int_equal(before, 0);
+    must_list(&before, 2, "aborted", IDS(6, 2));
+    assert_int_equal(before, 0);
+    must_list(&before, 1, "aborted", IDS(6));
+    must_list(&before, 1, "aborted", IDS(2));
+    assert_int_equal(before, 0);
 }
 
 TEST(pages_of_groups_are_bounded_in_bytes)
 {
-    char cursor[STORE_CURSOR_CHARS + 1] = "";
-    CLEANUP_FREE char *labels = calloc(1, STORE_PAGE_BYTES_MAX / 2);
-    memset(labels, 'x', STORE_PAGE_BYTES_MAX / 2 - 1000); /* so that two fit */
+    uint64_t before = 0;
+    CLEANUP_FREE char *labels = NULL;
+    const int bytes = STORE_PAGE_BYTES_MAX / 2 - 1000; /* so that two fit */
+    assert_true(asprintf(&labels, "{\"x\":\"%0*d\"}", bytes, 0) > 0);
     for (unsigned id = 1; id <= 5; id++) {
         struct group_row row = group_example(id, "a", "/i/base", "/i/overlay");
         row.labels = labels;
         assert_int_equal(STORE_CHANGE(store_group_insert, &row), 0);
     }
-    must_list(cursor, 100, -1, IDS(5, 4, 3)); /* the row that goes beyond ends the page */
-    must_list(cursor, 100, -1, IDS(2, 1));
-    assert_string_equal(cursor, "");
-}
-
-TEST(other_cursors_are_refused)
-{
-    static const char *const bad[] = {"", "x", "-1", "1x", " 1", "1234567890123456789"};
-    struct group_row *rows;
-    size_t count;
-    char next[STORE_CURSOR_CHARS + 1];
-    for (size_t i = 0; i < sizeof(bad) / sizeof(*bad); i++) {
-        assert_int_equal(store_group_list(store, bad[i], 1, -1, &rows, &count, next, &err), -1);
-        assert_int_equal(err.code, ErrInvalidParameter);
-    }
+    must_list(&before, 100, NULL, IDS(5, 4, 3)); /* the row that goes beyond ends the page */
+    must_list(&before, 100, NULL, IDS(2, 1));
+    assert_int_equal(before, 0);
 }
 
 TEST(the_next_group_of_a_state_is_the_oldest)

@@ -1,0 +1,92 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Every query of a list of groups, with any filters, searches indexes from the cursor on: it scans
+ * no table and sorts nothing. The same holds for what finds the range of a time, for the triggers
+ * of group_terms, and for the lists of other tables.
+ */
+#include "tests/lib/testlib.h"
+
+#include "store/group-list.h"
+#include "store/store.h"
+
+#include <sqlite3.h>
+#include <stdio.h>
+#include <string.h>
+
+static const struct fixture fixture = {.begin_all = scratch_begin, .end_all = scratch_end};
+
+static const char database[] = "plans.db"; /* the scratch directory is the current one */
+
+static sqlite3 *database_new(void)
+{
+    struct err err;
+    sqlite3 *db;
+    struct store *store = store_open(database, &err);
+    assert_non_null(store);
+    store_close(store);
+    assert_int_equal(sqlite3_open(database, &db), SQLITE_OK);
+    return db;
+}
+
+static void plan_check(sqlite3 *db, const char *sql)
+{
+    char explain[GROUP_LIST_SQL_BYTES + 32];
+    sqlite3_stmt *statement;
+    snprintf(explain, sizeof(explain), "EXPLAIN QUERY PLAN %s", sql);
+    if (sqlite3_prepare_v2(db, explain, -1, &statement, NULL) != SQLITE_OK)
+        fail_msg("%s: %s", sqlite3_errmsg(db), sql);
+    while (sqlite3_step(statement) == SQLITE_ROW) {
+        const char *detail = (const char *)sqlite3_column_text(statement, 3);
+        bool is_costly = strstr(detail, "SCAN groups") || strstr(detail, "SCAN group_terms") ||
+                         strstr(detail, "SCAN members") || strstr(detail, "SCAN t") ||
+                         strstr(detail, "SCAN o") || strstr(detail, "SCAN devices") ||
+                         strstr(detail, "SCAN events") || strstr(detail, "SCAN tokens") ||
+                         strstr(detail, "TEMP B-TREE FOR ORDER");
+        if (is_costly)
+            fail_msg("%s: %s", detail, sql);
+    }
+    sqlite3_finalize(statement);
+}
+
+TEST(any_filter_walks_an_index)
+{
+    char sql[GROUP_LIST_SQL_BYTES];
+    sqlite3 *db = database_new();
+    for (unsigned given = 0; given < 16; given++)
+        for (size_t labels = 0; labels <= GROUP_FILTER_LABELS_MAX; labels++) {
+            struct group_list_filter filter = {.state = given & 1 ? "committed" : NULL,
+                                               .name = given & 2 ? "g" : NULL,
+                                               .device = given & 4 ? "vda" : NULL,
+                                               .has_created_after = given & 8,
+                                               .label_count = labels};
+            group_list_sql(&filter, sql);
+            plan_check(db, sql);
+        }
+    sqlite3_close(db);
+}
+
+TEST(ranges_triggers_and_other_lists_do_too)
+{
+    static const char *const queries[] = {
+        "SELECT sequence FROM groups WHERE is_late = 0 AND created_at_us > 1 "
+        "ORDER BY created_at_us, sequence LIMIT 1",
+        "SELECT sequence FROM groups WHERE is_late = 0 AND created_at_us < 1 "
+        "ORDER BY created_at_us DESC, sequence DESC LIMIT 1",
+        "SELECT sequence FROM groups WHERE is_late = 1 AND sequence > 0 ORDER BY sequence DESC "
+        "LIMIT 1",
+        "SELECT sequence FROM groups WHERE is_late = 1 AND sequence > 0 ORDER BY sequence LIMIT 1",
+        "DELETE FROM group_terms WHERE (kind, key, value, sequence) IN "
+        "(SELECT 'label', key, value, 1 FROM json_each('{}'))",
+        "SELECT sequence FROM groups WHERE id = 'x'",
+        "SELECT name FROM devices WHERE name > 'x' ORDER BY name LIMIT 10",
+        "SELECT name FROM tokens WHERE name > 'x' ORDER BY name LIMIT 10",
+        "SELECT id FROM events WHERE id > 1 ORDER BY id LIMIT 10",
+        "SELECT id FROM events WHERE id > 1 AND kind = 'x' ORDER BY id LIMIT 10",
+        "SELECT id FROM events WHERE id > 1 AND device = 'x' ORDER BY id LIMIT 10",
+        "SELECT id FROM events WHERE id > 1 AND group_id = 'x' ORDER BY id LIMIT 10",
+    };
+    sqlite3 *db = database_new();
+    for (size_t i = 0; i < sizeof(queries) / sizeof(*queries); i++)
+        plan_check(db, queries[i]);
+    sqlite3_close(db);
+}
