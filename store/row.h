@@ -165,7 +165,7 @@ struct event_row {
     char *detail;                  /* JSON object */
 };
 
-/* What a list of groups has; all that is given must hold. Strings are borrowed. Zeroed: all groups. */
+/* What a list of groups has; all that is given must hold. Strings are borrowed. Zeroed: all. */
 #define GROUP_FILTER_LABELS_MAX 8
 struct group_list_filter {
     const char *state;  /* its name, or NULL */

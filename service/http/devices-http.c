@@ -357,7 +357,7 @@ static char *label_print(const char *key, const char *value)
 static int device_filter_decode(const struct request *request, const struct list_query *query,
                                 struct device_filter *filter, struct err *err)
 {
-    static_assert(LIST_LABELS_MAX <= DEVICE_FILTER_LABELS_MAX);
+    static_assert(LIST_LABELS_MAX <= DEVICE_FILTER_LABELS_MAX, "a filter takes every label");
     const char *state = request_parameter(request, "state");
     filter->name = request_parameter(request, "name");
     filter->has_state = state != NULL;

@@ -52,6 +52,8 @@ enum route_flags {
     X("DELETE", "/tokens/{id}", token_delete, SCOPE_ADMIN, ROUTE_STORE, NULL, NULL)                \
     X("GET", "/metrics", metrics_get, SCOPE_READ, ROUTE_STORE | ROUTE_PAGE | ROUTE_TEXT, NULL,     \
       NULL)                                                                                        \
+    X("GET", "/version", version_get, SCOPE_READ, 0, NULL, NULL)                                   \
+    X("GET", "/limits", limits_get, SCOPE_READ, 0, NULL, NULL)                                     \
     X("GET", "/livez", livez_get, SCOPE_NONE, 0, NULL, NULL)                                       \
     X("GET", "/readyz", readyz_get, SCOPE_NONE, 0, NULL, NULL)                                     \
     X("GET", "/openapi.yaml", openapi_get, SCOPE_NONE, ROUTE_YAML, NULL, NULL)

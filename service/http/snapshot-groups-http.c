@@ -296,7 +296,7 @@ static int request_group_state(const struct request *request, const char **state
 static int group_filter_decode(const struct request *request, const struct list_query *query,
                                struct group_list_filter *filter, struct err *err)
 {
-    static_assert(LIST_LABELS_MAX <= GROUP_FILTER_LABELS_MAX);
+    static_assert(LIST_LABELS_MAX <= GROUP_FILTER_LABELS_MAX, "a filter takes every label");
     *filter = (struct group_list_filter){.name = request_parameter(request, "name"),
                                          .device = request_parameter(request, "device"),
                                          .label_count = query->label_count};

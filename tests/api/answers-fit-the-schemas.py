@@ -82,6 +82,10 @@ CALLS = [
     (204, "DELETE", "/tokens/t", None),
     (200, "GET", "/metrics", None),
     (400, "GET", "/metrics?x=y", None),
+    (200, "GET", "/version", None),
+    (400, "GET", "/version?x=y", None),
+    (200, "GET", "/limits", None),
+    (400, "GET", "/limits?x=y", None),
     (200, "GET", "/livez", None),
     (400, "GET", "/livez?x=y", None),
     (200, "GET", "/readyz", None),
@@ -95,8 +99,10 @@ CALLS = [
 CONDITIONS = [
     (method, path, "If-Match", 412) for method, path in (
         ("GET", "/devices/vdb"), ("PATCH", "/devices/vdb"), ("DELETE", "/devices/vdb"), ("GET", "/snapshot-groups/g"),
-        ("PATCH", "/snapshot-groups/g"), ("GET", "/openapi.yaml"))] + [
-    ("GET", path, "If-None-Match", 304) for path in ("/devices/vdb", "/snapshot-groups/g", "/openapi.yaml")]
+        ("PATCH", "/snapshot-groups/g"), ("GET", "/openapi.yaml"), ("GET", "/version"),
+        ("GET", "/limits"))] + [
+    ("GET", path, "If-None-Match", 304) for path in ("/devices/vdb", "/snapshot-groups/g", "/openapi.yaml", "/version",
+                                                "/limits")]
 
 
 def check_media_type(daemon, method, path):

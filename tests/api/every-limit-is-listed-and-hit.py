@@ -1,0 +1,237 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: Apache-2.0
+#
+# GET /limits has every limit, from the one table in the code, and each of them holds: what is at
+# the limit is taken, what is beyond is refused. A limit without a function here fails. /version
+# names the version and the features that are there.
+import json
+import os
+import resource
+import select
+import socket
+import sys
+
+sys.dont_write_bytecode = True
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.realpath(__file__)), "..", "lib"))
+from openapi import SPEC
+from snapgroupd import DEADLINE_S, Answer, Daemon, expect, main
+
+ABSENT = [{"device": "absent"}]
+
+
+def raw(daemon, target="/livez", fields=(), body=None, method="GET"):
+    """Sends these fields and no others."""
+    connection = daemon.connection()
+    connection.putrequest(method, target, skip_host=True, skip_accept_encoding=True)
+    for name, value in (("Host", "localhost"), *fields):
+        connection.putheader(name, value)
+    connection.endheaders(body)
+    answer = Answer(connection.getresponse())
+    connection.close()
+    return answer
+
+
+def post(daemon, path, text):
+    return raw(daemon, path, (("Content-Type", "application/json"), ("Content-Length", str(len(text)))), text.encode(), "POST")
+
+
+def code_of(answer):
+    return answer.body["code"] if answer.status >= 400 else answer.status
+
+
+def pair(at, beyond, wanted_at, wanted_beyond):
+    expect(code_of(at) == wanted_at, "at the limit: %s", at)
+    expect(code_of(beyond) == wanted_beyond, "beyond the limit: %s", beyond)
+
+
+def group(daemon, **more):
+    return daemon.request("POST", "/snapshot-groups", {"devices": ABSENT, **more})
+
+
+def target_bytes(daemon, limit):
+    pair(raw(daemon, "/" + "x" * (limit - 1)), raw(daemon, "/" + "x" * limit), "NotFound", "URITooLong")
+
+
+def head_bytes(daemon, limit):
+    pair(raw(daemon, fields=[("A", "x" * (limit - 200))]), raw(daemon, fields=[("A", "x" * limit)]), 200, "HeadersTooLarge")
+
+
+def head_fields(daemon, limit):
+    pair(raw(daemon, fields=[("A", "x")] * (limit - 1)), raw(daemon, fields=[("A", "x")] * limit), 200, "HeadersTooLarge")
+
+
+def query_parameters(daemon, limit):
+    at, beyond = ("/devices?" + "&".join("x%d=1" % i for i in range(count)) for count in (limit, limit + 1))
+    expect("x0" in daemon.request("GET", at).body["detail"], "at the limit")
+    expect("too many" in daemon.request("GET", beyond).body["detail"], "beyond the limit")
+
+
+def request_id_chars(daemon, limit):
+    for count in (limit, limit + 1):
+        answer = daemon.request("GET", "/livez", X_Request_Id="x" * count)
+        expect((answer.headers["X-Request-Id"] == "x" * count) == (count == limit), "%d: %s", count, answer.headers)
+
+
+def idempotency_key_chars(daemon, limit):
+    at, beyond = (daemon.request("POST", "/snapshot-groups", {"devices": ABSENT}, Idempotency_Key='"%s"' % ("k" * count))
+                  for count in (limit, limit + 1))
+    pair(at, beyond, "DeviceNotFound", "InvalidHeader")
+
+
+def body_bytes(daemon, limit):
+    pair(post(daemon, "/devices", "{}".ljust(limit)), post(daemon, "/devices", "{}".ljust(limit + 1)), "MissingField", "BodyTooLarge")
+
+
+def body_depth(daemon, limit):
+    at, beyond = (post(daemon, "/devices", '{"x":' + "[" * (count - 1) + "]" * (count - 1) + "}") for count in (limit, limit + 1))
+    pair(at, beyond, "UnknownField", "MalformedJSON")
+
+
+def body_values(daemon, limit):
+    at, beyond = (post(daemon, "/devices", '{"x":[%s]}' % ",".join("1" * count)) for count in (limit - 2, limit + 1))
+    pair(at, beyond, "UnknownField", "MalformedJSON")
+
+
+def device_name_chars(daemon, limit):
+    at, beyond = (daemon.request("POST", "/devices", {"name": "d" * count, "image": "i", "format": "raw", "size_bytes": 512})
+                  for count in (limit, limit + 1))
+    pair(at, beyond, 201, "InvalidValue")
+
+
+def device_size_bytes(daemon, limit):
+    beyond = post(daemon, "/devices", json.dumps({"name": "big", "image": "b", "format": "raw", "size_bytes": limit + 1}))
+    expect(code_of(beyond) == "InvalidValue", "%s", beyond)
+
+
+def cluster_size_bytes(daemon, limit):
+    at, beyond = (daemon.request("POST", "/devices", {"name": "c%d" % size, "image": "c%d" % size, "format": "qcow2",
+                                                      "size_bytes": 512, "cluster_size_bytes": size}) for size in (limit, 2 * limit))
+    pair(at, beyond, 201, "InvalidValue")
+
+
+def group_name_chars(daemon, limit):
+    pair(group(daemon, name="g" * limit), group(daemon, name="g" * (limit + 1)), "DeviceNotFound", "InvalidValue")
+
+
+def group_members(daemon, limit):
+    at, beyond = (group(daemon, devices=[{"device": "d%d" % i} for i in range(count)]) for count in (limit, limit + 1))
+    pair(at, beyond, "DeviceNotFound", "InvalidValue")
+
+
+def group_deadline_ms(daemon, limit):
+    pair(group(daemon, deadline_ms=limit), group(daemon, deadline_ms=limit + 1), "DeviceNotFound", "InvalidValue")
+
+
+def labels(daemon, limit):
+    at, beyond = (group(daemon, labels={"k%d" % i: "" for i in range(count)}) for count in (limit, limit + 1))
+    pair(at, beyond, "DeviceNotFound", "InvalidValue")
+
+
+def label_bytes(daemon, limit):
+    for make in (lambda text: {text: ""}, lambda text: {"k": text}):
+        pair(group(daemon, labels=make("x" * limit)), group(daemon, labels=make("x" * (limit + 1))), "DeviceNotFound", "InvalidValue")
+
+
+def token_name_chars(daemon, limit):
+    at, beyond = (daemon.request("POST", "/tokens", {"name": "t" * count, "scope": "read"}) for count in (limit, limit + 1))
+    pair(at, beyond, 201, "InvalidValue")
+
+
+def page_items(daemon, limit):
+    at, beyond = (daemon.request("GET", "/devices?limit=%d" % count) for count in (limit, limit + 1))
+    pair(at, beyond, 200, "InvalidParameter")
+
+
+def page_bytes(daemon, limit):
+    large = {"k%d" % i: "x" * 256 for i in range(64)}
+    count = limit // (64 * 256) + 2
+    for _ in range(count):
+        group(daemon, labels=large)
+    page = daemon.get("/snapshot-groups?limit=1000")
+    expect(len(page["items"]) < count and page["next"], "%d items on a page", len(page["items"]))
+
+
+def filter_labels(daemon, limit):
+    at, beyond = (daemon.request("GET", "/devices?" + "&".join(["label=a%3Db"] * count)) for count in (limit, limit + 1))
+    pair(at, beyond, 200, "InvalidParameter")
+
+
+def connections(connect, limit):
+    """One more than the limit makes room for itself: one that is idle is closed, and no other."""
+    peers = [connect() for _ in range(limit + 1)]
+    closed, _, _ = select.select(peers, [], [], DEADLINE_S)
+    expect(len(closed) == 1 and closed[0].recv(1) == b"", "%d of %d were closed", len(closed), limit + 1)
+    expect(closed[0] is not peers[-1], "the last one was closed")
+    peers[-1].sendall(b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n")
+    expect(peers[-1].recv(9) == b"HTTP/1.1 ", "the last one is not answered")
+    for peer in peers:
+        peer.close()
+
+
+def unix_connections(daemon, limit):
+    def connect():
+        peer = socket.socket(socket.AF_UNIX)
+        peer.settimeout(DEADLINE_S)
+        peer.connect(os.path.join(daemon.runtime, "api.sock"))
+        return peer
+    connections(connect, limit)
+
+
+def tcp_connections(daemon, limit):
+    connections(lambda: socket.create_connection(("127.0.0.1", daemon.port), DEADLINE_S), limit)
+
+
+def subscribers(daemon, limit):
+    held = []
+    for i in range(limit + 1):
+        connection = daemon.connection()
+        connection.request("GET", "/events", headers={"Accept": "text/event-stream"})
+        response = connection.getresponse()
+        held.append((connection, response))
+        expect(response.status == (200 if i < limit else 503), "subscriber %d: %d", i, response.status)
+    for connection, response in held:
+        response.close()
+        connection.close()
+
+
+def tokens(daemon, limit):
+    there = len(daemon.list("/tokens"))
+    connection = daemon.connection()
+    for i in range(there, limit + 1):
+        answer = connection.ask("POST", "/tokens", {"name": "t%d" % i, "scope": "read"})
+        expect((answer.status == 201) == (i < limit), "token %d: %s", i, answer)
+    connection.close()
+
+
+def aborted_groups(daemon, limit):
+    connection = daemon.connection()
+    for _ in range(limit + 1):
+        connection.ask("POST", "/snapshot-groups", {"devices": ABSENT})
+    connection.close()
+    count, cursor = 0, ""
+    while cursor is not None:
+        page = daemon.get("/snapshot-groups?state=aborted&limit=1000" + cursor)
+        count += len(page["items"])
+        cursor = "&cursor=" + page["next"] if page["next"] else None
+    expect(count == limit, "%d failed attempts are kept", count)
+
+
+def version(daemon):
+    shown = daemon.get("/version")
+    expect(shown["version"] == shown["api"] == SPEC["info"]["version"], "%s", shown)
+    expect(shown["features"] == sorted(SPEC["components"]["schemas"]["Feature"]["enum"]), "%s", shown)
+
+
+def test():
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, max(soft, 8192)), hard))
+    with Daemon() as daemon:
+        daemon.listen_on_tcp()
+        daemon.start()
+        version(daemon)
+        for name, limit in daemon.get("/limits").items():
+            expect(name in globals(), "nothing here reaches the limit %s", name)
+            globals()[name](daemon, limit)
+
+
+main(test)
