@@ -127,6 +127,18 @@ static int option_export_name(struct nbd_handshake *handshake)
     return nbd_option_send(handshake);
 }
 
+/* Appends a reply of that type: `head`, then `text`. */
+static int reply_append(struct nbd_handshake *handshake, uint32_t type, const void *head,
+                        size_t head_length, const void *text, size_t length)
+{
+    int ret = nbd_option_reply_begin(handshake, type, head_length + length);
+    if (ret)
+        return ret;
+    nbd_buffer_append(handshake->out, head, head_length);
+    nbd_buffer_append(handshake->out, text, length);
+    return 0;
+}
+
 /* ---- LIST ---- */
 
 static int list_add(void *arg, const char *name)
@@ -136,12 +148,7 @@ static int list_add(void *arg, const char *name)
     uint32_t length_be = htobe32((uint32_t)length);
     if (nbd_buffer_length(handshake->out) >= LIST_PAGE_BYTES)
         return LIST_PAGE_FULL;
-    int ret = nbd_option_reply_begin(handshake, NBD_REP_SERVER, sizeof(length_be) + length);
-    if (ret)
-        return ret;
-    nbd_buffer_append(handshake->out, &length_be, sizeof(length_be));
-    nbd_buffer_append(handshake->out, name, length);
-    return 0;
+    return reply_append(handshake, NBD_REP_SERVER, &length_be, sizeof(length_be), name, length);
 }
 
 /* Page by page, and no lock is held while one is sent: a client may read as slowly as it likes. */
@@ -190,12 +197,7 @@ static int info_add_text(struct nbd_handshake *handshake, enum nbd_info type, co
                          size_t length)
 {
     uint16_t type_be = htobe16((uint16_t)type);
-    int ret = nbd_option_reply_begin(handshake, NBD_REP_INFO, sizeof(type_be) + length);
-    if (ret)
-        return ret;
-    nbd_buffer_append(handshake->out, &type_be, sizeof(type_be));
-    nbd_buffer_append(handshake->out, text, length);
-    return 0;
+    return reply_append(handshake, NBD_REP_INFO, &type_be, sizeof(type_be), text, length);
 }
 
 /* Appends what is known of the export. */
