@@ -9,7 +9,6 @@ import os
 import resource
 import select
 import socket
-import sqlite3
 import sys
 import time
 
@@ -135,12 +134,8 @@ def check_heartbeat(daemon):
 
 
 def check_gap(daemon):
-    daemon.stop()
-    database = sqlite3.connect(os.path.join(daemon.state, "snapgroupd.db"))
-    with database:
+    with daemon.stopped_database() as database:
         database.execute("DELETE FROM events WHERE id <= 9")
-    database.close()
-    daemon.start()
     wanted = listed(daemon, "?limit=1000")
     for last, after in ((5, wanted), (9, wanted), (10, wanted[1:])):
         stream = Stream(daemon, last=last)
@@ -154,14 +149,10 @@ def check_gap(daemon):
 
 def check_slow(daemon):
     """One that stops to read is dropped, while another gets everything; then it resumes."""
-    daemon.stop()
-    database = sqlite3.connect(os.path.join(daemon.state, "snapgroupd.db"))
-    with database:
+    with daemon.stopped_database() as database:
         database.executemany("INSERT INTO events (at_us, kind, device, actor, detail) "
                              "VALUES (strftime('%s') * 1000000, 'device.failed', ?, 'test', '{}')",
                              (("d%d" % i,) for i in range(5000)))
-    database.close()
-    daemon.start()
     newest = listed(daemon, "?kind=recovery.done&limit=1000")[-1][0]
     slow, quick = Stream(daemon, "?after=9"), Stream(daemon, "?after=9")
     expect([at for at, _ in quick.events(newest - 9)] == list(range(10, newest + 1)), "the quick one")

@@ -4,7 +4,6 @@
 # Every change has its event, with who caused it, by which request, and what it was about. The list
 # goes on after any id, filtered or not; an id whose successors are not all kept is 410.
 import os
-import sqlite3
 import sys
 
 sys.dont_write_bytecode = True
@@ -47,12 +46,8 @@ def check_filters(daemon, whole, group):
 
 def check_gone(daemon):
     """As if events up to the third one had been pruned."""
-    daemon.stop()
-    database = sqlite3.connect(os.path.join(daemon.state, "snapgroupd.db"))
-    with database:
+    with daemon.stopped_database() as database:
         database.execute("DELETE FROM events WHERE id <= 3")
-    database.close()
-    daemon.start()
     expect(events(daemon)[0]["id"] == 4 and events(daemon, "?after=3")[0]["id"] == 4, "after the third one")
     answer = daemon.request("GET", "/events?after=2")
     expect(answer.status == 410 and answer.body["code"] == "EventsGone", "a gap: %s", answer)

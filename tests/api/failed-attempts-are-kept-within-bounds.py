@@ -5,7 +5,6 @@
 # others. Lists are in the order of the attempts even if the clock was set back in between. Pages of
 # large rows end early, and together they are the list. sqlite3 inserts the old rows.
 import os
-import sqlite3
 import sys
 import time
 
@@ -31,15 +30,12 @@ def test():
     with Daemon() as daemon:
         daemon.start()
         daemon.create_device("vda", "qcow2", 1 << 20)
-        daemon.stop()
         now_us = time.time_ns() // 1000
-        with sqlite3.connect(os.path.join(daemon.state, "snapgroupd.db")) as database:
+        with daemon.stopped_database() as database:
             for sequence in range(1, 201):
                 insert(database, sequence, now_us - 40 * DAY_US)
             for sequence in range(201, 1401):  # each a minute before the one that came before it
                 insert(database, sequence, now_us - sequence * 60 * 1000000, 300 if sequence > 1390 else 0)
-        database.close()
-        daemon.start()
         answer = daemon.request("POST", "/snapshot-groups", group_body("new", ["vda", "none"]))
         expect(answer.status == 404, "a group of a device that is not there: %s", answer)
         page = daemon.get("/snapshot-groups?limit=1000")

@@ -5,7 +5,6 @@
 # neither in that to the repeated request, also after a restart and if the answer was not kept, nor
 # in the database.
 import os
-import sqlite3
 import subprocess
 import sys
 
@@ -36,11 +35,8 @@ def test():
         expect(post(daemon, "other").body["code"] == "IdempotencyKeyReused", "another request with the key")
         daemon.restart()
         check_replay(daemon, first)
-        daemon.stop()
-        with sqlite3.connect(os.path.join(daemon.state, "snapgroupd.db")) as database:
+        with daemon.stopped_database() as database:
             database.execute("UPDATE idempotency_keys SET status = NULL, headers = NULL, body = NULL")
-        database.close()
-        daemon.start()
         check_replay(daemon, first)
         expect(len(daemon.list("/tokens")) == 1, "one token")
         expect(Connection(daemon.port, secret).ask("GET", "/devices").status == 200, "the secret is valid")

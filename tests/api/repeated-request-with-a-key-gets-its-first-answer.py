@@ -6,7 +6,6 @@
 # refused, one that still runs is not repeated, and refusals that may pass are not kept. A key ends
 # after 24 h.
 import os
-import sqlite3
 import subprocess
 import sys
 
@@ -35,12 +34,8 @@ def groups(daemon, state="committed"):
 
 def change(daemon, sql):
     """Changes the database of the stopped daemon."""
-    daemon.stop()
-    database = sqlite3.connect(os.path.join(daemon.state, "snapgroupd.db"))
-    with database:
+    with daemon.stopped_database() as database:
         database.execute(sql)
-    database.close()
-    daemon.start()
 
 
 def check_forms(daemon):

@@ -11,6 +11,7 @@ daemon died by itself, did not stop cleanly, or a sanitizer reported anything. A
 from the main thread (it dies with the thread that started it); everything else may be called from
 any thread.
 """
+import contextlib
 import hashlib
 import http.client
 import json
@@ -20,6 +21,7 @@ import select
 import shutil
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import tempfile
@@ -274,6 +276,15 @@ class Daemon:
 
     def restart(self):
         self.stop()
+        self.start()
+
+    @contextlib.contextmanager
+    def stopped_database(self):
+        """The database of the stopped daemon, which then starts again."""
+        self.stop()
+        database = sqlite3.connect(os.path.join(self.state, "snapgroupd.db"))
+        with contextlib.closing(database), database:
+            yield database
         self.start()
 
     # ---- REST ----

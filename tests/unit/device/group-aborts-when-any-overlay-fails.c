@@ -12,6 +12,19 @@
 
 static const char *const NAMES[] = {"d0", "d1", "d2"};
 
+/* The group must fail to prepare, at this member for this reason; it is aborted and freed. */
+static void prepare_must_fail(struct group *group, size_t position, enum err_code code, int errnum)
+{
+    struct err err;
+    size_t failed_member;
+    assert_int_equal(-1, group_prepare(group, &failed_member, &err));
+    assert_int_equal(position, failed_member);
+    assert_int_equal(code, err.code);
+    assert_int_equal(errnum, err.errnum);
+    assert_int_equal(0, group_abort(group, &err));
+    group_free(group);
+}
+
 static void attempt_fails(struct block *block, size_t position, enum err_code code, int errnum)
 {
     CLEANUP_FREE char *before = scratch_listing();
@@ -19,12 +32,7 @@ static void attempt_fails(struct block *block, size_t position, enum err_code co
     size_t failed_member;
     struct group *group = group_of(block, "g.qcow2", 3, NAMES, &failed_member, &err);
     assert_non_null(group);
-    assert_int_equal(-1, group_prepare(group, &failed_member, &err));
-    assert_int_equal(position, failed_member);
-    assert_int_equal(code, err.code);
-    assert_int_equal(errnum, err.errnum);
-    assert_int_equal(0, group_abort(group, &err));
-    group_free(group);
+    prepare_must_fail(group, position, code, errnum);
     CLEANUP_FREE char *after = scratch_listing();
     assert_string_equal(before, after);
 }
@@ -64,12 +72,7 @@ TEST(test_name_is_taken_meanwhile)
     assert_non_null(group);
     shell("echo theirs > d2.g.qcow2");
     CLEANUP_FREE char *before = scratch_listing();
-    assert_int_equal(-1, group_prepare(group, &failed_member, &err));
-    assert_int_equal(2, failed_member);
-    assert_int_equal(ErrOpenFileFailed, err.code);
-    assert_int_equal(EEXIST, err.errnum);
-    assert_int_equal(0, group_abort(group, &err));
-    group_free(group);
+    prepare_must_fail(group, 2, ErrOpenFileFailed, EEXIST);
     CLEANUP_FREE char *after = scratch_listing();
     assert_string_equal(before, after);
 }

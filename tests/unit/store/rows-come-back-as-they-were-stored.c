@@ -114,6 +114,7 @@ static void must_be_same_group(const struct group_row *got, const struct group_r
     TEXT(name)
     TEXT(labels)
     TEXT(selector)
+    TEXT(request_hash)
     TEXT(error_message)
     NUMBER(state)
     NUMBER(created_at_us)
@@ -158,6 +159,7 @@ TEST(failed_groups_come_back)
                             .name = "failed",
                             .labels = "{\"l\":1}",
                             .selector = "{\"s\":2}",
+                            .request_hash = "hash of the group's request",
                             .created_at_us = 22,
                             .has_cut = true,
                             .cut_at_us = 33,
