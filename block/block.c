@@ -219,7 +219,7 @@ int block_image_create(struct block *block, const char *path, const char *format
     return 0;
 }
 
-/* Opens the place and does one thing in it, durably. `directory` as for block_image_discard(). */
+/* Opens the place and runs `finish` there, durably. `directory` as for block_image_discard(). */
 static int image_finish(struct block *block, const char *path, const char *directory,
                         const unsigned char id[OWNER_ID_BYTES],
                         int (*finish)(const struct image_place *, const unsigned char *,
@@ -241,7 +241,7 @@ static int image_finish(struct block *block, const char *path, const char *direc
 int block_image_keep(struct block *block, const char *path, const unsigned char id[OWNER_ID_BYTES],
                      struct err *err)
 {
-    return image_finish(block, path, NULL, id, stage_settle, err);
+    return image_finish(block, path, NULL, id, stage_keep, err);
 }
 
 int block_directory_identity(struct block *block, const char *path,

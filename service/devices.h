@@ -3,9 +3,9 @@
  * Devices: attach, create, list, detach. The store's row and the block layer's device are changed
  * in an order that lets a restart finish or undo whatever was under way:
  *
- *   attach   open (block), insert the row, publish
+ *   attach   open (block), insert the row, export
  *   create   insert the row CREATING, create the image, open it, row ATTACHED, remove the image's
- *            marking name, publish. A row CREATING: the image is to be removed
+ *            marking name, export. A row CREATING: the image is to be removed
  *   detach   row DETACHING, flush and close (block), delete the row. A row DETACHING: the device
  *            goes, now or at the restart. If the device cannot be closed, the row says ATTACHED
  *            again; a detach that is refused changes nothing
@@ -64,7 +64,7 @@ int devices_list(struct service *service, const char *after, size_t limit,
                  struct device_view **views, size_t *count, bool *more,
                  char last[DEVICE_NAME_MAX + 1], struct err *err);
 
-/* Opens the device of a row and publishes it, or a failed one in its place. For recovery. */
+/* Opens and exports the device of a row, or a failed one instead. For recovery. */
 void devices_restore(struct service *service, const struct device_row *row);
 
 #endif

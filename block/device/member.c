@@ -236,10 +236,10 @@ int member_publish(struct group *group, struct member *member, struct err *err)
     if (stage_publish(&member->place, group->id, true, err) != 0)
         return -1;
     member->is_published = true;
-    return stage_settle(&member->place, group->id, err);
+    return stage_keep(&member->place, group->id, err);
 }
 
-/* The published name goes only if it still is the file that was staged. */
+/* Removes the real name if it still is the staged file's (I1). */
 static int member_unpublish(struct member *member, struct err *err)
 {
     struct stat st;
@@ -259,7 +259,7 @@ int member_abort(struct group *group, struct member *member, struct err *err)
     int ret = 0;
     if (member->is_published)
         ret = member_unpublish(member, err);
-    if (member->is_staged && stage_settle(&member->place, group->id, err) != 0)
+    if (member->is_staged && stage_keep(&member->place, group->id, err) != 0)
         ret = -1;
     if (member->overlay)
         node_unref(steal(member->overlay));

@@ -159,20 +159,20 @@ static int mark_discard(const struct image_place *place, const unsigned char id[
 
 /* Without links, by renaming. */
 static int stage_rename(const struct image_place *place, const unsigned char id[OWNER_ID_BYTES],
-                        bool tells_itself, struct err *err)
+                        bool names_owner, struct err *err)
 {
     char first[STAGE_NAME_BYTES], mark[STAGE_NAME_BYTES];
     struct err ignored;
     stage_name(place, id, first);
     mark_name(place, id, mark);
-    if (!tells_itself && mark_create(place, id, err) != 0)
+    if (!names_owner && mark_create(place, id, err) != 0)
         return -1;
     if (renameat2(place->dirfd, first, place->dirfd, place->name, RENAME_NOREPLACE) == 0)
         return 0;
     bool is_missing_too = errno == EINVAL || errno == ENOSYS;
     err_set(err, ErrOpenFileFailed, errno, "image '%s' cannot be created%s", place->path,
             is_missing_too ? ": its file system has neither hard links nor RENAME_NOREPLACE" : "");
-    if (!tells_itself)
+    if (!names_owner)
         place_unlink(place, mark, &ignored);
     return -1;
 }
@@ -185,19 +185,19 @@ static bool links_are_missing(int error)
 }
 
 int stage_publish(const struct image_place *place, const unsigned char id[OWNER_ID_BYTES],
-                  bool tells_itself, struct err *err)
+                  bool names_owner, struct err *err)
 {
     char name[STAGE_NAME_BYTES];
     stage_name(place, id, name);
     if (linkat(place->dirfd, name, place->dirfd, place->name, 0) == 0)
         return 0;
     if (links_are_missing(errno))
-        return stage_rename(place, id, tells_itself, err);
+        return stage_rename(place, id, names_owner, err);
     return err_set(err, ErrOpenFileFailed, errno, "image '%s' cannot be created", place->path);
 }
 
-int stage_settle(const struct image_place *place, const unsigned char id[OWNER_ID_BYTES],
-                 struct err *err)
+int stage_keep(const struct image_place *place, const unsigned char id[OWNER_ID_BYTES],
+               struct err *err)
 {
     char first[STAGE_NAME_BYTES], mark[STAGE_NAME_BYTES];
     stage_name(place, id, first);
@@ -221,5 +221,5 @@ int stage_discard(const struct image_place *place, const unsigned char id[OWNER_
                    real.st_dev == first.st_dev && real.st_ino == first.st_ino;
     if (is_ours && place_unlink(place, place->name, err) != 0)
         return -1;
-    return stage_settle(place, id, err);
+    return stage_keep(place, id, err);
 }

@@ -5,7 +5,7 @@
  *     stage_create     DIR/.snapgroupd-ID-HASH.tmp    O_EXCL: ours, the id is in its name
  *     (write it, file_sync_all)
  *     stage_publish    the same file gets its real name by link(2), which never replaces a file
- *     stage_settle     the first name is removed
+ *     stage_keep       the first name is removed
  *
  * HASH is of the real name: one id can stage many files in a directory. While the first name
  * exists, the real name is ours if it has the same inode; stage_discard relies on that.
@@ -17,8 +17,8 @@
  *     first name  mark   real name
  *     yes         no     ours if it is the same inode     before the rename, or links
  *     yes         yes    not ours                         before the rename
- *     no          yes    ours if its identity is alike    renamed, not settled
- *     no          no     not ours                         settled, or never begun
+ *     no          yes    ours if its identity is alike    renamed, not kept
+ *     no          no     not ours                         kept, or never begun
  *
  * A mark is removed before the first name, and after the real one. Private to block/.
  */
@@ -33,14 +33,14 @@
 int stage_create(const struct image_place *place, const unsigned char id[OWNER_ID_BYTES],
                  struct err *err);
 
-/* Gives the file its real name; `tells_itself`: the content names `id` as the owner, so no mark is
+/* Gives the file its real name; `names_owner`: the content names `id` as the owner, so no mark is
  * needed. OpenFileFailed (EEXIST and others); the file then has only its first name. */
 int stage_publish(const struct image_place *place, const unsigned char id[OWNER_ID_BYTES],
-                  bool tells_itself, struct err *err);
+                  bool names_owner, struct err *err);
 
-/* Removes the mark and the first name, as far as they exist. */
-int stage_settle(const struct image_place *place, const unsigned char id[OWNER_ID_BYTES],
-                 struct err *err);
+/* Keeps the file: removes the mark and the first name, if they exist. */
+int stage_keep(const struct image_place *place, const unsigned char id[OWNER_ID_BYTES],
+               struct err *err);
 
 /* Removes the real name if it is that of the staged file, then the mark and the first name. */
 int stage_discard(const struct image_place *place, const unsigned char id[OWNER_ID_BYTES],

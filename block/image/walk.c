@@ -87,23 +87,22 @@ static uint64_t distance(uint64_t a, uint64_t b)
     return a > b ? a - b : b - a;
 }
 
-/* The place of the nearest idle walk in the list, or NULL. Those that the chain has outgrown go.
- * Lock held. */
+/* The link to the nearest idle walk, or NULL. Frees walks with too few layers. Lock held. */
 static struct walk **walks_nearest(struct walks *walks, unsigned count, uint64_t offset,
                                    bool has_holes)
 {
-    struct walk **nearest = NULL, **place = &walks->idle;
-    while (*place) {
-        struct walk *walk = *place;
+    struct walk **nearest = NULL, **link = &walks->idle;
+    while (*link) {
+        struct walk *walk = *link;
         if (walk->room < count) {
-            *place = walk->next;
+            *link = walk->next;
             walk_free(walks, walk);
             continue;
         }
         if (walk->has_holes == has_holes &&
             (!nearest || distance(walk->position, offset) < distance((*nearest)->position, offset)))
-            nearest = place;
-        place = &walk->next;
+            nearest = link;
+        link = &walk->next;
     }
     return nearest;
 }

@@ -63,8 +63,8 @@ static struct nbd_queue_list *queue_list_locked(struct nbd_pool *pool,
 
 static void queue_assert_state(struct nbd_pool *pool, const struct nbd_queue *queue)
 {
-    assert(queue->place == queue_list_locked(pool, queue)); /* Q1 */
-    assert(queue->running <= NBD_TASKS_RUNNING);            /* Q2 */
+    assert(queue->list == queue_list_locked(pool, queue)); /* Q1 */
+    assert(queue->running <= NBD_TASKS_RUNNING);           /* Q2 */
     assert(queue->wake_fd >= 0 || !queue->queued.first);
     (void)pool, (void)queue;
 }
@@ -106,8 +106,8 @@ void nbd_queue_open(struct nbd_queue *queue, struct nbd_budget *budget)
 
 void nbd_queue_close(struct nbd_queue *queue)
 {
-    assert(queue->tasks == 0 && queue->task_bytes == 0);                                    /* Q3 */
-    assert(!queue->queued.first && !queue->done.first && !queue->running && !queue->place); /* Q3 */
+    assert(queue->tasks == 0 && queue->task_bytes == 0);                                   /* Q3 */
+    assert(!queue->queued.first && !queue->done.first && !queue->running && !queue->list); /* Q3 */
     if (queue->wake_fd >= 0)
         close(queue->wake_fd);
     queue->wake_fd = -1;
@@ -134,7 +134,7 @@ static struct nbd_task *list_take(struct nbd_task_list *list)
 
 static void queues_append(struct nbd_queue_list *list, struct nbd_queue *queue)
 {
-    queue->place = list;
+    queue->list = list;
     queue->next = NULL;
     if (list->first)
         list->last->next = queue;
@@ -148,7 +148,7 @@ static struct nbd_queue *queues_take(struct nbd_queue_list *list)
     struct nbd_queue *queue = list->first;
     if (queue) {
         list->first = queue->next;
-        queue->place = NULL;
+        queue->list = NULL;
     }
     return queue;
 }
@@ -164,19 +164,19 @@ static void queues_remove(struct nbd_queue_list *list, struct nbd_queue *queue)
         list->first = queue->next;
     if (list->last == queue)
         list->last = before;
-    queue->place = NULL;
+    queue->list = NULL;
 }
 
 /* Moves a queue to the list of its state. */
 static void queue_place_locked(struct nbd_pool *pool, struct nbd_queue *queue)
 {
-    struct nbd_queue_list *place = queue_list_locked(pool, queue);
-    if (place == queue->place)
+    struct nbd_queue_list *list = queue_list_locked(pool, queue);
+    if (list == queue->list)
         return;
-    if (queue->place)
-        queues_remove(queue->place, queue);
-    if (place)
-        queues_append(place, queue);
+    if (queue->list)
+        queues_remove(queue->list, queue);
+    if (list)
+        queues_append(list, queue);
 }
 
 /* ---- the pool's threads ---- */

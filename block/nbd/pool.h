@@ -58,7 +58,7 @@ struct nbd_pool {
 struct nbd_queue {
     /* Guarded by the pool's lock. */
     struct nbd_queue *next;
-    struct nbd_queue_list *place; /* in which of the pool's lists it is, or NULL */
+    struct nbd_queue_list *list; /* the pool's list that it is in, or NULL */
     const struct nbd_session *session;
     struct nbd_task_list queued, done;
     unsigned running;
