@@ -4,19 +4,22 @@
 # 10,000 malformed requests (tests/lib/malformed.py), by seed: each gets one problem with a status
 # that is right for it. A wrong framing ends the connection, anything else does not. Afterwards the
 # daemon works as before: no file was touched, no descriptor and no memory is missing. So over TCP,
-# with a token.
+# with a token, and over TLS, with a certificate.
 # MALFORMED_SEED and MALFORMED_REQUESTS select others.
 import json
 import os
 import random
+import re
 import socket
+import ssl
+import subprocess
 import sys
 
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.realpath(__file__)), "..", "lib"))
 from malformed import FRAMING, HOST, OTHERS, RARE, SMUGGLED
 from openapi import SPEC, fits, validator
-from snapgroupd import DEADLINE_S, SNAPGROUPD, Daemon, expect, main, wait_until
+from snapgroupd import DEADLINE_S, SNAPGROUPD, SOURCE_DIR, Daemon, expect, main, wait_until
 
 SEED = int(os.environ.get("MALFORMED_SEED", "10"))
 REQUESTS = int(os.environ.get("MALFORMED_REQUESTS", "10000"))
@@ -53,7 +56,8 @@ class Peer:
     def close(self):
         """Returns what the daemon sent beyond the reply."""
         try:
-            self.socket.shutdown(socket.SHUT_WR)
+            if not isinstance(self.socket, ssl.SSLSocket):  # there it would end TLS
+                self.socket.shutdown(socket.SHUT_WR)
             return self.input.read()
         except OSError:
             return b""
@@ -96,7 +100,8 @@ def memory_kib(daemon):
 def is_sanitized():
     """Sanitizers keep memory that was freed, and find leaks themselves."""
     with open(SNAPGROUPD, "rb") as program:
-        return b"__sanitizer_" in program.read()
+        text = program.read()
+    return any(name in text for name in (b"__asan_", b"__tsan_", b"__sanitizer_"))
 
 
 def walk(daemon, connect, name, header=b""):
@@ -111,14 +116,23 @@ def walk(daemon, connect, name, header=b""):
         raw, statuses = kind(generator)
         refused(peer, kind, raw.replace(HOST, HOST + header, 1), statuses)
     if peer.socket:
-        peer.close()
+        peer.input.close()
+        peer.socket.close()
     growth = memory_kib(daemon) - before
     expect(is_sanitized() or growth <= GROWTH_KIB, "%s: %d KiB of memory are missing", name, growth)
 
 
 def test():
     with Daemon(arguments=("--log-level", "warning")) as daemon:
+        pki = os.path.join(daemon.directory, "pki")
+        subprocess.run([os.path.join(SOURCE_DIR, "tests/lib/certificates.sh"), pki], check=True,
+                       stdout=subprocess.DEVNULL)
+        context = ssl.create_default_context(cafile=os.path.join(pki, "ca-cert.pem"))
+        context.load_cert_chain(os.path.join(pki, "client/client-cert.pem"),
+                                os.path.join(pki, "client/client-key.pem"))
         daemon.listen_on_tcp()
+        daemon.arguments += ["--listen", "tls:127.0.0.1:0", "--tls-cert-dir", os.path.join(pki, "server"),
+                             "--tls-client-scope", "client=admin"]
         daemon.start()
         token = daemon.create_token("test", "admin")
         daemon.create_device("vda", "raw", 1 << 20)
@@ -127,6 +141,7 @@ def test():
         was = descriptors(daemon)
         walk(daemon, lambda: unix(daemon), "unix")
         walk(daemon, lambda: tcp(daemon), "tcp", b"Authorization: Bearer %s\r\n" % token.encode())
+        walk(daemon, lambda: tls(daemon, context), "tls")
         wait_until(lambda: descriptors(daemon) <= was, "descriptors are closed")
         now = files(daemon), daemon.get("/devices")
         expect(now == seen, "files or devices: %s, were %s", now, seen)
@@ -142,6 +157,12 @@ def unix(daemon):
 
 def tcp(daemon):
     return socket.create_connection(("127.0.0.1", daemon.port), DEADLINE_S)
+
+
+def tls(daemon, context):
+    port = int(re.search(r"^api tls:127.0.0.1:(\d+)$", daemon.said, re.M)[1])
+    client = socket.create_connection(("127.0.0.1", port), DEADLINE_S)
+    return context.wrap_socket(client, server_hostname="localhost", suppress_ragged_eofs=False)
 
 
 main(test)
