@@ -18,117 +18,16 @@
 #include <stdio.h>
 #include <string.h>
 
-static int out_of_memory(struct err *err)
-{
-    return err_set(err, ErrOutOfResources, 0, "there is no memory for the group");
-}
-
-/* ---- members with their defaults ---- */
-
-struct members {
-    const struct snapshot_group_request *request;
-    struct group_member *list;
-};
-
-static void members_clear(struct members *members)
-{
-    for (size_t i = 0; members->list && i < members->request->count; i++)
-        if (!members->request->members[i].snapshot_file)
-            free((char *)members->list[i].snapshot_file);
-    free(members->list);
-}
-
-static int members_fill(struct members *members, const char *group_name, struct err *err)
-{
-    size_t count = members->request->count;
-    members->list = calloc(count + 1, sizeof(*members->list));
-    if (!members->list)
-        return out_of_memory(err);
-    for (size_t i = 0; i < count; i++) {
-        struct group_member *member = &members->list[i];
-        char *path;
-        *member = members->request->members[i];
-        if (!member->format)
-            member->format = "qcow2";
-        if (member->snapshot_file)
-            continue;
-        if (asprintf(&path, "%s+%s.qcow2", member->device, group_name) < 0)
-            return out_of_memory(err);
-        member->snapshot_file = path;
-    }
-    return 0;
-}
-
-/* ---- the row ---- */
-
-/* `info` is NULL if the group could not be begun: then paths are recorded as far as they can be
- * resolved. */
-static int member_row_fill(struct service *service, struct member_row *row,
-                           const struct group_member *member, const struct group_member_info *info)
-{
-    struct err err;
-    if (!info)
-        row->snapshot_file = block_resolve(service->block, member->snapshot_file, &err);
-    if (!row->snapshot_file)
-        row->snapshot_file = strdup(info ? info->snapshot_file : member->snapshot_file);
-    row->device = strdup(member->device);
-    row->format = strdup(member->format);
-    row->backing_file = info ? strdup(info->backing_file) : NULL;
-    row->backing_format = info ? strdup(info->backing_format) : NULL;
-    row->has_size = info != NULL;
-    row->size_bytes = info ? info->size_bytes : 0;
-    char directory[FILE_IDENTITY_BYTES];
-    bool is_known =
-        info && block_directory_identity(service->block, row->snapshot_file, directory, &err) == 0;
-    row->directory_identity = is_known ? strdup(directory) : NULL;
-    bool is_short = (is_known && !row->directory_identity) || !row->device || !row->format ||
-                    !row->snapshot_file || (info && (!row->backing_file || !row->backing_format));
-    return is_short ? -1 : 0;
-}
-
-/* All but the members. */
-static int row_begin(struct group_row *row, const struct snapshot_group_request *request,
-                     struct err *err)
-{
-    assert(!row->members);
-    row->created_at_us = clock_now_us();
-    row->name = strdup(request->name ? request->name : row->id);
-    row->labels = strdup(request->labels);
-    row->request_hash = strdup(request->origin->request_hash);
-    row->selector = request->selector ? strdup(request->selector) : NULL;
-    row->members = calloc(request->count + 1, sizeof(*row->members));
-    bool is_short =
-        !row->name || !row->labels || !row->request_hash || (request->selector && !row->selector);
-    return row->members && !is_short ? 0 : out_of_memory(err);
-}
-
-/* Once, after group_begin(). */
-static int row_fill(struct service *service, struct group_row *row, const struct members *members,
-                    const struct group *group, struct err *err)
-{
-    if (row_begin(row, members->request, err) != 0)
-        return -1;
-    for (size_t i = 0; i < members->request->count; i++) {
-        struct group_member_info info;
-        if (group)
-            group_member_info(group, i, &info);
-        row->member_count = i + 1;
-        if (member_row_fill(service, &row->members[i], &members->list[i], group ? &info : NULL) !=
-            0)
-            return out_of_memory(err);
-    }
-    return 0;
-}
-
 /* Keeps an attempt that failed before it had a row. */
 static void refusal_record(struct service *service, struct settlement *settlement,
-                           const struct members *members, const struct err *cause, size_t member)
+                           const struct group_members *members, const struct err *cause,
+                           size_t member)
 {
     struct err err;
     settlement->row.state = GROUP_ABORTED;
     group_row_fail(&settlement->row, cause, member);
     if ((!settlement->row.members &&
-         row_fill(service, &settlement->row, members, NULL, &err) != 0) ||
+         group_row_fill(service, &settlement->row, members, NULL, &err) != 0) ||
         group_row_write(service, store_group_insert, &settlement->row, &settlement->origin,
                         EVENT_GROUP_ABORTED, &err) != 0)
         log_error("the failed attempt %s is not kept: %s", settlement->row.id, err.message);
@@ -147,7 +46,7 @@ static int name_check(struct service *service, const char *name, struct err *err
 }
 
 static int take_begin(struct service *service, struct settlement *settlement,
-                      struct group_progress *progress, const struct members *members,
+                      struct group_progress *progress, const struct group_members *members,
                       struct err *err)
 {
     unsigned char id[OWNER_ID_BYTES];
@@ -157,7 +56,7 @@ static int take_begin(struct service *service, struct settlement *settlement,
         group_begin(service->block, id, members->list, members->request->count, &failed, err);
     if (settlement->group) {
         settlement->memory = GROUP_MEMORY_HELD;
-        if (row_fill(service, &settlement->row, members, settlement->group, err) != 0)
+        if (group_row_fill(service, &settlement->row, members, settlement->group, err) != 0)
             return -1;
     }
     bool has_expired = group_progress_explain(progress, err);
@@ -208,10 +107,10 @@ static int take_run(struct service *service, struct settlement *settlement,
                     const struct snapshot_group_request *request, struct group_progress *progress,
                     struct err *err)
 {
-    CLEANUP_BY(members_clear) struct members members = {.request = request};
+    CLEANUP_BY(group_members_clear) struct group_members members = {.request = request};
     const char *name = request->name ? request->name : settlement->row.id;
     size_t failed = SIZE_MAX;
-    if (members_fill(&members, name, err) != 0 || name_check(service, name, err) != 0 ||
+    if (group_members_fill(&members, name, err) != 0 || name_check(service, name, err) != 0 ||
         take_begin(service, settlement, progress, &members, err) != 0)
         return -1;
     if (take_record(service, settlement, progress, err) == 0 &&
@@ -269,7 +168,7 @@ void snapshot_groups_abandon(struct service *service, struct group_progress *pro
 
 struct plan {
     struct service *service;
-    const struct members *members;
+    const struct group_members *members;
     struct group_row *row;
 };
 
@@ -277,11 +176,7 @@ static int plan_member(void *context, size_t position, const struct group_member
                        struct err *err)
 {
     struct plan *plan = context;
-    plan->row->member_count = position + 1;
-    return member_row_fill(plan->service, &plan->row->members[position],
-                           &plan->members->list[position], info) == 0
-               ? 0
-               : out_of_memory(err);
+    return group_row_fill_member(plan->service, plan->row, plan->members, position, info, err);
 }
 
 /* Whether the store would take the row, which it is rid of again. */
@@ -298,10 +193,10 @@ static int plan_run(struct plan *plan, const char *name, struct err *err)
     size_t failed = SIZE_MAX;
     struct service *service = plan->service;
     struct group_row *row = plan->row;
-    const struct members *members = plan->members;
+    const struct group_members *members = plan->members;
     if (name_check(service, name, err) != 0)
         return -1;
-    if (row_begin(row, members->request, err) == 0 &&
+    if (group_row_begin(row, members->request, err) == 0 &&
         group_plan(service->block, members->list, members->request->count, plan_member, plan,
                    &failed, err) == 0)
         return plan_try_insert(service, row, err);
@@ -319,12 +214,12 @@ static int plan_run(struct plan *plan, const char *name, struct err *err)
 int snapshot_groups_plan(struct service *service, const struct snapshot_group_request *request,
                          struct group_row *row, struct err *err)
 {
-    CLEANUP_BY(members_clear) struct members members = {.request = request};
+    CLEANUP_BY(group_members_clear) struct group_members members = {.request = request};
     struct plan plan = {.service = service, .members = &members, .row = row};
     *row = (struct group_row){0};
     id_new(row->id);
     const char *name = request->name ? request->name : row->id;
-    return members_fill(&members, name, err) == 0 ? plan_run(&plan, name, err) : -1;
+    return group_members_fill(&members, name, err) == 0 ? plan_run(&plan, name, err) : -1;
 }
 
 /* ---- reading ---- */

@@ -19,25 +19,11 @@
 #ifndef SERVICE_SNAPSHOT_GROUPS_H
 #define SERVICE_SNAPSHOT_GROUPS_H
 
-#include "block/block.h"
-#include "block/group.h"
+#include "service/group-request.h"
 #include "store/groups.h"
 
-struct origin;
 struct service;
 struct group_progress;
-
-/* What a client asks for; strings are borrowed. A member's snapshot_file and format may be NULL:
- * then they are "DEVICE+NAME.qcow2" in the image directory, and "qcow2". */
-struct snapshot_group_request {
-    const char *name;     /* or NULL: the id */
-    const char *labels;   /* JSON text */
-    bool is_dry_run;      /* for group-runs.h: only a plan is wanted */
-    const char *selector; /* the labels that chose the members, JSON text; NULL: none */
-    const struct origin *origin;
-    size_t count;
-    const struct group_member *members;
-};
 
 /*
  * Takes the snapshot. `progress` has its id and its deadline; NULL: a new id, no deadline. On

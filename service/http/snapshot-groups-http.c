@@ -10,6 +10,7 @@
 #include "service/http/decode.h"
 #include "service/http/encode.h"
 #include "service/http/group-body.h"
+#include "service/http/group-encode.h"
 #include "service/http/list.h"
 #include "service/http/merge-patch.h"
 #include "service/names.h"
@@ -20,143 +21,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-/* ---- encoding ---- */
-
-#define PATH_BYTES 64
-
-/* The path of the group itself. */
-static const char *group_path(const struct group_row *row, char path[PATH_BYTES])
-{
-    snprintf(path, PATH_BYTES, "/snapshot-groups/%s", row->id);
-    return path;
-}
-
-/* The problem of a failed attempt, and the member. Borrows the row's strings. */
-static void group_problem(const struct group_row *row, struct problem *problem)
-{
-    size_t member = row->error_member;
-    problem->err.code = row->error_code;
-    problem->err.errnum = row->error_errnum;
-    snprintf(problem->err.message, sizeof(problem->err.message), "%s",
-             row->error_message ? row->error_message : "");
-    if (!row->has_error_member || member >= row->member_count)
-        return;
-    problem->device = row->members[member].device;
-    if (row->selector) { /* the request does not name the member */
-        problem_point(problem, "/selector");
-        return;
-    }
-    switch (row->error_code) {
-    case ErrOpenFileFailed:
-        problem->snapshot_file = row->members[member].snapshot_file;
-        problem_point(problem, "/devices/%zu/snapshot_file", member);
-        break;
-    case ErrInvalidBlockFormat:
-        problem->snapshot_file = row->members[member].snapshot_file;
-        problem_point(problem, "/devices/%zu/format", member);
-        break;
-    default:
-        problem_point(problem, "/devices/%zu", member);
-        break;
-    }
-}
-
-static void encode_optional(struct cJSON *json, const char *name, bool given, uint64_t value)
-{
-    if (given)
-        encode_number(json, name, value);
-    else
-        encode_null(json, name);
-}
-
-/* Whether the member can be read: the group is committed and the frozen image exists. */
-static bool member_is_ready(struct service *service, const struct group_row *row,
-                            const struct member_row *member)
-{
-    return row->state == GROUP_COMMITTED && member->backing_file &&
-           block_image_is(service->block, member->backing_file, member->backing_identity);
-}
-
-/* `service`: NULL in lists, which do not wait for storage. */
-static void encode_members(struct service *service, struct cJSON *json, const struct group_row *row)
-{
-    struct cJSON *members = encode_array(json, "members");
-    for (size_t i = 0; i < row->member_count; i++) {
-        const struct member_row *member = &row->members[i];
-        struct cJSON *item = encode_item(members);
-        encode_text(item, "device", member->device);
-        encode_text(item, "backing_file", member->backing_file);
-        encode_text(item, "snapshot_file", member->snapshot_file);
-        encode_text(item, "format", member->format);
-        encode_optional(item, "size_bytes", member->has_size, member->size_bytes);
-        if (service)
-            encode_bool(item, "ready_to_use", member_is_ready(service, row, member));
-        else
-            encode_null(item, "ready_to_use");
-        encode_optional(item, "pause_us", member->has_pause, member->pause_us);
-        encode_array(item, "clones");
-    }
-}
-
-/* A cut alone is as a power loss at that instant. */
-static void encode_consistency(struct cJSON *json, const struct group_row *row)
-{
-    struct cJSON *consistency = encode_object(json, "consistency");
-    encode_text(consistency, "requested", "crash");
-    encode_text(consistency, "achieved", row->state == GROUP_COMMITTED ? "crash" : NULL);
-}
-
-static struct cJSON *group_encode(struct service *service, const struct group_row *row)
-{
-    struct cJSON *json = cJSON_CreateObject();
-    encode_text(json, "id", row->id);
-    encode_text(json, "name", row->name);
-    encode_text(json, "kind", "snapshot");
-    encode_text(json, "state", group_state_name(row->state));
-    encode_time(json, "created_at", row->created_at_us);
-    if (row->has_cut)
-        encode_time(json, "cut_at", row->cut_at_us);
-    else
-        encode_null(json, "cut_at");
-    encode_optional(json, "pause_us", row->has_cut, row->pause_us);
-    encode_optional(json, "duration_us", row->has_duration, row->duration_us);
-    encode_consistency(json, row);
-    encode_members(service, json, row);
-    encode_array(json, "holds");
-    encode_json(json, "labels", row->labels);
-    if (row->has_error) {
-        char instance[PATH_BYTES];
-        struct problem problem = {.instance = group_path(row, instance)};
-        group_problem(row, &problem);
-        cJSON_AddItemToObject(json, "error", problem_encode(&problem));
-    } else {
-        encode_null(json, "error");
-    }
-    return json;
-}
-
-/* The group as it would be. What comes with the id, which the group does not have yet, is null. */
-static struct cJSON *plan_encode(const struct snapshot_group_request *wanted,
-                                 const struct group_row *row)
-{
-    struct cJSON *json = cJSON_CreateObject();
-    encode_text(json, "name", wanted->name);
-    encode_text(json, "kind", "snapshot");
-    struct cJSON *members = encode_array(json, "members");
-    for (size_t i = 0; i < row->member_count; i++) {
-        const struct member_row *member = &row->members[i];
-        bool is_known = wanted->name || wanted->members[i].snapshot_file;
-        struct cJSON *item = encode_item(members);
-        encode_text(item, "device", member->device);
-        encode_text(item, "backing_file", member->backing_file);
-        encode_text(item, "snapshot_file", is_known ? member->snapshot_file : NULL);
-        encode_text(item, "format", member->format);
-        encode_optional(item, "size_bytes", member->has_size, member->size_bytes);
-    }
-    encode_json(json, "labels", row->labels);
-    return json;
-}
 
 /* ---- handlers ---- */
 
@@ -205,7 +69,7 @@ static void snapshot_group_take_and_reply(struct service *service, const struct 
                                           const struct snapshot_group_request *wanted,
                                           uint64_t deadline_ms, struct reply *reply)
 {
-    char instance[PATH_BYTES];
+    char instance[GROUP_PATH_BYTES];
     struct problem problem = {0};
     const struct group_row *row;
     CLEANUP(group_run)

@@ -1,0 +1,114 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * See group-request.h.
+ */
+#include "service/group-request.h"
+
+#include "service/clock.h"
+#include "service/context.h"
+#include "service/events.h"
+
+#include <assert.h>
+#include <stdio.h>
+#include <string.h>
+
+static int out_of_memory(struct err *err)
+{
+    return err_set(err, ErrOutOfResources, 0, "there is no memory for the group");
+}
+
+/* ---- members with their defaults ---- */
+
+void group_members_clear(struct group_members *members)
+{
+    for (size_t i = 0; members->list && i < members->request->count; i++)
+        if (!members->request->members[i].snapshot_file)
+            free((char *)members->list[i].snapshot_file);
+    free(members->list);
+}
+
+int group_members_fill(struct group_members *members, const char *group_name, struct err *err)
+{
+    size_t count = members->request->count;
+    members->list = calloc(count + 1, sizeof(*members->list));
+    if (!members->list)
+        return out_of_memory(err);
+    for (size_t i = 0; i < count; i++) {
+        struct group_member *member = &members->list[i];
+        char *path;
+        *member = members->request->members[i];
+        if (!member->format)
+            member->format = "qcow2";
+        if (member->snapshot_file)
+            continue;
+        if (asprintf(&path, "%s+%s.qcow2", member->device, group_name) < 0)
+            return out_of_memory(err);
+        member->snapshot_file = path;
+    }
+    return 0;
+}
+
+/* ---- the row ---- */
+
+static int member_row_fill(struct service *service, struct member_row *row,
+                           const struct group_member *member, const struct group_member_info *info)
+{
+    struct err err;
+    if (!info)
+        row->snapshot_file = block_resolve(service->block, member->snapshot_file, &err);
+    if (!row->snapshot_file)
+        row->snapshot_file = strdup(info ? info->snapshot_file : member->snapshot_file);
+    row->device = strdup(member->device);
+    row->format = strdup(member->format);
+    row->backing_file = info ? strdup(info->backing_file) : NULL;
+    row->backing_format = info ? strdup(info->backing_format) : NULL;
+    row->has_size = info != NULL;
+    row->size_bytes = info ? info->size_bytes : 0;
+    char directory[FILE_IDENTITY_BYTES];
+    bool is_known =
+        info && block_directory_identity(service->block, row->snapshot_file, directory, &err) == 0;
+    row->directory_identity = is_known ? strdup(directory) : NULL;
+    bool is_short = (is_known && !row->directory_identity) || !row->device || !row->format ||
+                    !row->snapshot_file || (info && (!row->backing_file || !row->backing_format));
+    return is_short ? -1 : 0;
+}
+
+int group_row_begin(struct group_row *row, const struct snapshot_group_request *request,
+                    struct err *err)
+{
+    assert(!row->members);
+    row->created_at_us = clock_now_us();
+    row->name = strdup(request->name ? request->name : row->id);
+    row->labels = strdup(request->labels);
+    row->request_hash = strdup(request->origin->request_hash);
+    row->selector = request->selector ? strdup(request->selector) : NULL;
+    row->members = calloc(request->count + 1, sizeof(*row->members));
+    bool is_short =
+        !row->name || !row->labels || !row->request_hash || (request->selector && !row->selector);
+    return row->members && !is_short ? 0 : out_of_memory(err);
+}
+
+int group_row_fill_member(struct service *service, struct group_row *row,
+                          const struct group_members *members, size_t position,
+                          const struct group_member_info *info, struct err *err)
+{
+    row->member_count = position + 1;
+    bool is_short =
+        member_row_fill(service, &row->members[position], &members->list[position], info) != 0;
+    return is_short ? out_of_memory(err) : 0;
+}
+
+int group_row_fill(struct service *service, struct group_row *row,
+                   const struct group_members *members, const struct group *group, struct err *err)
+{
+    if (group_row_begin(row, members->request, err) != 0)
+        return -1;
+    for (size_t i = 0; i < members->request->count; i++) {
+        struct group_member_info info;
+        if (group)
+            group_member_info(group, i, &info);
+        if (group_row_fill_member(service, row, members, i, group ? &info : NULL, err) != 0)
+            return -1;
+    }
+    return 0;
+}

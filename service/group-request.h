@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * What a client asks of POST /snapshot-groups: the members with their defaults, and the row that
+ * follows. Called by snapshot-groups.c.
+ */
+#ifndef SERVICE_GROUP_REQUEST_H
+#define SERVICE_GROUP_REQUEST_H
+
+#include "block/block.h"
+#include "block/group.h"
+#include "store/row.h"
+
+struct origin;
+struct service;
+
+/* What a client asks for; strings are borrowed. A member's snapshot_file and format may be NULL:
+ * then they are "DEVICE+NAME.qcow2" in the image directory, and "qcow2". */
+struct snapshot_group_request {
+    const char *name;     /* or NULL: the id */
+    const char *labels;   /* JSON text */
+    bool is_dry_run;      /* for group-runs.h: only a plan is wanted */
+    const char *selector; /* the labels that chose the members, JSON text; NULL: none */
+    const struct origin *origin;
+    size_t count;
+    const struct group_member *members;
+};
+
+/* The request's members, with defaults in place of what they lack. */
+struct group_members {
+    const struct snapshot_group_request *request;
+    struct group_member *list;
+};
+
+/* Fills the list; `group_name` is part of default paths. Cleared in every case. OutOfResources. */
+int group_members_fill(struct group_members *members, const char *group_name, struct err *err);
+void group_members_clear(struct group_members *members);
+
+/* Fills all of the row but the members. OutOfResources. */
+int group_row_begin(struct group_row *row, const struct snapshot_group_request *request,
+                    struct err *err);
+
+/* Fills the member of that position, after the one before it. `info` is NULL if the group could not
+ * be begun: then paths are recorded as far as they can be resolved. */
+int group_row_fill_member(struct service *service, struct group_row *row,
+                          const struct group_members *members, size_t position,
+                          const struct group_member_info *info, struct err *err);
+
+/* Fills the row, once, after group_begin() (NULL: it failed). */
+int group_row_fill(struct service *service, struct group_row *row,
+                   const struct group_members *members, const struct group *group, struct err *err);
+
+#endif
