@@ -7,7 +7,7 @@
 # get and revoke tokens; meanwhile the images' file system is filled and emptied, writes of the
 # daemon get EIO, connections are cut, and every KILL_S seconds (default 20) the daemon is killed.
 # After each kill, and at the end:
-#   - every block is what its client was last told it is, or what an unanswered write was to make;
+#   - every block is what its client was last told, or what an unanswered write was to make it;
 #   - a key has one answer, and its group exists once, with that id;
 #   - events have neither gap nor double, and every committed group has one `group.committed`;
 #   - the images that rows name are there, sound, and no others;
