@@ -99,13 +99,14 @@ CREATE TRIGGER group_terms_insert_member AFTER INSERT ON members BEGIN
         SELECT 'device', '', NEW.device, sequence FROM groups WHERE id = NEW.group_id;
 END;
 CREATE TRIGGER group_terms_update AFTER UPDATE OF labels ON groups BEGIN
-    DELETE FROM group_terms WHERE (kind, key, value, sequence) IN
-        (SELECT 'label', key, value, OLD.sequence FROM json_each(OLD.labels));
+    DELETE FROM group_terms WHERE kind = 'label' AND sequence = OLD.sequence
+        AND (key, value) IN (SELECT key, value FROM json_each(OLD.labels));
     INSERT INTO group_terms SELECT 'label', key, value, NEW.sequence FROM json_each(NEW.labels);
 END;
 CREATE TRIGGER group_terms_delete BEFORE DELETE ON groups BEGIN
-    DELETE FROM group_terms WHERE (kind, key, value, sequence) IN
-        (SELECT 'name', '', OLD.name, OLD.sequence
-         UNION ALL SELECT 'label', key, value, OLD.sequence FROM json_each(OLD.labels)
-         UNION ALL SELECT 'device', '', device, OLD.sequence FROM members WHERE group_id = OLD.id);
+    DELETE FROM group_terms WHERE kind = 'name' AND key = '' AND value = OLD.name AND sequence = OLD.sequence;
+    DELETE FROM group_terms WHERE kind = 'label' AND sequence = OLD.sequence
+        AND (key, value) IN (SELECT key, value FROM json_each(OLD.labels));
+    DELETE FROM group_terms WHERE kind = 'device' AND key = '' AND sequence = OLD.sequence
+        AND value IN (SELECT device FROM members WHERE group_id = OLD.id);
 END;

@@ -75,8 +75,11 @@ TEST(ranges_triggers_and_other_lists_do_too)
         "SELECT sequence FROM groups WHERE is_late = 1 AND sequence > 0 ORDER BY sequence DESC "
         "LIMIT 1",
         "SELECT sequence FROM groups WHERE is_late = 1 AND sequence > 0 ORDER BY sequence LIMIT 1",
-        "DELETE FROM group_terms WHERE (kind, key, value, sequence) IN "
-        "(SELECT 'label', key, value, 1 FROM json_each('{}'))",
+        "DELETE FROM group_terms WHERE kind = 'name' AND key = '' AND value = 'x' AND sequence = 1",
+        "DELETE FROM group_terms WHERE kind = 'label' AND sequence = 1 "
+        "AND (key, value) IN (SELECT key, value FROM json_each('{}'))",
+        "DELETE FROM group_terms WHERE kind = 'device' AND key = '' AND sequence = 1 "
+        "AND value IN (SELECT device FROM members WHERE group_id = 'x')",
         "SELECT sequence FROM groups WHERE id = 'x'",
         "SELECT name FROM devices WHERE name > 'x' ORDER BY name LIMIT 10",
         "SELECT name FROM tokens WHERE name > 'x' ORDER BY name LIMIT 10",
