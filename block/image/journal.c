@@ -155,7 +155,7 @@ int journal_name(int fd, const char *suffix, char name[JOURNAL_NAME_BYTES])
     if (ret)
         return ret;
     assert(strlen(identity.text) + strlen(suffix) < JOURNAL_NAME_BYTES);
-    snprintf(name, JOURNAL_NAME_BYTES, "%s%s", identity.text, suffix);
+    strcpy(stpcpy(name, identity.text), suffix);
     return 0;
 }
 

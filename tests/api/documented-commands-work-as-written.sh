@@ -13,15 +13,19 @@ commands() {
 }
 
 "$SOURCE_DIR/tests/lib/certificates.sh" "$TMP/pki" >/dev/null 2>&1
-start_daemon --listen "unix:$RUNTIME/api.sock" --listen 127.0.0.1:0 --nbd "unix:$RUNTIME/nbd.sock" --nbd 127.0.0.1:0 --nbd-tls optional --nbd-tls-cert-dir "$TMP/pki/server" \
-    --nbd-tls-verify-peer
+start_daemon --listen "unix:$RUNTIME/api.sock" --listen 127.0.0.1:0 --listen tls:127.0.0.1:0 \
+    --tls-cert-dir "$TMP/pki/server" --tls-client-scope client=read \
+    --nbd "unix:$RUNTIME/nbd.sock" --nbd 127.0.0.1:0 --nbd-tls optional --nbd-tls-verify-peer
 address=$(sed -n 's/^nbd \(127\..*\)/\1/p' "$TMP/said")
 api_address=$(sed -n 's/^api \(127\..*\)/\1/p' "$TMP/said")
+
+tls_address=$(sed -n 's/^api tls:\(.*\)/\1/p' "$TMP/said")
 
 commands docs/operations.md >"$TMP/commands"
 [ "$(grep -c '^curl ' "$TMP/commands")" -ge 5 ] || fail "operations.md has few commands: $(cat "$TMP/commands")"
 sed -e "s|/var/lib/snapgroupd/state|$STATE|g; s|/var/lib/snapgroupd/images|$IMAGES|g" \
-    -e "s|/etc/snapgroupd/pki|$TMP/pki/server|g; s|/etc/pki/nbd|$TMP/pki/client|g" \
+    -e "s|/etc/snapgroupd/pki|$TMP/pki/server|g; s|/etc/pki/nbd|$TMP/pki/client|g; s|/etc/pki/snapgroupd|$TMP/pki/client|g" \
+    -e "s|//HOST:7420|//$tls_address|g" \
     -e "s|/root/|$TMP/work/|g; s|127\.0\.0\.1:7420|$api_address|g" \
     -e "s|/run/snapgroupd|$RUNTIME|g; s|//HOST/|//$address/|g" "$TMP/commands" >"$TMP/mine"
 cat >"$TMP/names" <<'NAMES'
