@@ -19,6 +19,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/eventfd.h>
 
 /* The formats of this build; a test may have registered another driver of one's name. */
 static void block_register_formats(void)
@@ -43,6 +44,14 @@ struct block *block_open(const char *image_dir, struct err *err)
     if (!block->files || image_dir_open(&block->dir, image_dir, err) != 0) {
         if (block->files)
             file_table_free(block->files);
+        free(block);
+        return NULL;
+    }
+    block->failures_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (block->failures_fd < 0) {
+        err_set(err, ErrOutOfResources, errno, "the block layer cannot be opened");
+        image_dir_close(&block->dir);
+        file_table_free(block->files);
         free(block);
         return NULL;
     }
@@ -102,6 +111,7 @@ int block_close(struct block *block, struct err *err)
     journal_dir_close(block->journals);
     image_dir_close(&block->dir);
     file_table_free(block->files);
+    close(block->failures_fd);
     pthread_cond_destroy(&block->changed);
     pthread_cond_destroy(&block->retrier.changed);
     pthread_mutex_destroy(&block->lock);

@@ -96,6 +96,19 @@ int block_device_info_known(struct block *block, const char *name, struct device
                             struct err *err);
 void device_info_clear(struct device_info *info);
 
+struct device_failure {
+    char name[DEVICE_NAME_MAX + 1];
+    char reason[1024];
+};
+
+/* Returns a failure of an exported device once, since the device was online last, also if it never
+ * was. False: there is none; the descriptor of block_failures_fd() becomes readable when there may
+ * be another one. */
+bool block_take_failure(struct block *block, struct device_failure *failure);
+
+/* An eventfd, which the caller reads, and does not close. */
+int block_failures_fd(const struct block *block);
+
 /* A hash of the whole report but `io_bytes`, of 64 bits: reports with the same stamp are taken for
  * the same. Never 0. */
 uint64_t device_info_stamp(const struct device_info *info);

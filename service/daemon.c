@@ -18,6 +18,7 @@
 #include "base/log.h"
 #include "service/context.h"
 #include "service/device-cache.h"
+#include "service/failures.h"
 #include "service/group-runs.h"
 #include "service/http/server.h"
 #include "service/leftovers.h"
@@ -309,7 +310,8 @@ static int daemon_answer(struct service *service, const struct options *options,
         return -1;
     }
     atomic_store(&service->ready, true);
-    int result = api_open(http, options, runtime_dir, err);
+    struct failures *failures = failures_new(service, err);
+    int result = failures ? api_open(http, options, runtime_dir, err) : -1;
     if (result == 0) {
         nbd_announce(service);
         atomic_store(&watch->http, http);
@@ -319,6 +321,8 @@ static int daemon_answer(struct service *service, const struct options *options,
     }
     end_watch_end(watch, result != 0);
     http_free(http);
+    if (failures)
+        failures_free(failures);
     return result;
 }
 

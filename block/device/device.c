@@ -36,6 +36,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <time.h>
 
 struct device *device_new(const char *name, const char *image, const char *format, bool read_only)
@@ -96,6 +97,7 @@ int device_set_top(struct device *device, struct node *top, struct index_memory 
     if (atomic_load(&device->state) == DEVICE_ABSENT)
         log_info("device '%s' is online", device->name);
     free(steal(device->reason));
+    device->is_failure_taken = false;
     atomic_store(&device->state, DEVICE_ONLINE);
     device_assert_state_locked(device);
     return 0;
@@ -136,6 +138,8 @@ static void device_set_reason_locked(struct device *device, enum device_state st
     free(device->reason);
     device->reason = strdup(reason);
     log_error("device '%s' failed: %s", device->name, reason);
+    if (device->failures_fd)
+        eventfd_write(device->failures_fd, 1);
 }
 
 /* The first reason stays. */

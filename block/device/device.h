@@ -46,6 +46,8 @@ struct device {
                        * may use it without the lock: it is swapped only when nobody is inside */
     struct index *index;             /* of the chain; as old as it */
     char *reason;                    /* why it failed, or NULL */
+    bool is_failure_taken;           /* block_take_failure() has returned it; under lock */
+    int failures_fd;                 /* the registry's eventfd, or 0: none; constant */
     _Atomic enum device_state state; /* written under lock */
     bool read_only;
     char *name;

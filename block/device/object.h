@@ -48,6 +48,7 @@ struct block {
     struct index_memory index_memory;     /* of all devices */
     struct device *devices;               /* in order of their opening */
     struct device *named[DEVICE_BUCKETS]; /* the same, by a hash of their names */
+    int failures_fd;                      /* block_failures_fd(); constant */
     bool is_stopping;                     /* no opening is wanted any more; under lock */
     struct frozen *frozen;                /* newest first */
     uint64_t serial;                      /* of the newest export */

@@ -78,6 +78,7 @@ struct device *registry_reserve(struct block *block, const struct device_spec *s
         return NULL;
     }
     device->serial = ++block->serial;
+    device->failures_fd = block->failures_fd;
     atomic_store(&device->is_unwanted, block->is_stopping);
     registry_append_locked(block, device);
     return steal(device);
@@ -189,6 +190,33 @@ int block_device_info_known(struct block *block, const char *name, struct device
                             struct err *err)
 {
     return device_info_get(block, name, false, info, err);
+}
+
+/* ---- failures ---- */
+
+int block_failures_fd(const struct block *block)
+{
+    return block->failures_fd;
+}
+
+static bool device_take_failure(struct device *device, struct device_failure *failure)
+{
+    LOCK_GUARD(&device->lock);
+    if (atomic_load(&device->state) < DEVICE_FAILED || device->is_failure_taken)
+        return false;
+    device->is_failure_taken = true;
+    snprintf(failure->name, sizeof(failure->name), "%s", device->name);
+    snprintf(failure->reason, sizeof(failure->reason), "%s", device->reason ? device->reason : "");
+    return true;
+}
+
+bool block_take_failure(struct block *block, struct device_failure *failure)
+{
+    LOCK_GUARD(&block->lock);
+    for (struct device *device = block->devices; device; device = device->next)
+        if (device->exported && device_take_failure(device, failure))
+            return true;
+    return false;
 }
 
 /* ---- stamps ---- */
