@@ -50,7 +50,7 @@ GET /devices?limit=99999999999999999999 400 InvalidParameter
 GET /devices?limit=1&limit=1 400 InvalidParameter
 GET /devices?Limit=1 400 InvalidParameter
 GET /devices?limit 400 InvalidParameter
-GET /devices?state=online 400 InvalidParameter
+GET /devices?colour=red 400 InvalidParameter
 GET /devices?cursor=a/b 400 InvalidParameter
 GET /snapshot-groups?state=frozen 400 InvalidParameter
 GET /snapshot-groups?cursor=%00 400 InvalidParameter
