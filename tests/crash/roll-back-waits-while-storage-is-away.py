@@ -15,6 +15,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.realpath(__file__)), "..
 from filesystems import FileSystem, own_mounts
 from killwalk import Kill, ask_and_kill
 from snapgroupd import Daemon, expect, main, wait_until
+from strace import run_by, served_by
 
 SIZE_BYTES = 4 << 20
 DEVICES = ("vda", "vdb")
@@ -26,6 +27,7 @@ def files(storage):
 
 class Group:
     link = 2  # the first overlay has its name
+    find_thread = staticmethod(run_by)
 
     @staticmethod
     def request():
@@ -48,6 +50,7 @@ class Group:
 
 class Creation:
     link = 1
+    find_thread = staticmethod(served_by)
 
     @staticmethod
     def request():
@@ -124,7 +127,7 @@ def begun_and_killed(daemon, attempt):
     for device in DEVICES:
         daemon.create_device(device, "raw", SIZE_BYTES)
     kill = Kill(1, "linkat")
-    ask_and_kill(daemon, kill, ["inject=linkat:signal=KILL:when=%d" % attempt.link], *attempt.request())
+    ask_and_kill(daemon, kill, attempt.find_thread, ["inject=linkat:signal=KILL:when=%d" % attempt.link], *attempt.request())
     expect(not kill.answer, "answered %s", kill.answer)
 
 
