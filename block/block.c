@@ -286,6 +286,11 @@ int block_nbd_reload_tls(struct block *block, const struct nbd_tls_spec *spec, s
     return nbd_server_reload_tls(block->server, spec, err);
 }
 
+int block_nbd_check_tls(const struct nbd_tls_spec *spec, bool *proves, struct err *err)
+{
+    return nbd_server_check_tls(spec, proves, err);
+}
+
 int block_nbd_listen(struct block *block, const char *address, struct err *err)
 {
     return block_nbd_start(block, err) ? -1 : nbd_server_listen(block->server, address, err);

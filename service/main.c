@@ -8,6 +8,7 @@
  * connection is an error of one call, not a signal; the limit on open files is raised to the
  * maximum.
  */
+#include "service/check.h"
 #include "service/daemon.h"
 #include "service/options.h"
 #include "service/token-command.h"
@@ -35,6 +36,15 @@ static void files_limit_raise(void)
     }
 }
 
+static int check_run(const struct options *options)
+{
+    struct err err;
+    if (check_options(options, &err) == 0)
+        return 0;
+    fprintf(stderr, "snapgroupd: %s\n", err.message);
+    return 2;
+}
+
 int main(int argc, char **argv)
 {
     umask(077);
@@ -50,8 +60,10 @@ int main(int argc, char **argv)
         options_print_help();
     else if (options.wants_version)
         puts("snapgroupd " SNAPGROUPD_VERSION);
-    if (options.wants_help || options.wants_version || options.wants_check)
+    if (options.wants_help || options.wants_version)
         return 0;
+    if (options.wants_check)
+        return check_run(&options);
     log_set_form(options.log_form);
     log_set_level(options.log_level);
     signals_prepare();

@@ -304,6 +304,19 @@ static struct tls_credentials *credentials_new(const struct nbd_tls_spec *spec, 
         err);
 }
 
+int nbd_server_check_tls(const struct nbd_tls_spec *spec, bool *proves, struct err *err)
+{
+    *proves = false;
+    if (spec->mode == NBD_TLS_OFF)
+        return 0;
+    struct tls_credentials *credentials = credentials_new(spec, err);
+    if (!credentials)
+        return -1;
+    *proves = tls_credentials_authenticate(credentials);
+    tls_credentials_unref(credentials);
+    return 0;
+}
+
 int nbd_server_set_tls(struct nbd_server *server, const struct nbd_tls_spec *spec, struct err *err)
 {
     assert(!server->accepting && !server->tls);

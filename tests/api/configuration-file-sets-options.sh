@@ -35,6 +35,25 @@ for path in "$TMP/missing.conf" "$TMP"; do
     [ "$status" -eq 2 ] && grep -qF "$path" "$TMP/err" || fail "$path: $status, says $(cat "$TMP/err")"
 done
 
+# What only a start would find out: files of TLS, addresses that need it, directories.
+check() { # STATUS MESSAGE ARGUMENT...
+    local wanted=$1 message=$2 status=0
+    shift 2
+    "$SNAPGROUPD" --check-config --state-dir "$TMP/none" --runtime-dir "$TMP/none" "$@" >"$TMP/out" 2>"$TMP/err" || status=$?
+    [ "$status" -eq "$wanted" ] && { [ -z "$message" ] || grep -qF -- "$message" "$TMP/err"; } ||
+        fail "$*: $status, says $(cat "$TMP/err")"
+    [ ! -e "$TMP/none" ] || fail "$*: a directory was created"
+}
+"$SOURCE_DIR/tests/lib/certificates.sh" "$TMP/pki" >/dev/null
+check 0 '' --image-dir "$IMAGES" --listen tls:0.0.0.0:0 --tls-cert-dir "$TMP/pki/server" --nbd 0.0.0.0:0 \
+    --nbd-tls required --nbd-tls-verify-peer
+check 2 'server-cert.pem' --listen tls:127.0.0.1:0 --tls-cert-dir "$TMP/pki/server-expired"
+check 2 'server-cert.pem' --nbd-tls required --nbd-tls-cert-dir "$IMAGES"
+check 2 "'0.0.0.0:7420' is not a loopback address" --listen 0.0.0.0:7420
+check 2 "'0.0.0.0:10809' is not a loopback address" --nbd 0.0.0.0:10809 --nbd-tls required --nbd-tls-cert-dir "$TMP/pki/server"
+check 2 "'localhost:1' is no address" --nbd localhost:1
+check 2 "cannot open directory '$TMP/none'" --image-dir "$TMP/none"
+
 mkfifo "$TMP/lines"
 cat >"$CONFIG" <<INI
 ; both kinds of
