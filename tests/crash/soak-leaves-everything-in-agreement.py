@@ -1,6 +1,6 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
-# slow
+# label: slow
 # timeout: 7200
 #
 # For SOAK_S seconds (default 1800) clients write, take groups with a key, follow the events, and
