@@ -71,10 +71,11 @@ static int chain_alias(const struct chain_open *chain, const char *path, const c
 static const struct driver *chain_driver(const struct chain_open *chain, const char *path,
                                          const char *format, struct err *err)
 {
+    char names[DRIVER_NAMES_BYTES];
     const struct driver *driver = driver_find(format);
     if (!driver)
-        err_set(err, ErrInvalidBlockFormat, 0, "image '%s': unknown format '%s', use raw or qcow2",
-                path, format);
+        err_set(err, ErrInvalidBlockFormat, 0, "image '%s': unknown format '%s', use %s", path,
+                format, driver_names(names));
     else if (chain->count == CHAIN_NODES_MAX)
         err_set(err, ErrInvalidBlockFormat, 0, "image '%s': its chain has more than %d images",
                 chain->top->path, CHAIN_NODES_MAX);

@@ -5,6 +5,7 @@
 #include "block/image/driver.h"
 
 #include <assert.h>
+#include <stdio.h>
 #include <string.h>
 
 enum { DRIVERS_MAX = 16 };
@@ -16,6 +17,19 @@ const struct driver *driver_find(const char *name)
         if (strcmp(drivers[i]->name, name) == 0)
             return drivers[i];
     return NULL;
+}
+
+const char *driver_names(char text[DRIVER_NAMES_BYTES])
+{
+    size_t length = 0;
+    *text = '\0';
+    for (size_t i = 0; i < DRIVERS_MAX && drivers[i] && length < DRIVER_NAMES_BYTES; i++) {
+        bool is_last = i + 1 == DRIVERS_MAX || !drivers[i + 1];
+        const char *separator = i == 0 ? "" : is_last ? " or " : ", ";
+        length += (size_t)snprintf(text + length, DRIVER_NAMES_BYTES - length, "%s%s", separator,
+                                   drivers[i]->name);
+    }
+    return text;
 }
 
 struct cluster_shape driver_overlay_shape(struct cluster_shape wanted, uint64_t size_bytes)

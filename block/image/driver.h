@@ -166,6 +166,10 @@ void driver_register(const struct driver *driver);
 /* The driver of that name, or NULL. */
 const struct driver *driver_find(const char *name);
 
+/* Writes the names of all drivers, "raw or qcow2", to `text`, which is returned. */
+#define DRIVER_NAMES_BYTES 128
+const char *driver_names(char text[DRIVER_NAMES_BYTES]);
+
 /* The shape that overlays of a disk of that size get: the default for a shape of 0, fitted. */
 struct cluster_shape driver_overlay_shape(struct cluster_shape wanted, uint64_t size_bytes);
 
