@@ -26,7 +26,9 @@ for room in rooms.ROOMS:
     if len(text.splitlines()) > LINES_MAX:
         failures.append(f'{room}/README.md has {len(text.splitlines())} lines, {LINES_MAX} at most')
     for path in sorted((SOURCE_DIR / room).glob('*.c')):
-        if path.stem not in re.findall(r'[\w-]+', text):
+        # In block/format/README.md a bare stem may be that of a file in the other folder.
+        is_named = f'`{path.name}`' in text if room == 'block/format' else path.stem in re.findall(r'[\w-]+', text)
+        if not is_named:
             failures.append(f'{room}/README.md does not name {path.name}')
     for name in re.findall(r'`([\w/-]+\.[ch])`', text):
         if not (SOURCE_DIR / room / name).exists() and not (SOURCE_DIR / name).exists() and not list(
