@@ -5,8 +5,7 @@
  * nothing that writes reaches a read-only node, so drivers stay short.
  *
  *      device --> node (top) --> node (backing) --> ... --> node (base)
- *                  |  driver        |  driver
- *                  v                v
+ *                  | driver         | driver
  *                 file             file
  *
  * D1. open, close and replay are called by one thread with no other call under way on the node,
@@ -144,11 +143,10 @@ struct node {
     char *alias; /* NULL, or the symbolic link that it was opened by; see node_used_path() */
     dev_t dev;   /* which file it is, whatever its names */
     ino_t ino;
-    struct identity identity; /* the same, to be recorded */
-    struct file_claim *claim; /* owned; NULL: not in the file table (file-table.h) */
-    struct node *backing;     /* owned reference, or NULL */
-    const atomic_bool
-        *is_unwanted; /* the open is to be abandoned; NULL afterwards, or if it never is */
+    struct identity identity;       /* the same, to be recorded */
+    struct file_claim *claim;       /* owned; NULL: not in the file table (file-table.h) */
+    struct node *backing;           /* owned reference, or NULL */
+    const atomic_bool *is_unwanted; /* cancels the open; NULL: nothing does */
     atomic_uint refs;
     _Atomic uint64_t allocated_bytes; /* as last examined */
     atomic_bool read_only;            /* set for good by node_freeze() */
@@ -162,12 +160,9 @@ struct node {
 
 /* Adds a driver, or replaces the one of its name. No other thread may run yet. */
 void driver_register(const struct driver *driver);
-
-/* The driver of that name, or NULL. */
-const struct driver *driver_find(const char *name);
-
-/* Writes the names of all drivers, "raw or qcow2", to `text`, which is returned. */
+/* The driver of that name, or NULL; the names of all ("raw or qcow2"), in `text`. */
 #define DRIVER_NAMES_BYTES 128
+const struct driver *driver_find(const char *name);
 const char *driver_names(char text[DRIVER_NAMES_BYTES]);
 
 /* The shape that overlays of a disk of that size get: the default for a shape of 0, fitted. */
@@ -175,13 +170,12 @@ struct cluster_shape driver_overlay_shape(struct cluster_shape wanted, uint64_t 
 
 /* ---- for drivers ---- */
 
-/* Reads the node's backing chain; zeros past its end or without one. `flags`: MAP_CACHED: -EAGAIN
- * rather than wait. 0 or -errno. */
+/* Reads the node's backing chain; zeros past its end or without one. This and the next: `flags`
+ * MAP_CACHED: -EAGAIN rather than wait. 0 or -errno. */
 int node_read_backing(struct node *node, void *buf, uint64_t offset, uint64_t length,
                       unsigned flags);
 
-/* Reads the data of an extent that map() returned at `offset`. `flags`: MAP_CACHED: -EAGAIN rather
- * than wait. 0 or -errno. */
+/* Reads the data of an extent that map() returned at `offset`. */
 int node_read_data(struct node *node, void *buf, uint64_t offset, unsigned flags,
                    const struct extent *extent);
 
@@ -192,14 +186,13 @@ static inline void node_map_changed(const struct node *node, uint64_t offset, ui
         node->changed(node->changed_arg, offset, length);
 }
 
-/* Long work in open() checks this every few milliseconds, and fails with node_unwanted_error(). */
+/* Long work in open() checks this every few milliseconds, and fails with node_unwanted_error():
+ * -1 and NotReady. */
+int node_unwanted_error(const char *path, struct err *err);
 static inline bool node_is_wanted(const struct node *node)
 {
     return !node->is_unwanted || !atomic_load_explicit(node->is_unwanted, memory_order_relaxed);
 }
-
-/* NotReady; returns -1. */
-int node_unwanted_error(const char *path, struct err *err);
 
 /* fdatasync of the node's file; once it has failed it always fails (sync-note.h). */
 int node_sync(struct node *node);
