@@ -125,7 +125,8 @@ struct nbd_tls_spec {
  * Codes: OpenFileFailed, InvalidValue; the message names the file. */
 int block_nbd_set_tls(struct block *block, const struct nbd_tls_spec *spec, struct err *err);
 
-/* Whether block_nbd_set_tls() would succeed; *proves: every client would have to prove who it is. */
+/* Whether block_nbd_set_tls() would succeed; *proves: every client would have to prove who it
+ * is. */
 int block_nbd_check_tls(const struct nbd_tls_spec *spec, bool *proves, struct err *err);
 
 /* Reads the files of the same spec again, for later connections. On failure nothing changes. Codes:
