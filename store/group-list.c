@@ -120,7 +120,7 @@ static void filter_bind(sqlite3_stmt *statement, const struct group_list_filter 
 {
     struct term terms[TERMS_MAX];
     size_t count = terms_fill(filter, terms);
-    char parameter[16];
+    char parameter[32];
     for (size_t i = 0; i < count; i++) {
         snprintf(parameter, sizeof(parameter), ":kind%zu", i);
         statement_bind_text(statement, parameter, terms[i].kind);
