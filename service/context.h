@@ -46,9 +46,6 @@ struct service {
     pthread_mutex_t keys_lock;
     struct key_claim *keys; /* keys_lock: of requests that run (idempotency.h) */
 
-    pthread_mutex_t events_lock;
-    int events_listener; /* events_lock: an eventfd + 1; 0: nobody listens (events.h) */
-
     struct memory memory; /* of requests and replies */
     struct metrics *metrics;
     struct device_cache *device_cache;

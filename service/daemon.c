@@ -404,7 +404,6 @@ static int daemon_start(const struct options *options, struct err *err)
                               .settle_lock = PTHREAD_MUTEX_INITIALIZER,
                               .leftovers_lock = PTHREAD_MUTEX_INITIALIZER,
                               .keys_lock = PTHREAD_MUTEX_INITIALIZER,
-                              .events_lock = PTHREAD_MUTEX_INITIALIZER,
                               .leftovers_changed = PTHREAD_COND_INITIALIZER};
     service.metrics = metrics_new(err);
     service.device_cache = service.metrics ? device_cache_new(err) : NULL;

@@ -85,9 +85,7 @@ int device_row_write_attached(struct service *service,
         (query == store_device_insert &&
          key_record(transaction, origin, "device", row->id, err) != 0))
         return -1;
-    int ret = store_commit(steal(transaction), err);
-    event_wake(service);
-    return ret;
+    return store_commit(steal(transaction), err);
 }
 
 int device_row_write_detached(struct service *service,
@@ -102,9 +100,7 @@ int device_row_write_detached(struct service *service,
         event_record(transaction, origin, EVENT_DEVICE_DETACHED, row->name, NULL, err) != 0 ||
         query(transaction, row, err) != 0)
         return -1;
-    int ret = store_commit(steal(transaction), err);
-    event_wake(service);
-    return ret;
+    return store_commit(steal(transaction), err);
 }
 
 /* Looks at the row of the change's device. 1: *now; 0: it is gone; -1: *err. */

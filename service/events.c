@@ -8,8 +8,6 @@
 #include "service/context.h"
 #include "store/events.h"
 
-#include <unistd.h>
-
 const struct origin origin_daemon = {.actor = "snapgroupd"};
 
 static struct event_row event_row(const struct origin *origin, enum event_kind kind,
@@ -50,23 +48,5 @@ int event_report(struct service *service, const struct origin *origin, enum even
     struct store_transaction *transaction = store_begin(service->store, err);
     if (!transaction || store_event_insert(transaction, &row, err) != 0)
         return -1;
-    int ret = store_commit(steal(transaction), err);
-    event_wake(service);
-    return ret;
-}
-
-void event_wake(struct service *service)
-{
-    uint64_t one = 1;
-    LOCK_GUARD(&service->events_lock);
-    if (service->events_listener == 0)
-        return;
-    ssize_t written = write(service->events_listener - 1, &one, sizeof(one));
-    (void)written; /* a full counter wakes, too */
-}
-
-void event_listen(struct service *service, int fd)
-{
-    LOCK_GUARD(&service->events_lock);
-    service->events_listener = fd + 1;
+    return store_commit(steal(transaction), err);
 }

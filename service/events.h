@@ -34,12 +34,6 @@ int event_record(struct store_transaction *transaction, const struct origin *ori
 int event_record_detail(struct store_transaction *transaction, const struct origin *origin,
                         enum event_kind kind, const char *detail, struct err *err);
 
-/* After the commit of a change with an event: wakes who listens. Waits for nobody. */
-void event_wake(struct service *service);
-
-/* Has the eventfd written by each event_wake(), until another one is given; -1: none. */
-void event_listen(struct service *service, int fd);
-
 /* An event without a change of a row, in a transaction of its own. `detail`: a JSON object or NULL.
  */
 int event_report(struct service *service, const struct origin *origin, enum event_kind kind,

@@ -109,10 +109,7 @@ int group_row_write(struct service *service,
         (query == store_group_insert &&
          key_record(transaction, origin, "group", row->id, err) != 0))
         return -1;
-    int ret = store_commit(steal(transaction), err);
-    if (kind < EVENT_KIND_COUNT)
-        event_wake(service);
-    return ret;
+    return store_commit(steal(transaction), err);
 }
 
 void group_offer_members(struct service *service, const struct group_row *row)

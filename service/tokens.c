@@ -289,10 +289,8 @@ static int row_change(struct service *service, const struct origin *origin, enum
         event_insert(transaction, origin, kind, row, err) == 0 &&
         (kind != EVENT_TOKEN_CREATED ||
          key_record(transaction, origin, "token", row->id, err) == 0) &&
-        store_commit(steal(transaction), err) == 0) {
-        event_wake(service);
+        store_commit(steal(transaction), err) == 0)
         return 0;
-    }
     if (store_is_failed(service->store))
         atomic_store(&service->tokens->is_stale, true); /* T3 */
     return -1;

@@ -10,7 +10,7 @@
  *            program's lock. A failure ends that query only; the next one opens the connection
  *            again.
  *
- * Locks, in the order they are taken: writer.lock, reader.lock.
+ * Locks, in the order they are taken: writer.lock, then reader.lock or listener_lock.
  */
 #ifndef STORE_ACCESS_H
 #define STORE_ACCESS_H
@@ -30,6 +30,9 @@ struct store_transaction {
     enum transaction_state state;
     bool changes_devices;                     /* a row of `devices` */
     atomic_uint_least64_t devices_generation; /* any thread */
+    bool has_events;                          /* inserted by it */
+    pthread_mutex_t listener_lock;            /* taken last; nothing waits under it */
+    int listener_fd; /* listener_lock: store_events_listen(), + 1; 0: nobody listens */
 };
 
 struct store {

@@ -109,7 +109,14 @@ int store_event_insert(struct store_transaction *transaction, const struct event
     struct connection *writer = transaction_writer(transaction);
     bool has_failed =
         event_insert(writer, row, err) != 0 || events_prune(writer, row->at_us, err) != 0;
+    transaction->has_events |= !has_failed;
     return transaction_result(transaction, has_failed ? -1 : 0);
+}
+
+void store_events_listen(struct store *store, int fd)
+{
+    LOCK_GUARD(&store->transaction.listener_lock);
+    store->transaction.listener_fd = fd + 1;
 }
 
 /* ---- reading ---- */

@@ -31,6 +31,10 @@ enum event_kind event_kind_from_name(const char *name); /* or EVENT_KIND_COUNT *
 int store_event_insert(struct store_transaction *transaction, const struct event_row *row,
                        struct err *err);
 
+/* Has the eventfd written after each transaction that had events, until another one is given; -1:
+ * none. Waits for nobody. */
+void store_events_listen(struct store *store, int fd);
+
 /* What a list has. Strings are borrowed. */
 struct event_filter {
     uint64_t after;                /* an id; 0: from the oldest */

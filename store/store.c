@@ -21,6 +21,7 @@
 #include <libgen.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <sys/file.h>
 
 extern const char store_schema_1[], store_schema_2[], store_schema_3[], store_schema_4[],
@@ -104,11 +105,17 @@ static void transaction_note_change(void *context, int operation, const char *da
 }
 
 /* After a transaction, whose outcome may be unknown. */
-static void transaction_count_change(struct store_transaction *transaction)
+static void transaction_tell_locked(struct store_transaction *transaction)
 {
     if (transaction->changes_devices)
         atomic_fetch_add(&transaction->devices_generation, 1);
     transaction->changes_devices = false;
+    if (!transaction->has_events)
+        return;
+    transaction->has_events = false;
+    LOCK_GUARD(&transaction->listener_lock);
+    if (transaction->listener_fd > 0)
+        eventfd_write(transaction->listener_fd - 1, 1); /* a full counter wakes, too */
 }
 
 struct store_transaction *store_begin(struct store *store, struct err *err)
@@ -126,7 +133,7 @@ struct store_transaction *store_begin(struct store *store, struct err *err)
 int store_commit(struct store_transaction *transaction, struct err *err)
 {
     int result = transaction_commit_locked(transaction, err);
-    transaction_count_change(transaction);
+    transaction_tell_locked(transaction);
     pthread_mutex_unlock(&transaction->writer->lock);
     return result;
 }
@@ -134,7 +141,8 @@ int store_commit(struct store_transaction *transaction, struct err *err)
 void store_rollback(struct store_transaction *transaction)
 {
     transaction_roll_back_locked(transaction);
-    transaction_count_change(transaction);
+    transaction->has_events = false;
+    transaction_tell_locked(transaction);
     pthread_mutex_unlock(&transaction->writer->lock);
 }
 
@@ -213,8 +221,9 @@ static int store_connect(struct store *store, bool may_create, struct err *err)
                            err) != 0)
         return -1;
     sqlite3_update_hook(writer->db, transaction_note_change, &store->transaction);
-    store->transaction.changes_devices = true; /* perhaps, while the database was closed */
-    transaction_count_change(&store->transaction);
+    /* Perhaps, by a change whose outcome was unknown. */
+    store->transaction.changes_devices = store->transaction.has_events = true;
+    transaction_tell_locked(&store->transaction);
     return store_upgrade(store, err);
 }
 
@@ -249,6 +258,7 @@ static struct store *store_new(const char *path)
     store->writer.path = store->reader.path = store->file.path;
     store->transaction.writer = &store->writer;
     pthread_mutex_init(&store->reader.lock, NULL);
+    pthread_mutex_init(&store->transaction.listener_lock, NULL);
     pthread_mutexattr_t
         attributes; /* a transaction within a transaction is found, not waited for */
     pthread_mutexattr_init(&attributes);
@@ -285,6 +295,7 @@ void store_close(struct store *store)
     if (store->lock_fd >= 0)
         close(store->lock_fd);
     pthread_mutex_destroy(&store->reader.lock);
+    pthread_mutex_destroy(&store->transaction.listener_lock);
     pthread_mutex_destroy(&store->writer.lock);
     free(store->file.path);
     free(store);

@@ -2,7 +2,7 @@
  *
  * The thread that serves all subscribers of the events.
  *
- *   commit --event_wake--> eventfd --> thread: reads the new events once, as text, into `recent`
+ *   commit --> eventfd --> thread: reads the new events once, as text, into `recent`
  *                                              sends each subscriber what it lacks
  *
  * A subscriber is a position in the table of events: `after` is the last event that it got or did
@@ -468,7 +468,7 @@ struct subscribers *subscribers_new(struct service *service, struct err *err)
         subscribers->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
         if (epoll_ctl(subscribers->epoll_fd, EPOLL_CTL_ADD, subscribers->wake_fd, &event) == 0 &&
             pthread_create(&subscribers->thread, NULL, subscribers_run, subscribers) == 0) {
-            event_listen(service, subscribers->wake_fd);
+            store_events_listen(service->store, subscribers->wake_fd);
             return subscribers;
         }
     }
@@ -480,7 +480,7 @@ struct subscribers *subscribers_new(struct service *service, struct err *err)
 
 void subscribers_stop(struct subscribers *subscribers)
 {
-    event_listen(subscribers->service, -1);
+    store_events_listen(subscribers->service->store, -1);
     pthread_mutex_lock(&subscribers->lock);
     subscribers->is_stopping = true;
     pthread_mutex_unlock(&subscribers->lock);

@@ -89,6 +89,28 @@ def check_replay(daemon):
         stream.socket.close()
 
 
+def check_every_change(daemon):
+    """Each change reaches a stream, whatever it is of, before a heartbeat does."""
+    stream = Stream(daemon)
+    token = None
+    for kind, method, path, body in (
+            ("device.attached", "POST", "/devices", {"name": "vdy", "image": "vdy.raw", "format": "raw", "size_bytes": 4096}),
+            ("device.updated", "PATCH", "/devices/vdy", {"labels": {"a": "b"}}),
+            ("group.preparing", "POST", "/snapshot-groups", {"name": "every", "devices": [{"device": "vdy"}]}),
+            ("group.updated", "PATCH", "/snapshot-groups/every", {"labels": {"a": "b"}}),
+            ("token.created", "POST", "/tokens", {"name": "every", "scope": "read"}),
+            ("token.revoked", "DELETE", "/tokens/{id}", None),
+            ("device.detached", "DELETE", "/devices/vdy", None)):
+        answer = daemon.request(method, path.format(id=token), body)
+        expect(200 <= answer.status < 300, "%s %s: %s", method, path, answer)
+        token = answer.body["id"] if kind == "token.created" else token
+        message = stream.message()
+        expect(message.get("event") == kind, "instead of %s came %s", kind, message or "a heartbeat")
+        if kind == "group.preparing":
+            expect(stream.message().get("event") == "group.committed", "group.committed")
+    stream.socket.close()
+
+
 def check_resume(daemon):
     """Reconnects before, after, and in the middle of the changes."""
     found, stream = [], Stream(daemon)
@@ -211,6 +233,7 @@ def test():
         daemon.create_device("vda", "raw", 1 << 20)
         expect(daemon.request("DELETE", "/devices/vda").status == 204, "detach")
         check_replay(daemon)
+        check_every_change(daemon)
         check_resume(daemon)
         check_filters(daemon)
         check_heartbeat(daemon)

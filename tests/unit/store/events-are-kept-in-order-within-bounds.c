@@ -2,7 +2,8 @@
  *
  * Events are listed in the order of their commits, by any filter, each once; an event whose
  * transaction is rolled back leaves neither a row nor a gap. Those that are too old or too many go,
- * the oldest first, a few with each insert, and their ids never come again.
+ * the oldest first, a few with each insert, and their ids never come again. Who listens is woken by
+ * each commit that has an event, whatever it is of.
  */
 #include "tests/lib/testlib.h"
 
@@ -12,6 +13,8 @@
 #include <sqlite3.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
 
 #define DAY_US ((uint64_t)24 * 3600 * 1000000)
 
@@ -110,4 +113,36 @@ TEST(events_are_pruned)
     insert(store, late, true);
     check(store, all, 10, "1000006", 1000006, 1000006);
     store_close(store);
+}
+
+/* How often the eventfd was written since. */
+static uint64_t wakes_since(int fd)
+{
+    eventfd_t count = 0;
+    eventfd_read(fd, &count); /* not at all: EAGAIN */
+    return count;
+}
+
+TEST(each_commit_of_an_event_wakes_who_listens)
+{
+    struct err err;
+    int fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    struct store *store = store_open("wakes.db", &err);
+    assert_true(store && fd >= 0);
+    store_events_listen(store, fd);
+    assert_int_equal(wakes_since(fd), 0);
+    insert(store, (struct event_row){.kind = EVENT_DEVICE_UPDATED, .device = "a"}, true);
+    assert_int_equal(wakes_since(fd), 1);
+    insert(store, (struct event_row){.kind = EVENT_DEVICE_UPDATED, .device = "a"}, false);
+    assert_int_equal(wakes_since(fd), 0);
+    struct store_transaction *transaction = store_begin(store, &err);
+    assert_int_equal(store_commit(transaction, &err), 0); /* without events */
+    assert_int_equal(wakes_since(fd), 0);
+    assert_int_equal(store_reopen(store, &err), 0); /* a commit may have turned out to be made */
+    assert_int_equal(wakes_since(fd), 1);
+    store_events_listen(store, -1);
+    insert(store, (struct event_row){.kind = EVENT_DEVICE_UPDATED, .device = "a"}, true);
+    assert_int_equal(wakes_since(fd), 0);
+    store_close(store);
+    close(fd);
 }
