@@ -48,6 +48,20 @@ void reader_end(struct connection *reader)
     pthread_mutex_unlock(&reader->lock);
 }
 
+int reader_get(struct store *store, const struct table *table, const char *sql, const char *key,
+               void *row, struct err *err)
+{
+    CLEANUP(reader) struct connection *reader = reader_begin(store, err);
+    if (!reader)
+        return -1;
+    CLEANUP(statement) sqlite3_stmt *statement = statement_begin(reader, sql, err);
+    if (!statement)
+        return -1;
+    statement_bind_text(statement, ":key", key);
+    int found = statement_step(reader, statement, ErrInternalError, key, err);
+    return found > 0 && row_load(table, statement, row, err) != 0 ? -1 : found;
+}
+
 int reader_list(struct store *store, const struct table *table, const char *sql, const char *after,
                 size_t limit, void **rows, size_t *count, struct err *err)
 {

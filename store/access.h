@@ -50,6 +50,10 @@ struct connection *reader_begin(struct store *store, struct err *err);
 void reader_end(struct connection *reader);
 CLEANUP_DEFINE(reader, struct connection *, reader_end)
 
+/* The row that `sql` finds for :key: 1; 0: there is none; -1: *err. */
+int reader_get(struct store *store, const struct table *table, const char *sql, const char *key,
+               void *row, struct err *err);
+
 /* The rows of `sql` with :after (NULL: "") and :limit bound. */
 int reader_list(struct store *store, const struct table *table, const char *sql, const char *after,
                 size_t limit, void **rows, size_t *count, struct err *err);

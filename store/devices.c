@@ -62,11 +62,7 @@ static int device_change(struct store_transaction *transaction, const char *sql,
                          const struct device_row *row, struct err *err)
 {
     struct connection *writer = transaction_writer(transaction);
-    CLEANUP(statement) sqlite3_stmt *statement = statement_begin(writer, sql, err);
-    if (!statement)
-        return transaction_result(transaction, -1);
-    row_bind(&devices, statement, row);
-    int changed = statement_run(writer, statement, ErrDeviceExists, row->name, err);
+    int changed = row_run(&devices, writer, sql, row, ErrDeviceExists, row->name, err);
     if (changed == 0)
         device_not_found(row->name, err);
     return transaction_result(transaction, changed > 0 ? 0 : -1);
@@ -93,16 +89,10 @@ int store_device_update_labels(struct store_transaction *transaction, const stru
                                struct err *err)
 {
     struct connection *writer = transaction_writer(transaction);
-    CLEANUP(statement)
-    sqlite3_stmt *statement =
-        statement_begin(writer,
-                        "UPDATE devices SET labels = :labels, revision = revision + 1 "
-                        "WHERE id = :id AND revision = :revision",
-                        err);
-    if (!statement)
-        return transaction_result(transaction, -1);
-    row_bind(&devices, statement, row);
-    int changed = statement_run(writer, statement, ErrDeviceExists, row->name, err);
+    int changed = row_run(&devices, writer,
+                          "UPDATE devices SET labels = :labels, revision = revision + 1 "
+                          "WHERE id = :id AND revision = :revision",
+                          row, ErrDeviceExists, row->name, err);
     return changed < 0 ? transaction_result(transaction, -1) : changed;
 }
 
@@ -124,22 +114,13 @@ int store_device_delete(struct store_transaction *transaction, const struct devi
     return device_change(transaction, "DELETE FROM devices WHERE id = :id", row, err);
 }
 
-/* The row that `sql` finds for :key. */
 static int device_select(struct store *store, const char *sql, const char *key,
                          struct device_row *row, struct err *err)
 {
-    CLEANUP(reader) struct connection *reader = reader_begin(store, err);
-    if (!reader)
-        return -1;
-    CLEANUP(statement)
-    sqlite3_stmt *statement = statement_begin(reader, sql, err);
-    if (!statement)
-        return -1;
-    statement_bind_text(statement, ":key", key);
-    int found = statement_step(reader, statement, ErrInternalError, key, err);
+    int found = reader_get(store, &devices, sql, key, row, err);
     if (found == 0)
         return device_not_found(key, err);
-    return found < 0 ? -1 : row_load(&devices, statement, row, err);
+    return found < 0 ? -1 : 0;
 }
 
 int store_device_get(struct store *store, const char *name, struct device_row *row, struct err *err)

@@ -91,16 +91,13 @@ static int events_prune(struct connection *writer, uint64_t now_us, struct err *
 
 static int event_insert(struct connection *writer, const struct event_row *row, struct err *err)
 {
-    CLEANUP(statement)
-    sqlite3_stmt *statement = statement_begin(
-        writer,
-        "INSERT INTO events (" NAMES ") VALUES (:at_us, :kind, :device, :group_id, "
-        ":job, :actor, :request_id, coalesce(:detail, " GROUP_DETAIL ", " DEVICE_DETAIL ", '{}'))",
-        err);
-    if (!statement)
-        return -1;
-    row_bind(&events, statement, row);
-    return statement_run(writer, statement, ErrInternalError, "", err) < 0 ? -1 : 0;
+    return row_run(&events, writer,
+                   "INSERT INTO events (" NAMES ") VALUES (:at_us, :kind, :device, :group_id, "
+                   ":job, :actor, :request_id, "
+                   "coalesce(:detail, " GROUP_DETAIL ", " DEVICE_DETAIL ", '{}'))",
+                   row, ErrInternalError, "", err) < 0
+               ? -1
+               : 0;
 }
 
 int store_event_insert(struct store_transaction *transaction, const struct event_row *row,

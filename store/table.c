@@ -130,6 +130,16 @@ void row_bind(const struct table *table, sqlite3_stmt *statement, const void *ro
     }
 }
 
+int row_run(const struct table *table, struct connection *writer, const char *sql, const void *row,
+            enum err_code taken, const char *name, struct err *err)
+{
+    CLEANUP(statement) sqlite3_stmt *statement = statement_begin(writer, sql, err);
+    if (!statement)
+        return -1;
+    row_bind(table, statement, row);
+    return statement_run(writer, statement, taken, name, err);
+}
+
 static bool column_is_heap(const struct column *column)
 {
     return column->kind == COLUMN_TEXT || column->kind == COLUMN_TEXT_OR_NULL;

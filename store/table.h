@@ -82,6 +82,11 @@ int row_load(const struct table *table, sqlite3_stmt *statement, void *row, stru
  * finalised. */
 void row_bind(const struct table *table, sqlite3_stmt *statement, const void *row);
 
+/* Runs a change with the row bound; how many rows it changed, or -1 and *err. A broken uniqueness
+ * is reported as `taken`, naming `name`. */
+int row_run(const struct table *table, struct connection *writer, const char *sql, const void *row,
+            enum err_code taken, const char *name, struct err *err);
+
 /* Copies a row, its texts too. OutOfResources: *to is clear. */
 int row_copy(const struct table *table, void *to, const void *from, struct err *err);
 

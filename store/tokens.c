@@ -61,11 +61,7 @@ static int token_change(struct store_transaction *transaction, const char *sql,
                         const struct token_row *row, struct err *err)
 {
     struct connection *writer = transaction_writer(transaction);
-    CLEANUP(statement) sqlite3_stmt *statement = statement_begin(writer, sql, err);
-    if (!statement)
-        return transaction_result(transaction, -1);
-    row_bind(&tokens, statement, row);
-    int changed = statement_run(writer, statement, ErrTokenExists, row->name, err);
+    int changed = row_run(&tokens, writer, sql, row, ErrTokenExists, row->name, err);
     if (changed == 0)
         token_not_found(row->id, err);
     return transaction_result(transaction, changed > 0 ? 0 : -1);
@@ -87,19 +83,12 @@ int store_token_delete(struct store_transaction *transaction, const struct token
 int store_token_get(struct store *store, const char *id_or_name, struct token_row *row,
                     struct err *err)
 {
-    CLEANUP(reader) struct connection *reader = reader_begin(store, err);
-    if (!reader)
-        return -1;
-    CLEANUP(statement)
-    sqlite3_stmt *statement =
-        statement_begin(reader, "SELECT " NAMES " FROM tokens WHERE id = :key OR name = :key", err);
-    if (!statement)
-        return -1;
-    statement_bind_text(statement, ":key", id_or_name);
-    int found = statement_step(reader, statement, ErrInternalError, id_or_name, err);
+    int found =
+        reader_get(store, &tokens, "SELECT " NAMES " FROM tokens WHERE id = :key OR name = :key",
+                   id_or_name, row, err);
     if (found == 0)
         return token_not_found(id_or_name, err);
-    return found < 0 ? -1 : row_load(&tokens, statement, row, err);
+    return found < 0 ? -1 : 0;
 }
 
 int store_token_list(struct store *store, const char *after, size_t limit, struct token_row **rows,
