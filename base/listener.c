@@ -93,19 +93,27 @@ static int listener_adopt(struct listener *listener, int fd, const char *local_o
     return 0;
 }
 
+int listener_parse(struct listen_address *parsed, const char *address, const char *local_only,
+                   struct err *err)
+{
+    if (listen_address_parse(parsed, address, err) != 0)
+        return -1;
+    if (local_only && parsed->fd < 0 && !parsed->path && !tcp_address_is_loopback(&parsed->tcp))
+        return err_set(err, ErrInvalidValue, 0, "'%s' is not a loopback address: %s", address,
+                       local_only);
+    return 0;
+}
+
 int listener_open(struct listener *listener, const char *address, const char *local_only,
                   struct err *err)
 {
     struct listen_address parsed;
-    if (listen_address_parse(&parsed, address, err) != 0)
+    if (listener_parse(&parsed, address, local_only, err) != 0)
         return -1;
     if (parsed.fd >= 0)
         return listener_adopt(listener, parsed.fd, local_only, err);
     if (parsed.path)
         return listener_open_unix(listener, parsed.path, err);
-    if (local_only && !tcp_address_is_loopback(&parsed.tcp))
-        return err_set(err, ErrInvalidValue, 0, "'%s' is not a loopback address: %s", address,
-                       local_only);
     return listener_open_tcp(listener, &parsed.tcp, address, err);
 }
 

@@ -29,6 +29,11 @@ struct listener {
     struct unix_socket socket; /* if is_unix; its lock_fd is -1 if it was passed */
 };
 
+/* Parses, and refuses TCP beyond loopback: `local_only` says why; NULL: it is allowed. A passed
+ * socket is not looked at. InvalidValue. */
+int listener_parse(struct listen_address *parsed, const char *address, const char *local_only,
+                   struct err *err);
+
 /* Parses, binds and listens. `local_only` says why addresses beyond loopback are refused; NULL:
  * they are not. On failure nothing is left. Codes: InvalidValue, OpenFileFailed. */
 int listener_open(struct listener *listener, const char *address, const char *local_only,

@@ -287,9 +287,10 @@ int block_nbd_reload_tls(struct block *block, const struct nbd_tls_spec *spec, s
     return nbd_server_reload_tls(block->server, spec, err);
 }
 
-int block_nbd_check_tls(const struct nbd_tls_spec *spec, bool *proves, struct err *err)
+int block_nbd_check(const struct nbd_tls_spec *spec, const char *const *addresses, size_t count,
+                    struct err *err)
 {
-    return nbd_server_check_tls(spec, proves, err);
+    return nbd_server_check(spec, addresses, count, err);
 }
 
 int block_nbd_listen(struct block *block, const char *address, struct err *err)

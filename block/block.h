@@ -125,9 +125,10 @@ struct nbd_tls_spec {
  * Codes: OpenFileFailed, InvalidValue; the message names the file. */
 int block_nbd_set_tls(struct block *block, const struct nbd_tls_spec *spec, struct err *err);
 
-/* Whether block_nbd_set_tls() would succeed; *proves: every client would have to prove who it
- * is. */
-int block_nbd_check_tls(const struct nbd_tls_spec *spec, bool *proves, struct err *err);
+/* Whether block_nbd_set_tls() would succeed, and block_nbd_listen() take each address, as far as
+ * that can be told without a socket. */
+int block_nbd_check(const struct nbd_tls_spec *spec, const char *const *addresses, size_t count,
+                    struct err *err);
 
 /* Reads the files of the same spec again, for later connections. On failure nothing changes. Codes:
  * as above. */

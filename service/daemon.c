@@ -116,10 +116,8 @@ static int api_open_one(struct http *http, const char *address, struct err *err)
 {
     struct listener listener;
     const char *tls_address = options_tls_address(address);
-    const char *local_only = "REST serves other machines with TLS only: write tls:ADDR:PORT, and "
-                             "--tls-cert-dir DIR";
     if (listener_open(&listener, tls_address ? tls_address : address,
-                      tls_address ? NULL : local_only, err) != 0)
+                      tls_address ? NULL : OPTIONS_REST_LOCAL_ONLY, err) != 0)
         return -1;
     if (tls_address && listener.is_unix) {
         listener_close(&listener);

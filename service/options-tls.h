@@ -13,6 +13,10 @@
 
 #define OPTIONS_TLS_PREFIX "tls:" /* before an address of --listen */
 
+/* Why an address of --listen beyond loopback is refused without "tls:". */
+#define OPTIONS_REST_LOCAL_ONLY                                                                    \
+    "REST serves other machines with TLS only: write tls:ADDR:PORT, and --tls-cert-dir DIR"
+
 /* The options in question. */
 struct tls_options {
     const struct option_addresses *listen;

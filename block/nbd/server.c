@@ -304,16 +304,21 @@ static struct tls_credentials *credentials_new(const struct nbd_tls_spec *spec, 
         err);
 }
 
-int nbd_server_check_tls(const struct nbd_tls_spec *spec, bool *proves, struct err *err)
+int nbd_server_check(const struct nbd_tls_spec *spec, const char *const *addresses, size_t count,
+                     struct err *err)
 {
-    *proves = false;
-    if (spec->mode == NBD_TLS_OFF)
-        return 0;
-    struct tls_credentials *credentials = credentials_new(spec, err);
-    if (!credentials)
-        return -1;
-    *proves = tls_credentials_authenticate(credentials);
-    tls_credentials_unref(credentials);
+    bool may_be_remote = false;
+    if (spec->mode != NBD_TLS_OFF) {
+        struct tls_credentials *credentials = credentials_new(spec, err);
+        if (!credentials)
+            return -1;
+        may_be_remote = tls_credentials_authenticate(credentials);
+        tls_credentials_unref(credentials);
+    }
+    struct listen_address parsed;
+    for (size_t i = 0; i < count; i++)
+        if (listener_parse(&parsed, addresses[i], may_be_remote ? NULL : local_only, err) != 0)
+            return -1;
     return 0;
 }
 

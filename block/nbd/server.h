@@ -19,7 +19,8 @@ struct nbd_tls_spec;
 struct nbd_server *nbd_server_new(struct block *block);
 
 /* TLS for all addresses, which are named after this. Codes: OpenFileFailed, InvalidValue. */
-int nbd_server_check_tls(const struct nbd_tls_spec *spec, bool *proves, struct err *err);
+int nbd_server_check(const struct nbd_tls_spec *spec, const char *const *addresses, size_t count,
+                     struct err *err);
 int nbd_server_set_tls(struct nbd_server *server, const struct nbd_tls_spec *spec, struct err *err);
 
 /* Reads the files again, for handshakes that begin later; the spec of nbd_server_set_tls(). On
