@@ -27,14 +27,29 @@ static uint64_t text_hash(const char *text, size_t bytes)
     return hash;
 }
 
-void reply_tag(struct reply *reply, const char *version)
+/* `prefix`: the version and "-", or "". */
+static void reply_add_tag(struct reply *reply, const char *prefix)
 {
     const char *body = reply->body ? reply->body : reply->static_body;
     if (reply->status != 200)
         return;
-    snprintf(reply->tag, sizeof(reply->tag), "%s%s%016" PRIx64, version ? version : "",
-             version ? "-" : "", text_hash(body, reply->body_bytes));
+    snprintf(reply->tag, sizeof(reply->tag), "%s%016" PRIx64, prefix,
+             text_hash(body, reply->body_bytes));
     reply_header_add(reply, "ETag", "\"%s\"", reply->tag);
+}
+
+void reply_tag(struct reply *reply)
+{
+    reply_add_tag(reply, "");
+}
+
+void reply_tagged(struct reply *reply, struct cJSON *json, const char *id, uint64_t revision)
+{
+    char prefix[VERSION_BYTES + 1];
+    version_format(id, revision, prefix);
+    strcat(prefix, "-");
+    reply_json(reply, 200, json);
+    reply_add_tag(reply, prefix);
 }
 
 /* ---- lists of tags ---- */

@@ -24,8 +24,11 @@
 const struct condition *request_condition(const struct request *request,
                                           struct condition *condition);
 
-/* Gives the reply, which is 200 with a body, its tag; `version` NULL: there is no row. */
-void reply_tag(struct reply *reply, const char *version);
+/* Answers 200 with `json`, which is consumed, and the tag of the row that it shows. */
+void reply_tagged(struct reply *reply, struct cJSON *json, const char *id, uint64_t revision);
+
+/* Gives the reply, which is 200 with a body, the tag of what has no row. */
+void reply_tag(struct reply *reply);
 
 /* Replaces the reply of a GET or HEAD by 304 or 412, if the request's conditions demand it. */
 void reply_condition(struct reply *reply, const struct request *request);

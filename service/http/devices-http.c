@@ -262,10 +262,7 @@ static void reply_device_error(struct reply *reply, const struct request *reques
 static void reply_device(const struct service *service, struct reply *reply,
                          const struct device_view *view)
 {
-    char version[VERSION_BYTES];
-    version_format(view->row.id, view->row.revision, version);
-    reply_json(reply, 200, device_encode(service, view));
-    reply_tag(reply, version);
+    reply_tagged(reply, device_encode(service, view), view->row.id, view->row.revision);
 }
 
 void device_get(struct service *service, const struct request *request, struct reply *reply)
@@ -281,15 +278,10 @@ void device_get(struct service *service, const struct request *request, struct r
 void device_update(struct service *service, const struct request *request, struct reply *reply)
 {
     struct problem problem = {.device = request->argument};
-    const struct labels_patch_body *body = request->fields;
-    struct labels_patch patch = {.patch = body->labels, .problem = &problem};
-    struct condition condition;
-    const struct labels_change change = {.origin = &request->origin,
-                                         .condition = request_condition(request, &condition),
-                                         .context = &patch,
-                                         .merge = labels_patch_merge};
+    struct labels_patch patch;
+    const struct labels_change *change = labels_patch_begin(&patch, request, &problem);
     CLEANUP_BY(device_view_clear) struct device_view view = {0};
-    if (device_labels_change(service, request->argument, &change, &problem.err) != 0 ||
+    if (device_labels_change(service, request->argument, change, &problem.err) != 0 ||
         devices_get(service, request->argument, &view, &problem.err) != 0)
         reply_problem(reply, &problem);
     else

@@ -40,5 +40,5 @@ void openapi_get(struct service *service, const struct request *request, struct 
     (void)service;
     (void)request;
     reply_static(reply, "application/yaml", openapi_yaml, openapi_yaml_bytes);
-    reply_tag(reply, NULL);
+    reply_tag(reply);
 }

@@ -78,7 +78,7 @@ void limits_get(struct service *service, const struct request *request, struct r
     for (size_t i = 0; i < sizeof(limits) / sizeof(*limits); i++)
         encode_number(json, limits[i].name, limits[i].value);
     reply_json(reply, 200, json);
-    reply_tag(reply, NULL);
+    reply_tag(reply);
 }
 
 void version_get(struct service *service, const struct request *request, struct reply *reply)
@@ -92,5 +92,5 @@ void version_get(struct service *service, const struct request *request, struct 
     for (size_t i = 0; i < sizeof(features) / sizeof(*features); i++)
         cJSON_AddItemToArray(names, cJSON_CreateStringReference(features[i]));
     reply_json(reply, 200, json);
-    reply_tag(reply, NULL);
+    reply_tag(reply);
 }

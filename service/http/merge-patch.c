@@ -4,6 +4,8 @@
  */
 #include "service/http/merge-patch.h"
 
+#include "service/http/condition.h"
+
 #include <string.h>
 
 static const struct decode_field labels_patch_fields[] = {
@@ -56,7 +58,7 @@ static struct cJSON *patch_apply(const struct cJSON *patch, const char *labels)
     return steal(merged);
 }
 
-char *labels_patch_merge(void *context, const char *labels, struct err *err)
+static char *patch_merge(void *context, const char *labels, struct err *err)
 {
     const struct labels_patch *patch = context;
     struct problem *problem = patch->problem;
@@ -72,4 +74,18 @@ char *labels_patch_merge(void *context, const char *labels, struct err *err)
     if (!text)
         *err = problem->err;
     return text;
+}
+
+const struct labels_change *labels_patch_begin(struct labels_patch *patch,
+                                               const struct request *request,
+                                               struct problem *problem)
+{
+    const struct labels_patch_body *body = request->fields;
+    *patch = (struct labels_patch){.patch = body->labels, .problem = problem};
+    patch->change =
+        (struct labels_change){.origin = &request->origin,
+                               .condition = request_condition(request, &patch->condition),
+                               .context = patch,
+                               .merge = patch_merge};
+    return &patch->change;
 }

@@ -7,6 +7,8 @@
 #define SERVICE_HTTP_MERGE_PATCH_H
 
 #include "service/http/decode.h"
+#include "service/http/request.h"
+#include "service/labels.h"
 
 /* The body of a PATCH; it has no other field. */
 struct labels_patch_body {
@@ -14,13 +16,18 @@ struct labels_patch_body {
 };
 extern const struct decode_table labels_patch_body;
 
-/* What a merge needs. Borrows `patch`; a fault of it goes to *problem with its pointer. */
+/* The change that a PATCH makes, and what it needs. */
 struct labels_patch {
-    const struct cJSON *patch;
-    struct problem *problem;
+    struct labels_change change;
+    struct condition condition;
+    const struct cJSON *patch; /* NULL: nothing changes */
+    struct problem *problem;   /* a fault of the patch goes there, with its pointer */
 };
 
-/* For `merge` of struct labels_change, `context` being a struct labels_patch. */
-char *labels_patch_merge(void *context, const char *labels, struct err *err);
+/* Fills it from the request, whose body is a struct labels_patch_body, and returns the change. All
+ * is borrowed, and the struct stays where it is. */
+const struct labels_change *labels_patch_begin(struct labels_patch *patch,
+                                               const struct request *request,
+                                               struct problem *problem);
 
 #endif

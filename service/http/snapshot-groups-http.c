@@ -110,10 +110,7 @@ void snapshot_group_create(struct service *service, const struct request *reques
 /* Replies with the group, and its tag. */
 static void reply_group(struct service *service, struct reply *reply, const struct group_row *row)
 {
-    char version[VERSION_BYTES];
-    version_format(row->id, row->revision, version);
-    reply_json(reply, 200, group_encode(service, row));
-    reply_tag(reply, version);
+    reply_tagged(reply, group_encode(service, row), row->id, row->revision);
 }
 
 void snapshot_group_get(struct service *service, const struct request *request, struct reply *reply)
@@ -130,15 +127,10 @@ void snapshot_group_update(struct service *service, const struct request *reques
                            struct reply *reply)
 {
     struct problem problem = {0};
-    const struct labels_patch_body *body = request->fields;
-    struct labels_patch patch = {.patch = body->labels, .problem = &problem};
-    struct condition condition;
-    const struct labels_change change = {.origin = &request->origin,
-                                         .condition = request_condition(request, &condition),
-                                         .context = &patch,
-                                         .merge = labels_patch_merge};
+    struct labels_patch patch;
+    const struct labels_change *change = labels_patch_begin(&patch, request, &problem);
     CLEANUP_BY(group_row_clear) struct group_row row = {0};
-    if (group_labels_change(service, request->argument, &change, &row, &problem.err) != 0)
+    if (group_labels_change(service, request->argument, change, &row, &problem.err) != 0)
         reply_problem(reply, &problem);
     else
         reply_group(service, reply, &row);
