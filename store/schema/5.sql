@@ -8,8 +8,7 @@
 -- tokens             bearer tokens. `hash` is SHA-256 of the secret, in hexadecimal digits; the secret
 --                    itself is stored nowhere
 -- devices, groups    `revision` grows with every change of what a GET shows; it is behind the ETag
--- devices            `allowed_clients` is a JSON array of names of NBD clients; NULL: all
---                    `last_snapshot_at_us` is when a group cut it last; NULL: never
+-- devices            `last_snapshot_at_us` is when a group cut it last; NULL: never
 -- members            `size_bytes` is the size of the frozen disk; NULL in rows from before, and if the
 --                    attempt failed before it was known
 -- groups             `request_hash` tells a repeated request from another one of the same name;
@@ -59,7 +58,6 @@ CREATE TABLE tokens (
 ) STRICT, WITHOUT ROWID;
 
 ALTER TABLE devices ADD COLUMN revision INTEGER NOT NULL DEFAULT 1;
-ALTER TABLE devices ADD COLUMN allowed_clients TEXT;
 ALTER TABLE devices ADD COLUMN last_snapshot_at_us INTEGER;
 UPDATE devices SET last_snapshot_at_us =
     (SELECT max(coalesce(g.cut_at_us, g.created_at_us)) FROM members AS m JOIN groups AS g ON g.id = m.group_id
