@@ -29,7 +29,12 @@ FIRST = int(os.environ.get("CRASH_FIRST", "1"))
 
 
 def threads(pid):
-    return set(os.listdir("/proc/%d/task" % pid))
+    """Lists until two lists agree: the kernel ends a list early where the thread at which it is
+    ends, and later ones are left out."""
+    last, now = None, set()
+    while now != last:
+        last, now = now, set(os.listdir("/proc/%d/task" % pid))
+    return now
 
 
 def thread_name(pid, thread):
