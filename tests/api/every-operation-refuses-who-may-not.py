@@ -3,14 +3,18 @@
 #
 # Every operation of api/openapi.yaml refuses who may not call it, with the right status and
 # challenge: over TCP no token, a wrong one, one of another scheme, an expired and a revoked one and
-# each of a lesser scope; on the Unix socket a user who is neither root nor the daemon's. The same
-# goes for a path that does not exist. With the scope that the operation names it is served, and
-# those without one are served to everybody. Each refusal goes to a peer of its own, so that none is
-# refused for being one too many.
+# each of a lesser scope; over TLS a certificate of another CA, though its name is mapped to a scope
+# and a good token comes with it; on the Unix socket a user who is neither root nor the daemon's.
+# The same goes for a path that does not exist. With the scope that the operation names it is
+# served, and those without one are served to everybody. Each refusal goes to a peer of its own, so
+# that none is refused for being one too many.
+import contextlib
+import http.client
 import itertools
 import json
 import os
 import re
+import ssl
 import subprocess
 import sys
 import time
@@ -19,7 +23,7 @@ from datetime import datetime, timezone
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.realpath(__file__)), "..", "lib"))
 from openapi import inlined, operations
-from snapgroupd import Connection, Daemon, expect, main, wait_until
+from snapgroupd import DEADLINE_S, SOURCE_DIR, Connection, Daemon, expect, main, wait_until
 
 SCOPES = ["read", "snapshot", "admin"]
 PEERS = ("127.%d.%d.%d" % (a, b, c) for a in range(1, 9) for b in range(200) for c in range(1, 200))
@@ -81,6 +85,38 @@ def check_user(daemon, method, path, body):
     expect(said.startswith("HTTP/1.1 403 ") and '"Forbidden"' in said, "%s %s by another user: %s", method, path, said)
 
 
+def call_tls(port, context, method, path, body, secret=None):
+    """The status; None: the connection was refused."""
+    headers = {"Content-Type": "application/json"}
+    if secret:
+        headers["Authorization"] = "Bearer " + secret
+    connection = http.client.HTTPSConnection("localhost", port, timeout=DEADLINE_S, context=context)
+    with contextlib.closing(connection):
+        try:
+            connection.request(method, path, None if body is None else json.dumps(body), headers)
+            return connection.getresponse().status
+        except (ssl.SSLError, ConnectionError):
+            return None
+
+
+def check_certificates(port, contexts, secret, method, path, body):
+    for token in (None, secret):
+        status = call_tls(port, contexts["client-stranger"], method, path, body, token)
+        expect(status is None, "%s %s with a certificate of another CA: %s", method, path, status)
+    status = call_tls(port, contexts["client"], method, path, body)
+    expect(status not in (None, 401, 403), "%s %s with a certificate of our CA: %s", method, path, status)
+
+
+def client_contexts(daemon, pki):
+    contexts = {}
+    for name in ("client", "client-stranger"):
+        contexts[name] = ssl.create_default_context(cafile=os.path.join(pki, "ca-cert.pem"))
+        contexts[name].load_cert_chain(*(os.path.join(pki, name, "client-%s.pem" % part) for part in ("cert", "key")))
+        daemon.arguments += ["--tls-client-scope", name + "=admin"]
+    daemon.arguments += ["--listen", "tls:127.0.0.1:0", "--tls-cert-dir", os.path.join(pki, "server")]
+    return contexts
+
+
 def make_secrets(daemon):
     secrets = {scope: daemon.create_token(scope, scope) for scope in SCOPES}
     soon = datetime.fromtimestamp(time.time() + 0.5, timezone.utc).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
@@ -94,8 +130,12 @@ def make_secrets(daemon):
 
 def test():
     with Daemon() as daemon:
+        pki = os.path.join(daemon.directory, "pki")
+        subprocess.run([os.path.join(SOURCE_DIR, "tests/lib/certificates.sh"), pki], check=True, stdout=subprocess.DEVNULL)
         daemon.listen_on_tcp()
+        contexts = client_contexts(daemon, pki)
         daemon.start()
+        tls_port = int(re.search(r"^api tls:127.0.0.1:(\d+)$", daemon.said, re.M)[1])
         secrets = make_secrets(daemon)
         if os.getuid() == 0:
             os.chmod(daemon.directory, 0o755)
@@ -104,6 +144,7 @@ def test():
         for method, path, body, scope in requests():
             if os.getuid() == 0:
                 check_user(daemon, method, path, body)
+            check_certificates(tls_port, contexts, secrets["admin"], method, path, body)
             if scope:
                 check_tokens(daemon, secrets, method, path, body, scope)
             for token in [secrets[scope]] if scope else [None, secrets["wrong"]]:
