@@ -61,6 +61,7 @@ static int device_row_fill(struct service *service, const struct device_request 
     row->cluster_size_bytes = request->overlay.cluster_bytes;
     row->extended_l2 = request->overlay.extended_l2;
     row->created_at_us = clock_now_us();
+    row->revision = STORE_REVISION_FIRST;
     if (!row->name || !row->format || !row->top || !row->top_format || !row->labels ||
         (request->create && !row->directory_identity))
         return err_set(err, ErrOutOfResources, 0, "there is no memory for device '%s'",

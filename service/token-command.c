@@ -232,7 +232,7 @@ static int offline_act(struct token_command *command, const struct origin *origi
     int result = *command->verb == 'c' ? offline_create(command, origin, err)
                  : *command->verb == 'l'
                      ? offline_list(command, err)
-                     : tokens_delete(&command->service, origin, command->name, err);
+                     : tokens_delete(&command->service, origin, command->name, NULL, err);
     tokens_free(command->service.tokens);
     return result;
 }

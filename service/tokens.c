@@ -21,6 +21,7 @@
 #include "service/context.h"
 #include "service/events.h"
 #include "service/idempotency.h"
+#include "service/labels.h"
 #include "service/names.h"
 #include "service/unsettled.h"
 #include "store/tokens.h"
@@ -335,7 +336,7 @@ int tokens_create(struct service *service, const struct origin *origin,
 }
 
 int tokens_delete(struct service *service, const struct origin *origin, const char *id_or_name,
-                  struct err *err)
+                  const struct condition *condition, struct err *err)
 {
     struct tokens *tokens = service->tokens;
     CLEANUP_BY(token_row_clear) struct token_row row = {0};
@@ -343,6 +344,7 @@ int tokens_delete(struct service *service, const struct origin *origin, const ch
         return -1;
     LOCK_GUARD(&tokens->change_lock);
     if (tokens_get(service, id_or_name, &row, err) != 0 ||
+        condition_check(condition, row.id, STORE_REVISION_FIRST, err) != 0 ||
         row_change(service, origin, EVENT_TOKEN_REVOKED, &row, err) != 0)
         return -1;
     LOCK_GUARD(&tokens->lock);

@@ -19,6 +19,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+struct condition;
 struct service;
 struct origin;
 struct tokens;
@@ -62,9 +63,9 @@ int tokens_create(struct service *service, const struct origin *origin,
                   char secret[TOKEN_SECRET_CHARS + 1], struct err *err);
 
 /* Deletes the token with that id or name: when it returns 0, no request is served with it any more.
- * TokenNotFound, StoreFailed. */
+ * TokenNotFound, PreconditionFailed, StoreFailed. */
 int tokens_delete(struct service *service, const struct origin *origin, const char *id_or_name,
-                  struct err *err);
+                  const struct condition *condition, struct err *err);
 
 /* By id or name. TokenNotFound. */
 int tokens_get(struct service *service, const char *id_or_name, struct token_row *row,

@@ -16,6 +16,9 @@
 /* A page of a list ends early once its rows take more than this. */
 #define STORE_PAGE_BYTES_MAX (1U << 20)
 
+/* The revision of a row as it is inserted; that of a token, which never changes, stays. */
+#define STORE_REVISION_FIRST 1
+
 enum device_row_state {
     DEVICE_ROW_CREATING, /* its image is being made; recovery takes it away */
     DEVICE_ROW_ATTACHED,

@@ -27,29 +27,38 @@ static uint64_t text_hash(const char *text, size_t bytes)
     return hash;
 }
 
-/* `prefix`: the version and "-", or "". */
-static void reply_add_tag(struct reply *reply, const char *prefix)
+/* `prefix`: the version and "-", or ""; `shown`: what a GET replies with. */
+static void reply_add_tag(struct reply *reply, const char *prefix, const char *shown, size_t bytes)
 {
-    const char *body = reply->body ? reply->body : reply->static_body;
-    if (reply->status != 200)
-        return;
-    snprintf(reply->tag, sizeof(reply->tag), "%s%016" PRIx64, prefix,
-             text_hash(body, reply->body_bytes));
+    snprintf(reply->tag, sizeof(reply->tag), "%s%016" PRIx64, prefix, text_hash(shown, bytes));
     reply_header_add(reply, "ETag", "\"%s\"", reply->tag);
+}
+
+static bool reply_is_shown(const struct reply *reply)
+{
+    return reply->status == 200 || reply->status == 201;
 }
 
 void reply_tag(struct reply *reply)
 {
-    reply_add_tag(reply, "");
+    const char *body = reply->body ? reply->body : reply->static_body;
+    if (reply_is_shown(reply))
+        reply_add_tag(reply, "", body, reply->body_bytes);
 }
 
-void reply_tagged(struct reply *reply, struct cJSON *json, const char *id, uint64_t revision)
+void reply_tag_row(struct reply *reply, const char *id, uint64_t revision, const char *shown)
 {
     char prefix[VERSION_BYTES + 1];
     version_format(id, revision, prefix);
     strcat(prefix, "-");
+    if (reply_is_shown(reply))
+        reply_add_tag(reply, prefix, shown, strlen(shown));
+}
+
+void reply_tagged(struct reply *reply, struct cJSON *json, const char *id, uint64_t revision)
+{
     reply_json(reply, 200, json);
-    reply_add_tag(reply, prefix);
+    reply_tag_row(reply, id, revision, reply->body);
 }
 
 /* ---- lists of tags ---- */

@@ -2,8 +2,9 @@
  *
  * Entity tags and the conditions of requests (RFC 9110, sections 8.8.3 and 13).
  *
- *   ETag: "VERSION-HASH"     VERSION  of the row (service/labels.h); absent where there is no row
- *                            HASH     of the reply's body, 16 hexadecimal digits
+ *   ETag: "VERSION-HASH"     VERSION  of the row (service/labels.h); absent where there is no row,
+ *                                     as of a page of a list
+ *                            HASH     of the body that a GET has, 16 hexadecimal digits
  *
  *   GET, HEAD   If-None-Match compares whole tags, weakly: 304. So a change that only memory knows,
  *               such as of the clients or of the space that a disk takes, is seen.
@@ -27,7 +28,11 @@ const struct condition *request_condition(const struct request *request,
 /* Answers 200 with `json`, which is consumed, and the tag of the row that it shows. */
 void reply_tagged(struct reply *reply, struct cJSON *json, const char *id, uint64_t revision);
 
-/* Gives the reply, which is 200 with a body, the tag of what has no row. */
+/* Gives a reply of 201 the tag of the row that was made: that of its GET, whose body is `shown`.
+ * Like reply_tag() it leaves a problem as it is. */
+void reply_tag_row(struct reply *reply, const char *id, uint64_t revision, const char *shown);
+
+/* Gives a reply of 200 the tag of what has no row. */
 void reply_tag(struct reply *reply);
 
 /* Replaces the reply of a GET or HEAD by 304 or 412, if the request's conditions demand it. */

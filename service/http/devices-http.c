@@ -248,6 +248,7 @@ void device_create(struct service *service, const struct request *request, struc
         return;
     }
     reply_created(reply, "/devices", body->name, device_encode(service, &view));
+    reply_tag_row(reply, view.row.id, view.row.revision, reply->body);
 }
 
 /* Replies with an error of a call whose path names the device. */
@@ -320,6 +321,7 @@ static void reply_device_page(struct reply *reply, const struct list_query *quer
     free(page->text);
     if (bytes >= 0) {
         reply_text(reply, "application/json", text, (size_t)bytes);
+        reply_tag(reply);
         return;
     }
     struct err err;

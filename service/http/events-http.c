@@ -7,6 +7,7 @@
 #include "service/context.h"
 #include "service/event-feed.h"
 #include "service/http/accept.h"
+#include "service/http/condition.h"
 #include "service/http/encode.h"
 #include "service/http/event-text.h"
 #include "service/names.h"
@@ -130,4 +131,5 @@ void event_list(struct service *service, const struct request *request, struct r
     encode_text(json, "next", has_more ? next : NULL);
     event_rows_free(rows, count);
     reply_json(reply, 200, json);
+    reply_tag(reply);
 }

@@ -20,7 +20,7 @@ static enum rebuilt rebuild_pending(struct reply *reply, const struct err *err)
     return REBUILT_PENDING;
 }
 
-/* What the GET of `name` shows, as created. */
+/* What the GET of `name` shows, and its tag, as created. */
 static enum rebuilt rebuild_created(struct service *service, const struct request *request,
                                     void (*get)(struct service *, const struct request *,
                                                 struct reply *),
@@ -32,10 +32,13 @@ static enum rebuilt rebuild_created(struct service *service, const struct reques
     get(service, &asked, reply);
     if (reply->status != 200)
         return reply->status == 404 ? REBUILT_NOTHING : REBUILT_PENDING;
+    char tag[REPLY_TAG_BYTES];
     size_t bytes = reply->body_bytes;
+    strcpy(tag, reply->tag);
     reply_text(reply, "application/json", steal(reply->body), bytes); /* without GET's header */
     reply->status = 201;
     reply_header_add(reply, "Location", "%s/%s", prefix, name);
+    reply_header_add(reply, "ETag", "\"%s\"", tag);
     return REBUILT_ANSWER;
 }
 

@@ -65,6 +65,20 @@ static void group_reply(struct service *service, int status, const struct group_
     reply_made(reply, status, "/snapshot-groups", row->id, group_encode(service, row));
 }
 
+/* Replies with the committed group as a GET shows it. If the store lags behind or cannot be read,
+ * its version is unknown, and there is no tag. */
+static void group_reply_created(struct service *service, const struct group_row *row,
+                                struct reply *reply)
+{
+    struct err err;
+    CLEANUP_BY(group_row_clear) struct group_row now = {0};
+    bool is_known =
+        snapshot_groups_get(service, row->id, &now, &err) == 0 && now.state == row->state;
+    group_reply(service, 201, is_known ? &now : row, reply);
+    if (is_known)
+        reply_tag_row(reply, now.id, now.revision, reply->body);
+}
+
 static void snapshot_group_take_and_reply(struct service *service, const struct request *request,
                                           const struct snapshot_group_request *wanted,
                                           uint64_t deadline_ms, struct reply *reply)
@@ -80,7 +94,7 @@ static void snapshot_group_take_and_reply(struct service *service, const struct 
     if (result == 0 && wanted->is_dry_run) {
         reply_json(reply, 200, plan_encode(wanted, row));
     } else if (result == 0) {
-        group_reply(service, 201, row, reply);
+        group_reply_created(service, row, reply);
     } else if (result == 1) {
         group_reply(service, 202, row, reply);
         reply_header_add(reply, "Preference-Applied", "respond-async");
@@ -188,6 +202,7 @@ static void reply_group_page(struct reply *reply, const struct list_query *query
     list_cursor_format(query, position, cursor);
     encode_text(json, "next", next ? cursor : NULL);
     reply_json(reply, 200, json);
+    reply_tag(reply);
 }
 
 void snapshot_group_list(struct service *service, const struct request *request,

@@ -6,6 +6,7 @@
 #include "service/http/routes.h"
 
 #include "service/context.h"
+#include "service/http/condition.h"
 #include "service/http/decode.h"
 #include "service/http/encode.h"
 #include "service/names.h"
@@ -69,6 +70,8 @@ void token_create(struct service *service, const struct request *request, struct
     encode_text(json, "secret", secret);
     explicit_bzero(secret, sizeof(secret));
     reply_created(reply, "/tokens", row.id, json);
+    if (kept)
+        reply_tag_row(reply, row.id, STORE_REVISION_FIRST, kept);
     reply->has_secret = true;
     reply->kept_body = kept;
 }
@@ -80,13 +83,15 @@ void token_get(struct service *service, const struct request *request, struct re
     if (tokens_get(service, request->argument, &row, &err) != 0)
         reply_error(reply, &err);
     else
-        reply_json(reply, 200, token_encode(&row));
+        reply_tagged(reply, token_encode(&row), row.id, STORE_REVISION_FIRST);
 }
 
 void token_delete(struct service *service, const struct request *request, struct reply *reply)
 {
     struct err err;
-    if (tokens_delete(service, &request->origin, request->argument, &err) != 0)
+    struct condition condition;
+    if (tokens_delete(service, &request->origin, request->argument,
+                      request_condition(request, &condition), &err) != 0)
         reply_error(reply, &err);
     else
         reply_nothing(reply);
@@ -116,4 +121,5 @@ void token_list(struct service *service, const struct request *request, struct r
     encode_text(json, "next", more ? rows[count - 1].name : NULL);
     token_rows_free(rows, count);
     reply_json(reply, 200, json);
+    reply_tag(reply);
 }

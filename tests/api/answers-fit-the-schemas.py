@@ -80,6 +80,7 @@ CALLS = [
     (404, "DELETE", "/tokens/none", None),
     (400, "DELETE", "/tokens/t?x=y", None),
     (204, "DELETE", "/tokens/t", None),
+    (201, "POST", "/tokens", {"name": "kept", "scope": "read"}),
     (200, "GET", "/metrics", None),
     (400, "GET", "/metrics?x=y", None),
     (200, "GET", "/version", None),
@@ -99,10 +100,12 @@ CALLS = [
 CONDITIONS = [
     (method, path, "If-Match", 412) for method, path in (
         ("GET", "/devices/vdb"), ("PATCH", "/devices/vdb"), ("DELETE", "/devices/vdb"), ("GET", "/snapshot-groups/g"),
-        ("PATCH", "/snapshot-groups/g"), ("GET", "/openapi.yaml"), ("GET", "/version"),
-        ("GET", "/limits"))] + [
-    ("GET", path, "If-None-Match", 304) for path in ("/devices/vdb", "/snapshot-groups/g", "/openapi.yaml", "/version",
-                                                "/limits")]
+        ("PATCH", "/snapshot-groups/g"), ("GET", "/openapi.yaml"), ("GET", "/version"), ("GET", "/limits"),
+        ("GET", "/devices"), ("GET", "/snapshot-groups"), ("GET", "/events"), ("GET", "/tokens"), ("GET", "/tokens/kept"),
+        ("DELETE", "/tokens/kept"))] + [
+    ("GET", path, "If-None-Match", 304) for path in (
+        "/devices/vdb", "/snapshot-groups/g", "/openapi.yaml", "/version", "/limits", "/devices", "/snapshot-groups",
+        "/events", "/tokens", "/tokens/kept")]
 
 
 def check_media_type(daemon, method, path):

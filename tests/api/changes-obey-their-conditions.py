@@ -3,7 +3,8 @@
 #
 # An ETag changes with everything that GET shows and with nothing else. If-None-Match with it is 304
 # without a body; If-Match lets a PATCH or DELETE through only if nobody has changed the row,
-# whatever its guests did; of many clients that each add a label, none loses another's.
+# whatever its guests did; of many clients that each add a label, none loses another's. The 201 of
+# a POST has the tag of the GET of what it made, also when it is repeated or built again.
 import os
 import sys
 import threading
@@ -105,6 +106,31 @@ def deletion(daemon):
     check(daemon, "DELETE", "/devices/vdb", {"If-Match": old}, 412)  # another device of that name
     check(daemon, "DELETE", "/devices/vdb", {"If-Match": tag_of(daemon, "/devices/vdb")}, 204)
     check(daemon, "DELETE", "/devices/vdb", {"If-Match": "*"}, 404)
+    old = tag_of(daemon, "/tokens/t")
+    check(daemon, "DELETE", "/tokens/t", {"If-Match": old}, 204)
+    check(daemon, "POST", "/tokens", {}, 201, {"name": "t", "scope": "read"})
+    check(daemon, "DELETE", "/tokens/t", {"If-Match": old}, 412)  # another token of that name
+
+
+MADE = (("/devices", {"name": "vdc", "image": "vdc", "format": "raw", "size_bytes": 512}, "vdc"),
+        ("/snapshot-groups", {"name": "made", "devices": [{"device": "vda"}]}, None),
+        ("/tokens", {"name": "t", "scope": "read"}, None))
+
+
+def made(daemon, collection, body, name):
+    """A key's answer is kept, and without it built again."""
+    first = check(daemon, "POST", collection, {"Idempotency-Key": "k"}, 201, body)
+    path = "%s/%s" % (collection, name or first.body["id"])
+    tags = {first.headers["ETag"], tag_of(daemon, path)}
+    tags.add(check(daemon, "POST", collection, {"Idempotency-Key": "k"}, 201, body).headers["ETag"])
+    with daemon.stopped_database() as database:
+        database.execute("UPDATE idempotency_keys SET status = NULL, headers = NULL, body = NULL")
+    again = check(daemon, "POST", collection, {"Idempotency-Key": "k"}, 201, body)
+    expect(again.headers["Idempotency-Replayed"] == "true", "%s: not repeated", again)
+    tags.add(again.headers["ETag"])
+    expect(len(tags) == 1 and None not in tags, "%s: tags %s", path, tags)
+    with daemon.stopped_database() as database:
+        database.execute("DELETE FROM idempotency_keys")
 
 
 def test():
@@ -113,7 +139,10 @@ def test():
         daemon.create_device("vda", "qcow2", 1 << 20)
         daemon.create_device("vdb", "raw", 1 << 20)
         daemon.snapshot("g", ["vda"])
-        for path in ("/devices/vda", "/snapshot-groups/g", "/openapi.yaml"):
+        for collection, body, name in MADE:
+            made(daemon, collection, body, name)
+        for path in ("/devices/vda", "/snapshot-groups/g", "/tokens/t", "/devices", "/snapshot-groups", "/tokens",
+                     "/events", "/version", "/limits", "/openapi.yaml"):
             reads(daemon, path)
         for path in ("/devices/vda", "/snapshot-groups/g"):
             updates(daemon, path)
