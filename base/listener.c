@@ -128,6 +128,27 @@ int listener_admit(const struct listener *listener, gid_t group, struct err *err
     return err_set(err, ErrOpenFileFailed, errno, "others cannot be admitted to socket '%s'", path);
 }
 
+int listener_restrict(const struct listener *listener, struct err *err)
+{
+    const char *path = listener->socket.name.sun_path;
+    if (!listener->is_unix || listener->socket.lock_fd < 0 || chmod(path, 0600) == 0)
+        return 0;
+    return err_set(err, ErrOpenFileFailed, errno, "others are still admitted to socket '%s'", path);
+}
+
+int listener_check(const struct listener *listener, struct err *err)
+{
+    struct stat stat_;
+    const struct unix_socket *socket = &listener->socket;
+    if (!listener->is_unix || socket->lock_fd < 0)
+        return 0;
+    int errnum = stat(socket->name.sun_path, &stat_) != 0 ? errno : 0;
+    if (!errnum && stat_.st_dev == socket->dev && stat_.st_ino == socket->ino)
+        return 0;
+    return err_set(err, ErrOpenFileFailed, errnum, "'%s' is no longer the socket that is served",
+                   socket->name.sun_path);
+}
+
 void listener_unlink(struct listener *listener)
 {
     if (listener->is_unix && listener->socket.lock_fd >= 0)

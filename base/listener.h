@@ -43,6 +43,12 @@ int listener_open(struct listener *listener, const char *address, const char *lo
  * be or `group` is (gid_t)-1, everybody; the caller judges who it is. OpenFileFailed. */
 int listener_admit(const struct listener *listener, gid_t group, struct err *err);
 
+/* Ends what listener_admit() did: only root and the daemon's user may connect. OpenFileFailed. */
+int listener_restrict(const struct listener *listener, struct err *err);
+
+/* Whether the two can succeed: the socket's path still leads to it. OpenFileFailed. */
+int listener_check(const struct listener *listener, struct err *err);
+
 /* Removes the name of a Unix socket, once; connections that wait may still be accepted. */
 void listener_unlink(struct listener *listener);
 

@@ -130,8 +130,9 @@ int block_nbd_set_tls(struct block *block, const struct nbd_tls_spec *spec, stru
 int block_nbd_check(const struct nbd_tls_spec *spec, const char *const *addresses, size_t count,
                     struct err *err);
 
-/* Reads the files of the same spec again, for later connections. On failure nothing changes. Codes:
- * as above. */
+/* Reads the files of a spec again, for later connections. Its mode is the same, and all its clients
+ * must prove who they are if they had to before, and only then (InvalidValue). On failure nothing
+ * changes. Codes: as above. */
 int block_nbd_reload_tls(struct block *block, const struct nbd_tls_spec *spec, struct err *err);
 
 /* Serves NBD on one more address: "unix:PATH" or "ADDR:PORT" (port 0: any free port). Beyond

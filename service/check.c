@@ -22,9 +22,7 @@ static int rest_check(const struct options *options, struct err *err)
     }
     if (!options_have_rest_tls(&options->listen))
         return 0;
-    CLEANUP_BY(http_certificates_close) struct http_certificates certificates;
-    http_certificates_open(&certificates);
-    return http_certificates_load(&certificates, options->tls_cert_dir, err);
+    return http_certificates_check(options->tls_cert_dir, err);
 }
 
 static int image_dir_check(const struct options *options, struct err *err)

@@ -18,6 +18,7 @@
 #include "base/log.h"
 #include "service/context.h"
 #include "service/device-cache.h"
+#include "service/directory.h"
 #include "service/failures.h"
 #include "service/group-runs.h"
 #include "service/http/server.h"
@@ -30,68 +31,16 @@
 #include "service/unsettled.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <limits.h>
 #include <semaphore.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <systemd/sd-daemon.h>
 #include <time.h>
 #include <unistd.h>
 
 enum { END_MAX_S = 30 };
-
-/* ---- directories ---- */
-
-/* Syncs the directory that holds `path`, so that the new entry there survives power loss. */
-static int parent_sync(const char *path, struct err *err)
-{
-    CLEANUP_FREE char *parent = NULL;
-    if (asprintf(&parent, "%s/..", path) < 0)
-        parent = NULL;
-    CLEANUP_CLOSE int fd = parent ? open(parent, O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
-    if (fd < 0 || fsync(fd) != 0)
-        return err_set(err, ErrOpenFileFailed, errno, "cannot make directory '%s' durable", path);
-    return 0;
-}
-
-/* Creates the directory `path` and its missing parents, accessible to the daemon's user only. */
-static int directory_create(const char *path, struct err *err)
-{
-    CLEANUP_FREE char *copy = strdup(path);
-    if (!copy)
-        return err_set(err, ErrOutOfResources, 0, "there is no memory for '%s'", path);
-    for (char *end = copy; end;) {
-        end = strchr(end + 1, '/');
-        if (end)
-            *end = '\0';
-        if (mkdir(copy, 0700) == 0) {
-            if (parent_sync(copy, err) != 0)
-                return -1;
-        } else if (errno != EEXIST) {
-            return err_set(err, ErrOpenFileFailed, errno, "cannot make directory '%s'", path);
-        }
-        if (end)
-            *end = '/';
-    }
-    return 0;
-}
-
-/* Fills `path` with the canonical path of the directory `name`; with `create`, creates it if
- * missing. */
-static int directory_open(const char *name, bool create, char path[PATH_MAX], struct err *err)
-{
-    struct stat stat_;
-    if (create && directory_create(name, err) != 0)
-        return -1;
-    if (!realpath(name, path) || stat(path, &stat_) != 0)
-        return err_set(err, ErrOpenFileFailed, errno, "cannot open directory '%s'", name);
-    if (!S_ISDIR(stat_.st_mode))
-        return err_set(err, ErrOpenFileFailed, ENOTDIR, "cannot open directory '%s'", name);
-    return 0;
-}
 
 /* ---- addresses ---- */
 
@@ -128,26 +77,19 @@ static int api_open_one(struct http *http, const char *address, struct err *err)
     return http_listen(http, &listener, tls_address != NULL, err);
 }
 
-/* Lets others reach sockets in the directory; they cannot list it. */
-static int directory_admit(const char *path, struct err *err)
-{
-    struct stat stat_;
-    if (stat(path, &stat_) != 0 || chmod(path, (stat_.st_mode & 07777) | 0011) != 0)
-        return err_set(err, ErrOpenFileFailed, errno, "others cannot be admitted to '%s'", path);
-    return 0;
-}
-
 static int api_open(struct http *http, const struct options *options, const char *runtime_dir,
                     struct err *err)
 {
     CLEANUP_FREE char *fallback = NULL;
     if (asprintf(&fallback, "unix:%s/api.sock", runtime_dir) < 0)
         return err_set(err, ErrOutOfResources, 0, "there is no memory for an address");
-    http_allow(http, &options->allow_groups);
+    const struct http_terms terms = {
+        .groups = &options->allow_groups,
+        .scopes = &options->tls_client_scopes,
+        .cert_dir = options_have_rest_tls(&options->listen) ? options->tls_cert_dir : NULL};
     if (options->allow_groups.count > 0 && directory_admit(runtime_dir, err) != 0)
         return -1;
-    if (options_have_rest_tls(&options->listen) &&
-        http_set_tls(http, options->tls_cert_dir, &options->tls_client_scopes, err) != 0)
+    if (http_set_terms(http, &terms, err) != 0)
         return -1;
     if (options->listen.count == 0)
         return api_open_one(http, fallback, err);
@@ -178,8 +120,9 @@ void daemon_signals(sigset_t *set)
  * after the signal it bounds the shutdown. */
 struct end_watch {
     struct service *service;
-    const struct options *options;
+    struct reload reload;        /* the thread's, until it is joined */
     _Atomic(struct http *) http; /* once it is served */
+    atomic_bool has_reload;      /* one was asked for before */
     pthread_t thread;
     atomic_bool is_over; /* the daemon ends for another reason than a signal */
     atomic_bool has_ended;
@@ -231,18 +174,13 @@ static int end_watch_wait(const struct end_watch *watch)
     return signal;
 }
 
-/* Reads the files of TLS again. A server whose files are bad keeps what it has. */
-static void certificates_reload(void *arg)
+/* Reloads; before anything is served, that waits for end_watch_serve(). */
+static void end_watch_reload(struct end_watch *watch)
 {
-    struct err err;
-    struct end_watch *watch = arg;
+    atomic_store(&watch->has_reload, true);
     struct http *http = atomic_load(&watch->http);
-    if (!http)
-        return;
-    if (block_nbd_reload_tls(watch->service->block, &watch->options->nbd_tls, &err) != 0)
-        log_error("NBD keeps the certificates and keys that it has: %s", err.message);
-    if (http_reload_tls(http, &err) != 0)
-        log_error("REST keeps the certificates that it has: %s", err.message);
+    if (http && atomic_exchange(&watch->has_reload, false))
+        reload_run(&watch->reload, http);
 }
 
 static void *end_watch_run(void *arg)
@@ -250,7 +188,7 @@ static void *end_watch_run(void *arg)
     struct end_watch *watch = arg;
     int signal;
     while ((signal = end_watch_wait(watch)) == SIGHUP)
-        reload_run(watch->options, atomic_load(&watch->http) != NULL, certificates_reload, watch);
+        end_watch_reload(watch);
     if (!atomic_load(&watch->is_over))
         log_info("ending: %s", strsignal(signal));
     sd_notify(0, "STOPPING=1");
@@ -269,6 +207,14 @@ static int end_watch_begin(struct end_watch *watch, struct err *err)
     return ret ? err_set(err, ErrOutOfResources, ret, "the daemon cannot wait for signals") : 0;
 }
 
+/* REST is served from now on. */
+static void end_watch_serve(struct end_watch *watch, struct http *http)
+{
+    atomic_store(&watch->http, http);
+    if (atomic_load(&watch->has_reload))
+        pthread_kill(watch->thread, SIGHUP);
+}
+
 /* Waits for the signal; with `is_over`, returns at once. */
 static void end_watch_end(struct end_watch *watch, bool is_over)
 {
@@ -285,6 +231,7 @@ static void end_watch_close(struct end_watch *watch)
 {
     sem_post(&watch->closed);
     pthread_join(watch->thread, NULL);
+    reload_close(&watch->reload);
     sem_destroy(&watch->closed);
     sem_destroy(&watch->ended);
 }
@@ -312,10 +259,10 @@ static int daemon_answer(struct service *service, const struct options *options,
     int result = failures ? api_open(http, options, runtime_dir, err) : -1;
     if (result == 0) {
         nbd_announce(service);
-        atomic_store(&watch->http, http);
         puts("ready");
         fflush(stdout);
         sd_notify(0, "READY=1");
+        end_watch_serve(watch, http);
     }
     end_watch_end(watch, result != 0);
     http_free(http);
@@ -357,7 +304,9 @@ static int daemon_close(struct service *service, int result, struct err *err)
 static int daemon_live(struct service *service, const struct options *options,
                        const char *runtime_dir, struct err *err)
 {
-    struct end_watch watch = {.service = service, .options = options};
+    struct end_watch watch = {
+        .service = service,
+        .reload = {.service = service, .started = options, .runtime_dir = runtime_dir}};
     service->group_runs = group_runs_new(service, err);
     if (!service->group_runs || end_watch_begin(&watch, err) != 0)
         return daemon_close(service, -1, err);

@@ -64,29 +64,29 @@ static const struct option_row rows[] = {
      "directory of the journals and the default sockets"},
     {"listen", STARTS, OPTION_ADDRESS, "ADDRESS", "[unix:RUNTIME-DIR/api.sock]", VALUE(listen),
      "serve REST there"},
-    {"allow-group", STARTS, OPTION_GROUP, "GROUP[=SCOPE]", NULL, VALUE(allow_groups),
+    {"allow-group", RELOADS, OPTION_GROUP, "GROUP[=SCOPE]", NULL, VALUE(allow_groups),
      "members of this group may call over Unix sockets: read,\n"
      "snapshot, or admin (the default); may be repeated"},
     {"nbd", STARTS, OPTION_ADDRESS, "ADDRESS", "[unix:RUNTIME-DIR/nbd.sock]", VALUE(nbd),
      "serve NBD there"},
-    {"index-memory", STARTS, OPTION_BYTES, "SIZE", "256M", VALUE(index_memory_bytes),
+    {"index-memory", RELOADS, OPTION_BYTES, "SIZE", "256M", VALUE(index_memory_bytes),
      "memory for the block maps of all devices (K, M, G, T may\n"
      "follow); 1/8192 of the bytes in use is enough"},
-    {"tls-cert-dir", STARTS, OPTION_TEXT, "DIR", NULL, VALUE(tls_cert_dir),
+    {"tls-cert-dir", RELOADS, OPTION_TEXT, "DIR", NULL, VALUE(tls_cert_dir),
      "directory of server-cert.pem and server-key.pem for TLS;\n"
      "with ca-cert.pem (and, if any, ca-crl.pem) clients may show\n"
      "a certificate of that CA"},
-    {"tls-client-scope", STARTS, OPTION_ADDRESS, "NAME=SCOPE", NULL, VALUE(tls_client_scopes),
+    {"tls-client-scope", RELOADS, OPTION_ADDRESS, "NAME=SCOPE", NULL, VALUE(tls_client_scopes),
      "what a client whose certificate has that name may do over\n"
      "REST without a token: read, snapshot or admin"},
     {"nbd-tls", STARTS, OPTION_CHOICE, "off|optional|required", "off", VALUE(nbd_tls.mode),
      "TLS for NBD"},
-    {"nbd-tls-cert-dir", STARTS, OPTION_TEXT, "DIR", NULL, VALUE(nbd_tls.cert_dir),
+    {"nbd-tls-cert-dir", RELOADS, OPTION_TEXT, "DIR", NULL, VALUE(nbd_tls.cert_dir),
      "directory of server-cert.pem and server-key.pem, and for\n"
      "--nbd-tls-verify-peer of ca-cert.pem and, if any, ca-crl.pem"},
     {"nbd-tls-verify-peer", STARTS, OPTION_FLAG, NULL, NULL, VALUE(nbd_tls.verify_peer),
      "every client needs a certificate of that CA, or a key"},
-    {"nbd-tls-psk", STARTS, OPTION_TEXT, "FILE", NULL, VALUE(nbd_tls.psk_file),
+    {"nbd-tls-psk", RELOADS, OPTION_TEXT, "FILE", NULL, VALUE(nbd_tls.psk_file),
      "pre-shared keys: a line NAME:HEXKEY per client (psktool)"},
     {"log-format", RELOADS, OPTION_CHOICE, "auto|text|json|journal", "auto", VALUE(log_form),
      "the log: lines or JSON objects on standard error, or\n"
@@ -140,6 +140,8 @@ void options_print_help(void)
             if (*line && *line++ == '\n')
                 putchar('\n');
         }
+        if (row->effect == RELOADS)
+            printf(" " OPTIONS_RELOADABLE);
         if (row->fallback)
             printf(*row->fallback == '[' ? "  %s" : "  [%s]", row->fallback);
         putchar('\n');
@@ -317,15 +319,16 @@ int options_parse(int argc, char **argv, struct options *options, struct err *er
                               err);
 }
 
-void options_changes(const struct options *old, const struct options *new, char *names,
-                     size_t bytes)
+void options_changes(const struct options *old, const struct options *new, bool reloadable,
+                     char *names, size_t bytes)
 {
     size_t used = 0;
     *names = '\0';
     for (int i = 0; i < ROWS; i++) {
         const void *was = (const char *)old + rows[i].offset;
         const void *is = (const char *)new + rows[i].offset;
-        if (rows[i].effect == STARTS && !option_value_equals(rows[i].kind, was, is) && used < bytes)
+        if ((rows[i].effect == RELOADS) == reloadable &&
+            !option_value_equals(rows[i].kind, was, is) && used < bytes)
             used += (size_t)snprintf(names + used, bytes - used, "%s--%s", used ? ", " : "",
                                      rows[i].name);
     }

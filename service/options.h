@@ -42,10 +42,13 @@ void options_clear(struct options *options);
  * filled. InvalidParameter, OutOfResources. */
 int options_parse(int argc, char **argv, struct options *options, struct err *err);
 
-/* Writes the names of the options that differ and that only a start takes, "--a, --b", cut to
- * `bytes`; "" if there are none. */
-void options_changes(const struct options *old, const struct options *new, char *names,
-                     size_t bytes);
+/* Writes the names of the options that differ, "--a, --b", cut to `bytes`; "" if there are none: of
+ * those that a reload takes, or of those that only a start takes. */
+void options_changes(const struct options *old, const struct options *new, bool reloadable,
+                     char *names, size_t bytes);
+
+/* What --help says of an option that a reload takes. */
+#define OPTIONS_RELOADABLE "(reloadable)"
 
 /* On standard output. */
 void options_print_help(void);

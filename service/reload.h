@@ -1,19 +1,27 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * SIGHUP. Called by daemon.c.
+ * SIGHUP: reads the options again and applies all of those that may change while the daemon runs,
+ * or, if anything is wrong, none. Called by daemon.c, on the thread that waits for signals.
  */
 #ifndef SERVICE_RELOAD_H
 #define SERVICE_RELOAD_H
 
 #include "service/options.h"
 
-/* Reads the files of TLS again, and logs what is wrong with them. */
-typedef void reload_certificates(void *context);
+struct http;
+struct service;
 
-/* Reads all options again and applies those that may change while the daemon runs; connections
- * stay. If one is wrong, nothing changes. Then reloads the certificates. Logs the outcome, with the
- * options that need a restart. `is_ready`: the service manager knows that the daemon is. */
-void reload_run(const struct options *started, bool is_ready, reload_certificates *certificates,
-                void *context);
+struct reload {
+    struct service *service;
+    const struct options *started; /* by which the daemon was started */
+    const char *runtime_dir;
+    struct options *applied; /* those of the last reload, whose texts are in use; NULL: none yet */
+};
+
+/* Connections stay. Logs what has changed and what needs a restart, or why nothing has changed. */
+void reload_run(struct reload *reload, struct http *http);
+
+/* Once nothing is served any more. */
+void reload_close(struct reload *reload);
 
 #endif

@@ -345,11 +345,15 @@ int nbd_server_reload_tls(struct nbd_server *server, const struct nbd_tls_spec *
         return -1;
     pthread_mutex_lock(&server->lock);
     struct tls_credentials *old = server->tls;
-    assert(tls_credentials_authenticate(new) == tls_credentials_authenticate(old));
-    server->tls = new;
+    bool is_alike = tls_credentials_authenticate(new) == tls_credentials_authenticate(old);
+    if (is_alike)
+        server->tls = new;
     pthread_mutex_unlock(&server->lock);
-    tls_credentials_unref(old);
-    return 0;
+    tls_credentials_unref(is_alike ? old : new);
+    if (is_alike)
+        return 0;
+    return err_set(err, ErrInvalidValue, 0,
+                   "whether every NBD client must prove who it is changes with a restart only");
 }
 
 int nbd_server_listen(struct nbd_server *server, const char *address, struct err *err)

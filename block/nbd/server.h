@@ -23,8 +23,9 @@ int nbd_server_check(const struct nbd_tls_spec *spec, const char *const *address
                      struct err *err);
 int nbd_server_set_tls(struct nbd_server *server, const struct nbd_tls_spec *spec, struct err *err);
 
-/* Reads the files again, for handshakes that begin later; the spec of nbd_server_set_tls(). On
- * failure nothing changes. Codes: as there. */
+/* Reads the files of a spec again, for handshakes that begin later. Its mode is that of
+ * nbd_server_set_tls(); InvalidValue if clients need prove who they are by one spec and not by the
+ * other. On failure nothing changes. Codes: as there. */
 int nbd_server_reload_tls(struct nbd_server *server, const struct nbd_tls_spec *spec,
                           struct err *err);
 

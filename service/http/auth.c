@@ -190,8 +190,8 @@ int auth_check(const struct principal *principal, const struct http_head *head, 
         if (http_head_field(head, "Authorization", 0))
             return 0;
         return err_set(err, ErrForbidden, 0,
-                       "uid %d may not call without a token; --allow-group admits the members of "
-                       "a group",
+                       "uid %d may not call without a token; send one, or let --allow-group admit "
+                       "a group that the user is in",
                        (int)principal->uid);
     }
 }

@@ -83,10 +83,30 @@ void http_connection_cut_locked(struct http_connection *connection)
 
 /* ---- receiving ---- */
 
+/* By its certificate, once the client has shaken hands. */
+static void connection_identify_locked(struct http_connection *connection)
+{
+    struct tls_names names;
+    http_tls_names(connection->stream.tls, &names);
+    principal_identify(&connection->principal, &names, &connection->shared->client_scopes);
+}
+
+void http_connection_judge(struct http_connection *connection)
+{
+    struct http_shared *shared = connection->shared;
+    if (atomic_load(&shared->terms_number) == connection->terms_number)
+        return;
+    LOCK_GUARD(&shared->lock);
+    connection->terms_number = atomic_load(&shared->terms_number);
+    if (connection->principal.kind != PRINCIPAL_TCP)
+        principal_init(&connection->principal, connection->stream.fd, true, &shared->groups);
+    else if (connection->stream.tls)
+        connection_identify_locked(connection);
+}
+
 /* Shakes hands, if it is a connection with TLS, and learns who the client is. */
 static int connection_start_tls(struct http_connection *connection)
 {
-    struct tls_names names;
     if (!connection->has_tls)
         return 0;
     connection->stream.tls = http_tls_new(http_certificates_ref(&connection->shared->certificates),
@@ -96,8 +116,8 @@ static int connection_start_tls(struct http_connection *connection)
     int ret = http_stream_handshake(&connection->stream);
     if (ret != 0)
         return ret;
-    http_tls_names(connection->stream.tls, &names);
-    principal_identify(&connection->principal, &names, &connection->shared->client_scopes);
+    LOCK_GUARD(&connection->shared->lock);
+    connection_identify_locked(connection);
     return 0;
 }
 

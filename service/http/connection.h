@@ -63,12 +63,16 @@ struct http_shared {
     atomic_bool is_stopping;  /* no further request is received */
     struct throttle failures; /* of callers to prove that they may call */
     struct http_certificates certificates;
-    struct option_addresses client_scopes; /* constant: "NAME=SCOPE" of certificates */
+    /* Who may call: changed by http_apply_terms(). */
+    struct option_groups groups;           /* lock */
+    struct option_addresses client_scopes; /* lock: "NAME=SCOPE" of certificates */
+    atomic_uint terms_number;              /* grows with each change; written under the lock */
 };
 
 struct http_connection {
     struct http_shared *shared;
-    struct principal principal;
+    struct principal principal; /* written by its own thread, under shared->lock */
+    unsigned terms_number;      /* by whose terms the principal was judged */
     bool has_tls;
     bool is_reserve;       /* its descriptor is of the server's reserve; one request only */
     enum http_phase phase; /* shared->lock */
@@ -86,6 +90,9 @@ struct http_connection {
 /* Begins a phase that may take `seconds` (0: RUNNING, which has no limit). False: the connection
  * has been cut off, or no further request is wanted. */
 bool http_enter(struct http_connection *connection, enum http_phase phase, unsigned seconds);
+
+/* Judges the client again if the terms have changed since it was. Before each request is judged. */
+void http_connection_judge(struct http_connection *connection);
 
 /* Waits for a request and receives its head; before the first one it shakes hands, if the
  * connection has TLS. As http_head_receive(). */

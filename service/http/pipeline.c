@@ -299,6 +299,8 @@ static int exchange_receive(struct exchange *exchange, bool is_first)
                                          .uri = connection->head.target};
     if (ret != 0)
         exchange_identify(exchange);
+    if (ret == 1)
+        http_connection_judge(connection);
     exchange->principal = connection->principal;
     if (ret == 1 && step_caller(exchange) != 0)
         return -1;

@@ -81,7 +81,6 @@ struct http_listener {
 struct http {
     struct http_shared shared; /* its lock guards the fields below marked so */
     pthread_t acceptor;
-    struct option_groups groups; /* set before a listener is there */
     int wake_fd; /* eventfd: a connection has ended, a listener was added, or the server stops */
     int null_fd;
 
@@ -192,6 +191,7 @@ static bool connection_start_locked(struct http *http, const struct http_listene
     *connection = (struct http_connection){.shared = &http->shared,
                                            .http = http,
                                            .principal = *peer,
+                                           .terms_number = atomic_load(&http->shared.terms_number),
                                            .is_reserve = is_reserve,
                                            .since_ms = http_clock_ms(),
                                            .has_tls = listener->has_tls,
@@ -251,10 +251,10 @@ static void http_take(struct http *http, const struct http_listener *listener, i
 {
     CLEANUP_CLOSE int owned = fd;
     struct principal peer;
-    principal_init(&peer, fd, listener->socket.is_unix, &http->groups);
     if (!listener->socket.is_unix)
         setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &(int){1}, sizeof(int));
     pthread_mutex_lock(&http->shared.lock);
+    principal_init(&peer, fd, listener->socket.is_unix, &http->shared.groups);
     bool is_taken = http_admit_locked(http, &peer) &&
                     connection_start_locked(http, listener, &peer, fd, is_reserve);
     pthread_mutex_unlock(&http->shared.lock);
@@ -395,39 +395,74 @@ struct http *http_new(struct service *service, struct err *err)
     return NULL;
 }
 
-void http_allow(struct http *http, const struct option_groups *groups)
-{
-    assert(!http->listeners);
-    http->groups = *groups;
-}
+/* ---- terms ---- */
 
 /* Gives the socket the permissions that the groups need to connect. */
-static int http_admit_groups(const struct http *http, const struct listener *opened,
+static int http_admit_groups(const struct option_groups *groups, const struct listener *opened,
                              struct err *err)
 {
-    const struct option_groups *groups = &http->groups;
     if (groups->count == 0)
         return 0;
     return listener_admit(opened, groups->count == 1 ? groups->list[0].gid : (gid_t)-1, err);
 }
 
-int http_set_tls(struct http *http, const char *cert_dir, const struct option_addresses *scopes,
-                 struct err *err)
+int http_set_terms(struct http *http, const struct http_terms *terms, struct err *err)
 {
-    http->shared.client_scopes = *scopes;
-    return http_certificates_load(&http->shared.certificates, cert_dir, err);
+    assert(!http->listeners);
+    http->shared.groups = *terms->groups;
+    http->shared.client_scopes = *terms->scopes;
+    if (!terms->cert_dir)
+        return 0;
+    if (http_certificates_prepare(&http->shared.certificates, terms->cert_dir, err) != 0)
+        return -1;
+    http_certificates_replace(&http->shared.certificates);
+    return 0;
 }
 
-int http_reload_tls(struct http *http, struct err *err)
+int http_prepare_terms(struct http *http, const struct http_terms *terms, struct err *err)
 {
-    const char *cert_dir = http->shared.certificates.dir;
-    return cert_dir ? http_certificates_load(&http->shared.certificates, cert_dir, err) : 0;
+    struct http_certificates *certificates = &http->shared.certificates;
+    for (struct http_listener *each = http->listeners; each; each = each->next)
+        if (listener_check(&each->socket, err) != 0)
+            return -1;
+    if (!terms->cert_dir || !http_certificates_are_there(certificates))
+        return 0;
+    return http_certificates_prepare(certificates, terms->cert_dir, err);
+}
+
+void http_cancel_terms(struct http *http)
+{
+    http_certificates_cancel(&http->shared.certificates);
+}
+
+/* After http_prepare_terms() this fails only if somebody changes the socket meanwhile. */
+static void http_apply_groups(const struct http *http, const struct option_groups *groups)
+{
+    struct err err;
+    for (struct http_listener *each = http->listeners; each; each = each->next)
+        if ((groups->count == 0 ? listener_restrict(&each->socket, &err)
+                                : http_admit_groups(groups, &each->socket, &err)) != 0)
+            log_error("%s", err.message);
+}
+
+void http_apply_terms(struct http *http, const struct http_terms *terms)
+{
+    struct http_shared *shared = &http->shared;
+    pthread_mutex_lock(&shared->lock);
+    bool has_other_groups = !option_value_equals(OPTION_GROUP, &shared->groups, terms->groups);
+    shared->groups = *terms->groups;
+    shared->client_scopes = *terms->scopes;
+    atomic_fetch_add(&shared->terms_number, 1);
+    pthread_mutex_unlock(&shared->lock);
+    if (has_other_groups)
+        http_apply_groups(http, terms->groups);
+    http_certificates_replace(&shared->certificates);
 }
 
 int http_listen(struct http *http, const struct listener *opened, bool has_tls, struct err *err)
 {
     struct http_listener *listener = calloc(1, sizeof(*listener));
-    if (!listener || http_admit_groups(http, opened, err) != 0) {
+    if (!listener || http_admit_groups(&http->shared.groups, opened, err) != 0) {
         struct listener failed = *opened;
         listener_close(&failed);
         if (!listener)
@@ -435,7 +470,7 @@ int http_listen(struct http *http, const struct listener *opened, bool has_tls, 
         free(listener);
         return -1;
     }
-    assert(!has_tls || http->shared.certificates.dir);
+    assert(!has_tls || http_certificates_are_there(&http->shared.certificates));
     listener->socket = *opened;
     listener->has_tls = has_tls;
     pthread_mutex_lock(&http->shared.lock);

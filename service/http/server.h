@@ -25,20 +25,28 @@ struct service;
 /* Seconds that a client has to read its reply once the daemon stops. */
 #define HTTP_STOP_S 10
 
-/* Members of these groups may call over Unix sockets. Before http_listen(). */
-void http_allow(struct http *http, const struct option_groups *groups);
+/* Who may call, and how the server proves who it is. Borrowed for a call, but for the texts of
+ * `scopes`, which the next terms replace. */
+struct http_terms {
+    const struct option_groups *groups;    /* whose members may call over Unix sockets */
+    const struct option_addresses *scopes; /* "NAME=SCOPE" of certificates of clients */
+    const char *cert_dir; /* of the certificates (certificates.h); NULL: REST keeps those it has */
+};
 
 struct http *http_new(struct service *service, struct err *err);
 
-/* Before the first listener with TLS: the directory of certificates (certificates.h), borrowed for
- * good, and "NAME=SCOPE" of those of clients. OpenFileFailed, InvalidValue; the message names the
- * file. */
-int http_set_tls(struct http *http, const char *cert_dir, const struct option_addresses *scopes,
-                 struct err *err);
+/* Before the first listener; `terms` have a cert_dir if one of them is to have TLS. OpenFileFailed,
+ * InvalidValue; the message names the file. */
+int http_set_terms(struct http *http, const struct http_terms *terms, struct err *err);
 
-/* Reads the certificates again, for connections that begin later. On failure nothing changes. Any
- * thread; as http_set_tls(). */
-int http_reload_tls(struct http *http, struct err *err);
+/* Whether other terms can be applied; reads the certificates. Changes nothing. Once it has
+ * succeeded, one of the next two follows, on the same thread. As http_set_terms(). */
+int http_prepare_terms(struct http *http, const struct http_terms *terms, struct err *err);
+void http_cancel_terms(struct http *http);
+
+/* Applies them. Open connections stay, and are judged again before their next request; the
+ * certificates are for connections that begin later. */
+void http_apply_terms(struct http *http, const struct http_terms *terms);
 
 /* Serves a listening socket, which it owns from then on, also on failure. May be called more than
  * once. OutOfResources. */

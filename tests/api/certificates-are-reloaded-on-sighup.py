@@ -97,7 +97,7 @@ def test():
         expect(is_open(), "the reload dropped a connection")
 
         os.chmod(os.path.join(used, "server-key.pem"), 0o644)
-        reload("REST keeps the certificates that it has: TLS file '%s" % used)
+        reload("nothing was reloaded: TLS file '%s" % used)
         install(first + "/server-expired")
         os.chmod(os.path.join(used, "server-key.pem"), 0o600)
         reload("has expired")

@@ -48,13 +48,14 @@ wait_until connected
 reload '<6>reloaded$'
 ! grep -q 'GET /devices' "$DAEMON_LOG" || fail "reads are logged"
 configure 'log-level = debug'
-reload '<6>reloaded$' '<7>GET /devices: 200'
+reload '<6>reloaded: changed --log-level$' '<7>GET /devices: 200'
 configure 'log-level = debug' 'log-format = json'
-reload '"message":"reloaded"' '"target":"/devices"'
+reload '"message":"reloaded: changed --log-format"' '"target":"/devices"'
 configure 'log-level = loud'
 reload "nothing was reloaded: $CONFIG:2: 'loud' is not one of" '"target":"/devices"'
 configure 'index-memory = 64M' "nbd = unix:$TMP/other.sock"
-reload '<4>reloaded; a restart is needed for --nbd, --index-memory$'
+reload '<4>reloaded: changed --index-memory, --log-format, --log-level; a restart is needed for --nbd$'
+reload '<4>reloaded; a restart is needed for --nbd$'
 [ ! -e "$TMP/other.sock" ] || fail "an address was served"
 echo >&3
 wait "$reader" || fail "the connection did not stay"

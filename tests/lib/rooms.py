@@ -45,7 +45,7 @@ MAY_INCLUDE = {
 FACES = {'block/block.h', 'block/devices.h', 'block/group.h', 'block/io.h', 'block/image/driver.h'}
 # Files of service/ above service/http, and the header that service/http may not include for that
 # reason.
-TOP = {'service/main.c', 'service/daemon.c', 'service/check.c'}
+TOP = {'service/main.c', 'service/daemon.c', 'service/check.c', 'service/reload.c'}
 TOP_HEADER = 'service/daemon.h'
 # Libraries, and the folders that alone may know them.
 LIBRARIES = {'sqlite3.h': 'store/', 'cjson/': 'service/', 'jansson.h': 'service/', 'zlib.h': 'block/', 'zstd': 'block/',
