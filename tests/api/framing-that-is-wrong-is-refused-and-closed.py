@@ -15,9 +15,10 @@ import sys
 
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.realpath(__file__)), "..", "lib"))
-from openapi import SPEC, fits
-from snapgroupd import DEADLINE_S, SOURCE_DIR, Daemon, expect, main
+from openapi import SPEC, fits, validator
+from snapgroupd import DEADLINE_S, SOURCE_DIR, Daemon, connect_tcp, expect, main
 
+PROBLEM = validator(SPEC["components"]["schemas"]["Problem"])
 HOST = b"Host: localhost\r\n"
 JSON = b"Content-Type: application/json\r\n"
 POST = b"POST /devices HTTP/1.1\r\n" + HOST + JSON
@@ -150,8 +151,7 @@ def connect_unix(daemon):
 
 def connect_tls(daemon):
     port = int(re.search(r"^api tls:127.0.0.1:(\d+)$", daemon.said, re.M)[1])
-    return daemon.context.wrap_socket(socket.create_connection(("127.0.0.1", port), DEADLINE_S),
-                                      server_hostname="localhost", suppress_ragged_eofs=False)
+    return daemon.context.wrap_socket(connect_tcp(port), server_hostname="localhost", suppress_ragged_eofs=False)
 
 
 def talk(daemon, connect, text):
@@ -175,7 +175,7 @@ def check_wrong(daemon, connect, status, text, before):
     expect(headers["content-type"] == "application/problem+json", "%r: %s", about, headers)
     problem = json.loads(body)
     expect((problem["status"], problem["code"]) == (status, CODES[status]), "%r: %s", about, problem)
-    fits(problem, SPEC["components"]["schemas"]["Problem"], about)
+    fits(problem, None, about, PROBLEM)
 
 
 def check_all(daemon, connect):

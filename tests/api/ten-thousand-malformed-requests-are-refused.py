@@ -19,7 +19,7 @@ sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.realpath(__file__)), "..", "lib"))
 from malformed import FRAMING, HOST, OTHERS, RARE, SMUGGLED
 from openapi import SPEC, fits, validator
-from snapgroupd import DEADLINE_S, SNAPGROUPD, SOURCE_DIR, Daemon, expect, main, wait_until
+from snapgroupd import DEADLINE_S, SNAPGROUPD, SOURCE_DIR, Daemon, connect_tcp, expect, main, wait_until
 
 SEED = int(os.environ.get("MALFORMED_SEED", "10"))
 REQUESTS = int(os.environ.get("MALFORMED_REQUESTS", "10000"))
@@ -156,13 +156,12 @@ def unix(daemon):
 
 
 def tcp(daemon):
-    return socket.create_connection(("127.0.0.1", daemon.port), DEADLINE_S)
+    return connect_tcp(daemon.port)
 
 
 def tls(daemon, context):
     port = int(re.search(r"^api tls:127.0.0.1:(\d+)$", daemon.said, re.M)[1])
-    client = socket.create_connection(("127.0.0.1", port), DEADLINE_S)
-    return context.wrap_socket(client, server_hostname="localhost", suppress_ragged_eofs=False)
+    return context.wrap_socket(connect_tcp(port), server_hostname="localhost", suppress_ragged_eofs=False)
 
 
 main(test)
