@@ -4,12 +4,16 @@
 # Usage: tests/run.sh [LABEL...]
 #
 # Installs what is missing, builds with warnings as errors, and runs every test but `slow` and
-# `bench`, or those with one of the labels named: unit, api, interop, crash, fuzz, slow, bench. Ends
-# with ctest's summary; the exit status is 0 only if everything passed.
+# `bench`, or those with one of the labels named: unit, api, interop, crash, static, fuzz, slow,
+# bench. Ends with ctest's summary; the exit status is 0 only if everything passed.
 #
 # SNAPGROUPD_PRESET=dev|asan|tsan|fuzz selects the build under test, dev by default. With dev the
 # code must also build with clang and without asserts, and be formatted as .clang-format says, and
-# the commits must pass tests/lib/commit-gate. In a chroot, /proc must be mounted.
+# the commits must pass tests/lib/commit-gate; `static` tests, which judge the tree and not what was
+# built, run with dev alone unless they are named. In a chroot, /proc must be mounted.
+#
+# JOBS=N runs N tests at a time; by default two for each core, since most of them wait half of the
+# time: for disks, deadlines and each other.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 . tests/lib/sanitizers.sh
@@ -41,10 +45,11 @@ run_tests() {
     for label in slow bench; do
         [[ " $* " == *" $label "* ]] || without+=("$label")
     done
+    [ "$preset" = dev ] || [[ " $* " == *" static "* ]] || without+=(static)
     [ $# -eq 0 ] || only=(--label-regex "^($(IFS='|' && echo "$*"))\$")
     [ "${#without[@]}" -eq 0 ] ||
         only+=(--label-exclude "^($(IFS='|' && echo "${without[*]}"))\$")
-    local command=(ctest --test-dir "build/$preset" --parallel "$(nproc)" --output-on-failure
+    local command=(ctest --test-dir "build/$preset" --parallel "${JOBS:-$((2 * $(nproc)))}" --output-on-failure
         --no-tests=error "${only[@]}")
     # ThreadSanitizer of this compiler cannot place its shadow where addresses are fully random.
     [ "$preset" != tsan ] || ! setarch -R true 2>/dev/null || command=(setarch -R "${command[@]}")

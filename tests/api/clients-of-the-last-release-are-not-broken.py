@@ -1,5 +1,6 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
+# label: static
 #
 # api/openapi.yaml breaks nothing that api/released.yaml, the file of the last release, promised,
 # unless its version says so. Until there is a release there is no such file; from then on there

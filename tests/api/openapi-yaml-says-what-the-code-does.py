@@ -1,5 +1,6 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
+# label: static
 #
 # api/openapi.yaml and the code agree: operations and service/http/routes.h, error codes and
 # base/err.h, statuses, headers, limits and request fields. Every reference resolves, every object

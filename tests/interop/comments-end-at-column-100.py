@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
+# label: static
 """No line of a comment or docstring in C, Python or shell goes past column 100. Planted ones that
 do are found first.
 """

@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
+# label: static
 """Every name in a comment of the rooms exists: functions, snake_case identifiers and names in
 backquotes are identifiers of the code, its SQL, the contract or a program that is used; files are
 there under the path that is named. Planted names that dangle are found first, and names that exist

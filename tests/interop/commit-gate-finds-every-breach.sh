@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
+# label: static
 #
 # The commit gate reports each commit that breaks a rule, and no other: not those before the gate
 # was added, not a move without a body. A shallow clone is checked as far as it goes, and an

@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
+# label: static
 """Every room has a README.md of at most 40 lines that names each of its source files, and no file
 that does not exist. That of block/format has the files of qcow2/ too.
 """

@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
+# label: static
 """What NAME.h declares, NAME.c defines, or NAME.h itself as an inline function, but for the faces
 that tests/lib/rooms.py lists; and no module (NAME.h and NAME.c) includes itself by way of others. A
 planted breach of each kind is found first.

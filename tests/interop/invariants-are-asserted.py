@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
+# label: static
 """Each numbered invariant of an opening comment ("I2. ...", "S3  ...") has an assert that names it
 in a comment ("assert(...); /* I2 */"), or the opening comment says why it has none: in the item
 itself or in a sentence that names it. Planted breaches are found first.

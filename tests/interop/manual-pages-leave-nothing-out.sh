@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
+# label: static
 #
 # The manual pages are built, and have every option of --help and every call of openapi.yaml.
 . "$(dirname "$0")/../lib/functions.sh"

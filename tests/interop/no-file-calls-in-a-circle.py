@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
+# label: static
 """No source file needs a symbol of a file that needs one of its own, directly or by way of others,
 and no room needs a symbol of a room above it. Read from the symbol tables of the objects that were
 built, so neither comments nor declarations count; a table of callbacks that is handed down is no

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
+# label: static
 #
 # Redocly's linter finds neither an error nor a warning in api/openapi.yaml, by the rules of
 # tests/lib/redocly/redocly.yaml. It does find each fault that is planted in a copy, so that rules

@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
+# label: static
 """Includes run downwards only, from room to room as tests/lib/rooms.py lists them, and each library
 is known to one room alone. The checker is first shown a tree with one breach of every kind and must
 find each, and nothing else.

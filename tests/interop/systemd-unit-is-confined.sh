@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
+# label: static
 #
 # The units in deploy/systemd are valid; the service exposes at most 1.5 of 10 by systemd's own
 # measure, and keeps the runtime directory, which holds acknowledged writes. Its user and its

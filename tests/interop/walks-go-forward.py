@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
+# label: static
 """The walks of docs/design.md: their files exist; each next file is included by the one before it,
 implements it, or defines what it uses; no file includes one that came before it, but for the header
 that it implements; and the first walk is short. Every other file and test that the documents name
