@@ -57,13 +57,14 @@ static int device_row_fill(struct service *service, const struct device_request 
     row->top = strdup(row->image);
     row->top_format = strdup(request->format);
     row->labels = strdup(request->labels);
+    row->request_hash = strdup(request->origin->request_hash);
     row->read_only = request->read_only;
     row->cluster_size_bytes = request->overlay.cluster_bytes;
     row->extended_l2 = request->overlay.extended_l2;
     row->created_at_us = clock_now_us();
     row->revision = STORE_REVISION_FIRST;
     if (!row->name || !row->format || !row->top || !row->top_format || !row->labels ||
-        (request->create && !row->directory_identity))
+        !row->request_hash || (request->create && !row->directory_identity))
         return err_set(err, ErrOutOfResources, 0, "there is no memory for device '%s'",
                        request->name);
     return 0;
@@ -170,12 +171,23 @@ static void device_undo(struct service *service, const struct device_row *row,
         log_error("device '%s' was not attached, but may come back: %s", row->name, err.message);
 }
 
+/* So that a call sent twice is refused for its name, not for its image, which exists too, or is
+ * away. The caller holds the name. */
+static int device_check_name(struct service *service, const char *name, struct err *err)
+{
+    CLEANUP_BY(device_row_clear) struct device_row now = {0};
+    if (store_device_get(service->store, name, &now, err) == 0)
+        return err_set(err, ErrDeviceExists, 0, "there is a device '%s' already", name);
+    return err->code == ErrDeviceNotFound ? 0 : -1;
+}
+
 int devices_add(struct service *service, const struct device_request *request,
                 struct device_view *view, struct err *err)
 {
     NAME_HOLD(service, request->name);
     *view = (struct device_view){0};
-    if (device_row_fill(service, request, &view->row, err) != 0)
+    if (device_check_name(service, request->name, err) != 0 ||
+        device_row_fill(service, request, &view->row, err) != 0)
         return -1;
     CLEANUP(device_row_change)
     struct device_row_change *removal = device_removal_new(&view->row, request->origin, err);

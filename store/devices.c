@@ -23,6 +23,7 @@
     X(extended_l2, INTEGER)                                                                        \
     X(labels, TEXT)                                                                                \
     X(created_at_us, INTEGER)                                                                      \
+    X(request_hash, TEXT_OR_NULL)                                                                  \
     X(last_snapshot_at_us, INTEGER, KNOWN_BY(has_snapshot))
 #define NAMES  COLUMN_NAMES(COLUMNS)
 #define VALUES COLUMN_VALUES(COLUMNS)

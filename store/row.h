@@ -39,7 +39,8 @@ struct device_row {
     bool read_only;
     uint32_t cluster_size_bytes; /* of overlays to come */
     bool extended_l2;
-    char *labels; /* JSON object, opaque here */
+    char *labels;       /* JSON object, opaque here */
+    char *request_hash; /* what the request was (service/events.h); or NULL: not known */
     uint64_t created_at_us;
     uint64_t revision; /* counted up by every change of what is shown */
     bool has_snapshot; /* last_snapshot_at_us: when a group cut it last; */

@@ -12,6 +12,7 @@
 #include "service/http/list.h"
 #include "service/http/merge-patch.h"
 #include "service/names.h"
+#include "store/devices.h"
 
 #include <assert.h>
 #include <stdio.h>
@@ -194,12 +195,25 @@ static int device_body_check(const struct device_body *body, struct problem *pro
     return device_body_check_clusters(body, problem);
 }
 
+/* Names the device that has the name, and whether the same request made it. */
+static void device_problem_compare(struct service *service, const struct request *request,
+                                   const char *name, struct problem *problem)
+{
+    struct err gone;
+    CLEANUP_BY(device_row_clear) struct device_row row = {0};
+    if (store_device_get(service->store, name, &row, &gone) == 0 &&
+        row.state == DEVICE_ROW_ATTACHED)
+        problem_compare(problem, row.name, row.request_hash, request->origin.request_hash);
+}
+
 /* Points at the field that an error of devices_add() is about. */
-static void device_problem_locate(const struct device_body *body, struct problem *problem)
+static void device_problem_locate(struct service *service, const struct request *request,
+                                  const struct device_body *body, struct problem *problem)
 {
     switch (problem->err.code) {
     case ErrDeviceExists:
         problem_point(problem, "/name");
+        device_problem_compare(service, request, body->name, problem);
         break;
     case ErrInvalidBlockFormat:
         problem_point(problem, block_format_known(body->format) ? "/image" : "/format");
@@ -243,7 +257,7 @@ void device_create(struct service *service, const struct request *request, struc
                                     .overlay = device_body_overlay(body)};
     CLEANUP_BY(device_view_clear) struct device_view view = {0};
     if (devices_add(service, &wanted, &view, &problem.err) != 0) {
-        device_problem_locate(body, &problem);
+        device_problem_locate(service, request, body, &problem);
         reply_problem(reply, &problem);
         return;
     }

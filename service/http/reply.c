@@ -128,6 +128,15 @@ int problem_point(struct problem *problem, const char *format, ...)
     return -1;
 }
 
+void problem_compare(struct problem *problem, const char *id, const char *made_by,
+                     const char *request_hash)
+{
+    assert(strlen(id) < sizeof(problem->existing_id));
+    problem->has_existing = true;
+    strcpy(problem->existing_id, id);
+    problem->is_same_request = made_by && strcmp(made_by, request_hash) == 0;
+}
+
 /* The table's status; 507 for errors of storage that has no space. */
 static int problem_status(const struct err *err)
 {

@@ -55,7 +55,8 @@ void reply_finish(struct reply *reply);
  * up to the end of the connection. */
 size_t reply_head_format(const struct reply *reply, bool is_last, char *text, size_t room);
 
-#define PROBLEM_POINTER_BYTES 1024
+#define PROBLEM_POINTER_BYTES  1024
+#define PROBLEM_EXISTING_BYTES 80
 
 /* An error and where it lies. Strings are borrowed. */
 struct problem {
@@ -65,10 +66,15 @@ struct problem {
     const char *device;                  /* or NULL */
     const char *snapshot_file;           /* or NULL */
     const char *instance;                /* NULL: the reply's */
-    bool has_existing;                   /* the group that has the name: */
-    char existing_id[STORE_ID_CHARS + 1];
+    bool has_existing;                   /* who has the name: a group's id, a device's name; */
+    char existing_id[PROBLEM_EXISTING_BYTES];
     bool is_same_request; /* that made it */
 };
+
+/* Adds who has the name, and whether the request of that hash made it; `made_by`: the hash of the
+ * one that did, NULL if that is not known. */
+void problem_compare(struct problem *problem, const char *id, const char *made_by,
+                     const char *request_hash);
 
 /* Sets the pointer, as by printf. Returns -1, so that a decoder can end in it. */
 int problem_point(struct problem *problem, const char *format, ...)

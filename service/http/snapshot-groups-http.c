@@ -33,10 +33,7 @@ static void group_problem_compare(struct service *service,
     CLEANUP_BY(group_row_clear) struct group_row row = {0};
     if (!wanted->name || snapshot_groups_get(service, wanted->name, &row, &gone) != 0)
         return;
-    problem->has_existing = true;
-    memcpy(problem->existing_id, row.id, sizeof(row.id));
-    problem->is_same_request =
-        row.request_hash && strcmp(row.request_hash, wanted->origin->request_hash) == 0;
+    problem_compare(problem, row.id, row.request_hash, wanted->origin->request_hash);
 }
 
 /* Points at the field, where the body itself is at fault and no member was tried. */

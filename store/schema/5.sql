@@ -11,9 +11,9 @@
 -- devices            `last_snapshot_at_us` is when a group cut it last; NULL: never
 -- members            `size_bytes` is the size of the frozen disk; NULL in rows from before, and if the
 --                    attempt failed before it was known
--- groups             `request_hash` tells a repeated request from another one of the same name;
+-- devices, groups    `request_hash` tells a repeated request from another one of the same name;
 --                    NULL in rows from before
---                    `selector` is a JSON object, the labels that chose the members; NULL: they were named
+-- groups             `selector` is a JSON object, the labels that chose the members; NULL: they were named
 -- groups             `is_late`: the clock was set back, so an earlier group has a later created_at_us
 -- group_terms        what groups can be found by, newest first: their name, labels and members' devices.
 --                    Triggers keep it
@@ -59,6 +59,7 @@ CREATE TABLE tokens (
 
 ALTER TABLE devices ADD COLUMN revision INTEGER NOT NULL DEFAULT 1;
 ALTER TABLE devices ADD COLUMN last_snapshot_at_us INTEGER;
+ALTER TABLE devices ADD COLUMN request_hash TEXT;
 UPDATE devices SET last_snapshot_at_us =
     (SELECT max(coalesce(g.cut_at_us, g.created_at_us)) FROM members AS m JOIN groups AS g ON g.id = m.group_id
         WHERE m.device = devices.name AND coalesce(m.device_id, devices.id) = devices.id

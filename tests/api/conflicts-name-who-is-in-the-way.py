@@ -2,15 +2,15 @@
 # SPDX-License-Identifier: Apache-2.0
 #
 # DeviceInUse names its holder: the group that runs, or the export that clients are connected to.
-# GroupExists names the group that has the name, and whether the same request made it, so that a
-# client is idempotent by name without a key.
+# GroupExists and DeviceExists name who has the name, and whether the same request made it, so that
+# a client is idempotent by name without a key, whatever has become of the files meanwhile.
 import os
 import sys
 
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.realpath(__file__)), "..", "lib"))
 from gates import Call, GatedDaemon
-from snapgroupd import expect, group_body, main
+from snapgroupd import expect, group_body, main, run
 
 
 def check_holder(daemon, answer, holder):
@@ -48,6 +48,29 @@ def check_existing(daemon):
     expect(answer.body["existing"] == {"id": made.body["id"], "same_request": True}, "after a restart: %s", answer)
 
 
+def refused_again(daemon, body, same):
+    answer = daemon.request("POST", "/devices", body)
+    expect(answer.status == 409 and answer.body["code"] == "DeviceExists" and
+           answer.body.get("existing") == {"id": body["name"], "same_request": same}, "%s: %s", body, answer)
+
+
+def check_existing_device(daemon):
+    """One that was created, and one that was attached."""
+    run("truncate", "-s", "1M", daemon.image("old"))
+    for body in ({"name": "new", "image": "new", "format": "qcow2", "size_bytes": 1 << 20},
+                 {"name": "old", "image": "old", "format": "raw"}):
+        answer = daemon.request("POST", "/devices", body)
+        expect(answer.status == 201, "%s", answer)
+        daemon.request("PATCH", "/devices/" + body["name"], {"labels": {"changed": "since"}})
+        refused_again(daemon, body, True)
+        refused_again(daemon, {**body, "labels": {"a": "b"}}, False)
+        refused_again(daemon, {**body, "image": "no/such/directory"}, False)
+        daemon.restart()
+        os.rename(daemon.image(body["image"]), daemon.image("away"))
+        refused_again(daemon, body, True)
+        os.rename(daemon.image("away"), daemon.image(body["image"]))
+
+
 def test():
     with GatedDaemon() as daemon:
         daemon.start()
@@ -56,6 +79,7 @@ def test():
         check_group(daemon)
         check_clients(daemon)
         check_existing(daemon)
+        check_existing_device(daemon)
 
 
 main(test)
