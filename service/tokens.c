@@ -9,7 +9,8 @@
  * Invariants:
  *   T1  A change holds `change_lock` over its transaction and its change of the table.
  *   T2  Unless `is_stale`, the table has the tokens of the store: a token is in it only once its
- *       insertion is committed, and no longer once its deletion is.
+ *       insertion is committed, and no longer once its deletion is. Of those that expired
+ *       STORE_TOKEN_DAYS ago either may have lost some.
  *   T3  A change whose outcome is unknown makes the table stale; a stale table admits nobody before
  *       it was loaded again.
  * T1 and T3 have no assert: a mutex does not know its owner, and any thread may make it stale.
@@ -134,15 +135,33 @@ static int table_add_locked(struct tokens *tokens, const struct token_row *row, 
     return 0;
 }
 
+static bool table_has_lost(const struct token_entry *entry, uint64_t now_us)
+{
+    const uint64_t age_us = (uint64_t)STORE_TOKEN_DAYS * 24 * 3600 * 1000000;
+    return now_us > age_us && entry->expires_at_us < now_us - age_us;
+}
+
 static void table_remove_locked(struct tokens *tokens, const char *id)
 {
     size_t at = 0;
     while (at < tokens->count && strcmp(tokens->entries[at].use.id, id) != 0)
         at++;
-    assert(at < tokens->count); /* T2 */
+    if (at == tokens->count) /* T2 */
+        return;
     tokens->count--;
     memmove(&tokens->entries[at], &tokens->entries[at + 1],
             (tokens->count - at) * sizeof(tokens->entries[0]));
+}
+
+/* Makes room of tokens that the store deletes by and by. */
+static void table_prune(struct tokens *tokens, uint64_t now_us)
+{
+    LOCK_GUARD(&tokens->lock);
+    size_t kept = 0;
+    for (size_t i = 0; i < tokens->count; i++)
+        if (!table_has_lost(&tokens->entries[i], now_us))
+            tokens->entries[kept++] = tokens->entries[i];
+    tokens->count = kept;
 }
 
 /* Adds a page of the store's tokens; `after` becomes the last name. */
@@ -326,6 +345,7 @@ int tokens_create(struct service *service, const struct origin *origin,
     if (row_fill(row, request, secret, err) != 0 || table_refresh(service, err) != 0)
         return -1;
     LOCK_GUARD(&tokens->change_lock);
+    table_prune(tokens, row->created_at_us);
     if (tokens->count >= TOKENS_MAX) /* nobody else changes it now: T1 */
         return err_set(err, ErrTooManyTokens, 0,
                        "there are %d tokens already; delete those that have expired", TOKENS_MAX);

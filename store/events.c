@@ -5,6 +5,7 @@
 #include "store/events.h"
 
 #include "store/access.h"
+#include "store/tokens.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -107,7 +108,8 @@ int store_event_insert(struct store_transaction *transaction, const struct event
     bool has_failed =
         event_insert(writer, row, err) != 0 || events_prune(writer, row->at_us, err) != 0;
     transaction->has_events |= !has_failed;
-    return transaction_result(transaction, has_failed ? -1 : 0);
+    return has_failed ? transaction_result(transaction, -1)
+                      : store_tokens_prune(transaction, row->at_us, err);
 }
 
 void store_events_listen(struct store *store, int fd)

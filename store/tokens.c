@@ -29,6 +29,9 @@ static const struct column columns[] = {COLUMN_ENTRIES(COLUMNS)};
 static const struct table tokens = {TABLE("tokens"), .choices = scope_names,
                                     .choice_count = SCOPE_ADMIN + 1};
 
+/* More than one, so that a backlog ends; few, so that no insert takes long. */
+#define PRUNED_AT_ONCE 8
+
 const char *scope_name(enum scope scope)
 {
     return scope_names[scope];
@@ -67,9 +70,29 @@ static int token_change(struct store_transaction *transaction, const char *sql,
     return transaction_result(transaction, changed > 0 ? 0 : -1);
 }
 
+int store_tokens_prune(struct store_transaction *transaction, uint64_t now_us, struct err *err)
+{
+    const uint64_t age_us = (uint64_t)STORE_TOKEN_DAYS * 24 * 3600 * 1000000;
+    struct connection *writer = transaction_writer(transaction);
+    CLEANUP(statement)
+    sqlite3_stmt *statement = statement_begin(
+        writer,
+        "DELETE FROM tokens WHERE id IN (SELECT id FROM tokens WHERE expires_at_us < :ended "
+        "ORDER BY expires_at_us LIMIT :count)",
+        err);
+    if (!statement)
+        return transaction_result(transaction, -1);
+    statement_bind_int(statement, ":ended", now_us > age_us ? (int64_t)(now_us - age_us) : 0);
+    statement_bind_int(statement, ":count", PRUNED_AT_ONCE);
+    int changed = statement_run(writer, statement, ErrInternalError, "", err);
+    return transaction_result(transaction, changed < 0 ? -1 : 0);
+}
+
 int store_token_insert(struct store_transaction *transaction, const struct token_row *row,
                        struct err *err)
 {
+    if (store_tokens_prune(transaction, row->created_at_us, err) != 0)
+        return -1;
     return token_change(transaction, "INSERT INTO tokens (" NAMES ") VALUES (" VALUES ")", row,
                         err);
 }

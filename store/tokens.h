@@ -14,6 +14,9 @@
 struct store;
 struct store_transaction;
 
+/* A token is deleted so long after it expired. */
+#define STORE_TOKEN_DAYS 30
+
 const char *scope_name(enum scope scope); /* "read" and so on */
 
 /* The scope of that name; SCOPE_NONE: there is none that a token may have. */
@@ -23,6 +26,10 @@ void token_row_clear(struct token_row *row);
 
 int store_token_insert(struct store_transaction *transaction, const struct token_row *row,
                        struct err *err); /* TokenExists */
+
+/* Deletes a few tokens that expired STORE_TOKEN_DAYS ago. Part of each insertion of a token or an
+ * event. */
+int store_tokens_prune(struct store_transaction *transaction, uint64_t now_us, struct err *err);
 
 /* The token with row->id. TokenNotFound. */
 int store_token_delete(struct store_transaction *transaction, const struct token_row *row,

@@ -56,6 +56,7 @@ CREATE TABLE tokens (
     created_at_us INTEGER NOT NULL,
     expires_at_us INTEGER
 ) STRICT, WITHOUT ROWID;
+CREATE INDEX tokens_expiry ON tokens (expires_at_us) WHERE expires_at_us IS NOT NULL;
 
 ALTER TABLE devices ADD COLUMN revision INTEGER NOT NULL DEFAULT 1;
 ALTER TABLE devices ADD COLUMN last_snapshot_at_us INTEGER;
