@@ -29,6 +29,7 @@
 #include "service/reload.h"
 #include "service/tokens.h"
 #include "service/unsettled.h"
+#include "store/idempotency.h"
 
 #include <errno.h>
 #include <limits.h>
@@ -328,6 +329,7 @@ static int daemon_open(struct service *service, const struct options *options,
     if (!service->store)
         return -1;
     int result = -1;
+    store_keys_keep(service->store, options->idempotency_retention_s);
     service->tokens = tokens_new(service, err);
     if (service->tokens && (service->block = block_open(image_dir, err))) {
         block_set_index_memory(service->block, options->index_memory_bytes);

@@ -76,6 +76,18 @@ static int take_bytes(uint64_t *bytes, const char *source, const char *text, str
     return 0;
 }
 
+static int take_seconds(uint64_t *seconds, const char *source, const char *text, struct err *err)
+{
+    char *end;
+    errno = 0;
+    *seconds = strtoull(text, &end, 10);
+    if (!errno && *text >= '0' && *text <= '9' && !*end && *seconds >= OPTION_SECONDS_MIN &&
+        *seconds <= OPTION_SECONDS_MAX)
+        return 0;
+    return err_set(err, ErrInvalidParameter, 0, "%s: '%s' is no number of seconds from %d to %d",
+                   source, text, OPTION_SECONDS_MIN, OPTION_SECONDS_MAX);
+}
+
 static int take_choice(unsigned *value, const char *words, const char *source, const char *text,
                        struct err *err)
 {
@@ -133,6 +145,7 @@ bool option_value_equals(enum option_kind kind, const void *value, const void *o
     case OPTION_GROUP:
         return groups_equal(value, other);
     case OPTION_BYTES:
+    case OPTION_SECONDS:
         return *(const uint64_t *)value == *(const uint64_t *)other;
     case OPTION_CHOICE:
         return *(const unsigned *)value == *(const unsigned *)other;
@@ -160,6 +173,8 @@ int option_value_take(void *value, enum option_kind kind, const char *words, con
         return take_group(value, source, text, err);
     case OPTION_BYTES:
         return take_bytes(value, source, text, err);
+    case OPTION_SECONDS:
+        return take_seconds(value, source, text, err);
     case OPTION_CHOICE:
         return take_choice(value, words, source, text, err);
     case OPTION_FLAG:

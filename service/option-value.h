@@ -18,6 +18,7 @@ enum option_kind {
     OPTION_ADDRESS, /* struct option_addresses; may be repeated */
     OPTION_GROUP,   /* struct option_groups: GROUP[=SCOPE]; may be repeated */
     OPTION_BYTES,   /* uint64_t; K, M, G, T may follow */
+    OPTION_SECONDS, /* uint64_t, from OPTION_SECONDS_MIN to OPTION_SECONDS_MAX */
     OPTION_CHOICE,  /* an enum, stored as unsigned: the position among the words */
     OPTION_FLAG,    /* bool; 1 or 0 in environment and file */
     OPTION_CONFIG,  /* const char *; not in the file */
@@ -26,6 +27,8 @@ enum option_kind {
 
 #define OPTIONS_ADDRESSES_MAX 16
 #define OPTIONS_GROUPS_MAX    16
+#define OPTION_SECONDS_MIN    60       /* longer than clients wait before they repeat a request */
+#define OPTION_SECONDS_MAX    31536000 /* a year */
 
 struct option_addresses {
     const char *list[OPTIONS_ADDRESSES_MAX];

@@ -72,6 +72,10 @@ static const struct option_row rows[] = {
     {"index-memory", RELOADS, OPTION_BYTES, "SIZE", "256M", VALUE(index_memory_bytes),
      "memory for the block maps of all devices (K, M, G, T may\n"
      "follow); 1/8192 of the bytes in use is enough"},
+    {"idempotency-retention", RELOADS, OPTION_SECONDS, "SECONDS", "86400",
+     VALUE(idempotency_retention_s),
+     "how long a request with an Idempotency-Key may be repeated\n"
+     "for its first answer: 60 to 31536000"},
     {"tls-cert-dir", RELOADS, OPTION_TEXT, "DIR", NULL, VALUE(tls_cert_dir),
      "directory of server-cert.pem and server-key.pem for TLS;\n"
      "with ca-cert.pem (and, if any, ca-crl.pem) clients may show\n"

@@ -13,6 +13,7 @@
 #include "service/context.h"
 #include "service/directory.h"
 #include "service/http/server.h"
+#include "store/idempotency.h"
 
 #include <systemd/sd-daemon.h>
 
@@ -43,6 +44,7 @@ static int reload_apply(const struct reload *reload, const struct options *optio
     }
     http_apply_terms(http, &terms);
     block_set_index_memory(reload->service->block, options->index_memory_bytes);
+    store_keys_keep(reload->service->store, options->idempotency_retention_s);
     return 0;
 }
 

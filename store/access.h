@@ -33,6 +33,7 @@ struct store_transaction {
     bool has_events;                          /* inserted by it */
     pthread_mutex_t listener_lock;            /* taken last; nothing waits under it */
     int listener_fd; /* listener_lock: store_events_listen(), + 1; 0: nobody listens */
+    atomic_uint_least64_t keys_kept_us; /* store_keys_keep(); any thread */
 };
 
 struct store {

@@ -32,10 +32,15 @@ void key_row_clear(struct key_row *row)
     row_clear(&keys, row);
 }
 
-/* When keys were made that end now. */
-static int64_t key_ended_us(uint64_t now_us)
+void store_keys_keep(struct store *store, uint64_t seconds)
 {
-    const uint64_t age_us = (uint64_t)STORE_KEY_HOURS * 3600 * 1000000;
+    atomic_store(&store->transaction.keys_kept_us, seconds * 1000000);
+}
+
+/* When keys were made that end now. */
+static int64_t key_ended_us(const struct store_transaction *transaction, uint64_t now_us)
+{
+    uint64_t age_us = atomic_load(&transaction->keys_kept_us);
     return now_us > age_us ? (int64_t)(now_us - age_us) : 0;
 }
 
@@ -55,34 +60,36 @@ int store_key_get(struct store *store, const char *caller, const char *key, uint
         return -1;
     statement_bind_text(statement, ":caller", caller);
     statement_bind_text(statement, ":key", key);
-    statement_bind_int(statement, ":ended", key_ended_us(now_us));
+    statement_bind_int(statement, ":ended", key_ended_us(&store->transaction, now_us));
     int found = statement_step(reader, statement, ErrInternalError, key, err);
     return found > 0 && row_load(&keys, statement, row, err) != 0 ? -1 : found;
 }
 
 /* Runs a change with the row's columns and :ended bound; how many rows it changed, or -1. */
-static int key_run(struct connection *writer, const char *sql, const struct key_row *row,
-                   struct err *err)
+static int key_run(struct store_transaction *transaction, const char *sql,
+                   const struct key_row *row, struct err *err)
 {
+    struct connection *writer = transaction_writer(transaction);
     CLEANUP(statement) sqlite3_stmt *statement = statement_begin(writer, sql, err);
     if (!statement)
         return -1;
     row_bind(&keys, statement, row);
-    statement_bind_int(statement, ":ended", key_ended_us(row->created_at_us));
+    statement_bind_int(statement, ":ended", key_ended_us(transaction, row->created_at_us));
     statement_bind_int(statement, ":count", PRUNED_AT_ONCE);
     statement_bind_int(statement, ":kept", STORE_KEYS_MAX);
     return statement_run(writer, statement, ErrInternalError, row->key, err);
 }
 
-static int keys_prune(struct connection *writer, const struct key_row *row, struct err *err)
+static int keys_prune(struct store_transaction *transaction, const struct key_row *row,
+                      struct err *err)
 {
-    if (key_run(writer,
+    if (key_run(transaction,
                 "DELETE FROM idempotency_keys WHERE (caller, key) IN (SELECT caller, key FROM "
                 "idempotency_keys WHERE created_at_us < :ended ORDER BY created_at_us LIMIT "
                 ":count)",
                 row, err) < 0)
         return -1;
-    return key_run(writer,
+    return key_run(transaction,
                    "DELETE FROM idempotency_keys WHERE (caller, key) IN (SELECT caller, key FROM "
                    "idempotency_keys WHERE caller = :caller ORDER BY created_at_us LIMIT max(0, "
                    "min(:count, (SELECT count(*) FROM idempotency_keys WHERE caller = :caller) - "
@@ -90,9 +97,10 @@ static int keys_prune(struct connection *writer, const struct key_row *row, stru
                    row, err);
 }
 
-static int key_insert(struct connection *writer, const struct key_row *row, struct err *err)
+static int key_insert(struct store_transaction *transaction, const struct key_row *row,
+                      struct err *err)
 {
-    int changed = key_run(writer,
+    int changed = key_run(transaction,
                           "INSERT INTO idempotency_keys (" NAMES ") VALUES (" VALUES
                           ") ON CONFLICT (caller, key) DO UPDATE SET "
                           "request_hash = excluded.request_hash, request_id = excluded.request_id, "
@@ -104,21 +112,20 @@ static int key_insert(struct connection *writer, const struct key_row *row, stru
                           row, err);
     if (changed == 0)
         err_set(err, ErrInternalError, 0, "the key '%s' has an answer already", row->key);
-    return changed > 0 && keys_prune(writer, row, err) >= 0 ? 0 : -1;
+    return changed > 0 && keys_prune(transaction, row, err) >= 0 ? 0 : -1;
 }
 
 int store_key_insert(struct store_transaction *transaction, const struct key_row *row,
                      struct err *err)
 {
-    return transaction_result(transaction, key_insert(transaction_writer(transaction), row, err));
+    return transaction_result(transaction, key_insert(transaction, row, err));
 }
 
 int store_key_answer(struct store_transaction *transaction, const struct key_row *row,
                      struct err *err)
 {
-    struct connection *writer = transaction_writer(transaction);
     int changed =
-        key_run(writer,
+        key_run(transaction,
                 "UPDATE idempotency_keys SET status = :status, headers = :headers, body = :body "
                 "WHERE caller = :caller AND key = :key AND request_id = :request_id AND "
                 "status IS NULL",

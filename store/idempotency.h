@@ -5,7 +5,7 @@
  *   (none) --store_key_insert, with the resource's row--> made --store_key_answer--> answered
  *      +--store_key_answer, if nothing was made--------------------------------------^
  *
- * Keys end STORE_KEY_HOURS after their request; of a caller with more than STORE_KEYS_MAX the
+ * Keys end store_keys_keep() after their request; of a caller with more than STORE_KEYS_MAX the
  * oldest go.
  */
 #ifndef STORE_IDEMPOTENCY_H
@@ -14,13 +14,18 @@
 #include "base/err.h"
 #include "store/row.h"
 
+#include <stdint.h>
+
 struct store;
 struct store_transaction;
 
-#define STORE_KEY_HOURS 24
-#define STORE_KEYS_MAX  10000
+#define STORE_KEYS_SECONDS (24 * 3600) /* unless store_keys_keep() sets another time */
+#define STORE_KEYS_MAX     10000
 
 void key_row_clear(struct key_row *row);
+
+/* Sets how long keys are kept, those that there are included. At any time; waits for nobody. */
+void store_keys_keep(struct store *store, uint64_t seconds);
 
 /* The caller's key, unless it has ended by `now_us`. 1: *row; 0: there is none; -1: *err. */
 int store_key_get(struct store *store, const char *caller, const char *key, uint64_t now_us,

@@ -14,6 +14,7 @@
 #include "store/store.h"
 
 #include "store/access.h"
+#include "store/idempotency.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -257,6 +258,7 @@ static struct store *store_new(const char *path)
     store->lock_fd = -1;
     store->writer.path = store->reader.path = store->file.path;
     store->transaction.writer = &store->writer;
+    store_keys_keep(store, STORE_KEYS_SECONDS);
     pthread_mutex_init(&store->reader.lock, NULL);
     pthread_mutex_init(&store->transaction.listener_lock, NULL);
     pthread_mutexattr_t

@@ -15,13 +15,14 @@ run() { # STATUS ARGUMENT...
 run 0 --version
 grep -qE '^snapgroupd [0-9]+\.[0-9]+\.[0-9]+$' "$TMP/out" || fail "$(cat "$TMP/out")"
 run 0 --help
-for option in --state-dir --image-dir --runtime-dir --listen --nbd --index-memory --tls-cert-dir \
+for option in --state-dir --image-dir --runtime-dir --listen --nbd --index-memory --idempotency-retention --tls-cert-dir \
     --tls-client-scope --nbd-tls --nbd-tls-cert-dir \
     --nbd-tls-verify-peer --nbd-tls-psk --help --version; do
     grep -q -- "$option" "$TMP/out" || fail "--help does not tell of $option"
 done
 for wrong in --nope -x stray --state-dir --listen= --help=1 --index-memory=1X --index-memory=-1 --index-memory=1KB \
-    --index-memory=99999999999G; do
+    --index-memory=99999999999G --idempotency-retention=59 --idempotency-retention=31536001 \
+    --idempotency-retention=-60 --idempotency-retention=1h --idempotency-retention=99999999999999999999; do
     run 2 "$wrong"
     grep -q "Try 'snapgroupd --help'" "$TMP/err" || fail "$wrong: no hint"
 done
