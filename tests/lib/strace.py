@@ -12,7 +12,8 @@ A group runs on a thread of its own, which run_by() finds. So a test reaches eve
 by walking over the names, and for each name over K (Walk).
 
 With CRASH_STRIDE the walk takes every STRIDEth call only, from CRASH_FIRST on, so that several runs
-of a slow daemon share it.
+of a slow daemon share it. With CRASH_CALLS=changes it takes only the calls that a restart or a
+client could notice: a kill at any other finds what a kill at the next of these finds.
 """
 import itertools
 import os
@@ -26,6 +27,10 @@ from snapgroupd import DEADLINE_S, expect
 
 STRIDE = int(os.environ.get("CRASH_STRIDE", "1"))
 FIRST = int(os.environ.get("CRASH_FIRST", "1"))
+CALLS = os.environ.get("CRASH_CALLS", "all")
+CHANGES = ("fallocate", "fchmod", "fdatasync", "fremovexattr", "fsetxattr", "fsync", "ftruncate", "io_uring_enter", "linkat",
+           "mkdirat", "openat", "openat2", "pwrite64", "pwritev", "renameat2", "sendmsg", "sendto", "unlink", "unlinkat", "write",
+           "writev")
 
 
 def threads(pid):
@@ -132,7 +137,8 @@ class Walk:
         self.steps = 0
 
     def saw(self, names):
-        self.names += [name for name in names if name not in self.names and self.is_wanted(name)]
+        self.names += [name for name in names if name not in self.names and self.is_wanted(name) and
+                       (CALLS == "all" or name in CHANGES)]
 
     def next_name(self):
         self.has_ended = True
