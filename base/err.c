@@ -53,6 +53,14 @@ int err_add_holder(struct err *err, const char *kind, const char *id)
 {
     err->holder_kind = kind;
     snprintf(err->holder_id, sizeof(err->holder_id), "%s", id);
+    err->holder_client = (struct err_client){.pid = 0};
+    return -1;
+}
+
+int err_add_clients(struct err *err, const char *export, const struct err_client *client)
+{
+    err_add_holder(err, "export", export);
+    err->holder_client = *client;
     return -1;
 }
 

@@ -74,12 +74,21 @@ enum err_code {
 #define ERR_MESSAGE_BYTES 1024
 #define ERR_HOLDER_BYTES  80
 
+/* A client that has a device, as far as it is known. Zeroed: there is none. */
+struct err_client {
+    char address[128];  /* over TCP: "192.0.2.1:53412", "[::1]:4711" */
+    char tls_name[128]; /* the first name that it has proven with TLS; or "" */
+    long pid;           /* over a Unix socket: the process that connected; 0: over TCP */
+    unsigned uid;       /* of it */
+};
+
 struct err {
     enum err_code code;
     int errnum; /* the errno that caused it, or 0 */
     char message[ERR_MESSAGE_BYTES];
     const char *holder_kind; /* of DeviceInUse: who has it ("group", ...), or NULL: not known */
     char holder_id[ERR_HOLDER_BYTES];
+    struct err_client holder_client; /* if holder_kind is "export": one of its clients */
 };
 
 /*
@@ -93,6 +102,9 @@ int err_set(struct err *err, enum err_code code, int errnum, const char *format,
 
 /* Adds who holds what the error is about; `kind` is a literal. Returns -1, as err_set() does. */
 int err_add_holder(struct err *err, const char *kind, const char *id);
+
+/* The same, of an export that clients are connected to. `client`: one of them. */
+int err_add_clients(struct err *err, const char *export, const struct err_client *client);
 
 /* "OpenFileFailed" and so on; never NULL for a code of the table. */
 const char *err_code_name(enum err_code code);

@@ -60,6 +60,9 @@ int block_device_open_failed(struct block *block, const struct device_spec *spec
  * the device stays as it was. */
 int block_device_close(struct block *block, const char *name, struct err *err);
 
+/* DeviceInUse, naming one of its clients, if the device has any; without waiting. */
+int block_device_check_clients(struct block *block, const char *name, struct err *err);
+
 /* Closes even if the flush fails. Acknowledged data that are not in the images are discarded with
  * `discard`; else they stay in journals for the next opening. Codes as above, but for
  * UnflushedData. */

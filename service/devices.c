@@ -208,22 +208,6 @@ int devices_add(struct service *service, const struct device_request *request,
 
 /* ---- detaching ---- */
 
-/* Saves a write to the store where the device is in use; block_device_close() decides. */
-static int device_check_clients(struct service *service, const char *name, struct err *err)
-{
-    struct device_info info;
-    struct err gone;
-    if (block_device_info(service->block, name, &info, &gone) != 0)
-        return 0;
-    unsigned clients = info.clients;
-    device_info_clear(&info);
-    if (clients == 0)
-        return 0;
-    err_set(err, ErrDeviceInUse, 0, "device '%s' is in use by %u connected client%s", name, clients,
-            clients == 1 ? "" : "s");
-    return err_add_holder(err, "export", name);
-}
-
 /* Sets the state of a row that still is as it was when its condition was checked. */
 static int device_row_detach_unchanged(struct store_transaction *transaction,
                                        const struct device_row *row, struct err *err)
@@ -296,7 +280,8 @@ int devices_remove(struct service *service, const char *name, bool discard_unflu
         return -1;
     if (row.state == DEVICE_ROW_CREATING)
         return creation_remove(service, &row, discard_unflushed, err);
-    if (device_check_clients(service, name, err) != 0)
+    /* Saves a write to the store; block_device_close() decides. */
+    if (block_device_check_clients(service->block, name, err) != 0)
         return -1;
     CLEANUP(device_row_change)
     struct device_row_change *removal = device_removal_new(&row, origin, err);

@@ -18,6 +18,8 @@
 #include <stdalign.h>
 #include <stdatomic.h>
 
+struct export_client;
+
 /* See device.c. From DEVICE_FAILED on every request gets -EIO. */
 enum device_state { DEVICE_OPENING, DEVICE_ONLINE, DEVICE_FAILED, DEVICE_ABSENT };
 
@@ -62,6 +64,7 @@ struct device {
     char *image, *format;      /* what it was opened with */
     char identity[FILE_IDENTITY_BYTES]; /* of `image`, as it was recorded; "": not known */
     unsigned clients;                   /* connected exports */
+    struct export_client *client_list;  /* who they are, in order of their arrival */
     unsigned lookers;        /* threads that describe it and hold a reference to its chain */
     bool exported;           /* exports may use it */
     atomic_bool is_unwanted; /* cancels its opening; read without the lock */

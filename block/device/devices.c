@@ -2,11 +2,13 @@
  *
  * Opening and closing devices. See block.h.
  */
+#include "block/device/exports.h"
 #include "block/device/opener.h"
 #include "block/device/registry.h"
 #include "block/device/retry.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 
 int block_device_open(struct block *block, const struct device_spec *spec, struct err *err)
@@ -59,6 +61,43 @@ int block_device_open_failed(struct block *block, const struct device_spec *spec
     return 0;
 }
 
+/* "address 127.0.0.1:4711 (client.example)", "process 17 of user 0". */
+static void client_format(const struct err_client *client, char *text, size_t bytes)
+{
+    bool has_name = *client->tls_name;
+    if (client->pid)
+        snprintf(text, bytes, "process %ld of user %u", client->pid, client->uid);
+    else
+        snprintf(text, bytes, "address %s", client->address);
+    size_t length = strlen(text);
+    if (has_name)
+        snprintf(text + length, bytes - length, " (%s)", client->tls_name);
+}
+
+static int device_report_clients(const struct device *device, struct err *err)
+{
+    char text[320] = "";
+    const struct export_client *first = device->client_list;
+    bool is_one = device->clients == 1;
+    if (first)
+        client_format(&first->who, text, sizeof(text));
+    err_set(err, ErrDeviceInUse, 0, "device '%s' is in use by %u connected client%s%s%s",
+            device->name, device->clients, is_one ? "" : "s",
+            !first   ? ""
+            : is_one ? ", "
+                     : ", one is ",
+            text);
+    return first ? err_add_clients(err, device->name, &first->who)
+                 : err_add_holder(err, "export", device->name);
+}
+
+int block_device_check_clients(struct block *block, const char *name, struct err *err)
+{
+    LOCK_GUARD(&block->lock);
+    const struct device *device = registry_find_locked(block, name);
+    return device && device->clients ? device_report_clients(device, err) : 0;
+}
+
 /* Takes the device away from exports and groups, if none of them has it. */
 static struct device *device_claim(struct block *block, const char *name, struct err *err)
 {
@@ -67,11 +106,9 @@ static struct device *device_claim(struct block *block, const char *name, struct
     struct device *device = registry_find_locked(block, name);
     if (!device)
         err_set(err, ErrDeviceNotFound, 0, "there is no device '%s'", name);
-    else if (device->clients) {
-        err_set(err, ErrDeviceInUse, 0, "device '%s' is in use by %u connected client%s", name,
-                device->clients, device->clients == 1 ? "" : "s");
-        err_add_holder(err, "export", name);
-    } else if (*device->holder)
+    else if (device->clients)
+        device_report_clients(device, err);
+    else if (*device->holder)
         device_report_holder(device, err);
     else {
         device->exported = false;

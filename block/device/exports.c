@@ -151,6 +151,26 @@ void export_unuse(struct block *block, struct device *device)
     device->clients--;
 }
 
+void export_enter(struct block *block, struct device *device, struct export_client *client)
+{
+    LOCK_GUARD(&block->lock);
+    assert(device->clients > 0);
+    struct export_client **end = &device->client_list;
+    while (*end)
+        end = &(*end)->next;
+    client->next = NULL;
+    *end = client;
+}
+
+void export_leave(struct block *block, struct device *device, struct export_client *client)
+{
+    LOCK_GUARD(&block->lock);
+    struct export_client **link = &device->client_list;
+    while (*link != client)
+        link = &(*link)->next;
+    *link = client->next;
+}
+
 int export_check(struct block *block, const char *name, struct err *err)
 {
     LOCK_GUARD(&block->lock);

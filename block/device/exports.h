@@ -21,6 +21,16 @@ struct frozen;
 struct device *export_use(struct block *block, const char *name, struct err *err);
 void export_unuse(struct block *block, struct device *device);
 
+/* A client of an export, in a frame or object of its own. */
+struct export_client {
+    struct export_client *next; /* block->lock */
+    struct err_client who;
+};
+
+/* A user says who it is, from export_enter() to export_leave(): refusals name it. */
+void export_enter(struct block *block, struct device *device, struct export_client *client);
+void export_leave(struct block *block, struct device *device, struct export_client *client);
+
 /* Whether the export exists, without opening anything: 0, or -1 and *err as above. */
 int export_check(struct block *block, const char *name, struct err *err);
 

@@ -21,6 +21,7 @@
 #include "block/image/lock.h"
 
 #include "base/log.h"
+#include "block/image/lock-owner.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -82,7 +83,7 @@ static bool is_unsupported(int ret)
     return ret == -EINVAL || ret == -ENOTSUP || ret == -ENOSYS || ret == -ENOLCK;
 }
 
-static int conflict(const char *path, short held, struct err *err)
+static int conflict(int fd, const char *path, short held, struct err *err)
 {
     const char *doing = "has it for itself";
     if (held == BYTE_DOES + USE_WRITE || held == BYTE_DOES + USE_RESIZE)
@@ -91,9 +92,11 @@ static int conflict(const char *path, short held, struct err *err)
         doing = "has it open and lets nobody else write to it";
     else if (held == BYTE_BARS + USE_READ)
         doing = "lets nobody else read it";
+    char owner[64] = "";
+    bool is_known = lock_owner_find(fd, owner, sizeof(owner));
     err_set(err, ErrOpenFileFailed, 0,
-            "image '%s' is locked by another process, which %s; it must be closed there first",
-            path, doing);
+            "image '%s' is locked by another process%s%s, which %s; it must be closed there first",
+            path, is_known ? ", " : "", owner, doing);
     err->errnum = EAGAIN; /* without its text: the other process may close the image */
     return -1;
 }
@@ -103,12 +106,12 @@ int image_lock(int fd, const char *path, bool read_only, bool *is_held, struct e
     const short *bytes = read_only ? reader_bytes : writer_bytes;
     int ret = bytes_take(fd, bytes);
     if (is_held_by_others(ret))
-        return conflict(path, 0, err);
+        return conflict(fd, path, 0, err);
     /* Where locking is unsupported, testing often works. */
     for (int held = 0; *bytes && (ret == 0 || is_unsupported(ret)); bytes++) {
         held = byte_is_held(fd, byte_against(*bytes));
         if (held > 0)
-            return conflict(path, byte_against(*bytes), err);
+            return conflict(fd, path, byte_against(*bytes), err);
         if (held < 0 && ret == 0)
             ret = held;
     }

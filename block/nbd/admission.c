@@ -14,6 +14,7 @@
 #include "block/nbd/admission.h"
 
 #include "base/log.h"
+#include "block/nbd/tls-session.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -98,6 +99,25 @@ bool nbd_peer_admit(const struct listener *listener, int fd, struct nbd_peer *pe
     *peer = (struct nbd_peer){.kind = NBD_UNIX};
     return listener->is_unix ? peer_admit_unix(listener, fd, peer)
                              : peer_admit_tcp(listener, fd, peer);
+}
+
+void nbd_peer_describe(const struct nbd_connection *connection, struct err_client *client)
+{
+    int fd = connection->channel.socket.fd;
+    union tcp_address from = {.any.sa_family = AF_UNSPEC};
+    struct ucred user;
+    socklen_t bytes = sizeof(from), user_bytes = sizeof(user);
+    *client = (struct err_client){.pid = 0};
+    if (connection->peer.kind == NBD_UNIX &&
+        getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &user, &user_bytes) == 0) {
+        client->pid = user.pid;
+        client->uid = user.uid;
+    } else if (connection->peer.kind != NBD_UNIX && getpeername(fd, &from.any, &bytes) == 0) {
+        static_assert(sizeof(client->address) == LISTEN_ADDRESS_BYTES, "an address fits");
+        tcp_address_format(&from, client->address);
+    }
+    if (connection->channel.tls)
+        nbd_tls_session_name(connection->channel.tls, client->tls_name, sizeof(client->tls_name));
 }
 
 /* ---- descriptors ---- */

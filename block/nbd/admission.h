@@ -11,6 +11,9 @@
 /* Whether the peer may speak to us; prepares its socket and says who it is. */
 bool nbd_peer_admit(const struct listener *listener, int fd, struct nbd_peer *peer);
 
+/* Who is at the other end of a connection, for refusals to name. */
+void nbd_peer_describe(const struct nbd_connection *connection, struct err_client *client);
+
 /* Whether at least `spare` descriptors are free beside `fd`, the newest one. */
 bool nbd_files_are_spared(int fd, unsigned spare);
 

@@ -21,6 +21,7 @@
 
 #include "base/listener.h"
 #include "block/block.h"
+#include "block/device/exports.h"
 #include "block/nbd/channel.h"
 #include "block/nbd/pool.h"
 
@@ -97,7 +98,8 @@ struct nbd_connection {
     pthread_t thread;
     struct nbd_channel channel; /* its fd: set before the thread starts */
     struct nbd_session session;
-    struct nbd_queue queue; /* its requests in the pool */
+    struct export_client client; /* who it is; known to the device it has */
+    struct nbd_queue queue;      /* its requests in the pool */
     /* The thread's own. */
     struct nbd_buffer in, out;
     enum nbd_transmission_state transmission;

@@ -40,6 +40,7 @@
 #include "base/tls/credentials.h"
 #include "block/device/exports.h"
 #include "block/io.h"
+#include "block/nbd/admission.h"
 #include "block/nbd/meta.h"
 
 #include <assert.h>
@@ -101,8 +102,11 @@ static uint16_t export_flags(const struct nbd_handshake *handshake, const struct
 static void export_choose(struct nbd_handshake *handshake, struct device *device,
                           const unsigned char *name, size_t length)
 {
-    struct nbd_session *session = &handshake->connection->session;
+    struct nbd_connection *connection = handshake->connection;
+    struct nbd_session *session = &connection->session;
     session->device = device;
+    nbd_peer_describe(connection, &connection->client.who);
+    export_enter(connection->server->block, device, &connection->client);
     if (!nbd_meta_contexts_are_of(handshake, name, length))
         session->contexts = 0;
     handshake_enter_state(handshake, NBD_HANDSHAKE_CHOSEN);

@@ -118,8 +118,10 @@ static struct nbd_connection *connection_new(struct nbd_server *server,
 static void connection_finish(struct nbd_connection *connection)
 {
     struct nbd_server *server = connection->server;
-    if (connection->session.device)
+    if (connection->session.device) {
+        export_leave(server->block, connection->session.device, &connection->client);
         export_unuse(server->block, connection->session.device);
+    }
     nbd_channel_end(&connection->channel);
 
     pthread_mutex_lock(&server->lock);

@@ -21,9 +21,11 @@
 #include "base/cleanup.h"
 #include "base/log.h"
 #include "base/tls/credentials.h"
+#include "base/tls/peer.h"
 
 #include <assert.h>
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 
 enum {
@@ -278,6 +280,13 @@ int nbd_tls_session_write(struct nbd_tls_session *session, struct nbd_socket *so
         length -= piece;
     }
     return 0;
+}
+
+void nbd_tls_session_name(const struct nbd_tls_session *session, char *name, size_t bytes)
+{
+    struct tls_names names;
+    tls_names_get(&names, session->gnutls);
+    snprintf(name, bytes, "%s", names.count > 0 ? names.list[0] : "");
 }
 
 void nbd_tls_session_bye(struct nbd_tls_session *session, struct nbd_socket *socket,

@@ -20,6 +20,9 @@ void nbd_tls_session_free(struct nbd_tls_session *session);
 int nbd_tls_session_handshake(struct nbd_tls_session *session, struct nbd_socket *socket,
                               uint64_t deadline_ms);
 
+/* Once it has shaken hands: the first name of the client, or "". */
+void nbd_tls_session_name(const struct nbd_tls_session *session, char *name, size_t bytes);
+
 /* As nbd_socket_receive() and nbd_socket_write(). */
 ssize_t nbd_tls_session_receive(struct nbd_tls_session *session, struct nbd_socket *socket,
                                 void *buf, size_t length, enum nbd_wait wait, uint64_t deadline_ms);

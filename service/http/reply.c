@@ -153,6 +153,25 @@ static bool problem_is_retryable(const struct err *err)
     return locked || problem_status(err) == 507 || err_code_retryable(err->code);
 }
 
+static void problem_add_holder(struct cJSON *json, const struct err *err)
+{
+    const struct err_client *client = &err->holder_client;
+    struct cJSON *holder = cJSON_AddObjectToObject(json, "holder");
+    encode_text(holder, "kind", err->holder_kind);
+    encode_text(holder, "id", err->holder_id);
+    if (!client->pid && !*client->address)
+        return;
+    struct cJSON *member = cJSON_AddObjectToObject(holder, "client");
+    if (*client->address)
+        encode_text(member, "address", client->address);
+    if (client->pid) {
+        encode_number(member, "pid", (uint64_t)client->pid);
+        encode_number(member, "uid", client->uid);
+    }
+    if (*client->tls_name)
+        encode_text(member, "tls_name", client->tls_name);
+}
+
 struct cJSON *problem_encode(const struct problem *problem)
 {
     const struct err *err = &problem->err;
@@ -172,11 +191,8 @@ struct cJSON *problem_encode(const struct problem *problem)
         encode_text(json, "device", problem->device);
     if (problem->snapshot_file)
         encode_text(json, "snapshot_file", problem->snapshot_file);
-    if (err->code == ErrDeviceInUse && err->holder_kind) {
-        struct cJSON *holder = cJSON_AddObjectToObject(json, "holder");
-        encode_text(holder, "kind", err->holder_kind);
-        encode_text(holder, "id", err->holder_id);
-    }
+    if (err->code == ErrDeviceInUse && err->holder_kind)
+        problem_add_holder(json, err);
     if (problem->has_existing) {
         struct cJSON *existing = cJSON_AddObjectToObject(json, "existing");
         encode_text(existing, "id", problem->existing_id);

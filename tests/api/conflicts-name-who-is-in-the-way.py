@@ -1,16 +1,21 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
 #
-# DeviceInUse names its holder: the group that runs, or the export that clients are connected to.
+# DeviceInUse names its holder: the group that runs, or the export that clients are connected to,
+# and of these the first, by address or process, and by the name that it has proven with TLS.
 # GroupExists and DeviceExists name who has the name, and whether the same request made it, so that
 # a client is idempotent by name without a key, whatever has become of the files meanwhile.
 import os
+import re
+import socket
 import sys
+
+import nbd
 
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.realpath(__file__)), "..", "lib"))
 from gates import Call, GatedDaemon
-from snapgroupd import expect, group_body, main, run
+from snapgroupd import SOURCE_DIR, expect, group_body, main, run, wait_until
 
 
 def check_holder(daemon, answer, holder):
@@ -29,10 +34,27 @@ def check_group(daemon):
     expect(call.answer().status == 201, "the group that ran: %s", call.answer())
 
 
-def check_clients(daemon):
-    client = daemon.nbd("vda")
-    check_holder(daemon, daemon.request("DELETE", "/devices/vda"), {"kind": "export", "id": "vda"})
-    client.shutdown()
+def check_clients(daemon, pki):
+    first = daemon.nbd("vda")
+    who = {"kind": "export", "id": "vda", "client": {"pid": os.getpid(), "uid": os.getuid()}}
+    check_holder(daemon, daemon.request("DELETE", "/devices/vda"), who)
+    port = re.search(r"^nbd 127.0.0.1:(\d+)$", daemon.said, re.M)[1]
+    second = nbd.NBD()
+    second.set_uri_allow_local_file(True)
+    second.connect_uri("nbds://localhost:%s/vda?tls-certificates=%s/client" % (port, pki))
+    check_holder(daemon, daemon.request("DELETE", "/devices/vda"), who)
+    first.shutdown()
+
+    def holder():
+        return daemon.request("DELETE", "/devices/vda").body["holder"]
+    wait_until(lambda: "pid" not in holder()["client"], "the first one has gone")
+    local = socket.socket(fileno=os.dup(second.aio_get_fd()))
+    address = "%s:%d" % local.getsockname()
+    local.close()
+    check_holder(daemon, daemon.request("DELETE", "/devices/vda"),
+                 {**who, "client": {"address": address, "tls_name": "client"}})
+    expect(address + " (client)" in daemon.request("DELETE", "/devices/vda").body["detail"], "the text has no address")
+    second.shutdown()
 
 
 def check_existing(daemon):
@@ -73,11 +95,15 @@ def check_existing_device(daemon):
 
 def test():
     with GatedDaemon() as daemon:
+        pki = os.path.join(daemon.directory, "pki")
+        run(os.path.join(SOURCE_DIR, "tests/lib/certificates.sh"), pki)
+        daemon.arguments += ["--nbd", "unix:%s/nbd.sock" % daemon.runtime, "--nbd", "127.0.0.1:0", "--nbd-tls", "optional",
+                             "--nbd-tls-cert-dir", pki + "/server", "--nbd-tls-verify-peer"]
         daemon.start()
         daemon.create_device("vda", "raw", 1 << 20)
         daemon.create_device("vdb", "raw", 1 << 20)
         check_group(daemon)
-        check_clients(daemon)
+        check_clients(daemon, pki)
         check_existing(daemon)
         check_existing_device(daemon)
 

@@ -26,7 +26,7 @@ attach() { # NAME IMAGE FORMAT READ_ONLY STATUS [REASON]
     expect_status "$5"
     if [ "$5" = 422 ]; then
         expect_json '.code == "OpenFileFailed" and (.detail | contains($image) and contains($why))' \
-            --arg image "'$IMAGES/${7-$2}' is locked by another process" --arg why "$6"
+            --arg image "'$IMAGES/${7-$2}' is locked by another process, $(cat "$TMP/pid") (qemu-storage-da), which" --arg why "$6"
     else
         api DELETE "/devices/$1"
         expect_status 204
