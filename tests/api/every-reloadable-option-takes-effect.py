@@ -124,6 +124,12 @@ def index_memory(daemon):
     expect(limit() == 256 << 20, "the limit is %d", limit())
 
 
+def idempotency_retention(daemon):
+    # keys-are-kept-as-long-as-configured.py sees the effect.
+    daemon.reload({"idempotency-retention": "60"})
+    daemon.reload({"idempotency-retention": None})
+
+
 def connect_as_nobody(daemon):
     """A connection of a user whose group is USERS."""
     import grp
