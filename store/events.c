@@ -136,17 +136,29 @@ static int event_range_load(struct connection *reader, struct event_range *range
     return 0;
 }
 
-/* Each filter that is given has an index, which ends in the id. */
+/* Each filter that is given has an index, which ends in the id; so have device and kind together.
+ * Of a group there are few events. */
+void event_list_sql(const struct event_filter *filter, char sql[EVENT_LIST_SQL_BYTES])
+{
+    bool has_kind = filter->kind < EVENT_KIND_COUNT;
+    const char *group = filter->group_id ? " AND group_id = :group_id" : "";
+    if (filter->device)
+        snprintf(sql, EVENT_LIST_SQL_BYTES,
+                 "SELECT " NAMES ", id FROM event_devices CROSS JOIN events ON id = event_id WHERE "
+                 "member = :device AND event_id > :after%s%s ORDER BY event_id LIMIT :limit",
+                 has_kind ? " AND event_kind = :kind" : "", group);
+    else
+        snprintf(sql, EVENT_LIST_SQL_BYTES,
+                 "SELECT " NAMES ", id FROM events WHERE id > :after%s%s ORDER BY id LIMIT :limit",
+                 has_kind ? " AND kind = :kind" : "", group);
+}
+
 static sqlite3_stmt *event_list_statement(struct connection *reader,
                                           const struct event_filter *filter, size_t limit,
                                           struct err *err)
 {
-    char sql[512];
-    snprintf(sql, sizeof(sql),
-             "SELECT " NAMES ", id FROM events WHERE id > :after%s%s%s ORDER BY id LIMIT :limit",
-             filter->kind < EVENT_KIND_COUNT ? " AND kind = :kind" : "",
-             filter->device ? " AND device = :device" : "",
-             filter->group_id ? " AND group_id = :group_id" : "");
+    char sql[EVENT_LIST_SQL_BYTES];
+    event_list_sql(filter, sql);
     sqlite3_stmt *statement = statement_begin(reader, sql, err);
     if (!statement)
         return NULL;

@@ -37,10 +37,16 @@ void store_events_listen(struct store *store, int fd);
 
 /* What a list has. Strings are borrowed. */
 struct event_filter {
-    uint64_t after;                /* an id; 0: from the oldest */
-    enum event_kind kind;          /* EVENT_KIND_COUNT: all */
-    const char *device, *group_id; /* or NULL */
+    uint64_t after;       /* an id; 0: from the oldest */
+    enum event_kind kind; /* EVENT_KIND_COUNT: all */
+    const char *device;   /* that it is about, or that is a member of its group; or NULL */
+    const char *group_id; /* or NULL */
 };
+
+#define EVENT_LIST_SQL_BYTES 512
+
+/* Writes the query of a list. For store_event_list(), and for tests. */
+void event_list_sql(const struct event_filter *filter, char sql[EVENT_LIST_SQL_BYTES]);
 
 /* The ids of the events that are kept, none if oldest > newest. */
 struct event_range {

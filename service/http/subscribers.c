@@ -188,7 +188,8 @@ static bool subscriber_take_recent(struct subscriber *subscriber)
     const struct subscribers *subscribers = subscriber->subscribers;
     uint64_t id = subscriber->subscription.after + 1;
     const struct recent_event *event = &subscribers->recent[id % RECENT_EVENTS];
-    if (event->row.id != id || !event->text)
+    if (event->row.id != id || !event->text ||
+        (*subscriber->subscription.device && event->row.group_id)) /* the store knows its members */
         return false;
     if (subscriber_wants(subscriber, &event->row) && output_append(subscriber, event->text) != 0)
         return false;

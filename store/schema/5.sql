@@ -2,6 +2,8 @@
 --
 -- events             what happened and who caused it: the feed and the audit log. `id` never comes
 --                    twice, also after rows were pruned. `detail` is a JSON object
+-- event_devices      which devices an event concerns: its `device`, or the members of its group, which `detail` has
+--                    in `devices`. Triggers keep it
 -- idempotency_keys   a caller's key, the request that it came with and, once there is one, the answer
 --                    (`headers` as they are sent). `status` is NULL until the answer is known; it
 --                    then follows from the row that the request made (`resource_kind`, `resource_id`)
@@ -29,8 +31,24 @@ CREATE TABLE events (
     detail TEXT NOT NULL
 ) STRICT;
 CREATE INDEX events_kind ON events (kind);
-CREATE INDEX events_device ON events (device) WHERE device IS NOT NULL;
 CREATE INDEX events_group ON events (group_id) WHERE group_id IS NOT NULL;
+
+CREATE TABLE event_devices (
+    member TEXT NOT NULL,
+    event_id INTEGER NOT NULL,
+    event_kind TEXT NOT NULL,
+    PRIMARY KEY (member, event_id)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX event_devices_kind ON event_devices (member, event_kind, event_id);
+CREATE TRIGGER event_devices_insert AFTER INSERT ON events BEGIN
+    INSERT OR IGNORE INTO event_devices SELECT NEW.device, NEW.id, NEW.kind WHERE NEW.device IS NOT NULL;
+    INSERT OR IGNORE INTO event_devices
+        SELECT value, NEW.id, NEW.kind FROM json_each(NEW.detail, '$.devices') WHERE type = 'text';
+END;
+CREATE TRIGGER event_devices_delete AFTER DELETE ON events BEGIN
+    DELETE FROM event_devices WHERE event_id = OLD.id AND member IN
+        (SELECT OLD.device UNION ALL SELECT value FROM json_each(OLD.detail, '$.devices'));
+END;
 
 CREATE TABLE idempotency_keys (
     caller TEXT NOT NULL,

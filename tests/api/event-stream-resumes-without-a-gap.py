@@ -131,6 +131,12 @@ def check_resume(daemon):
 
 
 def check_filters(daemon):
+    daemon.create_device("vdz", "raw", 1 << 20)
+    stream = Stream(daemon, "?device=vdz")
+    for name in ("z1", "z2"):
+        daemon.snapshot(name, ["vdz"])
+        expect([stream.message().get("event") for _ in range(2)] == ["group.preparing", "group.committed"], "its groups")
+    stream.socket.close()
     for query in ("?device=vdy&after=0", "?kind=device.detached&after=0", "?after=0&kind=group.committed"):
         flip(daemon, "vdy")
         wanted = listed(daemon, query + "&limit=1000")

@@ -30,9 +30,13 @@ def check_pages(daemon, whole):
         expect(found == whole, "pages of %d: %s", limit, found)
 
 
+def concerns(event, device):
+    return event["device"] == device or device in event["detail"].get("devices", [])
+
+
 def check_filters(daemon, whole, group):
     for query, wanted in (("?kind=group.aborted", [event for event in whole if event["kind"] == "group.aborted"]),
-                          ("?device=vda", [event for event in whole if event["device"] == "vda"]),
+                          ("?device=vda", [event for event in whole if concerns(event, "vda")]),
                           ("?group=" + group["id"], [event for event in whole if event["group"] == group["id"]]),
                           ("?group=" + group["name"], [event for event in whole if event["group"] == group["id"]]),
                           ("?device=vda&kind=device.detached", whole[-1:]),

@@ -88,6 +88,45 @@ TEST(events_are_listed)
     store_close(store);
 }
 
+/* A device's own, and those of its groups; with the events go their entries. */
+TEST(events_of_a_device_include_its_groups)
+{
+    struct err err;
+    const struct event_filter of_a = {.kind = EVENT_KIND_COUNT, .device = "a"};
+    struct event_row group = {.at_us = DAY_US,
+                              .kind = EVENT_GROUP_COMMITTED,
+                              .group_id = "g",
+                              .detail = "{\"devices\":[\"b\",\"a\"]}"};
+    struct store *store = store_open("devices.db", &err);
+    assert_non_null(store);
+    insert(store, (struct event_row){.at_us = DAY_US, .kind = EVENT_DEVICE_ATTACHED, .device = "a"},
+           true);
+    insert(store, group, true);
+    group.detail = "{\"devices\":[\"b\"]}";
+    insert(store, group, true);
+    check(store, of_a, 10, "1 2", 1, 3);
+    check(store, (struct event_filter){.kind = EVENT_GROUP_COMMITTED, .device = "a"}, 10, "2", 1,
+          3);
+    check(store, (struct event_filter){.kind = EVENT_KIND_COUNT, .device = "b", .group_id = "g"},
+          10, "2 3", 1, 3);
+    insert(store,
+           (struct event_row){.at_us = (STORE_EVENT_DAYS_MAX + 2) * DAY_US,
+                              .kind = EVENT_RECOVERY_DONE},
+           true);
+    check(store, of_a, 10, "", 4, 4);
+    store_close(store);
+    sqlite3 *db;
+    sqlite3_stmt *statement;
+    assert_int_equal(sqlite3_open("devices.db", &db), SQLITE_OK);
+    assert_int_equal(
+        sqlite3_prepare_v2(db, "SELECT count(*) FROM event_devices", -1, &statement, NULL),
+        SQLITE_OK);
+    assert_int_equal(sqlite3_step(statement), SQLITE_ROW);
+    assert_int_equal(sqlite3_column_int(statement, 0), 0);
+    sqlite3_finalize(statement);
+    sqlite3_close(db);
+}
+
 /* Goes on with the four events. */
 TEST(events_are_pruned)
 {
