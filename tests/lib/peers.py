@@ -40,8 +40,8 @@ def resident_kib(pid):
 class Peer:
     """Another server, until the block is left."""
 
-    def __init__(self, command, socket_path):
-        self.process = subprocess.Popen(["setpriv", "--pdeathsig", "KILL", *command])
+    def __init__(self, command, socket_path, stdout=None):
+        self.process = subprocess.Popen(["setpriv", "--pdeathsig", "KILL", *command], stdout=stdout)
         wait_until(lambda: os.path.exists(socket_path), command[0] + " serves")
 
     @property

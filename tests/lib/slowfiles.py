@@ -1,0 +1,51 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A raw image on storage that takes its time: a FUSE file system whose server delays each write, or
+each flush. For scripts that called filesystems.own_mounts() first.
+
+    with SlowFile(directory, "write", size_bytes) as slow:    or "flush"
+        slow.path
+"""
+import os
+import subprocess
+
+from snapgroupd import wait_until
+
+DELAY_MS = 500
+
+
+class SlowFile:
+    def __init__(self, directory, operation, size_bytes):
+        """`directory` is created; the file system is mounted there. Its socket and its storage lie
+        beside it."""
+        self.directory, self.path = directory, os.path.join(directory, "disk.raw")
+        self.operation, self.size_bytes = operation, size_bytes
+        self.socket, self.store = directory + ".sock", directory + ".store"
+        self.servers = []
+
+    def server(self):
+        if self.operation == "write":
+            return ["--filter=delay", "file", self.store, "delay-write=%dms" % DELAY_MS]
+        # No filter delays a flush.
+        return ["eval", "get_size=stat -c %%s %s" % self.store, "can_write=exit 0", "can_flush=exit 0",
+                "flush=sleep %.3f" % (DELAY_MS / 1000),
+                "pread=dd iflag=count_bytes,skip_bytes skip=$4 count=$3 status=none if=" + self.store,
+                "pwrite=dd oflag=seek_bytes conv=notrunc seek=$4 status=none of=" + self.store]
+
+    def __enter__(self):
+        os.mkdir(self.directory)
+        with open(self.store, "w") as store:
+            store.truncate(self.size_bytes)
+        self.serve(["nbdkit", "--foreground", "--unix", self.socket] + self.server())
+        wait_until(lambda: os.path.exists(self.socket), "nbdkit to listen")
+        self.serve(["nbdfuse", self.path, "nbd+unix:///?socket=" + self.socket])
+        wait_until(lambda: os.path.exists(self.path), "nbdfuse to mount")
+        return self
+
+    def __exit__(self, *unused):
+        subprocess.run(["umount", "--lazy", self.directory], check=False)
+        for server in reversed(self.servers):
+            server.kill()
+            server.wait()
+
+    def serve(self, command):
+        self.servers.append(subprocess.Popen(["setpriv", "--pdeathsig", "KILL"] + command, stdin=subprocess.DEVNULL))
