@@ -303,6 +303,11 @@ bool block_nbd_needs_tls(const struct block *block)
     return block->server && nbd_server_needs_tls(block->server);
 }
 
+bool block_nbd_knows_clients(const struct block *block)
+{
+    return block->server && nbd_server_knows_clients(block->server);
+}
+
 const char *block_nbd_address(const struct block *block, size_t index)
 {
     return block->server ? nbd_server_address(block->server, index) : NULL;

@@ -151,6 +151,9 @@ const char *block_nbd_reach(const struct block *block);
 /* Whether a client at block_nbd_reach() must use TLS. */
 bool block_nbd_needs_tls(const struct block *block);
 
+/* Whether NBD's clients can prove a name, with TLS and a certificate or a pre-shared key. */
+bool block_nbd_knows_clients(const struct block *block);
+
 /* Connections, with those in the handshake. */
 unsigned block_nbd_connections(const struct block *block);
 

@@ -16,6 +16,24 @@ struct block;
 
 #define DEVICE_NAME_MAX 64 /* characters */
 
+/* ---- who may open the exports ---- */
+
+/* Names of NBD clients, which their certificates or pre-shared keys prove. Never changes;
+ * references are counted. `count` is not 0. NULL and *err (OutOfResources). */
+struct allowed_clients;
+struct allowed_clients *allowed_clients_new(const char *const *names, size_t count,
+                                            struct err *err);
+
+/* Both take NULL too, which as a list stands for everybody. */
+struct allowed_clients *allowed_clients_ref(struct allowed_clients *clients);
+void allowed_clients_unref(struct allowed_clients *clients);
+
+/* Limits the exports of the device and of its frozen images to these clients; NULL: to nobody in
+ * particular. Who is connected stays. No effect if there is no such device. Does not wait. */
+void block_device_allow(struct block *block, const char *name, struct allowed_clients *clients);
+
+/* ---- devices ---- */
+
 struct device_spec {
     const char *name;
     const char *image;  /* the top image to open now */
@@ -28,7 +46,9 @@ struct device_spec {
     /* Of the top image, as block_device_info() reported it: another file is rejected. NULL:
      * unknown. */
     const char *identity;
-    struct cluster_shape overlay; /* of the overlays to come; cluster_bytes 0: the default */
+    struct cluster_shape overlay;     /* of the overlays to come; cluster_bytes 0: the default */
+    unsigned char id[OWNER_ID_BYTES]; /* by which its frozen images know it; zeros: none */
+    struct allowed_clients *clients;  /* that may open its exports; NULL: all */
 };
 
 /* Opens the chain and reserves the name; exports do not see the device until block_device_export().
@@ -122,11 +142,18 @@ void block_device_stamps(struct block *block, const char *const *names, size_t c
 
 /* ---- frozen members ---- */
 
+/* The device that an image was frozen from, and the clients that it last had. */
+struct frozen_owner {
+    const unsigned char *id; /* OWNER_ID_BYTES; NULL: that of the device of the name now, if any */
+    struct allowed_clients *clients;
+};
+
 /* Exports the frozen image read-only as "DEVICE@GROUP_NAME" and "DEVICE@GROUP_ID". It is opened for
- * the first client, if it has that identity (NULL: unknown), and closed after the last. */
+ * the first client, if it has that identity (NULL: unknown), and closed after the last. It admits
+ * whom its device admits; if that is attached no longer, the owner's clients. */
 int block_frozen_add(struct block *block, const char *device, const char *group_name,
                      const char *group_id, const char *image, const char *identity,
-                     const char *format, struct err *err);
+                     const char *format, const struct frozen_owner *owner, struct err *err);
 
 /* A file that a group froze, or one beneath it. It is never written through this daemon again,
  * whatever its name: block_device_open() fails with DeviceInUse. A group lists its files

@@ -12,6 +12,7 @@
 #include "service/device-change.h"
 
 #include "base/log.h"
+#include "service/allowed-clients.h"
 #include "service/context.h"
 #include "service/idempotency.h"
 #include "service/leftovers.h"
@@ -178,4 +179,20 @@ static int staying_settle(struct service *service, struct unsettled *work, struc
 struct device_row_change *device_staying_new(const struct device_row *row, struct err *err)
 {
     return change_new(row, &origin_daemon, staying_settle, err);
+}
+
+static int agreeing_settle(struct service *service, struct unsettled *work, struct err *err)
+{
+    CLEANUP_BY(device_row_clear) struct device_row now = {0};
+    CLEANUP(allowed_clients) struct allowed_clients *clients = NULL;
+    int found = change_look(service, (const struct device_row_change *)work, &now, err);
+    if (found <= 0 || allowed_clients_parse(now.allowed_clients, &clients, err) != 0)
+        return found == 0 ? 0 : -1;
+    block_device_allow(service->block, now.name, clients);
+    return 0;
+}
+
+struct device_row_change *device_agreeing_new(const struct device_row *row, struct err *err)
+{
+    return change_new(row, &origin_daemon, agreeing_settle, err);
 }

@@ -29,6 +29,9 @@ struct device_row_change *device_removal_new(const struct device_row *row,
 /* The device stays: its row says ATTACHED again. */
 struct device_row_change *device_staying_new(const struct device_row *row, struct err *err);
 
+/* The block layer's list of the device's clients becomes that of the row. */
+struct device_row_change *device_agreeing_new(const struct device_row *row, struct err *err);
+
 void device_row_change_free(struct device_row_change *change);
 CLEANUP_DEFINE(device_row_change, struct device_row_change *, device_row_change_free)
 

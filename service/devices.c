@@ -5,6 +5,7 @@
 #include "service/devices.h"
 
 #include "base/log.h"
+#include "service/allowed-clients.h"
 #include "service/clock.h"
 #include "service/context.h"
 #include "service/device-change.h"
@@ -29,14 +30,22 @@ void device_views_free(struct device_view *views, size_t count)
     free(views);
 }
 
-static struct device_spec device_row_spec(const struct device_row *row)
+/* All is borrowed but spec->clients, a reference. */
+static int device_row_spec(const struct device_row *row, struct device_spec *spec, struct err *err)
 {
-    return (struct device_spec){.name = row->name,
-                                .image = row->top,
-                                .format = row->top_format,
-                                .read_only = row->read_only,
-                                .identity = row->top_identity,
-                                .overlay = {row->cluster_size_bytes, row->extended_l2}};
+    *spec = (struct device_spec){.name = row->name,
+                                 .image = row->top,
+                                 .format = row->top_format,
+                                 .read_only = row->read_only,
+                                 .identity = row->top_identity,
+                                 .overlay = {row->cluster_size_bytes, row->extended_l2}};
+    id_bytes(row->id, spec->id);
+    return allowed_clients_parse(row->allowed_clients, &spec->clients, err);
+}
+
+static void device_spec_clear(struct device_spec *spec)
+{
+    allowed_clients_unref(spec->clients);
 }
 
 /* ---- adding ---- */
@@ -58,13 +67,15 @@ static int device_row_fill(struct service *service, const struct device_request 
     row->top_format = strdup(request->format);
     row->labels = strdup(request->labels);
     row->request_hash = strdup(request->origin->request_hash);
+    row->allowed_clients = request->allowed_clients ? strdup(request->allowed_clients) : NULL;
     row->read_only = request->read_only;
     row->cluster_size_bytes = request->overlay.cluster_bytes;
     row->extended_l2 = request->overlay.extended_l2;
     row->created_at_us = clock_now_us();
     row->revision = STORE_REVISION_FIRST;
     if (!row->name || !row->format || !row->top || !row->top_format || !row->labels ||
-        !row->request_hash || (request->create && !row->directory_identity))
+        !row->request_hash || (request->allowed_clients && !row->allowed_clients) ||
+        (request->create && !row->directory_identity))
         return err_set(err, ErrOutOfResources, 0, "there is no memory for device '%s'",
                        request->name);
     return 0;
@@ -108,7 +119,9 @@ static int device_attach(struct service *service, struct device_row *row,
                          struct err *err)
 {
     assert(*state == ADD_NOTHING);
-    struct device_spec spec = device_row_spec(row);
+    CLEANUP_BY(device_spec_clear) struct device_spec spec = {0};
+    if (device_row_spec(row, &spec, err) != 0)
+        return -1;
     spec.discard_unflushed = request->discard_unflushed;
     if (block_device_open(service->block, &spec, err) != 0)
         return -1;
@@ -136,9 +149,9 @@ static int device_create_image(struct service *service, struct device_row *row,
 {
     assert(*state == ADD_NOTHING && row->state == DEVICE_ROW_CREATING);
     unsigned char id[OWNER_ID_BYTES];
-    struct device_spec spec = device_row_spec(row);
+    CLEANUP_BY(device_spec_clear) struct device_spec spec = {0};
     uint64_t size_bytes = (request->size_bytes + 511) / 512 * 512;
-    if (block_format_check_create(row->format, err) != 0)
+    if (block_format_check_create(row->format, err) != 0 || device_row_spec(row, &spec, err) != 0)
         return -1;
     id_bytes(row->id, id);
     int ret = creation_record(service, row, request->origin, err);
@@ -309,6 +322,7 @@ int devices_get(struct service *service, const char *name, struct device_view *v
 static size_t device_view_bytes(const struct device_view *view)
 {
     size_t bytes = sizeof(*view) + strlen(view->row.labels);
+    bytes += view->row.allowed_clients ? strlen(view->row.allowed_clients) : 0;
     for (size_t i = 0; i < view->info.chain_length; i++)
         bytes += sizeof(view->info.chain[i]) + strlen(view->info.chain[i].image);
     return bytes;
@@ -381,8 +395,12 @@ static void device_row_adopt(struct service *service, const struct device_row *r
 
 void devices_restore(struct service *service, const struct device_row *row)
 {
-    struct device_spec spec = device_row_spec(row);
+    CLEANUP_BY(device_spec_clear) struct device_spec spec = {0};
     struct err err, second;
+    if (device_row_spec(row, &spec, &err) != 0) {
+        log_error("device '%s' cannot be listed: %s", row->name, err.message);
+        return;
+    }
     spec.is_restored = true;
     if (block_device_open(service->block, &spec, &err) == 0) {
         device_row_adopt(service, row);

@@ -27,7 +27,8 @@ struct device_request {
     const char *name;
     const char *image;
     const char *format;
-    const char *labels; /* JSON text */
+    const char *labels;          /* JSON text */
+    const char *allowed_clients; /* likewise; NULL: all */
     const struct origin *origin;
     bool read_only;
     bool discard_unflushed; /* without `create` */

@@ -25,6 +25,7 @@
 #include "service/group-settlement.h"
 
 #include "base/log.h"
+#include "service/allowed-clients.h"
 #include "service/clock.h"
 #include "service/context.h"
 #include "service/idempotency.h"
@@ -112,15 +113,29 @@ int group_row_write(struct service *service,
     return store_commit(steal(transaction), err);
 }
 
+/* The row has the member's device and clients once it was read from the store. */
+static int member_offer(struct service *service, const struct group_row *row,
+                        const struct member_row *member, struct err *err)
+{
+    unsigned char id[OWNER_ID_BYTES];
+    CLEANUP(allowed_clients) struct allowed_clients *clients = NULL;
+    if (allowed_clients_parse(member->allowed_clients, &clients, err) != 0)
+        return -1;
+    struct frozen_owner owner = {.id = member->device_id ? id : NULL, .clients = clients};
+    if (member->device_id)
+        id_bytes(member->device_id, id);
+    return block_frozen_add(service->block, member->device, row->name, row->id,
+                            member->backing_file, member->backing_identity, member->backing_format,
+                            &owner, err);
+}
+
 void group_offer_members(struct service *service, const struct group_row *row)
 {
     struct err err;
     for (size_t i = 0; i < row->member_count; i++) {
         const struct member_row *member = &row->members[i];
         if (member->backing_file && member->backing_format &&
-            block_frozen_add(service->block, member->device, row->name, row->id,
-                             member->backing_file, member->backing_identity, member->backing_format,
-                             &err) != 0)
+            member_offer(service, row, member, &err) != 0)
             log_error("frozen member '%s@%s' is not offered: %s", member->device, row->name,
                       err.message);
     }

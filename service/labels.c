@@ -6,9 +6,7 @@
 
 #include "service/context.h"
 #include "service/events.h"
-#include "service/names.h"
 #include "service/snapshot-groups.h"
-#include "store/devices.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -44,46 +42,7 @@ static int labels_merge(const struct labels_change *change, char **labels, struc
     return is_same ? 0 : 1;
 }
 
-/* ---- devices ---- */
-
 /* 1: done; 0: the row was changed meanwhile; -1. */
-static int device_labels_try(struct service *service, const char *name,
-                             const struct labels_change *change, struct err *err)
-{
-    CLEANUP_BY(device_row_clear) struct device_row row = {0};
-    if (store_device_get(service->store, name, &row, err) != 0)
-        return -1;
-    if (row.state == DEVICE_ROW_CREATING)
-        return err_set(err, ErrDeviceNotFound, 0, "there is no device '%s'", name);
-    if (condition_check(change->condition, row.id, row.revision, err) != 0)
-        return -1;
-    int merged = labels_merge(change, &row.labels, err);
-    if (merged <= 0)
-        return merged < 0 ? -1 : 1;
-    CLEANUP(store_transaction)
-    struct store_transaction *transaction = store_begin(service->store, err);
-    int changed = transaction ? store_device_update_labels(transaction, &row, err) : -1;
-    if (changed <= 0)
-        return changed;
-    if (event_record(transaction, change->origin, EVENT_DEVICE_UPDATED, name, NULL, err) != 0 ||
-        store_commit(steal(transaction), err) != 0)
-        return -1;
-    return 1;
-}
-
-int device_labels_change(struct service *service, const char *name,
-                         const struct labels_change *change, struct err *err)
-{
-    int done = 0;
-    NAME_HOLD(service, name);
-    while (done == 0)
-        done = device_labels_try(service, name, change, err);
-    return done > 0 ? 0 : -1;
-}
-
-/* ---- groups ---- */
-
-/* As device_labels_try(). */
 static int group_labels_try(struct service *service, const char *id_or_name,
                             const struct labels_change *change, struct group_row *row,
                             struct err *err)

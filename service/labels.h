@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Changing the labels of a device or a group, and the conditions of a change.
+ * Changing the labels of a group, and the conditions of every change of a row.
  *
  * The version of a row is the beginning of its id and its revision, which every change of what a
  * GET shows of the row counts up; so another device of the same name has another version. A change
@@ -37,10 +37,6 @@ struct labels_change {
     /* The labels that follow from those there are (JSON text); heap. NULL and *err. */
     char *(*merge)(void *context, const char *labels, struct err *err);
 };
-
-/* DeviceNotFound, PreconditionFailed, and the codes of `merge` and the store. */
-int device_labels_change(struct service *service, const char *name,
-                         const struct labels_change *change, struct err *err);
 
 /* By id or name. GroupNotFound, PreconditionFailed, and the codes of `merge` and the store. `row`
  * is the group after the change. */

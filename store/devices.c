@@ -22,6 +22,7 @@
     X(cluster_size_bytes, INTEGER)                                                                 \
     X(extended_l2, INTEGER)                                                                        \
     X(labels, TEXT)                                                                                \
+    X(allowed_clients, TEXT_OR_NULL)                                                               \
     X(created_at_us, INTEGER)                                                                      \
     X(request_hash, TEXT_OR_NULL)                                                                  \
     X(last_snapshot_at_us, INTEGER, KNOWN_BY(has_snapshot))
@@ -86,12 +87,13 @@ int store_device_update_state(struct store_transaction *transaction, const struc
                          row, err);
 }
 
-int store_device_update_labels(struct store_transaction *transaction, const struct device_row *row,
-                               struct err *err)
+int store_device_update(struct store_transaction *transaction, const struct device_row *row,
+                        struct err *err)
 {
     struct connection *writer = transaction_writer(transaction);
     int changed = row_run(&devices, writer,
-                          "UPDATE devices SET labels = :labels, revision = revision + 1 "
+                          "UPDATE devices SET labels = :labels, "
+                          "allowed_clients = :allowed_clients, revision = revision + 1 "
                           "WHERE id = :id AND revision = :revision",
                           row, ErrDeviceExists, row->name, err);
     return changed < 0 ? transaction_result(transaction, -1) : changed;

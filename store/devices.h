@@ -27,10 +27,10 @@ int store_device_insert(struct store_transaction *transaction, const struct devi
 int store_device_update_state(struct store_transaction *transaction, const struct device_row *row,
                               struct err *err);
 
-/* Of the device with row->id, if it still has row->revision: its labels become row->labels. 1; 0:
- * not so, or it is gone; -1: *err. */
-int store_device_update_labels(struct store_transaction *transaction, const struct device_row *row,
-                               struct err *err);
+/* Of the device with row->id, if it still has row->revision: its labels and allowed clients become
+ * those of the row. 1; 0: not so, or it is gone; -1: *err. */
+int store_device_update(struct store_transaction *transaction, const struct device_row *row,
+                        struct err *err);
 
 /* Whether the device with row->id has row->revision, for a change in the same transaction.
  * PreconditionFailed. */

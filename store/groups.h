@@ -47,7 +47,7 @@ int store_group_update_aborting(struct store_transaction *transaction, const str
 int store_group_update_aborted(struct store_transaction *transaction, const struct group_row *row,
                                struct err *err);
 
-/* As store_device_update_labels(). */
+/* As store_device_update(). */
 int store_group_update_labels(struct store_transaction *transaction, const struct group_row *row,
                               struct err *err);
 

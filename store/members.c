@@ -22,7 +22,12 @@
 #define NAMES  COLUMN_NAMES(COLUMNS)
 #define VALUES COLUMN_VALUES(COLUMNS)
 
-static const struct column columns[] = {COLUMN_ENTRIES(COLUMNS)};
+/* Where the device is attached, its own row has the clients. */
+#define CLIENTS                                                                                    \
+    "coalesce((SELECT allowed_clients FROM devices AS d WHERE d.name = members.device AND "        \
+    "d.id = coalesce(members.device_id, d.id)), allowed_clients) AS allowed_clients"
+static const struct column columns[] = {COLUMN_ENTRIES(COLUMNS)
+                                            COLUMN_ENTRY(allowed_clients, TEXT_OR_NULL)};
 static const struct table members = {TABLE("members")};
 
 void member_rows_free(struct member_row *rows, size_t count)
@@ -34,7 +39,9 @@ int members_load(struct connection *reader, struct group_row *row, struct err *e
 {
     CLEANUP(statement)
     sqlite3_stmt *statement = statement_begin(
-        reader, "SELECT " NAMES " FROM members WHERE group_id = :group_id ORDER BY position", err);
+        reader,
+        "SELECT " NAMES ", " CLIENTS " FROM members WHERE group_id = :group_id ORDER BY position",
+        err);
     if (!statement)
         return -1;
     statement_bind_text(statement, ":group_id", row->id);

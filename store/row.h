@@ -39,8 +39,9 @@ struct device_row {
     bool read_only;
     uint32_t cluster_size_bytes; /* of overlays to come */
     bool extended_l2;
-    char *labels;       /* JSON object, opaque here */
-    char *request_hash; /* what the request was (service/events.h); or NULL: not known */
+    char *labels;          /* JSON object, opaque here */
+    char *request_hash;    /* what the request was (service/events.h); or NULL: not known */
+    char *allowed_clients; /* JSON array, opaque here; NULL: all */
     uint64_t created_at_us;
     uint64_t revision; /* counted up by every change of what is shown */
     bool has_snapshot; /* last_snapshot_at_us: when a group cut it last; */
@@ -95,6 +96,7 @@ struct member_row {
     uint64_t size_bytes;
     bool has_pause;
     uint64_t pause_us;
+    char *allowed_clients; /* of the device, or the last that it had; as there; never written */
 };
 
 struct group_row {

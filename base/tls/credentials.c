@@ -135,6 +135,11 @@ bool tls_credentials_authenticate(const struct tls_credentials *credentials)
     return !credentials->certificate || credentials->clients == TLS_CLIENTS_PROVE;
 }
 
+bool tls_credentials_know_clients(const struct tls_credentials *credentials)
+{
+    return credentials->psk || credentials->clients != TLS_CLIENTS_ANY;
+}
+
 bool tls_credentials_are_met(const struct tls_credentials *credentials, gnutls_session_t gnutls)
 {
     unsigned count = 0;

@@ -39,6 +39,9 @@ void tls_credentials_unref(struct tls_credentials *credentials);
 /* Whether every client proves who it is, with a certificate or a pre-shared key. */
 bool tls_credentials_authenticate(const struct tls_credentials *credentials);
 
+/* Whether there are clients that prove who they are. */
+bool tls_credentials_know_clients(const struct tls_credentials *credentials);
+
 /* Whether the client has shown what the rules want; once the library has shaken hands. It has
  * refused all others already: this is the second lock on the door. */
 bool tls_credentials_are_met(const struct tls_credentials *credentials, gnutls_session_t gnutls);

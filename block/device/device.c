@@ -29,6 +29,7 @@
 #include "block/device/device.h"
 
 #include "base/log.h"
+#include "block/devices.h"
 #include "block/image/file-io.h"
 
 #include <assert.h>
@@ -72,6 +73,7 @@ void device_free(struct device *device)
     free(device->name);
     free(device->image);
     free(device->format);
+    allowed_clients_unref(device->allowed_clients);
     free(device);
 }
 

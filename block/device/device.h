@@ -62,9 +62,11 @@ struct device {
     uint64_t serial;           /* of the export; never 0, and no other one's */
     char holder[64];           /* its exclusive user, as a phrase ("snapshot group ..."); or "" */
     char *image, *format;      /* what it was opened with */
-    char identity[FILE_IDENTITY_BYTES]; /* of `image`, as it was recorded; "": not known */
-    unsigned clients;                   /* connected exports */
-    struct export_client *client_list;  /* who they are, in order of their arrival */
+    char identity[FILE_IDENTITY_BYTES];      /* of `image`, as it was recorded; "": not known */
+    unsigned clients;                        /* connected exports */
+    struct export_client *client_list;       /* who they are, in order of their arrival */
+    struct allowed_clients *allowed_clients; /* a reference; NULL: all */
+    unsigned char id[OWNER_ID_BYTES];        /* zeros: none; constant */
     unsigned lookers;        /* threads that describe it and hold a reference to its chain */
     bool exported;           /* exports may use it */
     atomic_bool is_unwanted; /* cancels its opening; read without the lock */

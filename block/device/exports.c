@@ -7,9 +7,14 @@
  *
  *     closed --frozen_use--> is_opening --> device open --frozen_unuse, the last--> closed
  *                                \--> closed (it cannot be opened)
+ *
+ * A device and each of its frozen images hold a reference of their own to its list of clients, so a
+ * frozen image keeps the list when its device is detached. A new list replaces all of them under
+ * block->lock: they agree while the device is there.
  */
 #include "block/device/exports.h"
 
+#include "block/device/clients.h"
 #include "block/device/opener.h"
 #include "block/device/registry.h"
 #include "block/device/retry.h"
@@ -27,13 +32,36 @@ void frozen_free(struct frozen *frozen)
     free(frozen->format);
     free(frozen->group);
     free(frozen->identity);
+    allowed_clients_unref(frozen->allowed_clients);
     free(frozen);
 }
 CLEANUP_DEFINE(frozen, struct frozen *, frozen_free)
 
+/* Whether the frozen image is one of the device's. */
+static bool frozen_is_of(const struct frozen *frozen, const struct device *device)
+{
+    size_t length = strlen(device->name);
+    return memcmp(frozen->device_id, device->id, sizeof(device->id)) == 0 &&
+           strncmp(frozen->name, device->name, length) == 0 && frozen->name[length] == '@';
+}
+
+/* The clients are those of the device, if it is there. The lock is held. */
+static void frozen_set_owner_locked(struct block *block, struct frozen *frozen, const char *device,
+                                    const struct frozen_owner *owner)
+{
+    const struct device *now = registry_find_locked(block, device);
+    const unsigned char *id = owner && owner->id ? owner->id : now ? now->id : NULL;
+    if (id)
+        memcpy(frozen->device_id, id, sizeof(frozen->device_id));
+    if (now && frozen_is_of(frozen, now))
+        frozen->allowed_clients = allowed_clients_ref(now->allowed_clients);
+    else if (owner)
+        frozen->allowed_clients = allowed_clients_ref(owner->clients);
+}
+
 int block_frozen_add(struct block *block, const char *device, const char *group_name,
                      const char *group_id, const char *image, const char *identity,
-                     const char *format, struct err *err)
+                     const char *format, const struct frozen_owner *owner, struct err *err)
 {
     CLEANUP(frozen) struct frozen *frozen = calloc(1, sizeof(*frozen));
     if (!frozen || asprintf(&frozen->name, "%s@%s", device, group_name) < 0 ||
@@ -44,10 +72,30 @@ int block_frozen_add(struct block *block, const char *device, const char *group_
         return err_set(err, ErrOutOfResources, ENOMEM, "export '%s@%s' cannot be offered", device,
                        group_name);
     LOCK_GUARD(&block->lock);
+    frozen_set_owner_locked(block, frozen, device, owner);
     frozen->serial = ++block->serial;
     frozen->next = block->frozen;
     block->frozen = steal(frozen);
     return 0;
+}
+
+/* Takes over the reference `clients`. */
+static void clients_replace(struct allowed_clients **slot, struct allowed_clients *clients)
+{
+    allowed_clients_unref(*slot);
+    *slot = clients;
+}
+
+void block_device_allow(struct block *block, const char *name, struct allowed_clients *clients)
+{
+    LOCK_GUARD(&block->lock);
+    struct device *device = registry_find_locked(block, name);
+    if (!device)
+        return;
+    clients_replace(&device->allowed_clients, allowed_clients_ref(clients));
+    for (struct frozen *frozen = block->frozen; frozen; frozen = frozen->next)
+        if (frozen_is_of(frozen, device))
+            clients_replace(&frozen->allowed_clients, allowed_clients_ref(clients));
 }
 
 static struct frozen *frozen_find_locked(struct block *block, const char *name)
@@ -82,12 +130,17 @@ static struct device *frozen_open(struct block *block, const struct frozen *froz
 }
 
 /* The frozen member's device, opened if it is not; counted. */
-static struct device *frozen_use(struct block *block, const char *name, struct err *err)
+static struct device *frozen_use(struct block *block, const char *name,
+                                 const struct client_names *client, struct err *err)
 {
     LOCK_GUARD(&block->lock);
     struct frozen *frozen = frozen_find_locked(block, name);
     if (!frozen) {
         err_set(err, ErrDeviceNotFound, 0, "there is no export '%s'", name);
+        return NULL;
+    }
+    if (!allowed_clients_admit(frozen->allowed_clients, client)) {
+        client_report_refusal(client, name, err);
         return NULL;
     }
     while (frozen->is_opening)
@@ -106,17 +159,40 @@ static struct device *frozen_use(struct block *block, const char *name, struct e
     return frozen->device;
 }
 
-struct device *export_use(struct block *block, const char *name, struct err *err)
+/* The exported device, if it admits the client. The lock is held. */
+static struct device *device_find_locked(struct block *block, const char *name,
+                                         const struct client_names *client, struct err *err)
+{
+    struct device *device = registry_find_locked(block, name);
+    if (!device || !device->exported)
+        err_set(err, ErrDeviceNotFound, 0, "there is no export '%s'", name);
+    else if (!allowed_clients_admit(device->allowed_clients, client))
+        client_report_refusal(client, name, err);
+    else
+        return device;
+    return NULL;
+}
+
+/* The same for a moment. */
+static int device_check(struct block *block, const char *name, const struct client_names *client,
+                        struct err *err)
+{
+    LOCK_GUARD(&block->lock);
+    return device_find_locked(block, name, client, err) ? 0 : -1;
+}
+
+struct device *export_use(struct block *block, const char *name, const struct client_names *client,
+                          struct err *err)
 {
     if (strchr(name, '@')) /* no device's name has one */
-        return frozen_use(block, name, err);
+        return frozen_use(block, name, client, err);
+    if (device_check(block, name, client, err) != 0) /* nothing is retried for others */
+        return NULL;
     retry_now(block, name);
     LOCK_GUARD(&block->lock);
-    struct device *device = registry_find_locked(block, name);
-    if (!device || !device->exported) {
-        err_set(err, ErrDeviceNotFound, 0, "there is no export '%s'", name);
+    struct device *device = device_find_locked(block, name, client, err);
+    if (!device)
         return NULL;
-    }
     if (device_has_failed(device)) {
         err_set(err, ErrDeviceFailed, 0, "device '%s' failed", name);
         return NULL;
@@ -171,30 +247,36 @@ void export_leave(struct block *block, struct device *device, struct export_clie
     *link = client->next;
 }
 
-int export_check(struct block *block, const char *name, struct err *err)
+int export_check(struct block *block, const char *name, const struct client_names *client,
+                 struct err *err)
 {
     LOCK_GUARD(&block->lock);
-    struct device *device = registry_find_locked(block, name);
-    bool is_device = device && device->exported;
-    if (!is_device && !frozen_find_locked(block, name))
-        return err_set(err, ErrDeviceNotFound, 0, "there is no export '%s'", name);
-    if (is_device && device_has_failed(device))
+    const struct frozen *frozen = frozen_find_locked(block, name);
+    if (frozen)
+        return allowed_clients_admit(frozen->allowed_clients, client)
+                   ? 0
+                   : client_report_refusal(client, name, err);
+    struct device *device = device_find_locked(block, name, client, err);
+    if (device && device_has_failed(device))
         return err_set(err, ErrDeviceFailed, 0, "device '%s' failed", name);
-    return 0;
+    return device ? 0 : -1;
 }
 
 int export_list(struct block *block, struct export_cursor *cursor,
-                int (*each)(void *arg, const char *name), void *arg)
+                const struct client_names *client, int (*each)(void *arg, const char *name),
+                void *arg)
 {
     int ret = 0;
     LOCK_GUARD(&block->lock);
     /* In order of their serial numbers: the oldest device first, the newest frozen image first. */
     for (struct device *device = block->devices; device && !ret; device = device->next)
         if (device->exported && device->serial > cursor->device &&
+            allowed_clients_admit(device->allowed_clients, client) &&
             (ret = each(arg, device->name)) == 0)
             cursor->device = device->serial;
     for (struct frozen *frozen = block->frozen; frozen && !ret; frozen = frozen->next)
         if ((!cursor->frozen || frozen->serial < cursor->frozen) &&
+            allowed_clients_admit(frozen->allowed_clients, client) &&
             (ret = each(arg, frozen->name)) == 0)
             cursor->frozen = frozen->serial;
     return ret;

@@ -13,12 +13,15 @@
 #include <stdint.h>
 
 struct block;
+struct client_names;
 struct device;
 struct frozen;
 
-/* Finds an exported device, or opens a frozen member ("vda@group", read-only), and counts one user.
- * NULL and *err: DeviceNotFound, DeviceFailed, OpenFileFailed, InvalidBlockFormat. */
-struct device *export_use(struct block *block, const char *name, struct err *err);
+/* Finds an exported device, or opens a frozen member ("vda@group", read-only), and counts one user,
+ * if the export admits the client (clients.h). NULL and *err: DeviceNotFound, Forbidden,
+ * DeviceFailed, OpenFileFailed, InvalidBlockFormat. */
+struct device *export_use(struct block *block, const char *name, const struct client_names *client,
+                          struct err *err);
 void export_unuse(struct block *block, struct device *device);
 
 /* A client of an export, in a frame or object of its own. */
@@ -31,8 +34,10 @@ struct export_client {
 void export_enter(struct block *block, struct device *device, struct export_client *client);
 void export_leave(struct block *block, struct device *device, struct export_client *client);
 
-/* Whether the export exists, without opening anything: 0, or -1 and *err as above. */
-int export_check(struct block *block, const char *name, struct err *err);
+/* Whether the export exists and admits the client, without opening anything: 0, or -1 and *err as
+ * above. */
+int export_check(struct block *block, const char *name, const struct client_names *client,
+                 struct err *err);
 
 /* The position in a list; begins as zeros. Exports may be added and removed between two calls; all
  * others are listed exactly once. */
@@ -40,10 +45,12 @@ struct export_cursor {
     uint64_t device, frozen; /* the last ones' serial numbers */
 };
 
-/* Calls `each` for every export after the cursor, devices first. Returns the first non-zero result;
- * the next call begins with that name. block->lock is held: `each` does not block. */
+/* Calls `each` for every export after the cursor that admits the client, devices first. Returns the
+ * first non-zero result; the next call begins with that name. block->lock is held: `each` does not
+ * block. */
 int export_list(struct block *block, struct export_cursor *cursor,
-                int (*each)(void *arg, const char *name), void *arg);
+                const struct client_names *client, int (*each)(void *arg, const char *name),
+                void *arg);
 
 void frozen_free(struct frozen *frozen);
 

@@ -25,8 +25,10 @@ struct frozen {
     uint64_t serial;    /* of the export; never 0, and no other one's */
     char *name, *alias; /* DEVICE@GROUP_NAME and DEVICE@GROUP_ID */
     char *image, *format;
-    char *group;           /* its group's name */
-    char *identity;        /* of the image; NULL: not known */
+    char *group;                             /* its group's name */
+    char *identity;                          /* of the image; NULL: not known */
+    unsigned char device_id[OWNER_ID_BYTES]; /* of the device it was frozen from; zeros: none */
+    struct allowed_clients *allowed_clients; /* a reference; NULL: all; guarded by block->lock */
     struct device *device; /* open while in use, else NULL; guarded by block->lock */
     bool is_opening;       /* a client opens it; likewise */
 };

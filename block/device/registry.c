@@ -72,6 +72,8 @@ struct device *registry_reserve(struct block *block, const struct device_spec *s
     device->overlay_shape = driver_overlay_shape(spec->overlay, 0);
     snprintf(device->identity, sizeof(device->identity), "%s",
              spec->identity ? spec->identity : "");
+    memcpy(device->id, spec->id, sizeof(device->id));
+    device->allowed_clients = allowed_clients_ref(spec->clients);
     LOCK_GUARD(&block->lock);
     if (registry_find_locked(block, spec->name)) {
         err_set(err, ErrDeviceExists, 0, "device '%s' exists already", spec->name);

@@ -42,6 +42,7 @@
 #include "block/io.h"
 #include "block/nbd/admission.h"
 #include "block/nbd/meta.h"
+#include "block/nbd/tls-session.h"
 
 #include <assert.h>
 #include <endian.h>
@@ -155,7 +156,9 @@ static int list_add(void *arg, const char *name)
     return reply_append(handshake, NBD_REP_SERVER, &length_be, sizeof(length_be), name, length);
 }
 
-/* Page by page, and no lock is held while one is sent: a client may read as slowly as it likes. */
+/* Page by page, and no lock is held while one is sent: a client may read as slowly as it likes.
+ * Exports that do not admit the client are left out, as the spec allows for those that need TLS:
+ * programs that show all exports open each, and end at the first that is refused. */
 static int option_list(struct nbd_handshake *handshake)
 {
     struct block *block = handshake->connection->server->block;
@@ -163,7 +166,8 @@ static int option_list(struct nbd_handshake *handshake)
     int ret;
     if (handshake->length != 0)
         return nbd_option_error(handshake, NBD_REP_ERR_INVALID, "LIST has no data");
-    while ((ret = export_list(block, &cursor, list_add, handshake)) == LIST_PAGE_FULL)
+    while ((ret = export_list(block, &cursor, &handshake->client, list_add, handshake)) ==
+           LIST_PAGE_FULL)
         if ((ret = nbd_option_send(handshake)) != 0)
             return ret;
     handshake->is_useful = !handshake->has_listed;
@@ -270,6 +274,16 @@ static void handshake_forget(struct nbd_handshake *handshake)
         handshake_enter_state(handshake, NBD_HANDSHAKE_OPTIONS);
 }
 
+/* Who the client has proven to be. */
+static void handshake_identify(struct nbd_handshake *handshake)
+{
+    static_assert((int)TLS_NAMES_MAX <= (int)CLIENT_NAMES_MAX, "a client has all its names");
+    nbd_tls_session_names(handshake->connection->channel.tls, &handshake->names);
+    handshake->client.count = handshake->names.count;
+    for (size_t i = 0; i < handshake->names.count; i++)
+        handshake->client.names[i] = handshake->names.list[i];
+}
+
 /* A reference to the credentials of now: they may be replaced at any time. */
 static struct tls_credentials *server_credentials(struct nbd_server *server)
 {
@@ -290,9 +304,10 @@ static int option_starttls(struct nbd_handshake *handshake)
     if (!ret)
         ret = nbd_channel_start_tls(channel, server_credentials(handshake->connection->server),
                                     handshake->deadline_ms);
-    if (!ret)
+    if (!ret) {
         handshake_forget(handshake);
-    else if (ret == -EPROTO) /* a client that is not told why is hard to help */
+        handshake_identify(handshake);
+    } else if (ret == -EPROTO) /* a client that is not told why is hard to help */
         nbd_channel_linger(channel, nbd_deadline(handshake->connection->server->limits.linger_ms));
     return ret;
 }

@@ -5,6 +5,7 @@
  */
 #include "block/nbd/option.h"
 
+#include "base/log.h"
 #include "block/device/exports.h"
 
 #include <assert.h>
@@ -102,9 +103,15 @@ struct device *nbd_option_find(struct nbd_handshake *handshake, const unsigned c
                                size_t length, struct err *err)
 {
     char text[NBD_EXPORT_NAME_MAX + 1];
-    return export_name(name, length, text, err)
-               ? NULL
-               : export_use(handshake->connection->server->block, text, err);
+    if (export_name(name, length, text, err) != 0)
+        return NULL;
+    struct device *device =
+        export_use(handshake->connection->server->block, text, &handshake->client, err);
+    if (!device && err->code == ErrForbidden && !handshake->is_refused) {
+        log_warning("NBD client refused: %s", err->message);
+        handshake->is_refused = true;
+    }
+    return device;
 }
 
 static int option_export_error(struct nbd_handshake *handshake, const struct err *err)
@@ -113,7 +120,9 @@ static int option_export_error(struct nbd_handshake *handshake, const struct err
         return nbd_option_error(handshake, NBD_REP_ERR_INVALID, err->message);
     if (err->code == ErrDeviceNotFound) /* what the client called it is not for echoing */
         return nbd_option_error(handshake, NBD_REP_ERR_UNKNOWN, "there is no export of that name");
-    return nbd_option_error(handshake, NBD_REP_ERR_UNKNOWN, err->message);
+    return nbd_option_error(handshake,
+                            err->code == ErrForbidden ? NBD_REP_ERR_POLICY : NBD_REP_ERR_UNKNOWN,
+                            err->message);
 }
 
 /* The option is about this export, which exists: of use, unless the last one was the same. */
@@ -145,8 +154,9 @@ bool nbd_option_has_export(struct nbd_handshake *handshake, const unsigned char 
 {
     struct err err;
     char text[NBD_EXPORT_NAME_MAX + 1];
-    bool is_there = export_name(name, length, text, &err) == 0 &&
-                    export_check(handshake->connection->server->block, text, &err) == 0;
+    bool is_there =
+        export_name(name, length, text, &err) == 0 &&
+        export_check(handshake->connection->server->block, text, &handshake->client, &err) == 0;
     if (is_there)
         option_uses(handshake, name, length);
     else

@@ -6,6 +6,8 @@
 #ifndef BLOCK_NBD_OPTION_H
 #define BLOCK_NBD_OPTION_H
 
+#include "base/tls/peer.h"
+#include "block/device/clients.h"
 #include "block/nbd/connection.h"
 #include "block/nbd/messages.h"
 
@@ -32,6 +34,9 @@ struct nbd_handshake {
     unsigned useless; /* options that were of no use */
     bool is_useful;   /* the option under way is */
     bool has_listed;
+    bool is_refused;            /* the log has been told that an export does not admit it */
+    struct tls_names names;     /* that TLS has proven */
+    struct client_names client; /* the same */
     struct {
         uint32_t option;
         uint64_t export_hash;
@@ -68,7 +73,8 @@ int nbd_option_error(struct nbd_handshake *handshake, uint32_t type, const char 
 /* Sends all that was added. */
 int nbd_option_send(struct nbd_handshake *handshake);
 
-/* The device behind the name, in use; or NULL and *err: InvalidValue if the name is malformed. */
+/* The device behind the name, in use; or NULL and *err: InvalidValue if the name is malformed,
+ * Forbidden if the client may not have it, which is logged once. */
 struct device *nbd_option_find(struct nbd_handshake *handshake, const unsigned char *name,
                                size_t length, struct err *err);
 

@@ -413,6 +413,12 @@ bool nbd_server_needs_tls(const struct nbd_server *server)
     return server->tls_mode == NBD_TLS_REQUIRED || (best && best->is_remote);
 }
 
+bool nbd_server_knows_clients(struct nbd_server *server)
+{
+    LOCK_GUARD(&server->lock);
+    return server->tls && tls_credentials_know_clients(server->tls);
+}
+
 static void server_stop_accepting(struct nbd_server *server)
 {
     atomic_store(&server->stop.begun, true);

@@ -46,6 +46,9 @@ void nbd_server_memory(struct nbd_server *server, uint64_t *used_bytes, uint64_t
 /* Whether a client at nbd_server_reach() must use TLS. */
 bool nbd_server_needs_tls(const struct nbd_server *server);
 
+/* Whether there are clients that prove their names, with a certificate or a pre-shared key. */
+bool nbd_server_knows_clients(struct nbd_server *server);
+
 /* Stops listening; every connection finishes the requests it has received, then closes; frees. */
 void nbd_server_free(struct nbd_server *server);
 

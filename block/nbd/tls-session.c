@@ -211,6 +211,13 @@ int nbd_tls_session_handshake(struct nbd_tls_session *session, struct nbd_socket
     }
 }
 
+void nbd_tls_session_names(struct nbd_tls_session *session, struct tls_names *names)
+{
+    LOCK_GUARD(&session->lock);
+    assert(tls_credentials_are_met(session->credentials, session->gnutls));
+    tls_names_get(names, session->gnutls);
+}
+
 /* ---- data ---- */
 
 /* Decrypts what has arrived. 0, with *done grown; -errno at the end of the session. */

@@ -10,6 +10,7 @@
 
 struct nbd_tls_session;
 struct tls_credentials;
+struct tls_names;
 
 /* A session that has not shaken hands; NULL if there is no memory. Takes over the reference in both
  * cases. */
@@ -22,6 +23,9 @@ int nbd_tls_session_handshake(struct nbd_tls_session *session, struct nbd_socket
 
 /* Once it has shaken hands: the first name of the client, or "". */
 void nbd_tls_session_name(const struct nbd_tls_session *session, char *name, size_t bytes);
+
+/* The names that the client has proven, once it has shaken hands. */
+void nbd_tls_session_names(struct nbd_tls_session *session, struct tls_names *names);
 
 /* As nbd_socket_receive() and nbd_socket_write(). */
 ssize_t nbd_tls_session_receive(struct nbd_tls_session *session, struct nbd_socket *socket,

@@ -81,6 +81,11 @@ static cJSON_bool json_is_object_or_null(const struct cJSON *json)
     return cJSON_IsObject(json) || cJSON_IsNull(json);
 }
 
+static cJSON_bool json_is_array_or_null(const struct cJSON *json)
+{
+    return cJSON_IsArray(json) || cJSON_IsNull(json);
+}
+
 static int decode_value(const struct cJSON *json, const struct decode_field *field, void *out,
                         struct err *err)
 {
@@ -94,6 +99,7 @@ static int decode_value(const struct cJSON *json, const struct decode_field *fie
         [DECODE_OBJECT] = {cJSON_IsObject, "an object"},
         [DECODE_OBJECT_OR_NULL] = {json_is_object_or_null, "an object or null"},
         [DECODE_ARRAY] = {cJSON_IsArray, "an array"},
+        [DECODE_ARRAY_OR_NULL] = {json_is_array_or_null, "an array or null"},
     };
     if (!types[field->type].is(json))
         return err_set(err, ErrWrongType, 0, "field '%s' must be %s", json->string,

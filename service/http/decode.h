@@ -18,6 +18,7 @@
  *   DECODE_OBJECT   const struct cJSON *              object, its members are decoded later
  *   DECODE_OBJECT_OR_NULL                             likewise, or null, in merge patches
  *   DECODE_ARRAY    const struct cJSON *              array, its members are decoded later
+ *   DECODE_ARRAY_OR_NULL                              likewise, or null, in merge patches
  *
  * A field that is absent leaves the struct as it was; null is no value of the other types. The
  * first fault in the text is reported; missing fields come last.
@@ -41,6 +42,7 @@ enum decode_type {
     DECODE_OBJECT,
     DECODE_OBJECT_OR_NULL,
     DECODE_ARRAY,
+    DECODE_ARRAY_OR_NULL,
 };
 
 struct decode_field {

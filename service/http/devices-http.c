@@ -6,11 +6,12 @@
 
 #include "service/context.h"
 #include "service/device-cache.h"
+#include "service/http/client-names.h"
 #include "service/http/condition.h"
 #include "service/http/decode.h"
+#include "service/http/device-encode.h"
 #include "service/http/encode.h"
 #include "service/http/list.h"
-#include "service/http/merge-patch.h"
 #include "service/names.h"
 #include "store/devices.h"
 
@@ -18,80 +19,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-/* ---- encoding ---- */
-
-/* Percent-encodes for a URI's query (RFC 3986, section 3.4), where '/' is allowed. */
-static void uri_escape(const char *text, char *escaped, size_t bytes)
-{
-    static const char plain[] =
-        "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~/";
-    static const char digits[] = "0123456789ABCDEF";
-    size_t length = 0;
-    for (; *text && length + 4 <= bytes; text++) {
-        unsigned char byte = (unsigned char)*text;
-        if (strchr(plain, *text)) {
-            escaped[length++] = *text;
-            continue;
-        }
-        escaped[length++] = '%';
-        escaped[length++] = digits[byte >> 4];
-        escaped[length++] = digits[byte & 15];
-    }
-    escaped[length] = '\0';
-}
-
-static void encode_export(struct cJSON *json, const struct service *service, const char *name)
-{
-    char uri[1024] = "", escaped[512];
-    const char *address = block_nbd_reach(service->block);
-    const char *scheme = block_nbd_needs_tls(service->block) ? "nbds" : "nbd";
-    struct cJSON *export = cJSON_AddObjectToObject(json, "export");
-    if (address && strncmp(address, "unix:", 5) == 0) {
-        uri_escape(address + 5, escaped, sizeof(escaped));
-        snprintf(uri, sizeof(uri), "%s+unix:///%s?socket=%s", scheme, name, escaped);
-    } else if (address) {
-        snprintf(uri, sizeof(uri), "%s://%s/%s", scheme, address, name);
-    }
-    encode_text(export, "uri", address ? uri : NULL);
-}
-
-static void encode_chain(struct cJSON *json, const struct device_info *info)
-{
-    struct cJSON *chain = encode_array(json, "chain");
-    for (size_t i = 0; i < info->chain_length; i++) {
-        struct cJSON *image = encode_item(chain);
-        encode_text(image, "image", info->chain[i].image);
-        encode_text(image, "format", info->chain[i].format);
-        encode_number(image, "size_bytes", info->chain[i].size_bytes);
-        encode_number(image, "allocated_bytes", info->chain[i].allocated_bytes);
-    }
-}
-
-static struct cJSON *device_encode(const struct service *service, const struct device_view *view)
-{
-    const struct device_row *row = &view->row;
-    const struct device_info *info = &view->info;
-    struct cJSON *json = cJSON_CreateObject();
-    encode_text(json, "name", row->name);
-    encode_text(json, "engine", "native");
-    encode_text(json, "image", row->image);
-    encode_text(json, "top", info->top ? info->top : row->top);
-    encode_text(json, "format", info->format ? info->format : row->top_format);
-    encode_number(json, "size_bytes", info->size_bytes);
-    encode_bool(json, "read_only", row->read_only);
-    encode_number(json, "cluster_size_bytes", info->overlay.cluster_bytes);
-    encode_bool(json, "extended_l2", info->overlay.extended_l2);
-    encode_text(json, "state", info->failed ? "failed" : "online");
-    encode_text(json, "reason", info->reason);
-    encode_chain(json, info);
-    encode_export(json, service, row->name);
-    encode_number(json, "clients", info->clients);
-    encode_null(json, "origin");
-    encode_json(json, "labels", row->labels);
-    encode_time(json, "created_at", row->created_at_us);
-    return json;
-}
 
 /* ---- decoding ---- */
 
@@ -102,7 +29,7 @@ struct device_body {
     struct decode_bool read_only;
     struct decode_number cluster_size;
     struct decode_bool extended_l2;
-    const struct cJSON *labels;
+    const struct cJSON *labels, *allowed_clients;
     struct decode_bool discard_unflushed;
 };
 
@@ -115,6 +42,7 @@ static const struct decode_field device_fields[] = {
     {"cluster_size_bytes", DECODE_NUMBER, false, offsetof(struct device_body, cluster_size), 0},
     {"extended_l2", DECODE_BOOL, false, offsetof(struct device_body, extended_l2), 0},
     {"labels", DECODE_OBJECT, false, offsetof(struct device_body, labels), 0},
+    {"allowed_clients", DECODE_ARRAY, false, offsetof(struct device_body, allowed_clients), 0},
     {"discard_unflushed", DECODE_BOOL, false, offsetof(struct device_body, discard_unflushed), 0},
 };
 
@@ -238,9 +166,11 @@ void device_create(struct service *service, const struct request *request, struc
 {
     struct problem problem = {0};
     const struct device_body *body = request->fields;
-    CLEANUP_FREE char *labels = NULL;
+    CLEANUP_FREE char *labels = NULL, *clients = NULL;
     if (device_body_check(body, &problem) != 0 ||
-        !(labels = decode_labels(body->labels, "/labels", &problem))) {
+        !(labels = decode_labels(body->labels, "/labels", &problem)) ||
+        (body->allowed_clients &&
+         !(clients = decode_allowed_clients(service, body->allowed_clients, &problem)))) {
         reply_problem(reply, &problem);
         return;
     }
@@ -248,6 +178,7 @@ void device_create(struct service *service, const struct request *request, struc
                                     .image = body->image,
                                     .format = body->format,
                                     .labels = labels,
+                                    .allowed_clients = clients,
                                     .origin = &request->origin,
                                     .read_only = body->read_only.value,
                                     .discard_unflushed = body->discard_unflushed.value,
@@ -273,32 +204,12 @@ static void reply_device_error(struct reply *reply, const struct request *reques
     reply_problem(reply, &problem);
 }
 
-/* Replies with the device, and its tag. */
-static void reply_device(const struct service *service, struct reply *reply,
-                         const struct device_view *view)
-{
-    reply_tagged(reply, device_encode(service, view), view->row.id, view->row.revision);
-}
-
 void device_get(struct service *service, const struct request *request, struct reply *reply)
 {
     struct err err;
     CLEANUP_BY(device_view_clear) struct device_view view = {0};
     if (device_cache_get(service, request->argument, &view, &err) != 0)
         reply_device_error(reply, request, &err);
-    else
-        reply_device(service, reply, &view);
-}
-
-void device_update(struct service *service, const struct request *request, struct reply *reply)
-{
-    struct problem problem = {.device = request->argument};
-    struct labels_patch patch;
-    const struct labels_change *change = labels_patch_begin(&patch, request, &problem);
-    CLEANUP_BY(device_view_clear) struct device_view view = {0};
-    if (device_labels_change(service, request->argument, change, &problem.err) != 0 ||
-        devices_get(service, request->argument, &view, &problem.err) != 0)
-        reply_problem(reply, &problem);
     else
         reply_device(service, reply, &view);
 }

@@ -8,6 +8,7 @@
 #include "block/block.h"
 #include "block/group.h"
 #include "service/group-runs.h"
+#include "service/http/client-names.h"
 #include "service/http/condition.h"
 #include "service/http/encode.h"
 #include "service/http/head.h"
@@ -41,6 +42,8 @@
     X("group_deadline_ms", GROUP_DEADLINE_MAX_MS)                                                  \
     X("labels", LABELS_MAX)                                                                        \
     X("label_bytes", LABEL_BYTES_MAX)                                                              \
+    X("allowed_clients", ALLOWED_CLIENTS_MAX)                                                      \
+    X("allowed_client_bytes", ALLOWED_CLIENT_BYTES_MAX)                                            \
     X("token_name_chars", TOKEN_NAME_MAX)                                                          \
     /* of lists */                                                                                 \
     X("page_items", REQUEST_LIMIT_MAX)                                                             \
@@ -65,9 +68,9 @@ static const struct {
 
 /* What a client may rely on; a name is never taken away while the major version stays. */
 static const char *const features[] = {
-    "conditions",       "dry_run",  "event_stream", "events",        "group_deadline",
-    "idempotency_keys", "labels",   "list_filters", "merge_patches", "nbd_tls",
-    "respond_async",    "rest_tls", "selector",     "tokens",
+    "allowed_clients", "conditions",       "dry_run",  "event_stream", "events",
+    "group_deadline",  "idempotency_keys", "labels",   "list_filters", "merge_patches",
+    "nbd_tls",         "respond_async",    "rest_tls", "selector",     "tokens",
 };
 
 void limits_get(struct service *service, const struct request *request, struct reply *reply)

@@ -10,7 +10,7 @@
 #include "service/http/request.h"
 #include "service/labels.h"
 
-/* The body of a PATCH; it has no other field. */
+/* The body of a PATCH of a group, and the first member of other bodies that have labels. */
 struct labels_patch_body {
     const struct cJSON *labels; /* NULL: they stay */
 };
@@ -24,8 +24,8 @@ struct labels_patch {
     struct problem *problem;   /* a fault of the patch goes there, with its pointer */
 };
 
-/* Fills it from the request, whose body is a struct labels_patch_body, and returns the change. All
- * is borrowed, and the struct stays where it is. */
+/* Fills it from the request, whose body begins with a struct labels_patch_body, and returns the
+ * change. All is borrowed, and the struct stays where it is. */
 const struct labels_change *labels_patch_begin(struct labels_patch *patch,
                                                const struct request *request,
                                                struct problem *problem);

@@ -33,7 +33,7 @@ enum route_flags {
       &device_create_body)                                                                         \
     X("GET", "/devices/{name}", device_get, SCOPE_READ, ROUTE_STORE, NULL, NULL)                   \
     X("PATCH", "/devices/{name}", device_update, SCOPE_ADMIN, ROUTE_STORE, NULL,                   \
-      &labels_patch_body)                                                                          \
+      &device_patch_body)                                                                          \
     X("DELETE", "/devices/{name}", device_delete, SCOPE_ADMIN, ROUTE_STORE, NULL,                  \
       &device_delete_body)                                                                         \
     X("GET", "/snapshot-groups", snapshot_group_list, SCOPE_READ, ROUTE_STORE | ROUTE_PAGE,        \
@@ -59,8 +59,8 @@ enum route_flags {
     X("GET", "/openapi.yaml", openapi_get, SCOPE_NONE, ROUTE_YAML, NULL, NULL)
 
 /* Bodies: in the file of the handler, or group-body.c. */
-extern const struct decode_table device_create_body, device_delete_body, snapshot_group_create_body,
-    token_create_body, labels_patch_body;
+extern const struct decode_table device_create_body, device_patch_body, device_delete_body,
+    snapshot_group_create_body, token_create_body, labels_patch_body;
 
 #define ROUTE_HANDLER(method, path, handler, ...)                                                  \
     void handler(struct service *service, const struct request *request, struct reply *reply);

@@ -11,6 +11,8 @@
 --                    itself is stored nowhere
 -- devices, groups    `revision` grows with every change of what a GET shows; it is behind the ETag
 -- devices            `last_snapshot_at_us` is when a group cut it last; NULL: never
+-- devices            `allowed_clients` is a JSON array: the NBD clients that may open its exports; NULL: all.
+--                    Members have it once their device is detached; a trigger keeps it
 -- members            `size_bytes` is the size of the frozen disk; NULL in rows from before, and if the
 --                    attempt failed before it was known
 -- devices, groups    `request_hash` tells a repeated request from another one of the same name;
@@ -87,6 +89,12 @@ ALTER TABLE groups ADD COLUMN revision INTEGER NOT NULL DEFAULT 1;
 ALTER TABLE groups ADD COLUMN request_hash TEXT;
 ALTER TABLE groups ADD COLUMN selector TEXT;
 ALTER TABLE members ADD COLUMN size_bytes INTEGER;
+ALTER TABLE devices ADD COLUMN allowed_clients TEXT;
+ALTER TABLE members ADD COLUMN allowed_clients TEXT;
+CREATE TRIGGER members_keep_clients BEFORE DELETE ON devices WHEN OLD.allowed_clients IS NOT NULL BEGIN
+    UPDATE members SET allowed_clients = OLD.allowed_clients
+        WHERE device = OLD.name AND coalesce(device_id, OLD.id) = OLD.id;
+END;
 CREATE INDEX members_device ON members (device, group_id);
 
 ALTER TABLE groups ADD COLUMN is_late INTEGER NOT NULL DEFAULT 0;

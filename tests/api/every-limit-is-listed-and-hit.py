@@ -132,6 +132,18 @@ def label_bytes(daemon, limit):
         pair(group(daemon, labels=make("x" * limit)), group(daemon, labels=make("x" * (limit + 1))), "DeviceNotFound", "InvalidValue")
 
 
+def allowed_clients(daemon, limit):
+    at, beyond = (daemon.request("POST", "/devices", {"name": "limited", "image": "l", "format": "raw", "size_bytes": 512,
+                                                      "allowed_clients": ["c%d" % i for i in range(count)]})
+                  for count in (limit, limit + 1))
+    pair(at, beyond, 201, "InvalidValue")
+
+
+def allowed_client_bytes(daemon, limit):
+    at, beyond = (daemon.request("PATCH", "/devices/limited", {"allowed_clients": ["c" * count]}) for count in (limit, limit + 1))
+    pair(at, beyond, 200, "InvalidValue")
+
+
 def token_name_chars(daemon, limit):
     at, beyond = (daemon.request("POST", "/tokens", {"name": "t" * count, "scope": "read"}) for count in (limit, limit + 1))
     pair(at, beyond, 201, "InvalidValue")
@@ -226,6 +238,7 @@ def test():
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, max(soft, 8192)), hard))
     with Daemon() as daemon:
+        daemon.add_psk("alice") # without TLS nobody can be named in allowed_clients
         daemon.listen_on_tcp()
         daemon.start()
         version(daemon)

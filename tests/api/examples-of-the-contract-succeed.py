@@ -77,6 +77,7 @@ def send_all(daemon):
 
 def test():
     with Daemon() as daemon:
+        daemon.add_psk("backup-host") # without TLS nobody can be named in allowed_clients
         daemon.start()
         send_all(daemon)
 

@@ -22,7 +22,7 @@ DRIVER = {'driver.h', 'file-io.h', 'journal.h'}
 IMAGE = {'access.h', 'chain.h', 'file-io.h', 'file-table.h', 'image.h', 'journal.h', 'journal-dir.h', 'journal-recovery.h',
          'lock.h', 'node.h', 'stage.h', 'sync.h', 'walk.h'}
 TLS = {'base/tls': {'certificates.h', 'credentials.h', 'peer.h'}}
-DEVICE = {'device.h', 'exports.h', 'object.h', 'registry.h', 'retry.h'}
+DEVICE = {'clients.h', 'device.h', 'exports.h', 'object.h', 'registry.h', 'retry.h'}
 ANY = None
 MAY_INCLUDE = {
     'base': {},

@@ -299,6 +299,14 @@ class Daemon:
     def connection(self, token=None):
         return Connection(os.path.join(self.runtime, "api.sock"), token)
 
+    def add_psk(self, *users):
+        """Before start(): these users of NBD have pre-shared keys, in the file that is returned."""
+        path = os.path.join(self.directory, "psk")
+        with open(path, "w", opener=lambda name, flags: os.open(name, flags, 0o600)) as keys:
+            keys.writelines("%s:%s\n" % (user, os.urandom(32).hex()) for user in users)
+        self.arguments += ["--nbd-tls", "optional", "--nbd-tls-psk", path]
+        return path
+
     def listen_on_tcp(self):
         """Before start(): the socket of connection(), and a port."""
         self.arguments += ["--listen", "unix:" + os.path.join(self.runtime, "api.sock"), "--listen", "127.0.0.1:0"]

@@ -7,6 +7,7 @@
  */
 #include "tests/lib/disks.h"
 
+#include "block/device/clients.h"
 #include "block/device/exports.h"
 
 #include <errno.h>
@@ -89,8 +90,8 @@ static void group_must_work(struct block *block)
     group_take(block, "g.qcow2", 1, NAMES);
     disk_write(block, "d0", 0, 2);
     CLEANUP_FREE char *image = scratch_path("d0.qcow2");
-    assert_int_equal(0, block_frozen_add(block, "d0", "g", "id", image, NULL, "qcow2", &err));
-    struct device *member = export_use(block, "d0@g", &err);
+    assert_int_equal(0, block_frozen_add(block, "d0", "g", "id", image, NULL, "qcow2", NULL, &err));
+    struct device *member = export_use(block, "d0@g", &(struct client_names){0}, &err);
     if (!member)
         fail_msg("%s", err.message);
     unsigned char byte = 0;

@@ -7,6 +7,7 @@
  */
 #include "tests/lib/disks.h"
 
+#include "block/device/clients.h"
 #include "block/device/exports.h"
 
 #include <fcntl.h>
@@ -70,8 +71,8 @@ TEST(test_group)
     must_hold("d0.g.qcow2", WRITER);
 
     CLEANUP_FREE char *image = scratch_path("d0.qcow2");
-    assert_int_equal(0, block_frozen_add(block, "d0", "g", "id", image, NULL, "qcow2", &err));
-    struct device *member = export_use(block, "d0@g", &err);
+    assert_int_equal(0, block_frozen_add(block, "d0", "g", "id", image, NULL, "qcow2", NULL, &err));
+    struct device *member = export_use(block, "d0@g", &(struct client_names){0}, &err);
     assert_non_null(member);
     assert_int_equal(0, block_device_close(block, "d0", &err));
     must_hold("d0.qcow2", READER);

@@ -5,6 +5,7 @@
  */
 #include "tests/lib/disks.h"
 
+#include "block/device/clients.h"
 #include "block/device/exports.h"
 
 #include <string.h>
@@ -46,14 +47,14 @@ TEST(test_frozen_images)
     assert_int_equal(0, block_device_close(block, "reader", &err));
 
     CLEANUP_FREE char *image = scratch_path("d0.qcow2");
-    assert_int_equal(0, block_frozen_add(block, "d0", "g", "id", image, NULL, "qcow2", &err));
+    assert_int_equal(0, block_frozen_add(block, "d0", "g", "id", image, NULL, "qcow2", NULL, &err));
     assert_int_equal(0, block_device_close(block, "d0", &err));
     attach_must_be_refused(block, "d0.qcow2", false, "frozen by snapshot group 'g'");
 
-    struct device *member = export_use(block, "d0@g", &err);
+    struct device *member = export_use(block, "d0@g", &(struct client_names){0}, &err);
     assert_non_null(member);
     assert_true(device_is_read_only(member));
-    assert_ptr_equal(member, export_use(block, "d0@id", &err));
+    assert_ptr_equal(member, export_use(block, "d0@id", &(struct client_names){0}, &err));
     export_unuse(block, member);
     export_unuse(block, member);
 }
@@ -78,12 +79,12 @@ TEST(test_connected_clients)
 {
     struct block *block = *state;
     struct err err;
-    struct device *device = export_use(block, "d1", &err);
+    struct device *device = export_use(block, "d1", &(struct client_names){0}, &err);
     assert_ptr_equal(disk(block, "d1"), device);
     assert_int_equal(-1, block_device_close(block, "d1", &err));
     assert_int_equal(ErrDeviceInUse, err.code);
     export_unuse(block, device);
     assert_int_equal(0, block_device_close(block, "d1", &err));
-    assert_null(export_use(block, "d1", &err));
+    assert_null(export_use(block, "d1", &(struct client_names){0}, &err));
     assert_int_equal(ErrDeviceNotFound, err.code);
 }

@@ -26,8 +26,9 @@ static void frozen_add(const char *device, unsigned number)
     char group[32], id[64];
     snprintf(group, sizeof(group), "group-%05u", number);
     snprintf(id, sizeof(id), "id-of-%s-%s", device, group);
-    assert_int_equal(
-        block_frozen_add(served.block, device, group, id, "frozen.qcow2", NULL, "qcow2", &err), 0);
+    assert_int_equal(block_frozen_add(served.block, device, group, id, "frozen.qcow2", NULL,
+                                      "qcow2", NULL, &err),
+                     0);
 }
 
 static void must_count(const char *command)

@@ -362,8 +362,9 @@ void group_free(struct group *group)
 
 int block_frozen_add(struct block *block, const char *device, const char *group_name,
                      const char *group_id, const char *image, const char *identity,
-                     const char *format, struct err *err)
+                     const char *format, const struct frozen_owner *owner, struct err *err)
 {
+    (void)owner;
     (void)block, (void)device, (void)group_name, (void)group_id, (void)image, (void)format;
     (void)identity;
     (void)err;

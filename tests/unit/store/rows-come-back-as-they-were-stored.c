@@ -34,6 +34,7 @@ static void must_be_same_device(const struct device_row *got, const struct devic
     TEXT(top_identity)
     TEXT(top_format)
     TEXT(labels)
+    TEXT(allowed_clients)
     NUMBER(state)
     NUMBER(read_only)
     NUMBER(cluster_size_bytes)
@@ -66,6 +67,7 @@ TEST(devices_come_back)
                              .read_only = true,
                              .cluster_size_bytes = 2097152,
                              .labels = "{\"a\":\"\xc3\xa4\"}",
+                             .allowed_clients = "[\"alice\"]",
                              .created_at_us = 1111111111111111,
                              .has_snapshot = true,
                              .last_snapshot_at_us = INT64_MAX};
@@ -203,6 +205,41 @@ TEST(committed_groups_come_back)
     assert_int_equal(STORE_CHANGE(store_group_update_committed, &row), 0);
     row.state = GROUP_COMMITTED;
     group_must_be(&row);
+}
+
+/* The clients that the only member of the group with that id has. */
+static void member_clients_must_be(unsigned id, const char *wanted)
+{
+    struct group_row got;
+    assert_int_equal(store_group_get(store, id_text(id), &got, &err), 0);
+    if (wanted)
+        assert_string_equal(got.members[0].allowed_clients, wanted);
+    else
+        assert_null(got.members[0].allowed_clients);
+    group_row_clear(&got);
+}
+
+TEST(members_have_the_clients_that_their_device_had_last)
+{
+    struct device_row first = device_example("vda", 7), second = device_example("vda", 8);
+    struct group_row row = group_example(1, "vda", "/i/vda", "/i/overlay");
+    first.allowed_clients = "[\"alice\"]";
+    assert_int_equal(STORE_CHANGE(store_device_insert, &first), 0);
+    assert_int_equal(STORE_CHANGE(store_group_insert, &row), 0);
+    member_clients_must_be(1, "[\"alice\"]");
+    first.revision = 1;
+    first.allowed_clients = "[\"bob\"]";
+    struct store_transaction *transaction = store_begin(store, &err);
+    assert_int_equal(store_device_update(transaction, &first, &err), 1);
+    assert_int_equal(store_commit(transaction, &err), 0);
+    member_clients_must_be(1, "[\"bob\"]");
+    assert_int_equal(STORE_CHANGE(store_device_delete, &first), 0);
+    member_clients_must_be(1, "[\"bob\"]");
+    second.allowed_clients = "[\"carol\"]";
+    assert_int_equal(STORE_CHANGE(store_device_insert, &second), 0);
+    member_clients_must_be(1, "[\"bob\"]"); /* of another device of the name */
+    assert_int_equal(STORE_CHANGE(store_device_delete, &second), 0);
+    member_clients_must_be(1, "[\"bob\"]");
 }
 
 static void must_be_same_event(const struct event_row *got, const struct event_row *wanted){
