@@ -19,6 +19,8 @@ from snapgroupd import expect, wait_until
 BLOCKS = 24
 BLOCK_BYTES = 4096
 WRITES_PER_FLUSH = 5
+# After a flush: without it the writers take the cores from the request that they are to meet.
+REST_S = 0.001
 
 
 class Disk:
@@ -85,6 +87,7 @@ class Writer(threading.Thread):
                 for _ in range(WRITES_PER_FLUSH):
                     self.disk.write(self.handle, self.random.randrange(BLOCKS))
                 self.disk.flush(self.handle)
+                self.stopping.wait(REST_S)
         except nbd.Error as error:
             self.error = error
 
