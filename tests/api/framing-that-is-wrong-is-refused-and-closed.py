@@ -7,16 +7,13 @@
 # connection stays open. All of it over a Unix socket, and over TLS.
 import json
 import os
-import re
-import socket
-import ssl
-import subprocess
 import sys
 
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.realpath(__file__)), "..", "lib"))
+from callers import connect_tls, connect_unix, serve_tls
 from openapi import SPEC, fits, validator
-from snapgroupd import DEADLINE_S, SOURCE_DIR, Daemon, connect_tcp, expect, main
+from snapgroupd import Daemon, expect, main
 
 PROBLEM = validator(SPEC["components"]["schemas"]["Problem"])
 HOST = b"Host: localhost\r\n"
@@ -142,18 +139,6 @@ def parse(text):
         text = text[length:]
 
 
-def connect_unix(daemon):
-    peer = socket.socket(socket.AF_UNIX)
-    peer.settimeout(DEADLINE_S)
-    peer.connect(os.path.join(daemon.runtime, "api.sock"))
-    return peer
-
-
-def connect_tls(daemon):
-    port = int(re.search(r"^api tls:127.0.0.1:(\d+)$", daemon.said, re.M)[1])
-    return daemon.context.wrap_socket(connect_tcp(port), server_hostname="localhost", suppress_ragged_eofs=False)
-
-
 def talk(daemon, connect, text):
     """All that is received until the end of the connection, which TLS announces; nothing is sent
     after `text`, but no end either."""
@@ -192,18 +177,11 @@ def check_all(daemon, connect):
 
 def test():
     with Daemon() as daemon:
-        pki = os.path.join(daemon.directory, "pki")
-        subprocess.run([os.path.join(SOURCE_DIR, "tests/lib/certificates.sh"), pki], check=True,
-                       stdout=subprocess.DEVNULL)
-        daemon.context = ssl.create_default_context(cafile=os.path.join(pki, "ca-cert.pem"))
-        daemon.context.load_cert_chain(os.path.join(pki, "client/client-cert.pem"),
-                                       os.path.join(pki, "client/client-key.pem"))
-        daemon.arguments += ["--listen", "unix:" + os.path.join(daemon.runtime, "api.sock"),
-                             "--listen", "tls:127.0.0.1:0", "--tls-cert-dir", os.path.join(pki, "server"),
-                             "--tls-client-scope", "client=admin"]
+        daemon.arguments += ["--listen", "unix:" + os.path.join(daemon.runtime, "api.sock")]
+        context = serve_tls(daemon)
         daemon.start()
         check_all(daemon, connect_unix)
-        check_all(daemon, connect_tls)
+        check_all(daemon, lambda served: connect_tls(served, context))
 
 
 main(test)

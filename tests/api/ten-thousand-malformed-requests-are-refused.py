@@ -9,17 +9,16 @@
 import json
 import os
 import random
-import re
 import socket
 import ssl
-import subprocess
 import sys
 
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.realpath(__file__)), "..", "lib"))
+from callers import connect_tcp, connect_tls, connect_unix, serve_tls
 from malformed import FRAMING, HOST, OTHERS, RARE, SMUGGLED
 from openapi import SPEC, fits, validator
-from snapgroupd import DEADLINE_S, SNAPGROUPD, SOURCE_DIR, Daemon, connect_tcp, expect, main, wait_until
+from snapgroupd import SNAPGROUPD, Daemon, expect, main, wait_until
 
 SEED = int(os.environ.get("MALFORMED_SEED", "10"))
 REQUESTS = int(os.environ.get("MALFORMED_REQUESTS", "10000"))
@@ -124,44 +123,21 @@ def walk(daemon, connect, name, header=b""):
 
 def test():
     with Daemon(arguments=("--log-level", "warning")) as daemon:
-        pki = os.path.join(daemon.directory, "pki")
-        subprocess.run([os.path.join(SOURCE_DIR, "tests/lib/certificates.sh"), pki], check=True,
-                       stdout=subprocess.DEVNULL)
-        context = ssl.create_default_context(cafile=os.path.join(pki, "ca-cert.pem"))
-        context.load_cert_chain(os.path.join(pki, "client/client-cert.pem"),
-                                os.path.join(pki, "client/client-key.pem"))
         daemon.listen_on_tcp()
-        daemon.arguments += ["--listen", "tls:127.0.0.1:0", "--tls-cert-dir", os.path.join(pki, "server"),
-                             "--tls-client-scope", "client=admin"]
+        context = serve_tls(daemon)
         daemon.start()
         token = daemon.create_token("test", "admin")
         daemon.create_device("vda", "raw", 1 << 20)
         seen = files(daemon), daemon.get("/devices")
         daemon.get("/livez")
         was = descriptors(daemon)
-        walk(daemon, lambda: unix(daemon), "unix")
-        walk(daemon, lambda: tcp(daemon), "tcp", b"Authorization: Bearer %s\r\n" % token.encode())
-        walk(daemon, lambda: tls(daemon, context), "tls")
+        walk(daemon, lambda: connect_unix(daemon), "unix")
+        walk(daemon, lambda: connect_tcp(daemon.port), "tcp", b"Authorization: Bearer %s\r\n" % token.encode())
+        walk(daemon, lambda: connect_tls(daemon, context), "tls")
         wait_until(lambda: descriptors(daemon) <= was, "descriptors are closed")
         now = files(daemon), daemon.get("/devices")
         expect(now == seen, "files or devices: %s, were %s", now, seen)
         expect(not [group for group in daemon.list("/snapshot-groups") if group["state"] != "aborted"], "a group exists")
-
-
-def unix(daemon):
-    client = socket.socket(socket.AF_UNIX)
-    client.settimeout(DEADLINE_S)
-    client.connect(os.path.join(daemon.runtime, "api.sock"))
-    return client
-
-
-def tcp(daemon):
-    return connect_tcp(daemon.port)
-
-
-def tls(daemon, context):
-    port = int(re.search(r"^api tls:127.0.0.1:(\d+)$", daemon.said, re.M)[1])
-    return context.wrap_socket(connect_tcp(port), server_hostname="localhost", suppress_ragged_eofs=False)
 
 
 main(test)

@@ -76,13 +76,6 @@ def wait_until(condition, what):
 POLL_S = 0.01
 
 
-def connect_tcp(port):
-    """As curl and http.client do it: nothing waits until what was sent before is acknowledged."""
-    client = socket.create_connection(("127.0.0.1", port), DEADLINE_S)
-    client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    return client
-
-
 def qcow2_check(path):
     """qemu-img check finds no error in the qcow2 image; leaked clusters are allowed."""
     done = subprocess.run(["qemu-img", "check", "--force-share", "-f", "qcow2", path],
