@@ -61,6 +61,9 @@ static const struct column columns[] = {COLUMN_ENTRIES(COLUMNS) COLUMN_ENTRY(seq
 static const struct table groups = {TABLE("groups"), .choices = state_names,
                                     .choice_count = GROUP_ABORTED + 1};
 
+/* More than one, so that a backlog ends; few, so that no insert takes long. */
+#define PRUNED_AT_ONCE 8
+
 const char *group_state_name(enum group_state state)
 {
     return state_names[state];
@@ -240,15 +243,17 @@ static int group_check_devices(struct connection *writer, const char *id, struct
     return err_add_holder(err, "group", (const char *)sqlite3_column_text(statement, 2));
 }
 
-/* Deletes failed attempts that are too many or too old; a clock that goes back keeps some for
- * longer. */
+/* Deletes a few of the oldest failed attempts that are too many or too old; a clock that goes back
+ * keeps some for longer. */
 static int groups_prune(struct connection *writer, uint64_t now_us, struct err *err)
 {
     const uint64_t age_us = (uint64_t)STORE_ABORTED_DAYS_MAX * 24 * 3600 * 1000000;
     CLEANUP(statement)
     sqlite3_stmt *statement = statement_begin(
         writer,
-        "DELETE FROM groups WHERE state = 'aborted' AND (created_at_us < :oldest OR sequence <= "
+        "WITH old AS (SELECT sequence, created_at_us FROM groups WHERE state = 'aborted' "
+        "ORDER BY sequence LIMIT :count) DELETE FROM groups WHERE sequence IN "
+        "(SELECT sequence FROM old WHERE created_at_us < :oldest OR sequence <= "
         "(SELECT sequence FROM groups WHERE state = 'aborted' ORDER BY sequence DESC LIMIT 1 "
         "OFFSET :kept))",
         err);
@@ -256,6 +261,7 @@ static int groups_prune(struct connection *writer, uint64_t now_us, struct err *
         return -1;
     statement_bind_int(statement, ":oldest", now_us > age_us ? (int64_t)(now_us - age_us) : 0);
     statement_bind_int(statement, ":kept", STORE_ABORTED_GROUPS_MAX);
+    statement_bind_int(statement, ":count", PRUNED_AT_ONCE);
     return statement_run(writer, statement, ErrInternalError, "", err) < 0 ? -1 : 0;
 }
 

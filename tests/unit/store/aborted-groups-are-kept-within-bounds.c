@@ -60,6 +60,19 @@ TEST(the_old_go_with_their_members)
     must_be_there(2, false);
 }
 
+/* So that no group waits for the deletion of many. */
+TEST(a_backlog_goes_a_few_at_a_time)
+{
+    for (unsigned id = 1; id <= 20; id++)
+        insert(id, GROUP_ABORTED, 0);
+    insert(100, GROUP_PREPARING, NOW_US);
+    must_be_there(8, false);
+    must_be_there(9, true);
+    insert(101, GROUP_PREPARING, NOW_US);
+    insert(102, GROUP_PREPARING, NOW_US);
+    assert_int_equal(store_number("SELECT count(*) FROM groups WHERE state = 'aborted'"), 0);
+}
+
 TEST(a_clock_before_the_bound_prunes_nothing)
 {
     insert(1, GROUP_ABORTED, 0);
