@@ -15,13 +15,16 @@
 /* How long a call waits for the row of a group that has expired, in case that the store hangs. */
 #define ABANDON_MAX_US 1000000
 
-void group_progress_init(struct group_progress *progress, uint64_t deadline_ms)
+void group_progress_init(struct group_progress *progress, uint64_t deadline_ms, int64_t wait_s)
 {
-    *progress = (struct group_progress){.limit_ms = deadline_ms};
+    *progress = (struct group_progress){.limit_ms = deadline_ms,
+                                        .keeps_row = wait_s >= 0,
+                                        .wait_us = wait_s >= 0 ? (uint64_t)wait_s * 1000000 : 0,
+                                        .begun_us = clock_monotonic_us()};
     pthread_mutex_init(&progress->lock, NULL);
     pthread_cond_init(&progress->changed, NULL);
     id_new(progress->id);
-    progress->deadline_us = clock_monotonic_us() + deadline_ms * 1000;
+    progress->deadline_us = progress->begun_us + deadline_ms * 1000;
 }
 
 void group_progress_clear(struct group_progress *progress)
@@ -108,15 +111,26 @@ void group_progress_abandon(struct group_progress *progress)
         progress_enter_locked(progress, GROUP_STAGE_ABANDONED);
 }
 
-/* Waits for another stage, or until there is something to do at the deadline, or after it. */
+/* Whether the call returns without the end once its wait is over. */
+static bool progress_may_leave_locked(const struct group_progress *progress)
+{
+    return progress->keeps_row && progress->was_recorded;
+}
+
+/* Waits for another stage, or until there is something to do: at the deadline, after it, or at the
+ * end of the call's wait. */
 static void progress_wait_locked(struct group_progress *progress)
 {
-    if (progress->stage == GROUP_STAGE_DECIDED) {
+    uint64_t until_us = UINT64_MAX, leave_us = progress->begun_us + progress->wait_us;
+    if (progress->stage != GROUP_STAGE_DECIDED)
+        until_us =
+            progress->deadline_us + (progress->stage == GROUP_STAGE_EXPIRED ? ABANDON_MAX_US : 0);
+    if (progress_may_leave_locked(progress) && leave_us < until_us)
+        until_us = leave_us;
+    if (until_us == UINT64_MAX) {
         pthread_cond_wait(&progress->changed, &progress->lock);
         return;
     }
-    bool is_late = progress->stage == GROUP_STAGE_EXPIRED;
-    uint64_t until_us = progress->deadline_us + (is_late ? ABANDON_MAX_US : 0);
     const struct timespec until = {.tv_sec = (time_t)(until_us / 1000000),
                                    .tv_nsec = (long)(until_us % 1000000 * 1000)};
     pthread_cond_clockwait(&progress->changed, &progress->lock, CLOCK_MONOTONIC, &until);
@@ -127,9 +141,11 @@ enum group_stage group_progress_await(struct group_progress *progress)
     LOCK_GUARD(&progress->lock);
     for (;;) {
         bool has_expired = progress_check_locked(progress);
-        if (progress->keeps_row && progress->was_recorded)
+        bool is_over = progress->stage >= GROUP_STAGE_ABANDONED;
+        if (progress_may_leave_locked(progress) && (!is_over || progress->wait_us == 0) &&
+            clock_monotonic_us() >= progress->begun_us + progress->wait_us)
             return GROUP_STAGE_RECORDED;
-        if (progress->stage >= GROUP_STAGE_ABANDONED ||
+        if (is_over ||
             (has_expired && clock_monotonic_us() >= progress->deadline_us + ABANDON_MAX_US))
             return progress->stage;
         progress_wait_locked(progress);

@@ -37,12 +37,14 @@ struct group_progress {
     char id[STORE_ID_CHARS + 1];
     uint64_t deadline_us; /* monotonic */
     uint64_t limit_ms;    /* for messages: the deadline as it was given */
-    bool keeps_row;       /* `row` is filled before the group is RECORDED */
+    bool keeps_row;       /* `row` is filled before the group is RECORDED, and the call */
+    uint64_t wait_us;     /* waits so long for the end, from `begun_us` on */
+    uint64_t begun_us;    /* monotonic */
     struct group_row row; /* the runner's until then, afterwards constant */
 };
 
-/* `deadline_ms` from now. */
-void group_progress_init(struct group_progress *progress, uint64_t deadline_ms);
+/* `deadline_ms` from now. `wait_s`: see group_run_start(). */
+void group_progress_init(struct group_progress *progress, uint64_t deadline_ms, int64_t wait_s);
 void group_progress_clear(struct group_progress *progress);
 
 /* ---- the thread that runs the group; a NULL progress has no deadline ---- */
@@ -67,7 +69,7 @@ bool group_progress_expire(struct group_progress *progress);
 void group_progress_abandon(struct group_progress *progress);
 
 /* Waits for ABANDONED or ENDED and returns it; if the row is kept, returns RECORDED once the group
- * was. EXPIRED, if the store hangs. */
+ * was and `wait_us` have passed. EXPIRED, if the store hangs. */
 enum group_stage group_progress_await(struct group_progress *progress);
 
 #endif

@@ -125,7 +125,7 @@ static void request_copy(struct group_run *run, const struct snapshot_group_requ
 
 static struct group_run *run_new(struct group_runs *runs,
                                  const struct snapshot_group_request *request, uint64_t deadline_ms,
-                                 struct err *err)
+                                 int64_t wait_s, struct err *err)
 {
     struct group_run *run = calloc(1, sizeof(*run));
     if (!run) {
@@ -136,7 +136,7 @@ static struct group_run *run_new(struct group_runs *runs,
     size_t members_bytes = (request->count + 1) * sizeof(*run->members);
     run->runs = runs;
     run->memory.memory = &runs->service->memory;
-    group_progress_init(&run->progress, deadline_ms);
+    group_progress_init(&run->progress, deadline_ms, wait_s);
     memcpy(run->abandoned.id, run->progress.id, sizeof(run->abandoned.id));
     if (memory_take(&run->memory, bytes + members_bytes, err) != 0) {
         run_free(run);
@@ -323,12 +323,11 @@ static int runs_grow_locked(struct group_runs *runs, struct err *err)
 
 struct group_run *group_run_start(struct group_runs *runs,
                                   const struct snapshot_group_request *request,
-                                  uint64_t deadline_ms, bool keeps_row, struct err *err)
+                                  uint64_t deadline_ms, int64_t wait_s, struct err *err)
 {
-    struct group_run *run = run_new(runs, request, deadline_ms, err);
+    struct group_run *run = run_new(runs, request, deadline_ms, wait_s, err);
     if (!run)
         return NULL;
-    run->progress.keeps_row = keeps_row;
     LOCK_GUARD(&runs->lock);
     if (runs_grow_locked(runs, err) != 0) {
         run_free(run);

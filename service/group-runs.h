@@ -31,11 +31,13 @@ struct group_runs *group_runs_new(struct service *service, struct err *err);
 /* Waits for all runs. The caller starts no more. */
 void group_runs_close(struct group_runs *runs);
 
-/* Starts a run of a copy of the request. `keeps_row`: the call is to return once the
- * group is recorded. NULL and *err (OutOfResources): nothing has happened. */
+/* Starts a run of a copy of the request. `wait_s`: the call is to return once the group is recorded
+ * and so many seconds have passed without its end; GROUP_WAIT_FOREVER: at the end only. NULL and
+ * *err (OutOfResources): nothing has happened. */
+#define GROUP_WAIT_FOREVER (-1)
 struct group_run *group_run_start(struct group_runs *runs,
                                   const struct snapshot_group_request *request,
-                                  uint64_t deadline_ms, bool keeps_row, struct err *err);
+                                  uint64_t deadline_ms, int64_t wait_s, struct err *err);
 
 /*
  * Waits. 0: the group is committed, *row is its row; or, of a dry run, the plan. 1, if the row is

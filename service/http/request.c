@@ -136,15 +136,14 @@ void request_instance(const char *target, char instance[REQUEST_INSTANCE_BYTES])
     instance[length] = '\0';
 }
 
-/* Whether the list of preferences has respond-async; values in quotes may hold commas. */
-static bool preferences_have_async(const char *text)
+/* What follows the name of a preference in the list, or NULL; values in quotes may hold commas. */
+static const char *preferences_find(const char *text, const char *name)
 {
-    static const char wanted[] = "respond-async";
     while (*text) {
         text += strspn(text, ", \t");
         size_t length = strcspn(text, ",; \t=");
-        if (length == sizeof(wanted) - 1 && strncasecmp(text, wanted, length) == 0)
-            return true;
+        if (length == strlen(name) && strncasecmp(text, name, length) == 0)
+            return text + length;
         for (bool is_quoted = false; *text && (is_quoted || *text != ','); text++) {
             if (is_quoted && *text == '\\' && text[1])
                 text++;
@@ -152,16 +151,38 @@ static bool preferences_have_async(const char *text)
                 is_quoted = !is_quoted;
         }
     }
-    return false;
+    return NULL;
+}
+
+/* The first one counts (RFC 7240, section 2). */
+static const char *request_preference(const struct request *request, const char *name)
+{
+    const char *text, *found = NULL;
+    for (size_t i = 0; !found && (text = request_header(request, "Prefer", i)); i++)
+        found = preferences_find(text, name);
+    return found;
 }
 
 bool request_prefers_async(const struct request *request)
 {
-    const char *text;
-    for (size_t i = 0; (text = request_header(request, "Prefer", i)); i++)
-        if (preferences_have_async(text))
-            return true;
-    return false;
+    return request_preference(request, "respond-async") != NULL;
+}
+
+bool request_prefers_wait(const struct request *request, unsigned *seconds)
+{
+    const char *text = request_preference(request, "wait");
+    if (!text)
+        return false;
+    text += strspn(text, " \t");
+    if (*text++ != '=')
+        return false;
+    text += strspn(text, " \t");
+    size_t digits = strspn(text, "0123456789");
+    if (digits == 0 || (text[digits] && !strchr(",; \t", text[digits])))
+        return false;
+    unsigned long long value = strtoull(text, NULL, 10); /* ULLONG_MAX, if there are many digits */
+    *seconds = value < PREFER_WAIT_MAX_S ? (unsigned)value : PREFER_WAIT_MAX_S;
+    return true;
 }
 
 static bool request_is_encoded(const struct request *request)

@@ -67,6 +67,11 @@ int request_flag(const struct request *request, const char *name, bool *flag, st
 /* Whether the client prefers not to wait (RFC 7240, section 4.1). */
 bool request_prefers_async(const struct request *request);
 
+/* Whether the client says how long to wait for the end (RFC 7240, section 4.3); *seconds, longer
+ * ones cut to PREFER_WAIT_MAX_S. */
+#define PREFER_WAIT_MAX_S 3600
+bool request_prefers_wait(const struct request *request, unsigned *seconds);
+
 /* The value of the query parameter `name`, or NULL. */
 const char *request_parameter(const struct request *request, const char *name);
 

@@ -76,6 +76,30 @@ static void group_reply_created(struct service *service, const struct group_row 
         reply_tag_row(reply, now.id, now.revision, reply->body);
 }
 
+/* How long the call is to wait: with respond-async `wait_s`, else until the end. */
+struct preference {
+    bool is_async, has_wait;
+    unsigned wait_s;
+};
+
+static struct preference group_preference(const struct request *request,
+                                          const struct snapshot_group_request *wanted)
+{
+    struct preference preference = {.is_async =
+                                        !wanted->is_dry_run && request_prefers_async(request)};
+    preference.has_wait = request_prefers_wait(request, &preference.wait_s);
+    return preference;
+}
+
+/* Says what a reply of 202 has applied. */
+static void preference_apply(const struct preference *preference, struct reply *reply)
+{
+    if (preference->has_wait)
+        reply_header_add(reply, "Preference-Applied", "respond-async, wait=%u", preference->wait_s);
+    else
+        reply_header_add(reply, "Preference-Applied", "respond-async");
+}
+
 static void snapshot_group_take_and_reply(struct service *service, const struct request *request,
                                           const struct snapshot_group_request *wanted,
                                           uint64_t deadline_ms, struct reply *reply)
@@ -83,18 +107,21 @@ static void snapshot_group_take_and_reply(struct service *service, const struct 
     char instance[GROUP_PATH_BYTES];
     struct problem problem = {0};
     const struct group_row *row;
+    const struct preference preference = group_preference(request, wanted);
     CLEANUP(group_run)
-    struct group_run *run =
-        group_run_start(service->group_runs, wanted, deadline_ms,
-                        !wanted->is_dry_run && request_prefers_async(request), &problem.err);
+    struct group_run *run = group_run_start(
+        service->group_runs, wanted, deadline_ms,
+        preference.is_async ? (int64_t)preference.wait_s : GROUP_WAIT_FOREVER, &problem.err);
     int result = run ? group_run_await(run, &row, &problem.err) : -1;
     if (result == 0 && wanted->is_dry_run) {
         reply_json(reply, 200, plan_encode(wanted, row));
     } else if (result == 0) {
         group_reply_created(service, row, reply);
+        if (preference.is_async && preference.has_wait)
+            reply_header_add(reply, "Preference-Applied", "wait=%u", preference.wait_s);
     } else if (result == 1) {
         group_reply(service, 202, row, reply);
-        reply_header_add(reply, "Preference-Applied", "respond-async");
+        preference_apply(&preference, reply);
     } else {
         if (run && !wanted->is_dry_run &&
             (row->has_error_member || problem.err.code == ErrDeadlineExceeded))

@@ -8,6 +8,7 @@ import json
 import os
 import signal
 import sys
+import time
 
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.realpath(__file__)), "..", "lib"))
@@ -30,7 +31,7 @@ def begin(daemon, name):
     daemon.close_gate("prepare")
     answer = prefer(daemon, group_body(name, ["vda"]), PREFER)
     expect(answer.status == 202, "%s", answer)
-    expect(answer.headers["Preference-Applied"] == "respond-async", "%s", answer.headers)
+    expect(answer.headers["Preference-Applied"] == "respond-async, wait=0", "%s", answer.headers)
     group = answer.body
     expect(answer.headers["Location"] == "/snapshot-groups/" + group["id"], "%s", answer.headers)
     expect(group["state"] == "preparing" and group["name"] == name, "%s", group)
@@ -38,6 +39,27 @@ def begin(daemon, name):
     daemon.await_gate("prepare")
     expect(daemon.get(answer.headers["Location"]) == group, "GET shows another group")
     return group["id"]
+
+
+def waits(daemon):
+    """The end within the wait is the answer; without it there is 202, once the wait is over."""
+    answer = prefer(daemon, group_body("in-time", ["vda"]), {**PREFER, "Prefer": "respond-async, wait=60"})
+    expect(answer.status == 201 and answer.body["state"] == "committed", "%s", answer)
+    expect(answer.headers["Preference-Applied"] == "wait=60", "%s", answer.headers)
+    daemon.close_gate("prepare")
+    start = time.monotonic()
+    answer = prefer(daemon, group_body("late", ["vda"]), {**PREFER, "Prefer": "wait = 1;x, respond-async, wait=60"})
+    expect(answer.status == 202 and time.monotonic() - start >= 1, "%s", answer)
+    expect(answer.headers["Preference-Applied"] == "respond-async, wait=1", "%s", answer.headers)
+    daemon.await_gate("prepare")
+    daemon.open_gate("prepare")
+    daemon.await_state(answer.body["id"], "committed")
+    for text in ("respond-async, wait", "respond-async, wait=x", "respond-async, wait=1x", 'respond-async, wait="1"'):
+        answer = prefer(daemon, {"devices": [{"device": "vda"}]}, {**PREFER, "Prefer": text})
+        expect(answer.headers["Preference-Applied"] == "respond-async", "Prefer: %s: %s", text, answer.headers)
+        daemon.await_state(answer.body["id"], "committed")
+    answer = prefer(daemon, {"devices": [{"device": "vda"}]}, {**PREFER, "Prefer": "wait=0"})
+    expect(answer.status == 201 and not answer.headers["Preference-Applied"], "wait alone: %s", answer)
 
 
 def test():
@@ -48,6 +70,7 @@ def test():
         daemon.open_gate("prepare")
         daemon.await_state(group, "committed")
 
+        waits(daemon)
         group = begin(daemon, "failed")
         with open(daemon.image("vda+failed.qcow2"), "w"):  # now the overlay cannot have its name
             pass
