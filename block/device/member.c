@@ -37,7 +37,8 @@ static int member_hold(struct group *group, struct member *member, const char *n
     if (*device->holder)
         return device_report_holder(device, err);
     if (device_has_failed(device))
-        return err_set(err, ErrDeviceFailed, 0, "device '%s' failed and cannot be frozen", name);
+        return err_set(err, ErrDeviceFailed, retry_is_scheduled(device) ? EAGAIN : 0,
+                       "device '%s' failed and cannot be frozen", name);
     if (device->read_only)
         return err_set(err, ErrDeviceIsReadOnly, 0,
                        "device '%s' is read-only: it cannot change, so there is nothing to freeze",

@@ -65,6 +65,11 @@ static bool retry_is_pending(const struct device *device)
     return device->retry >= RETRY_DUE && device->retry <= RETRY_OPENING_DUE;
 }
 
+bool retry_is_scheduled(const struct device *device)
+{
+    return device->retry == RETRY_WAITING || retry_is_pending(device);
+}
+
 bool retry_is_opening(const struct device *device)
 {
     return device->retry == RETRY_OPENING || device->retry == RETRY_OPENING_DUE;

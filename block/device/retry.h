@@ -26,6 +26,9 @@ void retry_now(struct block *block, const char *name);
  * return, but released meanwhile. */
 void retry_wait_locked(struct block *block, const char *name);
 
+/* Whether the device may come online without anybody's help. The lock is held. */
+bool retry_is_scheduled(const struct device *device);
+
 /* Whether an attempt to open the device is under way. The lock is held. */
 bool retry_is_opening(const struct device *device);
 

@@ -145,12 +145,13 @@ static int problem_status(const struct err *err)
     return storage && full ? 507 : err_code_status(err->code);
 }
 
-/* Whether the same request may succeed later: as in the table, and where space may be freed or
- * another process may release its lock. */
+/* Whether the same request may succeed later: as in the table, and where space may be freed,
+ * another process may release its lock, or a failed device is opened again and again. */
 static bool problem_is_retryable(const struct err *err)
 {
-    bool locked = err->code == ErrOpenFileFailed && err->errnum == EAGAIN;
-    return locked || problem_status(err) == 507 || err_code_retryable(err->code);
+    bool is_passing = err->code == ErrOpenFileFailed || err->code == ErrDeviceFailed;
+    return (is_passing && err->errnum == EAGAIN) || problem_status(err) == 507 ||
+           err_code_retryable(err->code);
 }
 
 static void problem_add_holder(struct cJSON *json, const struct err *err)

@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 #
 # An image that is damaged or missing at a restart makes its device failed, with the reason. All
-# other devices are served, and the failed ones can be detached.
+# other devices are served, and the failed ones can be detached. A group of a failed device is worth
+# a retry if its image may come back, and not if it is damaged.
 . "$(dirname "$0")/../lib/functions.sh"
 start_daemon
 for device in good damaged gone based; do
@@ -18,7 +19,7 @@ start_daemon
 
 api GET /readyz
 expect_status 200
-while read -r device reason; do
+while read -r device retryable reason; do
     api GET "/devices/$device"
     expect_status 200
     expect_json '.state == "failed" and (.reason | test($reason)) and .chain == [] and .size_bytes == 0' \
@@ -29,10 +30,11 @@ while read -r device reason; do
     api POST /snapshot-groups "{\"devices\":[{\"device\":\"good\"},{\"device\":\"$device\"}]}"
     expect_status 409
     expect_json '.code == "DeviceFailed" and .device == $device and .pointer == "/devices/1"' --arg device "$device"
+    expect_json '.retryable == $retryable' --argjson retryable "$retryable"
 done <<'TABLE'
-damaged magic|qcow2
-gone gone.qcow2.*No such file
-based based.qcow2.*No such file
+damaged false magic|qcow2
+gone true gone.qcow2.*No such file
+based true based.qcow2.*No such file
 TABLE
 api GET /devices/good
 expect_json '.state == "online" and .reason == null'
