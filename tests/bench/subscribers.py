@@ -1,0 +1,134 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: Apache-2.0
+# serial
+"""What subscribers of the events cost a group, and a stop.
+
+usage: subscribers.py [ROUNDS [GROUPS]]    (default: 5 rounds of 10 groups)
+
+1,000 streams of GET /events, 100 of which never read and have more to read than their sockets hold.
+In each round GROUPS groups of 4 disks are taken without them, then as many beside them. A group is
+taken once all that read have the events of the one before. The readers are a process of their own.
+
+Printed are the median times of a group, their ratio, and what SIGTERM takes with all streams open.
+"""
+import os
+import resource
+import select
+import signal
+import socket
+import statistics
+import sys
+import time
+
+sys.dont_write_bytecode = True
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.realpath(__file__)), "..", "lib"))
+from peers import arguments  # noqa: E402
+from snapgroupd import Daemon, wait_until  # noqa: E402
+
+READERS, DEAF, BACKLOG = 900, 100, 20000
+DISKS = ["vda", "vdb", "vdc", "vdd"]
+
+
+def subscribe_once(daemon, query):
+    stream = socket.socket(socket.AF_UNIX)
+    stream.connect(os.path.join(daemon.runtime, "api.sock"))
+    stream.sendall(b"GET /events%s HTTP/1.1\r\nHost: localhost\r\nAccept: text/event-stream\r\n\r\n" % query)
+    if stream.recv(4096).startswith(b"HTTP/1.1 200"):
+        return stream
+    stream.close()
+    return None
+
+
+def subscribe(daemon, query):
+    """One after the other, as so many connections at once are refused; again while the daemon has
+    not yet noticed that those from before are gone."""
+    return wait_until(lambda: subscribe_once(daemon, query), "another stream")
+
+
+def read_on(streams, told):
+    """Writes a byte to `told` when every stream has brought another group.committed."""
+    poll, rest, seen, groups = select.epoll(), dict.fromkeys(streams, b""), dict.fromkeys(streams, 0), 0
+    for number in streams:
+        poll.register(number, select.EPOLLIN)
+    os.write(told, b".")
+    while True:
+        for number, _ in poll.poll():
+            part = streams[number].recv(65536)
+            if not part:
+                return
+            *messages, rest[number] = (rest[number] + part).split(b"\n\n")
+            seen[number] += sum(b"event: group.committed" in message for message in messages)
+        if min(seen.values()) > groups:
+            groups += 1
+            os.write(told, b".")
+
+
+class Subscribers:
+    """All of them, for as long as the block lasts. wait() until the readers have the next group."""
+
+    def __init__(self, daemon):
+        self.daemon = daemon
+
+    def __enter__(self):
+        self.told, told = os.pipe()
+        self.pid = os.fork()
+        if self.pid == 0:
+            try:
+                streams = [subscribe(self.daemon, b"") for _ in range(READERS)]
+                read_on({stream.fileno(): stream for stream in streams}, told)
+            finally:
+                os._exit(0)
+        os.close(told)
+        self.deaf = [subscribe(self.daemon, b"?after=0") for _ in range(DEAF)]
+        self.wait()
+        time.sleep(1)  # until the sockets of the deaf are full
+        return self
+
+    def wait(self):
+        if os.read(self.told, 1) != b".":
+            raise SystemExit("the readers have ended")
+
+    def __exit__(self, *_):
+        os.kill(self.pid, signal.SIGKILL)
+        os.waitpid(self.pid, 0)
+        os.close(self.told)
+        for stream in self.deaf:
+            stream.close()
+
+
+def take(daemon, count, name, wait=lambda: None):
+    taken = []
+    for number in range(count):
+        began = time.monotonic()
+        daemon.snapshot("%s-%d" % (name, number), DISKS)
+        taken.append((time.monotonic() - began) * 1000)
+        wait()
+    return taken
+
+
+def main():
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    rounds, count = arguments(10, "%d groups")
+    with Daemon(arguments=("--log-level", "warning")) as daemon:
+        daemon.start()
+        with daemon.stopped_database() as database:
+            database.executemany("INSERT INTO events (at_us, kind, actor, detail) "
+                                 "VALUES (strftime('%s') * 1000000, 'device.failed', 'bench', ?)", [("{}",)] * BACKLOG)
+        for name in DISKS:
+            daemon.create_device(name, "qcow2", 64 << 20)
+        alone, beside = [], []
+        for number in range(rounds):
+            alone += take(daemon, count, "alone%d" % number)
+            with Subscribers(daemon) as subscribers:
+                beside += take(daemon, count, "beside%d" % number, subscribers.wait)
+        print("a group: %.1f ms alone, %.1f ms beside %d subscribers: %.3f" % (
+            statistics.median(alone), statistics.median(beside), READERS + DEAF,
+            statistics.median(beside) / statistics.median(alone)))
+        with Subscribers(daemon):
+            began = time.monotonic()
+            daemon.stop()
+            print("SIGTERM: %.2f s" % (time.monotonic() - began))
+
+
+main()
