@@ -18,7 +18,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.realpath(__file__)), "..
 from callers import connect_tcp, connect_tls, connect_unix, serve_tls
 from malformed import FRAMING, HOST, OTHERS, RARE, SMUGGLED
 from openapi import SPEC, fits, validator
-from snapgroupd import SNAPGROUPD, Daemon, expect, main, wait_until
+from snapgroupd import Daemon, expect, is_sanitized, main, wait_until
 
 SEED = int(os.environ.get("MALFORMED_SEED", "10"))
 REQUESTS = int(os.environ.get("MALFORMED_REQUESTS", "10000"))
@@ -94,13 +94,6 @@ def descriptors(daemon):
 def memory_kib(daemon):
     with open("/proc/%d/status" % daemon.process.pid, encoding="ascii") as status:
         return next(int(line.split()[1]) for line in status if line.startswith("VmRSS:"))
-
-
-def is_sanitized():
-    """Sanitizers keep memory that was freed, and find leaks themselves."""
-    with open(SNAPGROUPD, "rb") as program:
-        text = program.read()
-    return any(name in text for name in (b"__asan_", b"__tsan_", b"__sanitizer_"))
 
 
 def walk(daemon, connect, name, header=b""):
