@@ -79,12 +79,18 @@ TEST(another_device_of_the_name_keeps_its_top)
     assert_int_equal(store_number("SELECT last_snapshot_at_us IS NULL FROM devices"), 1);
 }
 
-TEST(another_image_keeps_its_place)
+/* Freezes the only device; `sql` changes what is known of it before the group is committed. */
+static void freeze_change_commit(const char *sql)
 {
     device_must_insert("a", 1);
     assert_int_equal(freeze(11, "a", "/i/a", "/i/a1"), 0);
-    store_sql("UPDATE devices SET top = '/i/other'");
+    store_sql(sql);
     commit(11);
+}
+
+TEST(another_image_keeps_its_place)
+{
+    freeze_change_commit("UPDATE devices SET top = '/i/other'");
     must_have_top("a", "/i/other", "raw");
     assert_int_equal(store_number("SELECT count(*) FROM groups WHERE state = 'committed'"), 1);
 }
@@ -92,11 +98,8 @@ TEST(another_image_keeps_its_place)
 /* Nor do two images of which nothing is known have the same identity. */
 TEST(an_image_is_the_same_by_path_or_by_identity)
 {
-    device_must_insert("a", 1);
-    assert_int_equal(freeze(11, "a", "/i/a", "/i/a1"), 0);
-    store_sql("UPDATE devices SET top = '/i/moved', top_identity = 'x';"
-              "UPDATE members SET backing_identity = 'x', snapshot_identity = 'y'");
-    commit(11);
+    freeze_change_commit("UPDATE devices SET top = '/i/moved', top_identity = 'x';"
+                         "UPDATE members SET backing_identity = 'x', snapshot_identity = 'y'");
     must_have_top("a", "/i/a1", "qcow2");
     assert_int_equal(store_number("SELECT top_identity = 'y' FROM devices"), 1);
     assert_int_equal(store_number("SELECT last_snapshot_at_us FROM devices"), 1011);
