@@ -17,7 +17,7 @@ build=(gcc libc6-dev cmake ninja-build pkg-config scdoc libcjson-dev libinih-dev
     uuid-dev xfslibs-dev zlib1g-dev libzstd-dev liburing-dev libgnutls28-dev libcmocka-dev)
 demo=(curl jq libnbd-bin qemu-utils util-linux)
 test=("${build[@]}" "${demo[@]}" acl btrfs-progs busybox-static clang clang-format dpkg-dev libclang-rt-14-dev e2fsprogs fio git gnutls-bin
-    iproute2 libnbd-dev mount nbdkit nodejs procps python3 python3-libnbd python3-jsonschema python3-yaml qemu-system-common qemu-system-x86 sqlite3 strace
+    iproute2 libnbd-dev mount nbdkit nodejs procps python3 python3-libnbd python3-jsonschema python3-yaml qemu-system-common qemu-system-x86 spin sqlite3 strace
     systemd wrk xfsprogs)
 command -v npm >/dev/null || test+=(npm) # a nodejs that is not Debian's brings its own
 guest_kernel=linux-image-cloud-amd64
