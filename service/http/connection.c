@@ -104,11 +104,9 @@ void http_connection_judge(struct http_connection *connection)
         connection_identify_locked(connection);
 }
 
-/* Shakes hands, if it is a connection with TLS, and learns who the client is. */
+/* Shakes hands and learns who the client is. */
 static int connection_start_tls(struct http_connection *connection)
 {
-    if (!connection->has_tls)
-        return 0;
     connection->stream.tls = http_tls_new(http_certificates_ref(&connection->shared->certificates),
                                           connection->stream.fd);
     if (!connection->stream.tls)
@@ -125,8 +123,13 @@ int http_connection_receive_head(struct http_connection *connection, bool is_fir
 {
     struct http_stream *stream = &connection->stream;
     connection->head.method = NULL;
-    if (!http_enter(connection, HTTP_WAITING, is_first ? HTTP_HEAD_S : HTTP_IDLE_S) ||
-        (is_first && connection_start_tls(connection) != 0) || http_stream_wait(stream) != 0)
+    if (!http_enter(connection, HTTP_WAITING, is_first ? HTTP_HEAD_S : HTTP_IDLE_S))
+        return 0;
+    bool begins_tls = is_first && connection->has_tls;
+    if (begins_tls && http_stream_is_plain(stream))
+        return err_set(err, ErrMalformedRequest, 0,
+                       "this address is served with TLS; send the request to https://");
+    if ((begins_tls && connection_start_tls(connection) != 0) || http_stream_wait(stream) != 0)
         return 0;
     if (!is_first)
         http_stream_allow(stream, HTTP_HEAD_S);

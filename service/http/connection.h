@@ -9,7 +9,7 @@
  *                +----- fault ------+-------------------------------------+   +--last--> LINGERING
  *
  * A stream's connection ends after its head: its socket goes to subscribers.h. TLS shakes hands
- * while WAITING for the first head, within its deadline.
+ * while WAITING for the first head, within its deadline; plain text in its place is a fault.
  *
  * Invariants:
  *   C1  Only the connection's own thread changes its phase, along the arrows above.

@@ -97,6 +97,14 @@ static ssize_t transport_send(struct http_stream *stream, struct iovec parts[2])
     return sent < 0 ? -errno : sent;
 }
 
+bool http_stream_is_plain(struct http_stream *stream)
+{
+    char first;
+    assert(!stream->tls);
+    return stream_poll(stream, POLLIN) == 0 && recv(stream->fd, &first, 1, MSG_PEEK) == 1 &&
+           first >= 'A' && first <= 'Z';
+}
+
 int http_stream_handshake(struct http_stream *stream)
 {
     if (!stream->tls)

@@ -12,6 +12,7 @@
 #ifndef SERVICE_HTTP_STREAM_H
 #define SERVICE_HTTP_STREAM_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
@@ -33,6 +34,10 @@ uint64_t http_clock_ms(void);
 
 /* Sets the deadline `seconds` from now. */
 void http_stream_allow(struct http_stream *stream, unsigned seconds);
+
+/* Waits for the first byte of a connection that is to have TLS, and leaves it: whether it begins a
+ * request in plain text. A TLS record begins with 0x16, a method with a letter. */
+bool http_stream_is_plain(struct http_stream *stream);
 
 /* Shakes hands, if the stream has TLS; before anything else. -EPROTO: the client is refused. */
 int http_stream_handshake(struct http_stream *stream);

@@ -77,7 +77,7 @@ def test():
             peer = context.wrap_socket(connect(port), server_hostname="localhost")
             peer.sendall(text)
             reset(peer)
-        expect(connect(port, GET).recv(4096)[:5] != b"HTTP/", "plain HTTP is served")
+        expect(connect(port, GET).recv(4096)[:13] == b"HTTP/1.1 400 ", "plain HTTP is not told to use TLS")
         wait_until(lambda: threads(daemon) <= idle, "connections that were reset have ended")
 
         held = [connect(port, (b"", first[:1], first[:100], first)[i % 4]) for i in range(SILENT)]

@@ -59,7 +59,9 @@ expect_status 201
 wait_until grep -q '"later"' "$TMP/stream"
 https client GET /nowhere '' --header 'Host: daemon.example'
 expect_status 404
-curl --silent --max-time "$DEADLINE_S" "http://127.0.0.1:$PORT/livez" >"$TMP/out" && fail "plain HTTP is served"
+curl --silent --max-time "$DEADLINE_S" "http://127.0.0.1:$PORT/livez" >"$TMP/out" || fail "plain HTTP gets no answer"
+jq -e '.status == 400 and .code == "MalformedRequest" and (.detail | contains("https://"))' "$TMP/out" >/dev/null ||
+    fail "plain HTTP gets $(cat "$TMP/out")"
 ! curl --silent --max-time "$DEADLINE_S" --cacert "$pki/other-cert.pem" "https://localhost:$PORT/livez" ||
     fail "another CA's client trusts the server"
 for bad in stranger revoked expired early purpose; do
