@@ -14,6 +14,7 @@
 #include <strings.h>
 
 #define CHUNK_DIGITS_MAX 8 /* leading zeros apart; more are larger than any body */
+#define CHUNK_LINE_ROOM  (HTTP_CHUNK_LINE_MAX + 3) /* with CR, LF and zero */
 
 /* Translates an error of the stream. -1; 0: the client has gone. */
 static int body_error(int error, struct err *err)
@@ -77,7 +78,7 @@ static int chunk_size_parse(char *line, uint64_t *size, struct err *err)
 static int trailers_receive(struct http_stream *stream, struct err *err)
 {
     static const char *const framing[] = {"Content-Length", "Transfer-Encoding", "Host"};
-    char line[HTTP_CHUNK_LINE_MAX], *value;
+    char line[CHUNK_LINE_ROOM], *value;
     for (int count = 0; count <= HTTP_TRAILERS_MAX; count++) {
         ssize_t length = http_stream_line(stream, line, sizeof(line));
         if (length < 0)
@@ -98,7 +99,7 @@ static int trailers_receive(struct http_stream *stream, struct err *err)
 static int chunk_receive(struct http_body *body, struct http_stream *stream, bool *is_end,
                          struct err *err)
 {
-    char line[HTTP_CHUNK_LINE_MAX];
+    char line[CHUNK_LINE_ROOM];
     uint64_t size = 0;
     ssize_t length = http_stream_line(stream, line, sizeof(line));
     if (length < 0)

@@ -8,6 +8,7 @@
 #include "block/block.h"
 #include "block/group.h"
 #include "service/group-runs.h"
+#include "service/http/body.h"
 #include "service/http/client-names.h"
 #include "service/http/condition.h"
 #include "service/http/encode.h"
@@ -33,6 +34,8 @@
     X("body_bytes", REQUEST_BODY_MAX_BYTES)                                                        \
     X("body_depth", JSON_DEPTH_MAX)                                                                \
     X("body_values", JSON_VALUES_MAX)                                                              \
+    X("chunk_line_bytes", HTTP_CHUNK_LINE_MAX)                                                     \
+    X("trailer_fields", HTTP_TRAILERS_MAX)                                                         \
     /* of what it names */                                                                         \
     X("device_name_chars", DEVICE_NAME_MAX)                                                        \
     X("device_size_bytes", DEVICE_SIZE_MAX_BYTES)                                                  \

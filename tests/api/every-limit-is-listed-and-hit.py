@@ -92,6 +92,20 @@ def body_values(daemon, limit):
     pair(at, beyond, "UnknownField", "MalformedJSON")
 
 
+def chunked(daemon, text):
+    return raw(daemon, "/devices", (("Content-Type", "application/json"), ("Transfer-Encoding", "chunked")), text.encode(), "POST")
+
+
+def chunk_line_bytes(daemon, limit):
+    at, beyond = (chunked(daemon, "2;" + "x" * (count - 2) + "\r\n{}\r\n0\r\n\r\n") for count in (limit, limit + 1))
+    pair(at, beyond, "MissingField", "MalformedRequest")
+
+
+def trailer_fields(daemon, limit):
+    at, beyond = (chunked(daemon, "2\r\n{}\r\n0\r\n" + "A: x\r\n" * count + "\r\n") for count in (limit, limit + 1))
+    pair(at, beyond, "MissingField", "MalformedRequest")
+
+
 def device_name_chars(daemon, limit):
     at, beyond = (daemon.request("POST", "/devices", {"name": "d" * count, "image": "i", "format": "raw", "size_bytes": 512})
                   for count in (limit, limit + 1))
