@@ -136,17 +136,22 @@ static int event_range_load(struct connection *reader, struct event_range *range
     return 0;
 }
 
-/* Each filter that is given has an index, which ends in the id; so have device and kind together.
- * Of a group there are few events. */
+/* Each filter that is given has an index, which ends in the id; so have device and kind together,
+ * and group and kind. With group and device the events of the group are walked, which are few. */
 void event_list_sql(const struct event_filter *filter, char sql[EVENT_LIST_SQL_BYTES])
 {
     bool has_kind = filter->kind < EVENT_KIND_COUNT;
     const char *group = filter->group_id ? " AND group_id = :group_id" : "";
-    if (filter->device)
+    if (filter->device && filter->group_id)
+        snprintf(sql, EVENT_LIST_SQL_BYTES,
+                 "SELECT " NAMES ", id FROM events WHERE id > :after%s%s AND EXISTS (SELECT 1 FROM "
+                 "event_devices WHERE member = :device AND event_id = id) ORDER BY id LIMIT :limit",
+                 has_kind ? " AND kind = :kind" : "", group);
+    else if (filter->device)
         snprintf(sql, EVENT_LIST_SQL_BYTES,
                  "SELECT " NAMES ", id FROM event_devices CROSS JOIN events ON id = event_id WHERE "
-                 "member = :device AND event_id > :after%s%s ORDER BY event_id LIMIT :limit",
-                 has_kind ? " AND event_kind = :kind" : "", group);
+                 "member = :device AND event_id > :after%s ORDER BY event_id LIMIT :limit",
+                 has_kind ? " AND event_kind = :kind" : "");
     else
         snprintf(sql, EVENT_LIST_SQL_BYTES,
                  "SELECT " NAMES ", id FROM events WHERE id > :after%s%s ORDER BY id LIMIT :limit",

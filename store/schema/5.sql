@@ -34,6 +34,7 @@ CREATE TABLE events (
 ) STRICT;
 CREATE INDEX events_kind ON events (kind);
 CREATE INDEX events_group ON events (group_id) WHERE group_id IS NOT NULL;
+CREATE INDEX events_group_kind ON events (group_id, kind) WHERE group_id IS NOT NULL;
 
 CREATE TABLE event_devices (
     member TEXT NOT NULL,
