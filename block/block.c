@@ -33,11 +33,12 @@ static void block_register_formats(void)
 struct block *block_open(const char *image_dir, struct err *err)
 {
     block_register_formats();
-    struct block *block = calloc(1, sizeof(*block));
+    struct block *block = aligned_alloc(alignof(struct block), sizeof(*block));
     if (!block) {
         err_set(err, ErrOutOfResources, ENOMEM, "the block layer cannot be opened");
         return NULL;
     }
+    memset(block, 0, sizeof(*block));
     block->files = file_table_new();
     if (!block->files)
         err_set(err, ErrOutOfResources, ENOMEM, "the block layer cannot be opened");
@@ -56,6 +57,7 @@ struct block *block_open(const char *image_dir, struct err *err)
         return NULL;
     }
     index_memory_init(&block->index_memory, INDEX_MEMORY_DEFAULT_BYTES);
+    pthread_mutex_init(&block->cut.lock, NULL);
     pthread_mutex_init(&block->lock, NULL);
     pthread_cond_init(&block->changed, NULL);
     retry_init(block);
@@ -115,6 +117,7 @@ int block_close(struct block *block, struct err *err)
     pthread_cond_destroy(&block->changed);
     pthread_cond_destroy(&block->retrier.changed);
     pthread_mutex_destroy(&block->lock);
+    pthread_mutex_destroy(&block->cut.lock);
     free(block);
     return ret;
 }

@@ -157,7 +157,7 @@ int block_frozen_add(struct block *block, const char *device, const char *group_
 
 /* A file that a group froze, or one beneath it. It is never written through this daemon again,
  * whatever its name: block_device_open() fails with DeviceInUse. A group lists its files
- * (group_member_info) for the record and marks them in group_pivot(); a restart marks them by
+ * (group_member_info) for the record and marks them in group_cut(); a restart marks them by
  * block_frozen_file_add() before any device is opened. */
 struct frozen_file {
     char identity[FILE_IDENTITY_BYTES];

@@ -2,14 +2,15 @@
  *
  * The group transaction (design: "The group-snapshot transaction"). One thread runs a group.
  *
- *   group_begin --> group_prepare --> group_pivot --> group_finish --> group_free
- *        |               |              (the caller has recorded `committing` before group_pivot)
+ *   group_begin --> group_prepare --> group_cut --> group_finish --> group_free
+ *        |               |              (the caller has recorded `committing` before group_cut)
  *        +---------------+--> group_abort --> group_free
  *
  * group_begin validates all members and holds their devices; group_prepare creates every overlay,
  * durable, and opens it. Both may fail, change no existing file, and set `*failed_member` to the
- * position of the first failing member. After group_prepare nothing can fail: group_pivot raises
- * all fences, waits for writes in flight, swaps every top, lowers the fences.
+ * position of the first failing member. After group_prepare nothing can fail: group_cut freezes
+ * all members by one store in memory, for which no request waits; group_finish waits for the
+ * changes that were in flight.
  */
 #ifndef BLOCK_GROUP_H
 #define BLOCK_GROUP_H
@@ -38,7 +39,8 @@ struct group_member_info {
     /* The files that the group freezes with this member, but those frozen already. */
     const struct frozen_file *frozen_files;
     size_t frozen_count;
-    uint64_t pause_us; /* after group_pivot: the longest a request was held */
+    uint64_t copy_wait_us; /* after group_finish: the longest wait of a change that had to copy from
+                            * the frozen image for one in flight there */
 };
 
 /* Codes: EmptyGroup, DuplicateDevice, DeviceNotFound, DeviceInUse, DeviceIsReadOnly, DeviceFailed,
@@ -61,12 +63,13 @@ int group_plan(struct block *block, const struct group_member *members, size_t c
 /* -1: group_abort() removes what was created. Codes: OpenFileFailed, DeviceFailed. */
 int group_prepare(struct group *group, size_t *failed_member, struct err *err);
 
-/* Cannot fail. *cut_at_us: microseconds since the epoch; *pause_us: the longest member's. */
-void group_pivot(struct group *group, uint64_t *cut_at_us, uint64_t *pause_us);
+/* Cannot fail, and holds no request. *cut_at_us: microseconds since the epoch. */
+void group_cut(struct group *group, uint64_t *cut_at_us);
 
-/* Makes the frozen images durable and read-only. A member whose frozen image cannot be flushed
- * turns its device `failed`; the group remains valid. */
-void group_finish(struct group *group);
+/* Waits until the changes that were in flight in the frozen images have ended, then makes these
+ * durable and read-only. A member whose frozen image cannot be flushed turns its device `failed`;
+ * the group remains valid. *sealed_us: how long after the cut that was. */
+void group_finish(struct group *group, uint64_t *sealed_us);
 
 /* Removes every overlay that this group created. -1 and *err if one could not be removed (a restart
  * will). */

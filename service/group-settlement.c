@@ -3,7 +3,7 @@
  * Settlement of groups. The states of memory are in group-settlement.h, those of the row in
  * store/groups.c.
  *
- *   row \ memory   NOTHING     HELD        PIVOTED   REMOVED     LEFT
+ *   row \ memory   NOTHING     HELD        CUT       REMOVED     LEFT
  *   (none)         -           roll back   -         -           -
  *   preparing      roll back   roll back   -         roll back   roll back
  *   aborting       roll back   roll back   -         roll back   roll back
@@ -12,15 +12,15 @@
  *   aborted        -           roll back   -         -           -
  *
  *   roll back   row `aborting`; overlays removed, devices released; row `aborted` once all are gone
- *   commit      tops pivoted (after a restart: the images synced); row `committed`; members offered
+ *   commit      members cut (after a restart: the images synced); row `committed`; members offered
  *
  * Invariants:
- *   I1. Tops are pivoted only if the row says `committing` or later; overlays are removed only if
+ *   I1. Members are cut only if the row says `committing` or later; overlays are removed only if
  *       it does not and never will.
  *   I2. While the row is unknown the devices stay held: neither happens.
  *   I3. Memory never goes back: a second action on the same settlement only moves the row.
  *   I4. The row says `aborted` only once no overlay is left.
- *   I5. Nothing is allocated after the pivot. No assert: a property of the code.
+ *   I5. Nothing is allocated after the cut. No assert: a property of the code.
  */
 #include "service/group-settlement.h"
 
@@ -55,7 +55,7 @@ static void settlement_assert_state(const struct settlement *settlement)
     assert(settlement->stored <= GROUP_STORED_UNKNOWN);
     assert((memory == GROUP_MEMORY_HELD) == (settlement->group != NULL));
     assert(settlement->stored != GROUP_STORED_UNKNOWN || memory == GROUP_MEMORY_HELD); /* I2 */
-    assert(memory != GROUP_MEMORY_PIVOTED || settlement->row.state == GROUP_COMMITTED);
+    assert(memory != GROUP_MEMORY_CUT || settlement->row.state == GROUP_COMMITTED);
     assert(memory != GROUP_MEMORY_REMOVED || settlement->row.state == GROUP_ABORTED);
     assert(memory != GROUP_MEMORY_LEFT || settlement->row.state == GROUP_ABORTING); /* I4 */
 }
@@ -217,19 +217,19 @@ static int settlement_roll_back(struct service *service, struct settlement *sett
 
 /* ---- commit ---- */
 
-static void settlement_pivot(struct settlement *settlement)
+static void settlement_cut(struct settlement *settlement)
 {
     struct group_row *row = &settlement->row;
-    group_pivot(settlement->group, &row->cut_at_us, &row->pause_us);
+    uint64_t sealed_us;
+    group_cut(settlement->group, &row->cut_at_us);
+    row->pause_us = 0; /* a cut holds no request */
     row->has_cut = true;
     row->has_error = false;
     for (size_t i = 0; i < row->member_count; i++) {
-        struct group_member_info info;
-        group_member_info(settlement->group, i, &info);
         row->members[i].has_pause = true;
-        row->members[i].pause_us = info.pause_us;
+        row->members[i].pause_us = 0;
     }
-    group_finish(settlement->group);
+    group_finish(settlement->group, &sealed_us);
     row->has_duration = true;
     row->duration_us = clock_monotonic_us() - settlement->started_us;
 }
@@ -257,11 +257,11 @@ static int settlement_commit(struct service *service, struct settlement *settlem
            settlement->stored == GROUP_COMMITTED); /* I1 */
     struct group *group = settlement->group;
     if (settlement->memory == GROUP_MEMORY_HELD)
-        settlement_pivot(settlement);
+        settlement_cut(settlement);
     else if (settlement->memory == GROUP_MEMORY_NOTHING)
         images_sync(service, &settlement->row);
     settlement->row.state = GROUP_COMMITTED;
-    settlement->memory = GROUP_MEMORY_PIVOTED;
+    settlement->memory = GROUP_MEMORY_CUT;
     settlement->group = NULL;
     settlement_assert_state(settlement);
     int ret = settlement->stored == GROUP_COMMITTED

@@ -6,7 +6,7 @@
  * group-settlement.c.
  *
  *             group_begin          point of no return            group_abort, group_free
- *   NOTHING ---------------> HELD --------------------> PIVOTED
+ *   NOTHING ---------------> HELD --------------------> CUT
  *      |                      +-----------------------------------------> REMOVED
  *      |                      +--(an overlay could not be removed)------> LEFT --(retry)--> REMOVED
  *      +--(restart: overlays are removed by name)--------------------------^
@@ -26,7 +26,7 @@ struct service;
 enum group_memory_state {
     GROUP_MEMORY_NOTHING, /* before group_begin, or after a restart */
     GROUP_MEMORY_HELD,    /* devices are held; overlays may exist; no top has moved */
-    GROUP_MEMORY_PIVOTED,
+    GROUP_MEMORY_CUT,
     GROUP_MEMORY_REMOVED, /* the overlays are gone */
     GROUP_MEMORY_LEFT,    /* an overlay may still exist */
     GROUP_MEMORY_STATES,
@@ -48,7 +48,7 @@ struct settlement {
     struct group_row row;
     struct origin origin; /* of the call that made it */
     uint64_t started_us;  /* monotonic */
-    /* For the copy of the row that the queue keeps: after the pivot nothing is allocated. */
+    /* For the copy of the row that the queue keeps: after the cut nothing is allocated. */
     struct member_row *pauses;
     char error_message[ERR_MESSAGE_BYTES];
 };

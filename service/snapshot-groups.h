@@ -7,8 +7,8 @@
  *                                       insert `preparing`
  *   group_prepare  create overlays
  *                                       `committing`: the point of no return
- *   group_pivot    swap all tops
- *   group_finish   sync frozen images
+ *   group_cut      freeze all members at one instant
+ *   group_finish   await changes in flight, sync frozen images
  *                                       `committed`, devices' tops
  *   group_free     release
  *

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * A device: a named disk, its top node and its fence. io.h is its data interface; this is what the
- * registry and the group transaction use. Private to block/.
+ * A device: a named disk, its chain of nodes and its changes in flight. io.h is its data interface;
+ * this is what the registry and the group transaction use. Private to block/.
  *
  * The diagram of its states is in device.c, that of its retries in retry.c.
  */
@@ -10,7 +10,7 @@
 
 #include "base/cleanup.h"
 #include "base/err.h"
-#include "block/device/fence.h"
+#include "block/device/changes.h"
 #include "block/device/index.h"
 #include "block/image/node.h"
 #include "block/io.h"
@@ -41,16 +41,17 @@ struct device_counter {
 };
 
 struct device {
-    struct fence fence;
+    struct changes changes;
     pthread_mutex_t freeze_lock; /* one thread freezes what is below the top; taken first */
-    pthread_mutex_t lock; /* taken after the fence; guards top, reason and changes of state */
-    struct node *top; /* owned reference; NULL if it could not be opened. A change inside the fence
-                       * may use it without the lock: it is swapped only when nobody is inside */
-    struct index *index;             /* of the chain; as old as it */
-    char *reason;                    /* why it failed, or NULL */
-    bool is_failure_taken;           /* block_take_failure() has returned it; under lock */
-    int failures_fd;                 /* the registry's eventfd, or 0: none; constant */
-    _Atomic enum device_state state; /* written under lock */
+    pthread_mutex_t lock;        /* guards newest, reason and changes of state */
+    struct node *newest; /* owned reference; NULL if the chain could not be opened. It is the top,
+                          * or the overlay armed on the top for a cut to come */
+    struct index *index; /* of the chain, as old as it; knows the top */
+    atomic_uint_least64_t copy_wait_us; /* the longest wait for a change of the unsealed image */
+    char *reason;                       /* why it failed, or NULL */
+    bool is_failure_taken;              /* block_take_failure() has returned it; under lock */
+    int failures_fd;                    /* the registry's eventfd, or 0: none; constant */
+    _Atomic enum device_state state;    /* written under lock */
     bool read_only;
     char *name;
     uint64_t size_bytes;
@@ -83,7 +84,8 @@ CLEANUP_DEFINE(device, struct device *, device_free)
 
 /* Gives the device its chain, and the chain an index: it is online. No request uses it yet. The
  * reference is taken over on success only; -1 when memory is short. */
-int device_set_top(struct device *device, struct node *top, struct index_memory *memory);
+int device_set_top(struct device *device, struct node *top, struct index_memory *memory,
+                   const struct cut *cut);
 
 #define DEVICE_HELD_BY_GROUP "snapshot group "
 
@@ -99,17 +101,24 @@ void device_set_absent(struct device *device, const char *reason);
 /* Whether it failed or is absent; fails it first if an fdatasync of its top failed. */
 bool device_has_failed(struct device *device);
 
+/* Whether a request of that range may go ahead: 0, -EIO or -EINVAL. */
+int device_check_range(struct device *device, uint64_t offset, uint64_t length);
+
 /* All bytes of requests that succeeded since the device was attached or the daemon started. */
 uint64_t device_counted_bytes(const struct device *device, enum device_op op);
 
-/* Makes the frozen images below the top durable and read-only (node_freeze). 0 or -errno: an image
- * that could not be flushed stays writable, and every flush retries. A failed sync fails the
- * device. */
-int device_freeze(struct device *device);
+/* Arms `overlay` (reference taken over), whose backing node is the top, for that epoch: see
+ * index_arm(). The old top's reference passes to the caller. Memory only; cannot fail. */
+struct node *device_arm(struct device *device, struct node *overlay, uint64_t epoch);
 
-/* The pivot: `overlay` (reference taken over), whose backing node is the top, becomes top; the old
- * top's reference passes to the caller. The fence is raised and drained. Memory only; cannot fail.
+/* After the cut: waits until the old top has no change in flight; from then on it is frozen.
+ * Returns the longest time that a change of the new top waited for one of the old, in microseconds.
  */
-struct node *device_swap_top(struct device *device, struct node *overlay);
+uint64_t device_seal(struct device *device);
+
+/* Makes the frozen images below the top durable and read-only (node_freeze), once they are sealed.
+ * 0 or -errno: an image that could not be flushed stays writable, and every flush retries. A failed
+ * sync fails the device. */
+int device_freeze(struct device *device);
 
 #endif

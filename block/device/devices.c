@@ -22,7 +22,7 @@ int block_device_open(struct block *block, const struct device_spec *spec, struc
         return -1;
     }
     pthread_mutex_lock(&block->lock);
-    int ret = device_set_top(device, top, &block->index_memory);
+    int ret = device_set_top(device, top, &block->index_memory, &block->cut);
     device->overlay_shape = driver_overlay_shape(spec->overlay, top->size_bytes);
     pthread_mutex_unlock(&block->lock);
     if (ret == 0)
@@ -130,14 +130,14 @@ static int device_check_close(struct block *block, struct device *device, enum c
                               struct err *err)
 {
     bool discard = how == CLOSE_DISCARDING;
-    if (!device->top)
+    if (!device->newest)
         return how == CLOSE_KEEPING
                    ? 0
                    : journal_recovery_sweep(block->journals, &block->dir, device->image,
                                             device->format, discard, err);
     int ret = device_has_failed(device) ? 0 : device_flush(device);
     bool is_unflushed = ret != 0;
-    for (struct node *node = device->top; node; node = node->backing)
+    for (struct node *node = device->newest; node; node = node->backing)
         is_unflushed |= node_is_unflushed(node);
     if (!is_unflushed || how != CLOSE_FLUSHED)
         return 0;
@@ -184,7 +184,7 @@ static int device_close(struct block *block, const char *name, enum close_how ho
         return -1;
     }
     /* Empty now, or given up; gone before somebody else can open the images. */
-    for (struct node *node = device->top; node; node = node->backing)
+    for (struct node *node = device->newest; node; node = node->backing)
         if (how == CLOSE_DISCARDING)
             journal_recovery_discard(block->journals, node);
         else

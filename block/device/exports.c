@@ -121,7 +121,7 @@ static struct device *frozen_open(struct block *block, const struct frozen *froz
     struct node *top = chain_open(&block->dir, frozen->image, frozen->format, true, &guard, err);
     if (!top)
         return NULL;
-    if (device_set_top(opened, top, &block->index_memory) != 0) {
+    if (device_set_top(opened, top, &block->index_memory, &block->cut) != 0) {
         node_unref(top);
         err_set(err, ErrOutOfResources, ENOMEM, "export '%s' cannot be opened", frozen->name);
         return NULL;

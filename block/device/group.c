@@ -2,8 +2,8 @@
  *
  * The group transaction: implements group.h.
  *
- *                  group_begin        group_prepare          group_pivot      group_finish
- *     BEGINNING ------------> BEGUN ----------------> PREPARED ----> PIVOTED ----> FINISHED
+ *                  group_begin        group_prepare           group_cut     group_finish
+ *     BEGINNING ------------> BEGUN ----------------> PREPARED ------> CUT ------> FINISHED
  *                               |   \ PREPARING, fails    |
  *                               +-----------+-------------+-- group_abort --> ABORTED
  *
@@ -12,20 +12,18 @@
  *   prepare  for each member in list order: flush the image to be frozen, stage the overlay, copy
  *            that image's permissions, open the overlay on top of it; sync all overlays at once;
  *            then name each overlay; sync each directory.
- *   pivot    raise every fence; drain every fence; swap every top; lower every fence.
- *   finish   make the frozen images durable and read-only. A failed sync fails the device; after
- *            any other error the device's next flush retries.
+ *   cut      arm every overlay; store the epoch (cut.h).
+ *   finish   for each member: wait until its old top has no change in flight (seal); make it
+ *            durable and read-only. A failed sync fails the device; after any other error the
+ *            device's next flush retries.
  *   abort    remove the overlays that prepare named, then those it staged.
  *
  * Invariants:
- *   I1. Between the first fence_raise and the last fence_lower only memory is touched and nothing
- *       can fail. (No assert: a property of the code.)
- *   I2. All fences are drained before the first top is swapped, and all tops are swapped before the
- *       first fence is lowered: no change runs while some members have their new top and others do
- *       not.
- *   I3. A device is held by one group, which names it once, so two pivots have no device in common.
- *       A change is inside one fence only and waits for no other. So pivots need no common lock and
- *       no order of fences, cannot deadlock, and a slow member delays its own group only.
+ *   I1. While the overlays are armed and the epoch is stored only memory is touched, nothing can
+ *       fail, and no request waits. (No assert: a property of the code.)
+ *   I2. The cut of all members is one store (E1 in cut.h). No assert: a property of the code.
+ *   I3. A device is held by one group, which names it once, until its old top is frozen: it is in
+ *       no second cut before, so at most one layer below its top has changes in flight.
  *   I4. A frozen file is marked before its writer's claim ends, so it is never opened for writing
  *       in between.
  *
@@ -58,7 +56,7 @@ static void member_assert_state(const struct member *member, enum transaction_st
     case TRANSACTION_PREPARED:
         assert(member->overlay && member->is_staged && member->is_published && !member->frozen);
         break;
-    case TRANSACTION_PIVOTED:
+    case TRANSACTION_CUT:
     case TRANSACTION_FINISHED:
         assert(member->overlay && member->frozen && member->overlay->backing == member->frozen);
         break;
@@ -258,51 +256,54 @@ int group_prepare(struct group *group, size_t *failed_member, struct err *err)
     return 0;
 }
 
-/* ---- pivot: nothing below, up to finish, can fail ---- */
+/* ---- cut: nothing below, up to finish, can fail ---- */
 
-static uint64_t group_now_us(void)
+static uint64_t clock_us(clockid_t clock)
 {
     struct timespec now;
-    clock_gettime(CLOCK_REALTIME, &now);
+    clock_gettime(clock, &now);
     return (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000;
 }
 
-void group_pivot(struct group *group, uint64_t *cut_at_us, uint64_t *pause_us)
+void group_cut(struct group *group, uint64_t *cut_at_us)
 {
+    struct cut *cut = &group->block->cut;
     struct member *end = group->members + group->count;
     group_assert_state(group, TRANSACTION_PREPARED);
+    pthread_mutex_lock(&cut->lock);
+    uint64_t epoch = cut_epoch(cut) + 1;
     for (struct member *member = group->members; member < end; member++)
-        fence_raise(&member->device->fence);
-    for (struct member *member = group->members; member < end; member++)
-        fence_drain(&member->device->fence);
-    *cut_at_us = group_now_us();
-    for (struct member *member = group->members; member < end; member++)
-        member->frozen = device_swap_top(member->device, member->overlay);
-    *pause_us = 0;
-    for (struct member *member = group->members; member < end; member++) {
-        member->pause_us = fence_lower(&member->device->fence);
-        if (member->pause_us > *pause_us)
-            *pause_us = member->pause_us;
-    }
+        member->frozen = device_arm(member->device, member->overlay, epoch);
+    *cut_at_us = clock_us(CLOCK_REALTIME);
+    cut_store(cut, epoch);
+    pthread_mutex_unlock(&cut->lock);
+    group->cut_us = clock_us(CLOCK_MONOTONIC);
     for (struct member *member = group->members; member < end; member++) {
         assert(member->frozen->claim); /* I4 */
         for (size_t i = 0; i < member->file_count; i++)
             file_table_freeze(group->block->files, steal(member->marks[i]));
     }
-    group_enter_state(group, TRANSACTION_PIVOTED);
+    group_enter_state(group, TRANSACTION_CUT);
 }
 
-void group_finish(struct group *group)
+/* ---- finish ---- */
+
+static void member_finish(struct member *member)
 {
-    group_assert_state(group, TRANSACTION_PIVOTED);
-    for (size_t i = 0; i < group->count; i++) {
-        const struct member *member = &group->members[i];
-        int ret = device_freeze(member->device);
-        if (ret && !device_has_failed(member->device))
-            log_warning("frozen image '%s' is not durable yet: %s; the next flush of device '%s' "
-                        "tries again",
-                        member->frozen->path, strerror(-ret), member->device->name);
-    }
+    member->copy_wait_us = device_seal(member->device);
+    int ret = device_freeze(member->device);
+    if (ret && !device_has_failed(member->device))
+        log_warning("frozen image '%s' is not durable yet: %s; the next flush of device '%s' tries "
+                    "again",
+                    member->frozen->path, strerror(-ret), member->device->name);
+}
+
+void group_finish(struct group *group, uint64_t *sealed_us)
+{
+    group_assert_state(group, TRANSACTION_CUT);
+    for (size_t i = 0; i < group->count; i++)
+        member_finish(&group->members[i]);
+    *sealed_us = clock_us(CLOCK_MONOTONIC) - group->cut_us;
     group_enter_state(group, TRANSACTION_FINISHED);
 }
 
@@ -334,13 +335,13 @@ void group_member_info(const struct group *group, size_t position, struct group_
         .snapshot_identity = member->overlay ? member->overlay->identity.text : "",
         .frozen_files = member->files,
         .frozen_count = member->file_count,
-        .pause_us = member->pause_us,
+        .copy_wait_us = member->copy_wait_us,
     };
 }
 
 void group_free(struct group *group)
 {
-    assert(group->state != TRANSACTION_PIVOTED); /* group_finish() comes first */
+    assert(group->state != TRANSACTION_CUT); /* group_finish() comes first */
     group_assert_state(group, group->state);
     for (size_t i = 0; i < group->count; i++)
         member_free(group, &group->members[i]);

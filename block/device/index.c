@@ -31,6 +31,7 @@ enum {
     HOST_SHIFT = 13,
     LAYER_SHIFT = 3,
     LAYER_MASK = CHAIN_NODES_MAX - 1,
+    NEWEST_LAYER_SHIFT = 54,
     WALKS_SHARE = 8, /* of the budget, for walks: one part in so many */
 };
 #define RANGE_BYTES  ((uint64_t)RANGE_UNITS * UNIT_BYTES)
@@ -61,9 +62,43 @@ struct index {
     uint64_t slot_count;
     struct slot *slots;
     struct walks walks;
-    atomic_uint layer_count;
+    const struct cut *cut;
     struct node *layers[CHAIN_NODES_MAX]; /* base first; only grows */
+    atomic_uint_least64_t newest;         /* the last layer and the epoch that it is armed for */
+    _Atomic(struct node *) unsealed;      /* the layer below it, from index_arm() to index_seal() */
 };
+
+/* ---- layers ---- */
+
+static uint64_t newest_pack(unsigned layer, uint64_t epoch)
+{
+    assert(layer < CHAIN_NODES_MAX && epoch >> NEWEST_LAYER_SHIFT == 0);
+    return (uint64_t)layer << NEWEST_LAYER_SHIFT | epoch;
+}
+
+static unsigned newest_layer(uint64_t newest)
+{
+    return (unsigned)(newest >> NEWEST_LAYER_SHIFT);
+}
+
+/* The number of the top. `newest` is loaded first: an overlay that is armed later is the top from a
+ * later epoch only, and who needs to see it has seen that epoch before this began. */
+static unsigned index_top_layer(const struct index *index)
+{
+    uint64_t newest = atomic_load_explicit(&index->newest, memory_order_acquire);
+    uint64_t armed_for = newest & ((1ULL << NEWEST_LAYER_SHIFT) - 1);
+    return newest_layer(newest) - (armed_for > cut_epoch(index->cut));
+}
+
+struct node *index_top(const struct index *index)
+{
+    return index->layers[index_top_layer(index)];
+}
+
+const struct node *index_unsealed(const struct index *index)
+{
+    return atomic_load_explicit(&index->unsealed, memory_order_acquire);
+}
 
 /* ---- entries ---- */
 
@@ -216,7 +251,7 @@ void index_memory_destroy(struct index_memory *memory)
 
 static void index_forget(void *arg, uint64_t offset, uint64_t length);
 
-struct index *index_new(struct index_memory *memory, struct node *top)
+struct index *index_new(struct index_memory *memory, const struct cut *cut, struct node *top)
 {
     struct index *index = calloc(1, sizeof(*index));
     if (!index)
@@ -225,6 +260,7 @@ struct index *index_new(struct index_memory *memory, struct node *top)
     for (struct node *node = top; node; node = node->backing)
         count++;
     index->memory = memory;
+    index->cut = cut;
     index->size_bytes = top->size_bytes;
     index->slot_count = 1;
     while (index->slot_count < SLOTS_MAX && index->slot_count * RANGE_BYTES < top->size_bytes)
@@ -237,7 +273,7 @@ struct index *index_new(struct index_memory *memory, struct node *top)
     }
     pthread_mutex_init(&index->lock, NULL);
     walks_init(&index->walks, &memory->walks);
-    atomic_init(&index->layer_count, count);
+    atomic_init(&index->newest, newest_pack(count - 1, 0));
     for (struct node *node = top; node; node = node->backing)
         index->layers[--count] = node;
     node_watch(top, index_forget, index);
@@ -246,6 +282,7 @@ struct index *index_new(struct index_memory *memory, struct node *top)
 
 void index_free(struct index *index)
 {
+    assert(!index_unsealed(index));
     node_watch(index_top(index), NULL, NULL);
     pthread_mutex_lock(&index->memory->lock);
     for (uint64_t i = 0; i < index->slot_count; i++)
@@ -258,19 +295,25 @@ void index_free(struct index *index)
     free(index);
 }
 
-void index_push(struct index *index, struct node *overlay)
+void index_arm(struct index *index, struct node *overlay, uint64_t epoch)
 {
-    unsigned count = atomic_load(&index->layer_count);
-    assert(count < CHAIN_NODES_MAX);
-    node_watch(index->layers[count - 1], NULL, NULL);
-    index->layers[count] = overlay;
+    unsigned layer = newest_layer(atomic_load(&index->newest));
+    struct node *top = index->layers[layer];
+    assert(overlay->backing == top && layer + 1 < CHAIN_NODES_MAX);
+    assert(!index_unsealed(index));             /* X4 */
+    assert(epoch == cut_epoch(index->cut) + 1); /* E1 */
+    index->layers[layer + 1] = overlay;
     node_watch(overlay, index_forget, index);
-    atomic_store(&index->layer_count, count + 1);
+    atomic_store(&index->unsealed, top);
+    atomic_store(&index->newest, newest_pack(layer + 1, epoch));
 }
 
-struct node *index_top(const struct index *index)
+void index_seal(struct index *index)
 {
-    return index->layers[atomic_load(&index->layer_count) - 1];
+    struct node *sealed = atomic_load(&index->unsealed);
+    assert(sealed && sealed == index_top(index)->backing); /* X4 */
+    node_watch(sealed, NULL, NULL);
+    atomic_store(&index->unsealed, NULL);
 }
 
 /* ---- finding ---- */
@@ -349,9 +392,9 @@ static void unit_begin(struct index *index, uint64_t offset, struct unit *unit)
 
 static unsigned index_layer(const struct index *index, const struct node *node)
 {
-    unsigned layer = atomic_load(&index->layer_count);
-    while (index->layers[--layer] != node)
-        ;
+    unsigned layer = newest_layer(atomic_load(&index->newest));
+    while (index->layers[layer] != node)
+        layer--;
     return layer;
 }
 
@@ -381,7 +424,7 @@ static void unit_take(struct unit *unit, uint64_t at, uint64_t length, uint64_t 
 
 int index_map(struct index *index, uint64_t offset, unsigned flags, struct chain_extent *found)
 {
-    return walks_map(&index->walks, index->layers, atomic_load(&index->layer_count), offset, flags,
+    return walks_map(&index->walks, index->layers, index_top_layer(index) + 1, offset, flags,
                      found);
 }
 

@@ -6,23 +6,29 @@
  * A device has one index; all indexes of a block layer share one memory budget (index_memory). An
  * index is filled lazily by walking the chain (walk.h), a unit at a time; when the budget is used
  * up, the least recently used pages are evicted. Entries name images by layer, counted from the
- * base, so a pivot leaves every entry valid: the overlay is one more layer, and empty.
+ * base, so a cut leaves every entry valid: the overlay is one more layer, and empty.
+ *
+ *     layers   base ... [top] [armed]         index_arm: the last one is the top from an epoch on
  *
  * Invariants:
  *   X1. A result for a frozen layer never changes while it is a layer (W2 in walk.h), so its data
- *       are read without a lock. No assert: a walk would be needed to compare.
+ *       are read without a lock. The layer below the top is frozen from index_seal() on; until then
+ *       its changes are reported too. No assert: a walk would be needed to compare.
  *   X2. A result for the top is valid while the caller has held the top's io_lock, shared, since
  *       before the call: a driver reports a change (index_forget) before it releases that lock, and
  *       reuses space only after it has held it exclusively. No assert: a read-write lock does not
  *       know its readers.
- *   X3. An entry that was mapped before a change is not kept after it (`changes`).
+ *   X3. An entry that was mapped before a change is not kept after it (`changes`). Who maps takes
+ *       that count first, then looks at the top.
+ *   X4. One overlay is armed at a time, and none before the layer below the top is sealed.
  *
- * Any thread may call anything but new, free and push at any time. Lock order: a driver's lock,
- * index_memory.lock, index.lock. The lock of the walks is taken with none of these held.
+ * Any thread may call anything but new, free, arm and seal at any time. Lock order: a driver's
+ * lock, index_memory.lock, index.lock. The lock of the walks is taken with none of these held.
  */
 #ifndef BLOCK_DEVICE_INDEX_H
 #define BLOCK_DEVICE_INDEX_H
 
+#include "block/device/cut.h"
 #include "block/image/walk.h"
 
 struct index;
@@ -41,17 +47,24 @@ void index_memory_set_budget(struct index_memory *memory, uint64_t budget_bytes)
 void index_memory_get(struct index_memory *memory, uint64_t *used_bytes, uint64_t *budget_bytes);
 void index_memory_destroy(struct index_memory *memory);
 
-/* An index of the chain under `top`, which outlives it and reports its changes from now on. NULL
- * when memory is short. */
-struct index *index_new(struct index_memory *memory, struct node *top);
+/* An index of the chain under `top`, which outlives it and reports its changes from now on. `cut`
+ * outlives it too. NULL when memory is short. */
+struct index *index_new(struct index_memory *memory, const struct cut *cut, struct node *top);
 void index_free(struct index *index);
 
-/* The pivot: `overlay`, whose backing node is the top, becomes top and reports its changes from now
- * on. Memory only; cannot fail. No change is under way on either. */
-void index_push(struct index *index, struct node *overlay);
+/* Arms `overlay`, whose backing node is the top, to be the top from that epoch of the cut on, which
+ * is to come; it reports its changes from now on. Memory only; cannot fail. */
+void index_arm(struct index *index, struct node *overlay, uint64_t epoch);
 
-/* The topmost layer. */
+/* The layer below the top is frozen: it has no change in flight, and will have none. */
+void index_seal(struct index *index);
+
+/* The top at this moment. */
 struct node *index_top(const struct index *index);
+
+/* The layer below the armed overlay, until it is sealed; else NULL. After a cut it may have changes
+ * in flight. */
+const struct node *index_unsealed(const struct index *index);
 
 enum index_answer {
     INDEX_FOUND, /* *found is DATA with node, host and length, or ZERO with length */
@@ -60,7 +73,7 @@ enum index_answer {
 };
 
 /* Looks up an extent at `offset`, within the device. found->length: in: maximum; out: actual. `top`
- * is from index_top(), with its io_lock held (node_begin_io); INDEX_MISS after a pivot since. */
+ * is from index_top(), with its io_lock held (node_begin_io); INDEX_MISS after a cut since. */
 enum index_answer index_find(struct index *index, const struct node *top, uint64_t offset,
                              struct chain_extent *found);
 

@@ -17,14 +17,14 @@ struct member {
     struct image_place place;
     char *backing_name;   /* as recorded in the overlay's header */
     char *backing_file;   /* absolute */
-    struct node *overlay; /* open, on top of the device's top; the device's after the pivot */
-    struct node *frozen;  /* the old top, after the pivot */
+    struct node *overlay; /* open, on top of the device's top; the device's after the cut */
+    struct node *frozen;  /* the old top, after the cut */
     bool is_staged;
     bool is_published;
     struct frozen_file *files;  /* that this group is the first to freeze */
-    struct frozen_mark **marks; /* one for each; the file table's after the pivot */
+    struct frozen_mark **marks; /* one for each; the file table's after the cut */
     size_t file_count;
-    uint64_t pause_us;
+    uint64_t copy_wait_us; /* after group_finish() */
 };
 
 /* See group.c. */
@@ -33,7 +33,7 @@ enum transaction_state {
     TRANSACTION_BEGUN,
     TRANSACTION_PREPARING,
     TRANSACTION_PREPARED,
-    TRANSACTION_PIVOTED,
+    TRANSACTION_CUT,
     TRANSACTION_FINISHED,
     TRANSACTION_ABORTED,
 };
@@ -43,7 +43,8 @@ struct group {
     unsigned char id[OWNER_ID_BYTES];
     char text[UUID_STR_LEN];
     enum transaction_state state;
-    bool is_plan; /* devices are looked at, not held */
+    uint64_t cut_us; /* CLOCK_MONOTONIC */
+    bool is_plan;    /* devices are looked at, not held */
     size_t count;
     struct member members[];
 };

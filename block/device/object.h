@@ -3,9 +3,9 @@
  * The one object of the block layer, and the order of its locks. Private to block/.
  *
  * Locks, in the order they are acquired: block->lock, then a device's own, then those of the
- * journal directory and of the file table. None is held while a file is opened, examined, read,
- * written, synced or closed, so an image on unresponsive storage blocks only its own users. A
- * thread that depends on such an operation waits for `changed`.
+ * journal directory and of the file table; that of the cut is taken first. None is held while a
+ * file is opened, examined, read, written, synced or closed, so an image on unresponsive storage
+ * blocks only its own users. A thread that depends on such an operation waits for `changed`.
  */
 #ifndef BLOCK_DEVICE_OBJECT_H
 #define BLOCK_DEVICE_OBJECT_H
@@ -48,6 +48,7 @@ struct block {
     struct file_table *files;
     struct image_dir dir;
     struct index_memory index_memory;     /* of all devices */
+    struct cut cut;                       /* likewise */
     struct device *devices;               /* in order of their opening */
     struct device *named[DEVICE_BUCKETS]; /* the same, by a hash of their names */
     int failures_fd;                      /* block_failures_fd(); constant */

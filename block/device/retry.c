@@ -77,7 +77,7 @@ bool retry_is_opening(const struct device *device)
 
 static void retry_assert_state(const struct device *device)
 {
-    assert(device->retry == RETRY_NONE || !device->top); /* R1 */
+    assert(device->retry == RETRY_NONE || !device->newest); /* R1 */
     assert(device->retry != RETRY_WAITING ||
            (device->retry_delay_ms >= DELAY_MIN_MS && device->retry_delay_ms <= DELAY_MAX_MS));
     assert(device->retry != RETRY_ABANDONED || atomic_load(&device->is_unwanted));
@@ -130,7 +130,7 @@ static int retry_open(struct block *block, struct device *device, const struct d
         return -1;
     pthread_mutex_lock(&block->lock);
     bool is_wanted = device->retry != RETRY_ABANDONED;
-    int ret = is_wanted ? device_set_top(device, top, &block->index_memory) : 0;
+    int ret = is_wanted ? device_set_top(device, top, &block->index_memory, &block->cut) : 0;
     if (is_wanted && ret == 0) {
         device->overlay_shape = driver_overlay_shape(spec->overlay, top->size_bytes);
         device->retry = RETRY_NONE;

@@ -115,10 +115,8 @@ struct driver {
                   struct err *err);
 };
 
-/*
- * One opened image. Owned by reference counts: the node above and the device each hold one. Locks
- * are taken in this order: flush_lock, io_lock, then the driver's own.
- */
+/* One opened image. Owned by reference counts: the node above and the device each hold one. Locks
+ * are taken in this order: flush_lock, io_lock, then the driver's own. */
 struct node {
     pthread_mutex_t flush_lock; /* one flush at a time; the second finds nothing left to do */
     pthread_rwlock_t io_lock;   /* shared: from a look-up in the maps to the end of the I/O that
@@ -128,6 +126,7 @@ struct node {
     /* The driver's half: open() sets it, and but for `state` it never changes. */
     uint64_t size_bytes;    /* as a guest sees it: a multiple of BLOCK_SECTOR_BYTES */
     uint64_t cluster_bytes; /* granularity of the maps, a power of two; 0: the format has none */
+    uint64_t copy_bytes;    /* changes of whole such units copy nothing from below; 0: none does */
     char *backing_file;     /* the header's words, or NULL; owned, as is the next one */
     char *backing_format;   /* a driver's name, or NULL if the header does not record it */
     void *state;            /* the driver's own */

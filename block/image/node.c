@@ -449,7 +449,7 @@ int node_change(struct node *node, const struct node_change *change)
     return node_changed(node, change_make(node, change));
 }
 
-/* Outside any fence. */
+/* For one whom nobody waits for. */
 static int node_change_whole(struct node *node, const struct node_change *change)
 {
     int ret;

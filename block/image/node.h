@@ -76,9 +76,8 @@ struct node_change {
     bool unmap; /* of zeroes: space may be given back */
 };
 
-/* For one who makes changes inside a fence, where nobody may wait for a disk: node_make_room()
- * before the fence is entered, then node_change() inside. If that is NODE_NEEDS_ROOM, after all,
- * the fence is left and both are done again. Else as below. */
+/* For one whose changes others wait for, so that none may wait for a sync: node_make_room() before,
+ * then node_change(). If that is NODE_NEEDS_ROOM, after all, both are done again. Else as below. */
 int node_make_room(struct node *node);
 int node_change(struct node *node, const struct node_change *change);
 

@@ -182,16 +182,19 @@ static int walk_down(struct walk *walk, struct node *const *layers, unsigned cou
     uint64_t end = offset + found->length;
     if (end > mapped->end)
         end = mapped->end;
+    struct mapped_extent fresh; /* of a layer that may still change */
     while (mapped->kind == EXTENT_BACKING && layer > 0) {
-        struct mapped_extent *kept = &walk->layers[--layer];
-        if (offset < kept->start || offset >= kept->end) {
-            int ret = layer_map(layers[layer], offset, UINT64_MAX, flags, kept);
+        struct node *node = layers[--layer];
+        struct mapped_extent *extent =
+            atomic_load(&node->read_only) ? &walk->layers[layer] : &fresh; /* W2 */
+        if (extent == &fresh || offset < extent->start || offset >= extent->end) {
+            int ret = layer_map(node, offset, UINT64_MAX, flags, extent);
             if (ret)
                 return ret;
         }
-        if (end > kept->end)
-            end = kept->end;
-        mapped = kept;
+        if (end > extent->end)
+            end = extent->end;
+        mapped = extent;
     }
     *found = (struct chain_extent){.kind = mapped->kind, .length = end - offset};
     if (mapped->kind != EXTENT_BACKING) {

@@ -5,7 +5,7 @@
  *
  * A driver's map() returns one extent of one layer. A walk maps the layers from the top down to the
  * first that holds something there; the shortest of their extents is the result. It caches the last
- * extent of every frozen layer: to go through a disk maps each extent of each layer once.
+ * extent of every read-only layer: to go through a disk maps each extent of each layer once.
  *
  *     offset ------------------> v
  *     layer 3 (top)  |-- nothing --|               mapped each time
@@ -15,9 +15,10 @@
  *
  * W1. The top is mapped anew for every result and never cached: a result is never older than the
  *     call. No assert: the code has no place to cache it.
- * W2. A frozen layer's extents never change while it is a layer of the chain; they stay valid as
- *     long as the walk. A pivot adds a layer while no change is under way: the old top is frozen
- *     from then on, and no walk has cached it. No assert: a map would be needed to compare.
+ * W2. The extents of a layer that is read-only never change while it is a layer of the chain; they
+ *     stay valid as long as the walk. One that is not read-only yet may change below a new top,
+ *     until its last change has ended: it is mapped anew each time, as the top is. No assert: a map
+ *     would be needed to compare.
  * W3. A walk has one user at a time, who owns it without a lock while drivers map. No assert: it is
  *     in no list meanwhile, so no other thread finds it.
  * W4. At most WALKS_KEPT_MAX walks of each kind are kept, within walk_memory; others live for one

@@ -36,7 +36,7 @@ def again(daemon, name):
 def hang_up(daemon, step):
     daemon.close_gate(step)
     send_and_close(daemon, step, step)
-    if step in ("prepare", "pivot", "finish"):  # the row says so, and the store is not held up
+    if step in ("prepare", "cut", "finish"):  # the row says so, and the store is not held up
         refused = again(daemon, step)
         expect(refused.status == 409 and refused.body["code"] == "GroupExists", "at %s: %s", step, refused)
     daemon.open_gate(step)

@@ -31,14 +31,14 @@ enum { DISK_BYTES = 1 << 20 };
 static unsigned changes = CHANGES;
 static struct device *device;
 
-static void change_begin(void)
+static void change_begin(struct change *change)
 {
-    fence_enter(&device->fence);
+    changes_begin(&device->changes, device->index, change, 0, WRITE_BYTES);
 }
 
-static void change_end(void)
+static void change_end(struct change *change)
 {
-    fence_leave(&device->fence);
+    changes_end(change);
 }
 
 /* ---- the loops ---- */
@@ -53,9 +53,10 @@ static double thread_ns(void)
 static void loop_bracket(void)
 {
     for (unsigned i = 0; i < changes; i++) {
-        change_begin();
+        struct change change;
+        change_begin(&change);
         __asm__ volatile("" ::: "memory");
-        change_end();
+        change_end(&change);
     }
 }
 

@@ -28,7 +28,7 @@ BREACHES = [
     ('block/device/g.c', '"block/nbd/server.h"'),
     ('block/device/g.c', '"block/format/qcow2/qcow2.h"'),
     ('block/nbd/h.c', '"block/image/node.h"'),
-    ('block/nbd/h.c', '"block/device/fence.h"'),
+    ('block/nbd/h.c', '"block/device/cut.h"'),
     ('service/i.c', '"block/image/node.h"'),
     ('service/i.c', '"service/http/server.h"'),
     ('service/i.c', '"store/internal.h"'),

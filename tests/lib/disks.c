@@ -120,10 +120,10 @@ struct group *group_must_prepare(struct block *block, const char *suffix, size_t
 
 void group_take(struct block *block, const char *suffix, size_t count, const char *const *names)
 {
-    uint64_t cut_at_us, pause_us;
+    uint64_t cut_at_us, sealed_us;
     struct group *group = group_must_prepare(block, suffix, count, names);
-    group_pivot(group, &cut_at_us, &pause_us);
-    group_finish(group);
+    group_cut(group, &cut_at_us);
+    group_finish(group, &sealed_us);
     group_free(group);
 }
 

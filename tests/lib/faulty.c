@@ -14,7 +14,7 @@ static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER; /* guards all below */
 static pthread_cond_t changed = PTHREAD_COND_INITIALIZER;
 static int create_nth, create_errnum, open_nth, open_errnum, sync_errnum, flush_errnum;
 static const char *sync_suffix, *flush_suffix;
-static bool is_holding;
+static const char *held_suffix; /* NULL: no writes are held */
 static int held;
 enum { FLUSHED_MAX = 256 };
 static char *flushed[FLUSHED_MAX];
@@ -54,9 +54,9 @@ static int faulty_write(struct node *node, const void *buf, uint64_t offset, uin
     if (flags & WRITE_CACHED)
         return -EAGAIN;
     pthread_mutex_lock(&lock);
-    held += is_holding;
+    held += held_suffix && ends_in(node->path, held_suffix);
     pthread_cond_broadcast(&changed);
-    while (is_holding)
+    while (held_suffix && ends_in(node->path, held_suffix))
         pthread_cond_wait(&changed, &lock);
     pthread_mutex_unlock(&lock);
     return driver_qcow2.write(node, buf, offset, length, flags);
@@ -129,17 +129,17 @@ void faulty_fail_flush(const char *suffix, int errnum)
     flush_errnum = errnum;
 }
 
-void faulty_hold_writes(void)
+void faulty_hold_writes(const char *suffix)
 {
     LOCK_GUARD(&lock);
-    is_holding = true;
+    held_suffix = suffix;
     held = 0;
 }
 
 void faulty_let_writes_go(void)
 {
     LOCK_GUARD(&lock);
-    is_holding = false;
+    held_suffix = NULL;
     pthread_cond_broadcast(&changed);
 }
 

@@ -23,8 +23,9 @@ void faulty_fail_sync(const char *suffix, int errnum);
 /* Flushes of such images fail before anything is synced, from now on; NULL: never. */
 void faulty_fail_flush(const char *suffix, int errnum);
 
-/* Writes stop inside the driver until faulty_let_writes_go(). */
-void faulty_hold_writes(void);
+/* Writes to images whose path ends in `suffix` stop inside the driver until
+ * faulty_let_writes_go(). */
+void faulty_hold_writes(const char *suffix);
 void faulty_let_writes_go(void);
 void faulty_wait_held(int count); /* until that many writes are held; fails the test after 60 s */
 

@@ -16,7 +16,7 @@ import threading
 from snapgroupd import BUILD_DIR, DEADLINE_S, Daemon, expect, wait_until
 
 # In the order in which a group passes them; "abort" is on the other way.
-STEPS = ("begin", "insert", "prepare", "committing", "pivot", "finish", "committed")
+STEPS = ("begin", "insert", "prepare", "committing", "cut", "finish", "committed")
 
 
 class GatedDaemon(Daemon):

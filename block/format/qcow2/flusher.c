@@ -12,9 +12,9 @@
  *     ABSENT --flusher_start--> RUNNING --qcow2_flusher_end--> ENDED
  *       +----------------------- qcow2_flusher_end -------------^
  *
- *   F1  A writer waits for the disk only if the disk does not keep up, and never inside a fence,
- *       since a cut would wait with it: NODE_NEEDS_ROOM leads out of the fence. No assert: a driver
- *       knows no fence.
+ *   F1  A writer waits for the disk only if the disk does not keep up, and never inside a change,
+ *       since a seal would wait with it: NODE_NEEDS_ROOM ends the change. No assert: a driver does
+ *       not know its callers.
  *   F2  Of many writers that need room one flushes: each checks again after it acquired flush_lock.
  *       No assert: room may be short again at once.
  *   F3  The thread is started by the first need and joined when the image is frozen or closed; it

@@ -89,6 +89,7 @@ static int header_take_geometry(struct node *node, struct qcow2 *q, const struct
     node->cluster_bytes = q->cluster_bytes;
     q->subcluster_bytes =
         q->has_extended_l2 ? q->cluster_bytes / QCOW2_SUBCLUSTERS : q->cluster_bytes;
+    node->copy_bytes = q->subcluster_bytes;
     q->l2_entry_bytes = q->has_extended_l2 ? 16 : 8;
     q->l2_bits = q->cluster_bits - (q->has_extended_l2 ? 4 : 3);
     q->l1_entries = be32toh(h->l1_size);

@@ -55,9 +55,8 @@ GATE("abort", int, group_abort, (struct group * group, struct err *err), (group,
 GATE("committing", int, store_group_update_committing,
      (struct store_transaction * transaction, const struct group_row *row, struct err *err),
      (transaction, row, err))
-GATE("pivot", void, group_pivot, (struct group * group, uint64_t *cut_at_us, uint64_t *pause_us),
-     (group, cut_at_us, pause_us))
-GATE("finish", void, group_finish, (struct group * group), (group))
+GATE("cut", void, group_cut, (struct group * group, uint64_t *cut_at_us), (group, cut_at_us))
+GATE("finish", void, group_finish, (struct group * group, uint64_t *sealed_us), (group, sealed_us))
 GATE("committed", int, store_group_update_committed,
      (struct store_transaction * transaction, const struct group_row *row, struct err *err),
      (transaction, row, err))

@@ -103,7 +103,7 @@ static unsigned extents_of(struct node *node, uint64_t end)
 static void expect_few_questions(struct device *device, uint64_t end)
 {
     unsigned sum = 0;
-    for (struct node *node = device->top->backing; node; node = node->backing) {
+    for (struct node *node = device->newest->backing; node; node = node->backing) {
         assert_in_range(asked[image_number(node)], 0, extents_of(node, end));
         sum += asked[image_number(node)];
     }

@@ -68,12 +68,12 @@ TEST(test_flush_fails_in_prepare)
 TEST(test_flush_fails_in_settle)
 {
     struct block *block = *state;
-    uint64_t cut_at_us, pause_us;
+    uint64_t cut_at_us, sealed_us;
     struct group *group = group_must_prepare(block, "g.qcow2", 2, NAMES);
     disk_write(block, "d0", 0, 1);
-    group_pivot(group, &cut_at_us, &pause_us);
+    group_cut(group, &cut_at_us);
     faulty_fail_sync("/d0.qcow2", EIO);
-    group_finish(group);
+    group_finish(group, &sealed_us);
     group_free(group);
     device_must_have_failed(block, "d0");
     disk_write(block, "d1", 0, 1);

@@ -64,7 +64,7 @@ TEST(test_detach)
 TEST(test_settle)
 {
     struct block *block = *state;
-    uint64_t cut_at_us, pause_us;
+    uint64_t cut_at_us, sealed_us;
     char suffix[] = "0.qcow2";
     char image[32] = "d0.qcow2", next[64];
     for_each_errnum(i)
@@ -73,10 +73,10 @@ TEST(test_settle)
         struct group *group = group_make(block, suffix);
         disk_write(block, "d0", 1, (unsigned char)(i + 1)); /* after prepare's flush */
         CLEANUP(node) struct node *frozen = device_top(disk(block, "d0"));
-        group_pivot(group, &cut_at_us, &pause_us);
+        group_cut(group, &cut_at_us);
         snprintf(next, sizeof(next), "/%s", image);
         faulty_fail_flush(next, ERRNUMS[i]);
-        group_finish(group);
+        group_finish(group, &sealed_us);
         group_free(group);
         device_must_be_online(block);
         assert_int_equal((unsigned char)(i + 1), disk_read(block, "d0", 1));
@@ -98,12 +98,12 @@ TEST(test_next_group)
     struct block *block = *state;
     struct err err;
     size_t failed_member;
-    uint64_t cut_at_us, pause_us;
+    uint64_t cut_at_us, sealed_us;
     struct group *group = group_make(block, "a.qcow2");
     disk_write(block, "d0", 1, 7);
-    group_pivot(group, &cut_at_us, &pause_us);
+    group_cut(group, &cut_at_us);
     faulty_fail_flush("/d0.qcow2", ENOSPC);
-    group_finish(group);
+    group_finish(group, &sealed_us);
     group_free(group);
 
     group = group_of(block, "b.qcow2", 1, NAMES, &failed_member, &err);

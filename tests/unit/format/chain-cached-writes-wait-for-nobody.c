@@ -4,7 +4,6 @@
  * for a lock, for a table that is not cached, for another write to the same cluster, or for old
  * content that it copies from below.
  */
-#include "block/device/fence.h"
 #include "block/format/qcow2/range-lock.h"
 #include "tests/lib/testlib.h"
 
@@ -123,20 +122,4 @@ TEST(what_waits_for_what_is_below_is_turned_away)
     node_must_close(&node);
     node_must_close(&base);
     image_must_be_clean("overlay.qcow2");
-}
-
-TEST(a_raised_fence_lets_nobody_in)
-{
-    struct fence fence;
-    fence_init(&fence);
-    assert_true(fence_try_enter(&fence));
-    fence_raise(&fence);
-    assert_false(fence_try_enter(&fence));
-    fence_leave(&fence);
-    fence_drain(&fence); /* nobody is inside */
-    nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
-    assert_true(fence_lower(&fence) >= 1000); /* microseconds: what was turned away is held */
-    assert_true(fence_try_enter(&fence));
-    fence_leave(&fence);
-    fence_destroy(&fence);
 }

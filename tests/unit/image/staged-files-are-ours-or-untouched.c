@@ -47,7 +47,7 @@ TEST(test_overlay_cut_short)
     struct group *group = group_begin(block, owner_id, &member, 1, &failed_member, &err);
     assert_non_null(group);
     assert_int_equal(0, group_prepare(group, &failed_member, &err));
-    group_free(group); /* neither pivoted nor aborted: as a killed daemon leaves it */
+    group_free(group); /* neither cut nor aborted: as a killed daemon leaves it */
 
     assert_int_equal(0,
                      block_overlay_discard(block, "o.qcow2", NULL, "qcow2", other_owner_id, &err));

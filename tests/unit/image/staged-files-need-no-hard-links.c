@@ -94,7 +94,7 @@ TEST(test_overlays)
             assert_int_equal(0, shell_status("grep -q precious p.qcow2 && rm p.qcow2"));
         } else {
             assert_int_equal(0, group_prepare(group, &failed_member, &err));
-            group_free(group); /* neither pivoted nor aborted: as a killed daemon leaves it */
+            group_free(group); /* neither cut nor aborted: as a killed daemon leaves it */
             assert_int_equal(
                 0, block_overlay_discard(block, "o.qcow2", NULL, "qcow2", other_owner_id, &err));
             assert_int_equal(0, shell_status("test -e o.qcow2"));

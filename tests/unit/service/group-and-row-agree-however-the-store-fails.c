@@ -5,7 +5,7 @@
  * then. Block layer and store are models that stand in for the libraries: the linker takes theirs
  * only for what is not defined here. Whatever fails, memory and row must agree:
  *
- *   - overlays are pivoted only if the row says committing or committed
+ *   - members are cut only if the row says committing or committed
  *   - overlays are removed only if the row does not say so, nor ever will
  *   - the row says aborted only once no overlay is left
  *   - while the row cannot be read after the point of no return, the devices stay held, neither way
@@ -28,7 +28,7 @@
 
 /* ---- memory that ends ---- */
 
-static bool memory_will_be_short, memory_is_short; /* from the pivot on; now */
+static bool memory_will_be_short, memory_is_short; /* from the cut on; now */
 
 /* Sanitizers have a calloc of their own; what is shown here does not depend on them. */
 #if !TEST_SANITIZED
@@ -200,7 +200,7 @@ int store_group_update_committed(struct store_transaction *transaction, const st
     (void)transaction;
     assert_true(new->has_cut &&new->has_duration);
     assert_int_equal(new->member_count, 2);
-    assert_int_equal(new->members[1].pause_us, 22);
+    assert_int_equal(new->members[1].pause_us, 0); /* a cut holds nobody */
     return store_change(GROUP_COMMITTING, GROUP_COMMITTED, err);
 }
 
@@ -280,7 +280,7 @@ const char *group_state_name(enum group_state state)
 
 static struct {
     bool prepare_fails;
-    bool begun, prepared, pivoted, settled, aborted, freed;
+    bool begun, prepared, cut, settled, aborted, freed;
     int published;
 } memory;
 
@@ -313,22 +313,22 @@ int group_prepare(struct group *group, size_t *failed_member, struct err *err)
     return memory.prepare_fails ? err_set(err, ErrOpenFileFailed, 0, "no") : 0;
 }
 
-void group_pivot(struct group *group, uint64_t *cut_at_us, uint64_t *pause_us)
+void group_cut(struct group *group, uint64_t *cut_at_us)
 {
     (void)group;
-    assert_true(memory.prepared && !memory.pivoted && !memory.aborted && !memory.freed);
+    assert_true(memory.prepared && !memory.cut && !memory.aborted && !memory.freed);
     assert_int_equal(row.state, GROUP_COMMITTING);
-    memory.pivoted = true;
+    memory.cut = true;
     memory_is_short = memory_will_be_short;
     *cut_at_us = 1000;
-    *pause_us = 22;
 }
 
-void group_finish(struct group *group)
+void group_finish(struct group *group, uint64_t *sealed_us)
 {
     (void)group;
-    assert_true(memory.pivoted);
+    assert_true(memory.cut);
     memory.settled = true;
+    *sealed_us = 22;
 }
 
 static bool overlay_stays; /* it cannot be removed */
@@ -336,7 +336,7 @@ static bool overlay_stays; /* it cannot be removed */
 int group_abort(struct group *group, struct err *err)
 {
     (void)group;
-    assert_true(!memory.pivoted && !memory.aborted && !memory.freed);
+    assert_true(!memory.cut && !memory.aborted && !memory.freed);
     assert_true(!row.exists || row.state == GROUP_PREPARING || row.state == GROUP_ABORTING);
     memory.aborted = true;
     return overlay_stays ? err_set(err, ErrOpenFileFailed, 0, "its storage is away") : 0;
@@ -350,7 +350,7 @@ void group_member_info(const struct group *group, size_t position, struct group_
                                        .backing_identity = "1-2-3",
                                        .snapshot_file = "/i/b",
                                        .snapshot_identity = "4-5-6",
-                                       .pause_us = position ? 22 : 11};
+                                       .copy_wait_us = position ? 22 : 11};
 }
 
 void group_free(struct group *group)
@@ -368,7 +368,7 @@ int block_frozen_add(struct block *block, const char *device, const char *group_
     (void)block, (void)device, (void)group_name, (void)group_id, (void)image, (void)format;
     (void)identity;
     (void)err;
-    assert_true(memory.pivoted);
+    assert_true(memory.cut);
     memory.published++;
     return 0;
 }
@@ -459,8 +459,8 @@ static void check_agreement(int result)
         return;
     }
     assert_true(memory.freed);
-    assert_true(memory.pivoted != memory.aborted);
-    if (memory.pivoted) {
+    assert_true(memory.cut != memory.aborted);
+    if (memory.cut) {
         assert_int_equal(row.state, GROUP_COMMITTED);
         assert_int_equal(memory.published, 2);
     } else {
@@ -496,9 +496,9 @@ static bool take_once(int fail_at, enum err_code code, bool applied, int reopen_
     if (result == 0) {
         assert_int_equal(result_row.state, GROUP_COMMITTED);
         assert_false(result_row.has_error);
-        assert_true(memory.pivoted && memory.freed);
+        assert_true(memory.cut && memory.freed);
     }
-    if (row.exists && row.state == GROUP_COMMITTING && !memory.pivoted)
+    if (row.exists && row.state == GROUP_COMMITTING && !memory.cut)
         assert_true(!memory.aborted && !memory.freed);
     group_row_clear(&result_row);
 
@@ -559,9 +559,9 @@ TEST(shortages_are_no_answer)
     }
 }
 
-/* The store fails with one of its three calls after the pivot, looks busy or short of memory once
- * it is open, and there is no memory from the pivot on. */
-TEST(nothing_is_allocated_after_the_pivot)
+/* The store fails with one of its three calls after the cut, looks busy or short of memory once
+ * it is open, and there is no memory from the cut on. */
+TEST(nothing_is_allocated_after_the_cut)
 {
     memory_will_be_short = true;
     for (int variant = 0; variant < 3 * 4; variant++)
@@ -589,11 +589,11 @@ TEST(second_failure_is_survived)
         row.reopen_fails = 5;
         assert_int_equal(snapshot_groups_take(&service, &request, NULL, &result_row, &err), -1);
         assert_int_equal(err.code, ErrStoreFailed);
-        assert_true(!memory.pivoted && !memory.aborted && !memory.freed);
+        assert_true(!memory.cut && !memory.aborted && !memory.freed);
         group_row_clear(&result_row);
 
         assert_int_equal(unsettled_resolve(&service, &err), -1);
-        assert_false(memory.pivoted);
+        assert_false(memory.cut);
         row.reopen_fails = 0;
         row.fail_at = row.calls + second;
         row.fail_code = codes[variant / 8];

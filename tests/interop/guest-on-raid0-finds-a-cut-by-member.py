@@ -1,10 +1,10 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
 #
-# The test with a guest on RAID 0 detects a missing fence. snapgroupd-no-fence swaps the top of one
-# disk, lets the guest make 4 more steps, and only then swaps the other one: by then files in the
-# first disk's journal have released their blocks on the second disk. Most pairs frozen so must be
-# torn; the last one, with the file system unmounted, must not.
+# The test with a guest on RAID 0 detects a cut that is made member by member.
+# snapgroupd-cut-by-member cuts one disk, lets the guest make 4 more steps, and only then cuts the
+# other: by then files in the first disk's journal have released their blocks on the second disk.
+# Most pairs frozen so must be torn; the last one, with the file system unmounted, must not.
 import concurrent.futures
 import os
 import sys
@@ -24,16 +24,14 @@ def open_gate(gate):
 
 
 def test():
-    # What has no fence has races; here they are the point.
-    with Daemon(os.path.join(BUILD_DIR, "tests", "snapgroupd-no-fence"),
-                environment={"TSAN_OPTIONS": "report_bugs=0"}) as daemon, \
+    with Daemon(os.path.join(BUILD_DIR, "tests", "snapgroupd-cut-by-member")) as daemon, \
             concurrent.futures.ThreadPoolExecutor() as threads:
-        gate = daemon.environment["PIVOT_GATE"] = os.path.join(daemon.directory, "gate")
+        gate = daemon.environment["ARM_GATE"] = os.path.join(daemon.directory, "gate")
 
         def freeze(_, told, name, names):
             answer = threads.submit(daemon.snapshot, name, names)
             try:
-                wait_until(lambda: os.path.exists(gate + ".reached"), "the first disk's top is swapped")
+                wait_until(lambda: os.path.exists(gate + ".reached"), "the first disk is cut")
                 if name != "end":
                     told.await_steps(STEPS_BETWEEN)
             finally:
@@ -47,7 +45,7 @@ def test():
         pairs, _ = look_at(daemon, told)
         torn = {name for name, pair in pairs.items() if pair.faults(told[name])}
         print("%d of %d pairs are torn, for example: %s" % (len(torn), GROUPS, pairs["g0"].faults(told["g0"])))
-        expect(len(torn) > GROUPS // 2, "only %d of %d pairs are torn without the fence", len(torn), GROUPS)
+        expect(len(torn) > GROUPS // 2, "only %d of %d pairs are torn by a cut of each member", len(torn), GROUPS)
         expect("end" not in torn, "the end: %s", pairs["end"].faults(told["end"]))
 
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * While the disk hangs in fdatasync, writers that change many tables come to have no room in memory
- * and wait for it. A cut does not wait with them: they wait outside the fence. Once the disk goes
- * on they look again, and do not flush one after the other.
+ * and wait for it. Neither a cut nor a seal waits with them: they wait while they are listed in no
+ * image. Once the disk goes on they look again, and do not flush one after the other.
  *
  * The fdatasync that hangs is this program's own.
  * timeout: 300
@@ -81,11 +81,11 @@ static void wait_until_full(struct node *node)
 
 static const struct fixture fixture = {.begin_all = scratch_begin, .end_all = scratch_end};
 
-TEST(a_cut_waits_for_no_flush)
+TEST(a_seal_waits_for_no_flush)
 {
     struct err err;
     size_t failed_member;
-    uint64_t cut_at_us, pause_us;
+    uint64_t cut_at_us, sealed_us;
     pthread_t writers[WRITERS];
     void *failed;
     struct block *block = disk_make();
@@ -100,7 +100,9 @@ TEST(a_cut_waits_for_no_flush)
     sem_wait(&entered);
     wait_until_full(index_top(device->index));
 
-    group_pivot(group, &cut_at_us, &pause_us); /* hangs where a writer waits inside the fence */
+    group_cut(group, &cut_at_us);
+    /* Hangs where a writer that waits is listed. */
+    changes_await(&device->changes, index_unsealed(device->index), 0, UINT64_MAX);
 
     sem_post(&leave);
     for (unsigned i = 0; i < WRITERS; i++) {
@@ -110,7 +112,7 @@ TEST(a_cut_waits_for_no_flush)
     /* Of all writers two flush at most, three syncs each: one was the first, one found too much
      * after him. */
     assert_in_range(atomic_load(&by_writers), 0, 6);
-    group_finish(group);
+    group_finish(group, &sealed_us);
     group_free(group);
     for (uint64_t i = 0; i < (uint64_t)WRITERS * STEPS_EACH; i++) {
         unsigned char byte = 0;

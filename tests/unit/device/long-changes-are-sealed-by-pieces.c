@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * A change as long as the disk stays inside the fence for one piece at a time: a cut waits for that
- * one and not for the rest, which goes to the overlay; the pieces cover the range, each byte once,
- * and cut no cluster in two. A group waits for its own members only. Zeroing that has to be fast is
+ * A change as long as the disk is listed one piece at a time: a seal waits for that one and not for
+ * the rest, which goes to the overlay; the pieces cover the range, each byte once, and cut no
+ * cluster in two. A group waits for its own members only. Zeroing that has to be fast is
  * refused by its first piece or not at all.
  */
 #include "tests/lib/disks.h"
@@ -161,12 +161,14 @@ static void job_must_end(struct job *job)
     assert_int_equal(pthread_timedjoin_np(job->thread, NULL, &deadline), 0);
 }
 
-static void fence_await_raised(struct fence *fence)
+/* Until a seal waits for changes of the device. */
+static void seal_await(struct device *device)
 {
-    for (bool is_raised = false; !is_raised; sched_yield()) {
-        LOCK_GUARD(&fence->lock);
-        is_raised = fence->raised;
-    }
+    for (unsigned waiting = 0; !waiting; sched_yield())
+        for (size_t i = 0; i < CHANGES_STRIPES; i++) {
+            LOCK_GUARD(&device->changes.stripes[i].lock);
+            waiting += device->changes.stripes[i].waiting;
+        }
 }
 
 static int begin(void **state)
@@ -180,7 +182,7 @@ static int begin(void **state)
     return ret;
 }
 
-/* Lets `zero` change that many pieces of all of "big", and `cut` wait at the next one. */
+/* Lets `zero` change all of "big" up to that piece, and `cut` wait for it. */
 static struct device *cut_after_pieces(struct job *zero, struct job *cut, unsigned count)
 {
     struct device *device = large_add(zero->block, "big", BIG_BYTES, 65536);
@@ -188,13 +190,13 @@ static struct device *cut_after_pieces(struct job *zero, struct job *cut, unsign
     job_start(zero, zero_run);
     piece_await(count);
     job_start(cut, cut_run);
-    fence_await_raised(&device->fence);
+    seal_await(device);
     return device;
 }
 
 static const struct fixture fixture = {.begin = begin, .end = disks_end};
 
-TEST(a_cut_waits_for_one_piece)
+TEST(a_seal_waits_for_one_piece)
 {
     struct block *block = *state;
     struct job zero = {.block = block, .name = "big"}, cut = zero;
@@ -218,7 +220,7 @@ TEST(another_group_does_not_wait)
     struct device *device = cut_after_pieces(&zero, &cut, 1);
     job_start(&other, cut_run);
     job_must_end(&other);
-    assert_true(device->fence.raised);
+    assert_non_null(index_unsealed(device->index));
     piece_release(0);
     job_must_end(&cut);
     job_must_end(&zero);
