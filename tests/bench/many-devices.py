@@ -9,8 +9,9 @@ usage: many-devices.py [--devices N]... [--depth 8] [--rounds 5] [--smoke]
 For each N (1, 100, 1000 and 10000) a daemon gets N empty qcow2 images, its runtime directory on
 tmpfs. Reported are
 
-    attach    POST /devices, one connection: medians of the first and of the last ten; with a
-              daemon of its own for each round, of which the medians are taken
+    attach    POST /devices of an image, one connection: the first call, and the median of the last
+              ten; with a daemon of its own for each round, of which the medians are taken
+    create    the same with `size_bytes`: the image is created
     memory    of the daemon, less what it has without devices: per idle device; and, less what it
               has at depth 1, per image that group snapshots of all devices have frozen (up to a
               depth of 8, N up to 1000), just frozen, and opened by a restart. PSS and anonymous
@@ -35,6 +36,7 @@ import threading
 import time
 
 sys.dont_write_bytecode = True
+os.environ.setdefault("DEADLINE_S", "600")  # a thousand devices on a busy disk take their time
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.realpath(__file__)), "..", "lib"))
 from runtimes import file_system_of, use_memory_runtime  # noqa: E402
 from snapgroupd import BUILD_DIR, SNAPGROUPD, Daemon, expect, group_body, run, wait_until  # noqa: E402
@@ -62,12 +64,13 @@ class Bench:
         for name in self.names:
             shutil.copyfile(model, self.daemon.image(name + ".qcow2"))
 
-    def attach(self):
+    def attach(self, prefix="", **more):
         """The times of all calls in ms."""
         times, connection = [], self.daemon.connection()
         for name in self.names:
+            name = prefix + name
             begun = time.monotonic()
-            answer = connection.ask("POST", "/devices", {"name": name, "image": name + ".qcow2", "format": "qcow2"})
+            answer = connection.ask("POST", "/devices", {"name": name, "image": name + ".qcow2", "format": "qcow2", **more})
             times.append((time.monotonic() - begun) * 1e3)
             expect(answer.status == 201, "POST /devices: %s", answer)
         connection.close()
@@ -143,6 +146,18 @@ def report_attaching(devices, rounds):
         devices, statistics.median(first), statistics.median(last), sorted(memory)[len(memory) // 2]), flush=True)
 
 
+def report_creating(devices, rounds):
+    first, last = [], []
+    for _ in range(rounds):
+        with contextlib.ExitStack() as stack:
+            bench = Bench(stack, devices)
+            bench.start()
+            times = bench.attach("new-", size_bytes=SIZE_BYTES)
+            first.append(times[0])
+            last.append(statistics.median(times[-ENDS:]))
+    print("%6d  create: first %.1f ms, last %.1f ms" % (devices, statistics.median(first), statistics.median(last)), flush=True)
+
+
 def report_depth(devices, depth):
     """Memory of frozen images, and restarts."""
     gates = tempfile.TemporaryDirectory(prefix="sg.")
@@ -160,8 +175,9 @@ def report_depth(devices, depth):
             devices, depth, just_frozen, per(flat_restarted, bench.memory(), frozen)), flush=True)
         bench.kill_in_committing(gates.name)
         bench.daemon.executable = SNAPGROUPD
-        print("%6d  restart after SIGKILL: depth 1 %.2f s, depth %d %.2f s, in committing of a group of all %.2f s" % (
-            devices, flat_s, depth, idle_s, bench.start()), flush=True)
+        print("%6d  restart after SIGKILL: idle at depth 1 %.2f s, at depth %d %.2f s; in committing of a group of all " % (
+            devices, flat_s, depth, idle_s), end="", flush=True)
+        print("%.2f s" % bench.start(), flush=True)
 
 
 def report_groups(devices, rounds):
@@ -196,7 +212,9 @@ def main():
         platform.platform(), os.cpu_count(), os.getloadavg()[0], file_system_of(tempfile.gettempdir()), hard,
         options.rounds), flush=True)
     for devices in options.devices:
-        report_attaching(devices, options.rounds if devices <= GROUP_MAX else 1)
+        rounds = options.rounds if devices <= GROUP_MAX else 1
+        report_attaching(devices, rounds)
+        report_creating(devices, rounds)
         if devices <= GROUP_MAX:
             report_groups(devices, options.rounds)
             report_depth(devices, options.depth)

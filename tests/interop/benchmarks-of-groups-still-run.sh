@@ -17,4 +17,4 @@ expect_rows "$output" '^bracket +1 ' '^write +2 '
 output=$("$SOURCE_DIR/tests/bench/group-pause.py" --smoke)
 expect_rows "$output" '^ +2 ours ' '^ +2 qemu sync ' '^ +2 qemu prepared ' 'pause_us'
 output=$("$SOURCE_DIR/tests/bench/many-devices.py" --smoke)
-expect_rows "$output" '^ +2  attach: ' '^ +2  group: ' '^ +2  memory a frozen image' '^ +2  restart '
+expect_rows "$output" '^ +2  attach: ' '^ +2  create: ' '^ +2  group: ' '^ +2  memory a frozen image' '^ +2  restart '

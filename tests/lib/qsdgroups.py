@@ -14,16 +14,26 @@ import subprocess
 import time
 
 from peers import Peer
-from snapgroupd import DEADLINE_S, Failure
+from snapgroupd import DEADLINE_S, Failure, wait_until
+
+
+def connected(path):
+    """A socket, or None: the path is there before anybody listens."""
+    client = socket.socket(socket.AF_UNIX)
+    try:
+        client.connect(path)
+        return client
+    except ConnectionRefusedError:
+        client.close()
+        return None
 
 
 class Monitor:
     """A QMP connection."""
 
     def __init__(self, path):
-        self.socket = socket.socket(socket.AF_UNIX)
+        self.socket = wait_until(lambda: connected(path), "the monitor's socket")
         self.socket.settimeout(DEADLINE_S)
-        self.socket.connect(path)
         self.lines = self.socket.makefile("r")
         self.concluded = set()
         self.receive()  # the greeting

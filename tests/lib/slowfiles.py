@@ -35,8 +35,9 @@ class SlowFile:
         os.mkdir(self.directory)
         with open(self.store, "w") as store:
             store.truncate(self.size_bytes)
-        self.serve(["nbdkit", "--foreground", "--unix", self.socket] + self.server())
-        wait_until(lambda: os.path.exists(self.socket), "nbdkit to listen")
+        pidfile = self.directory + ".pid"  # written once it listens
+        self.serve(["nbdkit", "--foreground", "--pidfile", pidfile, "--unix", self.socket] + self.server())
+        wait_until(lambda: os.path.exists(pidfile), "nbdkit to listen")
         self.serve(["nbdfuse", self.path, "nbd+unix:///?socket=" + self.socket])
         wait_until(lambda: os.path.exists(self.path), "nbdfuse to mount")
         return self
