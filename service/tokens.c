@@ -141,12 +141,14 @@ static bool table_has_lost(const struct token_entry *entry, uint64_t now_us)
     return now_us > age_us && entry->expires_at_us < now_us - age_us;
 }
 
-static void table_remove_locked(struct tokens *tokens, const char *id)
+/* Removes a token that the store has just deleted; the table is not stale. */
+static void table_remove_locked(struct tokens *tokens, const struct token_row *row)
 {
     size_t at = 0;
-    while (at < tokens->count && strcmp(tokens->entries[at].use.id, id) != 0)
+    while (at < tokens->count && strcmp(tokens->entries[at].use.id, row->id) != 0)
         at++;
-    if (at == tokens->count) /* T2 */
+    assert(at < tokens->count || row->has_expiry); /* T2: only one that expired is lost */
+    if (at == tokens->count)
         return;
     tokens->count--;
     memmove(&tokens->entries[at], &tokens->entries[at + 1],
@@ -369,7 +371,7 @@ int tokens_delete(struct service *service, const struct origin *origin, const ch
         return -1;
     LOCK_GUARD(&tokens->lock);
     if (!atomic_load(&tokens->is_stale))
-        table_remove_locked(tokens, row.id);
+        table_remove_locked(tokens, &row);
     return 0;
 }
 
