@@ -64,8 +64,8 @@ struct settlement *settlement_new(size_t member_count, struct err *err)
 {
     struct settlement *settlement = calloc(1, sizeof(*settlement));
     if (settlement)
-        settlement->pauses = calloc(member_count + 1, sizeof(*settlement->pauses));
-    if (!settlement || !settlement->pauses) {
+        settlement->waits = calloc(member_count + 1, sizeof(*settlement->waits));
+    if (!settlement || !settlement->waits) {
         free(settlement);
         err_set(err, ErrOutOfResources, 0, "there is no memory for the group");
         return NULL;
@@ -80,10 +80,10 @@ struct settlement *settlement_new(size_t member_count, struct err *err)
 static void settlement_free(struct unsettled *work)
 {
     struct settlement *settlement = (struct settlement *)work;
-    if (settlement->row.members == settlement->pauses)
+    if (settlement->row.members == settlement->waits)
         settlement->row = (struct group_row){0}; /* the copy, which owns nothing */
     group_row_clear(&settlement->row);
-    free(settlement->pauses);
+    free(settlement->waits);
     free(settlement);
 }
 
@@ -220,16 +220,20 @@ static int settlement_roll_back(struct service *service, struct settlement *sett
 static void settlement_cut(struct settlement *settlement)
 {
     struct group_row *row = &settlement->row;
-    uint64_t sealed_us;
     group_cut(settlement->group, &row->cut_at_us);
     row->pause_us = 0; /* a cut holds no request */
     row->has_cut = true;
     row->has_error = false;
+    group_finish(settlement->group, &row->sealed_us);
+    row->has_sealed = true;
     for (size_t i = 0; i < row->member_count; i++) {
-        row->members[i].has_pause = true;
-        row->members[i].pause_us = 0;
+        struct member_row *member = &row->members[i];
+        struct group_member_info info;
+        group_member_info(settlement->group, i, &info);
+        member->has_pause = member->has_copy_wait = true;
+        member->pause_us = 0;
+        member->copy_wait_us = info.copy_wait_us;
     }
-    group_finish(settlement->group, &sealed_us);
     row->has_duration = true;
     row->duration_us = clock_monotonic_us() - settlement->started_us;
 }
@@ -325,7 +329,7 @@ static void settlement_keep_copy(struct settlement *settlement, struct group_row
     copy->request_hash = NULL;
     copy->frozen = NULL; /* recorded with `committing` */
     copy->frozen_count = 0;
-    copy->members = settlement->pauses;
+    copy->members = settlement->waits;
     if (row->error_message) {
         snprintf(settlement->error_message, sizeof(settlement->error_message), "%s",
                  row->error_message);
@@ -333,7 +337,9 @@ static void settlement_keep_copy(struct settlement *settlement, struct group_row
     }
     for (size_t i = 0; i < row->member_count; i++)
         copy->members[i] = (struct member_row){.has_pause = row->members[i].has_pause,
-                                               .pause_us = row->members[i].pause_us};
+                                               .pause_us = row->members[i].pause_us,
+                                               .has_copy_wait = row->members[i].has_copy_wait,
+                                               .copy_wait_us = row->members[i].copy_wait_us};
 }
 
 bool settlement_end(struct service *service, struct settlement *settlement, struct group_row *row)
@@ -354,7 +360,7 @@ bool settlement_end(struct service *service, struct settlement *settlement, stru
         if (unsettled_settle(service, &settlement->unsettled, &err) != 0)
             return row->state == GROUP_COMMITTED;
     }
-    if (settlement->row.members != settlement->pauses) {
+    if (settlement->row.members != settlement->waits) {
         *row = settlement->row;
         settlement->row = (struct group_row){0};
     }

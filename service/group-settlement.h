@@ -49,7 +49,7 @@ struct settlement {
     struct origin origin; /* of the call that made it */
     uint64_t started_us;  /* monotonic */
     /* For the copy of the row that the queue keeps: after the cut nothing is allocated. */
-    struct member_row *pauses;
+    struct member_row *waits;
     char error_message[ERR_MESSAGE_BYTES];
 };
 

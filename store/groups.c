@@ -42,6 +42,7 @@
     X(created_at_us, INTEGER)                                                                      \
     X(cut_at_us, INTEGER, KNOWN_BY(has_cut))                                                       \
     X(pause_us, INTEGER, KNOWN_BY(has_cut))                                                        \
+    X(sealed_us, INTEGER, KNOWN_BY(has_sealed))                                                    \
     X(duration_us, INTEGER, KNOWN_BY(has_duration))                                                \
     X(error_code, ERROR_CODE, KNOWN_BY(has_error))                                                 \
     X(error_errnum, INTEGER, KNOWN_BY(has_error))                                                  \
@@ -347,14 +348,14 @@ int store_group_update_committed(struct store_transaction *transaction, const st
                                  struct err *err)
 {
     struct connection *writer = transaction_writer(transaction);
-    bool failed = group_change(writer,
-                               "UPDATE groups SET state = 'committed', revision = revision + 1, "
-                               "cut_at_us = :cut_at_us, "
-                               "pause_us = :pause_us, duration_us = :duration_us "
-                               "WHERE id = :id AND state = 'committing'",
-                               row, GROUP_COMMITTED, err) != 0 ||
-                  members_update_pauses(writer, row, err) != 0 ||
-                  group_update_tops(writer, row->id, err) < 0;
+    bool failed =
+        group_change(writer,
+                     "UPDATE groups SET state = 'committed', revision = revision + 1, "
+                     "cut_at_us = :cut_at_us, "
+                     "pause_us = :pause_us, sealed_us = :sealed_us, duration_us = :duration_us "
+                     "WHERE id = :id AND state = 'committing'",
+                     row, GROUP_COMMITTED, err) != 0 ||
+        members_update_waits(writer, row, err) != 0 || group_update_tops(writer, row->id, err) < 0;
     return transaction_result(transaction, failed ? -1 : 0);
 }
 

@@ -37,7 +37,8 @@ int store_group_update_committing(struct store_transaction *transaction,
 
 /* committing -> committed; in the same transaction each member's snapshot_file, with its identity,
  * becomes the top of its device, if that is still the image that was frozen. `row` gives id,
- * has_cut, cut_at_us, pause_us, has_duration, duration_us and each member's pause, by position. */
+ * has_cut, cut_at_us, pause_us, has_sealed, sealed_us, has_duration, duration_us and each member's
+ * pause and copy wait, by position. */
 int store_group_update_committed(struct store_transaction *transaction, const struct group_row *row,
                                  struct err *err);
 

@@ -18,7 +18,8 @@
     X(snapshot_identity, TEXT_OR_NULL)                                                             \
     X(directory_identity, TEXT_OR_NULL)                                                            \
     X(size_bytes, INTEGER, KNOWN_BY(has_size))                                                     \
-    X(pause_us, INTEGER, KNOWN_BY(has_pause))
+    X(pause_us, INTEGER, KNOWN_BY(has_pause))                                                      \
+    X(copy_wait_us, INTEGER, KNOWN_BY(has_copy_wait))
 #define NAMES  COLUMN_NAMES(COLUMNS)
 #define VALUES COLUMN_VALUES(COLUMNS)
 
@@ -97,10 +98,10 @@ int members_update_identities(struct connection *writer, const struct group_row 
         err);
 }
 
-int members_update_pauses(struct connection *writer, const struct group_row *row, struct err *err)
+int members_update_waits(struct connection *writer, const struct group_row *row, struct err *err)
 {
     return members_change(writer, row,
-                          "UPDATE members SET pause_us = :pause_us "
+                          "UPDATE members SET pause_us = :pause_us, copy_wait_us = :copy_wait_us "
                           "WHERE group_id = :group_id AND position = :position",
                           err);
 }

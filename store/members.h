@@ -21,7 +21,7 @@ int members_insert(struct connection *writer, const struct group_row *row, struc
 int members_update_identities(struct connection *writer, const struct group_row *row,
                               struct err *err);
 
-/* Records each member's pause. */
-int members_update_pauses(struct connection *writer, const struct group_row *row, struct err *err);
+/* Records each member's pause and copy wait. */
+int members_update_waits(struct connection *writer, const struct group_row *row, struct err *err);
 
 #endif

@@ -96,6 +96,8 @@ struct member_row {
     uint64_t size_bytes;
     bool has_pause;
     uint64_t pause_us;
+    bool has_copy_wait;
+    uint64_t copy_wait_us;
     char *allowed_clients; /* of the device, or the last that it had; as there; never written */
 };
 
@@ -111,6 +113,8 @@ struct group_row {
     uint64_t sequence; /* given by insert; of two groups the later one has the larger */
     bool has_cut; /* cut_at_us and pause_us are known; not so if recovery committed the group */
     uint64_t cut_at_us, pause_us;
+    bool has_sealed;
+    uint64_t sealed_us; /* from the cut until the last frozen image was durable */
     bool has_duration;
     uint64_t duration_us;
     size_t member_count;

@@ -77,6 +77,7 @@ static void encode_members(struct service *service, struct cJSON *json, const st
         else
             encode_null(item, "ready_to_use");
         encode_optional(item, "pause_us", member->has_pause, member->pause_us);
+        encode_optional(item, "copy_wait_us", member->has_copy_wait, member->copy_wait_us);
         encode_array(item, "clones");
     }
 }
@@ -102,6 +103,7 @@ struct cJSON *group_encode(struct service *service, const struct group_row *row)
     else
         encode_null(json, "cut_at");
     encode_optional(json, "pause_us", row->has_cut, row->pause_us);
+    encode_optional(json, "sealed_us", row->has_sealed, row->sealed_us);
     encode_optional(json, "duration_us", row->has_duration, row->duration_us);
     encode_consistency(json, row);
     encode_members(service, json, row);

@@ -89,7 +89,9 @@ UPDATE devices SET last_snapshot_at_us =
 ALTER TABLE groups ADD COLUMN revision INTEGER NOT NULL DEFAULT 1;
 ALTER TABLE groups ADD COLUMN request_hash TEXT;
 ALTER TABLE groups ADD COLUMN selector TEXT;
+ALTER TABLE groups ADD COLUMN sealed_us INTEGER;
 ALTER TABLE members ADD COLUMN size_bytes INTEGER;
+ALTER TABLE members ADD COLUMN copy_wait_us INTEGER;
 ALTER TABLE devices ADD COLUMN allowed_clients TEXT;
 ALTER TABLE members ADD COLUMN allowed_clients TEXT;
 CREATE TRIGGER members_keep_clients BEFORE DELETE ON devices WHEN OLD.allowed_clients IS NOT NULL BEGIN

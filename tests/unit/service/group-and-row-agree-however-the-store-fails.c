@@ -200,7 +200,8 @@ int store_group_update_committed(struct store_transaction *transaction, const st
     (void)transaction;
     assert_true(new->has_cut &&new->has_duration);
     assert_int_equal(new->member_count, 2);
-    assert_int_equal(new->members[1].pause_us, 0); /* a cut holds nobody */
+    assert_int_equal(new->sealed_us, 33);
+    assert_int_equal(new->members[1].copy_wait_us, 22);
     return store_change(GROUP_COMMITTING, GROUP_COMMITTED, err);
 }
 
@@ -328,7 +329,7 @@ void group_finish(struct group *group, uint64_t *sealed_us)
     (void)group;
     assert_true(memory.cut);
     memory.settled = true;
-    *sealed_us = 22;
+    *sealed_us = 33;
 }
 
 static bool overlay_stays; /* it cannot be removed */

@@ -45,12 +45,12 @@ static void change_once(enum group_state from, size_t i)
     CLEANUP_FREE char *before = content();
 
     /* All that a wrong change could leave behind. */
-    row.has_cut = row.has_duration = row.has_error = true;
-    row.cut_at_us = row.pause_us = row.duration_us = 77;
+    row.has_cut = row.has_sealed = row.has_duration = row.has_error = true;
+    row.cut_at_us = row.pause_us = row.sealed_us = row.duration_us = 77;
     row.error_code = ErrOpenFileFailed;
     row.error_message = "unexpected";
     row.members[0].backing_identity = row.members[0].snapshot_identity = "identity";
-    row.members[0].has_pause = true;
+    row.members[0].has_pause = row.members[0].has_copy_wait = true;
     row.frozen = &frozen;
     row.frozen_count = 1;
     bool is_allowed = changes[i].is_from[from];

@@ -108,6 +108,7 @@ static void must_be_same_member(const struct member_row *got, const struct membe
     TEXT(snapshot_identity)
     KNOWN(has_size, size_bytes)
     KNOWN(has_pause, pause_us)
+    KNOWN(has_copy_wait, copy_wait_us)
 }
 
 static void must_be_same_group(const struct group_row *got, const struct group_row *wanted)
@@ -122,6 +123,7 @@ static void must_be_same_group(const struct group_row *got, const struct group_r
     NUMBER(created_at_us)
     KNOWN(has_cut, cut_at_us)
     KNOWN(has_cut, pause_us)
+    KNOWN(has_sealed, sealed_us)
     KNOWN(has_duration, duration_us)
     KNOWN(has_error, error_code)
     KNOWN(has_error, error_errnum)
@@ -154,7 +156,9 @@ TEST(failed_groups_come_back)
          .has_size = true,
          .size_bytes = 1ULL << 62,
          .has_pause = true,
-         .pause_us = 1234567},
+         .pause_us = 1234567,
+         .has_copy_wait = true,
+         .copy_wait_us = 7654321},
         {.device = "vdb", .snapshot_file = "as asked", .format = "?"},
     };
     struct group_row row = {.state = GROUP_ABORTED,
@@ -166,6 +170,8 @@ TEST(failed_groups_come_back)
                             .has_cut = true,
                             .cut_at_us = 33,
                             .pause_us = 44,
+                            .has_sealed = true,
+                            .sealed_us = 45,
                             .has_duration = true,
                             .duration_us = 55,
                             .member_count = 2,
@@ -197,11 +203,14 @@ TEST(committed_groups_come_back)
     row.state = GROUP_COMMITTING;
     group_must_be(&row);
 
-    row.has_cut = row.has_duration = row.members[0].has_pause = true;
+    row.has_cut = row.has_sealed = row.has_duration = true;
+    row.members[0].has_pause = row.members[0].has_copy_wait = true;
     row.cut_at_us = 1;
     row.pause_us = 2;
     row.duration_us = 3;
     row.members[0].pause_us = 4;
+    row.sealed_us = 5;
+    row.members[0].copy_wait_us = 6;
     assert_int_equal(STORE_CHANGE(store_group_update_committed, &row), 0);
     row.state = GROUP_COMMITTED;
     group_must_be(&row);
