@@ -83,8 +83,10 @@ struct failures *failures_new(struct service *service, struct err *err)
     }
     failures->service = service;
     int ret = pthread_create(&failures->thread, NULL, failures_run, failures);
-    if (ret == 0)
+    if (ret == 0) {
+        pthread_setname_np(failures->thread, "device-failures");
         return failures;
+    }
     close(failures->end_fd);
     free(failures);
     err_set(err, ErrOutOfResources, ret, "failures of devices cannot be recorded");

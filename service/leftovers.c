@@ -87,9 +87,11 @@ void leftovers_add(struct service *service, const struct leftover *leftover,
         copy->next = NULL;
         *end = copy;
     }
-    if (copy && !service->leftovers_started)
-        service->leftovers_started =
-            pthread_create(&service->leftovers_thread, NULL, leftovers_run, service) == 0;
+    if (copy && !service->leftovers_started &&
+        pthread_create(&service->leftovers_thread, NULL, leftovers_run, service) == 0) {
+        pthread_setname_np(service->leftovers_thread, "leftovers");
+        service->leftovers_started = true;
+    }
     if (!copy || !service->leftovers_started)
         log_error("there is no memory or thread for the retry; a restart tries again");
 }

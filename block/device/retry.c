@@ -202,6 +202,7 @@ static void retry_spawn(struct block *block)
         log_warning("no thread retries failed devices now: %s", strerror(ret));
         return;
     }
+    pthread_setname_np(thread, "device-retry");
     pthread_detach(thread);
     retrier->threads++;
     retrier->idle++;

@@ -84,8 +84,10 @@ static void flusher_start(struct qcow2 *q)
     struct qcow2_flusher *flusher = &q->flusher;
     flusher_assert_state(q);
     if (flusher->state == QCOW2_FLUSHER_ABSENT &&
-        pthread_create(&flusher->thread, NULL, flusher_run, q->node) == 0)
+        pthread_create(&flusher->thread, NULL, flusher_run, q->node) == 0) {
+        pthread_setname_np(flusher->thread, "qcow2-flusher");
         flusher->state = QCOW2_FLUSHER_RUNNING;
+    }
     pthread_cond_signal(&flusher->called);
     flusher_assert_state(q);
 }
