@@ -10,7 +10,7 @@ import sys
 
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.realpath(__file__)), "..", "lib"))
-from dependent import Client, frozen_numbers, read_number, sector
+from dependent import Client, batches, frozen_numbers, read_number, sector
 from snapgroupd import Daemon, expect, main
 
 GROUPS = 60
@@ -28,22 +28,27 @@ def copy_number(handles, _):
     return number
 
 
+def take_batch(daemon, batch):
+    daemon.create_device("source", "raw", 1 << 20)
+    daemon.create_device("copy", "qcow2", 1 << 20)
+    clients = [Client(daemon, NAMES, step) for step in (write_next, copy_number)]
+    for client in clients:
+        client.start()
+    for i in batch:
+        for client in clients:
+            client.await_number(client.number + 4)
+        daemon.snapshot("g%d" % i, NAMES[:: 1 if i % 2 else -1])
+        source, copy = frozen_numbers(daemon, NAMES, "g%d" % i)
+        expect(copy <= source, "g%d holds %d, copied from %d", i, copy, source)
+    for client in clients:
+        client.stop()
+
+
 def test():
-    with Daemon() as daemon:
-        daemon.start()
-        daemon.create_device("source", "raw", 1 << 20)
-        daemon.create_device("copy", "qcow2", 1 << 20)
-        clients = [Client(daemon, NAMES, step) for step in (write_next, copy_number)]
-        for client in clients:
-            client.start()
-        for i in range(GROUPS):
-            for client in clients:
-                client.await_number(client.number + 4)
-            daemon.snapshot("g%d" % i, NAMES[:: 1 if i % 2 else -1])
-            source, copy = frozen_numbers(daemon, NAMES, "g%d" % i)
-            expect(copy <= source, "g%d holds %d, copied from %d", i, copy, source)
-        for client in clients:
-            client.stop()
+    for batch in batches(GROUPS):
+        with Daemon() as daemon:
+            daemon.start()
+            take_batch(daemon, batch)
 
 
 main(test)

@@ -10,15 +10,13 @@ import sys
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.realpath(__file__)), "..", "lib"))
 from dependent import torn_snapshots
-from snapgroupd import BUILD_DIR, Daemon, expect, main
+from snapgroupd import BUILD_DIR, expect, main
 
 GROUPS = 10
 
 
 def torn_by(executable):
-    with Daemon(os.path.join(BUILD_DIR, "tests", executable)) as daemon:
-        daemon.start()
-        return torn_snapshots(daemon, GROUPS)
+    return torn_snapshots(os.path.join(BUILD_DIR, "tests", executable), GROUPS)
 
 
 def test():

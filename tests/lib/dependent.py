@@ -3,14 +3,23 @@
 the instant at which all N disks are frozen together, the N numbers in them must then be
 consecutive; a cut that is not one instant shows as a gap. Snapshots are taken meanwhile, and every
 frozen member is read back over NBD."""
+import os
 import struct
 import threading
 
-from snapgroupd import expect, wait_until
+from snapgroupd import Daemon, expect, wait_until
 
+CUTS = os.environ.get("CUTS")  # how many a test takes, instead of as many as CI has time for
+CHAIN = 25  # so many groups of a daemon and its disks, so that chains stay short
 DISKS = 8
 SIZE_BYTES = 1 << 20
 SECTOR_BYTES = 512
+
+
+def batches(default):
+    """Of the cuts of a test: ranges of at most CHAIN numbers."""
+    cuts = int(CUTS or default)
+    return [range(first, min(first + CHAIN, cuts)) for first in range(0, cuts, CHAIN)]
 
 
 class Client(threading.Thread):
@@ -69,27 +78,31 @@ def is_consecutive(numbers):
     return sorted(numbers) == list(range(min(numbers), min(numbers) + len(numbers)))
 
 
-def torn_snapshots(daemon, groups, chain=25):
-    """Takes that many groups while the client writes; returns those whose numbers have gaps. After
-    `chain` groups other disks take over, so that chains stay short."""
-    torn = []
-    writes = longest_us = 0
-    for first in range(0, groups, chain):
-        names = ["disk%d-%d" % (first, i) for i in range(DISKS)]
-        for i, name in enumerate(names):
-            daemon.create_device(name, "qcow2" if i % 2 else "raw", SIZE_BYTES)
-        client = Client(daemon, names, write_next)
-        client.start()
-        for i in range(first, min(first + chain, groups)):
-            client.await_number(client.number + 2 * DISKS)  # writes run, and each overlay has some
-            group = daemon.snapshot("g%d" % i, names)
-            longest_us = max(longest_us, group["pause_us"])
-            numbers = frozen_numbers(daemon, names, group["name"])
-            if not is_consecutive(numbers):
-                torn.append((group["name"], numbers))
-        client.await_number(client.number + 2 * DISKS)
-        client.stop()
-        writes += client.number
-    print("%d groups, %d writes, longest pause %d us, %d torn" %
-          (groups, writes, longest_us, len(torn)))
+def torn_snapshots(executable, groups):
+    """Takes that many groups while the client writes; returns those whose numbers have gaps."""
+    torn, writes = [], 0
+    for batch in batches(groups):
+        with Daemon(executable) as daemon:
+            daemon.start()
+            writes += torn_in_batch(daemon, batch, torn)
+    print("%d groups, %d writes, %d torn" % (batch[-1] + 1, writes, len(torn)))
     return torn
+
+
+def torn_in_batch(daemon, batch, torn):
+    """Adds to `torn`; returns the number of writes."""
+    names = ["disk%d" % i for i in range(DISKS)]
+    for i, name in enumerate(names):
+        daemon.create_device(name, "qcow2" if i % 2 else "raw", SIZE_BYTES)
+    client = Client(daemon, names, write_next)
+    client.start()
+    for i in batch:
+        client.await_number(client.number + 2 * DISKS)  # writes run, and each overlay has some
+        group = daemon.snapshot("g%d" % i, names)
+        expect(group["pause_us"] == 0, "the cut held somebody for %d us", group["pause_us"])
+        numbers = frozen_numbers(daemon, names, group["name"])
+        if not is_consecutive(numbers):
+            torn.append((group["name"], numbers))
+    client.await_number(client.number + 2 * DISKS)
+    client.stop()
+    return client.number

@@ -11,7 +11,10 @@
  *     look-OFFSET           a change before it is listed
  *     read-DEVICE-OFFSET    a read that knows where its data lie
  *
- * It also gets a file `cut` at each cut, `frozen` when rule R12 is broken, and a line in `flushes`
+ * With SLOW_CHANGES in the environment changes take some milliseconds, some more than others, so that
+ * clients that know nothing of gates have changes in flight at every cut.
+ *
+ * CUT_GATES also gets a file `cut` at each cut, `frozen` when rule R12 is broken, and a line in `flushes`
  * for each flush of an image that the cut's code asks for, once it is done.
  */
 #include "block/device/device.h"
@@ -82,11 +85,21 @@ static void change_gate(char name[NAME_MAX], const struct node *node, uint64_t o
              (uintmax_t)offset);
 }
 
+static void pause_if_slow(void)
+{
+    static atomic_uint changes;
+    if (!getenv("SLOW_CHANGES"))
+        return;
+    long pause_ms = atomic_fetch_add(&changes, 1) * 7 % 10;
+    nanosleep(&(struct timespec){.tv_nsec = pause_ms * 1000000}, NULL); /* the fault itself */
+}
+
 WRAP(int, node_change, struct node *node, const struct node_change *change)
 {
     char gate[NAME_MAX];
     change_gate(gate, node, change->offset);
     pass_gate(gate);
+    pause_if_slow();
     return __real_node_change(node, change);
 }
 
@@ -94,7 +107,9 @@ WRAP(int, node_write_cached, struct node *node, const void *buf, uint64_t offset
 {
     char gate[NAME_MAX];
     change_gate(gate, node, offset);
-    return is_closed(gate) ? -EAGAIN : __real_node_write_cached(node, buf, offset, length);
+    return is_closed(gate) || getenv("SLOW_CHANGES")
+               ? -EAGAIN
+               : __real_node_write_cached(node, buf, offset, length);
 }
 
 /* R2: the look comes before the lock. */
