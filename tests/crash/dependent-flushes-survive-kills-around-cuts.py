@@ -1,10 +1,10 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
 #
-# A client writes number k to disk k mod 4 and flushes it, each after k-1 was durable; a group of all
-# disks is taken meanwhile, and the daemon is killed somewhere around the cut, 16 times. After each
-# restart the disks hold consecutive numbers up to the last one that was flushed, or one more; so
-# does the group, if there is one, from those that were flushed before it was asked for. (What a
+# A client writes number k to disk k mod 4 and flushes it, each after k-1 was durable; a group of
+# all disks is taken meanwhile, and the daemon is killed somewhere around the cut, 16 times. After
+# each restart the disks hold consecutive numbers up to the last one that was flushed, or one more;
+# so does the group, if there is one, from those that were flushed before it was asked for. (What a
 # power failure leaves of such a client is in lib/powerload.py.)
 import os
 import random

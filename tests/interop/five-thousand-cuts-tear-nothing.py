@@ -3,8 +3,8 @@
 # label: slow
 # timeout: 14400
 #
-# The tests of dependent writes, of those that depend on reads, of unaligned ones, and of flushes and
-# kills, with 5000 cuts each (CUTS), in place of the few for which CI has time.
+# The tests of dependent writes, of those that depend on reads, of unaligned ones, and of flushes
+# and kills, with 5000 cuts each (CUTS), in place of the few for which CI has time.
 import os
 import subprocess
 import sys

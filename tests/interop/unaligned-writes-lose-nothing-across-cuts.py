@@ -3,8 +3,8 @@
 #
 # Clients write single sectors whose neighbours, which others write, are copied from below at the
 # same time; in each of 50 group snapshots taken meanwhile, and in the live disks, every
-# acknowledged sector is there, and no frozen disk is torn or ever changes. In every other batch each
-# write takes some milliseconds, so that some are in flight at every cut.
+# acknowledged sector is there, and no frozen disk is torn or ever changes. In every other batch
+# each write takes some milliseconds, so that some are in flight at every cut.
 import os
 import sys
 

@@ -11,11 +11,11 @@
  *     look-OFFSET           a change before it is listed
  *     read-DEVICE-OFFSET    a read that knows where its data lie
  *
- * With SLOW_CHANGES in the environment changes take some milliseconds, some more than others, so that
- * clients that know nothing of gates have changes in flight at every cut.
+ * CUT_GATES also gets a file `cut` at each cut, `frozen` when rule R12 is broken, and a line in
+ * `flushes` for each flush of an image that the cut's code asks for, once it is done.
  *
- * CUT_GATES also gets a file `cut` at each cut, `frozen` when rule R12 is broken, and a line in `flushes`
- * for each flush of an image that the cut's code asks for, once it is done.
+ * With SLOW_CHANGES in the environment changes take some milliseconds, some more than others, so
+ * that clients that know nothing of gates have changes in flight at every cut.
  */
 #include "block/device/device.h"
 #include "block/image/file-io.h"
