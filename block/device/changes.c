@@ -57,11 +57,17 @@ void changes_end(struct change *change)
         pthread_cond_broadcast(&stripe->ended);
 }
 
+/* An empty change is where it starts. */
+static bool change_overlaps(const struct change *change, uint64_t start, uint64_t end)
+{
+    return change->start < end && (start < change->end || start == change->start);
+}
+
 static bool stripe_overlaps(const struct changes_stripe *stripe, const struct node *node,
                             uint64_t start, uint64_t end)
 {
     for (const struct change *change = stripe->first; change; change = change->next)
-        if (change->node == node && change->start < end && start < change->end)
+        if (change->node == node && change_overlaps(change, start, end))
             return true;
     return false;
 }

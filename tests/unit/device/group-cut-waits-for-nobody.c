@@ -43,14 +43,16 @@ static void job_start(struct job *job, void *(*run)(void *))
     assert_int_equal(pthread_create(&job->thread, NULL, run, job), 0);
 }
 
-/* Until a thread waits for changes of the device. */
+/* Until a thread waits for changes of the device, whose frozen image is not sealed before. */
 static void await_waiter(struct device *device)
 {
-    for (unsigned waiting = 0; !waiting; sched_yield())
+    for (unsigned waiting = 0; !waiting; sched_yield()) {
+        assert_non_null(index_unsealed(device->index));
         for (size_t i = 0; i < CHANGES_STRIPES; i++) {
             LOCK_GUARD(&device->changes.stripes[i].lock);
             waiting += device->changes.stripes[i].waiting;
         }
+    }
 }
 
 static unsigned char byte_at(struct block *block, uint64_t offset)
@@ -116,6 +118,24 @@ TEST(nobody_waits)
     assert_true(image_has("d0.qcow2", "qcow2", IN_FLIGHT, 2));
     assert_true(image_has("d0.qcow2", "qcow2", 7, 0));
     assert_true(image_has("d1.qcow2", "qcow2", IN_FLIGHT, 1));
+}
+
+/* NBD has writes of no bytes. One at the disk's start lies in no range, but looks at the image. */
+TEST(an_empty_change_is_waited_for_too)
+{
+    struct block *block = *state;
+    struct device *device = disk(block, "d0");
+    struct job finish = {.group = group_must_prepare(block, "g.qcow2", 1, NAMES)};
+    struct change empty;
+    uint64_t cut_at_us;
+    changes_begin(&device->changes, device->index, &empty, 0, 0);
+    group_cut(finish.group, &cut_at_us);
+    job_start(&finish, finish_run);
+    await_waiter(device);
+    assert_int_equal(node_change(empty.node, &(struct node_change){.kind = NODE_WRITE}), 0);
+    changes_end(&empty);
+    pthread_join(finish.thread, NULL);
+    group_free(finish.group);
 }
 
 TEST(what_copies_waits_for_the_overlapping_write_alone)
