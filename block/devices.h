@@ -6,6 +6,7 @@
 #define BLOCK_DEVICES_H
 
 #include "base/err.h"
+#include "block/limits.h"
 #include "block/types.h"
 
 #include <stdbool.h>
@@ -13,8 +14,6 @@
 #include <stdint.h>
 
 struct block;
-
-#define DEVICE_NAME_MAX 64 /* characters */
 
 /* ---- who may open the exports ---- */
 

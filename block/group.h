@@ -19,9 +19,6 @@
 
 struct group;
 
-#define GROUP_NAME_MAX    128 /* characters */
-#define GROUP_MEMBERS_MAX 1024
-
 struct group_member {
     const char *device;
     const char *snapshot_file; /* path of the overlay to create */

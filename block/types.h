@@ -5,6 +5,8 @@
 #ifndef BLOCK_TYPES_H
 #define BLOCK_TYPES_H
 
+#include "block/limits.h"
+
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -17,9 +19,6 @@
 
 /* Sizes that a guest sees are multiples of this; a file's odd tail reads as zeros. */
 #define BLOCK_SECTOR_BYTES 512
-
-#define DEVICE_SIZE_MAX_BYTES                                                                      \
-    (1ULL << 53) /* the largest integer that JSON clients can carry exactly */
 
 /* Requests whose bytes are counted. */
 enum device_op {
@@ -39,7 +38,6 @@ struct cluster_shape {
 };
 #define CLUSTER_BYTES_MIN          512
 #define CLUSTER_BYTES_MIN_EXTENDED 16384 /* with extended L2 */
-#define CLUSTER_BYTES_MAX          2097152
 
 static inline bool cluster_shape_is_valid(struct cluster_shape shape)
 {

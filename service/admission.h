@@ -6,18 +6,15 @@
 #define SERVICE_ADMISSION_H
 
 #include "base/err.h"
+#include "service/limits.h"
 
 struct service;
-
-/* The limit on concurrent calls that need the store. Calls that do not need it are not counted, so
- * they find threads and connections while the others wait for a disk. */
-#define SERVICE_CALLS_MAX 256
 
 struct service_call {
     struct service *service; /* NULL: none */
 };
 
-/* Counts a call. OutOfResources: the limit is reached. */
+/* Counts a call. OutOfResources: SERVICE_CALLS_MAX is reached. */
 int service_call_begin(struct service_call *call, struct service *service, struct err *err);
 void service_call_end(struct service_call *call);
 

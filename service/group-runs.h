@@ -12,18 +12,15 @@
 
 #include "base/cleanup.h"
 #include "service/group-progress.h"
+#include "service/limits.h"
 #include "service/snapshot-groups.h"
 
 struct service;
 struct group_run;
 struct group_runs;
 
-/* Groups that run at the same time, those included whose calls have returned. */
-#define GROUP_RUNS_MAX 256
-
-/* How long a group may take until its point of no return. */
+/* How long a group may take until its point of no return; at most GROUP_DEADLINE_MAX_MS. */
 #define GROUP_DEADLINE_DEFAULT_MS 60000
-#define GROUP_DEADLINE_MAX_MS     3600000
 
 /* NULL and *err (OutOfResources). */
 struct group_runs *group_runs_new(struct service *service, struct err *err);

@@ -22,12 +22,11 @@
 
 #include "base/err.h"
 #include "service/events.h"
+#include "service/limits.h"
 #include "store/row.h"
 
 #include <stdbool.h>
 #include <stddef.h>
-
-#define KEY_CHARS_MAX 128
 
 /* A larger answer is not stored but built from its row each time. */
 #define KEY_ANSWER_MAX_BYTES 65536

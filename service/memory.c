@@ -11,7 +11,7 @@ int memory_take(struct memory_share *share, size_t bytes, struct err *err)
     do {
         size_t others = before - share->bytes;
         if (bytes > share->bytes &&
-            (others > MEMORY_LIMIT_BYTES || bytes > MEMORY_LIMIT_BYTES - others))
+            (others > MEMORY_BYTES_MAX || bytes > MEMORY_BYTES_MAX - others))
             return err_set(err, ErrOutOfResources, 0,
                            "other requests have all the memory that is for requests; try again");
     } while (!atomic_compare_exchange_weak_explicit(taken, &before, before - share->bytes + bytes,

@@ -16,11 +16,11 @@
 #define SERVICE_MEMORY_H
 
 #include "base/err.h"
+#include "service/limits.h"
 
 #include <stdatomic.h>
 #include <stddef.h>
 
-#define MEMORY_LIMIT_BYTES ((size_t)512 << 20)
 #define MEMORY_VALUE_BYTES 160 /* a node of the tree, its name, and what malloc needs for them */
 #define MEMORY_PAGE_BYTES  ((size_t)1 << 20)
 

@@ -6,6 +6,7 @@
 #define SERVICE_OPTION_VALUE_H
 
 #include "base/err.h"
+#include "service/limits.h"
 #include "store/row.h"
 
 #include <stdbool.h>
@@ -25,10 +26,8 @@ enum option_kind {
     OPTION_COMMAND, /* bool; command line only */
 };
 
-#define OPTIONS_ADDRESSES_MAX 16
-#define OPTIONS_GROUPS_MAX    16
-#define OPTION_SECONDS_MIN    60       /* longer than clients wait before they repeat a request */
-#define OPTION_SECONDS_MAX    31536000 /* a year */
+#define OPTION_SECONDS_MIN 60       /* longer than clients wait before they repeat a request */
+#define OPTION_SECONDS_MAX 31536000 /* a year */
 
 struct option_addresses {
     const char *list[OPTIONS_ADDRESSES_MAX];

@@ -10,7 +10,7 @@
  *   T1  A change holds `change_lock` over its transaction and its change of the table.
  *   T2  Unless `is_stale`, the table has the tokens of the store: a token is in it only once its
  *       insertion is committed, and no longer once its deletion is. Of those that expired
- *       STORE_TOKEN_DAYS ago either may have lost some.
+ *       STORE_TOKEN_DAYS_MAX ago either may have lost some.
  *   T3  A change whose outcome is unknown makes the table stale; a stale table admits nobody before
  *       it was loaded again.
  * T1 and T3 have no assert: a mutex does not know its owner, and any thread may make it stale.
@@ -137,7 +137,7 @@ static int table_add_locked(struct tokens *tokens, const struct token_row *row, 
 
 static bool table_has_lost(const struct token_entry *entry, uint64_t now_us)
 {
-    const uint64_t age_us = (uint64_t)STORE_TOKEN_DAYS * 24 * 3600 * 1000000;
+    const uint64_t age_us = (uint64_t)STORE_TOKEN_DAYS_MAX * 24 * 3600 * 1000000;
     return now_us > age_us && entry->expires_at_us < now_us - age_us;
 }
 

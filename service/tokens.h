@@ -13,6 +13,7 @@
 #define SERVICE_TOKENS_H
 
 #include "base/err.h"
+#include "service/limits.h"
 #include "store/row.h"
 
 #include <stdbool.h>
@@ -24,8 +25,6 @@ struct service;
 struct origin;
 struct tokens;
 
-#define TOKEN_NAME_MAX     64
-#define TOKENS_MAX         1000
 #define TOKEN_SECRET_CHARS 47
 
 /* The token that a caller has shown. */

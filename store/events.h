@@ -10,6 +10,7 @@
 #define STORE_EVENTS_H
 
 #include "base/err.h"
+#include "store/limits.h"
 #include "store/row.h"
 
 #include <stddef.h>
@@ -17,10 +18,6 @@
 
 struct store;
 struct store_transaction;
-
-/* Events that are kept: so many, and for so long. */
-#define STORE_EVENTS_MAX     1000000
-#define STORE_EVENT_DAYS_MAX 400
 
 const char *event_kind_name(enum event_kind kind);      /* "device.attached" and so on */
 enum event_kind event_kind_from_name(const char *name); /* or EVENT_KIND_COUNT */

@@ -6,6 +6,7 @@
 #define STORE_GROUPS_H
 
 #include "base/err.h"
+#include "store/limits.h"
 #include "store/row.h"
 
 #include <stdbool.h>
@@ -14,10 +15,6 @@
 
 struct store;
 struct store_transaction;
-
-/* Failed attempts that are kept: so many, and for so long. */
-#define STORE_ABORTED_GROUPS_MAX 1000
-#define STORE_ABORTED_DAYS_MAX   30
 
 const char *group_state_name(enum group_state state); /* "preparing" and so on */
 

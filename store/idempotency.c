@@ -37,6 +37,11 @@ void store_keys_keep(struct store *store, uint64_t seconds)
     atomic_store(&store->transaction.keys_kept_us, seconds * 1000000);
 }
 
+uint64_t store_keys_kept(const struct store *store)
+{
+    return atomic_load(&store->transaction.keys_kept_us) / 1000000;
+}
+
 /* When keys were made that end now. */
 static int64_t key_ended_us(const struct store_transaction *transaction, uint64_t now_us)
 {

@@ -12,6 +12,7 @@
 #define STORE_IDEMPOTENCY_H
 
 #include "base/err.h"
+#include "store/limits.h"
 #include "store/row.h"
 
 #include <stdint.h>
@@ -20,12 +21,12 @@ struct store;
 struct store_transaction;
 
 #define STORE_KEYS_SECONDS (24 * 3600) /* unless store_keys_keep() sets another time */
-#define STORE_KEYS_MAX     10000
 
 void key_row_clear(struct key_row *row);
 
 /* Sets how long keys are kept, those that there are included. At any time; waits for nobody. */
 void store_keys_keep(struct store *store, uint64_t seconds);
+uint64_t store_keys_kept(const struct store *store); /* seconds */
 
 /* The caller's key, unless it has ended by `now_us`. 1: *row; 0: there is none; -1: *err. */
 int store_key_get(struct store *store, const char *caller, const char *key, uint64_t now_us,

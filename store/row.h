@@ -6,15 +6,13 @@
 #define STORE_ROW_H
 
 #include "base/err.h"
+#include "store/limits.h"
 
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
 #define STORE_ID_CHARS 36 /* a UUID's text */
-
-/* A page of a list ends early once its rows take more than this. */
-#define STORE_PAGE_BYTES_MAX (1U << 20)
 
 /* The revision of a row as it is inserted; that of a token, which never changes, stays. */
 #define STORE_REVISION_FIRST 1

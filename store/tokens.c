@@ -72,7 +72,7 @@ static int token_change(struct store_transaction *transaction, const char *sql,
 
 int store_tokens_prune(struct store_transaction *transaction, uint64_t now_us, struct err *err)
 {
-    const uint64_t age_us = (uint64_t)STORE_TOKEN_DAYS * 24 * 3600 * 1000000;
+    const uint64_t age_us = (uint64_t)STORE_TOKEN_DAYS_MAX * 24 * 3600 * 1000000;
     struct connection *writer = transaction_writer(transaction);
     CLEANUP(statement)
     sqlite3_stmt *statement = statement_begin(

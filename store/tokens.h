@@ -6,6 +6,7 @@
 #define STORE_TOKENS_H
 
 #include "base/err.h"
+#include "store/limits.h"
 #include "store/row.h"
 
 #include <stddef.h>
@@ -13,9 +14,6 @@
 
 struct store;
 struct store_transaction;
-
-/* A token is deleted so long after it expired. */
-#define STORE_TOKEN_DAYS 30
 
 const char *scope_name(enum scope scope); /* "read" and so on */
 
@@ -27,8 +25,8 @@ void token_row_clear(struct token_row *row);
 int store_token_insert(struct store_transaction *transaction, const struct token_row *row,
                        struct err *err); /* TokenExists */
 
-/* Deletes a few tokens that expired STORE_TOKEN_DAYS ago. Part of each insertion of a token or an
- * event. */
+/* Deletes a few tokens that expired STORE_TOKEN_DAYS_MAX ago. Part of each insertion of a token or
+ * an event. */
 int store_tokens_prune(struct store_transaction *transaction, uint64_t now_us, struct err *err);
 
 /* The token with row->id. TokenNotFound. */

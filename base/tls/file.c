@@ -5,14 +5,13 @@
 #include "base/tls/file.h"
 
 #include "base/cleanup.h"
+#include "base/tls/limits.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
-
-enum { FILE_BYTES_MAX = 4 << 20 };
 
 void tls_datum_clear(gnutls_datum_t *datum)
 {
@@ -42,19 +41,20 @@ int tls_file_read(const char *path, bool secret, gnutls_datum_t *content, struct
         return err_set(err, ErrOpenFileFailed, errno, "TLS file '%s' cannot be opened", path);
     if (secret && file_check_mode(fd, path, err) != 0)
         return -1;
-    CLEANUP_BY(tls_datum_clear) gnutls_datum_t all = {.data = gnutls_malloc(FILE_BYTES_MAX + 1)};
+    CLEANUP_BY(tls_datum_clear)
+    gnutls_datum_t all = {.data = gnutls_malloc(TLS_FILE_BYTES_MAX + 1)};
     if (!all.data)
         return err_set(err, ErrOutOfResources, 0, "there is no memory for TLS file '%s'", path);
     ssize_t got = 1;
-    while (got > 0 && all.size < FILE_BYTES_MAX) {
-        got = read(fd, all.data + all.size, FILE_BYTES_MAX - all.size);
+    while (got > 0 && all.size < TLS_FILE_BYTES_MAX) {
+        got = read(fd, all.data + all.size, TLS_FILE_BYTES_MAX - all.size);
         if (got < 0)
             return err_set(err, ErrOpenFileFailed, errno, "TLS file '%s' cannot be read", path);
         all.size += (unsigned)got;
     }
     if (got > 0)
         return err_set(err, ErrInvalidValue, 0, "TLS file '%s' has more than %d bytes", path,
-                       FILE_BYTES_MAX);
+                       TLS_FILE_BYTES_MAX);
     all.data[all.size] = '\0';
     *content = all;
     all.data = NULL;

@@ -6,15 +6,13 @@
 
 #include "base/cleanup.h"
 #include "base/tls/file.h"
+#include "base/tls/limits.h"
 
 #include <gnutls/crypto.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum {
-    KEY_BYTES_MIN = 16,
-    KEY_BYTES_MAX = 64, /* what psktool makes at most */
-};
+enum { KEY_BYTES_MIN = 16 };
 
 struct psk_user {
     gnutls_datum_t name, key;
@@ -52,7 +50,7 @@ static const char *psk_parse(char *line, struct psk_user *user)
     gnutls_datum_t name = {.data = (unsigned char *)line, .size = (unsigned)(colon - line)};
     if (gnutls_hex_decode2(&key, &user->key) != 0)
         return "has a key that is not hexadecimal";
-    if (user->key.size < KEY_BYTES_MIN || user->key.size > KEY_BYTES_MAX)
+    if (user->key.size < KEY_BYTES_MIN || user->key.size > TLS_KEY_BYTES_MAX)
         return "has a key that is not 16 to 64 bytes long";
     if (*line == '#') {
         name.data++;

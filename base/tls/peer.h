@@ -6,13 +6,14 @@
 #ifndef BASE_TLS_PEER_H
 #define BASE_TLS_PEER_H
 
+#include "base/tls/limits.h"
+
 #include <gnutls/gnutls.h>
 #include <stddef.h>
 
 enum {
-    TLS_NAME_BYTES = 128, /* with its zero; longer names, and those with other characters than
-                             printable ASCII, are left out */
-    TLS_NAMES_MAX = 16,
+    TLS_NAME_BYTES = TLS_NAME_BYTES_MAX + 1, /* with its zero; longer names, and those with other
+                                                characters than printable ASCII, are left out */
 };
 
 struct tls_names {

@@ -22,9 +22,6 @@
 #include <string.h>
 #include <sys/stat.h>
 
-/* The longest backing file name that a qcow2 header may hold (qcow2 specification, "Header"). */
-enum { BACKING_NAME_MAX = 1023 };
-
 /* Finds the member's device and holds it for the group. */
 static int member_hold(struct group *group, struct member *member, const char *name,
                        struct err *err)
@@ -145,12 +142,12 @@ static int member_look_at_backing(struct group *group, struct member *member, st
         member_list_files(group, member, top) != 0)
         return err_set(err, ErrOutOfResources, ENOMEM, "device '%s' cannot be frozen",
                        member->device->name);
-    if (strlen(member->backing_name) > BACKING_NAME_MAX)
+    if (strlen(member->backing_name) > QCOW2_BACKING_NAME_MAX)
         return err_set(
             err, ErrOpenFileFailed, ENAMETOOLONG,
-            "snapshot_file '%s' cannot name its backing file in %d bytes; put it nearer to "
+            "snapshot_file '%s' cannot name its backing file in %u bytes; put it nearer to "
             "that",
-            member->place.path, BACKING_NAME_MAX);
+            member->place.path, QCOW2_BACKING_NAME_MAX);
     return 0;
 }
 

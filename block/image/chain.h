@@ -6,12 +6,10 @@
 #define BLOCK_IMAGE_CHAIN_H
 
 #include "block/image/node.h"
+#include "block/limits.h"
 
 struct file_claim;
 struct image_dir;
-
-/* Longest chain that is opened: a loop that escapes detection ends here. */
-#define CHAIN_NODES_MAX 1024
 
 /* A file of a chain after open(2), before anything of it is read or written. */
 struct chain_file {

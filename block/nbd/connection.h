@@ -22,14 +22,13 @@
 #include "base/listener.h"
 #include "block/block.h"
 #include "block/device/exports.h"
+#include "block/limits.h"
 #include "block/nbd/channel.h"
 #include "block/nbd/pool.h"
 
 #include <pthread.h>
 
 struct tls_credentials;
-
-enum { NBD_LISTENERS_MAX = 16 };
 
 /* Connections still in the handshake are counted for each kind of listener. */
 enum nbd_kind { NBD_UNIX, NBD_LOOPBACK, NBD_REMOTE, NBD_KINDS };

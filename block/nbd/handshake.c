@@ -49,7 +49,6 @@
 #include <errno.h>
 
 enum {
-    OPTION_SKIP_MAX = 32 << 20, /* a longer one is hung up on, not skipped */
     LIST_PAGE_BYTES = 64 << 10, /* of names that are gathered under the lock of all exports */
     LIST_PAGE_FULL = 1,
 };
@@ -360,7 +359,7 @@ static int option_abort(struct nbd_handshake *handshake)
 /* Reads and drops the payload of an option that is too long to be one. */
 static int option_skip(struct nbd_handshake *handshake)
 {
-    if (handshake->option == NBD_OPT_EXPORT_NAME || handshake->length > OPTION_SKIP_MAX)
+    if (handshake->option == NBD_OPT_EXPORT_NAME || handshake->length > NBD_OPTION_SKIP_BYTES_MAX)
         return -EMSGSIZE;
     for (size_t left = handshake->length; left > 0;) {
         size_t piece = left < NBD_OPTION_BYTES_MAX ? left : NBD_OPTION_BYTES_MAX;

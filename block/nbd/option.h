@@ -11,10 +11,7 @@
 #include "block/nbd/connection.h"
 #include "block/nbd/messages.h"
 
-enum {
-    NBD_OPTION_BYTES_MAX = 64 << 10, /* of payload: far more than any option needs */
-    NBD_EXPORT_NAME_MAX = NBD_STRING_BYTES_MAX,
-};
+enum { NBD_EXPORT_NAME_MAX = NBD_STRING_BYTES_MAX };
 
 /* See handshake.c. */
 enum nbd_handshake_state {

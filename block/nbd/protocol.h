@@ -7,6 +7,8 @@
 #ifndef BLOCK_NBD_PROTOCOL_H
 #define BLOCK_NBD_PROTOCOL_H
 
+#include "block/limits.h"
+
 #include <stdint.h>
 
 #define NBD_MAGIC                  0x4e42444d41474943ULL /* "NBDMAGIC" */
@@ -18,12 +20,7 @@
 #define NBD_CHUNK_MAGIC            0x668e33efU
 #define NBD_EXTENDED_CHUNK_MAGIC   0x6e8a278cU
 
-/* "Conventions": no string is longer. */
-#define NBD_STRING_BYTES_MAX 4096
-
-/* "Block size constraints": the payload that any server must take, and the most that this one does.
- */
-#define NBD_PAYLOAD_BYTES_MAX     (32U << 20)
+/* "Block size constraints" */
 #define NBD_BLOCK_BYTES_MIN       1U
 #define NBD_BLOCK_BYTES_PREFERRED 4096U
 

@@ -52,22 +52,20 @@ enum {
 };
 
 static const struct nbd_limits limits_default = {
-    .handshake_ms = 10000,
-    .handshake_max_ms = 120000,
+    .handshake_ms = NBD_HANDSHAKE_MAX_MS,
+    .handshake_max_ms = NBD_HANDSHAKE_ALL_MAX_MS,
     .stop_ms = 5000,
     .linger_ms = 1000,
-    .connections = 1024,
-    .tcp_connections = 896,
-    .tcp_peer = 640,
-    .unix_peer = 960,
-    .handshakes = 256,
+    .connections = NBD_CONNECTIONS_MAX,
+    .tcp_connections = NBD_TCP_CONNECTIONS_MAX,
+    .tcp_peer = NBD_TCP_PEER_MAX,
+    .unix_peer = NBD_UNIX_PEER_MAX,
+    .handshakes = NBD_HANDSHAKES_MAX,
     .spare_files = 256,
-    .options = 1024,
-    .tasks = 256,
-    .task_bytes = 64 << 20,
+    .options = NBD_USELESS_OPTIONS_MAX,
+    .tasks = NBD_TASKS_MAX,
+    .task_bytes = NBD_TASK_BYTES_MAX,
 };
-
-static const size_t budget_default_bytes = 1 << 30;
 
 static const char local_only[] = "NBD serves others only with TLS in which every client has a "
                                  "certificate that is verified or a pre-shared key";
@@ -285,7 +283,7 @@ struct nbd_server *nbd_server_new(struct block *block)
     }
     server->block = block;
     server->limits = limits_default;
-    server->budget.limit_bytes = budget_default_bytes;
+    server->budget.limit_bytes = NBD_MEMORY_BYTES_MAX;
     server->spinning_max = (unsigned)sysconf(_SC_NPROCESSORS_ONLN) / 2;
     nbd_pool_open(&server->pool);
     pthread_mutex_init(&server->lock, NULL);

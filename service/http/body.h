@@ -15,10 +15,8 @@
 #define SERVICE_HTTP_BODY_H
 
 #include "service/http/head.h"
+#include "service/http/limits.h"
 #include "service/memory.h"
-
-#define HTTP_CHUNK_LINE_MAX 1024
-#define HTTP_TRAILERS_MAX   32
 
 /* Zeroed at first, but for memory.memory; to be cleared in any case. */
 struct http_body {

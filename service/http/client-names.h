@@ -6,11 +6,9 @@
 #define SERVICE_HTTP_CLIENT_NAMES_H
 
 #include "service/http/decode.h"
+#include "service/http/limits.h"
 
 struct service;
-
-#define ALLOWED_CLIENTS_MAX      64
-#define ALLOWED_CLIENT_BYTES_MAX 127
 
 /* The array `json` as JSON text, heap: 1 to ALLOWED_CLIENTS_MAX different names that a client can
  * have. NULL and *problem: WrongType, InvalidValue (also: no client of this daemon proves its

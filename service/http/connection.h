@@ -23,6 +23,7 @@
 #include "service/http/auth.h"
 #include "service/http/certificates.h"
 #include "service/http/head.h"
+#include "service/http/limits.h"
 #include "service/http/stream.h"
 #include "service/http/throttle.h"
 #include "service/option-value.h"
@@ -36,16 +37,11 @@ struct service;
 struct subscriber;
 struct subscribers;
 
-/* Seconds for a whole head from its first byte (or from the beginning of the connection), for a
- * whole body, for a whole reply and once more for each HTTP_REPLY_SLICE_BYTES of it; between two
- * requests; and after the last reply, for the client to close the connection. A handler has no
- * limit. */
-#define HTTP_HEAD_S            10
-#define HTTP_BODY_S            30
-#define HTTP_REPLY_S           30
+/* See HTTP_REPLY_S. */
 #define HTTP_REPLY_SLICE_BYTES (256 * 1024)
-#define HTTP_IDLE_S            30
-#define HTTP_LINGER_S          2
+
+/* Seconds after the last reply, for the client to close the connection. */
+#define HTTP_LINGER_S 2
 
 enum http_phase {
     HTTP_WAITING, /* for a head, or the rest of one */

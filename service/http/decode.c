@@ -10,8 +10,6 @@
 #include <math.h>
 #include <string.h>
 
-#define NUMBER_MAX 9007199254740992.0 /* 2^53: up to it doubles are exact */
-
 /* `name` as a reference token: "~" becomes "~0" and "/" becomes "~1". False if it does not fit. */
 static bool pointer_token(const char *name, char *token, size_t bytes)
 {
@@ -57,7 +55,7 @@ struct cJSON *decode_body(char *text, size_t bytes, struct problem *problem)
 static int decode_number(const struct cJSON *json, struct decode_number *number, struct err *err)
 {
     double value = json->valuedouble;
-    if (!isfinite(value) || value < 0 || value > NUMBER_MAX)
+    if (!isfinite(value) || value < 0 || value > (double)JSON_INTEGER_MAX)
         return err_set(err, ErrInvalidValue, 0, "field '%s' must be from 0 to 2^53", json->string);
     if (value != floor(value))
         return err_set(err, ErrWrongType, 0, "field '%s' must be a whole number", json->string);

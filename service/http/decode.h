@@ -27,6 +27,7 @@
 #define SERVICE_HTTP_DECODE_H
 
 #include "base/cleanup.h"
+#include "service/http/limits.h"
 #include "service/http/reply.h"
 
 #include <cjson/cJSON.h>
@@ -98,9 +99,6 @@ int decode_object(const struct cJSON *json, const char *pointer, const struct de
 /* Points at the member `name` of the object at `pointer`, or, where that is too long, at the
  * object. Returns -1. */
 int decode_point(struct problem *problem, const char *pointer, const char *name);
-
-#define LABELS_MAX      64
-#define LABEL_BYTES_MAX 256
 
 /* The object `json` of at most LABELS_MAX strings, checked, as JSON text; "{}" if `json` is NULL.
  * Heap. */

@@ -35,7 +35,7 @@ struct device_body {
 
 static const struct decode_field device_fields[] = {
     {"name", DECODE_TEXT, true, offsetof(struct device_body, name), DEVICE_NAME_MAX},
-    {"image", DECODE_TEXT, true, offsetof(struct device_body, image), PATH_MAX - 1},
+    {"image", DECODE_TEXT, true, offsetof(struct device_body, image), PATH_BYTES_MAX},
     {"format", DECODE_TEXT, true, offsetof(struct device_body, format), DECODE_FORMAT_MAX_BYTES},
     {"size_bytes", DECODE_NUMBER, false, offsetof(struct device_body, size), 0},
     {"read_only", DECODE_BOOL, false, offsetof(struct device_body, read_only), 0},

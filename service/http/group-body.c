@@ -29,7 +29,7 @@ static const struct decode_field group_fields[] = {
 static const struct decode_field member_fields[] = {
     {"device", DECODE_TEXT, true, offsetof(struct group_member, device), DEVICE_NAME_MAX},
     {"snapshot_file", DECODE_TEXT, false, offsetof(struct group_member, snapshot_file),
-     PATH_MAX - 1},
+     PATH_BYTES_MAX},
     {"format", DECODE_TEXT, false, offsetof(struct group_member, format), DECODE_FORMAT_MAX_BYTES},
 };
 

@@ -22,15 +22,12 @@
 #define SERVICE_HTTP_HEAD_H
 
 #include "base/err.h"
+#include "service/http/limits.h"
 #include "service/http/stream.h"
 
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
-
-#define HTTP_HEAD_MAX_BYTES   16384
-#define HTTP_TARGET_MAX_BYTES 8192
-#define HTTP_FIELDS_MAX       100
 
 struct http_field {
     const char *name, *value;

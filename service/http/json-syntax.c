@@ -18,8 +18,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define JSON_NUMBER_CHARS_MAX 60
-#define JSON_EXACT_MAX        9007199254740992.0 /* 2^53: up to it doubles are exact */
+#define JSON_EXACT_MAX ((double)JSON_INTEGER_MAX)
 
 struct scan {
     char *text;

@@ -14,14 +14,9 @@
 #define SERVICE_HTTP_JSON_SYNTAX_H
 
 #include "base/err.h"
+#include "service/http/limits.h"
 
 #include <stddef.h>
-
-/* Nesting of arrays and objects. */
-#define JSON_DEPTH_MAX 16
-
-/* Values of a text, arrays and objects among them: the largest group has some 4,200. */
-#define JSON_VALUES_MAX 8192
 
 /*
  * MalformedJSON: the message says the fault and its byte (from 0).

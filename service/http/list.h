@@ -10,11 +10,11 @@
 #ifndef SERVICE_HTTP_LIST_H
 #define SERVICE_HTTP_LIST_H
 
+#include "service/http/limits.h"
 #include "service/http/request.h"
 
 #include <stdint.h>
 
-#define LIST_LABELS_MAX     8
 #define LIST_POSITION_BYTES 80
 #define LIST_CURSOR_BYTES   (LIST_POSITION_BYTES + 17)
 

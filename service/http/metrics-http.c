@@ -60,7 +60,7 @@ static void write_memory(FILE *text, struct service *service)
         {"nbd", block_nbd_memory(service->block)},
         {"http",
          {.used_bytes = atomic_load(&service->memory.taken_bytes),
-          .limit_bytes = MEMORY_LIMIT_BYTES}},
+          .limit_bytes = MEMORY_BYTES_MAX}},
     };
     const size_t count = sizeof(budgets) / sizeof(*budgets);
     metric_begin(text, "memory_bytes", "gauge", "Memory of a budget that is in use.");

@@ -12,14 +12,12 @@
 
 #include "base/err.h"
 #include "service/events.h"
+#include "service/http/limits.h"
 
 #include <stdbool.h>
 #include <stddef.h>
 
-#define REQUEST_SEGMENTS_MAX   8
-#define REQUEST_PARAMETERS_MAX 16
-#define REQUEST_BODY_MAX_BYTES (1024 * 1024)
-#define REQUEST_ID_CHARS_MAX   128
+#define REQUEST_SEGMENTS_MAX 8
 
 struct http_head;
 struct principal;
@@ -69,7 +67,6 @@ bool request_prefers_async(const struct request *request);
 
 /* Whether the client says how long to wait for the end (RFC 7240, section 4.3); *seconds, longer
  * ones cut to PREFER_WAIT_MAX_S. */
-#define PREFER_WAIT_MAX_S 3600
 bool request_prefers_wait(const struct request *request, unsigned *seconds);
 
 /* The value of the query parameter `name`, or NULL. */
@@ -81,7 +78,6 @@ int request_check_parameters(const struct request *request, const char *const *n
                              struct err *err);
 
 #define REQUEST_LIMIT_DEFAULT 100
-#define REQUEST_LIMIT_MAX     1000
 
 /* The parameter `limit`: 1 to REQUEST_LIMIT_MAX. */
 int request_limit(const struct request *request, size_t *limit, struct err *err);

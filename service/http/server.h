@@ -8,19 +8,12 @@
 
 #include "base/err.h"
 #include "base/listener.h"
+#include "service/http/limits.h"
 #include "service/option-value.h"
 
 struct http;
 struct option_groups;
 struct service;
-
-/* Connections at a time: of one kind (auth.h), and of one principal within it. Users who may not
- * call get their refusal on few connections. */
-#define HTTP_UNIX_MAX           512
-#define HTTP_UNIX_PEER_MAX      384
-#define HTTP_UNIX_FORBIDDEN_MAX 16
-#define HTTP_TCP_MAX            512
-#define HTTP_TCP_PEER_MAX       256
 
 /* Seconds that a client has to read its reply once the daemon stops. */
 #define HTTP_STOP_S 10

@@ -9,12 +9,9 @@
 
 #include "base/err.h"
 #include "service/http/auth.h"
+#include "service/http/limits.h"
 #include "service/http/stream.h"
 #include "service/http/subscription.h"
-
-/* At a time, and of one principal. */
-#define SUBSCRIBERS_MAX      2048
-#define SUBSCRIBERS_PEER_MAX 1024
 
 /* Seconds between two messages of a silent stream; and for which a client may read nothing. */
 #define SUBSCRIBER_HEARTBEAT_S 10

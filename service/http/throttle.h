@@ -10,13 +10,13 @@
 #ifndef SERVICE_HTTP_THROTTLE_H
 #define SERVICE_HTTP_THROTTLE_H
 
+#include "service/http/limits.h"
+
 #include <pthread.h>
 #include <stddef.h>
 #include <stdint.h>
 
-#define THROTTLE_BURST       20
-#define THROTTLE_INTERVAL_MS 3000
-#define THROTTLE_PEERS_MAX   1024
+#define THROTTLE_PEERS_MAX 1024
 
 struct principal;
 

@@ -2,21 +2,50 @@
 # SPDX-License-Identifier: Apache-2.0
 #
 # GET /limits has every limit, from the one table in the code, and each of them holds: what is at
-# the limit is taken, what is beyond is refused. A limit without a function here fails. /version
-# names the version and the features that are there.
+# the limit is taken, what is beyond is refused. A limit fails without a function here or a test in
+# ELSEWHERE that names it and is run. /version names the version and the features that are there.
+import grp
 import json
 import os
+import re
 import resource
 import select
 import socket
+import subprocess
 import sys
+import time
 
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.realpath(__file__)), "..", "lib"))
 from openapi import SPEC
-from snapgroupd import DEADLINE_S, Answer, Daemon, expect, main
+from snapgroupd import DEADLINE_S, SNAPGROUPD, SOURCE_DIR, Answer, Daemon, expect, main
 
 ABSENT = [{"device": "absent"}]
+ELSEWHERE = {
+    "api/limits-of-images-and-nbd-hold.py": [
+        "chain_images", "qcow2_l1_table_bytes", "qcow2_refcount_table_bytes", "qcow2_snapshots", "qcow2_snapshot_table_bytes",
+        "qcow2_snapshot_l1_tables_bytes", "qcow2_backing_name_bytes", "nbd_option_bytes", "nbd_skipped_option_bytes",
+        "nbd_export_name_bytes", "nbd_useless_options", "nbd_request_bytes"],
+    "api/limits-of-concurrent-callers-hold.py": [
+        "all_unix_connections", "all_forbidden_connections", "all_tcp_connections", "all_subscribers", "calls", "running_groups",
+        "request_memory_bytes"],
+    "api/slow-callers-are-cut-off-in-time.py": ["body_seconds", "reply_seconds", "idle_seconds"],
+    "api/slow-and-greedy-callers-shut-nobody-out.py": ["head_seconds"],
+    "api/failing-callers-are-slowed-down.py": ["failed_proofs", "failed_proof_interval_ms"],
+    "api/expired-tokens-are-deleted-in-time.py": ["expired_token_days"],
+    "api/failed-attempts-are-kept-within-bounds.py": ["aborted_group_days"],
+    "api/keys-are-kept-as-long-as-configured.py": ["idempotency_key_seconds"],
+    "unit/store/events-are-kept-in-order-within-bounds.c": ["events", "event_days"],
+    "unit/nbd/nbd-nobody-takes-every-connection.c": [
+        "nbd_connections", "nbd_tcp_connections", "nbd_address_connections", "nbd_user_connections", "nbd_handshakes"],
+    "unit/nbd/nbd-handshake-has-a-deadline.c": ["nbd_handshake_ms"],
+    "unit/nbd/nbd-ten-thousand-exports-are-listed.c": ["nbd_whole_handshake_ms"],
+    "unit/nbd/nbd-slow-requests-hold-nobody-up.c": ["nbd_tasks", "nbd_task_bytes"],
+    "unit/nbd/nbd-memory-is-bounded-over-all-connections.c": ["nbd_memory_bytes"],
+    "unit/nbd/nbd-listens-where-it-may.c": ["nbd_addresses"],
+    "unit/base/tls-files-are-checked.c": ["tls_file_bytes", "tls_key_bytes"],
+    "api/limits-of-tls-names-hold.sh": ["tls_client_names", "tls_client_name_bytes"],
+}
 
 
 def raw(daemon, target="/livez", fields=(), body=None, method="GET"):
@@ -104,6 +133,35 @@ def chunk_line_bytes(daemon, limit):
 def trailer_fields(daemon, limit):
     at, beyond = (chunked(daemon, "2\r\n{}\r\n0\r\n" + "A: x\r\n" * count + "\r\n") for count in (limit, limit + 1))
     pair(at, beyond, "MissingField", "MalformedRequest")
+
+
+def prefer_wait_seconds(daemon, limit):
+    """Longer ones are cut."""
+    daemon.create_device("waited", "raw", 512)
+    for i, seconds in enumerate((limit - 1, limit, limit + 1)):
+        answer = daemon.request("POST", "/snapshot-groups", {"name": "waited%d" % i, "devices": [{"device": "waited"}]},
+                                Prefer="respond-async, wait=%d" % seconds)
+        expect(answer.status == 201 and answer.headers["Preference-Applied"] == "wait=%d" % min(seconds, limit), "%s", answer)
+
+
+def number_chars(daemon, limit):
+    at, beyond = (post(daemon, "/devices", '{"x":1.%s1}' % ("0" * (count - 3))) for count in (limit, limit + 1))
+    pair(at, beyond, "UnknownField", "MalformedJSON")
+
+
+def integer_value(daemon, limit):
+    """In a double 2^53 + 1 would be 2^53."""
+    at, beyond = (post(daemon, "/devices", '{"name":"n","image":"n","format":"raw","size_bytes":%d}' % value)
+                  for value in (limit, limit + 1))
+    expect(code_of(at) in (201, "OpenFileFailed", "NoSpace"), "at the limit: %s", at)
+    expect(code_of(beyond) == "InvalidValue", "beyond the limit: %s", beyond)
+    daemon.request("DELETE", "/devices/n")
+
+
+def path_bytes(daemon, limit):
+    at, beyond = (daemon.request("POST", "/devices", {"name": "p", "image": "i" * count, "format": "raw"})
+                  for count in (limit, limit + 1))
+    pair(at, beyond, "OpenFileFailed", "InvalidValue")
 
 
 def device_name_chars(daemon, limit):
@@ -242,6 +300,39 @@ def aborted_groups(daemon, limit):
     expect(count == limit, "%d failed attempts are kept", count)
 
 
+def idempotency_keys(daemon, limit):
+    """With one more key of a caller its oldest goes."""
+    with daemon.stopped_database() as database:
+        database.execute("DELETE FROM idempotency_keys")
+        database.execute("WITH RECURSIVE number(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM number WHERE n < ?) INSERT INTO "
+                         "idempotency_keys (caller, key, request_hash, request_id, created_at_us, status) "
+                         "SELECT 'uid ' || ?, 'k' || n, 'h', 'r', ? + n, 404 FROM number",
+                         (limit, os.geteuid(), time.time_ns() // 1000 - 1000000))
+    expect(daemon.request("DELETE", "/tokens/t500").status == 204, "a token that was made before")
+    answer = daemon.request("POST", "/tokens", {"name": "new", "scope": "read"}, Idempotency_Key="new")
+    expect(answer.status == 201, "%s", answer)
+    with daemon.stopped_database() as database:
+        kept = [key for (key,) in database.execute("SELECT key FROM idempotency_keys ORDER BY created_at_us")]
+    expect(len(kept) == limit and kept[0] == "k2" and kept[-1] == "new", "%d keys from %s to %s", len(kept), kept[0], kept[-1])
+
+
+def options(daemon, option, limit, values):
+    for count in (limit, limit + 1):
+        checked = subprocess.run([SNAPGROUPD, "--state-dir", daemon.state, "--image-dir", daemon.images, "--runtime-dir",
+                                  daemon.runtime, "--check-config"] + [text for value in values[:count] for text in (option, value)],
+                                 capture_output=True, text=True, check=False)
+        expect((checked.returncode == 0) == (count == limit), "%d of %s: %s", count, option, checked)
+        expect(("at most %d" % limit in checked.stderr) == (count > limit), "%d of %s: %s", count, option, checked)
+
+
+def option_addresses(daemon, limit):
+    options(daemon, "--listen", limit, ["127.0.0.1:%d" % port for port in range(limit + 1)])
+
+
+def option_groups(daemon, limit):
+    options(daemon, "--allow-group", limit, [group.gr_name + "=read" for group in grp.getgrall()][:limit + 1])
+
+
 def version(daemon):
     shown = daemon.get("/version")
     expect(shown["version"] == shown["api"] == SPEC["info"]["version"], "%s", shown)
@@ -257,8 +348,13 @@ def test():
         daemon.start()
         version(daemon)
         for name, limit in daemon.get("/limits").items():
-            expect(name in globals(), "nothing here reaches the limit %s", name)
-            globals()[name](daemon, limit)
+            elsewhere = [path for path, names in ELSEWHERE.items() if name in names]
+            expect((name in globals()) + len(elsewhere) == 1, "%d tests reach the limit %s", len(elsewhere), name)
+            if elsewhere:
+                with open(os.path.join(SOURCE_DIR, "tests", elsewhere[0])) as test_file:
+                    expect(re.search(r"\b%s\b" % name, test_file.read()), "%s does not name %s", elsewhere[0], name)
+            else:
+                globals()[name](daemon, limit)
 
 
 main(test)

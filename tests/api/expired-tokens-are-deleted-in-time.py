@@ -4,6 +4,7 @@
 # A token that expired is listed for 30 days, so that its owner can find out why it is refused; then
 # it is deleted with some change: at the latest with the next start. Its name is free then, and it
 # no longer counts among the tokens that there may be. Tokens without expiry stay.
+# GET /limits: expired_token_days.
 import os
 import sys
 import time

@@ -4,6 +4,7 @@
 # Of failed attempts the newest 1,000 of the last 30 days are kept; each attempt prunes a few of the
 # others. Lists are in the order of the attempts even if the clock was set back in between. Pages of
 # large rows end early, and together they are the list. sqlite3 inserts the old rows.
+# GET /limits: aborted_group_days.
 import os
 import sys
 import time

@@ -5,6 +5,7 @@
 # log no further. Others at other addresses get 401 as before, and a valid token is served from any
 # address. A revocation holds at once for a connection that was served before it, and a lesser scope
 # is no failure.
+# GET /limits: failed_proofs, failed_proof_interval_ms.
 import os
 import sys
 

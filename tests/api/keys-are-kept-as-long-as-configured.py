@@ -4,6 +4,7 @@
 # A key is kept for --idempotency-retention seconds: until then its request gets the first answer,
 # from then on it is a new request. Keys that have ended are deleted when others come. A reload
 # changes the time for keys that there are, too.
+# GET /limits: idempotency_key_seconds.
 import os
 import signal
 import sqlite3

@@ -145,8 +145,8 @@ def request_fields():
 
 
 def limits():
-    code = "".join(map(source, ("block/block.h", "block/devices.h", "block/group.h", "block/types.h", "service/http/decode.h",
-                              "service/http/request.h", "service/group-runs.h", "service/tokens.h")))
+    code = "".join(map(source, ("block/limits.h", "service/limits.h", "service/http/limits.h", "service/http/request.h",
+                              "service/group-runs.h")))
     number_of = {name: int(number) if number else 1 << int(shift) for name, number, shift in re.findall(
         r"#define (\w+_(?:MAX|DEFAULT|MAX_BYTES|MAX_MS|DEFAULT_MS))[\s\\]+(?:(\d+)\b|\(1ULL << (\d+)\))", code)}
     page = SPEC["components"]["parameters"]["limit"]["schema"]

@@ -5,6 +5,7 @@
 # and over TCP, exclude no other client, and get 408 in time. With all of 64 descriptors in use REST
 # replies, and the daemon does not spin. A client that does not read its replies delays a stop by a
 # limited time.
+# GET /limits: head_seconds.
 import http.client
 import os
 import re

@@ -89,13 +89,4 @@ static_assert(sizeof(struct qcow2_snapshot_be) == 40, "qcow2 snapshot");
 #define QCOW2_BITMAP_ALL  0xffffffffULL
 #define QCOW2_SUBCLUSTERS 32
 
-/* Limits on what a header may request. They equal QEMU's, so every image that QEMU makes can be
- * opened. */
-#define QCOW2_L1_BYTES_MAX             (32u << 20)
-#define QCOW2_REFCOUNT_TABLE_BYTES_MAX (8u << 20)
-#define QCOW2_SNAPSHOTS_MAX            65536u
-#define QCOW2_SNAPSHOT_TABLE_BYTES_MAX (64u << 20)
-#define QCOW2_SNAPSHOT_L1_BYTES_MAX    (512u << 20) /* sum over all snapshots */
-#define QCOW2_BACKING_NAME_MAX         1023u
-
 #endif

@@ -2,6 +2,7 @@
  *
  * Credentials that are missing, no good, or open to everybody stop the start, with a message that
  * names the file.
+ * GET /limits: tls_file_bytes, tls_key_bytes.
  */
 #include "tests/lib/testlib.h"
 
@@ -83,6 +84,9 @@ TEST(certificates_are_looked_at)
     shell("rm -r x");
 }
 
+#define KEY_16 "00112233445566778899aabbccddeeff"
+#define KEY_64 KEY_16 KEY_16 KEY_16 KEY_16
+
 TEST(keys_are_looked_at)
 {
     static const struct {
@@ -92,6 +96,7 @@ TEST(keys_are_looked_at)
         {":00112233445566778899aabbccddeeff", "line 3 is not NAME:KEY"},
         {"alice:", "line 3"},
         {"alice:001122334455667788990011223344", "16 to 64 bytes"},
+        {"alice:" KEY_64 "00", "16 to 64 bytes"},
         {"alice:00112233445566778899aabbccddeefg", "hexadecimal"},
         {"bob:00112233445566778899aabbccddeeff", "earlier line"},
         {"#626f62:00112233445566778899aabbccddeeff", "earlier line"}, /* bob, in hexadecimal */
@@ -107,6 +112,8 @@ TEST(keys_are_looked_at)
     }
     shell("printf 'bob:00112233445566778899aabbccddeeff\\r\\n#61:"
           "00112233445566778899AABBCCDDEEFF' >keys");
+    must_accept(spec, true);
+    shell("echo alice:" KEY_64 " >keys");
     must_accept(spec, true);
     shell(": >keys");
     must_refuse(spec, ErrInvalidValue, WORDS("'keys'", "nothing in it"));

@@ -3,6 +3,7 @@
  * A peer that does not finish its handshake is hung up on at the deadline, however it spends the
  * time; one that has finished it may idle as long as it likes. The deadline is shortened for the
  * test.
+ * GET /limits: nbd_handshake_ms.
  */
 #include "tests/lib/nbd-fixture.h"
 

@@ -3,6 +3,7 @@
  * Listening addresses: which are taken, which are refused and how; what happens to socket files
  * that are there before, and to ours after; who may connect, and which of them are asked whether
  * they are still there.
+ * GET /limits: nbd_addresses.
  */
 #include "tests/lib/nbd-fixture.h"
 

@@ -3,6 +3,7 @@
  * What all connections together take beyond their own part is within the budget, whoever takes it
  * and for however long; and a client for which nothing is left is served all the same: its small
  * requests as ever, its large ones in pieces, with the same content, errors and replies.
+ * GET /limits: nbd_memory_bytes.
  */
 #include "tests/lib/nbd-fixture.h"
 

@@ -2,7 +2,8 @@
  *
  * Idle TCP clients leave places for Unix sockets, those of one address leave some for others, and
  * those that do not finish their handshake make room for who does. No connection takes the
- * descriptors that others need. The limits are lowered for the test.
+ * descriptors that others need. The limits are lowered for the test. GET /limits: nbd_connections,
+ * nbd_tcp_connections, nbd_address_connections, nbd_user_connections, nbd_handshakes.
  */
 #include "tests/lib/nbd-fixture.h"
 
@@ -12,9 +13,10 @@
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
-enum { ALL = 12, TCP = 8, PEER = 5, HANDSHAKES = 3 };
+enum { ALL = 12, TCP = 8, PEER = 5, USER = 4, HANDSHAKES = 3 };
 
 /* Connects from that address of loopback and expects the greeting. */
 static int connect_from(const char *host)
@@ -54,6 +56,7 @@ static void prepare(void)
     limits->connections = ALL;
     limits->tcp_connections = TCP;
     limits->tcp_peer = PEER;
+    limits->unix_peer = geteuid() == 0 ? USER : ALL;
     limits->handshakes = HANDSHAKES;
     limits->handshake_ms = limits->handshake_max_ms = 3600000; /* no place comes free by it */
 }
@@ -84,6 +87,24 @@ TEST(tcp_leaves_places_for_unix)
         close(fds[i]);
     for (size_t i = 0; i < HANDSHAKES; i++)
         close(other[i]);
+}
+
+/* The whole process becomes another user for a while, the server with it. */
+TEST(a_user_leaves_places_for_root)
+{
+    int fds[USER];
+    if (geteuid() != 0)
+        skip(); /* only root can become others */
+    assert_int_equal(chmod(scratch_dir(), 0711), 0);
+    assert_int_equal(chmod(strchr(served.address, ':') + 1, 0666), 0);
+    assert_int_equal(seteuid(65534), 0);
+    for (size_t i = 0; i < USER; i++)
+        fds[i] = open_idle(served.address);
+    peer_must_be_closed(peer_connect(served.address));
+    assert_int_equal(seteuid(0), 0);
+    close(open_idle(served.address));
+    for (size_t i = 0; i < USER; i++)
+        close(fds[i]);
 }
 
 TEST(oldest_handshake_makes_room)

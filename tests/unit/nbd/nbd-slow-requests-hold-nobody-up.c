@@ -3,6 +3,7 @@
  * A request that waits for its disk holds up neither its own connection nor others, however many
  * such requests there are; what one connection may have under way is limited; what is under way
  * when a client goes away, or the server stops, is finished first.
+ * GET /limits: nbd_tasks, nbd_task_bytes.
  */
 #include "tests/lib/nbd-fixture.h"
 

@@ -3,6 +3,7 @@
  * Programs that show all exports ask for each of them on one connection: nbdinfo and qemu-nbd show
  * ten thousand. The limits are of options that are of no use, and of time. While the list is sent
  * nothing is locked, and it is right however exports come and go meanwhile.
+ * GET /limits: nbd_whole_handshake_ms.
  */
 #include "tests/lib/nbd-fixture.h"
 

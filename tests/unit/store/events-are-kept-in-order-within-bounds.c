@@ -4,6 +4,7 @@
  * transaction is rolled back leaves neither a row nor a gap. Those that are too old or too many go,
  * the oldest first, a few with each insert, and their ids never come again. Who listens is woken by
  * each commit that has an event, whatever it is of.
+ * GET /limits: events, event_days.
  */
 #include "tests/lib/testlib.h"
 

@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The limits of the use cases that callers meet: GET /limits lists each constant of this file.
+ */
+#ifndef SERVICE_LIMITS_H
+#define SERVICE_LIMITS_H
+
+/* Addresses, and groups of users, that an option may name. */
+#define OPTIONS_ADDRESSES_MAX 16
+#define OPTIONS_GROUPS_MAX    16
+
+/* Calls at a time that need the store. Those that do not are not counted, so they find threads and
+ * connections while the others wait for a disk. */
+#define SERVICE_CALLS_MAX 256
+
+/* Groups that run at the same time, those included whose calls have returned. */
+#define GROUP_RUNS_MAX 256
+
+#define GROUP_DEADLINE_MAX_MS 3600000
+
+/* All requests and replies together (memory.h). */
+#define MEMORY_BYTES_MAX ((size_t)512 << 20)
+
+#define KEY_CHARS_MAX 128 /* of an Idempotency-Key */
+
+#define TOKEN_NAME_MAX 64 /* characters */
+#define TOKENS_MAX     1000
+
+#endif
