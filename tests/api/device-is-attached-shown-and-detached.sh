@@ -20,7 +20,8 @@ api GET /devices/vda
 expect_status 200
 [ "$BODY" = "$created" ] || fail "GET differs from POST: $BODY"
 expect_json 'keys == (["name","engine","image","top","format","size_bytes","read_only","cluster_size_bytes",
-    "extended_l2","state","reason","chain","export","clients","origin","labels","created_at"] | sort)'
+    "extended_l2","state","reason","chain","export","clients","origin","labels","allowed_clients",
+    "created_at"] | sort)'
 expect_json '.name == "vda" and .engine == "native" and .format == "qcow2"'
 expect_json '.image == $p and .top == $p' --arg p "$IMAGES/disk.qcow2"
 expect_json '.size_bytes == 16777216 and .read_only == false'
