@@ -42,6 +42,11 @@ void log_set_request(const char *id)
     request_now = id;
 }
 
+const char *log_request(void)
+{
+    return request_now;
+}
+
 void log_text_sink(const struct log_record *record)
 {
     char line[MESSAGE_BYTES + 8];

@@ -54,5 +54,6 @@ void log_text_sink(const struct log_record *record);
 
 /* This thread serves the request `id` (borrowed) from now on; NULL: none. */
 void log_set_request(const char *id);
+const char *log_request(void);
 
 #endif

@@ -9,13 +9,13 @@
  *
  *   begin    for each member in list order: hold its device, check the path of its overlay. Nothing
  *            is created.
- *   prepare  for each member in list order: flush the image to be frozen, stage the overlay, copy
- *            that image's permissions, open the overlay on top of it; sync all overlays at once;
- *            then name each overlay; sync each directory.
+ *   prepare  side by side: flush the images to be frozen. For each member in list order: stage the
+ *            overlay, copy that image's permissions, open the overlay on top of it; sync all
+ *            overlays at once; then name each overlay; sync each directory.
  *   cut      arm every overlay; store the epoch (cut.h).
- *   finish   for each member: wait until its old top has no change in flight (seal); make it
- *            durable and read-only. A failed sync fails the device; after any other error the
- *            device's next flush retries.
+ *   finish   for each member, side by side: wait until its old top has no change in flight (seal);
+ *            make it durable and read-only. A failed sync fails the device; after any other error
+ *            the device's next flush retries.
  *   abort    remove the overlays that prepare named, then those it staged.
  *
  * Invariants:
@@ -27,13 +27,13 @@
  *   I4. A frozen file is marked before its writer's claim ends, so it is never opened for writing
  *       in between.
  *
- * One thread runs a group. Devices are held (`holder`) from begin to free.
+ * One thread runs a group, with others for what is done side by side (parallel.h). Devices are held
+ * (`holder`) from begin to free.
  */
+#include "block/device/group-sync.h"
 #include "block/device/member.h"
-
-#include "base/log.h"
+#include "block/device/parallel.h"
 #include "block/image/stage.h"
-#include "block/image/sync.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -201,36 +201,21 @@ int group_plan(struct block *block, const struct group_member *members, size_t c
 
 /* ---- prepare ---- */
 
-/* Syncs the descriptor of every member, `fd_of` says which; the first that fails, in list order, is
- * reported. */
-static int group_sync(struct group *group, int (*fd_of)(const struct member *),
-                      size_t *failed_member, struct err *err)
+static void flush_at(void *group, size_t position)
 {
-    CLEANUP_FREE int *fds = calloc(group->count, sizeof(*fds));
-    CLEANUP_FREE int *results = calloc(group->count, sizeof(*results));
-    if (!fds || !results)
-        return err_set(err, ErrOutOfResources, ENOMEM, "the overlays cannot be made durable");
+    member_flush(&((struct group *)group)->members[position]);
+}
+
+/* All of them, also after one has failed: nothing is created before. */
+static int group_flush(struct group *group, size_t *failed_member, struct err *err)
+{
+    parallel_run(group->count, flush_at, group);
     for (size_t i = 0; i < group->count; i++)
-        fds[i] = fd_of(&group->members[i]);
-    file_sync_all(fds, group->count, results);
-    for (size_t i = 0; i < group->count; i++)
-        if (results[i]) {
+        if (member_check_flush(&group->members[i], err) != 0) {
             *failed_member = i;
-            return err_set(err, ErrOpenFileFailed, -results[i],
-                           "snapshot_file '%s' cannot be made durable",
-                           group->members[i].place.path);
+            return -1;
         }
     return 0;
-}
-
-static int member_overlay_fd(const struct member *member)
-{
-    return member->overlay->fd;
-}
-
-static int member_directory_fd(const struct member *member)
-{
-    return member->place.dirfd;
 }
 
 int group_prepare(struct group *group, size_t *failed_member, struct err *err)
@@ -238,19 +223,21 @@ int group_prepare(struct group *group, size_t *failed_member, struct err *err)
     group_assert_state(group, TRANSACTION_BEGUN);
     group_enter_state(group, TRANSACTION_PREPARING);
     *failed_member = SIZE_MAX;
+    if (group_flush(group, failed_member, err) != 0)
+        return -1;
     for (size_t i = 0; i < group->count; i++)
         if (member_stage(group, &group->members[i], err) != 0) {
             *failed_member = i;
             return -1;
         }
-    if (group_sync(group, member_overlay_fd, failed_member, err) != 0)
+    if (group_sync_overlays(group, failed_member, err) != 0)
         return -1;
     for (size_t i = 0; i < group->count; i++)
         if (member_publish(group, &group->members[i], err) != 0) {
             *failed_member = i;
             return -1;
         }
-    if (group_sync(group, member_directory_fd, failed_member, err) != 0)
+    if (group_sync_directories(group, failed_member, err) != 0)
         return -1;
     group_enter_state(group, TRANSACTION_PREPARED);
     return 0;
@@ -288,21 +275,15 @@ void group_cut(struct group *group, uint64_t *cut_at_us)
 
 /* ---- finish ---- */
 
-static void member_finish(struct member *member)
+static void finish_at(void *group, size_t position)
 {
-    member->copy_wait_us = device_seal(member->device);
-    int ret = device_freeze(member->device);
-    if (ret && !device_has_failed(member->device))
-        log_warning("frozen image '%s' is not durable yet: %s; the next flush of device '%s' tries "
-                    "again",
-                    member->frozen->path, strerror(-ret), member->device->name);
+    member_finish(&((struct group *)group)->members[position]);
 }
 
 void group_finish(struct group *group, uint64_t *sealed_us)
 {
     group_assert_state(group, TRANSACTION_CUT);
-    for (size_t i = 0; i < group->count; i++)
-        member_finish(&group->members[i]);
+    parallel_run(group->count, finish_at, group);
     *sealed_us = clock_us(CLOCK_MONOTONIC) - group->cut_us;
     group_enter_state(group, TRANSACTION_FINISHED);
 }

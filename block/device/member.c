@@ -9,6 +9,7 @@
  */
 #include "block/device/member.h"
 
+#include "base/log.h"
 #include "block/device/opener.h"
 #include "block/device/registry.h"
 #include "block/device/retry.h"
@@ -163,15 +164,17 @@ int member_begin(struct group *group, struct member *member, const struct group_
     return member_look_at_backing(group, member, err);
 }
 
-/* The image to be frozen, flushed while everything still runs: little is left to flush, and a disk
- * that fails now fails the attempt, not the snapshot. */
-static int member_flush(struct member *member, struct err *err)
+void member_flush(struct member *member)
 {
-    int ret = device_flush(member->device);
-    if (ret == 0)
+    member->flushed = device_flush(member->device);
+}
+
+int member_check_flush(const struct member *member, struct err *err)
+{
+    if (member->flushed == 0)
         return 0;
     enum err_code code = device_has_failed(member->device) ? ErrDeviceFailed : ErrOpenFileFailed;
-    return err_set(err, code, -ret, "device '%s' cannot be flushed before it is frozen",
+    return err_set(err, code, -member->flushed, "device '%s' cannot be flushed before it is frozen",
                    member->device->name);
 }
 
@@ -192,8 +195,6 @@ static struct file_claim *member_claim(const struct group *group, const struct m
 
 int member_stage(struct group *group, struct member *member, struct err *err)
 {
-    if (member_flush(member, err) != 0)
-        return -1;
     CLEANUP(claim) struct file_claim *claim = NULL; /* goes after the descriptor */
     CLEANUP_CLOSE int fd = stage_create(&member->place, group->id, err);
     if (fd < 0)
@@ -235,6 +236,16 @@ int member_publish(struct group *group, struct member *member, struct err *err)
         return -1;
     member->is_published = true;
     return stage_keep(&member->place, group->id, err);
+}
+
+void member_finish(struct member *member)
+{
+    member->copy_wait_us = device_seal(member->device);
+    int ret = device_freeze(member->device);
+    if (ret && !device_has_failed(member->device))
+        log_warning("frozen image '%s' is not durable yet: %s; the next flush of device '%s' tries "
+                    "again",
+                    member->frozen->path, strerror(-ret), member->device->name);
 }
 
 /* Removes the real name if it still is the staged file's (I1). */

@@ -19,6 +19,7 @@ struct member {
     char *backing_file;   /* absolute */
     struct node *overlay; /* open, on top of the device's top; the device's after the cut */
     struct node *frozen;  /* the old top, after the cut */
+    int flushed;          /* result of member_flush() */
     bool is_staged;
     bool is_published;
     struct frozen_file *files;  /* that this group is the first to freeze */
@@ -53,11 +54,21 @@ struct group {
 int member_begin(struct group *group, struct member *member, const struct group_member *spec,
                  struct err *err);
 
+/* Flushes the image to be frozen, while everything still runs: little is left to flush later, and a
+ * disk that fails now fails the attempt, not the snapshot. Any thread. */
+void member_flush(struct member *member);
+
+/* DeviceFailed or OpenFileFailed if that failed. */
+int member_check_flush(const struct member *member, struct err *err);
+
 /* Writes the overlay under its staged name and opens it. */
 int member_stage(struct group *group, struct member *member, struct err *err);
 
 /* Gives the staged overlay its name. */
 int member_publish(struct group *group, struct member *member, struct err *err);
+
+/* After the cut: waits until the old top is sealed; makes it durable and read-only. Any thread. */
+void member_finish(struct member *member);
 
 /* Removes what member_stage() and member_publish() made, durably. */
 int member_abort(struct group *group, struct member *member, struct err *err);

@@ -16,6 +16,7 @@ static int create_nth, create_errnum, open_nth, open_errnum, sync_errnum, flush_
 static const char *sync_suffix, *flush_suffix;
 static const char *held_suffix; /* NULL: no writes are held */
 static int held;
+static const char *held_flush_suffix; /* NULL: no flushes are held */
 enum { FLUSHED_MAX = 256 };
 static char *flushed[FLUSHED_MAX];
 static int flushed_count;
@@ -67,6 +68,9 @@ static int faulty_flush(struct node *node)
     pthread_mutex_lock(&lock);
     if (flushed_count < FLUSHED_MAX)
         flushed[flushed_count++] = strdup(node->path);
+    pthread_cond_broadcast(&changed);
+    while (held_flush_suffix && ends_in(node->path, held_flush_suffix))
+        pthread_cond_wait(&changed, &lock);
     int errnum = sync_suffix && ends_in(node->path, sync_suffix) ? sync_errnum : 0;
     int other = flush_suffix && ends_in(node->path, flush_suffix) ? flush_errnum : 0;
     pthread_mutex_unlock(&lock);
@@ -94,6 +98,7 @@ void faulty_install(void)
 void faulty_reset(void)
 {
     faulty_let_writes_go();
+    faulty_let_flushes_go();
     LOCK_GUARD(&lock);
     create_nth = open_nth = held = 0;
     sync_suffix = flush_suffix = NULL;
@@ -143,21 +148,53 @@ void faulty_let_writes_go(void)
     pthread_cond_broadcast(&changed);
 }
 
-void faulty_wait_held(int count)
+void faulty_hold_flushes(const char *suffix)
+{
+    LOCK_GUARD(&lock);
+    held_flush_suffix = suffix;
+}
+
+void faulty_let_flushes_go(void)
+{
+    LOCK_GUARD(&lock);
+    held_flush_suffix = NULL;
+    pthread_cond_broadcast(&changed);
+}
+
+static struct timespec deadline_of_test(void)
 {
     struct timespec deadline;
     clock_gettime(CLOCK_REALTIME, &deadline);
     deadline.tv_sec += 60;
+    return deadline;
+}
+
+void faulty_wait_held(int count)
+{
+    const struct timespec deadline = deadline_of_test();
     LOCK_GUARD(&lock);
     while (held < count)
         assert_int_equal(0, pthread_cond_timedwait(&changed, &lock, &deadline));
 }
 
-int faulty_flushes(const char *suffix)
+static int flushes_locked(const char *suffix)
 {
-    LOCK_GUARD(&lock);
     int count = 0;
     for (int i = 0; i < flushed_count; i++)
         count += ends_in(flushed[i], suffix);
     return count;
+}
+
+int faulty_flushes(const char *suffix)
+{
+    LOCK_GUARD(&lock);
+    return flushes_locked(suffix);
+}
+
+void faulty_wait_flushes(const char *suffix, int count)
+{
+    const struct timespec deadline = deadline_of_test();
+    LOCK_GUARD(&lock);
+    while (flushes_locked(suffix) < count)
+        assert_int_equal(0, pthread_cond_timedwait(&changed, &lock, &deadline));
 }

@@ -29,6 +29,12 @@ void faulty_hold_writes(const char *suffix);
 void faulty_let_writes_go(void);
 void faulty_wait_held(int count); /* until that many writes are held; fails the test after 60 s */
 
+/* Flushes of images whose path ends in `suffix` stop likewise, once they are counted, until
+ * faulty_let_flushes_go(). */
+void faulty_hold_flushes(const char *suffix);
+void faulty_let_flushes_go(void);
+void faulty_wait_flushes(const char *suffix, int count); /* until that many were counted; or 60 s */
+
 /* How many flushes reached images whose path ends in `suffix` since the reset. */
 int faulty_flushes(const char *suffix);
 

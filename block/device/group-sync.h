@@ -1,0 +1,18 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Makes the overlays of a group durable. Private to device/. Called by the thread that runs the
+ * group.
+ */
+#ifndef BLOCK_DEVICE_GROUP_SYNC_H
+#define BLOCK_DEVICE_GROUP_SYNC_H
+
+#include "block/device/member.h"
+
+/* The content of every overlay. -1 and *err (OpenFileFailed, OutOfResources), with the first member
+ * in list order that failed; so below. */
+int group_sync_overlays(struct group *group, size_t *failed_member, struct err *err);
+
+/* The names of every overlay. */
+int group_sync_directories(struct group *group, size_t *failed_member, struct err *err);
+
+#endif
