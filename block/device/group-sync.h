@@ -12,7 +12,11 @@
  * in list order that failed; so below. */
 int group_sync_overlays(struct group *group, size_t *failed_member, struct err *err);
 
-/* The names of every overlay. */
+/* The names of every overlay; each directory is synced once. */
 int group_sync_directories(struct group *group, size_t *failed_member, struct err *err);
+
+/* The removal of every overlay that member_abort() removed; each directory is synced once. -1 and
+ * *err (OpenFileFailed) if any failed; the others are synced all the same. */
+int group_sync_removals(struct group *group, struct err *err);
 
 #endif

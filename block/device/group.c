@@ -11,12 +11,12 @@
  *            is created.
  *   prepare  side by side: flush the images to be frozen. For each member in list order: stage the
  *            overlay, copy that image's permissions, open the overlay on top of it; sync all
- *            overlays at once; then name each overlay; sync each directory.
+ *            overlays at once; then name each overlay; sync each directory once.
  *   cut      arm every overlay; store the epoch (cut.h).
  *   finish   for each member, side by side: wait until its old top has no change in flight (seal);
  *            make it durable and read-only. A failed sync fails the device; after any other error
  *            the device's next flush retries.
- *   abort    remove the overlays that prepare named, then those it staged.
+ *   abort    remove the overlays that prepare named, and those it staged; sync each directory once.
  *
  * Invariants:
  *   I1. While the overlays are armed and the epoch is stored only memory is touched, nothing can
@@ -298,6 +298,8 @@ int group_abort(struct group *group, struct err *err)
     for (size_t i = 0; i < group->count; i++)
         if (member_abort(group, &group->members[i], err) != 0)
             ret = -1;
+    if (group_sync_removals(group, err) != 0)
+        ret = -1;
     group_enter_state(group, TRANSACTION_ABORTED);
     return ret;
 }

@@ -85,6 +85,11 @@ static int member_check_place(struct group *group, struct member *member, const 
             return err_set(err, ErrOpenFileFailed, EEXIST,
                            "snapshot_file '%s' is named twice in this group", place->path);
     struct stat st;
+    if (fstat(place->dirfd, &st) != 0)
+        return err_set(err, ErrOpenFileFailed, errno, "snapshot_file '%s' cannot be created",
+                       place->path);
+    member->directory_dev = st.st_dev;
+    member->directory_ino = st.st_ino;
     if (fstatat(place->dirfd, place->name, &st, AT_SYMLINK_NOFOLLOW) == 0) {
         char user[128] = "";
         if (fstatat(place->dirfd, place->name, &st, 0) == 0) /* what a link leads to */
@@ -235,6 +240,7 @@ int member_publish(struct group *group, struct member *member, struct err *err)
     if (stage_publish(&member->place, group->id, true, err) != 0)
         return -1;
     member->is_published = true;
+    member->names_changed = true;
     return stage_keep(&member->place, group->id, err);
 }
 
@@ -272,9 +278,7 @@ int member_abort(struct group *group, struct member *member, struct err *err)
         ret = -1;
     if (member->overlay)
         node_unref(steal(member->overlay));
-    if (ret == 0 && member->is_staged && fsync(member->place.dirfd) != 0)
-        ret = err_set(err, ErrOpenFileFailed, errno, "removal of '%s' is not durable",
-                      member->place.path);
+    member->names_changed = ret == 0 && member->is_staged;
     return ret;
 }
 

@@ -22,6 +22,9 @@ struct member {
     int flushed;          /* result of member_flush() */
     bool is_staged;
     bool is_published;
+    bool names_changed; /* the directory is to be synced */
+    dev_t directory_dev;
+    ino_t directory_ino;
     struct frozen_file *files;  /* that this group is the first to freeze */
     struct frozen_mark **marks; /* one for each; the file table's after the cut */
     size_t file_count;
@@ -70,7 +73,7 @@ int member_publish(struct group *group, struct member *member, struct err *err);
 /* After the cut: waits until the old top is sealed; makes it durable and read-only. Any thread. */
 void member_finish(struct member *member);
 
-/* Removes what member_stage() and member_publish() made, durably. */
+/* Removes what member_stage() and member_publish() made; group_sync_removals() makes it durable. */
 int member_abort(struct group *group, struct member *member, struct err *err);
 
 /* Releases the device, and what the member refers to. */
