@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * file_sync_all() has a result for every file, the right one, however many requests the kernel
- * takes at a time, and when it takes no more. The seams lie in front of liburing (-Wl,--wrap,
- * tests/CMakeLists.txt): they hide what is queued beyond a number, fail, or make the ring small.
+ * takes at a time, and when it takes no more; the write-back of each has begun before. The seams
+ * lie in front of liburing (-Wl,--wrap, tests/CMakeLists.txt): they hide what is queued beyond a
+ * number, fail, or make the ring small.
  */
 #include "block/image/sync.h"
 #include "tests/lib/testlib.h"
@@ -12,15 +13,17 @@
 #include <liburing.h>
 #include <unistd.h>
 
-enum { FILES = 150 };
+enum { FILES = 300 };
 
 static unsigned ring_entries; /* 0: as asked for */
 static unsigned taken_most;   /* of one submission; 0: all */
 static unsigned calls, calls_until_failure = UINT32_MAX;
 static int failure;
+static unsigned written_back; /* files */
 
 int __real_io_uring_queue_init(unsigned entries, struct io_uring *ring, unsigned flags);
 int __wrap_io_uring_queue_init(unsigned entries, struct io_uring *ring, unsigned flags);
+int __wrap_sync_file_range(int fd, off_t offset, off_t bytes, unsigned flags);
 int __real_io_uring_submit(struct io_uring *ring);
 int __wrap_io_uring_submit(struct io_uring *ring);
 
@@ -29,8 +32,18 @@ int __wrap_io_uring_queue_init(unsigned entries, struct io_uring *ring, unsigned
     return __real_io_uring_queue_init(ring_entries ? ring_entries : entries, ring, flags);
 }
 
+int __wrap_sync_file_range(int fd, off_t offset, off_t bytes, unsigned flags)
+{
+    (void)fd;
+    assert_true(offset == 0 && bytes == 0);
+    assert_int_equal(flags, SYNC_FILE_RANGE_WRITE);
+    written_back++;
+    return 0;
+}
+
 int __wrap_io_uring_submit(struct io_uring *ring)
 {
+    assert_true(written_back >= ring->sq.sqe_tail); /* which counts from the ring's beginning on */
     if (calls++ >= calls_until_failure)
         return failure;
     unsigned tail = ring->sq.sqe_tail;
@@ -52,7 +65,7 @@ static void results_must_be_right(void)
                                : open(".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
         results[i] = 4711;
     }
-    calls = 0;
+    calls = written_back = 0;
     file_sync_all(fds, FILES, results);
     for (int i = 0; i < FILES; i++) {
         assert_int_equal(results[i], i % 7 == 3 ? -EBADF : i % 11 == 5 ? -EINVAL : 0);
