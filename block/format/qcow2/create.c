@@ -3,15 +3,18 @@
  * Creating an image: version 3, nothing allocated.
  *
  *     cluster 0    header | group id | backing format | end | backing file name
- *     then         refcount table | refcount blocks | L1 table (all zeros; its space is allocated)
+ *     then         refcount table | refcount blocks | L1 table (all zeros)
  *
- * The counts of these clusters are 1; there is no other content.
+ * The counts of these clusters are 1; there is no other content. Only what is not zero is written,
+ * of most images three pieces of less than 4 KiB; the rest is a hole. Who first changes a table
+ * allocates its space (space.c).
  */
 #include "block/format/qcow2/create.h"
 
-#include <fcntl.h>
+#include <errno.h>
+#include <unistd.h>
 
-enum { CLUSTER_BITS_MAX = 21, REFCOUNT_BYTES = 2 };
+enum { CLUSTER_BITS_MAX = 21, REFCOUNT_BYTES = 2, HEADER_BYTES_MAX = 4096 };
 static_assert(CLUSTER_BYTES_MAX == 1 << CLUSTER_BITS_MAX, "largest cluster");
 
 struct layout {
@@ -99,18 +102,19 @@ static uint64_t extensions_put(unsigned char *header, const struct image_spec *s
     return at;
 }
 
-/* Fills the first cluster. */
+/* Fills the first cluster; *length: as far as that. */
 static int header_put(unsigned char *header, const struct layout *layout,
-                      const struct image_spec *spec, struct err *err)
+                      const struct image_spec *spec, uint64_t *length, struct err *err)
 {
     size_t name = spec->backing_file ? strlen(spec->backing_file) : 0;
     size_t format = spec->backing_file ? strlen(spec->backing_format) : 0;
-    if (name > QCOW2_BACKING_NAME_MAX ||
-        sizeof(struct qcow2_header_be) + name + format + 64 > layout->cluster_bytes)
+    uint64_t room =
+        layout->cluster_bytes < HEADER_BYTES_MAX ? layout->cluster_bytes : HEADER_BYTES_MAX;
+    if (name > QCOW2_BACKING_NAME_MAX || sizeof(struct qcow2_header_be) + name + format + 64 > room)
         return err_set(err, ErrOpenFileFailed, ENAMETOOLONG,
                        "the backing file's name does not fit into the header");
     uint64_t at = extensions_put(header, spec), l1 = 1 + layout->table_clusters + layout->blocks;
-    assert(at + name <= layout->cluster_bytes);
+    assert(at + name <= room);
     struct qcow2_header_be h = {
         .magic = htobe32(QCOW2_MAGIC),
         .version = htobe32(3),
@@ -128,29 +132,39 @@ static int header_put(unsigned char *header, const struct layout *layout,
     };
     memcpy(header, &h, sizeof(h));
     memcpy(header + at, spec->backing_file ? spec->backing_file : "", name);
+    *length = at + name;
     return 0;
 }
 
-/* Fills the refcount table and the refcount blocks, which follow the header. */
-static void counts_put(unsigned char *place, const struct layout *layout)
+static int header_write(int fd, const struct layout *layout, const struct image_spec *spec,
+                        struct err *err)
 {
-    uint64_t *table = (uint64_t *)(void *)place;
-    for (uint64_t i = 0; i < layout->blocks; i++)
-        table[i] = htobe64((1 + layout->table_clusters + i) * layout->cluster_bytes);
-    uint16_t *counts = (uint16_t *)(void *)(place + layout->table_clusters * layout->cluster_bytes);
-    uint64_t used = 1 + layout->table_clusters + layout->blocks + layout->l1_clusters;
-    for (uint64_t i = 0; i < used; i++)
-        counts[i] = htobe16(1);
+    uint64_t length = 0;
+    CLEANUP_FREE unsigned char *header = calloc(1, HEADER_BYTES_MAX);
+    if (!header)
+        return err_set(err, ErrOutOfResources, ENOMEM, "qcow2 image cannot be made");
+    if (header_put(header, layout, spec, &length, err) != 0)
+        return -1;
+    int ret = file_write(fd, header, 0, length);
+    return ret ? err_set(err, ErrOpenFileFailed, -ret, "qcow2 image cannot be written") : 0;
 }
 
-/* Allocates the space of the L1 table; it reads as zeros. */
-static int l1_put(int fd, uint64_t offset, uint64_t bytes)
+/* Writes the refcount table, which follows the header, and the refcount blocks after it. 0 or
+ * -errno. */
+static int counts_write(int fd, const struct layout *layout, uint64_t used)
 {
-    int errnum;
-    do
-        errnum = posix_fallocate(fd, (off_t)offset, (off_t)bytes);
-    while (errnum == EINTR);
-    return -errnum;
+    const uint64_t first = 1 + layout->table_clusters;
+    CLEANUP_FREE uint64_t *table = calloc(layout->blocks, sizeof(*table));
+    CLEANUP_FREE uint16_t *counts = calloc(used, sizeof(*counts));
+    if (!table || !counts)
+        return -ENOMEM;
+    for (uint64_t i = 0; i < layout->blocks; i++)
+        table[i] = htobe64((first + i) * layout->cluster_bytes);
+    for (uint64_t i = 0; i < used; i++)
+        counts[i] = htobe16(1);
+    int ret = file_write(fd, table, layout->cluster_bytes, layout->blocks * sizeof(*table));
+    return ret ? ret
+               : file_write(fd, counts, first * layout->cluster_bytes, used * sizeof(*counts));
 }
 
 int qcow2_create(int fd, const struct image_spec *spec, struct err *err)
@@ -158,19 +172,13 @@ int qcow2_create(int fd, const struct image_spec *spec, struct err *err)
     if (fd < 0)
         return (int)cluster_bytes_fitted(spec, spec->cluster_bytes);
     struct layout layout;
-    if (layout_choose(&layout, spec, err) != 0)
+    if (layout_choose(&layout, spec, err) != 0 || header_write(fd, &layout, spec, err) != 0)
         return -1;
-    uint64_t bytes = (1 + layout.table_clusters + layout.blocks) * layout.cluster_bytes;
-    CLEANUP_FREE unsigned char *start = calloc(1, bytes);
-    if (!start)
+    uint64_t used = 1 + layout.table_clusters + layout.blocks + layout.l1_clusters;
+    int ret = counts_write(fd, &layout, used);
+    if (ret == 0 && ftruncate(fd, (off_t)(used * layout.cluster_bytes)) != 0)
+        ret = -errno;
+    if (ret == -ENOMEM)
         return err_set(err, ErrOutOfResources, ENOMEM, "qcow2 image cannot be made");
-    if (header_put(start, &layout, spec, err) != 0)
-        return -1;
-    counts_put(start + layout.cluster_bytes, &layout);
-    int ret = file_write(fd, start, 0, bytes);
-    if (ret == 0)
-        ret = l1_put(fd, bytes, layout.l1_clusters * layout.cluster_bytes);
-    if (ret)
-        return err_set(err, ErrOpenFileFailed, -ret, "qcow2 image cannot be written");
-    return 0;
+    return ret ? err_set(err, ErrOpenFileFailed, -ret, "qcow2 image cannot be written") : 0;
 }
