@@ -22,6 +22,7 @@
 struct unsettled;
 struct name_hold;
 struct group_runs;
+struct readiness;
 struct metrics;
 struct device_cache;
 struct tokens;
@@ -50,8 +51,9 @@ struct service {
     struct metrics *metrics;
     struct device_cache *device_cache;
     struct group_runs *group_runs;
-    struct tokens *tokens; /* once the store is open (tokens.h) */
-    atomic_uint calls;     /* running calls that need the store (admission.h) */
+    struct readiness *readiness; /* of frozen images */
+    struct tokens *tokens;       /* once the store is open (tokens.h) */
+    atomic_uint calls;           /* running calls that need the store (admission.h) */
 
     struct block *block;
     struct store *store;

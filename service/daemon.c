@@ -25,6 +25,7 @@
 #include "service/leftovers.h"
 #include "service/metrics.h"
 #include "service/options-tls.h"
+#include "service/readiness.h"
 #include "service/recovery.h"
 #include "service/reload.h"
 #include "service/tokens.h"
@@ -289,6 +290,8 @@ static int daemon_close(struct service *service, int result, struct err *err)
     struct err closing;
     if (service->group_runs)
         group_runs_close(service->group_runs);
+    if (service->readiness)
+        readiness_close(service->readiness);
     if (unsettled_resolve(service, &closing) != 0)
         log_error("%s; the next start settles what is left", closing.message);
     unsettled_close(service);
@@ -309,7 +312,8 @@ static int daemon_live(struct service *service, const struct options *options,
         .service = service,
         .reload = {.service = service, .started = options, .runtime_dir = runtime_dir}};
     service->group_runs = group_runs_new(service, err);
-    if (!service->group_runs || end_watch_begin(&watch, err) != 0)
+    service->readiness = readiness_new(service->block, err);
+    if (!service->group_runs || !service->readiness || end_watch_begin(&watch, err) != 0)
         return daemon_close(service, -1, err);
     int result = daemon_serve(service, options, runtime_dir, &watch, err);
     result = daemon_close(service, result, err);

@@ -52,16 +52,16 @@ static void encode_optional(struct cJSON *json, const char *name, bool given, ui
         encode_null(json, name);
 }
 
-/* Whether the member can be read: the group is committed and the frozen image exists. */
-static bool member_is_ready(struct service *service, const struct group_row *row,
-                            const struct member_row *member)
+static void encode_readiness(struct cJSON *item, enum member_readiness readiness)
 {
-    return row->state == GROUP_COMMITTED && member->backing_file &&
-           block_image_is(service->block, member->backing_file, member->backing_identity);
+    if (readiness == MEMBER_UNKNOWN)
+        encode_null(item, "ready_to_use");
+    else
+        encode_bool(item, "ready_to_use", readiness == MEMBER_READY);
 }
 
-/* `service`: NULL in lists, which do not wait for storage. */
-static void encode_members(struct service *service, struct cJSON *json, const struct group_row *row)
+static void encode_members(struct service *service, struct cJSON *json, const struct group_row *row,
+                           const enum member_readiness *known)
 {
     struct cJSON *members = encode_array(json, "members");
     for (size_t i = 0; i < row->member_count; i++) {
@@ -72,10 +72,7 @@ static void encode_members(struct service *service, struct cJSON *json, const st
         encode_text(item, "snapshot_file", member->snapshot_file);
         encode_text(item, "format", member->format);
         encode_optional(item, "size_bytes", member->has_size, member->size_bytes);
-        if (service)
-            encode_bool(item, "ready_to_use", member_is_ready(service, row, member));
-        else
-            encode_null(item, "ready_to_use");
+        encode_readiness(item, known ? known[i] : member_readiness(service->block, row, member));
         encode_optional(item, "pause_us", member->has_pause, member->pause_us);
         encode_optional(item, "copy_wait_us", member->has_copy_wait, member->copy_wait_us);
         encode_array(item, "clones");
@@ -90,7 +87,8 @@ static void encode_consistency(struct cJSON *json, const struct group_row *row)
     encode_text(consistency, "achieved", row->state == GROUP_COMMITTED ? "crash" : NULL);
 }
 
-struct cJSON *group_encode(struct service *service, const struct group_row *row)
+struct cJSON *group_encode(struct service *service, const struct group_row *row,
+                           const enum member_readiness *known)
 {
     struct cJSON *json = cJSON_CreateObject();
     encode_text(json, "id", row->id);
@@ -106,7 +104,7 @@ struct cJSON *group_encode(struct service *service, const struct group_row *row)
     encode_optional(json, "sealed_us", row->has_sealed, row->sealed_us);
     encode_optional(json, "duration_us", row->has_duration, row->duration_us);
     encode_consistency(json, row);
-    encode_members(service, json, row);
+    encode_members(service, json, row, known);
     encode_array(json, "holds");
     encode_json(json, "labels", row->labels);
     if (row->has_error) {

@@ -6,6 +6,7 @@
 #define SERVICE_HTTP_GROUP_ENCODE_H
 
 #include "service/http/reply.h"
+#include "service/readiness.h"
 #include "service/snapshot-groups.h"
 
 #define GROUP_PATH_BYTES 64
@@ -16,8 +17,9 @@ const char *group_path(const struct group_row *row, char path[GROUP_PATH_BYTES])
 /* The problem of a failed attempt, and the member. Borrows the row's strings. */
 void group_problem(const struct group_row *row, struct problem *problem);
 
-/* `service`: NULL in lists, which do not wait for storage. */
-struct cJSON *group_encode(struct service *service, const struct group_row *row);
+/* `known`: of each member, from readiness_list(); NULL: waits for the members' storage. */
+struct cJSON *group_encode(struct service *service, const struct group_row *row,
+                           const enum member_readiness *known);
 
 /* The group as it would be. What comes with the id, which the group does not have yet, is null. */
 struct cJSON *plan_encode(const struct snapshot_group_request *wanted, const struct group_row *row);

@@ -59,7 +59,7 @@ static void group_problem_locate(struct service *service,
 static void group_reply(struct service *service, int status, const struct group_row *row,
                         struct reply *reply)
 {
-    reply_made(reply, status, "/snapshot-groups", row->id, group_encode(service, row));
+    reply_made(reply, status, "/snapshot-groups", row->id, group_encode(service, row, NULL));
 }
 
 /* Replies with the committed group as a GET shows it. If the store lags behind or cannot be read,
@@ -148,7 +148,7 @@ void snapshot_group_create(struct service *service, const struct request *reques
 /* Replies with the group, and its tag. */
 static void reply_group(struct service *service, struct reply *reply, const struct group_row *row)
 {
-    reply_tagged(reply, group_encode(service, row), row->id, row->revision);
+    reply_tagged(reply, group_encode(service, row, NULL), row->id, row->revision);
 }
 
 void snapshot_group_get(struct service *service, const struct request *request, struct reply *reply)
@@ -215,13 +215,14 @@ static int group_position(const struct list_query *query, uint64_t *before, stru
 }
 
 static void reply_group_page(struct reply *reply, const struct list_query *query,
-                             const struct group_row *rows, size_t count, uint64_t next)
+                             const struct group_row *rows, size_t count, uint64_t next,
+                             const enum member_readiness *known)
 {
     char position[LIST_POSITION_BYTES], cursor[LIST_CURSOR_BYTES];
     struct cJSON *json = cJSON_CreateObject();
     struct cJSON *items = encode_array(json, "items");
-    for (size_t i = 0; i < count; i++)
-        cJSON_AddItemToArray(items, group_encode(NULL, &rows[i]));
+    for (size_t i = 0; i < count; known += rows[i++].member_count)
+        cJSON_AddItemToArray(items, group_encode(NULL, &rows[i], known));
     snprintf(position, sizeof(position), "%" PRIu64, next);
     list_cursor_format(query, position, cursor);
     encode_text(json, "next", next ? cursor : NULL);
@@ -246,6 +247,12 @@ void snapshot_group_list(struct service *service, const struct request *request,
         reply_error(reply, &err);
         return;
     }
-    reply_group_page(reply, &query, rows, count, next);
+    CLEANUP_FREE enum member_readiness *known = readiness_list(service->readiness, rows, count);
+    if (known) {
+        reply_group_page(reply, &query, rows, count, next, known);
+    } else {
+        err_set(&err, ErrOutOfResources, 0, "there is no memory for a page");
+        reply_error(reply, &err);
+    }
     group_rows_free(rows, count);
 }

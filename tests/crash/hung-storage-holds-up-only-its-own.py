@@ -12,55 +12,19 @@ after a start once the file systems answer again.
 import contextlib
 import os
 import signal
-import subprocess
 import sys
 import threading
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
 from filesystems import own_mounts
+from slowfiles import HangingFile
 from snapgroupd import Daemon, expect, main, wait_until
 
 DEVICES, BYTES, BLOCK = 100, 1 << 20, 4096
 CLIENTS = 8
 # Nothing may wait for what hangs; a sanitizer's daemon on a busy machine is merely slow.
 BOUND_S = 20
-
-
-class HangingFile:
-    """A file on a file system of its own, served by nbdfuse."""
-
-    def __init__(self, daemon, name):
-        self.directory, self.path = daemon.image(name), daemon.image(name) + "/disk.raw"
-        self.socket = os.path.join(daemon.directory, name + ".sock")
-        self.store = os.path.join(daemon.directory, name + ".store")
-        self.servers = []
-
-    def __enter__(self):
-        os.mkdir(self.directory)
-        with open(self.store, "w") as store:
-            store.truncate(BYTES)
-        self.serve(["qemu-nbd", "--persistent", "--shared=0", "--format=raw", "--socket", self.socket, self.store])
-        wait_until(lambda: os.path.exists(self.socket), "qemu-nbd to listen")
-        self.serve(["nbdfuse", self.path, "nbd+unix:///?socket=" + self.socket])
-        wait_until(lambda: os.path.exists(self.path), "nbdfuse to mount")
-        return self
-
-    def __exit__(self, *unused):
-        self.go_on()
-        subprocess.run(["umount", "--lazy", self.directory], check=False)
-        for server in reversed(self.servers):
-            server.kill()
-            server.wait()
-
-    def serve(self, command):
-        self.servers.append(subprocess.Popen(["setpriv", "--pdeathsig", "KILL"] + command, stdin=subprocess.DEVNULL))
-
-    def hang(self):
-        self.servers[-1].send_signal(signal.SIGSTOP)
-
-    def go_on(self):
-        self.servers[-1].send_signal(signal.SIGCONT)
 
 
 class Times:
@@ -184,7 +148,7 @@ def exercise(daemon, first, second):
 
 
 def test():
-    with Daemon() as daemon, HangingFile(daemon, "slow1") as first, HangingFile(daemon, "slow2") as second:
+    with Daemon() as daemon, HangingFile(daemon, "slow1", BYTES) as first, HangingFile(daemon, "slow2", BYTES) as second:
         try:
             exercise(daemon, first, second)
         finally:

@@ -4,8 +4,15 @@ each flush. For scripts that called filesystems.own_mounts() first.
 
     with SlowFile(directory, "write", size_bytes) as slow:    or "flush"
         slow.path
+
+Or one that hangs until it is told to go on:
+
+    with HangingFile(daemon, "name", size_bytes) as hanging:  daemon.image("name") + "/disk.raw"
+        hanging.hang()
+        hanging.go_on()
 """
 import os
+import signal
 import subprocess
 
 from snapgroupd import wait_until
@@ -50,3 +57,39 @@ class SlowFile:
 
     def serve(self, command):
         self.servers.append(subprocess.Popen(["setpriv", "--pdeathsig", "KILL"] + command, stdin=subprocess.DEVNULL))
+
+
+class HangingFile:
+    """A raw image beneath the image directory, on a file system of its own that hangs on demand."""
+
+    def __init__(self, daemon, name, size_bytes):
+        self.directory, self.path = daemon.image(name), daemon.image(name) + "/disk.raw"
+        self.socket = os.path.join(daemon.directory, name + ".sock")
+        self.store = os.path.join(daemon.directory, name + ".store")
+        self.size_bytes, self.servers = size_bytes, []
+
+    def __enter__(self):
+        os.mkdir(self.directory)
+        with open(self.store, "w") as store:
+            store.truncate(self.size_bytes)
+        self.serve(["qemu-nbd", "--persistent", "--shared=0", "--format=raw", "--socket", self.socket, self.store])
+        wait_until(lambda: os.path.exists(self.socket), "qemu-nbd to listen")
+        self.serve(["nbdfuse", self.path, "nbd+unix:///?socket=" + self.socket])
+        wait_until(lambda: os.path.exists(self.path), "nbdfuse to mount")
+        return self
+
+    def __exit__(self, *unused):
+        self.go_on()
+        subprocess.run(["umount", "--lazy", self.directory], check=False)
+        for server in reversed(self.servers):
+            server.kill()
+            server.wait()
+
+    def serve(self, command):
+        self.servers.append(subprocess.Popen(["setpriv", "--pdeathsig", "KILL"] + command, stdin=subprocess.DEVNULL))
+
+    def hang(self):
+        self.servers[-1].send_signal(signal.SIGSTOP)
+
+    def go_on(self):
+        self.servers[-1].send_signal(signal.SIGCONT)

@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Whether the frozen images of listed groups exist, as far as their storage says so in time. A list
+ * never hangs: the files are looked at by threads of a bounded set, and a list waits for them no
+ * longer than READINESS_WAIT_MS. Any thread.
+ */
+#ifndef SERVICE_READINESS_H
+#define SERVICE_READINESS_H
+
+#include "base/err.h"
+
+#include <stddef.h>
+
+struct block;
+struct group_row;
+struct member_row;
+struct readiness;
+
+#define READINESS_WAIT_MS 1000
+
+enum member_readiness {
+    MEMBER_UNKNOWN, /* its storage does not answer */
+    MEMBER_MISSING,
+    MEMBER_READY,
+};
+
+/* NULL and *err (OutOfResources). */
+struct readiness *readiness_new(struct block *block, struct err *err);
+
+/* Waits for storage that is being waited for. The caller starts nothing more. */
+void readiness_close(struct readiness *readiness);
+
+/* Whether the member can be read: the group is committed, and the frozen image is the file that was
+ * frozen. Waits for its storage; never MEMBER_UNKNOWN. */
+enum member_readiness member_readiness(struct block *block, const struct group_row *row,
+                                       const struct member_row *member);
+
+/* The same for all members of the rows, in their order; heap. NULL: there is no memory. */
+enum member_readiness *readiness_list(struct readiness *readiness, const struct group_row *rows,
+                                      size_t count);
+
+#endif
