@@ -12,6 +12,7 @@ post='POST /devices HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/jso
 device='{"name":"a","image":"b","format":"raw","size_bytes":5.12e2,"labels":{"k":"\u00e4\ud83d\ude00"}}'
 group='{"name":"g","devices":[{"device":"a","snapshot_file":"b"},{"device":"c"}],"labels":{}}'
 seed_input get 'GET /livez HTTP/1.1\r\nHost: a\r\n\r\nHEAD /openapi.yaml HTTP/1.1\r\nHost: a\r\n\r\n'
+seed_input limits 'GET /limits HTTP/1.1\r\nHost: a\r\n\r\n'
 seed_input query 'GET /devices?limit=10&cursor=%%76 HTTP/1.1\r\nHost: a\r\nX-Request-Id: a-1\r\n\r\n'
 seed_input absolute 'GET http://localhost:80/snapshot-groups?state=aborted HTTP/1.0\r\n\r\n'
 seed_input length "${post}Content-Length: ${#device}\r\n\r\n${device//\\/\\\\}GET /readyz HTTP/1.1\r\nHost: a\r\n\r\n"
