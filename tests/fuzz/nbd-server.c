@@ -476,8 +476,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         nbd_transmission(connection);
         MUST(connection->queue.tasks == 0 && reply.skip == 0 && reply.have == 0);
     }
-    if (connection->session.device)
+    if (connection->session.device) {
+        export_leave(block, connection->session.device, &connection->client);
         export_unuse(block, connection->session.device);
+    }
     nbd_queue_close(&connection->queue);
     return 0;
 }
