@@ -234,18 +234,26 @@ static char *device_print(const struct service *service, const struct device_vie
     return text;
 }
 
-/* Consumes the page. */
+/* Consumes the page. Its text is long: it is copied once, to where it stays. */
 static void reply_device_page(struct reply *reply, const struct list_query *query,
                               struct device_page *page)
 {
+    static const char head[] = "{\"items\":[";
     const char *quote = page->has_more ? "\"" : "";
-    char *text, cursor[LIST_CURSOR_BYTES];
+    char cursor[LIST_CURSOR_BYTES], tail[LIST_CURSOR_BYTES + sizeof("],\"next\":\"\"}")];
     list_cursor_format(query, page->last, cursor);
-    int bytes = asprintf(&text, "{\"items\":[%s],\"next\":%s%s%s}", page->text, quote,
-                         page->has_more ? cursor : "null", quote);
+    int tail_bytes = snprintf(tail, sizeof(tail), "],\"next\":%s%s%s}", quote,
+                              page->has_more ? cursor : "null", quote);
+    size_t bytes = sizeof(head) - 1 + page->bytes + (size_t)tail_bytes;
+    char *text = malloc(bytes + 1);
+    if (text) {
+        char *at = mempcpy(text, head, sizeof(head) - 1);
+        at = mempcpy(at, page->text, page->bytes);
+        memcpy(at, tail, (size_t)tail_bytes + 1);
+    }
     free(page->text);
-    if (bytes >= 0) {
-        reply_text(reply, "application/json", text, (size_t)bytes);
+    if (text) {
+        reply_text(reply, "application/json", text, bytes);
         reply_tag(reply);
         return;
     }
