@@ -65,6 +65,9 @@ int opener_admit(void *arg, const struct chain_file *file, struct file_claim **c
     const struct file_use use = {file->dev, file->ino, file->path, file->read_only, opener->user};
     if (opener_check_identity(opener, file, err) != 0)
         return -1;
+    if (file->read_only && (*node = file_table_shared(block->files, file->dev, file->ino,
+                                                      file->used_path, file->driver)))
+        return 0;
     *claim = file_table_claim(block->files, &use, err);
     if (!*claim || (!file->read_only && opener_check_frozen(block, file, err) != 0))
         return -1;

@@ -2,8 +2,8 @@
  *
  * Opening the chain of a device, a frozen member or a group. Private to block/. Any thread.
  *
- * A file may be open in several chains at once as long as none writes it; opener_admit() checks
- * this for each file before anything of it is read (file-table.h).
+ * A file may be part of several chains at once as long as none writes it; opener_admit() checks
+ * this for each file before anything of it is read (file-table.h). Such an image is open once.
  */
 #ifndef BLOCK_DEVICE_OPENER_H
 #define BLOCK_DEVICE_OPENER_H

@@ -21,6 +21,7 @@ struct chain_open {
     const struct chain_guard *guard;
     struct node *top; /* the nodes opened so far hang below it */
     struct node *last;
+    struct node *shared; /* the first that other chains have too, or NULL */
     size_t count;
 };
 
@@ -68,18 +69,23 @@ static int chain_alias(const struct chain_open *chain, const char *path, const c
 }
 
 /* The driver of the next image, or NULL and *err. */
-static const struct driver *chain_driver(const struct chain_open *chain, const char *path,
-                                         const char *format, struct err *err)
+static const struct driver *chain_driver(const char *path, const char *format, struct err *err)
 {
     char names[DRIVER_NAMES_BYTES];
     const struct driver *driver = driver_find(format);
     if (!driver)
         err_set(err, ErrInvalidBlockFormat, 0, "image '%s': unknown format '%s', use %s", path,
                 format, driver_names(names));
-    else if (chain->count == CHAIN_NODES_MAX)
-        err_set(err, ErrInvalidBlockFormat, 0, "image '%s': its chain has more than %d images",
-                chain->top->path, CHAIN_NODES_MAX);
-    return chain->count == CHAIN_NODES_MAX ? NULL : driver;
+    return driver;
+}
+
+static int chain_check_length(const struct chain_open *chain, struct err *err)
+{
+    return chain->count <= CHAIN_NODES_MAX
+               ? 0
+               : err_set(err, ErrInvalidBlockFormat, 0,
+                         "image '%s': its chain has more than %d images", chain->top->path,
+                         CHAIN_NODES_MAX);
 }
 
 static void chain_add(struct chain_open *chain, struct node *node)
@@ -88,8 +94,10 @@ static void chain_add(struct chain_open *chain, struct node *node)
         node_add_backing(chain->last, node);
     else
         chain->top = node;
-    chain->last = node;
-    chain->count++;
+    for (; node; node = node->backing) {
+        chain->last = node;
+        chain->count++;
+    }
 }
 
 /* Opens one more image below those that are open. */
@@ -97,7 +105,7 @@ static int chain_append(struct chain_open *chain, const char *path, const char *
                         bool read_only, struct err *err)
 {
     const struct chain_guard *guard = chain->guard;
-    const struct driver *driver = chain_driver(chain, path, format, err);
+    const struct driver *driver = chain_driver(path, format, err);
     if (!driver)
         return -1;
     CLEANUP_FREE char *canonical = NULL;
@@ -108,6 +116,7 @@ static int chain_append(struct chain_open *chain, const char *path, const char *
         return -1;
     struct chain_file file = {.fd = fd,
                               .path = canonical,
+                              .used_path = alias ? alias : canonical,
                               .driver = driver,
                               .read_only = read_only,
                               .depth = chain->count};
@@ -115,16 +124,21 @@ static int chain_append(struct chain_open *chain, const char *path, const char *
     if (chain_file_examine(&file, err) != 0 || chain_check_loop(chain, &file, err) != 0 ||
         (guard && guard->admit(guard->arg, &file, &claim, &node, err) != 0))
         return -1;
+    const bool is_shared = node && !claim;
     if (!node) {
         node = node_open_wanted(fd, canonical, driver, read_only, NULL, chain_unwanted(chain), err);
         if (!node)
             return -1;
         steal_fd(&fd);
     }
-    node_add_claim(node, steal(claim));
-    node_add_alias(node, steal(alias));
+    if (is_shared) {
+        chain->shared = node;
+    } else {
+        node_add_claim(node, steal(claim));
+        node_add_alias(node, steal(alias));
+    }
     chain_add(chain, node);
-    return 0;
+    return chain_check_length(chain, err);
 }
 
 /* Where the last image's header says the next one is; heap, NULL when memory is short. */
@@ -158,6 +172,21 @@ static int chain_append_backing(struct chain_open *chain, struct err *err)
     return err_set(err, cause.code, 0, "backing file of '%s': %s", node->path, cause.message);
 }
 
+/* Offers the images that nobody writes to other chains, the lowest first: what is offered is not
+ * changed any more. Where another chain was faster its node is used, in place of `node`, whose
+ * reference is taken over. */
+static struct node *chain_share(const struct chain_open *chain, struct node *node)
+{
+    if (node == chain->shared)
+        return node;
+    if (node->backing)
+        node->backing = chain_share(chain, node->backing);
+    struct node *other = node_share(node);
+    if (other)
+        node_unref(node);
+    return other ? other : node;
+}
+
 struct node *chain_open(const struct image_dir *dir, const char *path, const char *format,
                         bool read_only, const struct chain_guard *guard, struct err *err)
 {
@@ -167,5 +196,5 @@ struct node *chain_open(const struct image_dir *dir, const char *path, const cha
         ret = chain_append_backing(&chain, err);
     if (ret != 0 && chain.top)
         node_give_up(chain.top);
-    return ret == 0 ? chain.top : NULL;
+    return ret == 0 ? chain_share(&chain, chain.top) : NULL;
 }

@@ -17,7 +17,8 @@ struct chain_file {
     dev_t dev;
     ino_t ino;
     struct identity identity;
-    const char *path; /* canonical */
+    const char *path;      /* canonical */
+    const char *used_path; /* see node_used_path() */
     const struct driver *driver;
     bool read_only;
     size_t depth; /* 0: the top */
@@ -25,7 +26,8 @@ struct chain_file {
 
 /* Called for every file of a chain: 0 admits it, -1 and *err refuses. *claim, the file table's
  * entry for this open, becomes the node's. Sets *node, with a reference, if the chain is to use a
- * node that is open already. */
+ * node that is open already: one of this chain alone, with a claim, or without a claim one of other
+ * chains too, with all beneath it. */
 struct chain_guard {
     const atomic_bool *is_unwanted; /* set by any thread to abandon the open; or NULL */
     int (*admit)(void *arg, const struct chain_file *file, struct file_claim **claim,

@@ -144,7 +144,7 @@ struct node {
     ino_t ino;
     struct identity identity;       /* the same, to be recorded */
     struct file_claim *claim;       /* owned; NULL: not in the file table (file-table.h) */
-    struct node *backing;           /* owned reference, or NULL */
+    struct node *_Atomic backing;   /* owned reference, or NULL */
     const atomic_bool *is_unwanted; /* cancels the open; NULL: nothing does */
     atomic_uint refs;
     _Atomic uint64_t allocated_bytes; /* as last examined */
@@ -152,7 +152,7 @@ struct node {
     atomic_bool unflushed;            /* a change was made since the last flush began */
     atomic_int sync_error;   /* the errno of the first fdatasync that failed; later ones fail too */
     struct journal *journal; /* owned, or NULL; guarded by flush_lock while there are no changes */
-    int journals_fd;         /* where a failed fdatasync is recorded (borrowed), or -1 */
+    atomic_int journals_fd;  /* where a failed fdatasync is recorded (borrowed), or -1 */
     void (*changed)(void *arg, uint64_t offset, uint64_t length); /* see node_watch(); or NULL */
     void *changed_arg;
 };

@@ -8,6 +8,8 @@
  *
  * F1. A listed file has a claim; the last one takes the file off the list.
  * F2. A file has any number of readers, or one writer.
+ * F3. An offered node is not freed before its claim is released, so `refs` may be looked at under
+ *     the lock. No assert: node_unref() is the one that frees.
  *
  * The hash tables grow by doubling; without memory for that the lists get longer, so that what must
  * not fail does not.
@@ -48,6 +50,7 @@ struct file_claim {
     struct file_table *table;
     struct file *file;
     bool writes;
+    struct shared_image shared; /* node NULL: not offered */
     char user[];
 };
 
@@ -289,6 +292,48 @@ void file_claim_to_reader(struct file_claim *claim)
     LOCK_GUARD(&claim->table->lock);
     file_assert_state_locked(claim->file);
     claim->writes = false;
+}
+
+/* ---- shared nodes ---- */
+
+/* Adds a reference, unless the last one is gone. */
+static bool refs_take(atomic_uint *refs)
+{
+    unsigned count = atomic_load(refs);
+    while (count && !atomic_compare_exchange_weak(refs, &count, count + 1))
+        ;
+    return count;
+}
+
+static struct node *file_shared_locked(const struct file *file, const char *used_path,
+                                       const struct driver *driver)
+{
+    for (const struct file_claim *claim = file->claims; claim; claim = claim->next) {
+        const struct shared_image *shared = &claim->shared;
+        if (shared->node && shared->driver == driver && strcmp(shared->used_path, used_path) == 0 &&
+            refs_take(shared->refs))
+            return shared->node;
+    }
+    return NULL;
+}
+
+struct node *file_claim_share(struct file_claim *claim, const struct shared_image *image)
+{
+    LOCK_GUARD(&claim->table->lock);
+    if (claim->shared.node)
+        return NULL;
+    struct node *other = file_shared_locked(claim->file, image->used_path, image->driver);
+    if (!other)
+        claim->shared = *image;
+    return other;
+}
+
+struct node *file_table_shared(struct file_table *table, dev_t dev, ino_t ino,
+                               const char *used_path, const struct driver *driver)
+{
+    LOCK_GUARD(&table->lock);
+    const struct file *file = file_find_locked(table, dev, ino);
+    return file ? file_shared_locked(file, used_path, driver) : NULL;
 }
 
 bool file_table_user(struct file_table *table, dev_t dev, ino_t ino, char *user, size_t bytes,

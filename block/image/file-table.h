@@ -15,6 +15,9 @@
  * look-ups in memory only; no other lock is acquired under it.
  *
  * Where identities do not last, a frozen file is known by its path as well.
+ *
+ * An image that nobody writes is open once, however many chains have it: whoever opened it offers
+ * its node to the others.
  */
 #ifndef BLOCK_IMAGE_FILE_TABLE_H
 #define BLOCK_IMAGE_FILE_TABLE_H
@@ -23,13 +26,16 @@
 #include "base/err.h"
 #include "block/image/identity.h"
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <sys/types.h>
 
+struct driver;
 struct file_table;
 struct file_claim;
 struct frozen_mark;
+struct node;
 
 struct file_table *file_table_new(void);        /* NULL when memory is short */
 void file_table_free(struct file_table *table); /* nothing is claimed any more */
@@ -52,6 +58,24 @@ CLEANUP_DEFINE(claim, struct file_claim *, file_claim_release)
 
 /* The writer becomes a reader. */
 void file_claim_to_reader(struct file_claim *claim);
+
+/* ---- one node for all chains ---- */
+
+/* An open image that other chains may use as well, with all beneath it. */
+struct shared_image {
+    struct node *node;
+    atomic_uint *refs;     /* its references; at 0 it is being closed */
+    const char *used_path; /* relative names in its header start there */
+    const struct driver *driver;
+};
+
+/* Offers the image, open with that claim, until the claim is released. If one of the file is
+ * offered already, that one is returned, with a reference. Else NULL. */
+struct node *file_claim_share(struct file_claim *claim, const struct shared_image *image);
+
+/* The image that is offered of that file, of that name and format, with a reference; or NULL. */
+struct node *file_table_shared(struct file_table *table, dev_t dev, ino_t ino,
+                               const char *used_path, const struct driver *driver);
 
 /* Who uses the file: the writer if there is one, else one of the readers. False: nobody. */
 bool file_table_user(struct file_table *table, dev_t dev, ino_t ino, char *user, size_t bytes,

@@ -115,7 +115,7 @@ static struct node *node_new(const char *path, bool read_only)
     atomic_init(&node->refs, 1);
     atomic_init(&node->read_only, read_only);
     node->fd = -1;
-    node->journals_fd = -1;
+    atomic_init(&node->journals_fd, -1);
     node->path = path_copy;
     return node;
 }
@@ -255,6 +255,14 @@ void node_add_backing(struct node *node, struct node *backing)
 {
     assert(!node->backing && node->backing_file);
     node->backing = backing;
+}
+
+struct node *node_share(struct node *node)
+{
+    if (!node->claim || !atomic_load(&node->read_only))
+        return NULL;
+    const struct shared_image image = {node, &node->refs, node_used_path(node), node->driver};
+    return file_claim_share(node->claim, &image);
 }
 
 void node_watch(struct node *node, void (*changed)(void *arg, uint64_t offset, uint64_t length),
@@ -561,6 +569,9 @@ int node_freeze(struct node *node)
     if (node->driver->freeze)
         node->driver->freeze(node);
     node_assert_state(node);
+    struct node *other = node_share(node);
+    assert(!other); /* it had the file to itself */
+    (void)other;
     return ret;
 }
 

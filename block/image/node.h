@@ -52,6 +52,10 @@ void node_add_claim(struct node *node, struct file_claim *claim);
 void node_add_alias(struct node *node, char *alias);
 void node_add_backing(struct node *node, struct node *backing);
 
+/* Offers the node to other chains, if it is read-only and claimed (file-table.h). If another node
+ * of the file is offered already, that one, with a reference; else NULL. */
+struct node *node_share(struct node *node);
+
 /* From now on `changed` is called when map() returns something else for a range; NULL: no more. Set
  * while no change is under way. It is called with the driver's locks held, and calls no function of
  * the node. */
