@@ -35,16 +35,17 @@ static int device_read_extent(struct device *device, void *buf, uint64_t offset,
                               bool cached)
 {
     unsigned flags = cached ? MAP_CACHED : 0;
+    struct index *index = device->index;
     /* Constant changes could invalidate each fill. */
     for (int tries = 0; tries < 3; tries++) {
-        struct node *top = index_top(device->index);
-        const struct node *unsealed = index_unsealed(device->index); /* before index_find() */
+        struct node *top = index_top(index);
+        const struct node *unsealed = index_unsealed(index); /* before index_find() */
         bool is_held;
         int ret = node_begin_io(top, flags, &is_held);
         if (ret)
             return ret;
         struct chain_extent found = {.length = *length};
-        enum index_answer answer = index_find(device->index, top, offset, &found);
+        enum index_answer answer = index_find(index, top, offset, &found);
         if (answer != INDEX_MISS)
             *length = found.length;
         if (answer == INDEX_FOUND && unsealed && found.node == unsealed && unsealed != top)
@@ -60,20 +61,22 @@ static int device_read_extent(struct device *device, void *buf, uint64_t offset,
             node_end_io(top, is_held);
         if (answer == INDEX_FOUND)
             return ret;
-        if (answer == INDEX_WALK || index_fill(device->index, offset, flags) != 0)
+        if (answer == INDEX_WALK || index_fill(index, offset, flags) != 0)
             break; /* the walk reports the error */
     }
-    return cached ? -EAGAIN : node_read(index_top(device->index), buf, offset, *length);
+    return cached ? -EAGAIN : node_read(index_top(index), buf, offset, *length);
 }
 
 static int device_read_range(struct device *device, void *buf, uint64_t offset, uint64_t length,
                              bool cached)
 {
+    unsigned set = readers_enter(&device->readers);
     int ret = device_check_range(device, offset, length);
     for (uint64_t done = 0, n; done < length && ret == 0; done += n) {
         n = length - done;
         ret = device_read_extent(device, (char *)buf + done, offset + done, &n, cached);
     }
+    readers_leave(&device->readers, set);
     return ret;
 }
 
@@ -89,11 +92,12 @@ int device_read_cached(struct device *device, void *buf, uint64_t offset, uint64
 
 int device_map(struct device *device, uint64_t offset, struct device_extent *extent)
 {
-    int ret = device_check_range(device, offset, extent->length);
-    if (ret)
-        return ret;
     struct chain_extent found = {.length = extent->length};
-    ret = index_map(device->index, offset, MAP_HOLES, &found);
+    unsigned set = readers_enter(&device->readers);
+    int ret = device_check_range(device, offset, extent->length);
+    if (ret == 0)
+        ret = index_map(device->index, offset, MAP_HOLES, &found);
+    readers_leave(&device->readers, set);
     if (ret)
         return ret;
     *extent = (struct device_extent){
@@ -105,22 +109,33 @@ int device_map(struct device *device, uint64_t offset, struct device_extent *ext
     return 0;
 }
 
+/* One extent; *length: in: maximum; out: actual. */
+static int device_prefetch_extent(struct device *device, uint64_t offset, uint64_t *length)
+{
+    struct chain_extent extent = {.length = *length};
+    int ret = device_check_range(device, offset, *length);
+    if (ret == 0)
+        ret = index_map(device->index, offset, 0, &extent);
+    if (ret)
+        return ret;
+    *length = extent.length;
+    if (extent.kind == EXTENT_DATA && extent.host != EXTENT_NO_HOST)
+        posix_fadvise(extent.node->fd, (off_t)extent.host, (off_t)extent.length,
+                      POSIX_FADV_WILLNEED);
+    return 0;
+}
+
 int device_prefetch(struct device *device, uint64_t offset, uint64_t length)
 {
     const uint64_t most = 64 << 20; /* more would evict pages in regular use */
-    int ret = device_check_range(device, offset, length);
-    if (ret)
-        return ret;
-    uint64_t end = offset + (length < most ? length : most);
-    while (offset < end) {
-        struct chain_extent extent = {.length = end - offset};
-        ret = index_map(device->index, offset, 0, &extent);
-        if (ret)
-            return ret;
-        if (extent.kind == EXTENT_DATA && extent.host != EXTENT_NO_HOST)
-            posix_fadvise(extent.node->fd, (off_t)extent.host, (off_t)extent.length,
-                          POSIX_FADV_WILLNEED);
-        offset += extent.length;
+    int ret = 0;
+    if (length > most)
+        length = most;
+    for (uint64_t n; length > 0 && ret == 0; offset += n, length -= n) {
+        n = length;
+        unsigned set = readers_enter(&device->readers);
+        ret = device_prefetch_extent(device, offset, &n);
+        readers_leave(&device->readers, set);
     }
-    return 0;
+    return ret;
 }

@@ -42,6 +42,7 @@ struct device *device_new(const char *name, const char *image, const char *forma
         return NULL;
     memset(device, 0, sizeof(*device));
     changes_init(&device->changes);
+    readers_init(&device->readers);
     pthread_mutex_init(&device->freeze_lock, NULL);
     pthread_mutex_init(&device->lock, NULL);
     device->read_only = read_only;
@@ -64,6 +65,7 @@ void device_free(struct device *device)
     pthread_mutex_destroy(&device->lock);
     pthread_mutex_destroy(&device->freeze_lock);
     changes_destroy(&device->changes);
+    readers_destroy(&device->readers);
     free(device->reason);
     free(device->name);
     free(device->image);
@@ -128,10 +130,11 @@ struct node *device_arm(struct device *device, struct node *overlay, uint64_t ep
 
 uint64_t device_seal(struct device *device)
 {
-    const struct node *unsealed = index_unsealed(device->index);
-    assert(unsealed && unsealed != index_top(device->index));
+    struct index *index = device->index; /* stays until it is sealed */
+    const struct node *unsealed = index_unsealed(index);
+    assert(unsealed && unsealed != index_top(index));
     changes_await(&device->changes, unsealed, 0, UINT64_MAX);
-    index_seal(device->index);
+    index_seal(index);
     return atomic_load(&device->copy_wait_us);
 }
 
@@ -179,15 +182,25 @@ static bool device_check_sync(struct device *device, const struct node *node)
     return sync_error;
 }
 
-bool device_has_failed(struct device *device)
+/* The caller is one of the readers. */
+static bool device_check_state(struct device *device)
 {
     if (atomic_load(&device->state) >= DEVICE_FAILED)
         return true;
-    if (!device->index)
+    const struct index *index = device->index;
+    if (!index)
         return false;
-    const struct node *top = index_top(device->index);
-    return device_check_sync(device, top) ||
-           (top->backing && device_check_sync(device, top->backing));
+    const struct node *top = index_top(index);
+    const struct node *below = top->backing;
+    return device_check_sync(device, top) || (below && device_check_sync(device, below));
+}
+
+bool device_has_failed(struct device *device)
+{
+    unsigned set = readers_enter(&device->readers);
+    bool has_failed = device_check_state(device);
+    readers_leave(&device->readers, set);
+    return has_failed;
 }
 
 uint64_t device_size_bytes(const struct device *device)
@@ -202,7 +215,7 @@ bool device_is_read_only(const struct device *device)
 
 int device_check_range(struct device *device, uint64_t offset, uint64_t length)
 {
-    if (device_has_failed(device))
+    if (device_check_state(device))
         return -EIO;
     if (offset > device->size_bytes || length > device->size_bytes - offset)
         return -EINVAL;
@@ -241,17 +254,20 @@ static int device_freeze_from(struct device *device, struct node *node)
 
 int device_freeze(struct device *device)
 {
-    CLEANUP(node) struct node *top = device_top(device);
-    assert(!index_unsealed(device->index)); /* I3 */
-    return device_freeze_from(device, top->backing);
+    unsigned set = readers_enter(&device->readers);
+    const struct index *index = device->index;
+    assert(!index_unsealed(index)); /* I3 */
+    int ret = device_freeze_from(device, index_top(index)->backing);
+    readers_leave(&device->readers, set);
+    return ret;
 }
 
 /* The image below the top, which a group that is not finished or an earlier failure left unfrozen:
  * while it is unsealed it cannot be frozen. */
-static int device_flush_below(struct device *device, struct node *node)
+static int device_flush_below(struct device *device, const struct index *index, struct node *node)
 {
     int ret = 0;
-    if (node != index_unsealed(device->index))
+    if (node != index_unsealed(index))
         ret = is_unfrozen(node) ? device_freeze_from(device, node) : 0;
     else if (is_unfrozen(node->backing))
         ret = device_freeze_from(device, node->backing);
@@ -259,15 +275,24 @@ static int device_flush_below(struct device *device, struct node *node)
                : device_flush_node(device, node); /* if it is frozen: whether its sync failed */
 }
 
-int device_flush(struct device *device)
+static int device_flush_chain(struct device *device)
 {
     int ret = device_check_range(device, 0, 0);
     if (ret)
         return ret;
-    CLEANUP(node) struct node *top = device_top(device);
-    if (top->backing && (ret = device_flush_below(device, top->backing)))
+    const struct index *index = device->index;
+    struct node *top = index_top(index), *below = top->backing;
+    if (below && (ret = device_flush_below(device, index, below)))
         return ret;
     return device_flush_node(device, top);
+}
+
+int device_flush(struct device *device)
+{
+    unsigned set = readers_enter(&device->readers);
+    int ret = device_flush_chain(device);
+    readers_leave(&device->readers, set);
+    return ret;
 }
 
 /* ---- statistics ---- */

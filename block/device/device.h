@@ -12,6 +12,7 @@
 #include "base/err.h"
 #include "block/device/changes.h"
 #include "block/device/index.h"
+#include "block/device/readers.h"
 #include "block/image/node.h"
 #include "block/io.h"
 
@@ -42,11 +43,12 @@ struct device_counter {
 
 struct device {
     struct changes changes;
+    struct readers readers;      /* all requests: their chain and index stay while they are in */
     pthread_mutex_t freeze_lock; /* one thread freezes what is below the top; taken first */
     pthread_mutex_t lock;        /* guards newest, reason and changes of state */
     struct node *newest; /* owned reference; NULL if the chain could not be opened. It is the top,
                           * or the overlay armed on the top for a cut to come */
-    struct index *index; /* of the chain, as old as it; knows the top */
+    struct index *_Atomic index;        /* of the chain; knows the top. Replaced with it */
     atomic_uint_least64_t copy_wait_us; /* the longest wait for a change of the unsealed image */
     char *reason;                       /* why it failed, or NULL */
     bool is_failure_taken;              /* block_take_failure() has returned it; under lock */
@@ -54,7 +56,7 @@ struct device {
     _Atomic enum device_state state;    /* written under lock */
     bool read_only;
     char *name;
-    uint64_t size_bytes;
+    _Atomic uint64_t size_bytes;
     struct cluster_shape overlay_shape; /* of the overlays to come; set before it is exported */
 
     /* Guarded by the registry's lock (registry.h). */
@@ -101,7 +103,7 @@ void device_set_absent(struct device *device, const char *reason);
 /* Whether it failed or is absent; fails it first if an fdatasync of its top failed. */
 bool device_has_failed(struct device *device);
 
-/* Whether a request of that range may go ahead: 0, -EIO or -EINVAL. */
+/* Whether a request of that range, which is one of `readers`, may go ahead: 0, -EIO or -EINVAL. */
 int device_check_range(struct device *device, uint64_t offset, uint64_t length);
 
 /* All bytes of requests that succeeded since the device was attached or the daemon started. */
