@@ -165,6 +165,12 @@ struct frozen_file {
 int block_frozen_file_add(struct block *block, const char *identity, const char *path,
                           struct err *err);
 
+/* The chain of an image that no device has open, top to base, without allocated_bytes. *chain is
+ * heap, freed by chain_images_free(). Codes: as for block_device_open(). */
+int block_chain_list(struct block *block, const char *image, const char *format,
+                     struct chain_image **chain, size_t *length, struct err *err);
+void chain_images_free(struct chain_image *chain, size_t length);
+
 /* The files of the chain of `image` that are not marked yet, top to base, for groups recorded
  * without them. *files is heap, freed by frozen_files_free(). Codes: as for block_device_open(). */
 int block_chain_files(struct block *block, const char *image, const char *format,

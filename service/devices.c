@@ -10,6 +10,7 @@
 #include "service/context.h"
 #include "service/device-change.h"
 #include "service/idempotency.h"
+#include "service/images.h"
 #include "service/labels.h"
 #include "service/names.h"
 
@@ -81,30 +82,34 @@ static int device_row_fill(struct service *service, const struct device_request 
     return 0;
 }
 
+static int device_row_is_short(const struct device_row *row, struct err *err)
+{
+    return err_set(err, ErrOutOfResources, 0, "there is no memory for device '%s'", row->name);
+}
+
 /* Fills in the identity of the top of the open device. */
-static int device_row_identify(struct service *service, struct device_row *row, struct err *err)
+static int device_row_identify(struct device_row *row, const struct device_info *info,
+                               struct err *err)
+{
+    free(row->top_identity);
+    row->top_identity = info->chain_length ? strdup(info->chain[0].identity) : NULL;
+    return info->chain_length && !row->top_identity ? device_row_is_short(row, err) : 0;
+}
+
+/* Fills in what is known once the device is open: its chain, and the identity of its image, which
+ * is its top. */
+static int device_row_identify_new(struct service *service, struct device_row *row, struct err *err)
 {
     struct device_info info;
     if (block_device_info_known(service->block, row->name, &info, err) != 0)
         return -1;
-    free(row->top_identity);
-    row->top_identity = info.chain_length ? strdup(info.chain[0].identity) : NULL;
-    bool is_short = info.chain_length && !row->top_identity;
+    int result =
+        device_row_identify(row, &info, err) != 0 ? -1 : images_fill_chain(row, &info, err);
     device_info_clear(&info);
-    return is_short
-               ? err_set(err, ErrOutOfResources, 0, "there is no memory for device '%s'", row->name)
-               : 0;
-}
-
-/* The image of a device that is attached is its top. */
-static int device_row_identify_new(struct service *service, struct device_row *row, struct err *err)
-{
-    if (device_row_identify(service, row, err) != 0)
+    if (result != 0)
         return -1;
     row->image_identity = row->top_identity ? strdup(row->top_identity) : NULL;
-    return row->top_identity && !row->image_identity
-               ? err_set(err, ErrOutOfResources, 0, "there is no memory for device '%s'", row->name)
-               : 0;
+    return row->top_identity && !row->image_identity ? device_row_is_short(row, err) : 0;
 }
 
 /* How far an attempt to add a device has come; it never goes back. */
@@ -382,14 +387,17 @@ int devices_list(struct service *service, const char *after, size_t limit,
 static void device_row_adopt(struct service *service, const struct device_row *row)
 {
     struct err err;
+    struct device_info info = {0};
     struct device_row known = {.state = row->state, .name = row->name};
     if (row->top_identity)
         return;
     memcpy(known.id, row->id, sizeof(known.id));
-    if (device_row_identify(service, &known, &err) != 0 ||
+    if (block_device_info_known(service->block, row->name, &info, &err) != 0 ||
+        device_row_identify(&known, &info, &err) != 0 ||
         device_row_write(service, store_device_update_state, &known, &err) != 0)
         log_warning("the identity of the top of device '%s' is not recorded: %s", row->name,
                     err.message);
+    device_info_clear(&info);
     free(known.top_identity);
 }
 
@@ -404,6 +412,7 @@ void devices_restore(struct service *service, const struct device_row *row)
     spec.is_restored = true;
     if (block_device_open(service->block, &spec, &err) == 0) {
         device_row_adopt(service, row);
+        images_restore(service, row);
     } else {
         if (block_device_open_failed(service->block, &spec, &err, &second) != 0) {
             log_error("device '%s' cannot be listed: %s", row->name, second.message);

@@ -13,7 +13,8 @@
  *   oldest first             of its overlays are removed                             tops move
  *   group committed          files that an older daemon froze are protected          stays
  *   device ATTACHED          its chain is opened from the recorded top, or it        stays
- *                            is a failed device
+ *                            is a failed device; a chain that changed is recorded
+ *   image not complete       its chain is opened, to list it                         is complete
  *   group committed          its frozen members are offered                          stays
  *
  * Groups are settled before devices are opened, because they decide which image is a device's top.
@@ -30,6 +31,7 @@
 #include "service/events.h"
 #include "service/frozen-files.h"
 #include "service/group-settlement.h"
+#include "service/images.h"
 #include "service/names.h"
 
 #include <stdio.h>
@@ -137,7 +139,8 @@ int recovery_run(struct service *service, struct err *err)
         devices_each(service, device_restore, err) != 0)
         return -1;
     block_journals_finish(service->block);
-    if (groups_each(service, GROUP_COMMITTED, group_offer, err) != 0)
+    if (images_complete(service, err) != 0 ||
+        groups_each(service, GROUP_COMMITTED, group_offer, err) != 0)
         return -1;
     return event_report(service, &origin_daemon, EVENT_RECOVERY_DONE, NULL, NULL, err);
 }

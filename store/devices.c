@@ -5,6 +5,8 @@
 #include "store/devices.h"
 
 #include "store/access.h"
+#include "store/image-changes.h"
+#include "store/images.h"
 
 #define ROW struct device_row
 #define COLUMNS(FIRST, X)                                                                          \
@@ -28,26 +30,31 @@
     X(last_snapshot_at_us, INTEGER, KNOWN_BY(has_snapshot))
 #define NAMES  COLUMN_NAMES(COLUMNS)
 #define VALUES COLUMN_VALUES(COLUMNS)
-#define SELECT "SELECT " NAMES ", revision FROM devices "
+#define SELECT "SELECT " NAMES ", revision, top_image FROM devices "
 
 static const char *const state_names[] = {
     [DEVICE_ROW_CREATING] = "creating",
     [DEVICE_ROW_ATTACHED] = "attached",
     [DEVICE_ROW_DETACHING] = "detaching",
 };
-/* `revision` is 1 by default. */
-static const struct column columns[] = {COLUMN_ENTRIES(COLUMNS) COLUMN_ENTRY(revision, INTEGER)};
+/* `revision` is 1 by default; `top_image` follows from the chain. */
+static const struct column columns[] = {COLUMN_ENTRIES(COLUMNS) COLUMN_ENTRY(revision, INTEGER)
+                                            COLUMN_ENTRY(top_image, TEXT_OR_NULL)};
 static const struct table devices = {TABLE("devices"), .choices = state_names,
                                      .choice_count = DEVICE_ROW_DETACHING + 1};
 
 void device_row_clear(struct device_row *row)
 {
+    image_rows_free(row->chain, row->chain_count);
     row_clear(&devices, row);
 }
 
 int device_row_copy(struct device_row *to, const struct device_row *from, struct err *err)
 {
-    return row_copy(&devices, to, from, err);
+    int result = row_copy(&devices, to, from, err);
+    to->chain = NULL;
+    to->chain_count = 0;
+    return result;
 }
 
 void device_rows_free(struct device_row *rows, size_t count)
@@ -70,21 +77,68 @@ static int device_change(struct store_transaction *transaction, const char *sql,
     return transaction_result(transaction, changed > 0 ? 0 : -1);
 }
 
+/* ---- chains ---- */
+
+/* Records the chain, or the top alone if there is none. */
+static int chain_insert(struct connection *writer, const struct device_row *row, struct err *err)
+{
+    enum image_role role = row->read_only ? IMAGE_GIVEN : IMAGE_ATTACHED;
+    const struct image_row top = {
+        .path = row->top, .identity = row->top_identity, .format = row->top_format, .role = role};
+    return row->chain_count > 0
+               ? images_insert_chain(writer, row->chain, row->chain_count, role, err)
+               : images_insert_unknown(writer, &top, err);
+}
+
+/* Records the chain and which of its images is the top of the device. */
+static int device_record_chain(struct store_transaction *transaction, const struct device_row *row,
+                               struct err *err)
+{
+    struct connection *writer = transaction_writer(transaction);
+    struct device_row top = *row;
+    top.top_image = row->chain_count > 0 ? row->chain[0].path : row->top;
+    if (chain_insert(writer, row, err) != 0)
+        return transaction_result(transaction, -1);
+    return device_change(transaction, "UPDATE devices SET top_image = :top_image WHERE id = :id",
+                         &top, err);
+}
+
+int store_device_update_chain(struct store_transaction *transaction, const struct device_row *row,
+                              struct err *err)
+{
+    struct connection *writer = transaction_writer(transaction);
+    if (row->top_image &&
+        images_resolve(writer, row->top_image, row->chain, row->chain_count, err) != 0)
+        return transaction_result(transaction, -1);
+    return device_record_chain(transaction, row, err);
+}
+
+/* ---- changing ---- */
+
 int store_device_insert(struct store_transaction *transaction, const struct device_row *row,
                         struct err *err)
 {
-    return device_change(transaction, "INSERT INTO devices (" NAMES ") VALUES (" VALUES ")", row,
-                         err);
+    if (device_change(transaction, "INSERT INTO devices (" NAMES ") VALUES (" VALUES ")", row,
+                      err) != 0)
+        return -1;
+    return row->state == DEVICE_ROW_CREATING ? 0 : device_record_chain(transaction, row, err);
 }
 
 int store_device_update_state(struct store_transaction *transaction, const struct device_row *row,
                               struct err *err)
 {
-    return device_change(transaction,
-                         "UPDATE devices SET state = :state, "
-                         "image_identity = coalesce(:image_identity, image_identity), "
-                         "top_identity = coalesce(:top_identity, top_identity) WHERE id = :id",
-                         row, err);
+    if (device_change(transaction,
+                      "UPDATE devices SET state = :state, "
+                      "image_identity = coalesce(:image_identity, image_identity), "
+                      "top_identity = coalesce(:top_identity, top_identity) WHERE id = :id",
+                      row, err) != 0)
+        return -1;
+    if (row->chain_count > 0)
+        return device_record_chain(transaction, row, err);
+    if (row->state != DEVICE_ROW_CREATING)
+        return 0;
+    return transaction_result(transaction,
+                              images_delete_created(transaction_writer(transaction), row->id, err));
 }
 
 int store_device_update(struct store_transaction *transaction, const struct device_row *row,
@@ -114,6 +168,8 @@ int store_device_check_revision(struct store_transaction *transaction, const str
 int store_device_delete(struct store_transaction *transaction, const struct device_row *row,
                         struct err *err)
 {
+    if (images_keep_top(transaction_writer(transaction), row->id, err) != 0)
+        return transaction_result(transaction, -1);
     return device_change(transaction, "DELETE FROM devices WHERE id = :id", row, err);
 }
 

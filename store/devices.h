@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The table `devices`: rows and queries. See store.h for their rules.
+ * The table `devices`: rows and queries. See store.h for their rules, and images.h for what is
+ * recorded of a device's chain.
  */
 #ifndef STORE_DEVICES_H
 #define STORE_DEVICES_H
@@ -19,11 +20,14 @@ void device_row_clear(struct device_row *row);
 int device_row_copy(struct device_row *to, const struct device_row *from,
                     struct err *err); /* OutOfResources */
 
+/* Records also row->chain, unless the device is being created; of a chain that is not given only
+ * the top. DeviceExists. */
 int store_device_insert(struct store_transaction *transaction, const struct device_row *row,
-                        struct err *err); /* DeviceExists */
+                        struct err *err);
 
 /* Of the device with row->id: its state becomes row->state; an identity that is not NULL is
- * recorded. DeviceNotFound. */
+ * recorded, and so is a chain that is given. A device that is being created again has none.
+ * DeviceNotFound. */
 int store_device_update_state(struct store_transaction *transaction, const struct device_row *row,
                               struct err *err);
 
@@ -37,7 +41,12 @@ int store_device_update(struct store_transaction *transaction, const struct devi
 int store_device_check_revision(struct store_transaction *transaction, const struct device_row *row,
                                 struct err *err);
 
-/* The device with row->id. DeviceNotFound. */
+/* Records the chain that the device with row->id has open; row->top_image is as it was read.
+ * DeviceNotFound. */
+int store_device_update_chain(struct store_transaction *transaction, const struct device_row *row,
+                              struct err *err);
+
+/* The device with row->id. Its top is kept. DeviceNotFound. */
 int store_device_delete(struct store_transaction *transaction, const struct device_row *row,
                         struct err *err);
 

@@ -23,6 +23,7 @@
 #include "store/access.h"
 #include "store/frozen-files.h"
 #include "store/group-list.h"
+#include "store/image-changes.h"
 #include "store/members.h"
 
 #include <assert.h>
@@ -35,6 +36,8 @@
 #define COLUMNS(FIRST, X)                                                                          \
     FIRST(id, ID)                                                                                  \
     X(state, CHOICE)                                                                               \
+    X(kind, CHOICE, AMONG(kind_names, GROUP_KIND_CUT + 1))                                         \
+    X(rolled_back_to, TEXT_OR_NULL)                                                                \
     X(name, TEXT)                                                                                  \
     X(request_hash, TEXT_OR_NULL)                                                                  \
     X(labels, TEXT)                                                                                \
@@ -57,6 +60,11 @@ static const char *const state_names[] = {
     [GROUP_COMMITTED] = "committed", [GROUP_ABORTING] = "aborting",
     [GROUP_ABORTED] = "aborted",
 };
+static const char *const kind_names[] = {
+    [GROUP_KIND_SNAPSHOT] = "snapshot",
+    [GROUP_KIND_ROLLBACK] = "rollback",
+    [GROUP_KIND_CUT] = "cut",
+};
 static const struct column columns[] = {COLUMN_ENTRIES(COLUMNS) COLUMN_ENTRY(sequence, INTEGER)
                                             COLUMN_ENTRY(revision, INTEGER)};
 static const struct table groups = {TABLE("groups"), .choices = state_names,
@@ -68,6 +76,11 @@ static const struct table groups = {TABLE("groups"), .choices = state_names,
 const char *group_state_name(enum group_state state)
 {
     return state_names[state];
+}
+
+const char *group_kind_name(enum group_kind kind)
+{
+    return kind_names[kind];
 }
 
 void group_row_clear(struct group_row *row)
@@ -111,7 +124,7 @@ int store_group_get(struct store *store, const char *id_or_name, struct group_ro
     sqlite3_stmt *statement =
         statement_begin(reader,
                         SELECT "WHERE id = :key OR (name = :key AND state NOT IN ('aborting', "
-                               "'aborted')) ORDER BY id <> :key",
+                               "'aborted', 'deleted') AND kind <> 'cut') ORDER BY id <> :key",
                         err);
     if (!statement)
         return -1;
@@ -275,7 +288,11 @@ static int group_insert(struct connection *writer, const struct group_row *row, 
                   row->id, row, err) < 0 ||
         members_insert(writer, row, err) != 0 || groups_prune(writer, row->created_at_us, err) != 0)
         return -1;
-    return row->state == GROUP_PREPARING ? group_check_devices(writer, row->id, err) : 0;
+    if (row->state != GROUP_PREPARING)
+        return 0;
+    return images_insert_overlays(writer, row->id, err) != 0
+               ? -1
+               : group_check_devices(writer, row->id, err);
 }
 
 int store_group_insert(struct store_transaction *transaction, const struct group_row *row,
@@ -324,7 +341,8 @@ int store_group_update_committing(struct store_transaction *transaction,
                      "UPDATE groups SET state = 'committing', revision = revision + 1 WHERE id = "
                      ":id AND state = 'preparing'",
                      row, GROUP_COMMITTING, err) != 0 ||
-        members_update_identities(writer, row, err) != 0)
+        members_update_identities(writer, row, err) != 0 ||
+        images_identify_overlays(writer, row->id, err) != 0)
         return transaction_result(transaction, -1);
     return store_frozen_file_insert(transaction, row->frozen, row->frozen_count, err);
 }
@@ -336,7 +354,8 @@ static int group_update_tops(struct connection *writer, const char *id, struct e
     return group_run(
         writer,
         "UPDATE devices SET revision = revision + 1, top = m.snapshot_file, top_format = m.format, "
-        "top_identity = m.snapshot_identity, last_snapshot_at_us = "
+        "top_identity = m.snapshot_identity, top_image = "
+        "(SELECT path FROM images WHERE path = m.snapshot_file), last_snapshot_at_us = "
         "(SELECT coalesce(cut_at_us, created_at_us) FROM groups WHERE id = :id) "
         "FROM members AS m WHERE m.group_id = :id AND devices.id = "
         "coalesce(m.device_id, (SELECT id FROM devices AS d WHERE d.name = m.device)) "
@@ -380,8 +399,9 @@ int store_group_update_aborted(struct store_transaction *transaction, const stru
                                struct err *err)
 {
     struct connection *writer = transaction_writer(transaction);
-    return transaction_result(
-        transaction, group_change(writer, UPDATE_FAILED("aborted"), row, GROUP_ABORTED, err));
+    bool failed = group_change(writer, UPDATE_FAILED("aborted"), row, GROUP_ABORTED, err) != 0 ||
+                  images_delete_overlays(writer, row->id, err) != 0;
+    return transaction_result(transaction, failed ? -1 : 0);
 }
 
 int store_group_update_labels(struct store_transaction *transaction, const struct group_row *row,

@@ -17,6 +17,7 @@ struct store;
 struct store_transaction;
 
 const char *group_state_name(enum group_state state); /* "preparing" and so on */
+const char *group_kind_name(enum group_kind kind);    /* "snapshot" and so on */
 
 void group_row_clear(struct group_row *row);
 

@@ -13,6 +13,7 @@
     X(backing_file, TEXT_OR_NULL)                                                                  \
     X(backing_format, TEXT_OR_NULL)                                                                \
     X(backing_identity, TEXT_OR_NULL)                                                              \
+    X(base_file, TEXT_OR_NULL)                                                                     \
     X(snapshot_file, TEXT)                                                                         \
     X(format, TEXT)                                                                                \
     X(snapshot_identity, TEXT_OR_NULL)                                                             \
@@ -27,8 +28,8 @@
 #define CLIENTS                                                                                    \
     "coalesce((SELECT allowed_clients FROM devices AS d WHERE d.name = members.device AND "        \
     "d.id = coalesce(members.device_id, d.id)), allowed_clients) AS allowed_clients"
-static const struct column columns[] = {COLUMN_ENTRIES(COLUMNS)
-                                            COLUMN_ENTRY(allowed_clients, TEXT_OR_NULL)};
+static const struct column columns[] = {COLUMN_ENTRIES(COLUMNS) COLUMN_ENTRY(
+    backing_image, TEXT_OR_NULL) COLUMN_ENTRY(allowed_clients, TEXT_OR_NULL)};
 static const struct table members = {TABLE("members")};
 
 void member_rows_free(struct member_row *rows, size_t count)
@@ -39,10 +40,11 @@ void member_rows_free(struct member_row *rows, size_t count)
 int members_load(struct connection *reader, struct group_row *row, struct err *err)
 {
     CLEANUP(statement)
-    sqlite3_stmt *statement = statement_begin(
-        reader,
-        "SELECT " NAMES ", " CLIENTS " FROM members WHERE group_id = :group_id ORDER BY position",
-        err);
+    sqlite3_stmt *statement =
+        statement_begin(reader,
+                        "SELECT " NAMES ", backing_image, " CLIENTS
+                        " FROM members WHERE group_id = :group_id ORDER BY position",
+                        err);
     if (!statement)
         return -1;
     statement_bind_text(statement, ":group_id", row->id);

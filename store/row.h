@@ -17,6 +17,27 @@
 /* The revision of a row as it is inserted; that of a token, which never changes, stays. */
 #define STORE_REVISION_FIRST 1
 
+/* What may be done to an image (store/schema/6.sql). */
+enum image_role {
+    IMAGE_GIVEN,
+    IMAGE_ATTACHED,
+    IMAGE_MADE,
+};
+
+/* An image file and its place in its tree. */
+struct image_row {
+    char *path;     /* canonical */
+    char *identity; /* block/image/identity.h; NULL: not known */
+    char *format;
+    char *backing; /* the path of the image under it; NULL: none, or not known */
+    enum image_role role;
+    char *made_by;    /* the id in its header; NULL unless it was made */
+    bool is_kept;     /* the top of a detached device */
+    bool is_complete; /* false: what is under it is not known */
+    char *group_name; /* a group that has it as a frozen member, or NULL; with store_image_tree() */
+    char *device;     /* a device whose top it is, or NULL; likewise */
+};
+
 enum device_row_state {
     DEVICE_ROW_CREATING, /* its image is being made; recovery takes it away */
     DEVICE_ROW_ATTACHED,
@@ -34,6 +55,9 @@ struct device_row {
     char *top;          /* absolute path of the top image now; `image` until the first group */
     char *top_identity; /* likewise */
     char *top_format;
+    char *top_image;    /* the path of its row in `images`; or NULL: there is none yet */
+    size_t chain_count; /* of the open device, top to base: path, identity and format of each; */
+    struct image_row *chain; /* to be recorded with the device; never read back */
     bool read_only;
     uint32_t cluster_size_bytes; /* of overlays to come */
     bool extended_l2;
@@ -66,6 +90,13 @@ struct token_row {
     uint64_t expires_at_us;
 };
 
+/* Why a group was taken. */
+enum group_kind {
+    GROUP_KIND_SNAPSHOT,
+    GROUP_KIND_ROLLBACK, /* it keeps what a rollback went back from */
+    GROUP_KIND_CUT,      /* it only makes a top mergeable; no user sees it by name */
+};
+
 enum group_state {
     GROUP_PREPARING,
     GROUP_COMMITTING, /* the point of no return */
@@ -86,6 +117,8 @@ struct member_row {
     char *backing_file;       /* absolute; NULL if the attempt failed before it was known */
     char *backing_format;     /* likewise */
     char *backing_identity;   /* likewise, and in rows from before (block/image/identity.h) */
+    char *backing_image;      /* its row in `images`; recorded by insert; NULL: there is none */
+    char *base_file;          /* what the overlay is put on, canonical; NULL: backing_file */
     char *snapshot_file;      /* absolute where it could be resolved, else as asked */
     char *format;             /* of snapshot_file */
     char *directory_identity; /* of the overlay's directory; NULL: not known */
@@ -103,6 +136,8 @@ struct group_row {
     char *request_hash; /* what the request was (service/events.h); or NULL: not known */
     char id[STORE_ID_CHARS + 1];
     enum group_state state;
+    enum group_kind kind;
+    char *rolled_back_to; /* the id of the group to which this rollback went back; or NULL */
     char *name;
     char *labels;   /* JSON object, opaque here */
     char *selector; /* JSON object: the labels that chose the members; NULL: they were named */

@@ -26,10 +26,10 @@
 #include <sys/file.h>
 
 extern const char store_schema_1[], store_schema_2[], store_schema_3[], store_schema_4[],
-    store_schema_5[];
+    store_schema_5[], store_schema_6[];
 
 static const char *const schemas[] = {store_schema_1, store_schema_2, store_schema_3,
-                                      store_schema_4, store_schema_5};
+                                      store_schema_4, store_schema_5, store_schema_6};
 enum {
     SCHEMA_VERSION = sizeof(schemas) / sizeof(schemas[0]),
     APPLICATION_ID = 0x534e4150, /* "SNAP" */
@@ -217,15 +217,17 @@ static int store_connect(struct store *store, bool may_create, struct err *err)
         database_file_check_id(&store->file, writer, err) != 0 ||
         connection_execute(writer,
                            "PRAGMA journal_mode = WAL;"
-                           "PRAGMA synchronous = FULL;"
-                           "PRAGMA foreign_keys = ON;",
+                           "PRAGMA synchronous = FULL;",
                            err) != 0)
         return -1;
     sqlite3_update_hook(writer->db, transaction_note_change, &store->transaction);
     /* Perhaps, by a change whose outcome was unknown. */
     store->transaction.changes_devices = store->transaction.has_events = true;
     transaction_tell_locked(&store->transaction);
-    return store_upgrade(store, err);
+    /* Not before: a table that is made anew would take the rows of others with it. */
+    return store_upgrade(store, err) != 0
+               ? -1
+               : connection_execute(writer, "PRAGMA foreign_keys = ON", err);
 }
 
 static int store_lock_file(struct store *store, struct err *err)

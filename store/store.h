@@ -2,8 +2,9 @@
  *
  * The store remembers: the catalogue (devices) and the history (groups and their members), in
  * SQLite (WAL, synchronous=FULL, foreign keys on). One function per query, one file per table
- * (devices.c, groups.c, members.c, frozen-files.c). Any thread may call anything. Changes are made
- * within a transaction of the caller's: when store_commit() returned 0 they survive power loss.
+ * (devices.c, groups.c, members.c, images.c, frozen-files.c). Any thread may call anything. Changes
+ * are made within a transaction of the caller's: when store_commit() returned 0 they survive power
+ * loss.
  *
  * Errors: a row that is not there or a name that is taken gets its own code. Everything else is
  * StoreFailed, and then the outcome of a change is unknown: the store refuses all further calls

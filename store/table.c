@@ -17,10 +17,21 @@ static int column_is_invalid(const struct table *table, const struct column *col
                    column->name, table->name);
 }
 
-static int choice_load(const struct table *table, const char *text, int *choice)
+/* What a column of the kind CHOICE may have. */
+static const char *const *column_choices(const struct table *table, const struct column *column,
+                                         size_t *count)
 {
-    for (size_t i = 0; i < table->choice_count; i++)
-        if (strcmp(table->choices[i], text) == 0) {
+    *count = column->choices ? column->choice_count : table->choice_count;
+    return column->choices ? column->choices : table->choices;
+}
+
+static int choice_load(const struct table *table, const struct column *column, const char *text,
+                       int *choice)
+{
+    size_t count;
+    const char *const *choices = column_choices(table, column, &count);
+    for (size_t i = 0; i < count; i++)
+        if (strcmp(choices[i], text) == 0) {
             *choice = (int)i;
             return 0;
         }
@@ -60,7 +71,8 @@ static int column_load(const struct table *table, const struct column *column,
         strcpy(field, text);
         return 0;
     case COLUMN_CHOICE:
-        return choice_load(table, text, field) == 0 ? 0 : column_is_invalid(table, column, err);
+        return choice_load(table, column, text, field) == 0 ? 0
+                                                            : column_is_invalid(table, column, err);
     case COLUMN_ERROR_CODE:
         *(enum err_code *)field = err_code_from_name(text);
         return 0;
@@ -93,6 +105,15 @@ int row_load(const struct table *table, sqlite3_stmt *statement, void *row, stru
     return 0;
 }
 
+static void choice_bind(const struct table *table, const struct column *column,
+                        sqlite3_stmt *statement, unsigned choice)
+{
+    size_t count;
+    const char *const *choices = column_choices(table, column, &count);
+    assert(choice < count);
+    statement_bind_text(statement, column->parameter, choices[choice]);
+}
+
 static void column_bind(const struct table *table, const struct column *column,
                         sqlite3_stmt *statement, const void *field)
 {
@@ -101,8 +122,7 @@ static void column_bind(const struct table *table, const struct column *column,
         statement_bind_text(statement, column->parameter, field);
         break;
     case COLUMN_CHOICE:
-        assert(*(const unsigned *)field < table->choice_count);
-        statement_bind_text(statement, column->parameter, table->choices[*(const unsigned *)field]);
+        choice_bind(table, column, statement, *(const unsigned *)field);
         break;
     case COLUMN_ERROR_CODE:
         statement_bind_text(statement, column->parameter,

@@ -15,7 +15,8 @@
  *     ID            TEXT NOT NULL     char[STORE_ID_CHARS + 1]
  *     TEXT          TEXT NOT NULL     char *, on the heap
  *     TEXT_OR_NULL  TEXT              likewise, or NULL
- *     CHOICE        TEXT NOT NULL     enum: a position in the table's `choices`
+ *     CHOICE        TEXT NOT NULL     enum: a position in the table's `choices`, or in those of the
+ *                                     column: AMONG(names, count) after the kind
  *     ERROR_CODE    TEXT              enum err_code, by its name
  *     INTEGER       INTEGER NOT NULL  any integer or bool
  *
@@ -44,6 +45,8 @@ struct column {
     size_t offset, bytes; /* of the field */
     bool has_flag;
     size_t flag_offset;
+    const char *const *choices; /* NULL: those of the table */
+    size_t choice_count;
 };
 
 struct table {
@@ -69,7 +72,8 @@ struct table {
      .offset = offsetof(ROW, field),                                                               \
      .bytes = sizeof(((ROW *)0)->field),                                                           \
      ##__VA_ARGS__},
-#define KNOWN_BY(flag) .has_flag = true, .flag_offset = offsetof(ROW, flag)
+#define KNOWN_BY(flag)      .has_flag = true, .flag_offset = offsetof(ROW, flag)
+#define AMONG(names, count) .choices = (names), .choice_count = (count)
 #define TABLE(table_name)                                                                          \
     .name = table_name, .row_bytes = sizeof(ROW), .columns = columns,                              \
     .column_count = sizeof(columns) / sizeof(*columns)

@@ -109,12 +109,56 @@ void frozen_files_free(struct frozen_file *files, size_t count)
     free(files);
 }
 
-int block_chain_files(struct block *block, const char *image, const char *format,
-                      struct frozen_file **files, size_t *count, struct err *err)
+/* Opens a chain to look at it. */
+static struct node *opener_look(struct block *block, const char *image, const char *format,
+                                struct err *err)
 {
     struct opener opener = {block, "a start", .terms.is_restored = true};
     struct chain_guard guard = {.admit = opener_admit, .arg = &opener};
-    CLEANUP(node) struct node *top = chain_open(&block->dir, image, format, true, &guard, err);
+    return chain_open(&block->dir, image, format, true, &guard, err);
+}
+
+void chain_images_free(struct chain_image *chain, size_t length)
+{
+    for (size_t i = 0; i < length; i++)
+        free(chain[i].image);
+    free(chain);
+}
+
+/* `listed` has room, and is zeroed. */
+static int chain_images_fill(struct chain_image *listed, const struct node *top)
+{
+    for (const struct node *node = top; node; node = node->backing, listed++) {
+        listed->image = strdup(node->path);
+        listed->format = node->driver->name;
+        listed->size_bytes = node->size_bytes;
+        memcpy(listed->identity, node->identity.text, sizeof(listed->identity));
+        if (!listed->image)
+            return -1;
+    }
+    return 0;
+}
+
+int block_chain_list(struct block *block, const char *image, const char *format,
+                     struct chain_image **chain, size_t *length, struct err *err)
+{
+    CLEANUP(node) struct node *top = opener_look(block, image, format, err);
+    *length = 0;
+    if (!top)
+        return -1;
+    for (const struct node *node = top; node; node = node->backing)
+        ++*length;
+    *chain = calloc(*length, sizeof(**chain));
+    if (*chain && chain_images_fill(*chain, top) == 0)
+        return 0;
+    chain_images_free(*chain, *chain ? *length : 0);
+    return err_set(err, ErrOutOfResources, ENOMEM, "the chain of '%s' cannot be listed", image);
+}
+
+int block_chain_files(struct block *block, const char *image, const char *format,
+                      struct frozen_file **files, size_t *count, struct err *err)
+{
+    CLEANUP(node) struct node *top = opener_look(block, image, format, err);
     if (!top)
         return -1;
     if (opener_list_unfrozen(block, top, files, count) != 0)

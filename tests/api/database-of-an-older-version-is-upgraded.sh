@@ -43,6 +43,10 @@ for round in 1 2; do
     qemu-io -f raw -r -c 'read -P 5 0 64k' "$(nbd_uri vda)" | grep -q '^read 65536' || fail "round $round"
     restart_daemon
 done
+# The overlay is the group's; what is under its base is found out by the first start.
+[ "$(sqlite3 "$DB" "SELECT path, backing, role, made_by, is_complete FROM images ORDER BY path")" = \
+    "$IMAGES/vda.g.qcow2|$IMAGES/vda.qcow2|made|6f1c1f5e-8f0a-4c57-9b8e-2a0d6c2f7a11|1
+$IMAGES/vda.qcow2||attached||1" ] || fail "$(sqlite3 "$DB" 'SELECT * FROM images')"
 snapshot h vda
 api GET /snapshot-groups
 # The failed attempt is long ago: the next one prunes it.

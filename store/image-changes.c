@@ -1,0 +1,194 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The table `images`: changing. See image-changes.h.
+ */
+#include "store/image-changes.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define ROW struct image_row
+
+const char *const image_role_names[] = {
+    [IMAGE_GIVEN] = "given",
+    [IMAGE_ATTACHED] = "attached",
+    [IMAGE_MADE] = "made",
+};
+static const struct column columns[] = {COLUMN_ENTRIES(IMAGE_COLUMNS)};
+static const struct table images = {TABLE("images"), .choices = image_role_names,
+                                    .choice_count = IMAGE_MADE + 1};
+
+/* Nothing stands on the image, and no device but :id has it as its top. */
+#define IS_UNUSED                                                                                  \
+    "NOT EXISTS (SELECT 1 FROM images AS child WHERE child.backing = images.path) AND "            \
+    "NOT EXISTS (SELECT 1 FROM devices WHERE top_image = images.path AND id <> :id)"
+
+/* Runs a change with :id bound. */
+static int change_by_id(struct connection *writer, const char *sql, const char *id, struct err *err)
+{
+    CLEANUP(statement) sqlite3_stmt *statement = statement_begin(writer, sql, err);
+    if (!statement)
+        return -1;
+    statement_bind_text(statement, ":id", id);
+    return statement_run(writer, statement, ErrInternalError, id, err) < 0 ? -1 : 0;
+}
+
+/* ---- chains ---- */
+
+/* What the columns of a row that is there become; `excluded` is the new row. */
+#define IS_OTHER_FILE "identity <> excluded.identity"
+#define UPDATE_CHAIN                                                                               \
+    "identity = coalesce(excluded.identity, identity), format = excluded.format, "                 \
+    "backing = excluded.backing, is_complete = 1, "                                                \
+    "role = CASE WHEN " IS_OTHER_FILE " OR (role = 'given' AND excluded.role = 'attached') "       \
+    "THEN excluded.role ELSE role END, "                                                           \
+    "made_by = CASE WHEN " IS_OTHER_FILE " THEN NULL ELSE made_by END, "                           \
+    "is_kept = CASE WHEN " IS_OTHER_FILE " OR excluded.role = 'attached' THEN 0 ELSE is_kept END"
+
+int images_insert_chain(struct connection *writer, const struct image_row *chain, size_t count,
+                        enum image_role role, struct err *err)
+{
+    for (size_t i = 0; i < count; i++) {
+        const struct image_row row = {.path = chain[i].path,
+                                      .identity = chain[i].identity,
+                                      .format = chain[i].format,
+                                      .backing = i + 1 < count ? chain[i + 1].path : NULL,
+                                      .role = i == 0 ? role : IMAGE_GIVEN};
+        if (row_run(&images, writer,
+                    "INSERT INTO images (path, identity, format, backing, role) "
+                    "VALUES (:path, :identity, :format, :backing, :role) "
+                    "ON CONFLICT (path) DO UPDATE SET " UPDATE_CHAIN,
+                    &row, ErrInternalError, row.path, err) < 0)
+            return -1;
+    }
+    return 0;
+}
+
+int images_insert_unknown(struct connection *writer, const struct image_row *image, struct err *err)
+{
+    return row_run(&images, writer,
+                   "INSERT INTO images (path, identity, format, role, is_complete) "
+                   "VALUES (:path, :identity, :format, :role, 0) ON CONFLICT (path) DO NOTHING",
+                   image, ErrInternalError, image->path, err) < 0
+               ? -1
+               : 0;
+}
+
+/* ---- links ---- */
+
+/* The last image that is recorded from `path` on, if what is under it is not known: 1, *last (heap)
+ * and *depth; 0: it is known; -1: *err. */
+static int images_find_last(struct connection *writer, const char *path, char **last, size_t *depth,
+                            struct err *err)
+{
+    CLEANUP(statement)
+    sqlite3_stmt *statement =
+        statement_begin(writer,
+                        "WITH RECURSIVE " CHAIN_FROM(
+                            ":path") "SELECT place, depth FROM chain "
+                                     "CROSS JOIN images ON path = place WHERE is_complete = 0",
+                        err);
+    if (!statement)
+        return -1;
+    statement_bind_text(statement, ":path", path);
+    int found = statement_step(writer, statement, ErrInternalError, path, err);
+    if (found <= 0)
+        return found;
+    *last = strdup((const char *)sqlite3_column_text(statement, 0));
+    *depth = (size_t)sqlite3_column_int64(statement, 1);
+    return *last ? 1 : store_out_of_memory(err);
+}
+
+/* Every row that names the image `from` names `to` instead, which may be there already. */
+static int images_rename(struct connection *writer, const char *from, const char *to,
+                         struct err *err)
+{
+    static const char *const steps[] = {
+        "INSERT INTO images SELECT :to, identity, format, backing, role, made_by, is_kept, "
+        "is_complete FROM images WHERE path = :from ON CONFLICT (path) DO NOTHING",
+        "UPDATE images SET backing = :to WHERE backing = :from",
+        "UPDATE devices SET top_image = :to WHERE top_image = :from",
+        "UPDATE members SET backing_image = :to WHERE backing_image = :from",
+        "DELETE FROM images WHERE path = :from",
+    };
+    for (size_t i = 0; i < sizeof(steps) / sizeof(*steps); i++) {
+        CLEANUP(statement) sqlite3_stmt *statement = statement_begin(writer, steps[i], err);
+        if (!statement)
+            return -1;
+        statement_bind_text(statement, ":from", from);
+        statement_bind_text(statement, ":to", to);
+        if (statement_run(writer, statement, ErrInternalError, from, err) < 0)
+            return -1;
+    }
+    return 0;
+}
+
+int images_resolve(struct connection *writer, const char *path, const struct image_row *chain,
+                   size_t count, struct err *err)
+{
+    CLEANUP_FREE char *last = NULL;
+    size_t depth = 0;
+    int found = images_find_last(writer, path, &last, &depth, err);
+    if (found <= 0)
+        return found;
+    bool is_link = depth < count && strcmp(last, chain[depth].path) != 0;
+    return is_link ? images_rename(writer, last, chain[depth].path, err) : 0;
+}
+
+/* ---- overlays ---- */
+
+int images_insert_overlays(struct connection *writer, const char *group_id, struct err *err)
+{
+    if (change_by_id(writer,
+                     "UPDATE members SET backing_image = "
+                     "(SELECT top_image FROM devices WHERE name = members.device) "
+                     "WHERE group_id = :id",
+                     group_id, err) != 0)
+        return -1;
+    return change_by_id(
+        writer,
+        "INSERT INTO images (path, format, backing, role, made_by, is_complete) "
+        "SELECT snapshot_file, format, coalesce(base_file, backing_image), 'made', :id, "
+        "coalesce(base_file, backing_image) IS NOT NULL FROM members WHERE group_id = :id "
+        "ON CONFLICT (path) DO UPDATE SET identity = NULL, format = excluded.format, "
+        "backing = excluded.backing, role = excluded.role, made_by = excluded.made_by, "
+        "is_kept = 0, is_complete = excluded.is_complete",
+        group_id, err);
+}
+
+int images_identify_overlays(struct connection *writer, const char *group_id, struct err *err)
+{
+    return change_by_id(writer,
+                        "UPDATE images SET identity = snapshot_identity FROM members "
+                        "WHERE group_id = :id AND path = snapshot_file AND made_by = :id",
+                        group_id, err);
+}
+
+int images_delete_overlays(struct connection *writer, const char *group_id, struct err *err)
+{
+    return change_by_id(writer,
+                        "DELETE FROM images WHERE made_by = :id AND path IN "
+                        "(SELECT snapshot_file FROM members WHERE group_id = :id) AND " IS_UNUSED,
+                        group_id, err);
+}
+
+/* ---- tops ---- */
+
+int images_keep_top(struct connection *writer, const char *device_id, struct err *err)
+{
+    return change_by_id(writer,
+                        "UPDATE images SET is_kept = 1 WHERE path = "
+                        "(SELECT top_image FROM devices WHERE id = :id AND read_only = 0)",
+                        device_id, err);
+}
+
+int images_delete_created(struct connection *writer, const char *device_id, struct err *err)
+{
+    if (change_by_id(writer,
+                     "DELETE FROM images WHERE role = 'attached' AND path = "
+                     "(SELECT top_image FROM devices WHERE id = :id) AND " IS_UNUSED,
+                     device_id, err) != 0)
+        return -1;
+    return change_by_id(writer, "UPDATE devices SET top_image = NULL WHERE id = :id", device_id,
+                        err);
+}

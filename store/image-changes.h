@@ -1,0 +1,57 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The changes of the table `images` that come with those of a device's or a group's row. Called by
+ * devices.c and groups.c alone, within their transaction. Private to store/.
+ */
+#ifndef STORE_IMAGE_CHANGES_H
+#define STORE_IMAGE_CHANGES_H
+
+#include "store/table.h"
+
+#include "store/row.h"
+
+#define IMAGE_COLUMNS(FIRST, X)                                                                    \
+    FIRST(path, TEXT)                                                                              \
+    X(identity, TEXT_OR_NULL)                                                                      \
+    X(format, TEXT)                                                                                \
+    X(backing, TEXT_OR_NULL)                                                                       \
+    X(role, CHOICE)                                                                                \
+    X(made_by, TEXT_OR_NULL)                                                                       \
+    X(is_kept, INTEGER)                                                                            \
+    X(is_complete, INTEGER)
+
+extern const char *const image_role_names[IMAGE_MADE + 1];
+
+/* The table of a recursive query: the image at `place`, `depth` 0, and those under it. Ends also
+ * where rows lead back to themselves. */
+#define CHAIN_FROM(place)                                                                          \
+    "chain (place, depth) AS (SELECT " place ", 0 UNION ALL SELECT backing, depth + 1 FROM chain " \
+    "CROSS JOIN images ON path = place WHERE backing IS NOT NULL AND depth < 10000)"
+
+/* Records a chain, top to base: path, identity and format of each. The role of a top that is new is
+ * `role`; if that is `attached`, it is kept no longer. */
+int images_insert_chain(struct connection *writer, const struct image_row *chain, size_t count,
+                        enum image_role role, struct err *err);
+
+/* The row of an image whose chain is not known: the top of a device. A row that is there stays. */
+int images_insert_unknown(struct connection *writer, const struct image_row *image,
+                          struct err *err);
+
+/* Of a chain that was recorded from `path` on before it was known to its end: a link that was taken
+ * for the last image gets the path to which it leads, in all rows. */
+int images_resolve(struct connection *writer, const char *path, const struct image_row *chain,
+                   size_t count, struct err *err);
+
+/* A group's overlays: recorded, on what each of them is put, with `preparing`; identified with
+ * `committing`; gone with `aborted`. */
+int images_insert_overlays(struct connection *writer, const char *group_id, struct err *err);
+int images_identify_overlays(struct connection *writer, const char *group_id, struct err *err);
+int images_delete_overlays(struct connection *writer, const char *group_id, struct err *err);
+
+/* The top of a device whose row goes is kept, unless it was read only. */
+int images_keep_top(struct connection *writer, const char *device_id, struct err *err);
+
+/* The image of a device whose creation is undone goes. */
+int images_delete_created(struct connection *writer, const char *device_id, struct err *err);
+
+#endif
