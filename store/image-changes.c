@@ -104,8 +104,8 @@ static int images_rename(struct connection *writer, const char *from, const char
                          struct err *err)
 {
     static const char *const steps[] = {
-        "INSERT INTO images SELECT :to, identity, format, backing, role, made_by, is_kept, "
-        "is_complete FROM images WHERE path = :from ON CONFLICT (path) DO NOTHING",
+        ("INSERT INTO images SELECT :to, identity, format, backing, role, made_by, is_kept, "
+         "is_complete FROM images WHERE path = :from ON CONFLICT (path) DO NOTHING"),
         "UPDATE images SET backing = :to WHERE backing = :from",
         "UPDATE devices SET top_image = :to WHERE top_image = :from",
         "UPDATE members SET backing_image = :to WHERE backing_image = :from",
