@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * The group transaction (design: "The group-snapshot transaction"). One thread runs a group; its
- * members are flushed, and finished, side by side.
+ * members are flushed, staged and finished side by side.
  *
  *   group_begin --> group_prepare --> group_cut --> group_finish --> group_free
  *        |               |              (the caller has recorded `committing` before group_cut)

@@ -9,9 +9,9 @@
  *
  *   begin    for each member in list order: hold its device, check the path of its overlay. Nothing
  *            is created.
- *   prepare  side by side: flush the images to be frozen. For each member in list order: stage the
- *            overlay, copy that image's permissions, open the overlay on top of it; sync all
- *            overlays at once; then name each overlay; sync each directory once.
+ *   prepare  side by side: flush the images to be frozen. Side by side: stage each overlay, copy
+ *            that image's permissions, open the overlay on top of it. Sync all overlays at once;
+ *            then name each overlay in list order; sync each directory once.
  *   cut      arm every overlay; store the epoch (cut.h).
  *   finish   for each member, side by side: wait until its old top has no change in flight (seal);
  *            make it durable and read-only. A failed sync fails the device; after any other error
@@ -218,19 +218,46 @@ static int group_flush(struct group *group, size_t *failed_member, struct err *e
     return 0;
 }
 
+struct staging {
+    struct group *group;
+    pthread_mutex_t lock; /* guards *err and changes of `failed` */
+    atomic_size_t failed; /* the first in list order so far, or SIZE_MAX */
+    struct err *err;
+};
+
+/* Once a member has failed, no later one is begun. */
+static void stage_at(void *context, size_t position)
+{
+    struct staging *staging = context;
+    struct err err;
+    if (atomic_load(&staging->failed) < position ||
+        member_stage(staging->group, &staging->group->members[position], &err) == 0)
+        return;
+    LOCK_GUARD(&staging->lock);
+    if (position > atomic_load(&staging->failed))
+        return;
+    atomic_store(&staging->failed, position);
+    *staging->err = err;
+}
+
+static int group_stage(struct group *group, size_t *failed_member, struct err *err)
+{
+    struct staging staging = {
+        .group = group, .lock = PTHREAD_MUTEX_INITIALIZER, .failed = SIZE_MAX, .err = err};
+    parallel_run(group->count, stage_at, &staging);
+    pthread_mutex_destroy(&staging.lock);
+    *failed_member = atomic_load(&staging.failed);
+    return *failed_member == SIZE_MAX ? 0 : -1;
+}
+
 int group_prepare(struct group *group, size_t *failed_member, struct err *err)
 {
     group_assert_state(group, TRANSACTION_BEGUN);
     group_enter_state(group, TRANSACTION_PREPARING);
     *failed_member = SIZE_MAX;
-    if (group_flush(group, failed_member, err) != 0)
-        return -1;
-    for (size_t i = 0; i < group->count; i++)
-        if (member_stage(group, &group->members[i], err) != 0) {
-            *failed_member = i;
-            return -1;
-        }
-    if (group_sync_overlays(group, failed_member, err) != 0)
+    if (group_flush(group, failed_member, err) != 0 ||
+        group_stage(group, failed_member, err) != 0 ||
+        group_sync_overlays(group, failed_member, err) != 0)
         return -1;
     for (size_t i = 0; i < group->count; i++)
         if (member_publish(group, &group->members[i], err) != 0) {

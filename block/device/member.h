@@ -64,7 +64,7 @@ void member_flush(struct member *member);
 /* DeviceFailed or OpenFileFailed if that failed. */
 int member_check_flush(const struct member *member, struct err *err);
 
-/* Writes the overlay under its staged name and opens it. */
+/* Writes the overlay under its staged name and opens it. Any thread. */
 int member_stage(struct group *group, struct member *member, struct err *err);
 
 /* Gives the staged overlay its name. */

@@ -12,11 +12,12 @@
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER; /* guards all below */
 static pthread_cond_t changed = PTHREAD_COND_INITIALIZER;
-static int create_nth, create_errnum, open_nth, open_errnum, sync_errnum, flush_errnum;
-static const char *sync_suffix, *flush_suffix;
+static int create_errnum, open_errnum, sync_errnum, flush_errnum;
+static const char *create_backing, *open_suffix, *sync_suffix, *flush_suffix;
 static const char *held_suffix; /* NULL: no writes are held */
 static int held;
-static const char *held_flush_suffix; /* NULL: no flushes are held */
+static const char *held_create_backing; /* NULL: no creations are held */
+static const char *held_flush_suffix;   /* NULL: no flushes are held */
 enum { FLUSHED_MAX = 256 };
 static char *flushed[FLUSHED_MAX];
 static int flushed_count;
@@ -27,16 +28,29 @@ static bool ends_in(const char *text, const char *suffix)
     return length >= tail && strcmp(text + length - tail, suffix) == 0;
 }
 
-/* Counts down; true for the call that is to fail. */
-static bool is_due(int *nth)
+/* Whether the call of that name is to fail; the next one is not. */
+static bool is_due(const char **suffix, const char *name)
 {
-    return *nth && --*nth == 0;
+    bool is_due = *suffix && ends_in(name, *suffix);
+    if (is_due)
+        *suffix = NULL;
+    return is_due;
+}
+
+static bool is_held_create(int fd, const struct image_spec *spec)
+{
+    return fd >= 0 && spec->backing_file && held_create_backing &&
+           ends_in(spec->backing_file, held_create_backing);
 }
 
 static int faulty_create(int fd, const struct image_spec *spec, struct err *err)
 {
     LOCK_GUARD(&lock);
-    if (fd >= 0 && is_due(&create_nth))
+    held += is_held_create(fd, spec);
+    pthread_cond_broadcast(&changed);
+    while (is_held_create(fd, spec))
+        pthread_cond_wait(&changed, &lock);
+    if (fd >= 0 && spec->backing_file && is_due(&create_backing, spec->backing_file))
         return err_set(err, ErrOpenFileFailed, create_errnum, "injected");
     return driver_qcow2.create(fd, spec, err);
 }
@@ -44,7 +58,7 @@ static int faulty_create(int fd, const struct image_spec *spec, struct err *err)
 static int faulty_open(struct node *node, struct err *err)
 {
     LOCK_GUARD(&lock);
-    if (is_due(&open_nth))
+    if (is_due(&open_suffix, node->path))
         return err_set(err, ErrOpenFileFailed, open_errnum, "injected");
     return driver_qcow2.open(node, err);
 }
@@ -97,26 +111,27 @@ void faulty_install(void)
 
 void faulty_reset(void)
 {
+    faulty_let_creates_go();
     faulty_let_writes_go();
     faulty_let_flushes_go();
     LOCK_GUARD(&lock);
-    create_nth = open_nth = held = 0;
-    sync_suffix = flush_suffix = NULL;
+    held = 0;
+    create_backing = open_suffix = sync_suffix = flush_suffix = NULL;
     while (flushed_count)
         free(flushed[--flushed_count]);
 }
 
-void faulty_fail_create(int nth, int errnum)
+void faulty_fail_create(const char *backing, int errnum)
 {
     LOCK_GUARD(&lock);
-    create_nth = nth;
+    create_backing = backing;
     create_errnum = errnum;
 }
 
-void faulty_fail_open(int nth, int errnum)
+void faulty_fail_open(const char *suffix, int errnum)
 {
     LOCK_GUARD(&lock);
-    open_nth = nth;
+    open_suffix = suffix;
     open_errnum = errnum;
 }
 
@@ -145,6 +160,20 @@ void faulty_let_writes_go(void)
 {
     LOCK_GUARD(&lock);
     held_suffix = NULL;
+    pthread_cond_broadcast(&changed);
+}
+
+void faulty_hold_creates(const char *backing)
+{
+    LOCK_GUARD(&lock);
+    held_create_backing = backing;
+    held = 0;
+}
+
+void faulty_let_creates_go(void)
+{
+    LOCK_GUARD(&lock);
+    held_create_backing = NULL;
     pthread_cond_broadcast(&changed);
 }
 

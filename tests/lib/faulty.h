@@ -13,9 +13,10 @@ void faulty_install(void);
 /* No faults, counters at zero. */
 void faulty_reset(void);
 
-/* The Nth call from now on (1: the next) fails once with this errno; N 0: never. */
-void faulty_fail_create(int nth, int errnum);
-void faulty_fail_open(int nth, int errnum);
+/* The next creation of an overlay on `backing`, and the next open of an image whose path ends in
+ * `suffix`, fails once with this errno; NULL: none does. */
+void faulty_fail_create(const char *backing, int errnum);
+void faulty_fail_open(const char *suffix, int errnum);
 
 /* fdatasync of images whose path ends in `suffix` fails with `errnum` from now on; NULL: never. */
 void faulty_fail_sync(const char *suffix, int errnum);
@@ -28,6 +29,11 @@ void faulty_fail_flush(const char *suffix, int errnum);
 void faulty_hold_writes(const char *suffix);
 void faulty_let_writes_go(void);
 void faulty_wait_held(int count); /* until that many writes are held; fails the test after 60 s */
+
+/* Creations of overlays on `backing` stop likewise, and count as held, until
+ * faulty_let_creates_go(). */
+void faulty_hold_creates(const char *backing);
+void faulty_let_creates_go(void);
 
 /* Flushes of images whose path ends in `suffix` stop likewise, once they are counted, until
  * faulty_let_flushes_go(). */

@@ -37,17 +37,20 @@ static void attempt_fails(struct block *block, size_t position, enum err_code co
     assert_string_equal(before, after);
 }
 
+static const char *const BASES[] = {"d0.qcow2", "d1.qcow2", "d2.qcow2"};
+static const char *const OVERLAYS[] = {"d0.g.qcow2", "d1.g.qcow2", "d2.g.qcow2"};
+
 static const struct fixture fixture = {.begin = disks_begin, .end = disks_end};
 
 TEST(test_create_fails)
 {
     struct block *block = *state;
-    for (int nth = 1; nth <= 3; nth++) {
-        disk_write(block, "d1", 1, (unsigned char)nth);
+    for (unsigned char i = 0; i < 3; i++) {
+        disk_write(block, "d1", 1, i);
         assert_int_equal(0, device_flush(disk(block, "d1")));
-        faulty_fail_create(nth, ENOSPC);
-        attempt_fails(block, (size_t)nth - 1, ErrOpenFileFailed, ENOSPC);
-        assert_int_equal(nth, disk_read(block, "d1", 1));
+        faulty_fail_create(BASES[i], ENOSPC);
+        attempt_fails(block, i, ErrOpenFileFailed, ENOSPC);
+        assert_int_equal(i, disk_read(block, "d1", 1));
     }
     group_take(block, "g.qcow2", 3, NAMES);
 }
@@ -55,10 +58,25 @@ TEST(test_create_fails)
 TEST(test_open_fails)
 {
     struct block *block = *state;
-    for (int nth = 1; nth <= 3; nth++) {
-        faulty_fail_open(nth, EIO);
-        attempt_fails(block, (size_t)nth - 1, ErrOpenFileFailed, EIO);
+    for (size_t i = 0; i < 3; i++) {
+        faulty_fail_open(OVERLAYS[i], EIO);
+        attempt_fails(block, i, ErrOpenFileFailed, EIO);
     }
+    group_take(block, "g.qcow2", 3, NAMES);
+}
+
+/* Overlays are created side by side, in any order. */
+TEST(test_first_in_list_order_is_reported)
+{
+    struct block *block = *state;
+    faulty_fail_open(OVERLAYS[0], EIO);
+    faulty_fail_create(BASES[1], ENOSPC);
+    attempt_fails(block, 0, ErrOpenFileFailed, EIO);
+    faulty_fail_create(NULL, 0);
+    faulty_fail_open(OVERLAYS[2], EIO);
+    faulty_fail_create(BASES[1], ENOSPC);
+    attempt_fails(block, 1, ErrOpenFileFailed, ENOSPC);
+    faulty_fail_open(NULL, 0);
     group_take(block, "g.qcow2", 3, NAMES);
 }
 

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Members of a group are flushed, sealed and frozen side by side: while the first in the list waits
- * for its storage, the others go on. Whichever fails first, the first in list order is reported.
+ * Members of a group are flushed, staged, sealed and frozen side by side: while the first in the
+ * list waits for its storage, the others go on. Whichever fails first, the first in list order is
+ * reported.
  */
 #include "tests/lib/disks.h"
 #include "tests/lib/faulty.h"
@@ -76,6 +77,24 @@ TEST(the_others_are_flushed_meanwhile)
     faulty_wait_flushes("/d1.qcow2", 1);
     faulty_wait_flushes("/d2.qcow2", 1);
     faulty_let_flushes_go();
+    pthread_join(job.thread, NULL);
+    assert_int_equal(job.ret, 0);
+    group_cut(job.group, &cut_at_us);
+    group_finish(job.group, &job.sealed_us);
+    group_free(job.group);
+}
+
+TEST(the_others_are_staged_meanwhile)
+{
+    struct job job;
+    uint64_t cut_at_us;
+    faulty_hold_creates("d0.qcow2");
+    prepare_starts(&job, *state);
+    faulty_let_flushes_go();
+    faulty_wait_held(1);
+    while (shell_status("test $(find . -name '.snapgroupd-*' -size +0 | wc -l) = 2") != 0)
+        sched_yield();
+    faulty_let_creates_go();
     pthread_join(job.thread, NULL);
     assert_int_equal(job.ret, 0);
     group_cut(job.group, &cut_at_us);
