@@ -139,21 +139,13 @@ static int member_look_at_backing(struct group *group, struct member *member, st
         return err_set(err, ErrOpenFileFailed, EMLINK,
                        "device '%s' has %zu images in its chain already, and no more can be opened",
                        member->device->name, images);
-    CLEANUP_FREE char *directory =
-        strndup(member->place.path, (size_t)(member->place.name - member->place.path) - 1);
-    if (directory)
-        member->backing_name = image_relative(*directory ? directory : "/", node_used_path(top));
+    member->backing_name = image_backing_name(&member->place, node_used_path(top), err);
+    if (!member->backing_name)
+        return -1;
     member->backing_file = strdup(node_used_path(top));
-    if (!member->backing_name || !member->backing_file ||
-        member_list_files(group, member, top) != 0)
+    if (!member->backing_file || member_list_files(group, member, top) != 0)
         return err_set(err, ErrOutOfResources, ENOMEM, "device '%s' cannot be frozen",
                        member->device->name);
-    if (strlen(member->backing_name) > QCOW2_BACKING_NAME_MAX)
-        return err_set(
-            err, ErrOpenFileFailed, ENAMETOOLONG,
-            "snapshot_file '%s' cannot name its backing file in %u bytes; put it nearer to "
-            "that",
-            member->place.path, QCOW2_BACKING_NAME_MAX);
     return 0;
 }
 

@@ -222,7 +222,8 @@ void image_place_close(struct image_place *place)
     *place = (struct image_place)IMAGE_PLACE_INIT;
 }
 
-char *image_relative(const char *from_dir, const char *to)
+/* Both are canonical and absolute. NULL when memory is short. */
+static char *image_relative(const char *from_dir, const char *to)
 {
     /* The common directories: up to the last slash at which both paths still agree. */
     size_t common = 0, i = 0;
@@ -248,4 +249,19 @@ char *image_relative(const char *from_dir, const char *to)
         end = stpcpy(end, "./");
     strcpy(end, rest);
     return relative;
+}
+
+char *image_backing_name(const struct image_place *place, const char *to, struct err *err)
+{
+    CLEANUP_FREE char *directory = strndup(place->path, (size_t)(place->name - place->path) - 1);
+    CLEANUP_FREE char *name = directory ? image_relative(*directory ? directory : "/", to) : NULL;
+    if (name && strlen(name) <= QCOW2_BACKING_NAME_MAX)
+        return steal(name);
+    if (name)
+        err_set(err, ErrOpenFileFailed, ENAMETOOLONG,
+                "image '%s' cannot name its backing file in %u bytes; put it nearer to that",
+                place->path, QCOW2_BACKING_NAME_MAX);
+    else
+        err_set(err, ErrOutOfResources, ENOMEM, "image '%s' cannot be created", place->path);
+    return NULL;
 }

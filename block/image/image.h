@@ -65,9 +65,10 @@ static inline void cleanup_image_place(struct image_place *place)
     }
 #define CLEANUP_PLACE __attribute__((cleanup(cleanup_image_place)))
 
-/* How an image in `from_dir` names the image `to` in its header, both canonical absolute paths:
- * relative, so that a tree of images can be moved as a whole, and never mistaken for a protocol
- * ("a:b" becomes "./a:b"). Heap, or NULL when memory is short. */
-char *image_relative(const char *from_dir, const char *to);
+/* How the image at that place names the image `to` (canonical, absolute) in its header: relative,
+ * so that a tree of images can be moved as a whole, and never mistaken for a protocol ("a:b"
+ * becomes "./a:b"). Heap, or NULL and *err: OutOfResources, OpenFileFailed (the name is too long).
+ */
+char *image_backing_name(const struct image_place *place, const char *to, struct err *err);
 
 #endif
