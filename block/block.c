@@ -11,6 +11,7 @@
 #include "block/device/retry.h"
 #include "block/format/qcow2/driver-qcow2.h"
 #include "block/format/raw.h"
+#include "block/image/drivers.h"
 #include "block/image/journal-recovery.h"
 #include "block/image/stage.h"
 #include "block/nbd/server.h"

@@ -6,6 +6,7 @@
 #include "block/device/opener.h"
 #include "block/device/registry.h"
 #include "block/device/retry.h"
+#include "block/image/drivers.h"
 
 #include <errno.h>
 #include <stdio.h>

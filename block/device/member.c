@@ -14,6 +14,7 @@
 #include "block/device/registry.h"
 #include "block/device/retry.h"
 #include "block/image/access.h"
+#include "block/image/drivers.h"
 #include "block/image/stage.h"
 
 #include <assert.h>

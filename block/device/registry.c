@@ -6,6 +6,7 @@
  * is closed; exports see it only while `exported`.
  */
 #include "block/device/registry.h"
+#include "block/image/drivers.h"
 
 #include <assert.h>
 #include <errno.h>

@@ -28,6 +28,7 @@
 #include "base/log.h"
 #include "block/device/opener.h"
 #include "block/device/registry.h"
+#include "block/image/drivers.h"
 
 #include <assert.h>
 #include <errno.h>

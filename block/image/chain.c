@@ -8,6 +8,7 @@
  */
 #include "block/image/chain.h"
 
+#include "block/image/drivers.h"
 #include "block/image/file-table.h"
 #include "block/image/image.h"
 

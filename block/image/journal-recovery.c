@@ -5,6 +5,7 @@
 #include "block/image/journal-recovery.h"
 
 #include "base/log.h"
+#include "block/image/drivers.h"
 #include "block/image/image.h"
 #include "block/image/sync-note.h"
 

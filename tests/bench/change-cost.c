@@ -15,6 +15,7 @@
 #include "block/block.h"
 #include "block/device/registry.h"
 #include "block/format/raw.h"
+#include "block/image/drivers.h"
 
 #include <assert.h>
 #include <stdio.h>

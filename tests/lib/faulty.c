@@ -4,6 +4,7 @@
  */
 #include "tests/lib/faulty.h"
 
+#include "block/image/drivers.h"
 #include "tests/lib/testlib.h"
 
 #include <errno.h>

@@ -3,6 +3,7 @@
  * See nbd-fixture.h.
  */
 #include "tests/lib/nbd-fixture.h"
+#include "block/image/drivers.h"
 
 #include <errno.h>
 #include <inttypes.h>

@@ -2,6 +2,7 @@
  *
  * The scratch directory of a test program, commands run in it, and nodes opened beneath it.
  */
+#include "block/image/drivers.h"
 #include "tests/lib/testlib.h"
 
 #include "block/block.h"

@@ -12,6 +12,7 @@
  * The spy is a driver that counts the questions to each image.
  */
 #include "block/format/qcow2/state.h"
+#include "block/image/drivers.h"
 #include "tests/lib/disks.h"
 
 #include <stdio.h>

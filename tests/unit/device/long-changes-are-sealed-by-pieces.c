@@ -5,6 +5,7 @@
  * cluster in two. A group waits for its own members only. Zeroing that has to be fast is
  * refused by its first piece or not at all.
  */
+#include "block/image/drivers.h"
 #include "tests/lib/disks.h"
 #include "tests/lib/faulty.h"
 

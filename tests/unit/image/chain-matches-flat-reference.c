@@ -13,6 +13,7 @@
  * then. CHAIN_SEED repeats a run, CHAIN_OPERATIONS scales it, CHAIN_SCENARIO runs only one of its
  * scenarios.
  */
+#include "block/image/drivers.h"
 #include "tests/lib/testlib.h"
 
 #include <errno.h>

@@ -5,6 +5,7 @@
  * them. They are there before anything is read from an image and before an overlay has its name,
  * and gone with the device.
  */
+#include "block/image/drivers.h"
 #include "tests/lib/disks.h"
 
 #include "block/device/clients.h"

@@ -5,6 +5,7 @@
  * time is up that clients have to take their replies. The driver waits for the server's end in the
  * midst of the request, so that none is done before.
  */
+#include "block/image/drivers.h"
 #include "tests/lib/nbd-fixture.h"
 
 #include <errno.h>

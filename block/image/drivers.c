@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The table of drivers. See driver.h.
+ * The table of drivers. See drivers.h.
  */
-#include "block/image/driver.h"
+#include "block/image/drivers.h"
 
 #include <assert.h>
 #include <stdio.h>
