@@ -28,6 +28,7 @@
 #include "base/log.h"
 #include "block/device/thread-number.h"
 #include "block/devices.h"
+#include "block/image/freeze.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -230,9 +231,10 @@ static int device_flush_node(struct device *device, struct node *node)
     return ret;
 }
 
+/* A thawed node is not this device's to freeze (freeze.c, Z2). */
 static bool is_unfrozen(const struct node *node)
 {
-    return node && !atomic_load(&node->read_only);
+    return node && !atomic_load(&node->read_only) && !atomic_load(&node->was_thawed);
 }
 
 /* Lowest first: the images above depend on it. */

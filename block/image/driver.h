@@ -8,14 +8,16 @@
  *                  | driver         | driver
  *                 file             file
  *
- * D1. open, close and replay are called by one thread with no other call under way on the node,
- *     freeze with no change under way. All others may be called by any number of threads at once,
- *     also on overlapping ranges; these may take effect in any order but damage nothing outside
- *     their range.
+ * D1. open and close are called by one thread with no other call under way on the node,
+ *     set_writable with no change under way. All others may be called by any number of threads at
+ *     once, also on overlapping ranges; these may take effect in any order but damage nothing
+ *     outside their range.
  * D2. A driver locks its own metadata, and holds no lock of its own while it calls
  *     node_read_backing().
  * D3. Space that a change frees is used again only after the driver has held node->io_lock
- *     exclusively once: a mapped extent stays readable while its reader holds the lock shared.
+ *     exclusively once: a mapped extent stays readable while its reader holds the lock shared;
+ *     and not as long as node->keeps_freed is set, since extents of a thawed node were mapped by
+ *     readers without the lock, when it was frozen.
  * D4. Each change of what map() returns is reported (node_map_changed) under that lock.
  * D5. At every moment the file is an image in which the next open finds no error, whichever of the
  *     writes since the last fdatasync reached the disk; leaked clusters are no error. Until a
@@ -77,7 +79,8 @@ struct driver {
     /* Required. Maps the layer from `offset` on, without its data. Reads at most one piece of its
      * tables, whatever the length, so the extent may end early; the caller continues there
      * (walk.h). Absent tables are skipped at once. Once a node is no top, the answer for a byte
-     * never changes. node->io_lock is held shared if the node can be written. 0 or -errno. */
+     * that is not masked by a layer above never changes. node->io_lock is held shared if the node
+     * can be written. 0 or -errno. */
     int (*map)(struct node *node, uint64_t offset, unsigned flags, struct extent *extent);
 
     /* Optional. Reads a range mapped as data at EXTENT_NO_HOST, whole. Locks and result as for
@@ -101,18 +104,20 @@ struct driver {
      * -errno. */
     int (*make_room)(struct node *node);
 
-    /* Optional. The node is read-only for good; reads may be under way. Frees memory and threads
-     * that only a top needs; may wait for a flush that is under way. */
-    void (*freeze)(struct node *node);
-
-    /* Optional; with it, an image open for writing has a journal (journal.h), to which the driver
-     * appends each change that is in memory only. Makes the recorded changes, in order, in memory;
-     * the next flush writes them and drops the records from node->journal. The node is read-only,
-     * on a file that may be written, and open for writing afterwards. An image that does not match
-     * the records is refused and left unchanged, unless a flush after an earlier replay explains
-     * the difference. -1 and *err (OpenFileFailed) on failure. */
-    int (*replay)(struct node *node, const struct journal_record *records, size_t count,
-                  struct err *err);
+    /* Optional; with it, a top has a journal (journal.h), to which the driver appends each change
+     * that is in memory only. Reads may be under way.
+     *
+     * False: the node has become read-only. Frees memory and threads that only changes need; may
+     * wait for a flush that is under way. Returns 0.
+     *
+     * True: the node is read-only, on a file that may be written, and open for writing afterwards.
+     * `records`: NULL for a frozen node; or the changes that a killed daemon recorded: they are
+     * made, in order, in memory; the next flush writes them and drops the records from
+     * node->journal. Refused, and left unchanged, are a dirty or corrupt image, and one that does
+     * not match the records, unless a flush after an earlier replay explains the difference. -1 and
+     * *err (OpenFileFailed) on failure. */
+    int (*set_writable)(struct node *node, bool is_writable, const struct journal_record *records,
+                        size_t count, struct err *err);
 };
 
 /* One opened image. Owned by reference counts: the node above and the device each hold one. Locks
@@ -131,9 +136,9 @@ struct node {
     char *backing_format;   /* a driver's name, or NULL if the header does not record it */
     void *state;            /* the driver's own */
 
-    /* The private half: node.c alone writes it. Up to `is_unwanted` it never changes once the chain
-     * is open, and any thread may read it; so may the driver read the journal while it has a change
-     * or a flush under way. */
+    /* The private half: node.c and freeze.c alone write it. Up to `is_unwanted` it never changes
+     * once the chain is open, and any thread may read it; so may the driver read the journal while
+     * it has a change or a flush under way. */
     const struct driver *driver;
     int fd;
     bool is_locked;       /* the file system keeps the image's lock (lock.h) */
@@ -148,8 +153,10 @@ struct node {
     const atomic_bool *is_unwanted; /* cancels the open; NULL: nothing does */
     atomic_uint refs;
     _Atomic uint64_t allocated_bytes; /* as last examined */
-    atomic_bool read_only;            /* set for good by node_freeze() */
-    atomic_bool unflushed;            /* a change was made since the last flush began */
+    atomic_bool read_only;            /* changes with node_freeze() and node_thaw() only */
+    atomic_bool was_thawed;  /* set for good by node_thaw(): its device does not freeze it */
+    atomic_bool keeps_freed; /* D3: no space that a change frees is used again */
+    atomic_bool unflushed;   /* a change was made since the last flush began */
     atomic_int sync_error;   /* the errno of the first fdatasync that failed; later ones fail too */
     struct journal *journal; /* owned, or NULL; guarded by flush_lock while there are no changes */
     atomic_int journals_fd;  /* where a failed fdatasync is recorded (borrowed), or -1 */

@@ -294,6 +294,18 @@ void file_claim_to_reader(struct file_claim *claim)
     claim->writes = false;
 }
 
+int file_claim_to_writer(struct file_claim *claim, const char *path, struct err *err)
+{
+    LOCK_GUARD(&claim->table->lock);
+    const struct file *file = claim->file;
+    file_assert_state_locked(file);
+    const struct file_claim *other = file->claims == claim ? claim->next : file->claims;
+    if (other)
+        return err_set(err, ErrDeviceInUse, 0, "image '%s' is in use by %s", path, other->user);
+    claim->writes = true;
+    return 0;
+}
+
 /* ---- shared nodes ---- */
 
 /* Adds a reference, unless the last one is gone. */

@@ -6,8 +6,9 @@
  *     claimed     open, or about to be: by (st_dev, st_ino), whatever its name. Any number of
  *                 readers, or one writer
  *     frozen      part of what a group froze, open or not: by identity (identity.h), whatever its
- *                 name, after a restart too. No user ever writes it again; what an earlier daemon
- *                 acknowledged before the cut may still have to be written to it
+ *                 name, after a restart too. No user ever opens it for writing again; what an
+ *                 earlier daemon acknowledged before the cut may still have to be written to it,
+ *                 and who has it open may thaw it (freeze.h)
  *
  * A file is claimed before anything of it is read, and released after its descriptor is closed. So
  * no lock is held while a file is opened, read or closed: of two opens that conflict the second is
@@ -56,8 +57,10 @@ struct file_claim *file_table_claim(struct file_table *table, const struct file_
 void file_claim_release(struct file_claim *claim);
 CLEANUP_DEFINE(claim, struct file_claim *, file_claim_release)
 
-/* The writer becomes a reader. */
+/* The writer becomes a reader; the only reader becomes the writer: 0, or -1 and *err (DeviceInUse)
+ * if there are others. `path`: for the message. */
 void file_claim_to_reader(struct file_claim *claim);
+int file_claim_to_writer(struct file_claim *claim, const char *path, struct err *err);
 
 /* ---- one node for all chains ---- */
 

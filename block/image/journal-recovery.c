@@ -54,7 +54,7 @@ static struct node *image_replay(const struct recovery *recovery, struct journal
     CLEANUP(node) struct node *node = NULL;
     if (fd < 0)
         err_set(err, ErrOpenFileFailed, errno, "image '%s' cannot be opened to write", file->path);
-    else if (!driver || !driver->replay)
+    else if (!driver || !driver->set_writable)
         err_set(err, ErrInvalidBlockFormat, 0, "image '%s' is of format '%s', which has no journal",
                 file->path, journal_format(journal));
     else

@@ -17,7 +17,7 @@
  *                  journal_drop    the records before the mark
  *          flush fails: no drop; the next flush marks and drops both generations
  *     journal_close: an empty journal is deleted, one with records is kept
- *     later: journal_load, driver.replay, journal_resume (journal-recovery.h), then as above
+ *     later: journal_load, driver.set_writable, journal_resume (journal-recovery.h), then as above
  *
  * A record: the word pair at `place`, a number that only the driver understands, was `old` and is
  * `new`. The records of one place form a chain: `old` of each is `new` of the one before. A second

@@ -135,3 +135,9 @@ int image_lock_share(int fd)
 {
     return bytes_take(fd, reader_bytes);
 }
+
+void image_unlock(int fd)
+{
+    for (const short *byte = writer_bytes; *byte; byte++)
+        byte_set(fd, F_UNLCK, *byte); /* else when the description goes */
+}

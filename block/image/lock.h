@@ -30,4 +30,7 @@ int image_lock_to_reader(int fd);
  * already; conflicts are not checked. 0 or -errno. */
 int image_lock_share(int fd);
 
+/* Releases all bytes of a description, at once even if I/O still uses it. */
+void image_unlock(int fd);
+
 #endif

@@ -1,19 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Nodes: what wraps every driver callback. See node.h and driver.h.
- *
- *     node_open read-only --> READING
- *                                |  node_replay
- *     node_open to write --> WRITABLE --(node_sync fails)--> FAILED
- *                                |  node_freeze                 |  node_freeze
- *                                v                              v
- *                             READING              READING, the journal is kept
+ * Nodes: what wraps every driver callback. See node.h and driver.h; freeze.c has the states.
  *
  * A read walks down the chain one extent at a time: the driver reports data, zeros, or "ask below";
  * past the end of a shorter backing image there are zeros. It is a loop, not a recursion: chains
  * get long. Data are read from their place in the file; only encoded data go through the driver.
  *
- * N1. A node that is read has no journal, unless a sync of it failed.
+ * N1. A node that is read has no journal, unless a sync of it failed; a thawed one has none.
  * N2. A guest's size is a multiple of a sector.
  * N3. `unflushed` is set before the caller of a change returns, and cleared before a flush looks at
  *     anything: a flush that finds it clear has nothing acknowledged to make durable. No assert: a
@@ -31,9 +24,7 @@
 
 #include <assert.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <linux/magic.h>
-#include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/vfs.h>
@@ -52,25 +43,21 @@ static bool file_stat_is_instant(int fd)
             fs.f_type == BTRFS_SUPER_MAGIC || fs.f_type == TMPFS_MAGIC);
 }
 
-enum node_state {
-    NODE_READING,
-    NODE_WRITABLE,
-    NODE_FAILED, /* a sync failed; open to write all the same */
-};
-
-static enum node_state node_state(const struct node *node)
+enum node_state node_state(const struct node *node)
 {
     if (atomic_load(&node->read_only))
         return NODE_READING;
-    return atomic_load(&node->sync_error) ? NODE_FAILED : NODE_WRITABLE;
+    if (atomic_load(&node->sync_error))
+        return NODE_FAILED;
+    return atomic_load(&node->was_thawed) ? NODE_THAWED : NODE_WRITABLE;
 }
 
-/* The caller is alone in moving the state. */
-static void node_assert_state(const struct node *node)
+void node_assert_state(const struct node *node)
 {
     assert(atomic_load(&node->refs) > 0);
     assert(node->size_bytes % BLOCK_SECTOR_BYTES == 0); /* N2 */
-    bool may_have_journal = node_state(node) != NODE_READING || atomic_load(&node->sync_error);
+    enum node_state state = node_state(node);
+    bool may_have_journal = state == NODE_WRITABLE || atomic_load(&node->sync_error);
     assert(may_have_journal || !node->journal); /* N1 */
     assert(!node->is_unwanted);
     (void)may_have_journal;
@@ -169,7 +156,7 @@ const char *node_used_path(const struct node *node)
 int node_add_journal(struct node *node, int dirfd, struct err *err)
 {
     node->journals_fd = dirfd;
-    if (dirfd < 0 || !node->driver->replay)
+    if (dirfd < 0 || !node->driver->set_writable)
         return 0;
     node->journal = journal_create(dirfd, node->fd, node->path, node->driver->name, err);
     return node->journal ? 0 : -1;
@@ -198,7 +185,7 @@ static int node_replay_records(struct node *node, size_t *count, struct err *err
     if (journal_records(node->journal, &records, count, err) != 0 ||
         image_lock(node->fd, node->path, false, &node->is_locked, err) != 0)
         return -1;
-    if (node->driver->replay(node, records, *count, err) == 0)
+    if (node->driver->set_writable(node, true, records, *count, err) == 0)
         return 0;
     if (err->code == ErrOpenFileFailed && !err->errnum)
         err->code = ErrUnflushedData; /* another program changed the image: a retry is useless */
@@ -528,51 +515,6 @@ int node_sync(struct node *node)
     }
     assert(!sync_error || atomic_load(&node->sync_error)); /* N4 */
     return -sync_error;
-}
-
-/* Replaces the descriptor by one that cannot write, in one step (dup3): reads under way keep the
- * file, later ones get it read-only. The new description is locked before the old one, and its lock
- * with it, goes. 0 or -errno: all stays as it was. */
-static int node_reopen_read_only(struct node *node)
-{
-    char link[32];
-    snprintf(link, sizeof(link), "/proc/self/fd/%d", node->fd);
-    CLEANUP_CLOSE int fd = open(link, O_RDONLY | O_CLOEXEC);
-    if (fd < 0)
-        return -errno;
-    int ret = node->is_locked ? image_lock_share(fd) : 0;
-    if (ret == 0 && dup3(fd, node->fd, O_CLOEXEC) < 0)
-        ret = -errno;
-    return ret;
-}
-
-int node_freeze(struct node *node)
-{
-    node_assert_state(node);
-    assert(node_state(node) != NODE_READING);
-    int ret = node_flush(node);
-    if (ret && !atomic_load(&node->sync_error))
-        return ret;
-    if (ret == 0)
-        node_end_journal(node, false);
-    /* Before `read_only` lets others of this process open the image. */
-    int unlocked = node->is_locked ? image_lock_to_reader(node->fd) : 0;
-    atomic_store(&node->read_only, true);
-    if (node->claim)
-        file_claim_to_reader(node->claim);
-    int reopened = node_reopen_read_only(node);
-    if (reopened)
-        log_warning("frozen image '%s' keeps a descriptor that could write%s: %s", node->path,
-                    unlocked ? ", and a lock that bars even readers until the device is detached"
-                             : "",
-                    strerror(-reopened));
-    if (node->driver->freeze)
-        node->driver->freeze(node);
-    node_assert_state(node);
-    struct node *other = node_share(node);
-    assert(!other); /* it had the file to itself */
-    (void)other;
-    return ret;
 }
 
 uint64_t node_allocated_bytes(struct node *node, bool may_wait)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Nodes: opening, sharing, and the wrapper around every driver callback. Private to
- * block/.
+ * Nodes: opening, sharing, and the wrapper around every driver callback. Private to block/.
+ * freeze.h has what changes whether a node may be written.
  */
 #ifndef BLOCK_IMAGE_NODE_H
 #define BLOCK_IMAGE_NODE_H
@@ -23,6 +23,17 @@ struct node *node_open_wanted(int fd, const char *path, const struct driver *dri
 /* The name that the image was opened by, absolute, its directory canonical. Relative names in
  * its header start there, as in QEMU; the same chain is opened again only under this name. */
 const char *node_used_path(const struct node *node);
+
+enum node_state {
+    NODE_READING,
+    NODE_WRITABLE,
+    NODE_THAWED, /* writable again, without a journal (freeze.h) */
+    NODE_FAILED, /* a sync failed; open to write all the same */
+};
+enum node_state node_state(const struct node *node);
+
+/* For freeze.c: the caller is alone in moving the state. */
+void node_assert_state(const struct node *node);
 
 /* Gives a node that is open for writing a journal in the directory `dirfd` (borrowed while the node
  * is open; -1: none) if its driver keeps one; before the first write. 0, or -1 and *err
@@ -101,14 +112,6 @@ void node_end_io(struct node *node, bool is_held);
 
 /* All that returned before is durable on return. Costs nothing if nothing was written since. */
 int node_flush(struct node *node);
-
-/* Flushes, then turns the node read-only for good, its lock and its file descriptor too, and ends
- * its journal; there is no instant at which another writer could lock the image. The caller
- * guarantees that no write is under way, and calls it once at a time; reads may be under way. 0, or
- * the flush's -errno: after a failed sync the node is read-only all the same, but its journal
- * stays; after anything else all is as it was, and it may be called again. Other failures are
- * logged. */
-int node_freeze(struct node *node);
 
 /* Space that the image takes on its file system; the last known value if fstat fails, or might wait
  * for a storage while `may_wait` is false. */

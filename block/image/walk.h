@@ -15,10 +15,11 @@
  *
  * W1. The top is mapped anew for every result and never cached: a result is never older than the
  *     call. No assert: the code has no place to cache it.
- * W2. The extents of a layer that is read-only never change while it is a layer of the chain; they
- *     stay valid as long as the walk. One that is not read-only yet may change below a new top,
- *     until its last change has ended: it is mapped anew each time, as the top is. No assert: a map
- *     would be needed to compare.
+ * W2. The extents of a layer that is read-only never change, where no layer above masks them, while
+ *     it is a layer of the chain; they stay valid as long as the walk, also if it is thawed. One
+ *     that is not read-only yet may change below a new top, until its last change has ended: it is
+ *     mapped anew each time, as the top and a thawed layer are. No assert: a map would be needed to
+ *     compare.
  * W3. A walk has one user at a time, who owns it without a lock while drivers map. No assert: it is
  *     in no list meanwhile, so no other thread finds it.
  * W4. At most WALKS_KEPT_MAX walks of each kind are kept, within walk_memory; others live for one

@@ -22,6 +22,7 @@
 #include "block/format/raw.h"
 #include "block/image/chain.h"
 #include "block/image/file-io.h"
+#include "block/image/freeze.h"
 #include "tests/lib/fixture.h"
 
 /* Whether a sanitizer slows this program down: such runs do fewer rounds of the same. */

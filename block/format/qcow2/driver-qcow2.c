@@ -11,7 +11,7 @@
 #include "block/format/qcow2/flusher.h"
 #include "block/format/qcow2/header.h"
 #include "block/format/qcow2/read.h"
-#include "block/format/qcow2/replay.h"
+#include "block/format/qcow2/thaw.h"
 #include "block/format/qcow2/writable.h"
 #include "block/format/qcow2/write.h"
 #include "block/format/qcow2/zero.h"
@@ -92,6 +92,5 @@ const struct driver driver_qcow2 = {
     .zero = qcow2_zero,
     .flush = qcow2_flush,
     .make_room = qcow2_make_room,
-    .freeze = qcow2_freeze,
-    .replay = qcow2_replay,
+    .set_writable = qcow2_set_writable,
 };

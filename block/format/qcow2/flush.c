@@ -28,6 +28,8 @@
  *   W4  Clusters are freed only after the entries that released them are durable.
  *   W5  A flush allocates no disk space: it was allocated before the change was acknowledged
  *       (space.c). No assert: the file system has the last word.
+ *   W6  While the node keeps what is freed (thawed: driver.h, D3), nothing is released. No assert:
+ *       the flag may be cleared at any time.
  *
  * One flush at a time: the caller holds node->flush_lock, or is opening the image (repair). So no
  * assert.
@@ -170,8 +172,10 @@ static int batch_take(struct qcow2 *q, struct batch *batch)
     if (ret == 0)
         ret = batch_take_refcount_table(q, batch);
     if (ret == 0) {
-        batch->frees = q->frees;
-        q->frees = (struct qcow2_frees){0};
+        if (!atomic_load(&q->node->keeps_freed)) { /* W6 */
+            batch->frees = q->frees;
+            q->frees = (struct qcow2_frees){0};
+        }
         journal_mark(q->node->journal);
         qcow2_room_update(q);
     }

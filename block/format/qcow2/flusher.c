@@ -10,7 +10,8 @@
  *                    full                       writers flush first
  *
  *     ABSENT --flusher_start--> RUNNING --qcow2_flusher_end--> ENDED
- *       +----------------------- qcow2_flusher_end -------------^
+ *       |^---------------------- qcow2_flusher_reset ----------+^
+ *       +----------------------- qcow2_flusher_end -------------+
  *
  *   F1  A writer waits for the disk only if the disk does not keep up, and never inside a change,
  *       since a seal would wait with it: NODE_NEEDS_ROOM ends the change. No assert: a driver does
@@ -18,7 +19,7 @@
  *   F2  Of many writers that need room one flushes: each checks again after it acquired flush_lock.
  *       No assert: room may be short again at once.
  *   F3  The thread is started by the first need and joined when the image is frozen or closed; it
- *       is never started after that.
+ *       is not started after that, unless the image is thawed.
  *   F4  A failed flush loses nothing: the changes stay in memory and in the journal, and the
  *       flusher retries every second, as does every explicit flush. A failed fdatasync is permanent
  *       (node_sync).
@@ -109,6 +110,14 @@ void qcow2_flusher_end(struct qcow2 *q)
     flusher_assert_state(q);
 }
 
+void qcow2_flusher_reset(struct qcow2 *q)
+{
+    flusher_assert_state(q);
+    assert(q->flusher.state == QCOW2_FLUSHER_ABSENT || q->flusher.state == QCOW2_FLUSHER_ENDED);
+    q->flusher.state = QCOW2_FLUSHER_ABSENT;
+    qcow2_room_update(q);
+}
+
 int qcow2_flush(struct node *node)
 {
     struct qcow2 *q = node->state;
@@ -148,12 +157,4 @@ int qcow2_make_room(struct node *node)
         return 0;
     LOCK_GUARD(&node->flush_lock);
     return atomic_load(&q->flusher.is_full) ? qcow2_flush(node) : 0;
-}
-
-void qcow2_freeze(struct node *node)
-{
-    struct qcow2 *q = node->state;
-    qcow2_flusher_end(q);
-    LOCK_GUARD(&q->lock);
-    qcow2_cache_shrink(&q->cache, QCOW2_CACHE_SLICES_FROZEN_MAX);
 }

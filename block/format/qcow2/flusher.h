@@ -18,10 +18,10 @@ int qcow2_reserve(struct qcow2 *q, size_t records);
 /* driver.make_room */
 int qcow2_make_room(struct node *node);
 
-/* driver.freeze: stops the flusher, shrinks the cache. May wait for a flush in progress. */
-void qcow2_freeze(struct node *node);
-
-/* Stops the flusher. Nothing changes the image any more; reads may be in progress; no lock held. */
+/* Stops the flusher. Nothing changes the image; reads may be in progress; no lock held. */
 void qcow2_flusher_end(struct qcow2 *q);
+
+/* It may be started again, after all, since the image is thawed. Lock held. */
+void qcow2_flusher_reset(struct qcow2 *q);
 
 #endif

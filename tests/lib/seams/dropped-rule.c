@@ -19,6 +19,7 @@
  */
 #include "block/device/device.h"
 #include "block/image/file-io.h"
+#include "block/image/freeze.h"
 
 #include <errno.h>
 #include <fcntl.h>
