@@ -9,6 +9,7 @@
 #include "block/device/opener.h"
 #include "block/group.h"
 #include "block/image/access.h"
+#include "block/image/drivers.h"
 #include "block/image/stage.h"
 
 #include <errno.h>

@@ -33,6 +33,7 @@
 #include "block/device/group-sync.h"
 #include "block/device/member.h"
 #include "block/device/parallel.h"
+#include "block/image/driver.h"
 #include "block/image/drivers.h"
 #include "block/image/stage.h"
 

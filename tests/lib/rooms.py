@@ -33,7 +33,7 @@ MAY_INCLUDE = {
     'block/image': BLOCK,
     'block/format': BLOCK | {'block/image': DRIVER},
     'block/format/qcow2': BLOCK | {'block/image': DRIVER, 'block/format': {'raw.h'}},
-    'block/device': BLOCK | {'block/image': IMAGE},
+    'block/device': BLOCK | {'block/image': IMAGE | {'driver.h'}},
     'block/nbd': BLOCK | TLS | {'block/device': DEVICE},
     'block': {'block/image': IMAGE | DRIVER, 'block/format': ANY, 'block/format/qcow2': {'driver-qcow2.h'},
               'block/device': DEVICE, 'block/nbd': {'server.h'}},
