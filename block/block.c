@@ -57,6 +57,7 @@ struct block *block_open(const char *image_dir, struct err *err)
         free(block);
         return NULL;
     }
+    readers_init(&block->walkers);
     index_memory_init(&block->index_memory, INDEX_MEMORY_DEFAULT_BYTES);
     pthread_mutex_init(&block->cut.lock, NULL);
     pthread_mutex_init(&block->lock, NULL);
@@ -110,6 +111,7 @@ int block_close(struct block *block, struct err *err)
     }
     if (!is_quiet)
         return err_set(err, ErrOpenFileFailed, 0, "an image is still being opened");
+    readers_destroy(&block->walkers);
     index_memory_destroy(&block->index_memory);
     journal_dir_close(block->journals);
     image_dir_close(&block->dir);

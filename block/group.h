@@ -12,6 +12,10 @@
  * position of the first failing member. After group_prepare nothing can fail: group_cut freezes
  * all members by one store in memory, for which no request waits; group_finish waits for the
  * changes that were in flight.
+ *
+ * A rollback is a group too: it freezes all members, and gives each an overlay that is not put on
+ * its top but on an image that was frozen before. No client sees both: from its beginning to its
+ * end the devices admit none.
  */
 #ifndef BLOCK_GROUP_H
 #define BLOCK_GROUP_H
@@ -22,8 +26,16 @@ struct group;
 
 struct group_member {
     const char *device;
-    const char *snapshot_file; /* path of the overlay to create */
-    const char *format;        /* of the overlay */
+    const char *snapshot_file;     /* path of the overlay to create */
+    const char *format;            /* of the overlay */
+    const struct group_base *base; /* of a rollback; else NULL */
+};
+
+/* The image that a member is rolled back to. */
+struct group_base {
+    const char *image; /* absolute */
+    const char *format;
+    const char *identity; /* NULL: unknown */
 };
 
 /* The images of a member; valid until group_free(). */
@@ -48,6 +60,13 @@ struct group *group_begin(struct block *block, const unsigned char id[OWNER_ID_B
                           const struct group_member *members, size_t count, size_t *failed_member,
                           struct err *err);
 
+/* The same of a rollback: each member has a base, which has an image of its chain in common with
+ * the device (else NotRelated). Clients that are connected are asked to leave with `disconnect`, by
+ * group_prepare(); else they are a reason to fail: DeviceInUse. */
+struct group *group_begin_rollback(struct block *block, const unsigned char id[OWNER_ID_BYTES],
+                                   const struct group_member *members, size_t count,
+                                   bool disconnect, size_t *failed_member, struct err *err);
+
 /*
  * Checks what group_begin() does, and that the overlays' file systems are not full, but holds no
  * device: a group that runs meanwhile notices nothing. On success `each` gets every member, in list
@@ -58,7 +77,8 @@ int group_plan(struct block *block, const struct group_member *members, size_t c
                            struct err *err),
                void *context, size_t *failed_member, struct err *err);
 
-/* -1: group_abort() removes what was created. Codes: OpenFileFailed, DeviceFailed. */
+/* -1: group_abort() removes what was created. Codes: OpenFileFailed, DeviceFailed; of a rollback
+ * DeviceInUse too: a client did not leave. */
 int group_prepare(struct group *group, size_t *failed_member, struct err *err);
 
 /* Cannot fail, and holds no request. *cut_at_us: microseconds since the epoch. */
@@ -78,12 +98,5 @@ void group_member_info(const struct group *group, size_t position, struct group_
 /* Releases the devices. After begin/prepare, group_abort() or group_finish() must have come first.
  */
 void group_free(struct group *group);
-
-/* Recovery: removes the overlay `path` if, and only if, its header says that group `id` created it,
- * and the marking name of a creation that was cut short. A file that does not exist is no error;
- * `directory` as for block_image_discard(). */
-int block_overlay_discard(struct block *block, const char *path, const char *directory,
-                          const char *format, const unsigned char id[OWNER_ID_BYTES],
-                          struct err *err);
 
 #endif

@@ -23,6 +23,7 @@
  *   I5. Nothing is allocated after the cut. No assert: a property of the code.
  */
 #include "service/group-settlement.h"
+#include "block/overlay.h"
 
 #include "base/log.h"
 #include "service/allowed-clients.h"

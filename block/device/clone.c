@@ -5,6 +5,7 @@
  * synced, once.
  */
 #include "block/clone.h"
+#include "block/overlay.h"
 
 #include "block/device/opener.h"
 #include "block/group.h"
@@ -49,6 +50,7 @@ static struct node *base_open(struct block *block, const struct clone_base *base
     }
     struct opener opener = {block, user, .terms.is_restored = true, .identity = base->identity};
     struct chain_guard guard = {.admit = opener_admit, .arg = &opener};
+    READERS_GUARD(&block->walkers);
     return chain_open(&block->dir, base->image, base->format, true, &guard, err);
 }
 

@@ -147,14 +147,19 @@ static int device_change_pieces(struct device *device, const struct node_change 
     return ret;
 }
 
+static int device_change_now(struct device *device, const struct node_change *change)
+{
+    READERS_GUARD(&device->readers);
+    int ret = device_check_change(device, change->offset, change->length);
+    if (ret)
+        return ret;
+    return change->length <= PIECE_ALONE_BYTES ? device_change_piece(device, change)
+                                               : device_change_pieces(device, change);
+}
+
 static int device_change(struct device *device, const struct node_change *change, unsigned flags)
 {
-    unsigned set = readers_enter(&device->readers);
-    int ret = device_check_change(device, change->offset, change->length);
-    if (ret == 0)
-        ret = change->length <= PIECE_ALONE_BYTES ? device_change_piece(device, change)
-                                                  : device_change_pieces(device, change);
-    readers_leave(&device->readers, set);
+    int ret = device_change_now(device, change);
     return ret == 0 && (flags & IO_FUA) ? device_flush(device) : ret;
 }
 
@@ -165,26 +170,19 @@ int device_write(struct device *device, const void *buf, uint64_t offset, uint64
                          flags);
 }
 
-static int device_change_cached(struct device *device, const void *buf, uint64_t offset,
-                                uint64_t length)
+int device_write_cached(struct device *device, const void *buf, uint64_t offset, uint64_t length)
 {
+    READERS_GUARD(&device->readers);
+    int ret = device_check_change(device, offset, length);
+    if (ret)
+        return ret;
     struct change change;
     uint64_t start, end;
     changes_begin(&device->changes, device->index, &change, offset, offset + length);
-    int ret = change_copies(device, &change, &start, &end)
-                  ? -EAGAIN /* W3: it might wait */
-                  : node_write_cached(change.node, buf, offset, length);
+    ret = change_copies(device, &change, &start, &end)
+              ? -EAGAIN /* W3: it might wait */
+              : node_write_cached(change.node, buf, offset, length);
     changes_end(&change);
-    return ret;
-}
-
-int device_write_cached(struct device *device, const void *buf, uint64_t offset, uint64_t length)
-{
-    unsigned set = readers_enter(&device->readers);
-    int ret = device_check_change(device, offset, length);
-    if (ret == 0)
-        ret = device_change_cached(device, buf, offset, length);
-    readers_leave(&device->readers, set);
     return ret;
 }
 

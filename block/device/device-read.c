@@ -70,13 +70,12 @@ static int device_read_extent(struct device *device, void *buf, uint64_t offset,
 static int device_read_range(struct device *device, void *buf, uint64_t offset, uint64_t length,
                              bool cached)
 {
-    unsigned set = readers_enter(&device->readers);
+    READERS_GUARD(&device->readers);
     int ret = device_check_range(device, offset, length);
     for (uint64_t done = 0, n; done < length && ret == 0; done += n) {
         n = length - done;
         ret = device_read_extent(device, (char *)buf + done, offset + done, &n, cached);
     }
-    readers_leave(&device->readers, set);
     return ret;
 }
 
@@ -92,12 +91,11 @@ int device_read_cached(struct device *device, void *buf, uint64_t offset, uint64
 
 int device_map(struct device *device, uint64_t offset, struct device_extent *extent)
 {
+    READERS_GUARD(&device->readers);
     struct chain_extent found = {.length = extent->length};
-    unsigned set = readers_enter(&device->readers);
     int ret = device_check_range(device, offset, extent->length);
     if (ret == 0)
         ret = index_map(device->index, offset, MAP_HOLES, &found);
-    readers_leave(&device->readers, set);
     if (ret)
         return ret;
     *extent = (struct device_extent){
@@ -112,6 +110,7 @@ int device_map(struct device *device, uint64_t offset, struct device_extent *ext
 /* One extent; *length: in: maximum; out: actual. */
 static int device_prefetch_extent(struct device *device, uint64_t offset, uint64_t *length)
 {
+    READERS_GUARD(&device->readers);
     struct chain_extent extent = {.length = *length};
     int ret = device_check_range(device, offset, *length);
     if (ret == 0)
@@ -133,9 +132,7 @@ int device_prefetch(struct device *device, uint64_t offset, uint64_t length)
         length = most;
     for (uint64_t n; length > 0 && ret == 0; offset += n, length -= n) {
         n = length;
-        unsigned set = readers_enter(&device->readers);
         ret = device_prefetch_extent(device, offset, &n);
-        readers_leave(&device->readers, set);
     }
     return ret;
 }

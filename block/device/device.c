@@ -28,6 +28,7 @@
 #include "base/log.h"
 #include "block/device/thread-number.h"
 #include "block/devices.h"
+#include "block/image/drivers.h"
 #include "block/image/freeze.h"
 
 #include <assert.h>
@@ -129,6 +130,22 @@ struct node *device_arm(struct device *device, struct node *overlay, uint64_t ep
     return top;
 }
 
+void device_exchange_chain(struct device *device, struct node **top, struct index **index)
+{
+    LOCK_GUARD(&device->lock);
+    device_assert_state_locked(device);
+    struct index *old_index = device->index;
+    struct node *old_top = device->newest;
+    assert(old_top && !index_unsealed(old_index) && index_top(*index) == *top);
+    device->newest = *top;
+    device->index = *index;
+    device->size_bytes = (*top)->size_bytes;
+    device->overlay_shape = driver_overlay_shape(device->overlay_shape, device->size_bytes);
+    *top = old_top;
+    *index = old_index;
+    device_assert_state_locked(device);
+}
+
 uint64_t device_seal(struct device *device)
 {
     struct index *index = device->index; /* stays until it is sealed */
@@ -198,10 +215,8 @@ static bool device_check_state(struct device *device)
 
 bool device_has_failed(struct device *device)
 {
-    unsigned set = readers_enter(&device->readers);
-    bool has_failed = device_check_state(device);
-    readers_leave(&device->readers, set);
-    return has_failed;
+    READERS_GUARD(&device->readers);
+    return device_check_state(device);
 }
 
 uint64_t device_size_bytes(const struct device *device)
@@ -256,12 +271,10 @@ static int device_freeze_from(struct device *device, struct node *node)
 
 int device_freeze(struct device *device)
 {
-    unsigned set = readers_enter(&device->readers);
+    READERS_GUARD(&device->readers);
     const struct index *index = device->index;
     assert(!index_unsealed(index)); /* I3 */
-    int ret = device_freeze_from(device, index_top(index)->backing);
-    readers_leave(&device->readers, set);
-    return ret;
+    return device_freeze_from(device, index_top(index)->backing);
 }
 
 /* The image below the top, which a group that is not finished or an earlier failure left unfrozen:
@@ -277,8 +290,9 @@ static int device_flush_below(struct device *device, const struct index *index, 
                : device_flush_node(device, node); /* if it is frozen: whether its sync failed */
 }
 
-static int device_flush_chain(struct device *device)
+int device_flush(struct device *device)
 {
+    READERS_GUARD(&device->readers);
     int ret = device_check_range(device, 0, 0);
     if (ret)
         return ret;
@@ -287,14 +301,6 @@ static int device_flush_chain(struct device *device)
     if (below && (ret = device_flush_below(device, index, below)))
         return ret;
     return device_flush_node(device, top);
-}
-
-int device_flush(struct device *device)
-{
-    unsigned set = readers_enter(&device->readers);
-    int ret = device_flush_chain(device);
-    readers_leave(&device->readers, set);
-    return ret;
 }
 
 /* ---- statistics ---- */

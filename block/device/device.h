@@ -72,6 +72,7 @@ struct device {
     unsigned char id[OWNER_ID_BYTES];        /* zeros: none; constant */
     unsigned lookers;        /* threads that describe it and hold a reference to its chain */
     bool exported;           /* exports may use it */
+    bool is_closed;          /* to new clients, for a while */
     atomic_bool is_unwanted; /* cancels its opening; read without the lock */
     enum retry_state retry;
     unsigned retry_delay_ms;
@@ -112,6 +113,11 @@ uint64_t device_counted_bytes(const struct device *device, enum device_op op);
 /* Arms `overlay` (reference taken over), whose backing node is the top, for that epoch: see
  * index_arm(). The old top's reference passes to the caller. Memory only; cannot fail. */
 struct node *device_arm(struct device *device, struct node *overlay, uint64_t epoch);
+
+/* Gives the device another chain, of any size, whose index knows its top, and returns the old ones
+ * in their places; the old index is freed after readers_wait(). No change is in flight and none
+ * comes (exports.h). Both locks of lists are held. Memory only; cannot fail. */
+void device_exchange_chain(struct device *device, struct node **top, struct index **index);
 
 /* After the cut: waits until the old top has no change in flight; from then on it is frozen.
  * Returns the longest time that a change of the new top waited for one of the old, in microseconds.

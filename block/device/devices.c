@@ -17,6 +17,7 @@ int block_device_open(struct block *block, const struct device_spec *spec, struc
     struct device *device = registry_reserve(block, spec, err);
     if (!device)
         return -1;
+    READERS_GUARD(&block->walkers);
     struct node *top = opener_open_chain(block, device, spec, err);
     if (!top) {
         registry_drop(block, device);
@@ -62,41 +63,11 @@ int block_device_open_failed(struct block *block, const struct device_spec *spec
     return 0;
 }
 
-/* "address 127.0.0.1:4711 (client.example)", "process 17 of user 0". */
-static void client_format(const struct err_client *client, char *text, size_t bytes)
-{
-    bool has_name = *client->tls_name;
-    if (client->pid)
-        snprintf(text, bytes, "process %ld of user %u", client->pid, client->uid);
-    else
-        snprintf(text, bytes, "address %s", client->address);
-    size_t length = strlen(text);
-    if (has_name)
-        snprintf(text + length, bytes - length, " (%s)", client->tls_name);
-}
-
-static int device_report_clients(const struct device *device, struct err *err)
-{
-    char text[320] = "";
-    const struct export_client *first = device->client_list;
-    bool is_one = device->clients == 1;
-    if (first)
-        client_format(&first->who, text, sizeof(text));
-    err_set(err, ErrDeviceInUse, 0, "device '%s' is in use by %u connected client%s%s%s",
-            device->name, device->clients, is_one ? "" : "s",
-            !first   ? ""
-            : is_one ? ", "
-                     : ", one is ",
-            text);
-    return first ? err_add_clients(err, device->name, &first->who)
-                 : err_add_holder(err, "export", device->name);
-}
-
 int block_device_check_clients(struct block *block, const char *name, struct err *err)
 {
     LOCK_GUARD(&block->lock);
     const struct device *device = registry_find_locked(block, name);
-    return device && device->clients ? device_report_clients(device, err) : 0;
+    return device && device->clients ? export_report_clients(device, err) : 0;
 }
 
 /* Takes the device away from exports and groups, if none of them has it. */
@@ -108,7 +79,7 @@ static struct device *device_claim(struct block *block, const char *name, struct
     if (!device)
         err_set(err, ErrDeviceNotFound, 0, "there is no device '%s'", name);
     else if (device->clients)
-        device_report_clients(device, err);
+        export_report_clients(device, err);
     else if (*device->holder)
         device_report_holder(device, err);
     else {
@@ -130,6 +101,7 @@ enum close_how {
 static int device_check_close(struct block *block, struct device *device, enum close_how how,
                               struct err *err)
 {
+    READERS_GUARD(&block->walkers);
     bool discard = how == CLOSE_DISCARDING;
     if (!device->newest)
         return how == CLOSE_KEEPING
@@ -172,6 +144,17 @@ static int device_abandon_opening(struct block *block, struct device *device, st
     return 1;
 }
 
+/* Ends the journals, which are empty or given up, before somebody else can open the images. */
+static void device_end_journals(struct block *block, struct device *device, bool discard)
+{
+    READERS_GUARD(&block->walkers);
+    for (struct node *node = device->newest; node; node = node->backing)
+        if (discard)
+            journal_recovery_discard(block->journals, node);
+        else
+            node_end_journal(node, false);
+}
+
 static int device_close(struct block *block, const char *name, enum close_how how, struct err *err)
 {
     struct device *device = device_claim(block, name, err);
@@ -184,12 +167,7 @@ static int device_close(struct block *block, const char *name, enum close_how ho
         device_unclaim(block, device);
         return -1;
     }
-    /* Empty now, or given up; gone before somebody else can open the images. */
-    for (struct node *node = device->newest; node; node = node->backing)
-        if (how == CLOSE_DISCARDING)
-            journal_recovery_discard(block->journals, node);
-        else
-            node_end_journal(node, false);
+    device_end_journals(block, device, how == CLOSE_DISCARDING);
     registry_drop(block, device);
     return 0;
 }

@@ -23,6 +23,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 
 void frozen_free(struct frozen *frozen)
 {
@@ -106,27 +107,49 @@ static struct frozen *frozen_find_locked(struct block *block, const char *name)
     return frozen;
 }
 
-/* Opens the member's chain, in one thread at a time (`is_opening`). */
-static struct device *frozen_open(struct block *block, const struct frozen *frozen, struct err *err)
+/* What is to be opened, copied while the lock is held: it changes when snapshots are deleted. */
+static struct device *frozen_device_new(const struct frozen *frozen, struct err *err)
 {
-    CLEANUP_FREE char *user = NULL;
-    CLEANUP(device)
-    struct device *opened = device_new(frozen->name, frozen->image, frozen->format, true);
-    if (!opened || asprintf(&user, "export '%s'", frozen->name) < 0) {
+    struct device *device = device_new(frozen->name, frozen->image, frozen->format, true);
+    if (!device)
         err_set(err, ErrOutOfResources, ENOMEM, "export '%s' cannot be opened", frozen->name);
-        return NULL;
-    }
-    struct opener opener = {block, user, .terms.is_restored = true, .identity = frozen->identity};
+    else if (frozen->identity)
+        snprintf(device->identity, sizeof(device->identity), "%s", frozen->identity);
+    return device;
+}
+
+static struct node *frozen_open_chain(struct block *block, const struct device *device,
+                                      struct err *err)
+{
+    char user[2 * USER_BYTES];
+    snprintf(user, sizeof(user), "export '%s'", device->name);
+    struct opener opener = {block, user, .terms.is_restored = true, .identity = device->identity};
     struct chain_guard guard = {.admit = opener_admit, .arg = &opener};
-    struct node *top = chain_open(&block->dir, frozen->image, frozen->format, true, &guard, err);
+    return chain_open(&block->dir, device->image, device->format, true, &guard, err);
+}
+
+/* Opens the member's chain, in one thread at a time (`is_opening`). The lock is held, but not while
+ * files are opened. */
+static int frozen_open_locked(struct block *block, struct frozen *frozen, struct err *err)
+{
+    READERS_GUARD(&block->walkers);
+    CLEANUP(device) struct device *device = frozen_device_new(frozen, err);
+    if (!device)
+        return -1;
+    frozen->is_opening = true;
+    pthread_mutex_unlock(&block->lock);
+    CLEANUP(node) struct node *top = frozen_open_chain(block, device, err);
+    pthread_mutex_lock(&block->lock);
+    frozen->is_opening = false;
+    pthread_cond_broadcast(&block->changed);
     if (!top)
-        return NULL;
-    if (device_set_top(opened, top, &block->index_memory, &block->cut) != 0) {
-        node_unref(top);
-        err_set(err, ErrOutOfResources, ENOMEM, "export '%s' cannot be opened", frozen->name);
-        return NULL;
-    }
-    return steal(opened);
+        return -1;
+    if (device_set_top(device, top, &block->index_memory, &block->cut) != 0)
+        return err_set(err, ErrOutOfResources, ENOMEM, "export '%s' cannot be opened",
+                       frozen->name);
+    steal(top);
+    frozen->device = steal(device);
+    return 0;
 }
 
 /* The frozen member's device, opened if it is not; counted. */
@@ -145,17 +168,9 @@ static struct device *frozen_use(struct block *block, const char *name,
     }
     while (frozen->is_opening)
         pthread_cond_wait(&block->changed, &block->lock);
-    if (!frozen->device) {
-        frozen->is_opening = true;
-        pthread_mutex_unlock(&block->lock);
-        struct device *opened = frozen_open(block, frozen, err);
-        pthread_mutex_lock(&block->lock);
-        frozen->is_opening = false;
-        frozen->device = opened;
-        pthread_cond_broadcast(&block->changed);
-    }
-    if (frozen->device)
-        frozen->device->clients++;
+    if (!frozen->device && frozen_open_locked(block, frozen, err) != 0)
+        return NULL;
+    frozen->device->clients++;
     return frozen->device;
 }
 
@@ -168,6 +183,8 @@ static struct device *device_find_locked(struct block *block, const char *name,
         err_set(err, ErrDeviceNotFound, 0, "there is no export '%s'", name);
     else if (!allowed_clients_admit(device->allowed_clients, client))
         client_report_refusal(client, name, err);
+    else if (device->is_closed)
+        err_set(err, ErrDeviceInUse, 0, "device '%s' is being rolled back; try again", name);
     else
         return device;
     return NULL;
@@ -225,6 +242,8 @@ void export_unuse(struct block *block, struct device *device)
     LOCK_GUARD(&block->lock);
     assert(device->clients > 0 && device->exported);
     device->clients--;
+    if (device->is_closed)
+        pthread_cond_broadcast(&block->changed);
 }
 
 void export_enter(struct block *block, struct device *device, struct export_client *client)
@@ -236,6 +255,8 @@ void export_enter(struct block *block, struct device *device, struct export_clie
         end = &(*end)->next;
     client->next = NULL;
     *end = client;
+    if (device->is_closed) /* it was counted before */
+        pthread_cond_broadcast(&block->changed);
 }
 
 void export_leave(struct block *block, struct device *device, struct export_client *client)
@@ -245,6 +266,70 @@ void export_leave(struct block *block, struct device *device, struct export_clie
     while (*link != client)
         link = &(*link)->next;
     *link = client->next;
+}
+
+/* "address 127.0.0.1:4711 (client.example)", "process 17 of user 0". */
+static void client_format(const struct err_client *client, char *text, size_t bytes)
+{
+    bool has_name = *client->tls_name;
+    if (client->pid)
+        snprintf(text, bytes, "process %ld of user %u", client->pid, client->uid);
+    else
+        snprintf(text, bytes, "address %s", client->address);
+    size_t length = strlen(text);
+    if (has_name)
+        snprintf(text + length, bytes - length, " (%s)", client->tls_name);
+}
+
+int export_report_clients(const struct device *device, struct err *err)
+{
+    char text[320] = "";
+    const struct export_client *first = device->client_list;
+    bool is_one = device->clients == 1;
+    if (first)
+        client_format(&first->who, text, sizeof(text));
+    err_set(err, ErrDeviceInUse, 0, "device '%s' is in use by %u connected client%s%s%s",
+            device->name, device->clients, is_one ? "" : "s",
+            !first   ? ""
+            : is_one ? ", "
+                     : ", one is ",
+            text);
+    return first ? err_add_clients(err, device->name, &first->who)
+                 : err_add_holder(err, "export", device->name);
+}
+
+/* ---- closing to clients ---- */
+
+void export_close_locked(struct device *device)
+{
+    assert(!device->is_closed);
+    device->is_closed = true;
+}
+
+void export_reopen_locked(struct device *device)
+{
+    assert(device->is_closed && device->clients == 0);
+    device->is_closed = false;
+}
+
+int export_disconnect(struct block *block, struct device *device, unsigned timeout_ms,
+                      struct err *err)
+{
+    struct timespec until;
+    clock_gettime(CLOCK_MONOTONIC, &until);
+    until.tv_sec += timeout_ms / 1000;
+    until.tv_nsec += (long)(timeout_ms % 1000) * 1000000;
+    until.tv_sec += until.tv_nsec / 1000000000;
+    until.tv_nsec %= 1000000000;
+    LOCK_GUARD(&block->lock);
+    assert(device->is_closed);
+    while (device->clients) {
+        for (struct export_client *client = device->client_list; client; client = client->next)
+            client->hang_up(client);
+        if (pthread_cond_clockwait(&block->changed, &block->lock, CLOCK_MONOTONIC, &until) != 0)
+            return device->clients ? export_report_clients(device, err) : 0;
+    }
+    return 0;
 }
 
 int export_check(struct block *block, const char *name, const struct client_names *client,

@@ -28,11 +28,26 @@ void export_unuse(struct block *block, struct device *device);
 struct export_client {
     struct export_client *next; /* block->lock */
     struct err_client who;
+    /* Asks it to end once its requests under way are answered; does not wait. block->lock is held.
+     */
+    void (*hang_up)(struct export_client *client);
 };
 
 /* A user says who it is, from export_enter() to export_leave(): refusals name it. */
 void export_enter(struct block *block, struct device *device, struct export_client *client);
 void export_leave(struct block *block, struct device *device, struct export_client *client);
+
+/* DeviceInUse, naming one of its clients. Returns -1. The lock is held. */
+int export_report_clients(const struct device *device, struct err *err);
+
+/* While it is closed, the device admits no new client (DeviceInUse). The lock is held. */
+void export_close_locked(struct device *device);
+void export_reopen_locked(struct device *device);
+
+/* Asks the clients of a closed device to end, and waits until they have, that long at most. -1 and
+ * *err: DeviceInUse. */
+int export_disconnect(struct block *block, struct device *device, unsigned timeout_ms,
+                      struct err *err);
 
 /* Whether the export exists and admits the client, without opening anything: 0, or -1 and *err as
  * above. */

@@ -33,13 +33,11 @@
 #include "block/device/group-sync.h"
 #include "block/device/member.h"
 #include "block/device/parallel.h"
+#include "block/device/rollback.h"
 #include "block/image/driver.h"
-#include "block/image/drivers.h"
-#include "block/image/stage.h"
 
 #include <assert.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <string.h>
 #include <sys/statvfs.h>
 #include <time.h>
@@ -60,7 +58,8 @@ static void member_assert_state(const struct member *member, enum transaction_st
         break;
     case TRANSACTION_CUT:
     case TRANSACTION_FINISHED:
-        assert(member->overlay && member->frozen && member->overlay->backing == member->frozen);
+        assert(member->overlay && member->frozen);
+        assert(member->overlay->backing == (member->base ? member->base : member->frozen));
         break;
     case TRANSACTION_ABORTED:
         assert(!member->overlay && !member->frozen);
@@ -126,14 +125,11 @@ static int group_begin_members(struct group *group, const struct group_member *m
     return 0;
 }
 
-struct group *group_begin(struct block *block, const unsigned char id[OWNER_ID_BYTES],
-                          const struct group_member *members, size_t count, size_t *failed_member,
-                          struct err *err)
+/* `group` is taken over; NULL: *err says why. */
+static struct group *group_begin_new(struct group *group, const unsigned char id[OWNER_ID_BYTES],
+                                     const struct group_member *members, size_t count,
+                                     size_t *failed_member, struct err *err)
 {
-    *failed_member = SIZE_MAX;
-    if (group_check_list(members, count, err) != 0)
-        return NULL;
-    struct group *group = group_new(block, count, err);
     if (!group)
         return NULL;
     memcpy(group->id, id, OWNER_ID_BYTES);
@@ -144,6 +140,31 @@ struct group *group_begin(struct block *block, const unsigned char id[OWNER_ID_B
     }
     group_enter_state(group, TRANSACTION_BEGUN);
     return group;
+}
+
+struct group *group_begin(struct block *block, const unsigned char id[OWNER_ID_BYTES],
+                          const struct group_member *members, size_t count, size_t *failed_member,
+                          struct err *err)
+{
+    *failed_member = SIZE_MAX;
+    if (group_check_list(members, count, err) != 0)
+        return NULL;
+    return group_begin_new(group_new(block, count, err), id, members, count, failed_member, err);
+}
+
+struct group *group_begin_rollback(struct block *block, const unsigned char id[OWNER_ID_BYTES],
+                                   const struct group_member *members, size_t count,
+                                   bool disconnect, size_t *failed_member, struct err *err)
+{
+    *failed_member = SIZE_MAX;
+    if (group_check_list(members, count, err) != 0)
+        return NULL;
+    struct group *group = group_new(block, count, err);
+    if (group) {
+        group->is_rollback = true;
+        group->disconnects = disconnect;
+    }
+    return group_begin_new(group, id, members, count, failed_member, err);
 }
 
 /* ---- plan ---- */
@@ -266,7 +287,9 @@ int group_prepare(struct group *group, size_t *failed_member, struct err *err)
             *failed_member = i;
             return -1;
         }
-    if (group_sync_directories(group, failed_member, err) != 0)
+    if (group_sync_directories(group, failed_member, err) != 0 ||
+        (group->disconnects && (rollback_disconnect(group, failed_member, err) != 0 ||
+                                group_flush(group, failed_member, err) != 0)))
         return -1;
     group_enter_state(group, TRANSACTION_PREPARED);
     return 0;
@@ -281,18 +304,27 @@ static uint64_t clock_us(clockid_t clock)
     return (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000;
 }
 
-void group_cut(struct group *group, uint64_t *cut_at_us)
+static void group_store_cut(struct group *group, uint64_t *cut_at_us)
 {
     struct cut *cut = &group->block->cut;
-    struct member *end = group->members + group->count;
-    group_assert_state(group, TRANSACTION_PREPARED);
-    pthread_mutex_lock(&cut->lock);
+    LOCK_GUARD(&cut->lock);
     uint64_t epoch = cut_epoch(cut) + 1;
-    for (struct member *member = group->members; member < end; member++)
+    for (size_t i = 0; i < group->count; i++) {
+        struct member *member = &group->members[i];
         member->frozen = device_arm(member->device, member->overlay, epoch);
+    }
     *cut_at_us = clock_us(CLOCK_REALTIME);
     cut_store(cut, epoch);
-    pthread_mutex_unlock(&cut->lock);
+}
+
+void group_cut(struct group *group, uint64_t *cut_at_us)
+{
+    struct member *end = group->members + group->count;
+    group_assert_state(group, TRANSACTION_PREPARED);
+    if (group->is_rollback)
+        rollback_exchange(group, cut_at_us);
+    else
+        group_store_cut(group, cut_at_us);
     group->cut_us = clock_us(CLOCK_MONOTONIC);
     for (struct member *member = group->members; member < end; member++) {
         assert(member->frozen->claim); /* I4 */
@@ -304,9 +336,14 @@ void group_cut(struct group *group, uint64_t *cut_at_us)
 
 /* ---- finish ---- */
 
-static void finish_at(void *group, size_t position)
+static void finish_at(void *context, size_t position)
 {
-    member_finish(&((struct group *)group)->members[position]);
+    const struct group *group = context;
+    struct member *member = &((struct group *)context)->members[position];
+    if (group->is_rollback)
+        rollback_finish(member);
+    else
+        member_finish(member);
 }
 
 void group_finish(struct group *group, uint64_t *sealed_us)
@@ -358,47 +395,4 @@ void group_free(struct group *group)
     for (size_t i = 0; i < group->count; i++)
         member_free(group, &group->members[i]);
     free(group);
-}
-
-/* ---- recovery ---- */
-
-/* Unlinks the overlay if its header says that `id` made it. */
-static int overlay_unlink(const struct image_place *place, const struct driver *driver,
-                          const unsigned char id[OWNER_ID_BYTES], struct err *err)
-{
-    CLEANUP_CLOSE int fd =
-        openat(place->dirfd, place->name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
-    if (fd < 0)
-        return errno == ENOENT || errno == ELOOP
-                   ? 0
-                   : err_set(err, ErrOpenFileFailed, errno, "overlay '%s' cannot be opened",
-                             place->path);
-    unsigned char found[OWNER_ID_BYTES];
-    int ret = driver->group_id(fd, found);
-    if (ret == -EIO)
-        return err_set(err, ErrOpenFileFailed, EIO, "overlay '%s' cannot be read", place->path);
-    if (ret == 0 && memcmp(found, id, OWNER_ID_BYTES) == 0 &&
-        unlinkat(place->dirfd, place->name, 0) != 0)
-        return err_set(err, ErrOpenFileFailed, errno, "overlay '%s' cannot be removed",
-                       place->path);
-    return 0;
-}
-
-int block_overlay_discard(struct block *block, const char *path, const char *directory,
-                          const char *format, const unsigned char id[OWNER_ID_BYTES],
-                          struct err *err)
-{
-    CLEANUP_PLACE struct image_place place = IMAGE_PLACE_INIT;
-    const struct driver *driver = driver_find(format);
-    if (!driver || !driver->group_id)
-        return 0; /* no overlay of this format can have been made */
-    int found = image_place_find(&block->dir, path, directory, &place, err);
-    if (found <= 0)
-        return found;
-    if (stage_discard(&place, id, err) != 0 || overlay_unlink(&place, driver, id, err) != 0)
-        return -1;
-    /* Also if there was nothing: who unlinked it may have been killed before this. */
-    if (fsync(place.dirfd) != 0)
-        return err_set(err, ErrOpenFileFailed, errno, "removal of '%s' is not durable", place.path);
-    return 0;
 }

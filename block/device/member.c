@@ -10,6 +10,7 @@
 #include "block/device/member.h"
 
 #include "base/log.h"
+#include "block/device/exports.h"
 #include "block/device/opener.h"
 #include "block/device/registry.h"
 #include "block/device/retry.h"
@@ -42,6 +43,10 @@ static int member_hold(struct group *group, struct member *member, const char *n
         return err_set(err, ErrDeviceIsReadOnly, 0,
                        "device '%s' is read-only: it cannot change, so there is nothing to freeze",
                        name);
+    if (group->is_rollback && device->clients && !group->disconnects)
+        return export_report_clients(device, err);
+    if (group->is_rollback && !group->is_plan)
+        export_close_locked(device);
     if (group->is_plan)
         device->lookers++;
     else
@@ -127,20 +132,53 @@ static int member_list_files(struct group *group, struct member *member, const s
     return 0;
 }
 
-static int member_look_at_backing(struct group *group, struct member *member, struct err *err)
+static bool chain_has(const struct node *top, const struct node *image)
 {
+    while (top && (top->dev != image->dev || top->ino != image->ino))
+        top = top->backing;
+    return top;
+}
+
+/* Opens the image that the member is rolled back to. */
+static int member_open_base(struct group *group, struct member *member,
+                            const struct group_base *base, const struct node *top, struct err *err)
+{
+    struct block *block = group->block;
+    char user[USER_BYTES];
+    opener_user(member->device, user);
+    struct opener opener = {block, user, {.is_restored = true}, base->identity};
+    struct chain_guard guard = {.admit = opener_admit, .arg = &opener};
+    member->base = chain_open(&block->dir, base->image, base->format, true, &guard, err);
+    if (!member->base)
+        return -1;
+    for (const struct node *node = member->base; node; node = node->backing)
+        if (chain_has(top, node))
+            return 0;
+    return err_set(err, ErrNotRelated, 0,
+                   "device '%s' has no image in common with '%s': it is not the device that was "
+                   "frozen, or its disk was copied since",
+                   member->device->name, member->base->path);
+}
+
+static int member_look_at_backing(struct group *group, struct member *member,
+                                  const struct group_base *base, struct err *err)
+{
+    READERS_GUARD(&group->block->walkers);
     CLEANUP(node) struct node *top = device_top(member->device);
+    if (base && member_open_base(group, member, base, top, err) != 0)
+        return -1;
+    const struct node *below = base ? member->base : top;
     /* The overlay names its backing file by path, and a restart opens all of them by theirs. */
     if (opener_check_in_place(top, err) != 0)
         return -1;
     size_t images = 0;
-    for (const struct node *node = top; node; node = node->backing)
+    for (const struct node *node = below; node; node = node->backing)
         images++;
     if (images == CHAIN_NODES_MAX)
         return err_set(err, ErrOpenFileFailed, EMLINK,
                        "device '%s' has %zu images in its chain already, and no more can be opened",
                        member->device->name, images);
-    member->backing_name = image_backing_name(&member->place, node_used_path(top), err);
+    member->backing_name = image_backing_name(&member->place, node_used_path(below), err);
     if (!member->backing_name)
         return -1;
     member->backing_file = strdup(node_used_path(top));
@@ -159,7 +197,7 @@ int member_begin(struct group *group, struct member *member, const struct group_
         return -1;
     if (member_check_place(group, member, spec->snapshot_file, err) != 0)
         return -1;
-    return member_look_at_backing(group, member, err);
+    return member_look_at_backing(group, member, spec->base, err);
 }
 
 void member_flush(struct member *member)
@@ -191,6 +229,16 @@ static struct file_claim *member_claim(const struct group *group, const struct m
     return NULL;
 }
 
+/* The device's after the cut, which allocates nothing. */
+static int member_add_index(struct group *group, struct member *member, struct err *err)
+{
+    struct block *block = group->block;
+    member->index = index_new(&block->index_memory, &block->cut, member->overlay);
+    return member->index ? 0
+                         : err_set(err, ErrOutOfResources, ENOMEM,
+                                   "device '%s' cannot be rolled back", member->device->name);
+}
+
 int member_stage(struct group *group, struct member *member, struct err *err)
 {
     CLEANUP(claim) struct file_claim *claim = NULL; /* goes after the descriptor */
@@ -198,13 +246,14 @@ int member_stage(struct group *group, struct member *member, struct err *err)
     if (fd < 0)
         return -1;
     member->is_staged = true;
-    CLEANUP(node) struct node *top = device_top(member->device);
+    CLEANUP(node)
+    struct node *below = member->base ? node_ref(member->base) : device_top(member->device);
     const struct image_spec spec = {
-        .size_bytes = top->size_bytes,
+        .size_bytes = below->size_bytes,
         .cluster_bytes = member->device->overlay_shape.cluster_bytes,
         .extended_l2 = member->device->overlay_shape.extended_l2,
         .backing_file = member->backing_name,
-        .backing_format = top->driver->name,
+        .backing_format = below->driver->name,
         .group_id = group->id,
     };
     struct err cause;
@@ -214,17 +263,19 @@ int member_stage(struct group *group, struct member *member, struct err *err)
         err->errnum = cause.errnum;
         return -1;
     }
-    if (access_copy(fd, top->fd, member->place.path, err) != 0)
+    if (access_copy(fd, below->fd, member->place.path, err) != 0)
         return -1;
     claim = member_claim(group, member, fd, err);
     if (!claim)
         return -1;
-    member->overlay = node_open(fd, member->place.path, member->driver, false, top, err);
+    member->overlay = node_open(fd, member->place.path, member->driver, false, below, err);
     if (!member->overlay)
         return -1;
     steal_fd(&fd);
     node_add_claim(member->overlay, steal(claim));
-    return node_add_journal(member->overlay, journal_dir_fd(group->block->journals), err);
+    if (node_add_journal(member->overlay, journal_dir_fd(group->block->journals), err) != 0)
+        return -1;
+    return member->base ? member_add_index(group, member, err) : 0;
 }
 
 int member_publish(struct group *group, struct member *member, struct err *err)
@@ -269,6 +320,8 @@ int member_abort(struct group *group, struct member *member, struct err *err)
         ret = member_unpublish(member, err);
     if (member->is_staged && stage_keep(&member->place, group->id, err) != 0)
         ret = -1;
+    if (member->index)
+        index_free(steal(member->index));
     if (member->overlay)
         node_unref(steal(member->overlay));
     member->names_changed = ret == 0 && member->is_staged;
@@ -281,6 +334,8 @@ static void member_release(struct group *group, struct member *member)
     if (!group->is_plan) {
         assert(*member->device->holder); /* I3 */
         *member->device->holder = 0;
+        if (group->is_rollback)
+            export_reopen_locked(member->device);
         return;
     }
     assert(member->device->lookers > 0);
@@ -296,6 +351,8 @@ void member_free(struct group *group, struct member *member)
         node_unref(member->frozen);
     else if (member->overlay)
         node_unref(member->overlay);
+    if (member->base)
+        node_unref(member->base);
     image_place_close(&member->place);
     for (size_t i = 0; member->marks && i < member->file_count; i++)
         frozen_mark_free(member->marks[i]);

@@ -19,6 +19,8 @@ struct member {
     char *backing_file;   /* absolute */
     struct node *overlay; /* open, on top of the device's top; the device's after the cut */
     struct node *frozen;  /* the old top, after the cut */
+    struct node *base;    /* of a rollback: what the overlay is on; else NULL */
+    struct index *index;  /* of a rollback: the overlay's; the old one after the cut */
     int flushed;          /* result of member_flush() */
     bool is_staged;
     bool is_published;
@@ -49,6 +51,8 @@ struct group {
     enum transaction_state state;
     uint64_t cut_us; /* CLOCK_MONOTONIC */
     bool is_plan;    /* devices are looked at, not held */
+    bool is_rollback;
+    bool disconnects; /* clients, if it is a rollback */
     size_t count;
     struct member members[];
 };

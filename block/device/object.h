@@ -44,12 +44,14 @@ struct retrier {
 
 struct block {
     pthread_mutex_t lock;   /* guards the lists and what device.h names */
-    pthread_cond_t changed; /* a frozen member was opened, or `lookers` is 0 */
+    pthread_cond_t changed; /* a frozen member was opened, `lookers` is 0, or a client came to or
+                             * left a device that is closed to clients */
     struct file_table *files;
     struct image_dir dir;
-    struct index_memory index_memory;     /* of all devices */
-    struct cut cut;                       /* likewise */
-    struct device *devices;               /* in order of their opening */
+    struct readers walkers;           /* who walks or opens chains outside of a device's requests */
+    struct index_memory index_memory; /* of all devices */
+    struct cut cut;                   /* likewise */
+    struct device *devices;           /* in order of their opening */
     struct device *named[DEVICE_BUCKETS]; /* the same, by a hash of their names */
     int failures_fd;                      /* block_failures_fd(); constant */
     bool is_stopping;                     /* no opening is wanted any more; under lock */

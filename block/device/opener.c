@@ -142,6 +142,7 @@ static int chain_images_fill(struct chain_image *listed, const struct node *top)
 int block_chain_list(struct block *block, const char *image, const char *format,
                      struct chain_image **chain, size_t *length, struct err *err)
 {
+    READERS_GUARD(&block->walkers);
     CLEANUP(node) struct node *top = opener_look(block, image, format, err);
     *length = 0;
     if (!top)
@@ -158,6 +159,7 @@ int block_chain_list(struct block *block, const char *image, const char *format,
 int block_chain_files(struct block *block, const char *image, const char *format,
                       struct frozen_file **files, size_t *count, struct err *err)
 {
+    READERS_GUARD(&block->walkers);
     CLEANUP(node) struct node *top = opener_look(block, image, format, err);
     if (!top)
         return -1;

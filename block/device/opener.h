@@ -4,6 +4,9 @@
  *
  * A file may be part of several chains at once as long as none writes it; opener_admit() checks
  * this for each file before anything of it is read (file-table.h). Such an image is open once.
+ *
+ * Who opens a chain is one of block->walkers until the device that it is for is in its list: so
+ * whoever shortens chains finds all of them there.
  */
 #ifndef BLOCK_DEVICE_OPENER_H
 #define BLOCK_DEVICE_OPENER_H

@@ -47,6 +47,22 @@ void readers_destroy(struct readers *readers); /* nobody is in */
 unsigned readers_enter(struct readers *readers);
 void readers_leave(struct readers *readers, unsigned set);
 
+/* One of the readers until the enclosing scope ends. */
+#define READERS_GUARD(readers)          READERS_GUARD_NAMED(readers, __COUNTER__)
+#define READERS_GUARD_NAMED(readers, n) READERS_GUARD_PASTED(readers, n)
+#define READERS_GUARD_PASTED(readers, n)                                                           \
+    __attribute__((cleanup(readers_guard_end), unused)) struct readers_guard readers_guard_##n = { \
+        (readers), readers_enter(readers)}
+
+struct readers_guard {
+    struct readers *readers;
+    unsigned set;
+};
+static inline void readers_guard_end(struct readers_guard *guard)
+{
+    readers_leave(guard->readers, guard->set);
+}
+
 /* Waits until all who are in now have left. */
 void readers_wait(struct readers *readers);
 

@@ -107,8 +107,10 @@ void block_device_export(struct block *block, const char *name)
 
 /* ---- what a device looks like ---- */
 
-static int device_info_fill_chain(struct device_info *info, struct node *top, bool may_wait)
+static int device_info_fill_chain(struct block *block, struct device_info *info, struct node *top,
+                                  bool may_wait)
 {
+    READERS_GUARD(&block->walkers);
     for (const struct node *node = top; node; node = node->backing)
         info->chain_length++;
     info->chain = calloc(info->chain_length, sizeof(*info->chain));
@@ -175,7 +177,7 @@ static int device_info_get(struct block *block, const char *name, bool may_wait,
     struct node *top = NULL;
     if (device_info_begin(block, name, info, &device, &top, err) != 0)
         return -1;
-    int ret = top ? device_info_fill_chain(info, top, may_wait) : 0;
+    int ret = top ? device_info_fill_chain(block, info, top, may_wait) : 0;
     device_info_end(block, device, top);
     if (ret == 0)
         return 0;
@@ -288,9 +290,9 @@ static void stamping_begin_locked(struct block *block, const char *name, struct 
     stamping->top = device_top(device);
 }
 
-/* The nodes of a chain stay as long as its top. */
-static uint64_t stamping_end(const struct stamping *stamping)
+static uint64_t stamping_end(struct block *block, const struct stamping *stamping)
 {
+    READERS_GUARD(&block->walkers);
     uint64_t hash = stamping->hash;
     for (struct node *node = stamping->top; node; node = node->backing)
         hash = stamp_add(hash, node->path, node->driver->name, node->size_bytes,
@@ -319,7 +321,7 @@ void block_device_stamps(struct block *block, const char *const *names, size_t c
             stamping_begin_locked(block, names[i], &stampings[i]);
         pthread_mutex_unlock(&block->lock);
         for (size_t i = 0; i < some; i++)
-            stamps[i] = stampings[i].device ? stamping_end(&stampings[i]) : 0;
+            stamps[i] = stampings[i].device ? stamping_end(block, &stampings[i]) : 0;
         stampings_forget(block, stampings, some);
         names += some;
         stamps += some;

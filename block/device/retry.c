@@ -126,6 +126,7 @@ static void retry_schedule(struct device *device, const struct err *cause)
 static int retry_open(struct block *block, struct device *device, const struct device_spec *spec,
                       struct err *err)
 {
+    READERS_GUARD(&block->walkers);
     struct node *top = opener_open_chain(block, device, spec, err);
     if (!top)
         return -1;

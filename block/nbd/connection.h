@@ -65,8 +65,8 @@ struct nbd_server {
     struct nbd_limits limits;   /* a test changes them before they come into play */
     struct nbd_budget budget;   /* memory beyond every connection's own */
     enum nbd_tls_mode tls_mode; /* set before the first listener, then constant */
-    int wake_fd;                /* an eventfd: look at `stop`, `finished` and `listeners` */
-    struct nbd_stop stop;
+    int wake_fd;                /* an eventfd: look at `is_stopping`, `finished` and `listeners` */
+    atomic_bool is_stopping;
     bool refusing;         /* nbd-accept's: it has told that it refuses connections */
     unsigned spinning_max; /* constant */
     atomic_uint spinning;  /* connections that watch their socket rather than sleep */
@@ -96,6 +96,7 @@ struct nbd_connection {
     bool tls_required;               /* nothing but STARTTLS before TLS */
     pthread_t thread;
     struct nbd_channel channel; /* its fd: set before the thread starts */
+    struct nbd_stop stop;       /* set by any thread */
     struct nbd_session session;
     struct export_client client; /* who it is; known to the device it has */
     struct nbd_queue queue;      /* its requests in the pool */

@@ -120,6 +120,8 @@ static int option_export_error(struct nbd_handshake *handshake, const struct err
         return nbd_option_error(handshake, NBD_REP_ERR_INVALID, err->message);
     if (err->code == ErrDeviceNotFound) /* what the client called it is not for echoing */
         return nbd_option_error(handshake, NBD_REP_ERR_UNKNOWN, "there is no export of that name");
+    if (err->code == ErrDeviceInUse)
+        return nbd_option_error(handshake, NBD_REP_ERR_SHUTDOWN, err->message);
     return nbd_option_error(handshake,
                             err->code == ErrForbidden ? NBD_REP_ERR_POLICY : NBD_REP_ERR_UNKNOWN,
                             err->message);

@@ -43,7 +43,7 @@ static int piece_receive(struct nbd_connection *connection, size_t length)
     struct nbd_buffer *in = &connection->in;
     nbd_buffer_compact(in);
     while (nbd_buffer_length(in) < length) {
-        if (atomic_load(&connection->server->stop.begun))
+        if (atomic_load(&connection->stop.begun))
             nbd_socket_drain(&connection->channel.socket);
         ssize_t got = nbd_channel_receive(&connection->channel, in->bytes + in->end,
                                           length - nbd_buffer_length(in), NBD_WAIT_ALL);

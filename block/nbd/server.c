@@ -95,6 +95,20 @@ static void connection_free(struct nbd_connection *connection)
 }
 CLEANUP_DEFINE(connection, struct nbd_connection *, connection_free)
 
+/* It executes and answers what has arrived by now. */
+static void connection_stop(struct nbd_connection *connection)
+{
+    atomic_store(&connection->stop.begun, true);
+    shutdown(connection->channel.socket.fd, SHUT_RD);
+}
+
+/* Its socket is open as long as the device knows the client. */
+static void connection_hang_up(struct export_client *client)
+{
+    connection_stop(
+        (struct nbd_connection *)((char *)client - offsetof(struct nbd_connection, client)));
+}
+
 static struct nbd_connection *connection_new(struct nbd_server *server,
                                              const struct listener *listener,
                                              const struct nbd_peer *peer, int fd)
@@ -106,7 +120,8 @@ static struct nbd_connection *connection_new(struct nbd_server *server,
         nbd_buffer_open(&connection->out, &server->budget) != 0)
         return NULL;
     connection->server = server;
-    connection->session.stop = &server->stop;
+    connection->session.stop = &connection->stop;
+    connection->client.hang_up = connection_hang_up;
     connection->channel.socket.fd = fd;
     connection->tls_required = server->tls_mode == NBD_TLS_REQUIRED || listener->is_remote;
     connection->peer = *peer;
@@ -251,7 +266,7 @@ static void *server_accept_loop(void *arg)
 {
     struct nbd_server *server = arg;
     struct pollfd watched[1 + NBD_LISTENERS_MAX];
-    while (!atomic_load(&server->stop.begun)) {
+    while (!atomic_load(&server->is_stopping)) {
         eventfd_t ignored;
         bool pause = false;
         size_t count = server_watch(server, watched);
@@ -419,7 +434,7 @@ bool nbd_server_knows_clients(struct nbd_server *server)
 
 static void server_stop_accepting(struct nbd_server *server)
 {
-    atomic_store(&server->stop.begun, true);
+    atomic_store(&server->is_stopping, true);
     server_wake(server);
     if (server->accepting)
         pthread_join(server->acceptor, NULL);
@@ -427,10 +442,10 @@ static void server_stop_accepting(struct nbd_server *server)
         listener_close(&server->listeners[i]);
 }
 
-static void server_shut_down_locked(struct nbd_server *server, int how)
+static void connection_cut_off(struct nbd_connection *connection)
 {
-    for (struct nbd_connection *one = server->live; one; one = one->next)
-        shutdown(one->channel.socket.fd, how);
+    atomic_store(&connection->stop.cut_off, true);
+    shutdown(connection->channel.socket.fd, SHUT_RDWR);
 }
 
 static void server_stop_connections(struct nbd_server *server)
@@ -439,14 +454,15 @@ static void server_stop_connections(struct nbd_server *server)
     struct timespec deadline = {.tv_sec = (time_t)(deadline_ms / 1000),
                                 .tv_nsec = (long)(deadline_ms % 1000) * 1000000};
     LOCK_GUARD(&server->lock);
-    server_shut_down_locked(server, SHUT_RD);
+    for (struct nbd_connection *one = server->live; one; one = one->next)
+        connection_stop(one);
     while (server->live && pthread_cond_timedwait(&server->left, &server->lock, &deadline) == 0)
         ;
     if (server->live)
         log_warning("NBD stops: %u connections whose clients do not read their replies are cut off",
                     server->live_count);
-    atomic_store(&server->stop.cut_off, true);
-    server_shut_down_locked(server, SHUT_RDWR);
+    for (struct nbd_connection *one = server->live; one; one = one->next)
+        connection_cut_off(one);
     while (server->live)
         pthread_cond_wait(&server->left, &server->lock);
 }

@@ -26,7 +26,8 @@ enum nbd_context {
     NBD_CONTEXT_LAST = NBD_CONTEXT_DEPTH,
 };
 
-/* How far the server's end has come. What is long looks at it between its pieces. */
+/* How far the end of a connection, or of the server, has come. What is long looks at it between its
+ * pieces. */
 struct nbd_stop {
     atomic_bool begun;   /* no request begins that may take long, and one under way ends soon */
     atomic_bool cut_off; /* time is up: whatever is under way ends as soon as it can */
@@ -34,7 +35,7 @@ struct nbd_stop {
 
 /* What the handshake has agreed on; does not change in the transmission phase. */
 struct nbd_session {
-    const struct nbd_stop *stop; /* the server's; NULL: it never ends */
+    const struct nbd_stop *stop; /* the connection's; NULL: it never ends */
     struct device *device;       /* in use since NBD_OPT_GO or _EXPORT_NAME, or NULL */
     enum nbd_style style;
     unsigned contexts; /* a set: bit ID for the context of that id */

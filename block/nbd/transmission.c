@@ -379,7 +379,7 @@ static int connection_receive(struct nbd_connection *connection, size_t missing)
     enum nbd_wait wait = large ? NBD_WAIT_ALL : NBD_WAIT_SOME;
     if (connection->queue.tasks)
         wait = NBD_WAIT_NOT;
-    if (atomic_load(&connection->server->stop.begun))
+    if (atomic_load(&connection->stop.begun))
         nbd_socket_drain(&connection->channel.socket);
     ssize_t got = wait == NBD_WAIT_SOME && connection->lone_streak > LONE_STREAK
                       ? connection_receive_lone(connection)

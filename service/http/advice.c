@@ -22,6 +22,7 @@ static const char *const advice[ERR_CODE_COUNT] = {
     [ErrGroupNotFound] =
         "GET /snapshot-groups lists the groups, of which failed ones have only an id",
     [ErrEventsGone] = "read the current state, then the events from the oldest one on",
+    [ErrNotRelated] = "name groups and devices whose images have a common origin",
     [ErrGroupExists] = "choose another name, or GET that group by this one",
     [ErrTokenNotFound] = "GET /tokens lists the tokens",
     [ErrTokenExists] = "choose another name, or delete that token first",

@@ -100,7 +100,8 @@ struct group *group_of(struct block *block, const char *suffix, size_t count,
     assert_true(count <= GROUP_TEST_MAX);
     for (size_t i = 0; i < count; i++) {
         snprintf(paths[i], sizeof(paths[i]), "%s.%s", names[i], suffix);
-        members[i] = (struct group_member){names[i], paths[i], "qcow2"};
+        members[i] =
+            (struct group_member){.device = names[i], .snapshot_file = paths[i], .format = "qcow2"};
     }
     unsigned char id[OWNER_ID_BYTES];
     uuid_generate(id);

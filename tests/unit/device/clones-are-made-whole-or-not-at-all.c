@@ -7,6 +7,7 @@
 #include "tests/lib/disks.h"
 
 #include "block/clone.h"
+#include "block/overlay.h"
 
 #include <stdio.h>
 #include <string.h>

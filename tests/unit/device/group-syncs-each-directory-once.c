@@ -47,9 +47,10 @@ void __wrap_file_sync_all(const int *fds, size_t count, int *results)
 /* The overlays of d0 and d2 in one directory, that of d1 in another. */
 static struct group *begin_in_two(struct block *block)
 {
-    static const struct group_member members[] = {{"d0", "a/d0.qcow2", "qcow2"},
-                                                  {"d1", "b/d1.qcow2", "qcow2"},
-                                                  {"d2", "a/d2.qcow2", "qcow2"}};
+    static const struct group_member members[] = {
+        {.device = "d0", .snapshot_file = "a/d0.qcow2", .format = "qcow2"},
+        {.device = "d1", .snapshot_file = "b/d1.qcow2", .format = "qcow2"},
+        {.device = "d2", .snapshot_file = "a/d2.qcow2", .format = "qcow2"}};
     struct err err;
     size_t failed_member;
     shell("mkdir -p a b");

@@ -5,6 +5,7 @@
  * synced. Else the name could come back with the next power failure, when no row knows it any more.
  */
 #include "tests/lib/disks.h"
+#include "block/overlay.h"
 
 #include "block/image/image.h"
 #include "block/image/stage.h"
@@ -49,7 +50,8 @@ TEST(test_discard)
     struct block *block = *state;
     struct err err;
     size_t failed_member;
-    const struct group_member member = {"d0", "o.qcow2", "qcow2"};
+    const struct group_member member = {
+        .device = "d0", .snapshot_file = "o.qcow2", .format = "qcow2"};
     CLEANUP_FREE char *listing = scratch_listing();
     uuid_generate(id);
 

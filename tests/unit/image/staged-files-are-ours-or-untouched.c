@@ -4,6 +4,7 @@
  * was cut short, and nothing else; doing it twice is well.
  */
 #include "tests/lib/disks.h"
+#include "block/overlay.h"
 
 #include "block/image/stage.h"
 
@@ -42,7 +43,8 @@ TEST(test_overlay_cut_short)
     struct block *block = *state;
     struct err err;
     size_t failed_member;
-    const struct group_member member = {"d0", "o.qcow2", "qcow2"};
+    const struct group_member member = {
+        .device = "d0", .snapshot_file = "o.qcow2", .format = "qcow2"};
     CLEANUP_FREE char *before = scratch_listing();
     struct group *group = group_begin(block, owner_id, &member, 1, &failed_member, &err);
     assert_non_null(group);

@@ -5,6 +5,7 @@
  * removes the files that the given id made and no others.
  */
 #include "tests/lib/disks.h"
+#include "block/overlay.h"
 
 static struct err err;
 
@@ -79,7 +80,9 @@ TEST(test_mark_that_was_cut_short)
 TEST(test_overlays)
 {
     struct block *block = *state;
-    const struct group_member members[] = {{"d0", "o.qcow2", "qcow2"}, {"d1", "p.qcow2", "qcow2"}};
+    const struct group_member members[] = {
+        {.device = "d0", .snapshot_file = "o.qcow2", .format = "qcow2"},
+        {.device = "d1", .snapshot_file = "p.qcow2", .format = "qcow2"}};
     for (int how = 0; how < 2; how++) {
         size_t failed_member;
         CLEANUP_FREE char *before = scratch_listing();

@@ -13,6 +13,7 @@
  *     committed
  */
 #include "tests/lib/testlib.h"
+#include "block/overlay.h"
 
 #include "service/context.h"
 #include "service/events.h"

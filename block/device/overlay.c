@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * See overlay.h.
+ */
+#include "block/overlay.h"
+
+#include "block/device/object.h"
+#include "block/image/drivers.h"
+#include "block/image/stage.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <unistd.h>
+
+/* Unlinks the overlay if its header says that `id` made it. */
+static int overlay_unlink(const struct image_place *place, const struct driver *driver,
+                          const unsigned char id[OWNER_ID_BYTES], struct err *err)
+{
+    CLEANUP_CLOSE int fd =
+        openat(place->dirfd, place->name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+    if (fd < 0)
+        return errno == ENOENT || errno == ELOOP
+                   ? 0
+                   : err_set(err, ErrOpenFileFailed, errno, "overlay '%s' cannot be opened",
+                             place->path);
+    unsigned char found[OWNER_ID_BYTES];
+    int ret = driver->group_id(fd, found);
+    if (ret == -EIO)
+        return err_set(err, ErrOpenFileFailed, EIO, "overlay '%s' cannot be read", place->path);
+    if (ret == 0 && memcmp(found, id, OWNER_ID_BYTES) == 0 &&
+        unlinkat(place->dirfd, place->name, 0) != 0)
+        return err_set(err, ErrOpenFileFailed, errno, "overlay '%s' cannot be removed",
+                       place->path);
+    return 0;
+}
+
+int block_overlay_discard(struct block *block, const char *path, const char *directory,
+                          const char *format, const unsigned char id[OWNER_ID_BYTES],
+                          struct err *err)
+{
+    CLEANUP_PLACE struct image_place place = IMAGE_PLACE_INIT;
+    const struct driver *driver = driver_find(format);
+    if (!driver || !driver->group_id)
+        return 0; /* no overlay of this format can have been made */
+    int found = image_place_find(&block->dir, path, directory, &place, err);
+    if (found <= 0)
+        return found;
+    if (stage_discard(&place, id, err) != 0 || overlay_unlink(&place, driver, id, err) != 0)
+        return -1;
+    /* Also if there was nothing: who unlinked it may have been killed before this. */
+    if (fsync(place.dirfd) != 0)
+        return err_set(err, ErrOpenFileFailed, errno, "removal of '%s' is not durable", place.path);
+    return 0;
+}

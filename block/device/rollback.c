@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * See rollback.h.
+ */
+#include "block/device/rollback.h"
+
+#include "base/log.h"
+#include "block/device/exports.h"
+#include "block/image/freeze.h"
+
+#include <assert.h>
+#include <string.h>
+#include <time.h>
+
+enum { DISCONNECT_MS = 10000 };
+
+int rollback_disconnect(struct group *group, size_t *failed_member, struct err *err)
+{
+    for (size_t i = 0; i < group->count; i++)
+        if (export_disconnect(group->block, group->members[i].device, DISCONNECT_MS, err) != 0) {
+            *failed_member = i;
+            return -1;
+        }
+    return 0;
+}
+
+void rollback_exchange(struct group *group, uint64_t *cut_at_us)
+{
+    struct timespec now;
+    LOCK_GUARD(&group->block->lock);
+    clock_gettime(CLOCK_REALTIME, &now);
+    *cut_at_us = (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000;
+    for (size_t i = 0; i < group->count; i++) {
+        struct member *member = &group->members[i];
+        assert(member->device->is_closed && member->device->clients == 0); /* B1 */
+        member->frozen = member->overlay;
+        device_exchange_chain(member->device, &member->frozen, &member->index);
+    }
+}
+
+/* Nobody has seen the old chain since the exchange. */
+void rollback_finish(struct member *member)
+{
+    readers_wait(&member->device->readers);
+    index_free(steal(member->index));
+    int ret = node_freeze(member->frozen);
+    if (ret)
+        log_warning("frozen image '%s' is not durable: %s", member->frozen->path, strerror(-ret));
+}

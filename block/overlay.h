@@ -1,0 +1,17 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Images that the daemon made and does not need after all. Any thread; may block on disks.
+ */
+#ifndef BLOCK_OVERLAY_H
+#define BLOCK_OVERLAY_H
+
+#include "block/block.h"
+
+/* Recovery: removes the overlay `path` if, and only if, its header says that group `id` created it,
+ * and the marking name of a creation that was cut short. A file that does not exist is no error;
+ * `directory` as for block_image_discard(). */
+int block_overlay_discard(struct block *block, const char *path, const char *directory,
+                          const char *format, const unsigned char id[OWNER_ID_BYTES],
+                          struct err *err);
+
+#endif
