@@ -46,6 +46,21 @@ struct device_extent {
 };
 int device_map(struct device *device, uint64_t offset, struct device_extent *extent);
 
+/* How a range differs from an older state of the same disk. */
+struct device_difference {
+    uint64_t length; /* in: maximum (> 0); out: actual (> 0), the next one may be alike */
+    bool is_changed; /* else all bytes are as in `older`; if it is, they may be */
+    bool is_zero;    /* of what is changed: reads as zeros */
+};
+
+/* What has changed in `device` since `older`: two read-only devices with an image in common. NULL:
+ * what any image of `device` says. Costs the images above the common one. -ENXIO: there is none. */
+int device_map_since(struct device *device, struct device *older, uint64_t offset,
+                     struct device_difference *difference);
+
+/* The unit of these differences, but for those at a disk's end; 0: no image is common. */
+uint64_t device_granularity_since(struct device *device, struct device *older);
+
 /* Starts to read a range into the page cache. Advice: parts may be left out. */
 int device_prefetch(struct device *device, uint64_t offset, uint64_t length);
 

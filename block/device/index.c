@@ -100,6 +100,29 @@ const struct node *index_unsealed(const struct index *index)
     return atomic_load_explicit(&index->unsealed, memory_order_acquire);
 }
 
+struct node *const *index_layers(const struct index *index, unsigned *count)
+{
+    *count = index_top_layer(index) + 1;
+    return index->layers;
+}
+
+/* One image is two nodes if it was opened by two names, or is written (file-table.h). */
+static bool layers_are_same(const struct node *one, const struct node *other)
+{
+    return one == other || (one->dev == other->dev && one->ino == other->ino);
+}
+
+unsigned index_common_layers(const struct index *index, const struct index *other)
+{
+    unsigned count, other_count, common = 0;
+    struct node *const *layers = index_layers(index, &count);
+    struct node *const *other_layers = index_layers(other, &other_count);
+    while (common < count && common < other_count &&
+           layers_are_same(layers[common], other_layers[common]))
+        common++;
+    return common;
+}
+
 /* ---- entries ---- */
 
 static enum what entry_what(uint64_t entry)
@@ -424,8 +447,17 @@ static void unit_take(struct unit *unit, uint64_t at, uint64_t length, uint64_t 
 
 int index_map(struct index *index, uint64_t offset, unsigned flags, struct chain_extent *found)
 {
-    return walks_map(&index->walks, index->layers, index_top_layer(index) + 1, offset, flags,
-                     found);
+    return index_map_above(index, 0, offset, flags, found);
+}
+
+int index_map_above(struct index *index, unsigned floor, uint64_t offset, unsigned flags,
+                    struct chain_extent *found)
+{
+    unsigned count = index_top_layer(index) + 1;
+    if (floor < count)
+        return walks_map(&index->walks, index->layers, count, floor, offset, flags, found);
+    *found = (struct chain_extent){.kind = EXTENT_BACKING, .length = found->length};
+    return 0;
 }
 
 static int unit_map(struct index *index, struct unit *unit, unsigned flags)

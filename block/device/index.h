@@ -80,6 +80,16 @@ enum index_answer index_find(struct index *index, const struct node *top, uint64
 /* Maps the chain at `offset`, past the index; as walks_map(). */
 int index_map(struct index *index, uint64_t offset, unsigned flags, struct chain_extent *found);
 
+/* The same without the lowest `floor` layers: BACKING, depth 0, where no other one has something.
+ */
+int index_map_above(struct index *index, unsigned floor, uint64_t offset, unsigned flags,
+                    struct chain_extent *found);
+
+/* The layers of the chain from the base up, and how many of them, from the base up, are those of
+ * the other chain too. */
+struct node *const *index_layers(const struct index *index, unsigned *count);
+unsigned index_common_layers(const struct index *index, const struct index *other);
+
 /* Maps the unit at `offset` and keeps it. `flags`: MAP_CACHED. The top's io_lock is not held. 0 or
  * -errno. */
 int index_fill(struct index *index, uint64_t offset, unsigned flags);

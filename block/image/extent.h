@@ -35,7 +35,8 @@ struct chain_extent {
 };
 
 enum map_flags {
-    MAP_HOLES = 1,  /* report holes of the file as zeros, where the file system knows them */
+    MAP_HOLES = 1,  /* report holes of the file as zeros, where the file system knows them, and no
+                     * `host`: neighbours of one kind are one extent wherever they lie */
     MAP_CACHED = 2, /* -EAGAIN rather than wait for a disk or for a thread that does */
 };
 

@@ -163,7 +163,9 @@ static int layer_map(struct node *node, uint64_t offset, uint64_t length, unsign
     assert(ret || (extent.length > 0 && extent.length <= maximum));
     (void)maximum;
     if (ret == 0)
-        *mapped = (struct mapped_extent){offset, offset + extent.length, extent.host, extent.kind};
+        *mapped =
+            (struct mapped_extent){offset, offset + extent.length,
+                                   flags & MAP_HOLES ? EXTENT_NO_HOST : extent.host, extent.kind};
     return ret;
 }
 
@@ -173,17 +175,18 @@ static uint64_t mapped_host(const struct mapped_extent *mapped, uint64_t offset)
                                           : mapped->host + (offset - mapped->start);
 }
 
-/* From the top, which is mapped as `mapped`, down to the first layer that has something. `walk`:
- * NULL if there is no other layer. */
-static int walk_down(struct walk *walk, struct node *const *layers, unsigned count, uint64_t offset,
-                     unsigned flags, const struct mapped_extent *mapped, struct chain_extent *found)
+/* From the top, which is mapped as `mapped`, down to the first layer that has something, or to the
+ * floor. `walk`: NULL if there is no other layer. */
+static int walk_down(struct walk *walk, struct node *const *layers, unsigned count, unsigned floor,
+                     uint64_t offset, unsigned flags, const struct mapped_extent *mapped,
+                     struct chain_extent *found)
 {
     unsigned layer = count - 1;
     uint64_t end = offset + found->length;
     if (end > mapped->end)
         end = mapped->end;
     struct mapped_extent fresh; /* of a layer that may still change */
-    while (mapped->kind == EXTENT_BACKING && layer > 0) {
+    while (mapped->kind == EXTENT_BACKING && layer > floor) {
         struct node *node = layers[--layer];
         struct mapped_extent *extent =
             atomic_load(&node->read_only) ? &walk->layers[layer] : &fresh; /* W2 */
@@ -205,20 +208,21 @@ static int walk_down(struct walk *walk, struct node *const *layers, unsigned cou
     return 0;
 }
 
-int walks_map(struct walks *walks, struct node *const *layers, unsigned count, uint64_t offset,
-              unsigned flags, struct chain_extent *found)
+int walks_map(struct walks *walks, struct node *const *layers, unsigned count, unsigned floor,
+              uint64_t offset, unsigned flags, struct chain_extent *found)
 {
     struct mapped_extent top;
+    assert(floor < count);
     int ret = layer_map(layers[count - 1], offset, found->length, flags, &top);
     if (ret)
         return ret;
     if (count == 1)
-        return walk_down(NULL, layers, count, offset, flags, &top, found);
+        return walk_down(NULL, layers, count, floor, offset, flags, &top, found);
     /* Taken even if the top suffices: the walk follows its client. */
     struct walk *walk = walks_take(walks, count, offset, flags & MAP_HOLES);
     if (!walk)
         return -ENOMEM;
-    ret = walk_down(walk, layers, count, offset, flags, &top, found);
+    ret = walk_down(walk, layers, count, floor, offset, flags, &top, found);
     if (ret == 0)
         walk->position = offset + found->length;
     walks_give_back(walks, walk);

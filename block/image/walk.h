@@ -52,9 +52,10 @@ void walks_init(struct walks *walks, struct walk_memory *memory);
 void walks_destroy(struct walks *walks); /* no walk is in use */
 
 /* What the chain holds from `offset` on, which lies within its top. `layers`: its images, base
- * first, `count` (> 0) of them; of one `walks` always the same, but for those that are added.
- * `flags`: map_flags; MAP_CACHED: -EAGAIN rather than wait. 0 or -errno. */
-int walks_map(struct walks *walks, struct node *const *layers, unsigned count, uint64_t offset,
-              unsigned flags, struct chain_extent *found);
+ * first, `count` (> 0) of them; of one `walks` always the same, but for those that are added. The
+ * lowest `floor` (< count) of them are not looked at: BACKING, depth 0, where no other one holds
+ * something. `flags`: map_flags; MAP_CACHED: -EAGAIN rather than wait. 0 or -errno. */
+int walks_map(struct walks *walks, struct node *const *layers, unsigned count, unsigned floor,
+              uint64_t offset, unsigned flags, struct chain_extent *found);
 
 #endif

@@ -159,6 +159,33 @@ TEST(a_walk_asks_for_what_there_is)
     assert_int_equal(0, block_close(block, &err));
 }
 
+/* What has changed since an older image is asked of the images above that one only. */
+TEST(a_walk_since_an_image_asks_those_above)
+{
+    enum { OLDER = 79 };
+    struct block *block;
+    struct err err;
+    struct device *device = device_begin(&block);
+    const struct device_spec spec = {
+        .name = "older", .image = "79.qcow2", .format = "qcow2", .read_only = true};
+    assert_int_equal(0, block_device_open(block, &spec, &err));
+    block_device_export(block, "older");
+    unsigned answers = 0;
+    uint64_t changed_bytes = 0;
+    for (uint64_t at = 0; at < SIZE_BYTES; answers++) {
+        struct device_difference found = {.length = SIZE_BYTES - at};
+        assert_int_equal(0, device_map_since(device, disk(block, "older"), at, &found));
+        changed_bytes += found.is_changed ? found.length : 0;
+        at += found.length;
+    }
+    assert_int_equal(changed_bytes, (IMAGES - 1 - OLDER) * PIECE_BYTES);
+    assert_int_equal(asked[IMAGES - 1], answers);
+    expect_few_questions(device, SIZE_BYTES);
+    for (unsigned i = 0; i <= OLDER; i++)
+        assert_int_equal(asked[i], 0);
+    assert_int_equal(0, block_close(block, &err));
+}
+
 TEST(reads_ask_for_what_there_is)
 {
     struct block *block;

@@ -13,7 +13,7 @@ static int map_cached(struct node *node)
     struct walks walks;
     struct chain_extent found = {.length = 512};
     walks_init(&walks, &memory);
-    int ret = walks_map(&walks, &node, 1, 0, MAP_CACHED, &found);
+    int ret = walks_map(&walks, &node, 1, 0, 0, MAP_CACHED, &found);
     walks_destroy(&walks);
     return ret;
 }
