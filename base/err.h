@@ -30,6 +30,7 @@
     X(EventsGone, 410, false) /* pruned, or of another database */                                 \
     X(NotRelated, 422, false) /* two images, or a group and a device, have no image in common */   \
     X(GroupExists, 409, false)                                                                     \
+    X(TooManyHolds, 409, false)                                                                    \
     X(TokenNotFound, 404, false)                                                                   \
     X(TokenExists, 409, false)                                                                     \
     X(TooManyTokens, 409, false)                                                                   \

@@ -33,6 +33,14 @@ int event_record(struct store_transaction *transaction, const struct origin *ori
     return store_event_insert(transaction, &row, err);
 }
 
+int event_record_group(struct store_transaction *transaction, const struct origin *origin,
+                       enum event_kind kind, const char *group_id, const char *detail,
+                       struct err *err)
+{
+    struct event_row row = event_row(origin, kind, NULL, group_id, detail);
+    return store_event_insert(transaction, &row, err);
+}
+
 int event_record_detail(struct store_transaction *transaction, const struct origin *origin,
                         enum event_kind kind, const char *detail, struct err *err)
 {

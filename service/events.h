@@ -30,6 +30,11 @@ extern const struct origin origin_daemon;
 int event_record(struct store_transaction *transaction, const struct origin *origin,
                  enum event_kind kind, const char *device, const char *group_id, struct err *err);
 
+/* The same of a group, with what `detail`, a JSON object, adds. */
+int event_record_group(struct store_transaction *transaction, const struct origin *origin,
+                       enum event_kind kind, const char *group_id, const char *detail,
+                       struct err *err);
+
 /* The same of a change of neither. `detail`: a JSON object. */
 int event_record_detail(struct store_transaction *transaction, const struct origin *origin,
                         enum event_kind kind, const char *detail, struct err *err);

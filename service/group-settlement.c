@@ -327,7 +327,7 @@ static void settlement_keep_copy(struct settlement *settlement, struct group_row
     struct group_row *copy = &settlement->row;
     *row = *copy;
     copy->name = copy->labels = copy->selector = copy->error_message = NULL;
-    copy->request_hash = copy->rolled_back_to = NULL;
+    copy->request_hash = copy->rolled_back_to = copy->holds = NULL;
     copy->frozen = NULL; /* recorded with `committing` */
     copy->frozen_count = 0;
     copy->members = settlement->waits;

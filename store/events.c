@@ -95,7 +95,8 @@ static int event_insert(struct connection *writer, const struct event_row *row, 
     return row_run(&events, writer,
                    "INSERT INTO events (" NAMES ") VALUES (:at_us, :kind, :device, :group_id, "
                    ":job, :actor, :request_id, "
-                   "coalesce(:detail, " GROUP_DETAIL ", " DEVICE_DETAIL ", '{}'))",
+                   "coalesce(json_patch(" GROUP_DETAIL ", :detail), :detail, " GROUP_DETAIL
+                   ", " DEVICE_DETAIL ", '{}'))",
                    row, ErrInternalError, "", err) < 0
                ? -1
                : 0;

@@ -23,8 +23,9 @@ const char *event_kind_name(enum event_kind kind);      /* "device.attached" and
 enum event_kind event_kind_from_name(const char *name); /* or EVENT_KIND_COUNT */
 
 /* `row->id` is not looked at. With `detail` NULL it becomes what the rows of `group_id` or `device`
- * say within the transaction: insert the event after the row, and before a row is deleted. Deletes
- * a few events that are too many or too old, and tokens (store_tokens_prune()). */
+ * say within the transaction, and one that is given is added to that of `group_id`: insert the
+ * event after the row, and before a row is deleted. Deletes a few events that are too many or too
+ * old, and tokens (store_tokens_prune()). */
 int store_event_insert(struct store_transaction *transaction, const struct event_row *row,
                        struct err *err);
 

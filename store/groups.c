@@ -31,7 +31,8 @@
 #include <stdio.h>
 #include <string.h>
 
-/* All but `sequence`, which the insert itself finds out, and `revision`, 1 by default. */
+/* All but `sequence`, which the insert itself finds out, `revision`, 1 by default, and `holds`,
+ * which have a table of their own. */
 #define ROW struct group_row
 #define COLUMNS(FIRST, X)                                                                          \
     FIRST(id, ID)                                                                                  \
@@ -53,7 +54,10 @@
     X(error_member, INTEGER, KNOWN_BY(has_error_member))
 #define NAMES  COLUMN_NAMES(COLUMNS)
 #define VALUES COLUMN_VALUES(COLUMNS)
-#define SELECT "SELECT " NAMES ", sequence, revision FROM groups "
+#define HOLDS                                                                                      \
+    "(SELECT nullif(json_group_array(name), '[]') FROM (SELECT name FROM holds WHERE group_id = "  \
+    "groups.id ORDER BY name)) AS holds"
+#define SELECT "SELECT " NAMES ", sequence, revision, " HOLDS " FROM groups "
 
 static const char *const state_names[] = {
     [GROUP_PREPARING] = "preparing", [GROUP_COMMITTING] = "committing",
@@ -65,8 +69,8 @@ static const char *const kind_names[] = {
     [GROUP_KIND_ROLLBACK] = "rollback",
     [GROUP_KIND_CUT] = "cut",
 };
-static const struct column columns[] = {COLUMN_ENTRIES(COLUMNS) COLUMN_ENTRY(sequence, INTEGER)
-                                            COLUMN_ENTRY(revision, INTEGER)};
+static const struct column columns[] = {COLUMN_ENTRIES(COLUMNS) COLUMN_ENTRY(
+    sequence, INTEGER) COLUMN_ENTRY(revision, INTEGER) COLUMN_ENTRY(holds, TEXT_OR_NULL)};
 static const struct table groups = {TABLE("groups"), .choices = state_names,
                                     .choice_count = GROUP_ABORTED + 1};
 
@@ -158,7 +162,8 @@ static size_t text_bytes(const char *text)
 
 static size_t group_row_bytes(const struct group_row *row)
 {
-    size_t bytes = text_bytes(row->name) + text_bytes(row->labels) + text_bytes(row->error_message);
+    size_t bytes = text_bytes(row->name) + text_bytes(row->labels) + text_bytes(row->holds) +
+                   text_bytes(row->error_message);
     for (size_t i = 0; i < row->member_count; i++)
         bytes += sizeof(row->members[i]) + text_bytes(row->members[i].backing_file) +
                  text_bytes(row->members[i].snapshot_file);

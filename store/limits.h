@@ -11,6 +11,7 @@
 #define STORE_KEYS_MAX           10000 /* of one caller */
 #define STORE_ABORTED_GROUPS_MAX 1000
 #define STORE_ABORTED_DAYS_MAX   30
+#define STORE_HOLDS_MAX          64         /* of one group; no more are taken */
 #define STORE_TOKEN_DAYS_MAX     30         /* after its expiry */
 #define STORE_PAGE_BYTES_MAX     (1U << 20) /* of rows; a page ends after the one that reaches it */
 

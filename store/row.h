@@ -140,6 +140,7 @@ struct group_row {
     char *rolled_back_to; /* the id of the group to which this rollback went back; or NULL */
     char *name;
     char *labels;   /* JSON object, opaque here */
+    char *holds;    /* JSON array of their names, by name; NULL: none; never written */
     char *selector; /* JSON object: the labels that chose the members; NULL: they were named */
     uint64_t created_at_us;
     uint64_t revision; /* as of a device; given by insert */
@@ -177,7 +178,8 @@ struct key_row {
     char *body;    /* or NULL: none */
 };
 
-/* Kinds of events. An event of a group or device whose `detail` is NULL gets it from that row. */
+/* Kinds of events. An event of a group or device whose `detail` is NULL gets it from that row; one
+ * of a group with a `detail` gets both. */
 #define EVENT_KINDS(X)                                                                             \
     X(EVENT_DEVICE_ATTACHED, "device.attached")                                                    \
     X(EVENT_DEVICE_DETACHED, "device.detached")                                                    \
@@ -187,6 +189,8 @@ struct key_row {
     X(EVENT_GROUP_COMMITTED, "group.committed")                                                    \
     X(EVENT_GROUP_ABORTED, "group.aborted")                                                        \
     X(EVENT_GROUP_UPDATED, "group.updated")                                                        \
+    X(EVENT_GROUP_HELD, "group.held")                                                              \
+    X(EVENT_GROUP_RELEASED, "group.released")                                                      \
     X(EVENT_TOKEN_CREATED, "token.created")                                                        \
     X(EVENT_TOKEN_REVOKED, "token.revoked")                                                        \
     X(EVENT_RECOVERY_DONE, "recovery.done")

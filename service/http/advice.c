@@ -24,6 +24,7 @@ static const char *const advice[ERR_CODE_COUNT] = {
     [ErrEventsGone] = "read the current state, then the events from the oldest one on",
     [ErrNotRelated] = "name groups and devices whose images have a common origin",
     [ErrGroupExists] = "choose another name, or GET that group by this one",
+    [ErrTooManyHolds] = "release those that are not needed",
     [ErrTokenNotFound] = "GET /tokens lists the tokens",
     [ErrTokenExists] = "choose another name, or delete that token first",
     [ErrTooManyTokens] = "delete those that are not used",

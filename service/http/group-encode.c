@@ -93,7 +93,7 @@ struct cJSON *group_encode(struct service *service, const struct group_row *row,
     struct cJSON *json = cJSON_CreateObject();
     encode_text(json, "id", row->id);
     encode_text(json, "name", row->name);
-    encode_text(json, "kind", "snapshot");
+    encode_text(json, "kind", group_kind_name(row->kind));
     encode_text(json, "state", group_state_name(row->state));
     encode_time(json, "created_at", row->created_at_us);
     if (row->has_cut)
@@ -105,7 +105,7 @@ struct cJSON *group_encode(struct service *service, const struct group_row *row,
     encode_optional(json, "duration_us", row->has_duration, row->duration_us);
     encode_consistency(json, row);
     encode_members(service, json, row, known);
-    encode_array(json, "holds");
+    encode_json(json, "holds", row->holds ? row->holds : "[]");
     encode_json(json, "labels", row->labels);
     if (row->has_error) {
         char instance[GROUP_PATH_BYTES];

@@ -36,7 +36,8 @@ struct request {
     struct request_parameter {
         char *name, *value;
     } parameters[REQUEST_PARAMETERS_MAX];
-    const char *argument; /* the segment that matches the {...} of the route's path, or NULL */
+    /* The segments that match the {...} of the route's path, or NULL. */
+    const char *argument, *second_argument;
 };
 
 /* The value of the header field `name`, counting from 0 those of that name; NULL: there is none. */

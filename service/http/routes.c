@@ -29,17 +29,21 @@ size_t routes_position(const struct route *route)
     return (size_t)(route - routes);
 }
 
-/* Compares the request's segments with the route's; *argument gets the one that {...} matches. */
+enum { ARGUMENTS_MAX = 2 };
+
+/* Compares the request's segments with the route's; `arguments` get those that a {...} matches. */
 static bool route_matches(const struct route *route, const struct request *request,
-                          const char **argument)
+                          const char *arguments[ARGUMENTS_MAX])
 {
     const char *path = route->path;
+    size_t argument_count = 0;
+    arguments[0] = arguments[1] = NULL;
     for (size_t i = 0; i < request->segment_count; i++) {
         if (*path++ != '/')
             return false;
         size_t length = strcspn(path, "/");
         if (*path == '{' && *request->segments[i])
-            *argument = request->segments[i];
+            arguments[argument_count++] = request->segments[i];
         else if (strlen(request->segments[i]) != length ||
                  memcmp(path, request->segments[i], length) != 0)
             return false;
@@ -56,9 +60,9 @@ static bool route_takes(const struct route *route, const char *method)
 void routes_allow(const struct request *request, struct reply *reply)
 {
     char text[64] = "";
-    const char *argument;
+    const char *arguments[ARGUMENTS_MAX];
     for (size_t i = 0; i < ROUTES_COUNT; i++) {
-        if (!route_matches(&routes[i], request, &argument))
+        if (!route_matches(&routes[i], request, arguments))
             continue;
         size_t length = strlen(text);
         snprintf(text + length, sizeof(text) - length, "%s%s, ", routes[i].method,
@@ -77,9 +81,9 @@ void route_accept(const struct route *route, struct reply *reply)
 
 void routes_accept(const struct request *request, struct reply *reply)
 {
-    const char *argument;
+    const char *arguments[ARGUMENTS_MAX];
     for (size_t i = 0; i < ROUTES_COUNT; i++)
-        if (route_matches(&routes[i], request, &argument))
+        if (route_matches(&routes[i], request, arguments))
             route_accept(&routes[i], reply);
 }
 
@@ -101,11 +105,12 @@ const struct route *routes_find(struct request *request, struct err *err)
     if (request_parse_uri(request, err) != 0)
         return NULL;
     for (size_t i = 0; i < ROUTES_COUNT; i++) {
-        const char *argument = NULL;
-        if (!route_matches(&routes[i], request, &argument))
+        const char *arguments[ARGUMENTS_MAX];
+        if (!route_matches(&routes[i], request, arguments))
             continue;
         is_path = true;
-        request->argument = argument;
+        request->argument = arguments[0];
+        request->second_argument = arguments[1];
         if (route_takes(&routes[i], request->method))
             return request_check_parameters(request, routes[i].parameters, err) == 0 ? &routes[i]
                                                                                      : NULL;

@@ -24,8 +24,9 @@ enum route_flags {
     ROUTE_EVENTS = 32,     /* replies with text/event-stream where that is asked for */
 };
 
-/* Method, path ({...} matches any one segment that is not empty), handler, scope, flags, parameters
- * of the query (NULL: none), table of the body (NULL: none). HEAD is routed as GET. */
+/* Method, path ({...} matches any one segment that is not empty; two at most), handler, scope,
+ * flags, parameters of the query (NULL: none), table of the body (NULL: none). HEAD is routed as
+ * GET. */
 #define ROUTES(X)                                                                                  \
     X("GET", "/devices", device_list, SCOPE_READ, ROUTE_STORE | ROUTE_PAGE, device_parameters,     \
       NULL)                                                                                        \
@@ -43,6 +44,10 @@ enum route_flags {
     X("GET", "/snapshot-groups/{id}", snapshot_group_get, SCOPE_READ, ROUTE_STORE, NULL, NULL)     \
     X("PATCH", "/snapshot-groups/{id}", snapshot_group_update, SCOPE_SNAPSHOT, ROUTE_STORE, NULL,  \
       &labels_patch_body)                                                                          \
+    X("PUT", "/snapshot-groups/{id}/holds/{name}", snapshot_group_hold, SCOPE_SNAPSHOT,            \
+      ROUTE_STORE, NULL, NULL)                                                                     \
+    X("DELETE", "/snapshot-groups/{id}/holds/{name}", snapshot_group_release, SCOPE_SNAPSHOT,      \
+      ROUTE_STORE, NULL, NULL)                                                                     \
     X("GET", "/events", event_list, SCOPE_READ, ROUTE_STORE | ROUTE_PAGE | ROUTE_EVENTS,           \
       event_parameters, NULL)                                                                      \
     X("GET", "/tokens", token_list, SCOPE_ADMIN, ROUTE_STORE | ROUTE_PAGE, list_parameters, NULL)  \

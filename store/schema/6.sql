@@ -16,6 +16,8 @@
 -- groups    `kind` says why the group was taken; only a `snapshot` or a `rollback` has a name. `rolled_back_to` is the id of
 --           the group to which a `rollback` went back
 --
+-- holds     names that keep a group from being deleted
+--
 -- A table with a new CHECK is made anew: foreign keys are off while schema files run, so that its rows' members stay.
 CREATE TABLE images (
     path TEXT PRIMARY KEY,
@@ -124,3 +126,10 @@ UPDATE images SET is_kept = 1
     WHERE made_by IN (SELECT id FROM groups WHERE state = 'committed')
     AND path NOT IN (SELECT top_image FROM devices WHERE top_image IS NOT NULL)
     AND NOT EXISTS (SELECT 1 FROM images AS child WHERE child.backing = images.path);
+
+CREATE TABLE holds (
+    group_id TEXT NOT NULL REFERENCES groups (id) ON DELETE CASCADE,
+    name TEXT NOT NULL,
+    created_at_us INTEGER NOT NULL,
+    PRIMARY KEY (group_id, name)
+) STRICT, WITHOUT ROWID;

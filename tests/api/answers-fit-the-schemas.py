@@ -67,6 +67,16 @@ CALLS = [
     (400, "PATCH", "/snapshot-groups/g", {"labels": {"a": 1}}),
     (404, "PATCH", "/snapshot-groups/none", {}),
     (422, "PATCH", "/snapshot-groups/g", {"labels": {"a": "x" * 257}}),
+    (201, "PUT", "/snapshot-groups/g/holds/h", None),
+    (200, "PUT", "/snapshot-groups/g/holds/h", None),
+    (404, "PUT", "/snapshot-groups/none/holds/h", None),
+    (400, "PUT", "/snapshot-groups/g/holds/.", None),
+    *((201, "PUT", "/snapshot-groups/g/holds/h%d" % i, None) for i in range(63)),
+    (409, "PUT", "/snapshot-groups/g/holds/one-more", None),
+    (204, "DELETE", "/snapshot-groups/g/holds/h", None),
+    (204, "DELETE", "/snapshot-groups/g/holds/h", None),
+    (404, "DELETE", "/snapshot-groups/none/holds/h", None),
+    (400, "DELETE", "/snapshot-groups/g/holds/h?x=y", None),
     (204, "DELETE", "/devices/vda", None),
     (201, "POST", "/tokens", {"name": "t", "scope": "read", "expires_at": "2099-01-01T00:00:00+01:00"}),
     (409, "POST", "/tokens", {"name": "t", "scope": "admin"}),
@@ -100,7 +110,8 @@ CALLS = [
 CONDITIONS = [
     (method, path, "If-Match", 412) for method, path in (
         ("GET", "/devices/vdb"), ("PATCH", "/devices/vdb"), ("DELETE", "/devices/vdb"), ("GET", "/snapshot-groups/g"),
-        ("PATCH", "/snapshot-groups/g"), ("GET", "/openapi.yaml"), ("GET", "/version"), ("GET", "/limits"),
+        ("PATCH", "/snapshot-groups/g"), ("PUT", "/snapshot-groups/g/holds/x"), ("DELETE", "/snapshot-groups/g/holds/x"),
+        ("GET", "/openapi.yaml"), ("GET", "/version"), ("GET", "/limits"),
         ("GET", "/devices"), ("GET", "/snapshot-groups"), ("GET", "/events"), ("GET", "/tokens"), ("GET", "/tokens/kept"),
         ("DELETE", "/tokens/kept"))] + [
     ("GET", path, "If-None-Match", 304) for path in (

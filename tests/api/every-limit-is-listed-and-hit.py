@@ -278,6 +278,17 @@ def subscribers(daemon, limit):
         connection.close()
 
 
+def group_holds(daemon, limit):
+    daemon.create_device("held", "raw", 512)
+    group(daemon, name="held", devices=[{"device": "held"}])
+    connection = daemon.connection()
+    for i in range(limit + 1):
+        answer = connection.ask("PUT", "/snapshot-groups/held/holds/h%d" % i)
+        expect(answer.status == (201 if i < limit else 409), "hold %d: %s", i, answer)
+    connection.close()
+    expect(answer.body["code"] == "TooManyHolds", "%s", answer)
+
+
 def tokens(daemon, limit):
     there = len(daemon.list("/tokens"))
     connection = daemon.connection()

@@ -23,7 +23,7 @@ IMAGE = {'access.h', 'chain.h', 'drivers.h', 'file-io.h', 'file-table.h', 'freez
          'lock.h', 'node.h', 'stage.h', 'sync.h', 'walk.h'}
 TLS = {'base/tls': {'certificates.h', 'credentials.h', 'limits.h', 'peer.h'}}
 DEVICE = {'clients.h', 'device.h', 'exports.h', 'object.h', 'registry.h', 'retry.h'}
-STORE = {'store.h', 'devices.h', 'groups.h', 'events.h', 'idempotency.h', 'frozen-files.h', 'images.h', 'limits.h',
+STORE = {'store.h', 'devices.h', 'groups.h', 'events.h', 'idempotency.h', 'frozen-files.h', 'holds.h', 'images.h', 'limits.h',
          'tokens.h', 'row.h'}
 ANY = None
 MAY_INCLUDE = {

@@ -6,6 +6,7 @@
 #include "tests/lib/store-fixture.h"
 
 #include "store/events.h"
+#include "store/holds.h"
 #include "store/idempotency.h"
 #include "store/tokens.h"
 
@@ -102,6 +103,7 @@ static void must_be_same_member(const struct member_row *got, const struct membe
     TEXT(backing_file)
     TEXT(backing_format)
     TEXT(backing_identity)
+    TEXT(base_file)
     TEXT(snapshot_file)
     TEXT(format)
     TEXT(directory_identity)
@@ -117,6 +119,9 @@ static void must_be_same_group(const struct group_row *got, const struct group_r
     TEXT(name)
     TEXT(labels)
     TEXT(selector)
+    TEXT(holds)
+    TEXT(rolled_back_to)
+    NUMBER(kind)
     TEXT(request_hash)
     TEXT(error_message)
     NUMBER(state)
@@ -214,6 +219,31 @@ TEST(committed_groups_come_back)
     assert_int_equal(STORE_CHANGE(store_group_update_committed, &row), 0);
     row.state = GROUP_COMMITTED;
     group_must_be(&row);
+}
+
+/* Of a group that was changed since it was read, none is changed. */
+TEST(holds_come_back_with_their_group)
+{
+    struct group_row row = group_example(1, "vda", "/i/vda", "/i/overlay"), other;
+    assert_int_equal(STORE_CHANGE(store_group_insert, &row), 0);
+    other = group_example(2, "vda", "/i/vda", "/i/overlay2");
+    assert_int_equal(STORE_CHANGE(store_group_insert, &other), 0);
+    row = group_example(1, "vda", "/i/vda", "/i/overlay");
+    static const struct {
+        const char *name, *wanted;
+    } steps[] = {{"b", "[\"b\"]"}, {"a", "[\"a\",\"b\"]"}, {"b", "[\"a\"]"}, {"a", NULL}};
+    for (unsigned i = 0; i < 4; i++)
+        for (uint64_t revision = i; revision <= i + 1; revision++) {
+            row.revision = revision;
+            struct store_transaction *transaction = store_begin(store, &err);
+            int changed = i < 2 ? store_hold_insert(transaction, &row, steps[i].name, 1, &err)
+                                : store_hold_delete(transaction, &row, steps[i].name, &err);
+            assert_int_equal(changed, revision == i + 1);
+            assert_int_equal(store_commit(transaction, &err), 0);
+            row.holds = (char *)(uintptr_t)(steps[changed ? i : i ? i - 1 : 3].wanted);
+            group_must_be(&row);
+        }
+    assert_int_equal(store_number("SELECT revision FROM groups ORDER BY id DESC"), 1);
 }
 
 /* The clients that the only member of the group with that id has. */
