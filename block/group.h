@@ -7,11 +7,11 @@
  *        |               |              (the caller has recorded `committing` before group_cut)
  *        +---------------+--> group_abort --> group_free
  *
- * group_begin validates all members and holds their devices; group_prepare creates every overlay,
- * durable, and opens it. Both may fail, change no existing file, and set `*failed_member` to the
- * position of the first failing member. After group_prepare nothing can fail: group_cut freezes
- * all members by one store in memory, for which no request waits; group_finish waits for the
- * changes that were in flight.
+ * group_begin validates all members, holds their devices and begins to flush them; group_prepare
+ * creates every overlay, durable, opens it, and waits for the flushes. Both may fail, change no
+ * existing file, and set `*failed_member` to the position of the first failing member. After
+ * group_prepare nothing can fail: group_cut freezes all members by one store in memory, for which
+ * no request waits; group_finish waits for the changes that were in flight.
  *
  * A rollback is a group too: it freezes all members, and gives each an overlay that is not put on
  * its top but on an image that was frozen before. No client sees both: from its beginning to its

@@ -8,10 +8,8 @@
  *                               +-----------+-------------+-- group_abort --> ABORTED
  *
  *   begin    for each member in list order: hold its device, check the path of its overlay. Nothing
- *            is created.
- *   prepare  side by side: flush the images to be frozen. Side by side: stage each overlay, copy
- *            that image's permissions, open the overlay on top of it. Sync all overlays at once;
- *            then name each overlay in list order; sync each directory once.
+ *            is created. Begin to flush the images to be frozen, side by side.
+ *   prepare  create the overlays (group-create.h); wait for the flushes.
  *   cut      arm every overlay; store the epoch (cut.h).
  *   finish   for each member, side by side: wait until its old top has no change in flight (seal);
  *            make it durable and read-only. A failed sync fails the device; after any other error
@@ -30,6 +28,7 @@
  * One thread runs a group, with others for what is done side by side (parallel.h). Devices are held
  * (`holder`) from begin to free.
  */
+#include "block/device/group-create.h"
 #include "block/device/group-sync.h"
 #include "block/device/member.h"
 #include "block/device/parallel.h"
@@ -86,6 +85,39 @@ static void group_enter_state(struct group *group, enum transaction_state state)
     group_assert_state(group, state);
 }
 
+/* ---- flush ---- */
+
+static void flush_at(void *group, size_t position)
+{
+    member_flush(&((struct group *)group)->members[position]);
+}
+
+/* Nobody sees that, so it may run while the caller records the group and overlays are created. */
+static void group_begin_flush(struct group *group)
+{
+    group->is_flushing = true;
+    parallel_begin(&group->flushing, group->count, flush_at, group);
+}
+
+static void group_end_flush(struct group *group)
+{
+    if (group->is_flushing)
+        parallel_end(&group->flushing);
+    group->is_flushing = false;
+}
+
+/* All of them, also after one has failed. */
+static int group_check_flush(struct group *group, size_t *failed_member, struct err *err)
+{
+    group_end_flush(group);
+    for (size_t i = 0; i < group->count; i++)
+        if (member_check_flush(&group->members[i], err) != 0) {
+            *failed_member = i;
+            return -1;
+        }
+    return 0;
+}
+
 /* ---- begin ---- */
 
 static int group_check_list(const struct group_member *members, size_t count, struct err *err)
@@ -139,6 +171,7 @@ static struct group *group_begin_new(struct group *group, const unsigned char id
         return NULL;
     }
     group_enter_state(group, TRANSACTION_BEGUN);
+    group_begin_flush(group);
     return group;
 }
 
@@ -224,53 +257,11 @@ int group_plan(struct block *block, const struct group_member *members, size_t c
 
 /* ---- prepare ---- */
 
-static void flush_at(void *group, size_t position)
-{
-    member_flush(&((struct group *)group)->members[position]);
-}
-
-/* All of them, also after one has failed: nothing is created before. */
+/* Once more: the clients of a rollback wrote until they were disconnected. */
 static int group_flush(struct group *group, size_t *failed_member, struct err *err)
 {
-    parallel_run(group->count, flush_at, group);
-    for (size_t i = 0; i < group->count; i++)
-        if (member_check_flush(&group->members[i], err) != 0) {
-            *failed_member = i;
-            return -1;
-        }
-    return 0;
-}
-
-struct staging {
-    struct group *group;
-    pthread_mutex_t lock; /* guards *err and changes of `failed` */
-    atomic_size_t failed; /* the first in list order so far, or SIZE_MAX */
-    struct err *err;
-};
-
-/* Once a member has failed, no later one is begun. */
-static void stage_at(void *context, size_t position)
-{
-    struct staging *staging = context;
-    struct err err;
-    if (atomic_load(&staging->failed) < position ||
-        member_stage(staging->group, &staging->group->members[position], &err) == 0)
-        return;
-    LOCK_GUARD(&staging->lock);
-    if (position > atomic_load(&staging->failed))
-        return;
-    atomic_store(&staging->failed, position);
-    *staging->err = err;
-}
-
-static int group_stage(struct group *group, size_t *failed_member, struct err *err)
-{
-    struct staging staging = {
-        .group = group, .lock = PTHREAD_MUTEX_INITIALIZER, .failed = SIZE_MAX, .err = err};
-    parallel_run(group->count, stage_at, &staging);
-    pthread_mutex_destroy(&staging.lock);
-    *failed_member = atomic_load(&staging.failed);
-    return *failed_member == SIZE_MAX ? 0 : -1;
+    group_begin_flush(group);
+    return group_check_flush(group, failed_member, err);
 }
 
 int group_prepare(struct group *group, size_t *failed_member, struct err *err)
@@ -278,16 +269,8 @@ int group_prepare(struct group *group, size_t *failed_member, struct err *err)
     group_assert_state(group, TRANSACTION_BEGUN);
     group_enter_state(group, TRANSACTION_PREPARING);
     *failed_member = SIZE_MAX;
-    if (group_flush(group, failed_member, err) != 0 ||
-        group_stage(group, failed_member, err) != 0 ||
-        group_sync_overlays(group, failed_member, err) != 0)
-        return -1;
-    for (size_t i = 0; i < group->count; i++)
-        if (member_publish(group, &group->members[i], err) != 0) {
-            *failed_member = i;
-            return -1;
-        }
-    if (group_sync_directories(group, failed_member, err) != 0 ||
+    int ret = group_create_overlays(group, failed_member, err);
+    if (group_check_flush(group, failed_member, err) != 0 || ret != 0 ||
         (group->disconnects && (rollback_disconnect(group, failed_member, err) != 0 ||
                                 group_flush(group, failed_member, err) != 0)))
         return -1;
@@ -361,6 +344,7 @@ int group_abort(struct group *group, struct err *err)
     int ret = 0;
     assert(group->state >= TRANSACTION_BEGUN && group->state <= TRANSACTION_PREPARED);
     group_assert_state(group, group->state);
+    group_end_flush(group);
     for (size_t i = 0; i < group->count; i++)
         if (member_abort(group, &group->members[i], err) != 0)
             ret = -1;
@@ -390,7 +374,7 @@ void group_member_info(const struct group *group, size_t position, struct group_
 
 void group_free(struct group *group)
 {
-    assert(group->state != TRANSACTION_CUT); /* group_finish() comes first */
+    assert(group->state != TRANSACTION_CUT && !group->is_flushing); /* finish or abort came first */
     group_assert_state(group, group->state);
     for (size_t i = 0; i < group->count; i++)
         member_free(group, &group->members[i]);

@@ -7,6 +7,7 @@
 #define BLOCK_DEVICE_MEMBER_H
 
 #include "block/device/object.h"
+#include "block/device/parallel.h"
 #include "block/group.h"
 
 #include <uuid/uuid.h>
@@ -53,6 +54,8 @@ struct group {
     bool is_plan;    /* devices are looked at, not held */
     bool is_rollback;
     bool disconnects; /* clients, if it is a rollback */
+    bool is_flushing;
+    struct parallel flushing; /* the images to be frozen, from begin to prepare */
     size_t count;
     struct member members[];
 };

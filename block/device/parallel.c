@@ -3,33 +3,26 @@
  * A pool of threads that lives as long as one call. See parallel.h.
  *
  *     positions   0   1   2  ...  T-1 | T ............ next ............ count
- *     run by      caller, threads 1 to T-1 | whoever is free     | nobody yet
+ *     run by      workers 0 to T-1    | whoever is free     | nobody yet
  *
- * Each thread begins with the position of its own number: up to PARALLEL_THREADS positions, a
- * thread's system calls are those of one position, which tests rely on. Positions of threads that
- * could not be created are left to the caller.
+ * Worker 0 of parallel_run() is the caller, that of parallel_begin() a thread. Each worker begins
+ * with the position of its own number: up to PARALLEL_THREADS positions, a thread's system calls
+ * are those of one position, which tests rely on. Positions of threads that could not be created
+ * are left to the caller.
+ *
+ * Threads that yield are nice(2): what serves guests comes first, and the caller, who does not
+ * yield, makes sure that a group goes on on a busy machine. One that is kept from a processor keeps
+ * its locks too, so steps that take locks of guests' requests do not yield.
  */
 #include "block/device/parallel.h"
 
 #include "base/log.h"
 
-#include <pthread.h>
 #include <signal.h>
-#include <stdatomic.h>
+#include <sys/resource.h>
+#include <unistd.h>
 
-struct parallel {
-    void (*run)(void *context, size_t position);
-    void *context;
-    size_t count;
-    atomic_size_t next;
-    const char *request; /* that the caller serves, for the log */
-};
-
-struct worker {
-    struct parallel *parallel;
-    size_t first;
-    pthread_t thread;
-};
+enum { NICENESS = 10 };
 
 static void parallel_work(struct parallel *parallel, size_t first)
 {
@@ -39,42 +32,83 @@ static void parallel_work(struct parallel *parallel, size_t first)
 
 static void *worker_run(void *arg)
 {
-    const struct worker *worker = arg;
+    const struct parallel_worker *worker = arg;
     pthread_setname_np(pthread_self(), "group-member");
+    if (worker->parallel->is_yielding)
+        setpriority(PRIO_PROCESS, (id_t)gettid(), NICENESS); /* of this thread alone */
     log_set_request(worker->parallel->request);
     parallel_work(worker->parallel, worker->first);
     return NULL;
 }
 
-/* Starts workers 1 to threads - 1; returns the number of the first that could not be started. */
-static size_t workers_start(struct worker *workers, size_t threads, struct parallel *parallel)
+/* Creates the threads of the workers from `first` on, as many as can be. */
+static void workers_start(struct parallel *parallel, size_t first)
 {
-    size_t started = 1;
     sigset_t all, before;
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before);
-    for (; started < threads; started++) {
-        struct worker *worker = &workers[started];
-        *worker = (struct worker){.parallel = parallel, .first = started};
+    for (parallel->started = first; parallel->started < parallel->threads; parallel->started++) {
+        struct parallel_worker *worker = &parallel->workers[parallel->started];
+        *worker = (struct parallel_worker){.parallel = parallel, .first = parallel->started};
         if (pthread_create(&worker->thread, NULL, worker_run, worker) != 0)
             break;
     }
     pthread_sigmask(SIG_SETMASK, &before, NULL);
-    return started;
+}
+
+static void parallel_start(struct parallel *parallel, size_t count,
+                           void (*run)(void *context, size_t position), void *context, size_t first)
+{
+    parallel->run = run;
+    parallel->context = context;
+    parallel->count = count;
+    parallel->threads = count < PARALLEL_THREADS ? count : PARALLEL_THREADS;
+    parallel->request = log_request();
+    atomic_init(&parallel->next, parallel->threads);
+    parallel->started = first;
+    if (parallel->threads > first)
+        workers_start(parallel, first);
+}
+
+/* Runs what is left, and waits for the threads of the workers from `first` on. */
+static void parallel_finish(struct parallel *parallel, size_t first)
+{
+    for (size_t i = parallel->started; i < parallel->threads; i++)
+        parallel->run(parallel->context, i);
+    parallel_work(parallel, atomic_fetch_add(&parallel->next, 1));
+    for (size_t i = first; i < parallel->started; i++)
+        pthread_join(parallel->workers[i].thread, NULL);
+}
+
+static void parallel_run_all(size_t count, void (*run)(void *context, size_t position),
+                             void *context, bool is_yielding)
+{
+    struct parallel parallel = {.is_yielding = is_yielding};
+    if (count == 0)
+        return;
+    parallel_start(&parallel, count, run, context, 1);
+    run(context, 0);
+    parallel_finish(&parallel, 1);
 }
 
 void parallel_run(size_t count, void (*run)(void *context, size_t position), void *context)
 {
-    struct worker workers[PARALLEL_THREADS];
-    const size_t threads = count < PARALLEL_THREADS ? count : PARALLEL_THREADS;
-    struct parallel parallel = {
-        .run = run, .context = context, .count = count, .next = threads, .request = log_request()};
-    if (count == 0)
-        return;
-    const size_t started = threads > 1 ? workers_start(workers, threads, &parallel) : 1;
-    for (size_t i = started; i < threads; i++)
-        run(context, i);
-    parallel_work(&parallel, 0);
-    for (size_t i = 1; i < started; i++)
-        pthread_join(workers[i].thread, NULL);
+    parallel_run_all(count, run, context, false);
+}
+
+void parallel_run_yielding(size_t count, void (*run)(void *context, size_t position), void *context)
+{
+    parallel_run_all(count, run, context, true);
+}
+
+void parallel_begin(struct parallel *parallel, size_t count,
+                    void (*run)(void *context, size_t position), void *context)
+{
+    parallel->is_yielding = false;
+    parallel_start(parallel, count, run, context, 0);
+}
+
+void parallel_end(struct parallel *parallel)
+{
+    parallel_finish(parallel, 0);
 }

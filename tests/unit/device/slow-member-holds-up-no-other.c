@@ -8,6 +8,7 @@
 #include "tests/lib/faulty.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 
 static const char *const NAMES[] = {"d0", "d1", "d2"};
@@ -54,9 +55,9 @@ static void prepare_starts(struct job *job, struct block *block)
     size_t failed_member;
     for (size_t i = 0; i < 3; i++)
         disk_write(block, NAMES[i], 1, 1);
+    faulty_hold_flushes("/d0.qcow2");
     *job = (struct job){.group = group_of(block, "g.qcow2", 3, NAMES, &failed_member, &err)};
     assert_non_null(job->group);
-    faulty_hold_flushes("/d0.qcow2");
     start(job, prepare_run);
 }
 
@@ -84,6 +85,48 @@ TEST(the_others_are_flushed_meanwhile)
     group_free(job.group);
 }
 
+static bool there_are(const char *files, int count)
+{
+    char command[128];
+    snprintf(command, sizeof(command), "test $(find . -name '%s' -size +0 | wc -l) = %d", files,
+             count);
+    return shell_status(command) == 0;
+}
+
+TEST(overlays_are_created_meanwhile)
+{
+    struct job job;
+    struct err err;
+    prepare_starts(&job, *state);
+    faulty_wait_flushes("/d0.qcow2", 1);
+    while (!there_are("d?.g.qcow2", 3))
+        sched_yield();
+    faulty_fail_flush("/d0.qcow2", ENOSPC);
+    faulty_let_flushes_go();
+    pthread_join(job.thread, NULL);
+    assert_int_equal(job.ret, -1);
+    assert_int_equal(job.failed_member, 0);
+    assert_int_equal(group_abort(job.group, &err), 0);
+    group_free(job.group);
+    assert_true(there_are("*.g.qcow2", 0));
+    faulty_fail_flush(NULL, 0);
+}
+
+TEST(a_group_that_is_not_prepared_waits_for_its_flushes)
+{
+    struct job job;
+    struct err err;
+    size_t failed_member;
+    disk_write(*state, "d0", 1, 1);
+    faulty_hold_flushes("/d0.qcow2");
+    job.group = group_of(*state, "g.qcow2", 3, NAMES, &failed_member, &err);
+    assert_non_null(job.group);
+    faulty_wait_flushes("/d0.qcow2", 1);
+    faulty_let_flushes_go();
+    assert_int_equal(group_abort(job.group, &err), 0);
+    group_free(job.group);
+}
+
 TEST(the_others_are_staged_meanwhile)
 {
     struct job job;
@@ -92,7 +135,7 @@ TEST(the_others_are_staged_meanwhile)
     prepare_starts(&job, *state);
     faulty_let_flushes_go();
     faulty_wait_held(1);
-    while (shell_status("test $(find . -name '.snapgroupd-*' -size +0 | wc -l) = 2") != 0)
+    while (!there_are(".snapgroupd-*", 2))
         sched_yield();
     faulty_let_creates_go();
     pthread_join(job.thread, NULL);
