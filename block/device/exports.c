@@ -366,3 +366,41 @@ int export_list(struct block *block, struct export_cursor *cursor,
             cursor->frozen = frozen->serial;
     return ret;
 }
+
+/* ---- frozen members of one device ---- */
+
+/* Both are of one device, and `older` was frozen before. */
+static bool frozen_precedes(const struct frozen *older, const struct frozen *newer)
+{
+    size_t length = strcspn(newer->name, "@") + 1;
+    return older->serial < newer->serial && strncmp(older->name, newer->name, length) == 0 &&
+           memcmp(older->device_id, newer->device_id, sizeof(newer->device_id)) == 0;
+}
+
+bool export_find_older(struct block *block, const char *name, const char *group,
+                       char older[EXPORT_FROZEN_NAME_MAX + 1])
+{
+    int device_length = (int)strcspn(name, "@");
+    if (device_length > DEVICE_NAME_MAX || strlen(group) > GROUP_NAME_MAX)
+        return false;
+    snprintf(older, EXPORT_FROZEN_NAME_MAX + 1, "%.*s@%s", device_length, name, group);
+    LOCK_GUARD(&block->lock);
+    const struct frozen *newer = frozen_find_locked(block, name);
+    const struct frozen *found = newer ? frozen_find_locked(block, older) : NULL;
+    return found && frozen_precedes(found, newer);
+}
+
+int export_list_older(struct block *block, const char *name, struct export_cursor *cursor,
+                      int (*each)(void *arg, const char *group), void *arg)
+{
+    int ret = 0;
+    LOCK_GUARD(&block->lock);
+    const struct frozen *newer = frozen_find_locked(block, name);
+    if (!newer)
+        return 0;
+    for (struct frozen *frozen = block->frozen; frozen && !ret; frozen = frozen->next)
+        if ((!cursor->frozen || frozen->serial < cursor->frozen) &&
+            frozen_precedes(frozen, newer) && (ret = each(arg, frozen->group)) == 0)
+            cursor->frozen = frozen->serial;
+    return ret;
+}

@@ -7,6 +7,7 @@
 #define BLOCK_DEVICE_EXPORTS_H
 
 #include "base/err.h"
+#include "block/limits.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -66,6 +67,20 @@ struct export_cursor {
 int export_list(struct block *block, struct export_cursor *cursor,
                 const struct client_names *client, int (*each)(void *arg, const char *name),
                 void *arg);
+
+/* ---- frozen members of one device ---- */
+
+#define EXPORT_FROZEN_NAME_MAX (DEVICE_NAME_MAX + 1 + GROUP_NAME_MAX) /* DEVICE@GROUP */
+
+/* Whether a device's member of `group`, by name or id, was frozen before the frozen member `name`;
+ * if so, *older is that one's export. No client is checked: whom `name` admits, that admits. */
+bool export_find_older(struct block *block, const char *name, const char *group,
+                       char older[EXPORT_FROZEN_NAME_MAX + 1]);
+
+/* Calls `each` with the name of every group whose member of the device was frozen before `name`,
+ * newest first, from the cursor on. As export_list(). */
+int export_list_older(struct block *block, const char *name, struct export_cursor *cursor,
+                      int (*each)(void *arg, const char *group), void *arg);
 
 void frozen_free(struct frozen *frozen);
 

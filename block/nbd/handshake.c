@@ -98,18 +98,24 @@ static uint16_t export_flags(const struct nbd_handshake *handshake, const struct
     return (uint16_t)flags;
 }
 
-/* The export is chosen: contexts that were selected for another one are not. */
-static void export_choose(struct nbd_handshake *handshake, struct device *device,
-                          const unsigned char *name, size_t length)
+/* The export, which is in use, is chosen: contexts that were selected for another one are not. -1
+ * and *err: it is not, and not in use any more. */
+static int export_choose(struct nbd_handshake *handshake, struct device *device,
+                         const unsigned char *name, size_t length, struct err *err)
 {
     struct nbd_connection *connection = handshake->connection;
     struct nbd_session *session = &connection->session;
+    if (!nbd_meta_contexts_are_of(handshake, name, length))
+        session->contexts = 0;
+    if (nbd_meta_begin(handshake, device, err) != 0) {
+        export_unuse(connection->server->block, device);
+        return -1;
+    }
     session->device = device;
     nbd_peer_describe(connection, &connection->client.who);
     export_enter(connection->server->block, device, &connection->client);
-    if (!nbd_meta_contexts_are_of(handshake, name, length))
-        session->contexts = 0;
     handshake_enter_state(handshake, NBD_HANDSHAKE_CHOSEN);
+    return 0;
 }
 
 static int option_export_name(struct nbd_handshake *handshake)
@@ -120,7 +126,8 @@ static int option_export_name(struct nbd_handshake *handshake)
     struct device *device = nbd_option_find(handshake, handshake->payload, handshake->length, &err);
     if (!device)
         return -ENOENT;
-    export_choose(handshake, device, handshake->payload, handshake->length);
+    if (export_choose(handshake, device, handshake->payload, handshake->length, &err) != 0)
+        return -ENOENT;
     struct nbd_export_be export = {
         .size_bytes = htobe64(device_size_bytes(device)),
         .flags = htobe16(export_flags(handshake, device)),
@@ -237,6 +244,7 @@ static int option_info_or_go(struct nbd_handshake *handshake)
 {
     struct nbd_connection *connection = handshake->connection;
     struct info_payload info;
+    struct err err;
     int ret;
     if (info_decode(handshake, &info) != 0)
         return nbd_option_error(handshake, NBD_REP_ERR_INVALID,
@@ -245,8 +253,8 @@ static int option_info_or_go(struct nbd_handshake *handshake)
     if (!device)
         return ret;
     bool go = handshake->option == NBD_OPT_GO;
-    if (go)
-        export_choose(handshake, device, info.name, info.name_length);
+    if (go && export_choose(handshake, device, info.name, info.name_length, &err) != 0)
+        return nbd_option_error(handshake, NBD_REP_ERR_UNKNOWN, err.message);
     ret = info_add(handshake, &info, device);
     if (!go)
         export_unuse(connection->server->block, device);

@@ -87,9 +87,8 @@ int nbd_option_send(struct nbd_handshake *handshake)
 
 /* ---- exports ---- */
 
-/* An export's name as a string. A malformed one is InvalidValue. */
-static int export_name(const unsigned char *name, size_t length, char text[NBD_EXPORT_NAME_MAX + 1],
-                       struct err *err)
+int nbd_option_name(const unsigned char *name, size_t length, char text[NBD_EXPORT_NAME_MAX + 1],
+                    struct err *err)
 {
     if (length > NBD_EXPORT_NAME_MAX || memchr(name, '\0', length))
         return err_set(err, ErrInvalidValue, 0, "an export's name has at most %d bytes and no NUL",
@@ -103,7 +102,7 @@ struct device *nbd_option_find(struct nbd_handshake *handshake, const unsigned c
                                size_t length, struct err *err)
 {
     char text[NBD_EXPORT_NAME_MAX + 1];
-    if (export_name(name, length, text, err) != 0)
+    if (nbd_option_name(name, length, text, err) != 0)
         return NULL;
     struct device *device =
         export_use(handshake->connection->server->block, text, &handshake->client, err);
@@ -157,7 +156,7 @@ bool nbd_option_has_export(struct nbd_handshake *handshake, const unsigned char 
     struct err err;
     char text[NBD_EXPORT_NAME_MAX + 1];
     bool is_there =
-        export_name(name, length, text, &err) == 0 &&
+        nbd_option_name(name, length, text, &err) == 0 &&
         export_check(handshake->connection->server->block, text, &handshake->client, &err) == 0;
     if (is_there)
         option_uses(handshake, name, length);

@@ -43,6 +43,7 @@ struct nbd_handshake {
     /* What the session's contexts were selected for; contexts of no other export count. */
     char context_export[NBD_EXPORT_NAME_MAX + 1];
     size_t context_export_length;
+    char context_older[EXPORT_FROZEN_NAME_MAX + 1]; /* of NBD_CONTEXT_CHANGED: the older export */
 };
 
 /* What is left of an option's payload. */
@@ -69,6 +70,10 @@ int nbd_option_error(struct nbd_handshake *handshake, uint32_t type, const char 
 
 /* Sends all that was added. */
 int nbd_option_send(struct nbd_handshake *handshake);
+
+/* An export's name as a string. A malformed one is InvalidValue. */
+int nbd_option_name(const unsigned char *name, size_t length, char text[NBD_EXPORT_NAME_MAX + 1],
+                    struct err *err);
 
 /* The device behind the name, in use; or NULL and *err: InvalidValue if the name is malformed,
  * Forbidden if the client may not have it, which is logged once. */

@@ -119,6 +119,11 @@ enum nbd_allocation {
     NBD_STATE_ZERO = 1 << 1,
 };
 
+/* QEMU's docs/interop/nbd.txt, "qemu:dirty-bitmap" */
+enum nbd_bitmap {
+    NBD_STATE_DIRTY = 1 << 0,
+};
+
 /* "Error values" */
 enum nbd_error {
     NBD_SUCCESS = 0,

@@ -135,6 +135,8 @@ static void connection_finish(struct nbd_connection *connection)
         export_leave(server->block, connection->session.device, &connection->client);
         export_unuse(server->block, connection->session.device);
     }
+    if (connection->session.older)
+        export_unuse(server->block, connection->session.older);
     nbd_channel_end(&connection->channel);
 
     pthread_mutex_lock(&server->lock);

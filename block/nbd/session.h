@@ -23,7 +23,8 @@ enum nbd_style { NBD_STYLE_SIMPLE, NBD_STYLE_STRUCTURED, NBD_STYLE_EXTENDED };
 enum nbd_context {
     NBD_CONTEXT_ALLOCATION = 1, /* "base:allocation" */
     NBD_CONTEXT_DEPTH = 2,      /* "qemu:allocation-depth" */
-    NBD_CONTEXT_LAST = NBD_CONTEXT_DEPTH,
+    NBD_CONTEXT_CHANGED = 3,    /* "qemu:dirty-bitmap:GROUP": what has changed since that group */
+    NBD_CONTEXT_LAST = NBD_CONTEXT_CHANGED,
 };
 
 /* How far the end of a connection, or of the server, has come. What is long looks at it between its
@@ -37,6 +38,7 @@ struct nbd_stop {
 struct nbd_session {
     const struct nbd_stop *stop; /* the connection's; NULL: it never ends */
     struct device *device;       /* in use since NBD_OPT_GO or _EXPORT_NAME, or NULL */
+    struct device *older;        /* likewise: that of NBD_CONTEXT_CHANGED; NULL: not selected */
     enum nbd_style style;
     unsigned contexts; /* a set: bit ID for the context of that id */
 };

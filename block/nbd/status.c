@@ -1,13 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * BLOCK_STATUS. Spec sections: "NBD_CMD_BLOCK_STATUS", "Metadata querying", "The
- * `base:allocation` metadata context"; for `qemu:allocation-depth` QEMU's docs/interop/nbd.txt.
+ * `base:allocation` metadata context"; for the contexts of "qemu:" QEMU's docs/interop/nbd.txt.
  *
  *     device_map     |--- depth 1, data ---|-- depth 2, data --|-- depth 0, hole, zero --|
  *     base           |------------ 0 --------------------------|---------- 3 ------------|
  *     depth          |--------- 1 ---------|-------- 2 --------|---------- 0 ------------|
+ *     dirty-bitmap   |--------- 1 ---------|---------------------- 0 ---------------------|
  *
- * One walk over the device serves all contexts; each merges neighbours of the same status. The
+ * One walk over the device serves all contexts (the last one, which is of a frozen member and an
+ * older one, has a walk of its own); each merges neighbours of the same status. The
  * reply ends where any context has enough extents, or when the walk has taken long enough: it may
  * tell of less than was asked for, and never tells of more.
  */
@@ -65,10 +67,16 @@ static size_t status_extents_max(const struct nbd_request *request)
     return request->length < EXTENTS_MAX ? request->length : EXTENTS_MAX;
 }
 
+/* Of the chunk of one context. */
+static size_t status_chunk_bytes(size_t extents_max)
+{
+    return NBD_CHUNK_BYTES_MAX + extents_max * 2 * EXTENT_BYTES;
+}
+
 size_t nbd_status_reply_bytes(const struct nbd_request *request)
 {
-    return NBD_CONTEXT_LAST *
-           (NBD_CHUNK_BYTES_MAX + status_extents_max(request) * 2 * EXTENT_BYTES);
+    return (size_t)__builtin_popcount(request->contexts) *
+           status_chunk_bytes(status_extents_max(request));
 }
 
 static void extents_write(const struct extents *extents)
@@ -94,11 +102,36 @@ static bool extents_add(struct extents *extents, uint64_t length, uint32_t statu
     return true;
 }
 
-static uint32_t status_of(enum nbd_context context, const struct device_extent *extent)
+/* A piece of the device, of one status in each context that is asked for. */
+struct piece {
+    struct device_extent extent; /* its length is the piece's */
+    bool is_changed;
+};
+
+static uint32_t status_of(enum nbd_context context, const struct piece *piece)
 {
+    const struct device_extent *extent = &piece->extent;
     if (context == NBD_CONTEXT_DEPTH)
         return extent->depth;
+    if (context == NBD_CONTEXT_CHANGED)
+        return piece->is_changed ? NBD_STATE_DIRTY : 0;
     return (extent->is_hole ? NBD_STATE_HOLE : 0) | (extent->is_zero ? NBD_STATE_ZERO : 0);
+}
+
+static int piece_map(const struct nbd_session *session, const struct nbd_request *request,
+                     uint64_t offset, struct piece *piece)
+{
+    const unsigned changed = 1U << NBD_CONTEXT_CHANGED;
+    int ret = 0;
+    if (request->contexts & ~changed)
+        ret = device_map(session->device, offset, &piece->extent);
+    if (ret || !(request->contexts & changed))
+        return ret;
+    struct device_difference difference = {.length = piece->extent.length};
+    ret = device_map_since(session->device, session->older, offset, &difference);
+    piece->extent.length = difference.length;
+    piece->is_changed = difference.is_changed;
+    return ret;
 }
 
 /* Walks the device as far as all contexts have room; *covered is how far that was. */
@@ -107,17 +140,17 @@ static int status_walk(const struct nbd_session *session, const struct nbd_reque
 {
     bool room = true;
     for (int step = 0; step < STEPS_MAX && room && *covered < request->length; step++) {
-        struct device_extent extent = {.length = request->length - *covered};
-        int ret = device_map(session->device, request->offset + *covered, &extent);
+        struct piece piece = {.extent.length = request->length - *covered};
+        int ret = piece_map(session, request, request->offset + *covered, &piece);
         if (ret)
             return ret;
         struct extents before[NBD_CONTEXT_LAST + 1];
         memcpy(before, extents, sizeof(before));
         for (unsigned id = 1; id <= NBD_CONTEXT_LAST && room; id++)
             if (request->contexts & 1U << id)
-                room = extents_add(&extents[id], extent.length, status_of(id, &extent));
+                room = extents_add(&extents[id], piece.extent.length, status_of(id, &piece));
         if (room)
-            *covered += extent.length;
+            *covered += piece.extent.length;
         else /* all contexts end at the same place */
             memcpy(extents, before, sizeof(before));
     }
@@ -148,10 +181,12 @@ size_t nbd_status(const struct nbd_session *session, const struct nbd_request *r
     uint64_t covered = 0;
     unsigned char *at = reply;
     for (unsigned id = 1; id <= NBD_CONTEXT_LAST; id++) {
+        if (!(request->contexts & 1U << id))
+            continue;
         extents[id].payload = at + nbd_chunk_header_bytes(session);
         extents[id].max = max;
         extents[id].width = session->style == NBD_STYLE_EXTENDED ? 8 : 4;
-        at += NBD_CHUNK_BYTES_MAX + max * 2 * EXTENT_BYTES;
+        at += status_chunk_bytes(max);
     }
     int ret = status_walk(session, request, extents, &covered);
     if (ret && !covered)

@@ -5,18 +5,19 @@
  */
 #include "tests/lib/nbd-fixture.h"
 
+#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
 static int fd;
 
-/* Sends the option for "disk" and expects these contexts, in this order, then ACK. */
-static void expect_contexts(uint32_t option, const char *const *queries,
-                            const char *const *expected)
+/* Sends the option for the export and expects these contexts, in this order, then ACK. */
+static void expect_contexts_of(const char *export, uint32_t option, const char *const *queries,
+                               const char *const *expected)
 {
     struct bytes bytes = {.length = 0};
     char context[64];
-    bytes_add_meta(&bytes, option, "disk", queries);
+    bytes_add_meta(&bytes, option, export, queries);
     peer_send_bytes(fd, &bytes);
     for (; *expected; expected++) {
         size_t length = peer_option_reply(fd, option, REP_META_CONTEXT, context, sizeof(context));
@@ -24,6 +25,12 @@ static void expect_contexts(uint32_t option, const char *const *queries,
         assert_memory_equal(context + 4, *expected, length - 4);
     }
     assert_int_equal(peer_option_reply(fd, option, REP_ACK, NULL, 0), 0);
+}
+
+static void expect_contexts(uint32_t option, const char *const *queries,
+                            const char *const *expected)
+{
+    expect_contexts_of("disk", option, queries, expected);
 }
 
 #define LIST(...) ((const char *const[]){__VA_ARGS__})
@@ -155,6 +162,85 @@ TEST(even_one_that_failed)
     expect_error(OPT_SET_META, "\0\0\0\4nope\0\0\0\0", 12, REP_ERR_UNKNOWN);
     go("disk");
     expect_chunks(0);
+}
+
+/* ---- what has changed since an older group ---- */
+
+#define SINCE "qemu:dirty-bitmap:"
+
+/* Groups g1, g2 and g3 of "disk": g2 changed the first 64 KiB, g3 the second. "alien" is another
+ * disk's that had this name and no image in common. */
+static void groups_offer(void)
+{
+    static const char *const images[] = {"g1", "g2", "g3", "alien"};
+    shell("qemu-img create -q -f qcow2 g1.qcow2 1M && qemu-img create -q -f qcow2 alien.qcow2 1M &&"
+          " qemu-img create -q -f qcow2 -b g1.qcow2 -F qcow2 g2.qcow2 &&"
+          " qemu-img create -q -f qcow2 -b g2.qcow2 -F qcow2 g3.qcow2 &&"
+          " qemu-io -f qcow2 -c 'write -q 0 64k' g2.qcow2 &&"
+          " qemu-io -f qcow2 -c 'write -q 64k 64k' g3.qcow2");
+    for (size_t i = 0; i < sizeof(images) / sizeof(*images); i++) {
+        char image[16], id[16];
+        struct err err;
+        snprintf(image, sizeof(image), "%s.qcow2", images[i]);
+        snprintf(id, sizeof(id), "id-%s", images[i]);
+        CLEANUP_FREE char *path = scratch_path(image);
+        assert_int_equal(0, block_frozen_add(served.block, "disk", images[i], id, path, NULL,
+                                             "qcow2", NULL, &err));
+    }
+}
+
+/* Expects one chunk, for that context: so many bytes that changed, then the rest. */
+static void expect_changed(uint64_t bytes_changed)
+{
+    static struct chunk chunk;
+    struct bytes bytes = {.length = 0};
+    bytes_add_request(&bytes, 0, CMD_BLOCK_STATUS, 9, 0, 1 << 20);
+    peer_send_bytes(fd, &bytes);
+    peer_only_chunk(fd, false, 9, CHUNK_STATUS, &chunk);
+    assert_int_equal(chunk.length, 4 + 2 * 8);
+    assert_int_equal(chunk_number(&chunk, 0, 4), 3);
+    assert_int_equal(chunk_number(&chunk, 4, 4), bytes_changed);
+    assert_int_equal(chunk_number(&chunk, 8, 4), 1);
+    assert_int_equal(chunk_number(&chunk, 12, 4), (1 << 20) - bytes_changed);
+    assert_int_equal(chunk_number(&chunk, 16, 4), 0);
+}
+
+TEST(frozen_members_have_one_for_each_older_group)
+{
+    groups_offer();
+    expect_contexts_of("disk@g3", OPT_LIST_META, LIST(NULL),
+                       LIST(BASE, DEPTH, SINCE "g2", SINCE "g1", NULL));
+    expect_contexts_of("disk@id-g2", OPT_LIST_META, LIST(SINCE, NULL), LIST(SINCE "g1", NULL));
+    expect_contexts_of("disk@g1", OPT_LIST_META, LIST("qemu:", NULL), LIST(DEPTH, NULL));
+    expect_contexts_of("disk@g3", OPT_LIST_META, LIST(SINCE "id-g1", SINCE "g3", NULL),
+                       LIST(SINCE "id-g1", NULL));
+    expect_contexts_of("disk@g3", OPT_SET_META, LIST("qemu:", SINCE, SINCE "g3", SINCE "g", NULL),
+                       LIST(NULL));
+}
+
+TEST(the_first_is_selected)
+{
+    groups_offer();
+    expect_contexts_of("disk@g3", OPT_SET_META, LIST(SINCE "nope", SINCE "g1", SINCE "g2", NULL),
+                       LIST(SINCE "g1", NULL));
+    expect_contexts_of("disk@g3", OPT_LIST_META, LIST(SINCE "g2", NULL),
+                       LIST(SINCE "g2", NULL)); /* changes nothing */
+    go("disk@g3");
+    expect_changed(128 << 10);
+}
+
+TEST(images_without_a_common_one_are_refused)
+{
+    groups_offer();
+    expect_contexts_of("disk@alien", OPT_SET_META, LIST(SINCE "g1", NULL), LIST(SINCE "g1", NULL));
+    struct bytes bytes = {.length = 0};
+    bytes_add_go(&bytes, OPT_GO, "disk@alien", 0, NULL);
+    peer_send_bytes(fd, &bytes);
+    peer_option_reply(fd, OPT_GO, REP_ERR_UNKNOWN, NULL, 0);
+    expect_contexts_of("disk@g2", OPT_SET_META, LIST(SINCE "id-g1", NULL),
+                       LIST(SINCE "id-g1", NULL));
+    go("disk@g2");
+    expect_changed(64 << 10);
 }
 
 TEST(simple_replies_have_no_contexts)
