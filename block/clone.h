@@ -2,7 +2,7 @@
  *
  * Clones: a new image on top of a frozen one, for a device of its own.
  *
- *   clone_begin --> clone_create --> block_device_open --> clone_free
+ *   clone_begin --> clone_place --> clone_create --> block_device_open --> clone_free
  *
  * The frozen image is held open from the first step to the last, so that the device finds it open.
  * It is never written. One thread at a time uses a clone.
@@ -36,11 +36,14 @@ struct clone_image {
  * that is read-only; DeviceInUse also if the image is not durable yet. */
 struct clone *clone_begin(struct block *block, const struct clone_base *base, struct err *err);
 
+/* Checks where the image is to go, as far as that is possible without making it; it must not exist.
+ * Once. Codes: OpenFileFailed, InvalidBlockFormat, OutOfResources. */
+int clone_place(struct clone *clone, const struct clone_image *image, struct err *err);
+
 /* Creates the image, durable, with the size and the permissions of the frozen one, and `id` in its
- * header: block_overlay_discard() removes exactly this file, or nothing. It must not exist yet.
- * Nothing is left behind on failure. Codes: OpenFileFailed, InvalidBlockFormat, OutOfResources. */
-int clone_create(struct clone *clone, const struct clone_image *image,
-                 const unsigned char id[OWNER_ID_BYTES], struct err *err);
+ * header: block_overlay_discard() removes exactly this file, or nothing. Nothing is left behind on
+ * failure. Codes: as above. */
+int clone_create(struct clone *clone, const unsigned char id[OWNER_ID_BYTES], struct err *err);
 
 void clone_free(struct clone *clone);
 CLEANUP_DEFINE(clone, struct clone *, clone_free)

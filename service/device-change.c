@@ -12,6 +12,7 @@
 #include "service/device-change.h"
 
 #include "base/log.h"
+#include "block/overlay.h"
 #include "service/allowed-clients.h"
 #include "service/context.h"
 #include "service/idempotency.h"
@@ -126,13 +127,21 @@ static bool leftover_retry(struct service *service, const struct leftover *lefto
     return false; /* the next round finds the row deleted */
 }
 
-int device_creation_discard(struct service *service, const struct device_row *row, struct err *err)
+/* The header of a clone has the device's id. */
+static int image_discard(struct service *service, const struct device_row *row, struct err *err)
 {
     unsigned char id[OWNER_ID_BYTES];
-    struct err failure;
     id_bytes(row->id, id);
-    if (block_image_discard(service->block, row->image, row->directory_identity, id, &failure) !=
-        0) {
+    return row->origin_how
+               ? block_overlay_discard(service->block, row->image, row->directory_identity,
+                                       row->format, id, err)
+               : block_image_discard(service->block, row->image, row->directory_identity, id, err);
+}
+
+int device_creation_discard(struct service *service, const struct device_row *row, struct err *err)
+{
+    struct err failure;
+    if (image_discard(service, row, &failure) != 0) {
         struct leftover leftover = {.retry = leftover_retry};
         memcpy(leftover.id, row->id, sizeof(leftover.id));
         snprintf(leftover.name, sizeof(leftover.name), "%s", row->name);

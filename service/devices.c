@@ -7,6 +7,7 @@
 #include "base/log.h"
 #include "service/allowed-clients.h"
 #include "service/clock.h"
+#include "service/clones.h"
 #include "service/context.h"
 #include "service/device-change.h"
 #include "service/idempotency.h"
@@ -148,23 +149,32 @@ static int creation_record(struct service *service, const struct device_row *row
     return store_commit(steal(transaction), err);
 }
 
+static int image_make(struct service *service, const struct device_row *row,
+                      const struct clone_source *source, const unsigned char id[OWNER_ID_BYTES],
+                      struct err *err)
+{
+    const struct device_request *request = &source->request;
+    uint64_t size_bytes = (request->size_bytes + 511) / 512 * 512;
+    return source->clone ? clone_create(source->clone, id, err)
+                         : block_image_create(service->block, row->image, row->format, size_bytes,
+                                              &request->created, id, err);
+}
+
 static int device_create_image(struct service *service, struct device_row *row,
-                               const struct device_request *request, enum add_state *state,
+                               const struct clone_source *source, enum add_state *state,
                                struct err *err)
 {
     assert(*state == ADD_NOTHING && row->state == DEVICE_ROW_CREATING);
     unsigned char id[OWNER_ID_BYTES];
+    const struct device_request *request = &source->request;
     CLEANUP_BY(device_spec_clear) struct device_spec spec = {0};
-    uint64_t size_bytes = (request->size_bytes + 511) / 512 * 512;
     if (block_format_check_create(row->format, err) != 0 || device_row_spec(row, &spec, err) != 0)
         return -1;
     id_bytes(row->id, id);
     int ret = creation_record(service, row, request->origin, err);
     if (ret == 0 || err->code == ErrStoreFailed)
         *state = ADD_RECORDED;
-    if (ret != 0 ||
-        block_image_create(service->block, row->image, row->format, size_bytes, &request->created,
-                           id, err) != 0 ||
+    if (ret != 0 || image_make(service, row, source, id, err) != 0 ||
         block_device_open(service->block, &spec, err) != 0)
         return -1;
     *state = ADD_OPENED;
@@ -172,10 +182,10 @@ static int device_create_image(struct service *service, struct device_row *row,
         return -1;
     struct device_row attached = *row;
     attached.state = DEVICE_ROW_ATTACHED;
-    return device_row_write_attached(service, store_device_update_state, &attached, request->origin,
-                                     err) != 0
-               ? -1
-               : block_image_keep(service->block, row->image, id, err);
+    if (device_row_write_attached(service, store_device_update_state, &attached, request->origin,
+                                  err) != 0)
+        return -1;
+    return source->clone ? 0 : block_image_keep(service->block, row->image, id, err);
 }
 
 /* Removes all that a failed attempt left. The attempt's error stays the one that is reported. */
@@ -199,20 +209,25 @@ static int device_check_name(struct service *service, const char *name, struct e
     return err->code == ErrDeviceNotFound ? 0 : -1;
 }
 
-int devices_add(struct service *service, const struct device_request *request,
-                struct device_view *view, struct err *err)
+int devices_add(struct service *service, const struct device_request *wanted,
+                struct device_view *view, enum device_part *part, struct err *err)
 {
-    NAME_HOLD(service, request->name);
+    NAME_HOLD(service, wanted->name);
     *view = (struct device_view){0};
-    if (device_check_name(service, request->name, err) != 0 ||
-        device_row_fill(service, request, &view->row, err) != 0)
+    *part = DEVICE_PART_ITSELF;
+    CLEANUP_BY(clone_source_close) struct clone_source source = {0};
+    const struct device_request *request = &source.request;
+    if (device_check_name(service, wanted->name, err) != 0 ||
+        clone_source_open(service, wanted, &source, part, err) != 0 ||
+        device_row_fill(service, request, &view->row, err) != 0 ||
+        (source.clone && clone_source_place(&source, &view->row, err) != 0))
         return -1;
     CLEANUP(device_row_change)
     struct device_row_change *removal = device_removal_new(&view->row, request->origin, err);
     if (!removal)
         return -1;
     enum add_state state = ADD_NOTHING;
-    int ret = request->create ? device_create_image(service, &view->row, request, &state, err)
+    int ret = request->create ? device_create_image(service, &view->row, &source, &state, err)
                               : device_attach(service, &view->row, request, &state, err);
     if (ret != 0 && state != ADD_NOTHING)
         device_undo(service, &view->row, steal(removal), state);

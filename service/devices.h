@@ -6,6 +6,8 @@
  *   attach   open (block), insert the row, export
  *   create   insert the row CREATING, create the image, open it, row ATTACHED, remove the image's
  *            marking name, export. A row CREATING: the image is to be removed
+ *   clone    the same on top of a frozen image (clones.h), which has no marking name: its header
+ *            has the device's id
  *   detach   row DETACHING, flush and close (block), delete the row. A row DETACHING: the device
  *            goes, now or at the restart. If the device cannot be closed, the row says ATTACHED
  *            again; a detach that is refused changes nothing
@@ -16,27 +18,12 @@
 #define SERVICE_DEVICES_H
 
 #include "block/block.h"
+#include "service/device-request.h"
 #include "store/devices.h"
 
 struct condition;
 struct origin;
 struct service;
-
-/* What a client asks for; strings are borrowed. */
-struct device_request {
-    const char *name;
-    const char *image;
-    const char *format;
-    const char *labels;          /* JSON text */
-    const char *allowed_clients; /* likewise; NULL: all */
-    const struct origin *origin;
-    bool read_only;
-    bool discard_unflushed; /* without `create` */
-    bool create;
-    uint64_t size_bytes;          /* with `create` */
-    struct cluster_shape created; /* with `create`, of a format that has clusters */
-    struct cluster_shape overlay; /* of the overlays to come */
-};
 
 /* What is remembered about a device and what it is now. */
 struct device_view {
@@ -47,9 +34,10 @@ void device_view_clear(struct device_view *view);
 void device_views_free(struct device_view *views, size_t count);
 
 /* Codes: DeviceExists, DeviceInUse, OpenFileFailed, InvalidBlockFormat, UnflushedData, StoreFailed,
- * OutOfResources; InvalidValue: the clusters are too small for the size. */
-int devices_add(struct service *service, const struct device_request *request,
-                struct device_view *view, struct err *err);
+ * OutOfResources; InvalidValue: the clusters are too small for the size; of a clone also
+ * GroupNotFound and DeviceNotFound. */
+int devices_add(struct service *service, const struct device_request *wanted,
+                struct device_view *view, enum device_part *part, struct err *err);
 
 /* `discard_unflushed`: data that cannot be flushed are discarded. `condition` (labels.h) or NULL.
  * Codes: DeviceNotFound, DeviceInUse, UnflushedData, PreconditionFailed, StoreFailed. */

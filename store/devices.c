@@ -8,6 +8,8 @@
 #include "store/image-changes.h"
 #include "store/images.h"
 
+#include <string.h>
+
 #define ROW struct device_row
 #define COLUMNS(FIRST, X)                                                                          \
     FIRST(id, ID)                                                                                  \
@@ -23,6 +25,10 @@
     X(read_only, INTEGER)                                                                          \
     X(cluster_size_bytes, INTEGER)                                                                 \
     X(extended_l2, INTEGER)                                                                        \
+    X(origin_how, TEXT_OR_NULL)                                                                    \
+    X(origin_group, TEXT_OR_NULL)                                                                  \
+    X(origin_device, TEXT_OR_NULL)                                                                 \
+    X(origin_at_us, INTEGER, KNOWN_BY(has_origin))                                                 \
     X(labels, TEXT)                                                                                \
     X(allowed_clients, TEXT_OR_NULL)                                                               \
     X(created_at_us, INTEGER)                                                                      \
@@ -113,6 +119,55 @@ int store_device_update_chain(struct store_transaction *transaction, const struc
     return device_record_chain(transaction, row, err);
 }
 
+/* ---- clones ---- */
+
+/* The frozen image of the member that the device is cloned from: heap, or NULL without *err if it
+ * has no row. The group may have gone since it was looked at. */
+static int clone_find_base(struct connection *writer, const struct device_row *row, char **base,
+                           struct err *err)
+{
+    CLEANUP(statement)
+    sqlite3_stmt *statement =
+        statement_begin(writer,
+                        "SELECT backing_image FROM members JOIN groups ON groups.id = group_id "
+                        "WHERE group_id = :origin_group AND device = :origin_device AND "
+                        "state = 'committed'",
+                        err);
+    if (!statement)
+        return -1;
+    row_bind(&devices, statement, row);
+    int found = statement_step(writer, statement, ErrInternalError, row->name, err);
+    if (found < 0)
+        return -1;
+    if (found == 0)
+        return err_set(err, ErrGroupNotFound, 0, "there is no snapshot group '%s' any more",
+                       row->origin_group);
+    const char *path = (const char *)sqlite3_column_text(statement, 0);
+    *base = path ? strdup(path) : NULL;
+    return path && !*base ? store_out_of_memory(err) : 0;
+}
+
+static int clone_insert_image(struct store_transaction *transaction, const struct device_row *row,
+                              struct err *err)
+{
+    CLEANUP_FREE char *base = NULL;
+    struct connection *writer = transaction_writer(transaction);
+    struct device_row top = *row;
+    top.top_image = row->top;
+    if (clone_find_base(writer, row, &base, err) != 0)
+        return transaction_result(transaction, -1);
+    const struct image_row image = {.path = row->top,
+                                    .format = row->top_format,
+                                    .backing = base,
+                                    .role = IMAGE_MADE,
+                                    .made_by = (char *)row->id,
+                                    .is_complete = base != NULL};
+    if (images_insert_made(writer, &image, err) != 0)
+        return transaction_result(transaction, -1);
+    return device_change(transaction, "UPDATE devices SET top_image = :top_image WHERE id = :id",
+                         &top, err);
+}
+
 /* ---- changing ---- */
 
 int store_device_insert(struct store_transaction *transaction, const struct device_row *row,
@@ -121,7 +176,9 @@ int store_device_insert(struct store_transaction *transaction, const struct devi
     if (device_change(transaction, "INSERT INTO devices (" NAMES ") VALUES (" VALUES ")", row,
                       err) != 0)
         return -1;
-    return row->state == DEVICE_ROW_CREATING ? 0 : device_record_chain(transaction, row, err);
+    if (row->state != DEVICE_ROW_CREATING)
+        return device_record_chain(transaction, row, err);
+    return row->origin_how ? clone_insert_image(transaction, row, err) : 0;
 }
 
 int store_device_update_state(struct store_transaction *transaction, const struct device_row *row,
@@ -168,7 +225,9 @@ int store_device_check_revision(struct store_transaction *transaction, const str
 int store_device_delete(struct store_transaction *transaction, const struct device_row *row,
                         struct err *err)
 {
-    if (images_keep_top(transaction_writer(transaction), row->id, err) != 0)
+    struct connection *writer = transaction_writer(transaction);
+    if (images_delete_unmade(writer, row->id, err) != 0 ||
+        images_keep_top(writer, row->id, err) != 0)
         return transaction_result(transaction, -1);
     return device_change(transaction, "DELETE FROM devices WHERE id = :id", row, err);
 }

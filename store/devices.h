@@ -21,7 +21,9 @@ int device_row_copy(struct device_row *to, const struct device_row *from,
                     struct err *err); /* OutOfResources */
 
 /* Records also row->chain, unless the device is being created; of a chain that is not given only
- * the top. DeviceExists. */
+ * the top. Of a clone that is being created, its image and what that is put on. DeviceExists;
+ * GroupNotFound: the group that a clone is of is not committed; DeviceInUse: other images or a
+ * device need the file that was at the path of its image. */
 int store_device_insert(struct store_transaction *transaction, const struct device_row *row,
                         struct err *err);
 

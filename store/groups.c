@@ -166,7 +166,7 @@ static size_t group_row_bytes(const struct group_row *row)
                    text_bytes(row->error_message);
     for (size_t i = 0; i < row->member_count; i++)
         bytes += sizeof(row->members[i]) + text_bytes(row->members[i].backing_file) +
-                 text_bytes(row->members[i].snapshot_file);
+                 text_bytes(row->members[i].snapshot_file) + text_bytes(row->members[i].clones);
     return bytes;
 }
 

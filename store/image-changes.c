@@ -135,6 +135,39 @@ int images_resolve(struct connection *writer, const char *path, const struct ima
     return is_link ? images_rename(writer, last, chain[depth].path, err) : 0;
 }
 
+/* ---- clones ---- */
+
+int images_insert_made(struct connection *writer, const struct image_row *image, struct err *err)
+{
+    int changed =
+        row_run(&images, writer,
+                "INSERT INTO images (path, format, backing, role, made_by, is_complete) "
+                "VALUES (:path, :format, :backing, :role, :made_by, :is_complete) "
+                "ON CONFLICT (path) DO UPDATE SET identity = NULL, format = excluded.format, "
+                "backing = excluded.backing, role = excluded.role, made_by = excluded.made_by, "
+                "is_kept = 0, is_complete = excluded.is_complete WHERE "
+                "NOT EXISTS (SELECT 1 FROM images AS child WHERE child.backing = images.path) AND "
+                "NOT EXISTS (SELECT 1 FROM devices WHERE top_image = images.path) AND "
+                "NOT EXISTS (SELECT 1 FROM members JOIN groups ON groups.id = group_id "
+                "WHERE backing_image = images.path AND state NOT IN ('aborted', 'deleted'))",
+                image, ErrInternalError, image->path, err);
+    return changed == 0  ? err_set(err, ErrDeviceInUse, 0,
+                                   "the file that was at '%s' is still needed; put it back, or "
+                                    "choose another name",
+                                   image->path)
+           : changed < 0 ? -1
+                         : 0;
+}
+
+int images_delete_unmade(struct connection *writer, const char *device_id, struct err *err)
+{
+    return change_by_id(writer,
+                        "DELETE FROM images WHERE made_by = :id AND path = "
+                        "(SELECT top_image FROM devices WHERE id = :id AND state = 'creating') "
+                        "AND " IS_UNUSED,
+                        device_id, err);
+}
+
 /* ---- overlays ---- */
 
 int images_insert_overlays(struct connection *writer, const char *group_id, struct err *err)
@@ -185,7 +218,7 @@ int images_keep_top(struct connection *writer, const char *device_id, struct err
 int images_delete_created(struct connection *writer, const char *device_id, struct err *err)
 {
     if (change_by_id(writer,
-                     "DELETE FROM images WHERE role = 'attached' AND path = "
+                     "DELETE FROM images WHERE (role = 'attached' OR made_by = :id) AND path = "
                      "(SELECT top_image FROM devices WHERE id = :id) AND " IS_UNUSED,
                      device_id, err) != 0)
         return -1;

@@ -42,6 +42,13 @@ int images_insert_unknown(struct connection *writer, const struct image_row *ima
 int images_resolve(struct connection *writer, const char *path, const struct image_row *chain,
                    size_t count, struct err *err);
 
+/* An image that is about to be made. A row that is there, of a file that is not, is replaced,
+ * unless it is needed still: DeviceInUse. */
+int images_insert_made(struct connection *writer, const struct image_row *image, struct err *err);
+
+/* The image of a clone whose device goes while it is being created goes too. */
+int images_delete_unmade(struct connection *writer, const char *device_id, struct err *err);
+
 /* A group's overlays: recorded, on what each of them is put, with `preparing`; identified with
  * `committing`; gone with `aborted`. */
 int images_insert_overlays(struct connection *writer, const char *group_id, struct err *err);

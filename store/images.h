@@ -9,7 +9,7 @@
  *   role       of a new row                                      of a row that is there
  *   given      under an attached top, or a top that is read only  stays
  *   attached   a top that may be written                          given becomes attached
- *   made       an overlay, by its group                           is replaced: the path was free
+ *   made       an overlay, by its group; a clone, by its device   is replaced: the path was free
  *
  * A row whose identity is another one is that of a former file, and is replaced.
  */

@@ -28,8 +28,14 @@
 #define CLIENTS                                                                                    \
     "coalesce((SELECT allowed_clients FROM devices AS d WHERE d.name = members.device AND "        \
     "d.id = coalesce(members.device_id, d.id)), allowed_clients) AS allowed_clients"
-static const struct column columns[] = {COLUMN_ENTRIES(COLUMNS) COLUMN_ENTRY(
-    backing_image, TEXT_OR_NULL) COLUMN_ENTRY(allowed_clients, TEXT_OR_NULL)};
+#define CLONES                                                                                     \
+    "(SELECT json_group_array(name) FROM (SELECT name FROM devices WHERE origin_how = 'clone' "    \
+    "AND "                                                                                         \
+    "origin_group = members.group_id AND origin_device = members.device AND state <> 'creating' "  \
+    "ORDER BY name)) AS clones"
+static const struct column columns[] = {
+    COLUMN_ENTRIES(COLUMNS) COLUMN_ENTRY(backing_image, TEXT_OR_NULL)
+        COLUMN_ENTRY(allowed_clients, TEXT_OR_NULL) COLUMN_ENTRY(clones, TEXT_OR_NULL)};
 static const struct table members = {TABLE("members")};
 
 void member_rows_free(struct member_row *rows, size_t count)
@@ -42,7 +48,7 @@ int members_load(struct connection *reader, struct group_row *row, struct err *e
     CLEANUP(statement)
     sqlite3_stmt *statement =
         statement_begin(reader,
-                        "SELECT " NAMES ", backing_image, " CLIENTS
+                        "SELECT " NAMES ", backing_image, " CLIENTS ", " CLONES
                         " FROM members WHERE group_id = :group_id ORDER BY position",
                         err);
     if (!statement)

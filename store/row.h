@@ -61,7 +61,11 @@ struct device_row {
     bool read_only;
     uint32_t cluster_size_bytes; /* of overlays to come */
     bool extended_l2;
-    char *labels;          /* JSON object, opaque here */
+    char *labels;     /* JSON object, opaque here */
+    char *origin_how; /* "clone" or "rollback"; NULL: neither, and none of the next ones; */
+    char *origin_group, *origin_device; /* of that member, the group by its id */
+    bool has_origin;                    /* origin_at_us: when it was cloned or rolled back */
+    uint64_t origin_at_us;
     char *request_hash;    /* what the request was (service/events.h); or NULL: not known */
     char *allowed_clients; /* JSON array, opaque here; NULL: all */
     uint64_t created_at_us;
@@ -130,6 +134,7 @@ struct member_row {
     bool has_copy_wait;
     uint64_t copy_wait_us;
     char *allowed_clients; /* of the device, or the last that it had; as there; never written */
+    char *clones; /* JSON array: the names of its clones; never written; or NULL: not read */
 };
 
 struct group_row {

@@ -13,14 +13,21 @@
 #include "block/image/drivers.h"
 #include "block/image/stage.h"
 
+#include <assert.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
-#include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 struct clone {
     struct block *block;
     struct node *base; /* a reference: the frozen image, open read-only */
+    /* From clone_place() on: */
+    struct image_place place;
+    const struct driver *driver;
+    struct cluster_shape shape;
+    char *backing_name; /* as the header is to have it */
 };
 
 /* ---- the frozen image ---- */
@@ -73,6 +80,7 @@ struct clone *clone_begin(struct block *block, const struct clone_base *base, st
         return NULL;
     }
     clone->block = block;
+    clone->place = (struct image_place)IMAGE_PLACE_INIT;
     clone->base = base_open(block, base, err);
     return clone->base && base_check(block, clone->base, err) == 0 ? steal(clone) : NULL;
 }
@@ -81,36 +89,66 @@ void clone_free(struct clone *clone)
 {
     if (clone->base)
         node_unref(clone->base);
+    image_place_close(&clone->place);
+    free(clone->backing_name);
     free(clone);
 }
 
 /* ---- the image ---- */
 
-static const struct driver *clone_driver(const struct clone_image *image, struct err *err)
+static const struct driver *clone_driver(const char *format, struct err *err)
 {
-    const struct driver *driver = driver_find(image->format);
+    const struct driver *driver = driver_find(format);
     if (driver && driver->supports_backing && driver->create)
         return driver;
     err_set(err, ErrInvalidBlockFormat, 0,
             "an image of format '%s' cannot be a clone: it records no backing file, use qcow2",
-            image->format);
+            format);
     return NULL;
 }
 
-static int clone_write(const struct clone *clone, int fd, const struct image_place *place,
-                       const struct driver *driver, const struct image_spec *spec, struct err *err)
+static int place_check_free(const struct image_place *place, struct err *err)
 {
+    struct stat st;
+    int error = fstatat(place->dirfd, place->name, &st, AT_SYMLINK_NOFOLLOW) == 0 ? EEXIST : errno;
+    return error == ENOENT ? 0
+                           : err_set(err, ErrOpenFileFailed, error, "image '%s' cannot be created",
+                                     place->path);
+}
+
+int clone_place(struct clone *clone, const struct clone_image *image, struct err *err)
+{
+    assert(!clone->driver);
+    clone->shape = driver_overlay_shape(image->shape, clone->base->size_bytes);
+    clone->driver = clone_driver(image->format, err);
+    if (!clone->driver ||
+        image_place_open(&clone->block->dir, image->path, &clone->place, err) != 0)
+        return -1;
+    clone->backing_name = image_backing_name(&clone->place, node_used_path(clone->base), err);
+    return clone->backing_name ? place_check_free(&clone->place, err) : -1;
+}
+
+static int clone_write(const struct clone *clone, int fd, const unsigned char id[OWNER_ID_BYTES],
+                       struct err *err)
+{
+    const char *path = clone->place.path;
+    const struct image_spec spec = {.size_bytes = clone->base->size_bytes,
+                                    .cluster_bytes = clone->shape.cluster_bytes,
+                                    .extended_l2 = clone->shape.extended_l2,
+                                    .backing_file = clone->backing_name,
+                                    .backing_format = clone->base->driver->name,
+                                    .group_id = id};
     struct err cause;
-    if (driver->create(fd, spec, &cause) != 0) {
-        err_set(err, cause.code, 0, "image '%s' cannot be created: %s", place->path, cause.message);
+    if (clone->driver->create(fd, &spec, &cause) != 0) {
+        err_set(err, cause.code, 0, "image '%s' cannot be created: %s", path, cause.message);
         err->errnum = cause.errnum;
         return -1;
     }
-    if (access_copy(fd, clone->base->fd, place->path, err) != 0)
+    if (access_copy(fd, clone->base->fd, path, err) != 0)
         return -1;
-    return fsync(fd) == 0 ? 0
-                          : err_set(err, ErrOpenFileFailed, errno,
-                                    "image '%s' cannot be made durable", place->path);
+    return fsync(fd) == 0
+               ? 0
+               : err_set(err, ErrOpenFileFailed, errno, "image '%s' cannot be made durable", path);
 }
 
 /* Its header names it: there is nothing to keep later. */
@@ -124,39 +162,20 @@ static int clone_publish(const struct image_place *place, const unsigned char id
                                               "image '%s' cannot be made durable", place->path);
 }
 
-static int clone_make(const struct clone *clone, const struct clone_image *image,
-                      const struct image_place *place, const unsigned char id[OWNER_ID_BYTES],
+static int clone_make(const struct clone *clone, const unsigned char id[OWNER_ID_BYTES],
                       struct err *err)
 {
-    const struct node *base = clone->base;
-    const struct driver *driver = clone_driver(image, err);
-    CLEANUP_FREE char *backing =
-        driver ? image_backing_name(place, node_used_path(base), err) : NULL;
-    if (!backing)
-        return -1;
-    struct cluster_shape shape = driver_overlay_shape(image->shape, base->size_bytes);
-    const struct image_spec spec = {.size_bytes = base->size_bytes,
-                                    .cluster_bytes = shape.cluster_bytes,
-                                    .extended_l2 = shape.extended_l2,
-                                    .backing_file = backing,
-                                    .backing_format = base->driver->name,
-                                    .group_id = id};
-    CLEANUP_CLOSE int fd = stage_create(place, id, err);
-    return fd >= 0 && clone_write(clone, fd, place, driver, &spec, err) == 0
-               ? clone_publish(place, id, err)
-               : -1;
+    CLEANUP_CLOSE int fd = stage_create(&clone->place, id, err);
+    return fd >= 0 && clone_write(clone, fd, id, err) == 0 ? clone_publish(&clone->place, id, err)
+                                                           : -1;
 }
 
-int clone_create(struct clone *clone, const struct clone_image *image,
-                 const unsigned char id[OWNER_ID_BYTES], struct err *err)
+int clone_create(struct clone *clone, const unsigned char id[OWNER_ID_BYTES], struct err *err)
 {
     struct err ignored;
-    struct block *block = clone->block;
-    CLEANUP_PLACE struct image_place place = IMAGE_PLACE_INIT;
-    if (image_place_open(&block->dir, image->path, &place, err) != 0)
-        return -1;
-    if (clone_make(clone, image, &place, id, err) == 0)
+    assert(clone->backing_name);
+    if (clone_make(clone, id, err) == 0)
         return 0;
-    block_overlay_discard(block, place.path, NULL, image->format, id, &ignored);
+    block_overlay_discard(clone->block, clone->place.path, NULL, clone->driver->name, id, &ignored);
     return -1;
 }

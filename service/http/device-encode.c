@@ -61,6 +61,19 @@ static void encode_chain(struct cJSON *json, const struct device_info *info)
     }
 }
 
+static void encode_origin(struct cJSON *json, const struct device_row *row)
+{
+    if (!row->origin_how) {
+        encode_null(json, "origin");
+        return;
+    }
+    struct cJSON *origin = encode_object(json, "origin");
+    encode_text(origin, "group", row->origin_group);
+    encode_text(origin, "device", row->origin_device);
+    encode_time(origin, "at", row->origin_at_us);
+    encode_text(origin, "how", row->origin_how);
+}
+
 struct cJSON *device_encode(const struct service *service, const struct device_view *view)
 {
     const struct device_row *row = &view->row;
@@ -80,7 +93,7 @@ struct cJSON *device_encode(const struct service *service, const struct device_v
     encode_chain(json, info);
     encode_export(json, service, row);
     encode_number(json, "clients", info->clients);
-    encode_null(json, "origin");
+    encode_origin(json, row);
     encode_json(json, "labels", row->labels);
     if (row->allowed_clients)
         encode_json(json, "allowed_clients", row->allowed_clients);

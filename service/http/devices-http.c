@@ -25,6 +25,7 @@
 /* The body of POST /devices. */
 struct device_body {
     const char *name, *image, *format;
+    const struct cJSON *from;
     struct decode_number size;
     struct decode_bool read_only;
     struct decode_number cluster_size;
@@ -35,8 +36,9 @@ struct device_body {
 
 static const struct decode_field device_fields[] = {
     {"name", DECODE_TEXT, true, offsetof(struct device_body, name), DEVICE_NAME_MAX},
-    {"image", DECODE_TEXT, true, offsetof(struct device_body, image), PATH_BYTES_MAX},
-    {"format", DECODE_TEXT, true, offsetof(struct device_body, format), DECODE_FORMAT_MAX_BYTES},
+    {"from", DECODE_OBJECT, false, offsetof(struct device_body, from), 0},
+    {"image", DECODE_TEXT, false, offsetof(struct device_body, image), PATH_BYTES_MAX},
+    {"format", DECODE_TEXT, false, offsetof(struct device_body, format), DECODE_FORMAT_MAX_BYTES},
     {"size_bytes", DECODE_NUMBER, false, offsetof(struct device_body, size), 0},
     {"read_only", DECODE_BOOL, false, offsetof(struct device_body, read_only), 0},
     {"cluster_size_bytes", DECODE_NUMBER, false, offsetof(struct device_body, cluster_size), 0},
@@ -45,6 +47,13 @@ static const struct decode_field device_fields[] = {
     {"allowed_clients", DECODE_ARRAY, false, offsetof(struct device_body, allowed_clients), 0},
     {"discard_unflushed", DECODE_BOOL, false, offsetof(struct device_body, discard_unflushed), 0},
 };
+
+/* Its `from`. */
+static const struct decode_field from_fields[] = {
+    {"group", DECODE_TEXT, true, offsetof(struct device_from, group), GROUP_NAME_MAX},
+    {"device", DECODE_TEXT, true, offsetof(struct device_from, device), DEVICE_NAME_MAX},
+};
+static const struct decode_table from_table = DECODE_TABLE(struct device_from, from_fields, true);
 
 /* The body of DELETE /devices/{name}, which is optional. */
 struct detach_body {
@@ -96,8 +105,37 @@ static struct cluster_shape device_body_created(const struct device_body *body)
     return (struct cluster_shape){.cluster_bytes = (uint32_t)body->cluster_size.value};
 }
 
+/* The image of a clone follows from what is cloned. */
+static int device_body_check_clone(const struct device_body *body, struct problem *problem)
+{
+    const char *field = body->format                    ? "format"
+                        : body->size.given              ? "size_bytes"
+                        : body->read_only.given         ? "read_only"
+                        : body->discard_unflushed.given ? "discard_unflushed"
+                                                        : NULL;
+    if (!field)
+        return 0;
+    err_set(&problem->err, ErrInvalidValue, 0,
+            "a clone has the size of what it is cloned from, in a new qcow2 image: leave '%s' out",
+            field);
+    return problem_point(problem, "/%s", field);
+}
+
+static int device_body_check_image(const struct device_body *body, struct problem *problem)
+{
+    if (body->from)
+        return device_body_check_clone(body, problem);
+    const char *missing = !body->image ? "image" : !body->format ? "format" : NULL;
+    if (!missing)
+        return 0;
+    err_set(&problem->err, ErrMissingField, 0, "field '%s' is missing", missing);
+    return problem_point(problem, "/%s", missing);
+}
+
 static int device_body_check(const struct device_body *body, struct problem *problem)
 {
+    if (device_body_check_image(body, problem) != 0)
+        return -1;
     if (!name_is_valid(body->name, DEVICE_NAME_MAX)) {
         err_set(&problem->err, ErrInvalidValue, 0,
                 "a device's name has 1 to %d of the characters A-Z a-z 0-9 . _ - and begins with a "
@@ -134,17 +172,30 @@ static void device_problem_compare(struct service *service, const struct request
         problem_compare(problem, row.name, row.request_hash, request->origin.request_hash);
 }
 
+/* Points at the member that cannot be cloned, or at its group. */
+static void device_problem_locate_from(const struct device_from *from, enum device_part part,
+                                       struct problem *problem)
+{
+    problem_point(problem, part == DEVICE_PART_GROUP ? "/from/group" : "/from/device");
+    problem->device = from->device;
+}
+
 /* Points at the field that an error of devices_add() is about. */
 static void device_problem_locate(struct service *service, const struct request *request,
                                   const struct device_body *body, struct problem *problem)
 {
+    problem->device = body->name;
     switch (problem->err.code) {
     case ErrDeviceExists:
         problem_point(problem, "/name");
         device_problem_compare(service, request, body->name, problem);
         break;
     case ErrInvalidBlockFormat:
-        problem_point(problem, block_format_known(body->format) ? "/image" : "/format");
+        problem_point(problem,
+                      !body->format || block_format_known(body->format) ? "/image" : "/format");
+        break;
+    case ErrGroupNotFound:
+        problem_point(problem, "/from/group");
         break;
     case ErrOpenFileFailed:
     case ErrUnflushedData:
@@ -157,7 +208,6 @@ static void device_problem_locate(struct service *service, const struct request 
     default:
         break;
     }
-    problem->device = body->name;
 }
 
 /* ---- handlers ---- */
@@ -166,15 +216,19 @@ void device_create(struct service *service, const struct request *request, struc
 {
     struct problem problem = {0};
     const struct device_body *body = request->fields;
+    struct device_from from = {0};
     CLEANUP_FREE char *labels = NULL, *clients = NULL;
     if (device_body_check(body, &problem) != 0 ||
+        (body->from && decode_object(body->from, "/from", &from_table, &from, &problem) != 0) ||
         !(labels = decode_labels(body->labels, "/labels", &problem)) ||
         (body->allowed_clients &&
          !(clients = decode_allowed_clients(service, body->allowed_clients, &problem)))) {
         reply_problem(reply, &problem);
         return;
     }
+    enum device_part part;
     struct device_request wanted = {.name = body->name,
+                                    .from = from,
                                     .image = body->image,
                                     .format = body->format,
                                     .labels = labels,
@@ -187,8 +241,11 @@ void device_create(struct service *service, const struct request *request, struc
                                     .created = device_body_created(body),
                                     .overlay = device_body_overlay(body)};
     CLEANUP_BY(device_view_clear) struct device_view view = {0};
-    if (devices_add(service, &wanted, &view, &problem.err) != 0) {
-        device_problem_locate(service, request, body, &problem);
+    if (devices_add(service, &wanted, &view, &part, &problem.err) != 0) {
+        if (part == DEVICE_PART_ITSELF)
+            device_problem_locate(service, request, body, &problem);
+        else
+            device_problem_locate_from(&from, part, &problem);
         reply_problem(reply, &problem);
         return;
     }

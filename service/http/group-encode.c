@@ -75,7 +75,10 @@ static void encode_members(struct service *service, struct cJSON *json, const st
         encode_readiness(item, known ? known[i] : member_readiness(service->block, row, member));
         encode_optional(item, "pause_us", member->has_pause, member->pause_us);
         encode_optional(item, "copy_wait_us", member->has_copy_wait, member->copy_wait_us);
-        encode_array(item, "clones");
+        if (member->clones)
+            encode_json(item, "clones", member->clones);
+        else
+            encode_array(item, "clones");
     }
 }
 

@@ -123,9 +123,9 @@ static const struct {
 
 /* What a client may rely on; a name is never taken away while the major version stays. */
 static const char *const features[] = {
-    "allowed_clients", "conditions",       "dry_run",  "event_stream", "events",
-    "group_deadline",  "idempotency_keys", "labels",   "list_filters", "merge_patches",
-    "nbd_tls",         "respond_async",    "rest_tls", "selector",     "tokens",
+    "allowed_clients", "clones",           "conditions", "dry_run",      "event_stream",  "events",
+    "group_deadline",  "idempotency_keys", "labels",     "list_filters", "merge_patches", "nbd_tls",
+    "respond_async",   "rest_tls",         "selector",   "tokens",
 };
 
 void limits_get(struct service *service, const struct request *request, struct reply *reply)

@@ -25,6 +25,7 @@ CALLS = [
     (422, "POST", "/devices", {"name": "x", "image": "absent", "format": "raw"}),
     (422, "POST", "/devices", {"name": "/", "image": "x", "format": "raw"}),
     (400, "POST", "/devices", {"name": 1}),
+    (404, "POST", "/devices", {"name": "x", "from": {"group": "none", "device": "vda"}}),
     (400, "POST", "/devices?x=y", DISK),
     (200, "GET", "/devices", None),
     (200, "GET", "/devices?limit=1", None),

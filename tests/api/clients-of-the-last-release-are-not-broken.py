@@ -110,7 +110,7 @@ ADDITIONS = {
     "optional parameter": append(*LIST, "parameters", {"name": "x", "in": "query", "schema": {"type": "string"}}),
     "larger maximum": put(*DEVICE, "properties", "name", "maxLength", 100),
     "description": put(*POST, "description", "new"),
-    "less to give": remove(*DEVICE, "required", "format"),
+    "less to give": remove(*DEVICE, "required", "name"),
 }
 
 

@@ -132,6 +132,7 @@ def request_fields():
         return kinds[types[0]] + "_OR_NULL" if isinstance(types, list) else kinds[types]
 
     for file, table, name in (("devices-http.c", "device_fields", "DeviceRequest"),
+                              ("devices-http.c", "from_fields", "CloneSource"),
                               ("devices-http.c", "detach_fields", "DetachRequest"),
                               ("group-body.c", "group_fields", "SnapshotGroupRequest"),
                               ("group-body.c", "member_fields", "MemberRequest"),

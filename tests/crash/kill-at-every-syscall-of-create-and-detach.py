@@ -1,17 +1,17 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
 #
-# POST /devices with size_bytes, and DELETE /devices/{name}, killed at every one of their system
-# calls. After the restart the device exists, whole and usable, or does not exist; creating leaves a
-# file only with its device; detaching leaves the file unchanged. Another device is served
-# throughout.
+# POST /devices with size_bytes or `from`, and DELETE /devices/{name}, killed at every one of their
+# system calls. After the restart the device exists, whole and usable, or does not exist; creating
+# leaves a file only with its device; detaching leaves the file unchanged; what is cloned never
+# changes. Another device is served throughout.
 import os
 import sys
 
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.realpath(__file__)), "..", "lib"))
 from killwalk import kill_walk
-from snapgroupd import Daemon, checksum, expect, main, qcow2_check, run
+from snapgroupd import Daemon, checksum, checksums, expect, main, qcow2_check, run
 
 SIZE_BYTES = 4 << 20
 OTHER = "other.raw"
@@ -24,6 +24,7 @@ class Device:
         self.daemon = daemon
         self.format = image_format
         self.image = "vda." + image_format
+        self.others = []
 
     def is_there(self):
         names = [device["name"] for device in self.daemon.list("/devices")]
@@ -64,12 +65,55 @@ class Create(Device):
     def after_restart(self, kill):
         if not self.is_there():
             expect(not kill.answer, "the client was told %s", kill.answer)
-            self.verify_names(OTHER)
+            self.verify_names(OTHER, *self.others)
             return
-        self.verify_names(OTHER, self.image)
+        self.verify_names(OTHER, self.image, *self.others)
         self.verify_device()
         self.detach()
         os.unlink(self.daemon.image(self.image))
+
+
+class Clone(Create):
+    """Of a member whose device is detached: its image is open only for the clone."""
+
+    def __init__(self, daemon):
+        super().__init__(daemon, "qcow2")
+        self.image = "clone.qcow2"
+        daemon.create_device("vda", "qcow2", SIZE_BYTES)
+        handle = daemon.nbd("vda")
+        handle.pwrite(b"y" * 512, SIZE_BYTES - 512)
+        handle.pwrite(b"z" * 512, 0)
+        handle.shutdown()
+        self.group = daemon.snapshot("g", ["vda"])
+        self.others = [os.path.basename(path) for member in self.group["members"]
+                       for path in (member["backing_file"], member["snapshot_file"])]
+        self.frozen = checksums([daemon.image(name) for name in self.others])
+        self.detach()
+
+    def request(self, step):
+        return "POST", "/devices", {"name": "vda", "from": {"group": "g", "device": "vda"}, "image": self.image}
+
+    def verify_names(self, *names):
+        super().verify_names(*names)
+        expect(checksums(self.frozen) == self.frozen, "what was frozen has changed")
+
+    def verify_device(self):
+        device = self.daemon.get("/devices/vda")
+        expect(device["origin"] and device["origin"]["group"] == self.group["id"], "vda: %s", device)
+        member = self.daemon.get("/snapshot-groups/g")["members"][0]
+        expect(member["clones"] == ["vda"], "member: %s", member)
+        run("qemu-img", "compare", "--force-share", "-f", "qcow2", "-F", "qcow2", self.daemon.image(self.image),
+            member["backing_file"])
+        super().verify_device()
+
+    def detach(self):
+        super().detach()
+        clones = self.daemon.get("/snapshot-groups/g")["members"][0]["clones"]
+        expect(not clones, "listed without a device: %s", clones)
+
+    def end(self):
+        for path in self.frozen:
+            os.unlink(path)
 
 
 class Detach(Device):
@@ -97,6 +141,9 @@ def test():
         daemon.create_device("other", "raw", SIZE_BYTES)
         for image_format in ("raw", "qcow2"):
             kill_walk(daemon, 201, Create(daemon, image_format))
+        clone = Clone(daemon)
+        kill_walk(daemon, 201, clone)
+        clone.end()
         daemon.create_device("vda", "qcow2", SIZE_BYTES)
         detach = Detach(daemon, "qcow2")
         kill_walk(daemon, 204, detach)

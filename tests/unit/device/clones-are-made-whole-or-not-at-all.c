@@ -26,7 +26,7 @@ static int create(struct clone *clone, const char *path, const char *format, str
 {
     struct clone_image image = {
         .path = path, .format = format, .shape = {OVERLAY_CLUSTER_BYTES, OVERLAY_EXTENDED_L2}};
-    return clone_create(clone, &image, owner_id, err);
+    return clone_place(clone, &image, err) != 0 ? -1 : clone_create(clone, owner_id, err);
 }
 
 static void attach(struct block *block, const char *name, const char *image)

@@ -1,0 +1,110 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * See clones.h.
+ */
+#include "service/clones.h"
+
+#include "service/context.h"
+#include "service/snapshot-groups.h"
+
+#include <assert.h>
+#include <stdio.h>
+#include <string.h>
+
+/* A group that is under way holds its devices; one that failed has frozen nothing. */
+static int group_check_committed(const struct group_row *group, struct err *err)
+{
+    switch (group->state) {
+    case GROUP_COMMITTED:
+        return 0;
+    case GROUP_ABORTING:
+    case GROUP_ABORTED:
+        return err_set(err, ErrGroupNotFound, 0,
+                       "snapshot group '%s' was not taken: it has nothing to clone", group->id);
+    default:
+        err_set(err, ErrDeviceInUse, 0, "snapshot group '%s' is %s; try again once it is committed",
+                group->name, group_state_name(group->state));
+        return err_add_holder(err, "group", group->id);
+    }
+}
+
+static const struct member_row *group_find_member(const struct group_row *group, const char *device,
+                                                  struct err *err)
+{
+    for (size_t i = 0; i < group->member_count; i++)
+        if (strcmp(group->members[i].device, device) == 0)
+            return &group->members[i];
+    err_set(err, ErrDeviceNotFound, 0, "device '%s' is no member of snapshot group '%s'", device,
+            group->name);
+    return NULL;
+}
+
+static struct clone *member_open(struct service *service, const struct clone_source *source,
+                                 struct err *err)
+{
+    char export[DEVICE_NAME_MAX + GROUP_NAME_MAX + 2];
+    const struct member_row *member = source->member;
+    assert(member->backing_file && member->backing_format); /* known before `preparing` */
+    snprintf(export, sizeof(export), "%s@%s", member->device, source->group.name);
+    const struct clone_base base = {.image = member->backing_file,
+                                    .identity = member->backing_identity,
+                                    .format = member->backing_format,
+                                    .export = export};
+    return clone_begin(service->block, &base, err);
+}
+
+/* The exports of a clone admit those of the member, unless the request says otherwise. */
+static void request_fill(struct clone_source *source, const struct device_request *request)
+{
+    snprintf(source->image, sizeof(source->image), "%s.qcow2", request->name);
+    source->request = *request;
+    source->request.format = "qcow2";
+    source->request.create = true;
+    if (!request->image)
+        source->request.image = source->image;
+    if (!request->allowed_clients)
+        source->request.allowed_clients = source->member->allowed_clients;
+}
+
+int clone_source_open(struct service *service, const struct device_request *request,
+                      struct clone_source *source, enum device_part *part, struct err *err)
+{
+    const struct device_from *from = &request->from;
+    source->request = *request;
+    if (!from->group)
+        return 0;
+    *part = DEVICE_PART_GROUP;
+    if (snapshot_groups_get(service, from->group, &source->group, err) != 0 ||
+        group_check_committed(&source->group, err) != 0)
+        return -1;
+    *part = DEVICE_PART_MEMBER;
+    source->member = group_find_member(&source->group, from->device, err);
+    source->clone = source->member ? member_open(service, source, err) : NULL;
+    if (!source->clone)
+        return -1;
+    request_fill(source, request);
+    *part = DEVICE_PART_ITSELF;
+    return 0;
+}
+
+void clone_source_close(struct clone_source *source)
+{
+    if (source->clone)
+        clone_free(source->clone);
+    group_row_clear(&source->group);
+}
+
+int clone_source_place(struct clone_source *source, struct device_row *row, struct err *err)
+{
+    row->origin_how = strdup("clone");
+    row->origin_group = strdup(source->group.id);
+    row->origin_device = strdup(source->member->device);
+    row->has_origin = true;
+    row->origin_at_us = row->created_at_us;
+    if (!row->origin_how || !row->origin_group || !row->origin_device)
+        return err_set(err, ErrOutOfResources, 0, "there is no memory for device '%s'", row->name);
+    const struct clone_image image = {.path = row->image,
+                                      .format = row->format,
+                                      .shape = {row->cluster_size_bytes, row->extended_l2}};
+    return clone_place(source->clone, &image, err);
+}
