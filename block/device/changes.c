@@ -29,15 +29,15 @@ void changes_destroy(struct changes *changes)
     }
 }
 
-void changes_begin(struct changes *changes, const struct index *index, struct change *change,
-                   uint64_t start, uint64_t end)
+void changes_begin(struct changes *changes, struct index *const _Atomic *index,
+                   struct change *change, uint64_t start, uint64_t end)
 {
     struct changes_stripe *stripe = &changes->stripes[thread_number() % CHANGES_STRIPES];
     change->stripe = stripe;
     change->start = start;
     change->end = end;
     LOCK_GUARD(&stripe->lock);
-    change->node = index_top(index); /* C1: under the lock */
+    change->node = index_top(atomic_load(index)); /* C1: under the lock */
     change->next = stripe->first;
     change->link = &stripe->first;
     if (change->next)

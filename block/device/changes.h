@@ -52,9 +52,9 @@ struct changes {
 void changes_init(struct changes *changes);
 void changes_destroy(struct changes *changes);
 
-/* Lists a change of [start, end) in the top of the index. */
-void changes_begin(struct changes *changes, const struct index *index, struct change *change,
-                   uint64_t start, uint64_t end);
+/* Lists a change of [start, end) in the top of the index that is current then. */
+void changes_begin(struct changes *changes, struct index *const _Atomic *index,
+                   struct change *change, uint64_t start, uint64_t end);
 void changes_end(struct change *change);
 
 /* Waits until no listed change of that node overlaps [start, end). Changes that begin meanwhile

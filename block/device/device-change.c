@@ -114,7 +114,7 @@ static int device_change_piece(struct device *device, const struct node_change *
         if (ret)
             break;
         struct change change;
-        changes_begin(&device->changes, device->index, &change, piece->offset,
+        changes_begin(&device->changes, &device->index, &change, piece->offset,
                       piece->offset + piece->length);
         if (piece->kind != NODE_DISCARD)
             device_await_copied(device, &change);
@@ -178,7 +178,7 @@ int device_write_cached(struct device *device, const void *buf, uint64_t offset,
         return ret;
     struct change change;
     uint64_t start, end;
-    changes_begin(&device->changes, device->index, &change, offset, offset + length);
+    changes_begin(&device->changes, &device->index, &change, offset, offset + length);
     ret = change_copies(device, &change, &start, &end)
               ? -EAGAIN /* W3: it might wait */
               : node_write_cached(change.node, buf, offset, length);

@@ -146,6 +146,27 @@ void device_exchange_chain(struct device *device, struct node **top, struct inde
     device_assert_state_locked(device);
 }
 
+bool device_has_image(struct device *device, const struct node *image)
+{
+    const struct index *index = device->index;
+    return index && index_has(index, image);
+}
+
+struct index *device_renew_index(struct device *device, const struct index_bypass *bypass,
+                                 struct index *heir)
+{
+    LOCK_GUARD(&device->lock);
+    struct index *old = device->index;
+    index_announce(old, heir);
+    device->index = heir;
+    if (device->newest == bypass->out) {
+        node_unref(device->newest); /* others have it, so nothing is closed here */
+        device->newest = node_ref(bypass->instead);
+    }
+    device_assert_state_locked(device);
+    return old;
+}
+
 uint64_t device_seal(struct device *device)
 {
     struct index *index = device->index; /* stays until it is sealed */

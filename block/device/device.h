@@ -119,6 +119,14 @@ struct node *device_arm(struct device *device, struct node *overlay, uint64_t ep
  * comes (exports.h). Both locks of lists are held. Memory only; cannot fail. */
 void device_exchange_chain(struct device *device, struct node **top, struct index **index);
 
+/* Whether the chain has the image, as its requests see it. block->lock is held. */
+bool device_has_image(struct device *device, const struct node *image);
+
+/* Announces the heir of the device's index, made for that change of its chain, and makes it the
+ * index. Returns the old one. The cut's lock and block->lock are held. Memory only; cannot fail. */
+struct index *device_renew_index(struct device *device, const struct index_bypass *bypass,
+                                 struct index *heir);
+
 /* After the cut: waits until the old top has no change in flight; from then on it is frozen.
  * Returns the longest time that a change of the new top waited for one of the old, in microseconds.
  */

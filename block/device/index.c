@@ -65,6 +65,7 @@ struct index {
     const struct cut *cut;
     struct node *layers[CHAIN_NODES_MAX]; /* base first; only grows */
     atomic_uint_least64_t newest;         /* the last layer and the epoch that it is armed for */
+    struct index *_Atomic heir;           /* takes its place, and is told of changes too; or NULL */
     _Atomic(struct node *) unsealed;      /* the layer below it, from index_arm() to index_seal() */
 };
 
@@ -274,13 +275,21 @@ void index_memory_destroy(struct index_memory *memory)
 
 static void index_forget(void *arg, uint64_t offset, uint64_t length);
 
-struct index *index_new(struct index_memory *memory, const struct cut *cut, struct node *top)
+/* The node below in the chain from which an image is taken out; NULL: none is. */
+static struct node *node_below(const struct node *node, const struct index_bypass *bypass)
+{
+    struct node *below = node->backing;
+    return bypass && below == bypass->out ? bypass->instead : below;
+}
+
+static struct index *index_new_unwatched(struct index_memory *memory, const struct cut *cut,
+                                         struct node *top, const struct index_bypass *bypass)
 {
     struct index *index = calloc(1, sizeof(*index));
     if (!index)
         return NULL;
     unsigned count = 0;
-    for (struct node *node = top; node; node = node->backing)
+    for (struct node *node = top; node; node = node_below(node, bypass))
         count++;
     index->memory = memory;
     index->cut = cut;
@@ -297,16 +306,57 @@ struct index *index_new(struct index_memory *memory, const struct cut *cut, stru
     pthread_mutex_init(&index->lock, NULL);
     walks_init(&index->walks, &memory->walks);
     atomic_init(&index->newest, newest_pack(count - 1, 0));
-    for (struct node *node = top; node; node = node->backing)
+    for (struct node *node = top; node; node = node_below(node, bypass))
         index->layers[--count] = node;
-    node_watch(top, index_forget, index);
     return index;
+}
+
+struct index *index_new(struct index_memory *memory, const struct cut *cut, struct node *top)
+{
+    struct index *index = index_new_unwatched(memory, cut, top, NULL);
+    if (index && !atomic_load(&top->read_only)) /* a frozen one may be the top of several chains */
+        node_watch(top, index_forget, index);
+    return index;
+}
+
+struct index *index_new_heir(const struct index *index, const struct index_bypass *bypass)
+{
+    assert(!index_unsealed(index) && !atomic_load(&index->heir));
+    struct node *top = index_top(index);
+    if (top == bypass->out)
+        top = bypass->instead;
+    return index_new_unwatched(index->memory, index->cut, top, bypass);
+}
+
+void index_announce(struct index *index, struct index *heir)
+{
+    atomic_store(&index->heir, heir);
+}
+
+void index_hand_over(struct index *index)
+{
+    node_watch_instead(index_top(index), index, atomic_load(&index->heir));
+}
+
+bool index_has(const struct index *index, const struct node *node)
+{
+    unsigned layer = newest_layer(atomic_load(&index->newest));
+    while (layer && index->layers[layer] != node)
+        layer--;
+    return index->layers[layer] == node;
 }
 
 void index_free(struct index *index)
 {
+    struct node *top = index_top(index);
     assert(!index_unsealed(index));
-    node_watch(index_top(index), NULL, NULL);
+    if (!atomic_load(&index->heir) && !atomic_load(&top->read_only))
+        node_watch(top, NULL, NULL);
+    index_drop_heir(index);
+}
+
+void index_drop_heir(struct index *index)
+{
     pthread_mutex_lock(&index->memory->lock);
     for (uint64_t i = 0; i < index->slot_count; i++)
         if (index->slots[i].page)
@@ -549,10 +599,8 @@ static void unit_forget(struct index_page *page, uint64_t at, uint64_t end)
         entry_record(*entry)[i] = UNKNOWN;
 }
 
-/* Called by node_watch(): the top's map() of the range has changed. */
-static void index_forget(void *arg, uint64_t offset, uint64_t length)
+static void index_forget_range(struct index *index, uint64_t offset, uint64_t length)
 {
-    struct index *index = arg;
     uint64_t end = offset + length;
     LOCK_GUARD(&index->lock);
     for (uint64_t at = offset, next; at < end; at = next) {
@@ -568,4 +616,14 @@ static void index_forget(void *arg, uint64_t offset, uint64_t length)
             unit_forget(page, at, unit_end);
         }
     }
+}
+
+/* Called by node_watch(): the top's map() of the range has changed. */
+static void index_forget(void *arg, uint64_t offset, uint64_t length)
+{
+    struct index *index = arg;
+    struct index *heir = atomic_load(&index->heir);
+    index_forget_range(index, offset, length);
+    if (heir)
+        index_forget_range(heir, offset, length);
 }

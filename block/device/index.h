@@ -52,6 +52,29 @@ void index_memory_destroy(struct index_memory *memory);
 struct index *index_new(struct index_memory *memory, const struct cut *cut, struct node *top);
 void index_free(struct index *index);
 
+/* An image is taken out of a chain, with those between it and `instead`, which gives the same view.
+ */
+struct index_bypass {
+    const struct node *out;
+    struct node *instead;
+};
+
+/* To replace the index of a device whose chain gets shorter in that way under requests:
+ *
+ *     index_new_heir --> index_announce --> device->index = heir --> readers_wait
+ *                    --> index_hand_over --> readers_wait --> index_free(the old one)
+ *
+ * No overlay of the old chain is armed. A heir that was not announced is freed by index_drop_heir().
+ * NULL when memory is short. The heir learns of changes by way of the old index until
+ * index_hand_over(), then directly. */
+struct index *index_new_heir(const struct index *index, const struct index_bypass *bypass);
+void index_drop_heir(struct index *heir);
+void index_announce(struct index *index, struct index *heir);
+void index_hand_over(struct index *index);
+
+/* Whether the image is a layer of the index. */
+bool index_has(const struct index *index, const struct node *node);
+
 /* Arms `overlay`, whose backing node is the top, to be the top from that epoch of the cut on, which
  * is to come; it reports its changes from now on. Memory only; cannot fail. */
 void index_arm(struct index *index, struct node *overlay, uint64_t epoch);

@@ -161,7 +161,7 @@ struct node {
     struct journal *journal; /* owned, or NULL; guarded by flush_lock while there are no changes */
     atomic_int journals_fd;  /* where a failed fdatasync is recorded (borrowed), or -1 */
     void (*changed)(void *arg, uint64_t offset, uint64_t length); /* see node_watch(); or NULL */
-    void *changed_arg;
+    void *_Atomic changed_arg;
 };
 
 /* ---- for drivers ---- */

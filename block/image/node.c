@@ -260,6 +260,17 @@ void node_watch(struct node *node, void (*changed)(void *arg, uint64_t offset, u
     node->changed = changed;
 }
 
+void node_watch_instead(struct node *node, void *from, void *to)
+{
+    atomic_compare_exchange_strong(&node->changed_arg, &from, to);
+}
+
+struct node *node_exchange_backing(struct node *node, struct node *backing)
+{
+    assert(atomic_load(&node->backing));
+    return atomic_exchange(&node->backing, node_ref(backing));
+}
+
 struct node *node_ref(struct node *node)
 {
     atomic_fetch_add(&node->refs, 1);

@@ -63,6 +63,10 @@ void node_add_claim(struct node *node, struct file_claim *claim);
 void node_add_alias(struct node *node, char *alias);
 void node_add_backing(struct node *node, struct node *backing);
 
+/* Puts the node on another one, of which it gives the same view; takes a reference. Returns the old
+ * one, whose reference passes to the caller: others may still read it. At any time. */
+struct node *node_exchange_backing(struct node *node, struct node *backing);
+
 /* Offers the node to other chains, if it is read-only and claimed (file-table.h). If another node
  * of the file is offered already, that one, with a reference; else NULL. */
 struct node *node_share(struct node *node);
@@ -72,6 +76,10 @@ struct node *node_share(struct node *node);
  * the node. */
 void node_watch(struct node *node, void (*changed)(void *arg, uint64_t offset, uint64_t length),
                 void *arg);
+
+/* The same function is called with `to` from now on, unless the node is not watched by `from`. At
+ * any time; calls with `from` that have begun go on. */
+void node_watch_instead(struct node *node, void *from, void *to);
 
 struct node *node_ref(struct node *node);
 

@@ -34,7 +34,7 @@ static struct device *device;
 
 static void change_begin(struct change *change)
 {
-    changes_begin(&device->changes, device->index, change, 0, WRITE_BYTES);
+    changes_begin(&device->changes, &device->index, change, 0, WRITE_BYTES);
 }
 
 static void change_end(struct change *change)

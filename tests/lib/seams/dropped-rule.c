@@ -114,11 +114,11 @@ WRAP(int, node_write_cached, struct node *node, const void *buf, uint64_t offset
 }
 
 /* R2: the look comes before the lock. */
-WRAP(void, changes_begin, struct changes *changes, const struct index *index, struct change *change,
-     uint64_t start, uint64_t end)
+WRAP(void, changes_begin, struct changes *changes, struct index *const _Atomic *index,
+     struct change *change, uint64_t start, uint64_t end)
 {
     char gate[NAME_MAX];
-    struct node *node = index_top(index);
+    struct node *node = index_top(atomic_load(index));
     snprintf(gate, sizeof(gate), "look-%ju", (uintmax_t)start);
     pass_gate(gate);
     __real_changes_begin(changes, index, change, start, end);

@@ -128,7 +128,7 @@ TEST(an_empty_change_is_waited_for_too)
     struct job finish = {.group = group_must_prepare(block, "g.qcow2", 1, NAMES)};
     struct change empty;
     uint64_t cut_at_us;
-    changes_begin(&device->changes, device->index, &empty, 0, 0);
+    changes_begin(&device->changes, &device->index, &empty, 0, 0);
     group_cut(finish.group, &cut_at_us);
     job_start(&finish, finish_run);
     await_waiter(device);

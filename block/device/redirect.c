@@ -1,0 +1,156 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * See redirect.h.
+ *
+ *   wait for the openings of chains that have begun       (they may have found `upper`)
+ *   under the cut's lock and block->lock: make an index of each chain without `upper`; only then
+ *       put whatever stands on `upper` on `lower`, and give each device its new index
+ *   wait for the requests that may use an old index; then for those that may tell one of a change
+ *   free the old indexes; drop the references to `upper`
+ */
+#include "block/device/redirect.h"
+
+#include "block/device/exports.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+
+/* A device whose chain gets shorter. It stays while it is listed here. */
+struct redirected {
+    struct redirected *next;
+    struct device *device;
+    bool is_frozen;     /* of an export of a frozen image */
+    struct index *heir; /* until it is the device's */
+    struct index *old;  /* since then */
+};
+
+struct redirect {
+    struct block *block;
+    struct index_bypass bypass;
+    struct redirected *devices;
+    unsigned dropped; /* references to the image that nodes had */
+    bool is_busy;
+};
+
+/* ---- under the locks ---- */
+
+static int redirect_report(const struct device *device, struct err *err)
+{
+    return err_set(err, ErrOutOfResources, ENOMEM, "the chain of device '%s' stays long",
+                   device->name);
+}
+
+static int redirect_add(struct redirect *redirect, struct device *device, bool is_frozen,
+                        struct err *err)
+{
+    if (!device_has_image(device, redirect->bypass.out))
+        return 0;
+    struct redirected *redirected = calloc(1, sizeof(*redirected));
+    if (!redirected)
+        return redirect_report(device, err);
+    *redirected = (struct redirected){redirect->devices, device, is_frozen, NULL, NULL};
+    redirect->devices = redirected;
+    if (is_frozen)
+        device->clients++;
+    else
+        device->lookers++;
+    if (index_unsealed(device->index)) {
+        redirect->is_busy = true;
+        return 0;
+    }
+    redirected->heir = index_new_heir(device->index, &redirect->bypass);
+    return redirected->heir ? 0 : redirect_report(device, err);
+}
+
+static int redirect_list_locked(struct redirect *redirect, struct err *err)
+{
+    struct block *block = redirect->block;
+    for (struct device *device = block->devices; device; device = device->next)
+        if (redirect_add(redirect, device, false, err) != 0)
+            return -1;
+    for (struct frozen *frozen = block->frozen; frozen; frozen = frozen->next)
+        if (frozen->device && redirect_add(redirect, frozen->device, true, err) != 0)
+            return -1;
+    return 0;
+}
+
+/* A node that several chains share is found, and changed, once. */
+static void redirect_chain(struct redirect *redirect, struct device *device)
+{
+    const struct node *out = redirect->bypass.out;
+    for (struct node *node = device->newest; node; node = node->backing)
+        if (node->backing == out) {
+            struct node *old = node_exchange_backing(node, redirect->bypass.instead);
+            assert(old == out);
+            (void)old;
+            redirect->dropped++;
+        }
+}
+
+/* Memory only; cannot fail. */
+static void redirect_exchange_locked(struct redirect *redirect)
+{
+    for (struct redirected *each = redirect->devices; each; each = each->next) {
+        redirect_chain(redirect, each->device);
+        each->old = device_renew_index(each->device, &redirect->bypass, steal(each->heir));
+    }
+}
+
+/* ---- afterwards ---- */
+
+static void redirected_retire(struct redirected *redirected)
+{
+    if (redirected->heir)
+        index_drop_heir(redirected->heir);
+    if (!redirected->old)
+        return;
+    readers_wait(&redirected->device->readers); /* who uses the old index */
+    index_hand_over(redirected->old);
+    readers_wait(&redirected->device->readers); /* who tells it of a change */
+    index_free(redirected->old);
+}
+
+static void redirected_release(struct block *block, const struct redirected *redirected)
+{
+    if (redirected->is_frozen) {
+        export_unuse(block, redirected->device);
+        return;
+    }
+    LOCK_GUARD(&block->lock);
+    assert(redirected->device->lookers > 0);
+    if (--redirected->device->lookers == 0)
+        pthread_cond_broadcast(&block->changed);
+}
+
+/* Nobody looks at the image when its references are dropped. */
+static void redirect_end(struct redirect *redirect)
+{
+    struct block *block = redirect->block;
+    for (struct redirected *each = redirect->devices; each; each = each->next)
+        redirected_retire(each);
+    readers_wait(&block->walkers);
+    while (redirect->devices) {
+        struct redirected *first = redirect->devices;
+        redirect->devices = first->next;
+        redirected_release(block, first);
+        free(first);
+    }
+    while (redirect->dropped-- > 0)
+        node_unref((struct node *)redirect->bypass.out);
+}
+
+int redirect_chains(struct block *block, struct node *upper, struct node *lower, struct err *err)
+{
+    struct redirect redirect = {.block = block, .bypass = {upper, lower}};
+    readers_wait(&block->walkers);
+    pthread_mutex_lock(&block->cut.lock);
+    pthread_mutex_lock(&block->lock);
+    int ret = redirect_list_locked(&redirect, err);
+    if (ret == 0 && !redirect.is_busy)
+        redirect_exchange_locked(&redirect);
+    pthread_mutex_unlock(&block->lock);
+    pthread_mutex_unlock(&block->cut.lock);
+    redirect_end(&redirect);
+    return ret == 0 && redirect.is_busy ? 1 : ret;
+}

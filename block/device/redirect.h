@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Taking an image out of all chains, under their requests. Private to block/.
+ *
+ *     X, Y, ...                 X, Y, ...     whatever stands on it: tops or frozen images
+ *        |                         |
+ *      upper                       |          upper and what is between are in no chain any more
+ *        |           ---->         |
+ *       ...                        |
+ *        |                         |
+ *      lower                     lower        gives the view that upper gave
+ *
+ *   V1. Before the call both give the same view, and all headers name `lower`: whoever opens a chain
+ *       from then on does not find `upper`. No assert: only reading both would show.
+ *   V2. A request that has begun may go on with the old chain; a change goes to the top, which is
+ *       the same in both (but for chains that are read-only).
+ *   V3. When the call returns, nobody looks at `upper`, or at what is between, by any chain.
+ */
+#ifndef BLOCK_DEVICE_REDIRECT_H
+#define BLOCK_DEVICE_REDIRECT_H
+
+#include "block/device/object.h"
+
+/* Waits for requests and openings of chains that have begun, so on a storage that hangs for as long
+ * as that does; no request waits. 0: done. 1: a device is within a cut: the call is to be repeated
+ * once it is sealed. -1 and *err (OutOfResources): to be repeated too. In each case all chains give
+ * what they gave. */
+int redirect_chains(struct block *block, struct node *upper, struct node *lower, struct err *err);
+
+#endif
