@@ -15,9 +15,8 @@
  * D2. A driver locks its own metadata, and holds no lock of its own while it calls
  *     node_read_backing().
  * D3. Space that a change frees is used again only after the driver has held node->io_lock
- *     exclusively once: a mapped extent stays readable while its reader holds the lock shared;
- *     and not as long as node->keeps_freed is set, since extents of a thawed node were mapped by
- *     readers without the lock, when it was frozen.
+ *     exclusively once: a mapped extent stays readable while its reader holds the lock shared; and
+ *     not while node->keeps_freed is set: a thawed node was mapped without the lock before.
  * D4. Each change of what map() returns is reported (node_map_changed) under that lock.
  * D5. At every moment the file is an image in which the next open finds no error, whichever of the
  *     writes since the last fdatasync reached the disk; leaked clusters are no error. Until a
@@ -106,18 +105,21 @@ struct driver {
 
     /* Optional; with it, a top has a journal (journal.h), to which the driver appends each change
      * that is in memory only. Reads may be under way.
-     *
      * False: the node has become read-only. Frees memory and threads that only changes need; may
      * wait for a flush that is under way. Returns 0.
-     *
-     * True: the node is read-only, on a file that may be written, and open for writing afterwards.
-     * `records`: NULL for a frozen node; or the changes that a killed daemon recorded: they are
-     * made, in order, in memory; the next flush writes them and drops the records from
-     * node->journal. Refused, and left unchanged, are a dirty or corrupt image, and one that does
-     * not match the records, unless a flush after an earlier replay explains the difference. -1 and
-     * *err (OpenFileFailed) on failure. */
+     * True: the node, read-only on a file that may be written, is to be written. `records`: NULL;
+     * or the changes that a killed daemon recorded, to be made, in order, in memory; the next flush
+     * drops them from node->journal. Refused, and left unchanged, are a dirty or corrupt image, and
+     * one that does not match the records, unless a flush after an earlier replay explains the
+     * difference. -1 and *err (OpenFileFailed) on failure. */
     int (*set_writable)(struct node *node, bool is_writable, const struct journal_record *records,
                         size_t count, struct err *err);
+
+    /* Optional. Names the backing file of `spec` in the header; durable on return. A power loss
+     * leaves the one name or the other. `fd`: the file, open for writing; -1: writes nothing, and
+     * tells whether there is room. All but a flush may be under way. -1 and *err (InvalidValue,
+     * OpenFileFailed) on failure. */
+    int (*amend)(struct node *node, int fd, const struct image_spec *spec, struct err *err);
 };
 
 /* One opened image. Owned by reference counts: the node above and the device each hold one. Locks
@@ -128,13 +130,13 @@ struct node {
                                  * relies on it. Exclusive: for an instant, by a driver, before
                                  * freed space is used again */
 
-    /* The driver's half: open() sets it, and but for `state` it never changes. */
+    /* The driver's half: open() sets it, and but for `state`, and amend(), it never changes. */
     uint64_t size_bytes;    /* as a guest sees it: a multiple of BLOCK_SECTOR_BYTES */
     uint64_t cluster_bytes; /* granularity of the maps, a power of two; 0: the format has none */
     uint64_t copy_bytes;    /* changes of whole such units copy nothing from below; 0: none does */
-    char *backing_file;     /* the header's words, or NULL; owned, as is the next one */
-    char *backing_format;   /* a driver's name, or NULL if the header does not record it */
-    void *state;            /* the driver's own */
+    char *backing_file;   /* the header's words, or NULL; owned, as is the next one; for opening */
+    char *backing_format; /* a driver's name, or NULL if the header does not record it */
+    void *state;          /* the driver's own */
 
     /* The private half: node.c and freeze.c alone write it. Up to `is_unwanted` it never changes
      * once the chain is open, and any thread may read it; so may the driver read the journal while

@@ -20,6 +20,7 @@
 #include "base/err.h"
 #include "block/format/qcow2/driver-qcow2.h"
 #include "block/format/raw.h"
+#include "block/image/amend.h"
 #include "block/image/chain.h"
 #include "block/image/file-io.h"
 #include "block/image/freeze.h"

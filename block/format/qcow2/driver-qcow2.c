@@ -11,6 +11,7 @@
 #include "block/format/qcow2/flusher.h"
 #include "block/format/qcow2/header.h"
 #include "block/format/qcow2/read.h"
+#include "block/format/qcow2/rename.h"
 #include "block/format/qcow2/thaw.h"
 #include "block/format/qcow2/writable.h"
 #include "block/format/qcow2/write.h"
@@ -93,4 +94,5 @@ const struct driver driver_qcow2 = {
     .flush = qcow2_flush,
     .make_room = qcow2_make_room,
     .set_writable = qcow2_set_writable,
+    .amend = qcow2_amend,
 };
