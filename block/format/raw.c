@@ -8,6 +8,7 @@
 #include "block/format/raw.h"
 
 #include "base/cleanup.h"
+#include "block/image/driver-services.h"
 #include "block/image/file-io.h"
 
 #include <errno.h>

@@ -11,8 +11,8 @@
 #include "block/image/node.h"
 
 /* Names another backing file, which gives the same view: `name` as the header is to have it. The
- * open chain stays as it is. Durable on return; a power loss leaves the one name or the other. Reads
- * and changes may be under way. 0, or -1 and *err: InvalidValue (node_can_set_backing()),
+ * open chain stays as it is. Durable on return; a power loss leaves the one name or the other.
+ * Reads and changes may be under way. 0, or -1 and *err: InvalidValue (node_can_set_backing()),
  * OpenFileFailed; after a failed sync either name may be there. */
 int node_set_backing(struct node *node, const char *name, const char *format, struct err *err);
 

@@ -7,7 +7,7 @@
 #define BLOCK_IMAGE_NODE_H
 
 #include "base/cleanup.h"
-#include "block/image/driver.h"
+#include "block/image/driver-services.h"
 
 /* Locks (lock.h) and opens the image in `fd` (taken over on success only; otherwise to be closed)
  * on top of `backing` (a new reference is taken; NULL: none), whatever file the header names.

@@ -2,8 +2,9 @@
  *
  * A file as a power failure could leave it, for tests linked with lib/seams/power-disk.c. That puts
  * its own pwrite64, pwritev64, fallocate64, ftruncate64 and fdatasync between the code under test
- * and the kernel, which keep a log of what was written to the watched file since its last fdatasync.
- * On every fdatasync, just before it takes effect, disks are made up from the log and examined:
+ * and the kernel, which keep a log of what was written to the watched file since its last
+ * fdatasync. On every fdatasync, just before it takes effect, disks are made up from the log and
+ * examined:
  *
  *     durable        content at the last fdatasync
  *     log            write 0, write 1, ... write N-1, each made of sectors of 512 bytes

@@ -18,7 +18,7 @@ from pathlib import Path
 ROOMS = ['base', 'base/tls', 'store', 'block', 'block/image', 'block/format', 'block/format/qcow2', 'block/device', 'block/nbd',
          'service', 'service/http']
 BLOCK = {'block': {'block.h', 'clone.h', 'devices.h', 'group.h', 'io.h', 'limits.h', 'overlay.h', 'types.h'}}
-DRIVER = {'driver.h', 'file-io.h', 'journal.h'}
+DRIVER = {'driver.h', 'driver-services.h', 'file-io.h', 'journal.h'}
 IMAGE = {'access.h', 'amend.h', 'chain.h', 'drivers.h', 'file-io.h', 'file-table.h', 'freeze.h', 'image.h', 'journal.h', 'journal-dir.h', 'journal-recovery.h',
          'lock.h', 'node.h', 'stage.h', 'sync.h', 'walk.h'}
 TLS = {'base/tls': {'certificates.h', 'credentials.h', 'limits.h', 'peer.h'}}
@@ -42,7 +42,7 @@ MAY_INCLUDE = {
 }
 # Faces: headers that a room offers to others, declared apart from the files that implement them. A
 # face is a module of its own.
-FACES = {'block/block.h', 'block/clone.h', 'block/devices.h', 'block/group.h', 'block/io.h', 'block/limits.h', 'block/overlay.h', 'block/image/driver.h'}
+FACES = {'block/block.h', 'block/clone.h', 'block/devices.h', 'block/group.h', 'block/io.h', 'block/limits.h', 'block/overlay.h', 'block/image/driver.h', 'block/image/driver-services.h'}
 # Files of service/ above service/http, and the header that service/http may not include for that
 # reason.
 TOP = {'service/main.c', 'service/daemon.c', 'service/check.c', 'service/reload.c'}

@@ -13,8 +13,8 @@
  *     else in a free part                          written and synced before them
  *
  *   N1  The bytes of the old name stay until the write that no longer needs them.
- *   N2  The list of extensions ends with a mark, so its end does not depend on where the name is. No
- *       assert: that is the file's affair.
+ *   N2  The list of extensions ends with a mark, so its end does not depend on where the name is.
+ *       No assert: that is the file's affair.
  *
  * A header that is not like that, as other programs may make it, has no room.
  */

@@ -27,6 +27,7 @@
 
 #include "base/cleanup.h"
 #include "block/format/qcow2/format.h"
+#include "block/image/driver-services.h"
 #include "block/image/driver.h"
 #include "block/image/file-io.h"
 #include "block/image/journal.h"
