@@ -34,7 +34,7 @@ enum group_memory_state {
 
 /* Of a row as far as it is known: an enum group_state, or one of these. */
 enum {
-    GROUP_STORED_NOTHING = GROUP_ABORTED + 1, /* there is no row */
+    GROUP_STORED_NOTHING = GROUP_DELETED + 1, /* there is no row */
     GROUP_STORED_UNKNOWN,                     /* the store failed while it changed the row */
     GROUP_STORED_STATES = GROUP_STORED_UNKNOWN,
 };

@@ -22,7 +22,8 @@
  * Invariants:
  *   T1. An image is in one run at most.
  *   T2. Only made images go; only images that are not given are written.
- *   T3. After a plan was carried out, the next one finds nothing more to do.
+ *   T3. After a plan was carried out, the next one finds nothing more to do. No assert: a test
+ *       carries plans out.
  */
 #ifndef SERVICE_TREE_H
 #define SERVICE_TREE_H

@@ -3,6 +3,7 @@
  * The tables `groups` and `members`. See groups.h.
  *
  *   preparing -> committing -> committed        store_group_update_committing, _committed
+ *       |                          +-> deleting -> deleted          _deleting, _deleted
  *       +-> aborting -> aborted                 store_group_update_aborting, _aborted
  *       +------------------^
  *
@@ -62,7 +63,8 @@
 static const char *const state_names[] = {
     [GROUP_PREPARING] = "preparing", [GROUP_COMMITTING] = "committing",
     [GROUP_COMMITTED] = "committed", [GROUP_ABORTING] = "aborting",
-    [GROUP_ABORTED] = "aborted",
+    [GROUP_ABORTED] = "aborted",     [GROUP_DELETING] = "deleting",
+    [GROUP_DELETED] = "deleted",
 };
 static const char *const kind_names[] = {
     [GROUP_KIND_SNAPSHOT] = "snapshot",
@@ -72,7 +74,7 @@ static const char *const kind_names[] = {
 static const struct column columns[] = {COLUMN_ENTRIES(COLUMNS) COLUMN_ENTRY(
     sequence, INTEGER) COLUMN_ENTRY(revision, INTEGER) COLUMN_ENTRY(holds, TEXT_OR_NULL)};
 static const struct table groups = {TABLE("groups"), .choices = state_names,
-                                    .choice_count = GROUP_ABORTED + 1};
+                                    .choice_count = GROUP_DELETED + 1};
 
 /* More than one, so that a backlog ends; few, so that no insert takes long. */
 #define PRUNED_AT_ONCE 8
@@ -417,4 +419,26 @@ int store_group_update_labels(struct store_transaction *transaction, const struc
                             "WHERE id = :id AND revision = :revision",
                             row->id, row, err);
     return changed < 0 ? transaction_result(transaction, -1) : changed;
+}
+
+int store_group_update_deleting(struct store_transaction *transaction, const struct group_row *row,
+                                struct err *err)
+{
+    int changed = group_run(transaction_writer(transaction),
+                            "UPDATE groups SET state = 'deleting', revision = revision + 1 "
+                            "WHERE id = :id AND revision = :revision AND "
+                            "state IN ('committed', 'deleting') AND "
+                            "NOT EXISTS (SELECT 1 FROM holds WHERE group_id = :id)",
+                            row->id, row, err);
+    return changed < 0 ? transaction_result(transaction, -1) : changed;
+}
+
+int store_group_update_deleted(struct store_transaction *transaction, const struct group_row *row,
+                               struct err *err)
+{
+    return transaction_result(transaction, group_change(transaction_writer(transaction),
+                                                        "UPDATE groups SET state = 'deleted', "
+                                                        "revision = revision + 1 "
+                                                        "WHERE id = :id AND state = 'deleting'",
+                                                        row, GROUP_DELETED, err));
 }

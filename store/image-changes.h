@@ -28,6 +28,12 @@ extern const char *const image_role_names[IMAGE_MADE + 1];
     "chain (place, depth) AS (SELECT " place ", 0 UNION ALL SELECT backing, depth + 1 FROM chain " \
     "CROSS JOIN images ON path = place WHERE backing IS NOT NULL AND depth < 10000)"
 
+/* The groups that have an image of `images` as a frozen member. One that only cuts has none. */
+#define IMAGE_GROUPS                                                                               \
+    "SELECT groups.name FROM members JOIN groups ON groups.id = members.group_id "                 \
+    "WHERE members.backing_image = images.path AND groups.kind <> 'cut' AND "                      \
+    "groups.state NOT IN ('aborting', 'aborted', 'deleting', 'deleted')"
+
 /* Records a chain, top to base: path, identity and format of each. The role of a top that is new is
  * `role`; if that is `attached`, it is kept no longer. */
 int images_insert_chain(struct connection *writer, const struct image_row *chain, size_t count,

@@ -14,11 +14,9 @@ static const struct column columns[] = {COLUMN_ENTRIES(IMAGE_COLUMNS)};
 static const struct table images = {TABLE("images"), .choices = image_role_names,
                                     .choice_count = IMAGE_MADE + 1};
 
-/* A row of a tree also has who needs it. A group that only cuts needs nothing. */
+/* A row of a tree also has who needs it. */
 #define NEEDED_BY                                                                                  \
-    "(SELECT groups.name FROM members JOIN groups ON groups.id = members.group_id "                \
-    "WHERE members.backing_image = images.path AND groups.kind <> 'cut' AND "                      \
-    "groups.state NOT IN ('aborting', 'aborted', 'deleting', 'deleted') LIMIT 1) AS group_name, "  \
+    "(" IMAGE_GROUPS " LIMIT 1) AS group_name, "                                                   \
     "(SELECT name FROM devices WHERE top_image = images.path LIMIT 1) AS device"
 static const struct column tree_columns[] = {COLUMN_ENTRIES(IMAGE_COLUMNS) COLUMN_ENTRY(
     group_name, TEXT_OR_NULL) COLUMN_ENTRY(device, TEXT_OR_NULL)};
@@ -102,5 +100,21 @@ int store_image_record_chain(struct store_transaction *transaction, const char *
     struct connection *writer = transaction_writer(transaction);
     bool has_failed = images_resolve(writer, path, chain, count, err) != 0 ||
                       images_insert_chain(writer, chain, count, IMAGE_GIVEN, err) != 0;
+    return transaction_result(transaction, has_failed ? -1 : 0);
+}
+
+int store_image_forget(struct store_transaction *transaction, const char *path, struct err *err)
+{
+    struct connection *writer = transaction_writer(transaction);
+    const struct image_row row = {.path = (char *)path};
+    bool has_failed =
+        row_run(&images, writer,
+                "UPDATE images SET backing = NULL, is_complete = 0 WHERE path = :path", &row,
+                ErrInternalError, path, err) < 0 ||
+        row_run(&images, writer,
+                "DELETE FROM images WHERE path = :path AND NOT EXISTS (" IMAGE_GROUPS ") AND "
+                "NOT EXISTS (SELECT 1 FROM devices WHERE top_image = images.path) AND "
+                "NOT EXISTS (SELECT 1 FROM images AS child WHERE child.backing = images.path)",
+                &row, ErrInternalError, path, err) < 0;
     return transaction_result(transaction, has_failed ? -1 : 0);
 }

@@ -45,6 +45,10 @@ int store_image_tree(struct store *store, const char *path, struct image_row **r
 int store_image_list_incomplete(struct store *store, const char *after, size_t limit,
                                 struct image_row **rows, size_t *count, struct err *err);
 
+/* The file of an image does not exist any more: its row goes, unless a group or a device names it,
+ * or another image stands on it; then it is no child of any image from now on. */
+int store_image_forget(struct store_transaction *transaction, const char *path, struct err *err);
+
 /* Records the chain of an image that no device has open, top to base: path, identity and format of
  * each. `path` is where the image is recorded now: it may turn out to be a link. */
 int store_image_record_chain(struct store_transaction *transaction, const char *path,

@@ -12,6 +12,8 @@
 #define STORE_ABORTED_GROUPS_MAX 1000
 #define STORE_ABORTED_DAYS_MAX   30
 #define STORE_HOLDS_MAX          64         /* of one group; no more are taken */
+#define STORE_JOBS_MAX           1000       /* that have finished */
+#define STORE_JOB_DAYS_MAX       30         /* after their end */
 #define STORE_TOKEN_DAYS_MAX     30         /* after its expiry */
 #define STORE_PAGE_BYTES_MAX     (1U << 20) /* of rows; a page ends after the one that reaches it */
 

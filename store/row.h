@@ -107,6 +107,8 @@ enum group_state {
     GROUP_COMMITTED,
     GROUP_ABORTING,
     GROUP_ABORTED,
+    GROUP_DELETING, /* it cannot be used any more, and a job merges its images */
+    GROUP_DELETED,
 };
 
 /* A file that is, or is beneath, the frozen image of a member: it is never to be written again. */
@@ -167,6 +169,25 @@ struct group_row {
     char *error_message;
     bool has_error_member;
     size_t error_member; /* position of the failing member */
+};
+
+/* A part of a job (merges.h). */
+enum merge_stage {
+    MERGE_PLANNED,
+    MERGE_COPYING,    /* base is being written */
+    MERGE_COPIED,     /* the view of base is that of upper, durable */
+    MERGE_REDIRECTED, /* nothing names upper any more */
+    MERGE_DONE,       /* its files are gone */
+    MERGE_STAGES,
+};
+
+struct merge_row {
+    uint64_t id;  /* given by insert */
+    char *device; /* the member for which it is done */
+    char *base;   /* the path of the image that is written; NULL: upper only goes */
+    char *upper;
+    enum merge_stage stage;
+    uint64_t offset_bytes; /* below it all is pushed and durable */
 };
 
 /* A caller's key. Until there is an answer, it follows from the row that the request made. */

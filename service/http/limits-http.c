@@ -80,6 +80,8 @@
     X("request_memory_bytes", MEMORY_BYTES_MAX)                                                    \
     /* of what is kept */                                                                          \
     X("group_holds", STORE_HOLDS_MAX)                                                              \
+    X("finished_jobs", STORE_JOBS_MAX)                                                             \
+    X("finished_job_days", STORE_JOB_DAYS_MAX)                                                     \
     X("tokens", TOKENS_MAX)                                                                        \
     X("expired_token_days", STORE_TOKEN_DAYS_MAX)                                                  \
     X("aborted_groups", STORE_ABORTED_GROUPS_MAX)                                                  \

@@ -24,9 +24,8 @@ enum route_flags {
     ROUTE_EVENTS = 32,     /* replies with text/event-stream where that is asked for */
 };
 
-/* Method, path ({...} matches any one segment that is not empty; two at most), handler, scope,
- * flags, parameters of the query (NULL: none), table of the body (NULL: none). HEAD is routed as
- * GET. */
+/* Method, path ({...} matches any one segment that is not empty), handler, scope, flags, parameters
+ * of the query (NULL: none), table of the body (NULL: none). HEAD is routed as GET. */
 #define ROUTES(X)                                                                                  \
     X("GET", "/devices", device_list, SCOPE_READ, ROUTE_STORE | ROUTE_PAGE, device_parameters,     \
       NULL)                                                                                        \

@@ -140,3 +140,43 @@ CREATE TABLE holds (
     created_at_us INTEGER NOT NULL,
     PRIMARY KEY (group_id, name)
 ) STRICT, WITHOUT ROWID;
+
+-- jobs      long work: `spec` is a JSON object, what was asked; `kept` a JSON array, of the images that stay and why. `sequence`
+--           orders them as that of groups does
+-- merges    the parts of a job: a push of all from above `base` up to `upper` into `base`, or, with `base` NULL, a file that
+--           only goes. Below `offset_bytes` all is pushed and durable
+CREATE TABLE jobs (
+    sequence INTEGER PRIMARY KEY AUTOINCREMENT,
+    id TEXT NOT NULL UNIQUE,
+    kind TEXT NOT NULL CHECK (kind IN ('delete', 'copy')),
+    state TEXT NOT NULL CHECK (state IN ('queued', 'running', 'paused', 'done', 'failed', 'cancelled')),
+    group_id TEXT,
+    device TEXT,
+    spec TEXT NOT NULL,
+    kept TEXT NOT NULL DEFAULT '[]',
+    total_bytes INTEGER NOT NULL DEFAULT 0,
+    done_bytes INTEGER NOT NULL DEFAULT 0,
+    rate_bytes_per_second INTEGER NOT NULL,
+    created_at_us INTEGER NOT NULL,
+    finished_at_us INTEGER,
+    revision INTEGER NOT NULL DEFAULT 1,
+    error_code TEXT,
+    error_errnum INTEGER,
+    error_message TEXT,
+    CHECK ((state IN ('done', 'failed', 'cancelled')) = (finished_at_us IS NOT NULL))
+) STRICT;
+CREATE INDEX jobs_state ON jobs (state, sequence);
+CREATE INDEX jobs_group ON jobs (group_id, sequence) WHERE group_id IS NOT NULL;
+CREATE INDEX jobs_finished ON jobs (sequence) WHERE finished_at_us IS NOT NULL;
+
+CREATE TABLE merges (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    job_id TEXT NOT NULL REFERENCES jobs (id) ON DELETE CASCADE,
+    device TEXT NOT NULL,
+    base TEXT,
+    upper TEXT NOT NULL,
+    stage TEXT NOT NULL CHECK (stage IN ('planned', 'copying', 'copied', 'redirected', 'done')),
+    offset_bytes INTEGER NOT NULL DEFAULT 0
+) STRICT;
+CREATE INDEX merges_job ON merges (job_id);
+CREATE UNIQUE INDEX merges_base ON merges (base) WHERE stage <> 'done';

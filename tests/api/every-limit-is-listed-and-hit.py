@@ -35,6 +35,7 @@ ELSEWHERE = {
     "api/expired-tokens-are-deleted-in-time.py": ["expired_token_days"],
     "api/failed-attempts-are-kept-within-bounds.py": ["aborted_group_days"],
     "api/keys-are-kept-as-long-as-configured.py": ["idempotency_key_seconds"],
+    "unit/store/jobs-are-kept-while-they-are-of-use.c": ["finished_jobs", "finished_job_days"],
     "unit/store/events-are-kept-in-order-within-bounds.c": ["events", "event_days"],
     "unit/nbd/nbd-nobody-takes-every-connection.c": [
         "nbd_connections", "nbd_tcp_connections", "nbd_address_connections", "nbd_user_connections", "nbd_handshakes"],

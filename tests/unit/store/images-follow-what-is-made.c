@@ -271,6 +271,19 @@ TEST(trees_tell_who_needs_an_image)
     tree_must_be("/i/t", "b()() t()() u()() v()(vda) w()(vdc)");
 }
 
+TEST(what_is_gone_is_no_child)
+{
+    attach("vda", 1, "tb", false);
+    group(11, "vda", "t", "u", GROUP_COMMITTED);
+    group(12, "vda", "u", "v", GROUP_COMMITTED);
+    store_sql("INSERT INTO images VALUES ('/i/x', NULL, 'qcow2', '/i/b', 'attached', NULL, 0, 1)");
+    for (const char *path = "xutv"; *path; path++) {
+        char full[] = {'/', 'i', '/', *path, '\0'};
+        assert_int_equal(STORE_CHANGE(store_image_forget, full), 0);
+    }
+    images_must_be("b< given t< attached? u< made? v< made?");
+}
+
 TEST(rows_are_found_by_path)
 {
     struct image_row row, *rows;

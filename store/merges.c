@@ -1,0 +1,167 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The table `merges`. See merges.h.
+ */
+#include "store/merges.h"
+
+#include "store/access.h"
+#include "store/image-changes.h"
+#include "store/merge-rows.h"
+
+#include <assert.h>
+
+#define NAMES  COLUMN_NAMES(MERGE_COLUMNS)
+#define VALUES COLUMN_VALUES(MERGE_COLUMNS)
+
+const char *merge_stage_name(enum merge_stage stage)
+{
+    return merge_stage_names[stage];
+}
+
+/* ---- planning ---- */
+
+#define IS_FREE                                                                                    \
+    "(NOT is_kept AND NOT EXISTS (SELECT 1 FROM devices WHERE top_image = images.path) AND "       \
+    "NOT EXISTS (" IMAGE_GROUPS "))"
+#define CHILDREN "(SELECT count(*) FROM images AS child WHERE child.backing = images.path)"
+
+/* All images of merges that are not done. */
+#define BUSY                                                                                       \
+    "busy (merge, busy_place) AS (SELECT id, upper FROM merges WHERE stage <> 'done' UNION "       \
+    "SELECT id, base FROM merges WHERE stage <> 'done' AND base IS NOT NULL UNION "                \
+    "SELECT merge, backing FROM busy CROSS JOIN images ON path = busy_place "                      \
+    "CROSS JOIN merges ON merges.id = merge WHERE busy_place <> base AND backing IS NOT NULL)"
+
+/* 1 if the images from upper down lead to base, and each allows it. */
+#define CHECK_RUN                                                                                  \
+    "WITH RECURSIVE " CHAIN_FROM(                                                                  \
+        ":upper") ", " BUSY ", "                                                                   \
+                  "run (place) AS (SELECT place FROM chain WHERE depth <= "                        \
+                  "(SELECT depth FROM chain WHERE place = :base AND depth > 0)), "                 \
+                  "root (is_known) AS (SELECT is_complete FROM chain CROSS JOIN images ON path = " \
+                  "place "                                                                         \
+                  "WHERE backing IS NULL) "                                                        \
+                  "SELECT (SELECT is_known FROM root) AND "                                        \
+                  "NOT EXISTS (SELECT 1 FROM busy WHERE busy_place IN (SELECT place FROM run)) "   \
+                  "AND "                                                                           \
+                  "count(*) = sum(CASE WHEN place = :base THEN role <> 'given' ELSE role = "       \
+                  "'made' END) AND "                                                               \
+                  "count(*) = sum(CASE WHEN place = :upper THEN NOT is_kept AND NOT EXISTS "       \
+                  "(SELECT 1 FROM devices WHERE top_image = path) ELSE " IS_FREE " AND " CHILDREN  \
+                  " = 1 END) "                                                                     \
+                  "FROM run CROSS JOIN images ON path = place"
+#define CHECK_FILE                                                                                 \
+    "WITH RECURSIVE " BUSY " SELECT count(*) FROM images WHERE path = :upper AND role = 'made' "   \
+    "AND " IS_FREE " AND " CHILDREN " = 0 AND "                                                    \
+    "NOT EXISTS (SELECT 1 FROM busy WHERE busy_place = :upper)"
+
+/* 1; 0: not so; -1. */
+static int merge_check(struct connection *writer, const struct merge_row *row, struct err *err)
+{
+    CLEANUP(statement)
+    sqlite3_stmt *statement = statement_begin(writer, row->base ? CHECK_RUN : CHECK_FILE, err);
+    if (!statement)
+        return -1;
+    row_bind(&merge_table, statement, row);
+    int found = statement_step(writer, statement, ErrInternalError, row->upper, err);
+    return found > 0 ? sqlite3_column_int(statement, 0) : -1;
+}
+
+/* Runs a change, with the row bound, and :job_id; how many rows it changed, or -1. */
+static int merge_run(struct connection *writer, const char *sql, const struct merge_row *row,
+                     const char *job_id, struct err *err)
+{
+    CLEANUP(statement) sqlite3_stmt *statement = statement_begin(writer, sql, err);
+    if (!statement)
+        return -1;
+    row_bind(&merge_table, statement, row);
+    statement_bind_text(statement, ":job_id", job_id);
+    return statement_run(writer, statement, ErrInternalError, row->upper, err);
+}
+
+int store_merge_insert(struct store_transaction *transaction, const char *job_id,
+                       struct merge_row *row, struct err *err)
+{
+    struct connection *writer = transaction_writer(transaction);
+    assert(row->stage == MERGE_PLANNED);
+    int result = merge_check(writer, row, err);
+    if (result > 0)
+        result =
+            merge_run(writer, "INSERT INTO merges (job_id, " NAMES ") VALUES (:job_id, " VALUES ")",
+                      row, job_id, err);
+    if (result > 0)
+        row->id = (uint64_t)sqlite3_last_insert_rowid(writer->db);
+    return result < 0 ? transaction_result(transaction, -1) : result;
+}
+
+/* ---- going on ---- */
+
+static int merge_change(struct store_transaction *transaction, const char *sql,
+                        const struct merge_row *row, struct err *err)
+{
+    int changed = merge_run(transaction_writer(transaction), sql, row, NULL, err);
+    return changed < 0 ? transaction_result(transaction, -1) : changed;
+}
+
+int store_merge_update_stage(struct store_transaction *transaction, const struct merge_row *row,
+                             struct err *err)
+{
+    assert(row->stage == MERGE_COPYING || row->stage == MERGE_COPIED || row->stage == MERGE_DONE);
+    return merge_change(transaction,
+                        "UPDATE merges SET stage = :stage WHERE id = :id AND stage = "
+                        "CASE :stage WHEN 'copying' THEN iif(base IS NULL, '', 'planned') "
+                        "WHEN 'copied' THEN 'copying' ELSE 'redirected' END",
+                        row, err);
+}
+
+int store_merge_update_offset(struct store_transaction *transaction, const struct merge_row *row,
+                              struct err *err)
+{
+    return merge_change(transaction,
+                        "UPDATE merges SET offset_bytes = :offset_bytes "
+                        "WHERE id = :id AND stage = 'copying'",
+                        row, err);
+}
+
+/* Runs the steps, each with the row bound. */
+static int steps_run(struct connection *writer, const char *const *steps,
+                     const struct merge_row *row, struct err *err)
+{
+    for (; *steps; steps++)
+        if (merge_run(writer, *steps, row, NULL, err) < 0)
+            return -1;
+    return 0;
+}
+
+/* The images above base up to upper; from upper on where base is NULL. */
+#define GOING                                                                                      \
+    "(WITH RECURSIVE " CHAIN_FROM(                                                                 \
+        "(SELECT upper FROM merges WHERE id = :id)") " SELECT place "                              \
+                                                     "FROM chain WHERE depth < coalesce((SELECT "  \
+                                                     "depth FROM chain WHERE place = "             \
+                                                     "(SELECT base FROM merges WHERE id = :id)), " \
+                                                     "1))"
+
+int store_merge_redirect(struct store_transaction *transaction, const struct merge_row *row,
+                         struct err *err)
+{
+    static const char *const steps[] = {
+        ("UPDATE images SET backing = merges.base FROM merges "
+         "WHERE merges.id = :id AND merges.base IS NOT NULL AND images.backing = merges.upper"),
+        ("UPDATE members SET backing_image = images.path, backing_file = images.path, "
+         "backing_format = images.format, backing_identity = images.identity "
+         "FROM merges JOIN images ON images.path = merges.base "
+         "WHERE merges.id = :id AND members.backing_image = merges.upper"),
+        ("DELETE FROM frozen_files WHERE identity IN "
+         "(SELECT identity FROM images WHERE path IN " GOING ")"),
+        "DELETE FROM images WHERE path IN " GOING,
+        NULL,
+    };
+    int changed = merge_change(transaction,
+                               "UPDATE merges SET stage = 'redirected' WHERE id = :id AND stage = "
+                               "iif(base IS NULL, 'planned', 'copied')",
+                               row, err);
+    if (changed > 0 && steps_run(transaction_writer(transaction), steps, row, err) != 0)
+        return transaction_result(transaction, -1);
+    return changed;
+}

@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The table `merges`: the pushes of a job, and the files that go without one. See store.h for the
+ * rules of queries, and service/tree.h for what is merged.
+ *
+ *   planned --> copying --> copied --> redirected --> done
+ *      +---------(base NULL)------------^
+ *
+ * A merge that is not done keeps its base to itself: no other one has it.
+ */
+#ifndef STORE_MERGES_H
+#define STORE_MERGES_H
+
+#include "base/err.h"
+#include "store/row.h"
+
+struct store_transaction;
+
+const char *merge_stage_name(enum merge_stage stage); /* "planned" and so on */
+
+/* Inserts a merge, MERGE_PLANNED, of the job with that id, if it may still be done: every image
+ * from base up to, not including, upper may be written, is not needed and has one child, those
+ * above base are made, and none is the base of another merge; or, with base NULL, upper is made,
+ * not needed, and has no child. 1, and row->id is given; 0: not so, or not any more; -1: *err. */
+int store_merge_insert(struct store_transaction *transaction, const char *job_id,
+                       struct merge_row *row, struct err *err);
+
+/* Each of these changes the merge with row->id. 1; 0: it is not in the stage before, or is gone;
+ * -1: *err. */
+
+/* To row->stage, from the one before it: MERGE_COPYING, MERGE_COPIED or MERGE_DONE. */
+int store_merge_update_stage(struct store_transaction *transaction, const struct merge_row *row,
+                             struct err *err);
+
+/* row->offset_bytes, while it is copying. */
+int store_merge_update_offset(struct store_transaction *transaction, const struct merge_row *row,
+                              struct err *err);
+
+/* To MERGE_REDIRECTED: what names upper names base from now on, the children and the members of
+ * groups; the rows of upper and of all between go. With base NULL, that of upper goes. */
+int store_merge_redirect(struct store_transaction *transaction, const struct merge_row *row,
+                         struct err *err);
+
+#endif

@@ -1,0 +1,212 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * A merge is planned only if the images of its run allow it at that moment, as service/tree.h has
+ * it, and no other merge has one of them. It goes from stage to stage, and when it is redirected,
+ * all that named the upper image names the base, and the images above the base are gone.
+ */
+#include "tests/lib/store-fixture.h"
+
+#include "store/images.h"
+#include "store/jobs.h"
+
+static const struct fixture fixture = STORE_FIXTURE;
+
+/* A device vda whose top is t3, on t2, t1 (all made by groups g1 to g3) and t0, its image. The
+ * groups' frozen members are t0, t1 and t2. */
+static void chain_create(void)
+{
+    char backing[8], overlay[8];
+    struct image_row image = {.path = "/i/t0", .identity = "0", .format = "raw"};
+    struct device_row device = device_example("vda", 1);
+    device.image = device.top = "/i/t0";
+    device.chain = &image;
+    device.chain_count = 1;
+    assert_int_equal(STORE_CHANGE(store_device_insert, &device), 0);
+    for (unsigned i = 0; i < 3; i++) {
+        snprintf(backing, sizeof(backing), "/i/t%u", i);
+        snprintf(overlay, sizeof(overlay), "/i/t%u", i + 1);
+        struct group_row group = group_example(11 + i, "vda", backing, overlay);
+        struct frozen_file_row frozen = {.identity = backing + 4, .path = backing};
+        group.members[0].backing_identity = backing + 4;
+        group.members[0].snapshot_identity = overlay + 4;
+        group.frozen = &frozen;
+        group.frozen_count = 1;
+        assert_int_equal(STORE_CHANGE(store_group_insert, &group), 0);
+        group_must_become(&group, GROUP_COMMITTED);
+    }
+    struct job_row job = {.spec = "{}", .kept = "[]"};
+    snprintf(job.id, sizeof(job.id), "%s", id_text(1));
+    assert_int_equal(STORE_CHANGE(store_job_insert, &job), 0);
+}
+
+static void group_delete(const char *name)
+{
+    char sql[96];
+    snprintf(sql, sizeof(sql), "UPDATE groups SET state = 'deleting' WHERE name = '%s'", name);
+    store_sql(sql);
+}
+
+static struct merge_row merge(const char *base, const char *upper)
+{
+    return (struct merge_row){
+        .device = "vda", .base = (char *)(uintptr_t)base, .upper = (char *)(uintptr_t)upper};
+}
+
+/* Whether it is planned; row->id then. */
+static int plan_row(struct merge_row *row)
+{
+    struct store_transaction *transaction = store_begin(store, &err);
+    int result = store_merge_insert(transaction, id_text(1), row, &err);
+    assert_int_equal(store_commit(transaction, &err), 0);
+    return result;
+}
+
+static int plan(const char *base, const char *upper)
+{
+    struct merge_row row = merge(base, upper);
+    return plan_row(&row);
+}
+
+/* Nothing is planned without a change to the tables that allows it. */
+TEST(only_what_the_tree_allows_is_planned)
+{
+    chain_create();
+    assert_int_equal(plan("/i/t0", "/i/t1"), 0); /* t0 is of g11 */
+    group_delete("g11");
+    assert_int_equal(plan("/i/t0", "/i/t3"), 0); /* t1 is of g12, and t3 the top */
+    assert_int_equal(plan("/i/t1", "/i/t0"), 0);
+    assert_int_equal(plan("/i/t0", "/i/t0"), 0);
+    assert_int_equal(plan("/i/t0", "/i/none"), 0);
+    assert_int_equal(plan("/i/none", "/i/t1"), 0);
+    static const char *const obstacles[] = {
+        "role = 'given'",
+        "is_kept = 1",
+        "is_complete = 0",
+        NULL,
+    };
+    for (size_t i = 0; obstacles[i]; i++) {
+        char sql[128];
+        snprintf(sql, sizeof(sql), "UPDATE images SET %s WHERE path = '/i/t0'", obstacles[i]);
+        store_sql(sql);
+        assert_int_equal(plan("/i/t0", "/i/t1"), 0);
+        store_sql("UPDATE images SET role = 'attached', is_kept = 0, is_complete = 1 "
+                  "WHERE path = '/i/t0'");
+    }
+    store_sql("UPDATE images SET role = 'attached', made_by = NULL WHERE path = '/i/t1'");
+    assert_int_equal(plan("/i/t0", "/i/t1"), 0);
+    store_sql("UPDATE images SET role = 'made', made_by = 'g', is_kept = 1 WHERE path = '/i/t1'");
+    assert_int_equal(plan("/i/t0", "/i/t1"), 0);
+    store_sql("UPDATE images SET is_kept = 0 WHERE path = '/i/t1'; INSERT INTO images (path, "
+              "format, backing, role) VALUES ('/i/clone', 'qcow2', '/i/t0', 'attached')");
+    assert_int_equal(plan("/i/t0", "/i/t1"), 0);
+    store_sql("DELETE FROM images WHERE path = '/i/clone'");
+    assert_int_equal(plan("/i/t0", "/i/t1"), 1);
+}
+
+TEST(a_file_goes_only_if_it_was_made_and_nothing_needs_it)
+{
+    chain_create();
+    assert_int_equal(plan(NULL, "/i/t3"), 0); /* the top */
+    assert_int_equal(plan(NULL, "/i/t2"), 0);
+    store_sql("INSERT INTO images (path, format, backing, role, made_by) VALUES "
+              "('/i/leaf', 'qcow2', '/i/t2', 'made', 'g')");
+    struct merge_row row = merge(NULL, "/i/leaf");
+    assert_int_equal(plan_row(&row), 1);
+    assert_int_equal(plan(NULL, "/i/leaf"), 0); /* once */
+    struct store_transaction *transaction = store_begin(store, &err);
+    row.stage = MERGE_COPYING;
+    assert_int_equal(store_merge_update_stage(transaction, &row, &err), 0);
+    assert_int_equal(store_merge_redirect(transaction, &row, &err), 1);
+    assert_int_equal(store_merge_redirect(transaction, &row, &err), 0);
+    row.stage = MERGE_DONE;
+    assert_int_equal(store_merge_update_stage(transaction, &row, &err), 1);
+    assert_int_equal(store_commit(transaction, &err), 0);
+    assert_int_equal(store_number("SELECT count(*) FROM images WHERE path = '/i/leaf'"), 0);
+    assert_int_equal(store_number("SELECT count(*) FROM images"), 4);
+}
+
+TEST(two_merges_never_share_an_image)
+{
+    chain_create();
+    group_delete("g11");
+    group_delete("g12");
+    assert_int_equal(plan("/i/t0", "/i/t2"), 1);
+    assert_int_equal(plan("/i/t0", "/i/t2"), 0);
+    assert_int_equal(plan("/i/t0", "/i/t1"), 0);
+    assert_int_equal(plan("/i/t1", "/i/t2"), 0);
+    store_sql("UPDATE merges SET base = '/i/t0', upper = '/i/t2', stage = 'done'");
+    assert_int_equal(plan("/i/t1", "/i/t2"), 1);
+    assert_int_equal(plan("/i/t0", "/i/t1"), 0);
+    store_sql("UPDATE merges SET stage = 'done'");
+    store_sql("INSERT INTO merges (job_id, device, base, upper, stage) SELECT job_id, device, "
+              "'/i/t0', '/i/t3', 'planned' FROM merges LIMIT 1");
+    assert_int_equal(plan("/i/t1", "/i/t2"), 0); /* within it */
+}
+
+static int go_on(struct merge_row *row, enum merge_stage stage)
+{
+    struct store_transaction *transaction = store_begin(store, &err);
+    row->stage = stage;
+    int changed = stage == MERGE_REDIRECTED ? store_merge_redirect(transaction, row, &err)
+                                            : store_merge_update_stage(transaction, row, &err);
+    assert_int_equal(store_commit(transaction, &err), 0);
+    return changed;
+}
+
+TEST(stages_come_in_their_order)
+{
+    chain_create();
+    group_delete("g11");
+    struct merge_row row = merge("/i/t0", "/i/t1");
+    assert_int_equal(plan_row(&row), 1);
+    for (enum merge_stage now = MERGE_PLANNED; now <= MERGE_DONE; now++) {
+        for (enum merge_stage next = MERGE_COPYING; next <= MERGE_DONE; next++)
+            if (next != now + 1)
+                assert_int_equal(go_on(&row, next), 0);
+        row.offset_bytes = 100 + now;
+        struct store_transaction *transaction = store_begin(store, &err);
+        assert_int_equal(store_merge_update_offset(transaction, &row, &err), now == MERGE_COPYING);
+        assert_int_equal(store_commit(transaction, &err), 0);
+        if (now < MERGE_DONE)
+            assert_int_equal(go_on(&row, now + 1), 1);
+    }
+    struct job_row job;
+    assert_int_equal(store_job_get(store, id_text(1), &job, &err), 1);
+    assert_int_equal(job.merge_count, 1);
+    assert_int_equal(job.merges[0].id, row.id);
+    assert_string_equal(job.merges[0].base, "/i/t0");
+    assert_string_equal(job.merges[0].upper, "/i/t1");
+    assert_string_equal(job.merges[0].device, "vda");
+    assert_int_equal(job.merges[0].stage, MERGE_DONE);
+    assert_int_equal(job.merges[0].offset_bytes, 100 + MERGE_COPYING);
+    job_row_clear(&job);
+}
+
+TEST(what_named_the_upper_image_names_the_base)
+{
+    chain_create();
+    group_delete("g11");
+    group_delete("g12");
+    struct merge_row row = merge("/i/t0", "/i/t2");
+    assert_int_equal(plan_row(&row), 1);
+    for (enum merge_stage stage = MERGE_COPYING; stage <= MERGE_REDIRECTED; stage++)
+        assert_int_equal(go_on(&row, stage), 1);
+    struct image_row *rows;
+    size_t count;
+    assert_int_equal(store_image_tree(store, "/i/t3", &rows, &count, &err), 0);
+    assert_int_equal(count, 2);
+    assert_string_equal(rows[0].path, "/i/t0");
+    assert_string_equal(rows[0].group_name, "g13");
+    assert_string_equal(rows[1].backing, "/i/t0");
+    image_rows_free(rows, count);
+    struct group_row group;
+    assert_int_equal(store_group_get(store, "g13", &group, &err), 0);
+    assert_string_equal(group.members[0].backing_file, "/i/t0");
+    assert_string_equal(group.members[0].backing_format, "raw");
+    assert_string_equal(group.members[0].backing_identity, "0");
+    assert_string_equal(group.members[0].backing_image, "/i/t0");
+    group_row_clear(&group);
+    /* The base stays a file that is never written by a device; the others do not exist. */
+    assert_int_equal(store_number("SELECT group_concat(identity) = '0' FROM frozen_files"), 1);
+    assert_int_equal(store_number("SELECT count(*) FROM pragma_foreign_key_check"), 0);
+}
