@@ -80,6 +80,41 @@ int block_frozen_add(struct block *block, const char *device, const char *group_
     return 0;
 }
 
+/* Gives *slot a copy; 0, or -1. */
+static int text_replace(char **slot, const char *text)
+{
+    char *copy = strdup(text);
+    if (!copy)
+        return -1;
+    free(*slot);
+    *slot = copy;
+    return 0;
+}
+
+/* The path comes last: without memory for it the image stays, and is known. */
+static int frozen_move_locked(struct frozen *frozen, const struct node *to)
+{
+    if (text_replace(&frozen->identity, to->identity.text) != 0)
+        return -1;
+    if (text_replace(&frozen->format, to->driver->name) != 0 ||
+        text_replace(&frozen->image, to->path) != 0) {
+        free(steal(frozen->identity)); /* not known */
+        return -1;
+    }
+    return 0;
+}
+
+int exports_move(struct block *block, const struct node *from, const struct node *to,
+                 struct err *err)
+{
+    LOCK_GUARD(&block->lock);
+    for (struct frozen *frozen = block->frozen; frozen; frozen = frozen->next)
+        if (strcmp(frozen->image, from->path) == 0 && frozen_move_locked(frozen, to) != 0)
+            return err_set(err, ErrOutOfResources, ENOMEM, "export '%s' cannot be moved",
+                           frozen->name);
+    return 0;
+}
+
 /* Takes over the reference `clients`. */
 static void clients_replace(struct allowed_clients **slot, struct allowed_clients *clients)
 {

@@ -17,6 +17,7 @@ struct block;
 struct client_names;
 struct device;
 struct frozen;
+struct node;
 
 /* Finds an exported device, or opens a frozen member ("vda@group", read-only), and counts one user,
  * if the export admits the client (clients.h). NULL and *err: DeviceNotFound, Forbidden,
@@ -24,6 +25,11 @@ struct frozen;
 struct device *export_use(struct block *block, const char *name, const struct client_names *client,
                           struct err *err);
 void export_unuse(struct block *block, struct device *device);
+
+/* Every frozen member whose image is `from` has `to` from now on, which gives the same view; who
+ * has opened it keeps what he has. -1 and *err (OutOfResources). */
+int exports_move(struct block *block, const struct node *from, const struct node *to,
+                 struct err *err);
 
 /* A client of an export, in a frame or object of its own. */
 struct export_client {

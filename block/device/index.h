@@ -64,9 +64,9 @@ struct index_bypass {
  *     index_new_heir --> index_announce --> device->index = heir --> readers_wait
  *                    --> index_hand_over --> readers_wait --> index_free(the old one)
  *
- * No overlay of the old chain is armed. A heir that was not announced is freed by index_drop_heir().
- * NULL when memory is short. The heir learns of changes by way of the old index until
- * index_hand_over(), then directly. */
+ * No overlay of the old chain is armed. A heir that was not announced is freed by
+ * index_drop_heir(). NULL when memory is short. The heir learns of changes by way of the old index
+ * until index_hand_over(), then directly. */
 struct index *index_new_heir(const struct index *index, const struct index_bypass *bypass);
 void index_drop_heir(struct index *heir);
 void index_announce(struct index *index, struct index *heir);

@@ -10,11 +10,12 @@
  *        |                         |
  *      lower                     lower        gives the view that upper gave
  *
- *   V1. Before the call both give the same view, and all headers name `lower`: whoever opens a chain
- *       from then on does not find `upper`. No assert: only reading both would show.
+ *   V1. Before the call both give the same view, and all headers name `lower`: whoever opens a
+ *       chain from then on does not find `upper`. No assert: only reading both would show.
  *   V2. A request that has begun may go on with the old chain; a change goes to the top, which is
- *       the same in both (but for chains that are read-only).
- *   V3. When the call returns, nobody looks at `upper`, or at what is between, by any chain.
+ *       the same in both (but for chains that are read-only). No assert: it is the index's.
+ *   V3. When the call returns, nobody looks at `upper`, or at what is between, by any chain. No
+ *       assert: only the readers' counts know who looks.
  */
 #ifndef BLOCK_DEVICE_REDIRECT_H
 #define BLOCK_DEVICE_REDIRECT_H

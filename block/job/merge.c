@@ -1,0 +1,354 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Merging. See block/merge.h.
+ *
+ *     FROZEN --merge_begin--> THAWED --merge_redirect--> REDIRECTED
+ *        ^                      |                            |
+ *        +------ merge_end -----+----------------------------+
+ *
+ * What is to be pushed is asked piece by piece of the frozen images above base (a walk with a
+ * floor, walk.h), never of a plan made earlier. So that a push neither fills the page cache with
+ * what is to be written nor empties it, write-back is begun every few megabytes and awaited when
+ * much is outstanding, and pages of the images above, which will not be read again, are dropped.
+ */
+#include "block/merge.h"
+
+#include "block/device/exports.h"
+#include "block/device/object.h"
+#include "block/device/opener.h"
+#include "block/device/redirect.h"
+#include "block/image/amend.h"
+#include "block/image/freeze.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+enum {
+    MAP_BYTES = 1 << 30,        /* mapped at a time */
+    WRITE_BACK_BYTES = 8 << 20, /* begun after so many */
+    OUTSTANDING_BYTES = 24 << 20,
+};
+
+enum merge_state { MERGE_FROZEN, MERGE_THAWED, MERGE_REDIRECTED };
+
+struct merge {
+    struct block *block;
+    enum merge_state state;
+    struct node *upper;                   /* a reference, which keeps all beneath it */
+    struct node *base;                    /* beneath it */
+    struct node *layers[CHAIN_NODES_MAX]; /* base's chain first */
+    unsigned count;                       /* of layers */
+    unsigned floor;                       /* up to base */
+    struct walk_memory *walk_memory;
+    struct walks walks;
+    uint64_t written_bytes;     /* since write-back was begun last */
+    uint64_t outstanding_bytes; /* of which the end was not awaited */
+    void *buffer;               /* of MERGE_PIECE_BYTES */
+};
+
+/* ---- opening ---- */
+
+static int merge_list_layers(struct merge *merge, const struct merge_image *base, struct err *err)
+{
+    for (struct node *node = merge->upper; node; node = node->backing)
+        merge->count++;
+    unsigned layer = merge->count;
+    for (struct node *node = merge->upper; node; node = node->backing) {
+        merge->layers[--layer] = node;
+        if (strcmp(node->path, base->path) == 0 || strcmp(node_used_path(node), base->path) == 0) {
+            merge->base = node;
+            merge->floor = layer + 1;
+        }
+    }
+    if (!merge->base || merge->base == merge->upper)
+        return err_set(err, ErrNotRelated, 0, "image '%s' is not beneath '%s'", base->path,
+                       merge->upper->path);
+    const char *known = base->identity ? base->identity : "";
+    if (*known && merge->base->identity.is_lasting &&
+        strcmp(known, merge->base->identity.text) != 0)
+        return err_set(err, ErrOpenFileFailed, 0,
+                       "image '%s' is not the file that was recorded under this path", base->path);
+    if (merge->base->size_bytes != merge->upper->size_bytes)
+        return err_set(err, ErrInvalidValue, 0, "image '%s' is of another size than '%s'",
+                       merge->base->path, merge->upper->path);
+    return 0;
+}
+
+static struct node *image_open_chain(struct block *block, const struct merge_image *image,
+                                     struct err *err)
+{
+    struct opener opener = {block, "a job", {.is_restored = true}, image->identity};
+    struct chain_guard guard = {.admit = opener_admit, .arg = &opener};
+    READERS_GUARD(&block->walkers);
+    return chain_open(&block->dir, image->path, image->format, true, &guard, err);
+}
+
+struct merge *merge_open(struct block *block, const struct merge_image *base,
+                         const struct merge_image *upper, struct err *err)
+{
+    struct merge *merge = calloc(1, sizeof(*merge));
+    void *buffer = malloc(MERGE_PIECE_BYTES);
+    if (!merge || !buffer) {
+        free(merge);
+        free(buffer);
+        err_set(err, ErrOutOfResources, ENOMEM, "image '%s' cannot be merged", upper->path);
+        return NULL;
+    }
+    merge->block = block;
+    merge->buffer = buffer;
+    walks_init(&merge->walks, &block->index_memory.walks);
+    merge->upper = image_open_chain(block, upper, err);
+    if (merge->upper && merge_list_layers(merge, base, err) == 0)
+        return merge;
+    merge_close(merge);
+    return NULL;
+}
+
+void merge_close(struct merge *merge)
+{
+    assert(merge->state == MERGE_FROZEN);
+    walks_destroy(&merge->walks);
+    if (merge->upper)
+        node_unref(merge->upper);
+    free(merge->buffer);
+    free(merge);
+}
+
+/* ---- measuring ---- */
+
+/* What the images above base hold from `offset` on. */
+static int merge_map(struct merge *merge, uint64_t offset, struct chain_extent *extent)
+{
+    uint64_t left = merge->upper->size_bytes - offset;
+    extent->length = left < MAP_BYTES ? left : MAP_BYTES;
+    return walks_map(&merge->walks, merge->layers, merge->count, merge->floor, offset, 0, extent);
+}
+
+static int merge_report(const struct merge *merge, int ret, const char *what, struct err *err)
+{
+    return err_set(err, ErrOpenFileFailed, -ret, "image '%s' cannot be %s '%s'", merge->upper->path,
+                   what, merge->base->path);
+}
+
+/* How much of a range takes new space in base: whole clusters where it has no data of its own. */
+static int merge_measure_range(struct merge *merge, uint64_t offset, uint64_t length,
+                               uint64_t *new_bytes)
+{
+    struct node *base = merge->base;
+    uint64_t cluster = base->cluster_bytes ? base->cluster_bytes : BLOCK_SECTOR_BYTES;
+    uint64_t end = (offset + length + cluster - 1) / cluster * cluster;
+    offset -= offset % cluster;
+    while (offset < end) {
+        if (offset >= base->size_bytes) {
+            *new_bytes += end - offset;
+            return 0;
+        }
+        uint64_t left = base->size_bytes - offset;
+        struct extent extent = {.length = end - offset < left ? end - offset : left};
+        bool is_held;
+        int ret = node_begin_io(base, 0, &is_held);
+        if (ret == 0) {
+            ret = base->driver->map(base, offset, MAP_HOLES, &extent);
+            node_end_io(base, is_held);
+        }
+        if (ret)
+            return ret;
+        *new_bytes += extent.kind == EXTENT_DATA ? 0 : extent.length;
+        offset += extent.length;
+    }
+    return 0;
+}
+
+static int merge_measure_extent(struct merge *merge, uint64_t offset,
+                                const struct chain_extent *extent, struct merge_size *size)
+{
+    if (extent->kind == EXTENT_BACKING)
+        return 0;
+    size->copy_bytes += extent->length;
+    return extent->kind == EXTENT_DATA
+               ? merge_measure_range(merge, offset, extent->length, &size->new_bytes)
+               : 0;
+}
+
+int merge_measure(struct merge *merge, struct merge_size *size, struct err *err)
+{
+    struct chain_extent extent;
+    struct statvfs fs;
+    int ret = fstatvfs(merge->base->fd, &fs) == 0 ? 0 : -errno;
+    *size = (struct merge_size){.disk_bytes = merge->upper->size_bytes};
+    if (ret == 0)
+        size->free_bytes = (geteuid() == 0 ? fs.f_bfree : fs.f_bavail) * fs.f_frsize;
+    for (uint64_t at = 0; at < size->disk_bytes && ret == 0; at += extent.length) {
+        ret = merge_map(merge, at, &extent);
+        if (ret == 0)
+            ret = merge_measure_extent(merge, at, &extent, size);
+    }
+    return ret ? merge_report(merge, ret, "measured against", err) : 0;
+}
+
+/* ---- pushing ---- */
+
+int merge_begin(struct merge *merge, struct err *err)
+{
+    struct journal_dir *journals = merge->block->journals;
+    assert(merge->state == MERGE_FROZEN);
+    if (node_thaw(merge->base, journals ? journal_dir_fd(journals) : -1, err) != 0)
+        return -1;
+    merge->state = MERGE_THAWED;
+    return 0;
+}
+
+/* Finds what is to be pushed from *offset on: its place, and at most a piece of it. 0, 1 if there
+ * is nothing any more, or -errno. */
+static int merge_find(struct merge *merge, uint64_t *offset, struct chain_extent *extent)
+{
+    for (; *offset < merge->upper->size_bytes; *offset += extent->length) {
+        int ret = merge_map(merge, *offset, extent);
+        if (ret)
+            return ret;
+        if (extent->kind == EXTENT_BACKING)
+            continue;
+        if (extent->kind == EXTENT_DATA && extent->length > MERGE_PIECE_BYTES)
+            extent->length = MERGE_PIECE_BYTES;
+        return 0;
+    }
+    return 1;
+}
+
+/* `offset` is where the extent begins; its content is not beneath base's mask (M1). */
+static int merge_push(struct merge *merge, uint64_t offset, const struct chain_extent *extent)
+{
+    assert(extent->kind != EXTENT_BACKING && extent->depth > 0); /* M1 */
+    assert(extent->depth <= merge->count - merge->floor);        /* M1 */
+    if (extent->kind == EXTENT_ZERO)
+        return node_zero(merge->base, offset, extent->length, true);
+    int ret = node_read(merge->upper, merge->buffer, offset, extent->length);
+    if (ret == 0)
+        ret = node_write(merge->base, merge->buffer, offset, extent->length);
+    if (extent->host != EXTENT_NO_HOST)
+        posix_fadvise(extent->node->fd, (off_t)extent->host, (off_t)extent->length,
+                      POSIX_FADV_DONTNEED);
+    return ret;
+}
+
+/* Advice: what fails here, the flush reports. */
+static void merge_pace(struct merge *merge, uint64_t bytes)
+{
+    int fd = merge->base->fd;
+    merge->written_bytes += bytes;
+    if (merge->written_bytes < WRITE_BACK_BYTES)
+        return;
+    merge->outstanding_bytes += merge->written_bytes;
+    merge->written_bytes = 0;
+    unsigned flags = SYNC_FILE_RANGE_WRITE;
+    if (merge->outstanding_bytes >= OUTSTANDING_BYTES) {
+        flags |= SYNC_FILE_RANGE_WAIT_BEFORE;
+        merge->outstanding_bytes = 0;
+    }
+    sync_file_range(fd, 0, 0, flags);
+}
+
+int merge_copy(struct merge *merge, uint64_t *offset_bytes, uint64_t *copied_bytes, struct err *err)
+{
+    struct chain_extent extent;
+    assert(merge->state == MERGE_THAWED);
+    *copied_bytes = 0;
+    int found = merge_find(merge, offset_bytes, &extent);
+    int ret = found == 0 ? merge_push(merge, *offset_bytes, &extent) : found;
+    if (ret < 0)
+        return merge_report(merge, ret, "merged into", err);
+    if (ret > 0)
+        return 1;
+    *offset_bytes += extent.length;
+    *copied_bytes = extent.length;
+    if (extent.kind == EXTENT_DATA)
+        merge_pace(merge, extent.length);
+    return 0;
+}
+
+int merge_flush(struct merge *merge, struct err *err)
+{
+    assert(merge->state == MERGE_THAWED);
+    int ret = node_flush(merge->base);
+    if (ret == 0)
+        return 0;
+    return err_set(err,
+                   atomic_load(&merge->base->sync_error) ? ErrUnflushedData : ErrOpenFileFailed,
+                   -ret, "image '%s' cannot be made durable", merge->base->path);
+}
+
+/* ---- taking its place ---- */
+
+/* The open node of that path: a frozen one of any chain, or the top of a device. A reference, or
+ * NULL. */
+static struct node *node_find_open(struct block *block, const char *path)
+{
+    LOCK_GUARD(&block->lock);
+    for (struct device *device = block->devices; device; device = device->next)
+        for (struct node *node = device->newest; node; node = node->backing)
+            if (strcmp(node->path, path) == 0 || strcmp(node_used_path(node), path) == 0)
+                return node_ref(node);
+    return NULL;
+}
+
+static struct node *child_open(struct merge *merge, const struct merge_image *child,
+                               struct err *err)
+{
+    READERS_GUARD(&merge->block->walkers);
+    struct node *node = node_find_open(merge->block, child->path);
+    return node ? node : image_open_chain(merge->block, child, err);
+}
+
+static int child_rename(struct merge *merge, const struct merge_image *child, bool is_trial,
+                        struct err *err)
+{
+    CLEANUP_PLACE struct image_place place = IMAGE_PLACE_INIT;
+    CLEANUP(node) struct node *node = child_open(merge, child, err);
+    if (!node || image_place_open(&merge->block->dir, node_used_path(node), &place, err) != 0)
+        return -1;
+    CLEANUP_FREE char *name = image_backing_name(&place, node_used_path(merge->base), err);
+    const char *format = merge->base->driver->name;
+    if (!name)
+        return -1;
+    return is_trial ? node_can_set_backing(node, name, format, err)
+                    : node_set_backing(node, name, format, err);
+}
+
+int merge_can_rename(struct merge *merge, const struct merge_image *child, struct err *err)
+{
+    return child_rename(merge, child, true, err);
+}
+
+int merge_rename(struct merge *merge, const struct merge_image *child, struct err *err)
+{
+    return child_rename(merge, child, false, err);
+}
+
+int merge_redirect(struct merge *merge, struct err *err)
+{
+    assert(merge->state != MERGE_REDIRECTED);
+    if (exports_move(merge->block, merge->upper, merge->base, err) != 0)
+        return -1;
+    int ret = redirect_chains(merge->block, merge->upper, merge->base, err);
+    if (ret == 0 && merge->state == MERGE_THAWED)
+        merge->state = MERGE_REDIRECTED;
+    return ret;
+}
+
+int merge_end(struct merge *merge, struct err *err)
+{
+    assert(merge->state != MERGE_FROZEN);
+    if (merge->state == MERGE_REDIRECTED)
+        node_release_freed(merge->base);
+    int ret = node_freeze(merge->base);
+    if (ret == 0 || atomic_load(&merge->base->sync_error)) /* it is frozen all the same */
+        merge->state = MERGE_FROZEN;
+    return ret ? err_set(err, ErrOpenFileFailed, -ret, "image '%s' cannot be made durable",
+                         merge->base->path)
+               : 0;
+}
