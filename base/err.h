@@ -57,7 +57,7 @@
     X(BodyTooLarge, 413, false)                                                                    \
     X(URITooLong, 414, false)                                                                      \
     X(UnsupportedMediaType, 415, false)                                                            \
-    X(DeadlineExceeded, 504, true) /* of a group: nothing was frozen */                            \
+    X(DeadlineExceeded, 504, true) /* storage did not answer; of a group: nothing was frozen */    \
     X(NotReady, 503, true)                                                                         \
     X(StoreFailed, 503, true)                                                                      \
     X(StoreBusy, 503, true) /* another program keeps the database locked; nothing was changed */   \

@@ -22,6 +22,7 @@
 struct unsettled;
 struct name_hold;
 struct group_runs;
+struct extent_runs;
 struct readiness;
 struct metrics;
 struct device_cache;
@@ -51,6 +52,7 @@ struct service {
     struct metrics *metrics;
     struct device_cache *device_cache;
     struct group_runs *group_runs;
+    struct extent_runs *extent_runs;
     struct readiness *readiness; /* of frozen images */
     struct tokens *tokens;       /* once the store is open (tokens.h) */
     atomic_uint calls;           /* running calls that need the store (admission.h) */

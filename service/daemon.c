@@ -19,6 +19,7 @@
 #include "service/context.h"
 #include "service/device-cache.h"
 #include "service/directory.h"
+#include "service/extents.h"
 #include "service/failures.h"
 #include "service/group-runs.h"
 #include "service/http/server.h"
@@ -290,6 +291,8 @@ static int daemon_close(struct service *service, int result, struct err *err)
     struct err closing;
     if (service->group_runs)
         group_runs_close(service->group_runs);
+    if (service->extent_runs)
+        extent_runs_close(service->extent_runs);
     if (service->readiness)
         readiness_close(service->readiness);
     if (unsettled_resolve(service, &closing) != 0)
@@ -312,8 +315,10 @@ static int daemon_live(struct service *service, const struct options *options,
         .service = service,
         .reload = {.service = service, .started = options, .runtime_dir = runtime_dir}};
     service->group_runs = group_runs_new(service, err);
+    service->extent_runs = extent_runs_new(service->block, err);
     service->readiness = readiness_new(service->block, err);
-    if (!service->group_runs || !service->readiness || end_watch_begin(&watch, err) != 0)
+    if (!service->group_runs || !service->extent_runs || !service->readiness ||
+        end_watch_begin(&watch, err) != 0)
         return daemon_close(service, -1, err);
     int result = daemon_serve(service, options, runtime_dir, &watch, err);
     result = daemon_close(service, result, err);

@@ -18,6 +18,11 @@
 
 #define GROUP_DEADLINE_MAX_MS 3600000
 
+/* Extents of a page; calls for pages at the same time, and how long one waits for storage. */
+#define EXTENT_ITEMS_MAX   10000
+#define EXTENT_CALLS_MAX   64
+#define EXTENT_WAIT_MAX_MS 10000
+
 /* All requests and replies together (memory.h). */
 #define MEMORY_BYTES_MAX ((size_t)512 << 20)
 

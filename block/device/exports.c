@@ -197,7 +197,7 @@ static struct device *frozen_use(struct block *block, const char *name,
         err_set(err, ErrDeviceNotFound, 0, "there is no export '%s'", name);
         return NULL;
     }
-    if (!allowed_clients_admit(frozen->allowed_clients, client)) {
+    if (client && !allowed_clients_admit(frozen->allowed_clients, client)) {
         client_report_refusal(client, name, err);
         return NULL;
     }
@@ -238,6 +238,7 @@ struct device *export_use(struct block *block, const char *name, const struct cl
 {
     if (strchr(name, '@')) /* no device's name has one */
         return frozen_use(block, name, client, err);
+    assert(client);
     if (device_check(block, name, client, err) != 0) /* nothing is retried for others */
         return NULL;
     retry_now(block, name);

@@ -20,8 +20,8 @@ struct frozen;
 struct node;
 
 /* Finds an exported device, or opens a frozen member ("vda@group", read-only), and counts one user,
- * if the export admits the client (clients.h). NULL and *err: DeviceNotFound, Forbidden,
- * DeviceFailed, OpenFileFailed, InvalidBlockFormat. */
+ * if the export admits the client (clients.h; NULL: the daemon itself, of frozen members). NULL and
+ * *err: DeviceNotFound, Forbidden, DeviceFailed, OpenFileFailed, InvalidBlockFormat. */
 struct device *export_use(struct block *block, const char *name, const struct client_names *client,
                           struct err *err);
 void export_unuse(struct block *block, struct device *device);

@@ -52,7 +52,8 @@ static const char *const advice[ERR_CODE_COUNT] = {
     [ErrURITooLong] = "shorten the path or the query",
     [ErrUnsupportedMediaType] =
         "send a type that the header fields Accept-Post or Accept-Patch name",
-    [ErrDeadlineExceeded] = "try again, with a larger deadline_ms if the storage is slow",
+    [ErrDeadlineExceeded] =
+        "try again; a group may have a larger deadline_ms if its storage is slow",
     [ErrNotReady] = "try again when GET /readyz is answered with 200",
     [ErrStoreFailed] = "correct what the message names, until GET /readyz is answered with 200",
     [ErrStoreBusy] = "try again, or end the program that locks the database",

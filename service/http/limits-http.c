@@ -40,6 +40,7 @@
     X("reply_seconds", HTTP_REPLY_S)                                                               \
     X("idle_seconds", HTTP_IDLE_S)                                                                 \
     X("group_deadline_ms", GROUP_DEADLINE_MAX_MS)                                                  \
+    X("extent_wait_ms", EXTENT_WAIT_MAX_MS)                                                        \
     /* of what it names */                                                                         \
     X("device_name_chars", DEVICE_NAME_MAX)                                                        \
     X("device_size_bytes", DEVICE_SIZE_MAX_BYTES)                                                  \
@@ -63,6 +64,7 @@
     /* of lists */                                                                                 \
     X("page_items", REQUEST_LIMIT_MAX)                                                             \
     X("page_bytes", STORE_PAGE_BYTES_MAX)                                                          \
+    X("page_extents", EXTENT_ITEMS_MAX)                                                            \
     X("filter_labels", LIST_LABELS_MAX)                                                            \
     /* at a time, of one caller */                                                                 \
     X("unix_connections", HTTP_UNIX_PEER_MAX)                                                      \
@@ -77,6 +79,7 @@
     X("all_subscribers", SUBSCRIBERS_MAX)                                                          \
     X("calls", SERVICE_CALLS_MAX)                                                                  \
     X("running_groups", GROUP_RUNS_MAX)                                                            \
+    X("extent_calls", EXTENT_CALLS_MAX)                                                            \
     X("request_memory_bytes", MEMORY_BYTES_MAX)                                                    \
     /* of what is kept */                                                                          \
     X("group_holds", STORE_HOLDS_MAX)                                                              \
@@ -125,9 +128,10 @@ static const struct {
 
 /* What a client may rely on; a name is never taken away while the major version stays. */
 static const char *const features[] = {
-    "allowed_clients", "clones",           "conditions", "dry_run",      "event_stream",  "events",
-    "group_deadline",  "idempotency_keys", "labels",     "list_filters", "merge_patches", "nbd_tls",
-    "respond_async",   "rest_tls",         "selector",   "tokens",
+    "allowed_clients", "changed_extents", "clones",         "conditions",       "dry_run",
+    "event_stream",    "events",          "group_deadline", "idempotency_keys", "labels",
+    "list_filters",    "merge_patches",   "nbd_tls",        "respond_async",    "rest_tls",
+    "selector",        "tokens",
 };
 
 void limits_get(struct service *service, const struct request *request, struct reply *reply)

@@ -235,16 +235,21 @@ int request_check_parameters(const struct request *request, const char *const *n
 
 int request_limit(const struct request *request, size_t *limit, struct err *err)
 {
+    return request_limit_of(request, REQUEST_LIMIT_DEFAULT, REQUEST_LIMIT_MAX, limit, err);
+}
+
+int request_limit_of(const struct request *request, size_t fallback, size_t most, size_t *limit,
+                     struct err *err)
+{
     const char *text = request_parameter(request, "limit");
-    *limit = REQUEST_LIMIT_DEFAULT;
+    *limit = fallback;
     if (!text)
         return 0;
     size_t digits = strspn(text, "0123456789");
-    *limit = digits > 0 && digits <= 4 && !text[digits] ? (size_t)atoi(text) : 0;
-    if (*limit < 1 || *limit > REQUEST_LIMIT_MAX)
+    *limit = digits > 0 && digits <= 5 && !text[digits] ? (size_t)atoi(text) : 0;
+    if (*limit < 1 || *limit > most)
         return err_set(err, ErrInvalidParameter, 0,
-                       "query parameter 'limit' must be a whole number from 1 to %d",
-                       REQUEST_LIMIT_MAX);
+                       "query parameter 'limit' must be a whole number from 1 to %zu", most);
     return 0;
 }
 

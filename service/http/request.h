@@ -83,4 +83,8 @@ int request_check_parameters(const struct request *request, const char *const *n
 /* The parameter `limit`: 1 to REQUEST_LIMIT_MAX. */
 int request_limit(const struct request *request, size_t *limit, struct err *err);
 
+/* The same, 1 to `most`, which has five digits; without it, `fallback`. */
+int request_limit_of(const struct request *request, size_t fallback, size_t most, size_t *limit,
+                     struct err *err);
+
 #endif

@@ -47,6 +47,8 @@ enum route_flags {
       ROUTE_STORE, NULL, NULL)                                                                     \
     X("DELETE", "/snapshot-groups/{id}/holds/{name}", snapshot_group_release, SCOPE_SNAPSHOT,      \
       ROUTE_STORE, NULL, NULL)                                                                     \
+    X("GET", "/snapshot-groups/{id}/members/{device}/extents", extent_list, SCOPE_READ,            \
+      ROUTE_STORE | ROUTE_PAGE, extent_parameters, NULL)                                           \
     X("GET", "/events", event_list, SCOPE_READ, ROUTE_STORE | ROUTE_PAGE | ROUTE_EVENTS,           \
       event_parameters, NULL)                                                                      \
     X("GET", "/tokens", token_list, SCOPE_ADMIN, ROUTE_STORE | ROUTE_PAGE, list_parameters, NULL)  \

@@ -78,6 +78,14 @@ CALLS = [
     (204, "DELETE", "/snapshot-groups/g/holds/h", None),
     (404, "DELETE", "/snapshot-groups/none/holds/h", None),
     (400, "DELETE", "/snapshot-groups/g/holds/h?x=y", None),
+    (200, "GET", "/snapshot-groups/g/members/vda/extents", None),
+    (200, "GET", "/snapshot-groups/g/members/vda/extents?since=g&limit=1&cursor=512", None),
+    (400, "GET", "/snapshot-groups/g/members/vda/extents?limit=0", None),
+    (404, "GET", "/snapshot-groups/g/members/none/extents", None),
+    (204, "DELETE", "/devices/vda", None),
+    (201, "POST", "/devices", {"name": "vda", "image": "again.qcow2", "format": "qcow2", "size_bytes": 1 << 20}),
+    (201, "POST", "/snapshot-groups", {"name": "again", "devices": [{"device": "vda"}]}),
+    (422, "GET", "/snapshot-groups/again/members/vda/extents?since=g", None),
     (204, "DELETE", "/devices/vda", None),
     (201, "POST", "/tokens", {"name": "t", "scope": "read", "expires_at": "2099-01-01T00:00:00+01:00"}),
     (409, "POST", "/tokens", {"name": "t", "scope": "admin"}),
@@ -112,11 +120,11 @@ CONDITIONS = [
     (method, path, "If-Match", 412) for method, path in (
         ("GET", "/devices/vdb"), ("PATCH", "/devices/vdb"), ("DELETE", "/devices/vdb"), ("GET", "/snapshot-groups/g"),
         ("PATCH", "/snapshot-groups/g"), ("PUT", "/snapshot-groups/g/holds/x"), ("DELETE", "/snapshot-groups/g/holds/x"),
-        ("GET", "/openapi.yaml"), ("GET", "/version"), ("GET", "/limits"),
+        ("GET", "/snapshot-groups/g/members/vda/extents"), ("GET", "/openapi.yaml"), ("GET", "/version"), ("GET", "/limits"),
         ("GET", "/devices"), ("GET", "/snapshot-groups"), ("GET", "/events"), ("GET", "/tokens"), ("GET", "/tokens/kept"),
         ("DELETE", "/tokens/kept"))] + [
     ("GET", path, "If-None-Match", 304) for path in (
-        "/devices/vdb", "/snapshot-groups/g", "/openapi.yaml", "/version", "/limits", "/devices", "/snapshot-groups",
+        "/devices/vdb", "/snapshot-groups/g", "/snapshot-groups/g/members/vda/extents", "/openapi.yaml", "/version", "/limits", "/devices", "/snapshot-groups",
         "/events", "/tokens", "/tokens/kept")]
 
 

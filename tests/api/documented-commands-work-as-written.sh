@@ -30,6 +30,7 @@ sed -e "s|/var/lib/snapgroupd/state|$STATE|g; s|/var/lib/snapgroupd/images|$IMAG
     -e "s|/run/snapgroupd|$RUNTIME|g; s|//HOST/|//$address/|g" "$TMP/commands" >"$TMP/mine"
 cat >"$TMP/names" <<'NAMES'
 set -euo pipefail
+nbdsh() { PATH=/usr/bin:$PATH command nbdsh "$@"; } # the python3 that has libnbd
 curl() { command curl --silent --show-error --fail-with-body "$@"; }
 snapgroupd() {
     case $1 in

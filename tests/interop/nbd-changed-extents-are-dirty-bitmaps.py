@@ -4,15 +4,14 @@
 """What has changed since an older group is read over NBD as a dirty bitmap, by programs that know
 nothing of groups: from the older state and the dirty ranges the newer one is rebuilt to the byte,
 for every pair of groups of random disks, by nbdinfo --map and by qemu-img map with x-dirty-bitmap
-(where "data": false means dirty). The context is listed and selected by the group's name and by its
-id, one at most in a connection, and there is none for newer groups, other devices and live disks.
+(where "data": false means dirty). REST lists the same ranges. The context is listed and selected by
+the group's name and by its id, one at most in a connection, and there is none for newer groups,
+other devices and live disks.
 """
 import json
 import os
 import random
-import subprocess
 import sys
-import threading
 
 import nbd
 
@@ -72,6 +71,23 @@ def ranges_of_qemu(daemon, export, context):
     return [(item["start"], item["length"], not item["data"]) for item in items]
 
 
+def dirty_of_rest(daemon, newer, device, older, place, content):
+    """The dirty ranges as REST lists them, page by page; what is told to be zeros is."""
+    found, cursor = [], "0"
+    while cursor is not None:
+        page = daemon.get("/snapshot-groups/%s/members/%s/extents?since=%s&limit=%d&cursor=%s" % (
+            newer, device, older, place.choice((1, 7, 10000)), cursor))
+        for item in page["items"]:
+            offset, length = item["offset_bytes"], item["length_bytes"]
+            expect(not item["zero"] or not any(content[offset:offset + length]), "%s is not zero", item)
+            if found and sum(found[-1]) == offset:
+                offset, length = found[-1][0], length + found.pop()[1]
+            found.append((offset, length))
+        expect(page["size_bytes"] == len(content), "%s", page)
+        cursor = page["next"]
+    return found
+
+
 def rebuild(older, newer, ranges):
     """The older content with the dirty ranges of the newer; they must cover all of it."""
     content, end = bytearray(older), 0
@@ -92,6 +108,10 @@ def check_disk(daemon, name, groups, place):
         ranges = ranges_of_nbdinfo(daemon, export, context)
         expect(rebuild(groups[older][2], groups[newer][2], ranges) == groups[newer][2],
                "nbdinfo: %s since %s is not rebuilt", export, context)
+        listed = dirty_of_rest(daemon, groups[newer][place.randrange(2)], name, groups[older][place.randrange(2)], place,
+                               groups[newer][2])
+        expect(listed == [(offset, length) for offset, length, is_dirty in ranges if is_dirty],
+               "REST lists %s, NBD %s", listed, ranges)
         if newer - older < 3:
             ranges = ranges_of_qemu(daemon, export, context)
             expect(rebuild(groups[older][2], groups[newer][2], ranges) == groups[newer][2],
