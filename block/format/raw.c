@@ -121,6 +121,19 @@ static int raw_zero(struct node *node, uint64_t offset, uint64_t length, unsigne
     return flags & ZERO_FAST ? -EOPNOTSUPP : raw_write_zeros(node, offset, length);
 }
 
+static int raw_amend(struct node *node, int fd, const struct image_spec *spec, struct err *err)
+{
+    if (spec->backing_file)
+        return err_set(err, ErrInvalidValue, 0, "raw image '%s' names no backing file", node->path);
+    int ret = fd >= 0 && ftruncate(fd, (off_t)spec->size_bytes) != 0 ? -errno : 0;
+    if (ret == 0 && fd >= 0)
+        ret = node_sync(node);
+    if (ret)
+        return err_set(err, ErrOpenFileFailed, -ret, "image '%s' cannot become larger", node->path);
+    node->size_bytes = fd >= 0 ? spec->size_bytes : node->size_bytes;
+    return 0;
+}
+
 static int raw_flush(struct node *node)
 {
     return node_sync(node);
@@ -135,4 +148,5 @@ const struct driver driver_raw = {
     .write = raw_write,
     .zero = raw_zero,
     .flush = raw_flush,
+    .amend = raw_amend,
 };

@@ -7,6 +7,7 @@
  */
 #include "block/image/amend.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -45,4 +46,35 @@ int node_can_set_backing(struct node *node, const char *name, const char *format
 {
     const struct image_spec spec = {.backing_file = name, .backing_format = format};
     return node_amend(node, &spec, true, err);
+}
+
+static int node_check_growth(const struct node *node, uint64_t size_bytes, struct err *err)
+{
+    const struct node *backing = node->backing;
+    if (size_bytes <= node->size_bytes || size_bytes % BLOCK_SECTOR_BYTES ||
+        size_bytes > DEVICE_SIZE_MAX_BYTES)
+        return err_set(err, ErrInvalidValue, 0,
+                       "image '%s' becomes larger by whole sectors, up to 8 PiB", node->path);
+    if (backing && backing->size_bytes > node->size_bytes)
+        return err_set(err, ErrInvalidValue, 0,
+                       "image '%s' is smaller than its backing file, whose end would appear",
+                       node->path);
+    return 0;
+}
+
+int node_grow(struct node *node, uint64_t size_bytes, struct err *err)
+{
+    const struct image_spec spec = {.size_bytes = size_bytes};
+    node_assert_state(node);
+    assert(node_state(node) != NODE_READING);
+    if (node_check_growth(node, size_bytes, err) != 0)
+        return -1;
+    atomic_store(&node->unflushed, true); /* the old tables are released by a flush */
+    return node_amend(node, &spec, false, err);
+}
+
+int node_can_grow(struct node *node, uint64_t size_bytes, struct err *err)
+{
+    const struct image_spec spec = {.size_bytes = size_bytes};
+    return node_check_growth(node, size_bytes, err) ? -1 : node_amend(node, &spec, true, err);
 }

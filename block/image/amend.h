@@ -19,4 +19,14 @@ int node_set_backing(struct node *node, const char *name, const char *format, st
 /* Whether the header has room for that name. 0, or -1 and *err (InvalidValue, OpenFileFailed). */
 int node_can_set_backing(struct node *node, const char *name, const char *format, struct err *err);
 
+/* Makes the disk of a node that may be written larger; the new part reads as zeros. Durable on
+ * return; a power loss leaves the old size or the new one. Reads may be under way, changes may not.
+ * 0, or -1 and *err: InvalidValue (node_can_grow()), OpenFileFailed; after a failed sync it may
+ * have either size. */
+int node_grow(struct node *node, uint64_t size_bytes, struct err *err);
+
+/* Whether it can become that large: its format allows it, and nothing that the disk hid of its
+ * backing file would appear. Also of a frozen node. 0, or -1 and *err (InvalidValue). */
+int node_can_grow(struct node *node, uint64_t size_bytes, struct err *err);
+
 #endif

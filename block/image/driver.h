@@ -115,10 +115,11 @@ struct driver {
     int (*set_writable)(struct node *node, bool is_writable, const struct journal_record *records,
                         size_t count, struct err *err);
 
-    /* Optional. Names the backing file of `spec` in the header; durable on return. A power loss
-     * leaves the one name or the other. `fd`: the file, open for writing; -1: writes nothing, and
-     * tells whether there is room. All but a flush may be under way. -1 and *err (InvalidValue,
-     * OpenFileFailed) on failure. */
+    /* Optional. Names the backing file of `spec` in the header, or, if that is NULL, makes the disk
+     * larger, with zeros, to its size_bytes; durable on return. A power loss leaves the old header
+     * or the new one. `fd`: the file, open for writing; -1: writes nothing, and tells whether that
+     * is possible. flush_lock is held; all may be under way, but no change if the disk becomes
+     * larger. -1 and *err (InvalidValue, OpenFileFailed) on failure. */
     int (*amend)(struct node *node, int fd, const struct image_spec *spec, struct err *err);
 };
 
@@ -131,7 +132,7 @@ struct node {
                                  * freed space is used again */
 
     /* The driver's half: open() sets it, and but for `state`, and amend(), it never changes. */
-    uint64_t size_bytes;    /* as a guest sees it: a multiple of BLOCK_SECTOR_BYTES */
+    _Atomic uint64_t size_bytes; /* as a guest sees it: a multiple of BLOCK_SECTOR_BYTES */
     uint64_t cluster_bytes; /* granularity of the maps, a power of two; 0: the format has none */
     uint64_t copy_bytes;    /* changes of whole such units copy nothing from below; 0: none does */
     char *backing_file;   /* the header's words, or NULL; owned, as is the next one; for opening */

@@ -9,6 +9,7 @@
 #include "block/format/qcow2/create.h"
 #include "block/format/qcow2/extension.h"
 #include "block/format/qcow2/flusher.h"
+#include "block/format/qcow2/grow.h"
 #include "block/format/qcow2/header.h"
 #include "block/format/qcow2/read.h"
 #include "block/format/qcow2/rename.h"
@@ -78,6 +79,11 @@ static void qcow2_close(struct node *node)
         qcow2_file_trim(q);
     qcow2_free(q);
     node->state = NULL;
+}
+
+static int qcow2_amend(struct node *node, int fd, const struct image_spec *spec, struct err *err)
+{
+    return spec->backing_file ? qcow2_rename(node, fd, spec, err) : qcow2_grow(node, fd, spec, err);
 }
 
 const struct driver driver_qcow2 = {

@@ -173,7 +173,7 @@ static int rename_write(struct node *node, int fd, struct rename *rename, struct
     return 0;
 }
 
-int qcow2_amend(struct node *node, int fd, const struct image_spec *spec, struct err *err)
+int qcow2_rename(struct node *node, int fd, const struct image_spec *spec, struct err *err)
 {
     const struct qcow2 *q = node->state;
     struct rename rename = {.spec = spec};

@@ -7,7 +7,7 @@
 
 #include "block/format/qcow2/state.h"
 
-/* driver.amend */
-int qcow2_amend(struct node *node, int fd, const struct image_spec *spec, struct err *err);
+/* driver.amend with a backing file. flush_lock held. */
+int qcow2_rename(struct node *node, int fd, const struct image_spec *spec, struct err *err);
 
 #endif

@@ -109,8 +109,7 @@ struct qcow2 {
     uint32_t version, cluster_bits, refcount_order, l2_bits, l2_entry_bytes;
     uint64_t cluster_bytes, subcluster_bytes; /* equal without extended L2 */
     bool has_extended_l2, has_backing, is_zstd;
-    uint32_t l1_entries, header_bytes;
-    uint64_t l1_offset;
+    uint32_t header_bytes;
     uint64_t snapshots_offset, snapshots_bytes;
     uint32_t snapshot_count;
     struct qcow2_snapshot *snapshots;
@@ -118,6 +117,8 @@ struct qcow2 {
     uint64_t incompatible, autoclear; /* as on disk */
     bool is_corrupt;                  /* rejects changes */
     uint64_t *l1;                     /* host byte order */
+    uint64_t l1_offset;               /* this and l1_entries change with grow.c only */
+    uint32_t l1_entries;
     unsigned char *l1_dirty;          /* one flag per entry */
     bool has_dirty_l1;
     uint64_t *refcount_table; /* host byte order */
