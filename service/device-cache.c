@@ -168,7 +168,7 @@ int device_cache_get(struct service *service, const char *name, struct device_vi
         return devices_get(service, name, view, err);
     int result = row_get_locked(cache, name, &view->row, err);
     pthread_rwlock_unlock(&cache->lock);
-    return result == 0 ? block_device_info(service->block, name, &view->info, err) : -1;
+    return result == 0 ? device_view_fill(service, view, true, err) : -1;
 }
 
 /* ---- a page ---- */
@@ -244,13 +244,17 @@ static int device_add(struct service *service, const struct device_row *row, siz
                       device_encoder *encode, struct gathering *gathering, struct err *err)
 {
     struct device_view view = {.row = *row};
-    if (block_device_info_known(service->block, row->name, &view.info, err) != 0)
+    if (device_view_fill(service, &view, false, err) != 0) {
+        view.row = (struct device_row){0};
+        device_view_clear(&view);
         return err->code == ErrDeviceNotFound ? 0 : -1;
+    }
     struct fresh *fresh = &gathering->fresh[gathering->fresh_count];
     *fresh = (struct fresh){.position = position,
                             .stamp = device_info_stamp(&view.info),
                             .text = encode(service, &view)};
-    device_info_clear(&view.info);
+    view.row = (struct device_row){0};
+    device_view_clear(&view);
     if (!fresh->text)
         return err_set(err, ErrOutOfResources, 0, "there is no memory for the list");
     fresh->bytes = strlen(fresh->text);

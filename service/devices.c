@@ -14,6 +14,7 @@
 #include "service/images.h"
 #include "service/labels.h"
 #include "service/names.h"
+#include "store/image-keepers.h"
 
 #include <assert.h>
 #include <stdio.h>
@@ -23,6 +24,7 @@ void device_view_clear(struct device_view *view)
 {
     device_row_clear(&view->row);
     device_info_clear(&view->info);
+    keeper_rows_free(steal(view->keepers), view->keeper_count);
 }
 
 void device_views_free(struct device_view *views, size_t count)
@@ -236,7 +238,7 @@ int devices_add(struct service *service, const struct device_request *wanted,
     assert(state == ADD_OPENED);
     view->row.state = DEVICE_ROW_ATTACHED;
     block_device_export(service->block, request->name);
-    return block_device_info(service->block, request->name, &view->info, err);
+    return device_view_fill(service, view, true, err);
 }
 
 /* ---- detaching ---- */
@@ -328,6 +330,28 @@ int devices_remove(struct service *service, const char *name, bool discard_unflu
 
 /* ---- reading ---- */
 
+static int device_view_find_keepers(struct service *service, struct device_view *view,
+                                    struct err *err)
+{
+    const struct device_info *info = &view->info;
+    CLEANUP_FREE const char **chain = calloc(info->chain_length + 1, sizeof(*chain));
+    if (!chain)
+        return device_row_is_short(&view->row, err);
+    for (size_t i = 0; i < info->chain_length; i++)
+        chain[i] = info->chain[i].image;
+    return store_image_keepers(service->store, chain, info->chain_length, view->row.id,
+                               &view->keepers, &view->keeper_count, err);
+}
+
+int device_view_fill(struct service *service, struct device_view *view, bool may_wait,
+                     struct err *err)
+{
+    const char *name = view->row.name;
+    int result = may_wait ? block_device_info(service->block, name, &view->info, err)
+                          : block_device_info_known(service->block, name, &view->info, err);
+    return result == 0 ? device_view_find_keepers(service, view, err) : -1;
+}
+
 int devices_get(struct service *service, const char *name, struct device_view *view,
                 struct err *err)
 {
@@ -336,7 +360,7 @@ int devices_get(struct service *service, const char *name, struct device_view *v
         return -1;
     if (view->row.state == DEVICE_ROW_CREATING)
         return err_set(err, ErrDeviceNotFound, 0, "there is no device '%s'", name);
-    return block_device_info(service->block, name, &view->info, err);
+    return device_view_fill(service, view, true, err);
 }
 
 static size_t device_view_bytes(const struct device_view *view)
@@ -345,6 +369,8 @@ static size_t device_view_bytes(const struct device_view *view)
     bytes += view->row.allowed_clients ? strlen(view->row.allowed_clients) : 0;
     for (size_t i = 0; i < view->info.chain_length; i++)
         bytes += sizeof(view->info.chain[i]) + strlen(view->info.chain[i].image);
+    for (size_t i = 0; i < view->keeper_count; i++)
+        bytes += strlen(view->keepers[i].name);
     return bytes;
 }
 
@@ -360,13 +386,14 @@ static int device_views_fill(struct service *service, struct device_row *rows, s
         struct device_view *view = &views[*count];
         if (rows[i].state == DEVICE_ROW_CREATING)
             continue;
-        if (block_device_info_known(service->block, rows[i].name, &view->info, err) != 0) {
+        view->row = rows[i];
+        rows[i] = (struct device_row){0};
+        if (device_view_fill(service, view, false, err) != 0) {
+            device_view_clear(view);
             if (err->code != ErrDeviceNotFound)
                 return -1;
             continue;
         }
-        view->row = rows[i];
-        rows[i] = (struct device_row){0};
         bytes += device_view_bytes(view);
         (*count)++;
     }

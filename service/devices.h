@@ -29,6 +29,8 @@ struct service;
 struct device_view {
     struct device_row row;
     struct device_info info;
+    struct keeper_row *keepers; /* of the images of its chain, apart from the device itself */
+    size_t keeper_count;
 };
 void device_view_clear(struct device_view *view);
 void device_views_free(struct device_view *views, size_t count);
@@ -43,6 +45,11 @@ int devices_add(struct service *service, const struct device_request *wanted,
  * Codes: DeviceNotFound, DeviceInUse, UnflushedData, PreconditionFailed, StoreFailed. */
 int devices_remove(struct service *service, const char *name, bool discard_unflushed,
                    const struct origin *origin, const struct condition *condition, struct err *err);
+
+/* Fills in all of a view but its row; without `may_wait` not the storage's latest. DeviceNotFound,
+ * OutOfResources, StoreFailed. */
+int device_view_fill(struct service *service, struct device_view *view, bool may_wait,
+                     struct err *err);
 
 int devices_get(struct service *service, const char *name, struct device_view *view,
                 struct err *err);

@@ -15,6 +15,7 @@
 #define STORE_JOBS_MAX           1000       /* that have finished */
 #define STORE_JOB_DAYS_MAX       30         /* after their end */
 #define STORE_TOKEN_DAYS_MAX     30         /* after its expiry */
+#define STORE_KEEPERS_MAX        16         /* named of those that stand on one image */
 #define STORE_PAGE_BYTES_MAX     (1U << 20) /* of rows; a page ends after the one that reaches it */
 
 #endif

@@ -38,6 +38,21 @@ struct image_row {
     char *device;     /* a device whose top it is, or NULL; likewise */
 };
 
+/* Who needs an image (image-keepers.h). */
+enum keeper_kind {
+    KEEPER_GROUP,
+    KEEPER_DEVICE,
+    KEEPER_IMAGE,  /* the top of a detached device */
+    KEEPER_OTHERS, /* more than are listed */
+    KEEPER_BRANCH, /* the store's own */
+};
+
+struct keeper_row {
+    char *image; /* the path of the image */
+    enum keeper_kind kind;
+    char *name; /* of the group or device, or the path of the other image */
+};
+
 enum device_row_state {
     DEVICE_ROW_CREATING, /* its image is being made; recovery takes it away */
     DEVICE_ROW_ATTACHED,

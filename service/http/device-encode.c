@@ -49,8 +49,29 @@ static void encode_export(struct cJSON *json, const struct service *service,
     encode_text(export, "uri", address ? uri : NULL);
 }
 
-static void encode_chain(struct cJSON *json, const struct device_info *info)
+/* "group monday", "device vdc", "image /var/lib/..."; "others". */
+static void encode_keeper(struct cJSON *keepers, const struct keeper_row *row)
 {
+    static const char *const kinds[] = {
+        [KEEPER_GROUP] = "group ", [KEEPER_DEVICE] = "device ", [KEEPER_IMAGE] = "image "};
+    CLEANUP_FREE char *text = NULL;
+    if (row->kind == KEEPER_OTHERS)
+        cJSON_AddItemToArray(keepers, cJSON_CreateStringReference("others"));
+    else if (asprintf(&text, "%s%s", kinds[row->kind], row->name) >= 0)
+        cJSON_AddItemToArray(keepers, cJSON_CreateString(text));
+}
+
+static void encode_keepers(struct cJSON *json, const struct device_view *view, const char *image)
+{
+    struct cJSON *keepers = encode_array(json, "kept_for");
+    for (size_t i = 0; i < view->keeper_count; i++)
+        if (strcmp(view->keepers[i].image, image) == 0)
+            encode_keeper(keepers, &view->keepers[i]);
+}
+
+static void encode_chain(struct cJSON *json, const struct device_view *view)
+{
+    const struct device_info *info = &view->info;
     struct cJSON *chain = encode_array(json, "chain");
     for (size_t i = 0; i < info->chain_length; i++) {
         struct cJSON *image = encode_item(chain);
@@ -58,6 +79,7 @@ static void encode_chain(struct cJSON *json, const struct device_info *info)
         encode_text(image, "format", info->chain[i].format);
         encode_number(image, "size_bytes", info->chain[i].size_bytes);
         encode_number(image, "allocated_bytes", info->chain[i].allocated_bytes);
+        encode_keepers(image, view, info->chain[i].image);
     }
 }
 
@@ -90,7 +112,7 @@ struct cJSON *device_encode(const struct service *service, const struct device_v
     encode_bool(json, "extended_l2", info->overlay.extended_l2);
     encode_text(json, "state", info->failed ? "failed" : "online");
     encode_text(json, "reason", info->reason);
-    encode_chain(json, info);
+    encode_chain(json, view);
     encode_export(json, service, row);
     encode_number(json, "clients", info->clients);
     encode_origin(json, row);

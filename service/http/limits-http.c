@@ -82,6 +82,7 @@
     X("extent_calls", EXTENT_CALLS_MAX)                                                            \
     X("request_memory_bytes", MEMORY_BYTES_MAX)                                                    \
     /* of what is kept */                                                                          \
+    X("kept_for_names", STORE_KEEPERS_MAX)                                                         \
     X("group_holds", STORE_HOLDS_MAX)                                                              \
     X("finished_jobs", STORE_JOBS_MAX)                                                             \
     X("finished_job_days", STORE_JOB_DAYS_MAX)                                                     \

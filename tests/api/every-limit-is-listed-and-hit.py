@@ -281,6 +281,18 @@ def subscribers(daemon, limit):
         connection.close()
 
 
+def kept_for_names(daemon, limit):
+    daemon.create_device("golden", "raw", 512)
+    group(daemon, name="golden", devices=[{"device": "golden"}])
+    for i in range(limit + 1):
+        answer = daemon.request("POST", "/devices", {"name": "clone%02d" % i,
+                                                     "from": {"group": "golden", "device": "golden"}})
+        expect(answer.status == 201, "clone %d: %s", i, answer)
+        kept_for = daemon.get("/devices/golden")["chain"][1]["kept_for"]
+        named = ["group golden"] + ["device clone%02d" % k for k in range(i + 1)]
+        expect(kept_for == (named if i < limit else named[:limit + 1] + ["others"]), "%d clones: %s", i + 1, kept_for)
+
+
 def group_holds(daemon, limit):
     daemon.create_device("held", "raw", 512)
     group(daemon, name="held", devices=[{"device": "held"}])

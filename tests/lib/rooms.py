@@ -23,8 +23,8 @@ IMAGE = {'access.h', 'amend.h', 'chain.h', 'drivers.h', 'file-io.h', 'file-table
          'lock.h', 'node.h', 'stage.h', 'sync.h', 'walk.h'}
 TLS = {'base/tls': {'certificates.h', 'credentials.h', 'limits.h', 'peer.h'}}
 DEVICE = {'clients.h', 'device.h', 'exports.h', 'object.h', 'registry.h', 'retry.h'}
-STORE = {'store.h', 'devices.h', 'groups.h', 'events.h', 'idempotency.h', 'frozen-files.h', 'holds.h', 'images.h', 'jobs.h',
-         'limits.h', 'merges.h', 'tokens.h', 'row.h'}
+STORE = {'store.h', 'devices.h', 'groups.h', 'events.h', 'idempotency.h', 'frozen-files.h', 'holds.h', 'images.h',
+         'image-keepers.h', 'jobs.h', 'limits.h', 'merges.h', 'tokens.h', 'row.h'}
 ANY = None
 MAY_INCLUDE = {
     'base': {},
