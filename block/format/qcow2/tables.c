@@ -56,16 +56,38 @@ void qcow2_tables_free(struct qcow2_tables *tables)
     *tables = (struct qcow2_tables){0};
 }
 
+/* The first part of [*at, end) that the file system has data of, in whole words: *at, *part_end. All
+ * of it where holes are not reported. False: there is none. */
+static bool table_next_part(int fd, uint64_t *at, uint64_t end, uint64_t *part_end)
+{
+    const uint64_t mask = sizeof(uint64_t) - 1;
+    *part_end = end;
+    if (*at >= end)
+        return false;
+    const off_t data = lseek(fd, (off_t)*at, SEEK_DATA);
+    if (data < 0)
+        return errno != ENXIO;
+    *at = (uint64_t)data & ~mask;
+    const off_t hole = lseek(fd, data, SEEK_HOLE);
+    if (hole >= 0 && (uint64_t)hole < end)
+        *part_end = ((uint64_t)hole + mask) & ~mask;
+    return *at < end;
+}
+
 int qcow2_table_load(int fd, uint64_t offset, uint64_t entries, uint64_t **table)
 {
-    CLEANUP_FREE uint64_t *words = malloc(entries ? entries * sizeof(*words) : 1);
+    const uint64_t end = offset + entries * sizeof(uint64_t);
+    CLEANUP_FREE uint64_t *words = calloc(entries ? entries : 1, sizeof(*words));
     if (!words)
         return -ENOMEM;
-    int ret = file_read_padded(fd, words, offset, entries * sizeof(*words));
-    if (ret)
-        return ret;
-    for (uint64_t i = 0; i < entries; i++)
-        words[i] = be64toh(words[i]);
+    for (uint64_t at = offset, part_end; table_next_part(fd, &at, end, &part_end); at = part_end) {
+        uint64_t *word = words + (at - offset) / sizeof(*words);
+        int ret = file_read_padded(fd, word, at, part_end - at);
+        if (ret)
+            return ret;
+        for (; word < words + (part_end - offset) / sizeof(*words); word++)
+            *word = be64toh(*word);
+    }
     *table = steal(words);
     return 0;
 }

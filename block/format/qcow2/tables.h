@@ -22,7 +22,8 @@ int qcow2_tables_note(struct qcow2_tables *tables, uint64_t offset);
 void qcow2_tables_free(struct qcow2_tables *tables);
 
 /* Reads a table of 8-byte entries into host byte order; past the end of the file they are zeros.
- * *table: heap. 0 or -errno. */
+ * Holes are not read: tables of new images are little else, and reading them would fill the page
+ * cache. *table: heap. 0 or -errno. */
 int qcow2_table_load(int fd, uint64_t offset, uint64_t entries, uint64_t **table);
 
 /* Whether the table is a hole of the file, as far as the file system reports holes. */
