@@ -18,7 +18,8 @@
  *
  * J1. head <= mark <= tail, and all records between head and tail fit into the segments.
  * J2. A record is complete before `tail` passes it. No assert: another process checks, by `check`.
- * J3. `head` passes a record before its segment is used again: a segment is free or has records.
+ * J3. `head` passes a record before its segment is used again: a segment is free or has records, or
+ *     the next record goes into it.
  * J4. A change appends only within room that was reserved, so a journal never overflows.
  */
 #include "block/image/journal.h"
@@ -44,7 +45,7 @@ enum {
     HEADER_BYTES = 8192,
     SEGMENT_BYTES = 64 << 10,
     SEGMENTS_MAX = 64,
-    SEGMENTS_MIN = 2, /* from the beginning, so that JOURNAL_RESERVE_MAX always fits once empty */
+    SEGMENTS_MIN = 1, /* from the beginning, so that JOURNAL_RESERVE_MAX always fits once empty */
     FILE_BYTES = HEADER_BYTES + SEGMENTS_MAX * SEGMENT_BYTES,
     SEGMENT_RECORDS = SEGMENT_BYTES / sizeof(struct journal_record) - 1,
     LATEST_BITS = 14,
@@ -81,7 +82,7 @@ struct journal {
     size_t reserved;
     uint64_t free_segments;              /* a bit for each that has memory */
     unsigned char slot_of[SEGMENTS_MAX]; /* of the segments in use, by number modulo their count */
-    uint64_t *latest;                    /* by hash of the place: perhaps its latest record */
+    uint64_t *latest; /* by hash of the place: perhaps its latest record; NULL before the first */
     char name[JOURNAL_NAME_BYTES];
 };
 
@@ -133,9 +134,13 @@ static uint64_t record_check(const struct journal_record *record, uint64_t numbe
     return hash;
 }
 
-static uint64_t *latest_slot(const struct journal *journal, uint64_t place)
+/* NULL when memory is short: then no changes are merged. */
+static uint64_t *latest_slot(struct journal *journal, uint64_t place)
 {
-    return &journal->latest[place * 0x9e3779b97f4a7c15ULL >> (64 - LATEST_BITS)];
+    if (!journal->latest)
+        journal->latest = calloc(1U << LATEST_BITS, sizeof(*journal->latest));
+    return journal->latest ? &journal->latest[place * 0x9e3779b97f4a7c15ULL >> (64 - LATEST_BITS)]
+                           : NULL;
 }
 
 /* ---- files ---- */
@@ -148,15 +153,20 @@ int journal_boot_id(char boot_id[BOOT_ID_BYTES], struct err *err)
     return 0;
 }
 
+static void name_fill(char name[JOURNAL_NAME_BYTES], const struct identity *image,
+                      const char *suffix)
+{
+    assert(strlen(image->text) + strlen(suffix) < JOURNAL_NAME_BYTES);
+    strcpy(stpcpy(name, image->text), suffix);
+}
+
 int journal_name(int fd, const char *suffix, char name[JOURNAL_NAME_BYTES])
 {
     struct identity identity;
     int ret = identity_of(fd, &identity);
-    if (ret)
-        return ret;
-    assert(strlen(identity.text) + strlen(suffix) < JOURNAL_NAME_BYTES);
-    strcpy(stpcpy(name, identity.text), suffix);
-    return 0;
+    if (ret == 0)
+        name_fill(name, &identity, suffix);
+    return ret;
 }
 
 int journal_image_of(int fd, struct journal_image *image)
@@ -206,13 +216,11 @@ static bool journal_grow(struct journal *journal)
 static struct journal *journal_map(int dirfd, const char *name, int fd)
 {
     CLEANUP_FREE struct journal *journal = calloc(1, sizeof(*journal));
-    CLEANUP_FREE uint64_t *latest = calloc(1U << LATEST_BITS, sizeof(*latest));
-    if (!journal || !latest)
+    if (!journal)
         return NULL;
     void *mapping = mmap(NULL, FILE_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
     if (mapping == MAP_FAILED)
         return NULL;
-    journal->latest = steal(latest);
     journal->header = mapping;
     journal->dirfd = dirfd;
     snprintf(journal->name, sizeof(journal->name), "%s", name);
@@ -268,22 +276,18 @@ static int journal_error(const char *path, int errnum, struct err *err)
                    "image '%s' cannot have a journal in the runtime directory", path);
 }
 
-struct journal *journal_create(int dirfd, int image_fd, const char *path, const char *format,
-                               struct err *err)
+struct journal *journal_create(int dirfd, const struct identity *image, const char *path,
+                               const char *format, struct err *err)
 {
     char name[JOURNAL_NAME_BYTES];
-    int ret = journal_name(image_fd, JOURNAL_SUFFIX, name);
-    CLEANUP_CLOSE int fd = -1;
-    if (ret == 0) {
-        fd = openat(dirfd, name, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
-        ret = fd < 0 ? -errno : 0;
-    }
-    if (ret) {
-        journal_error(path, -ret, err);
+    name_fill(name, image, JOURNAL_SUFFIX);
+    CLEANUP_CLOSE int fd =
+        openat(dirfd, name, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+    if (fd < 0) {
+        journal_error(path, errno, err);
         return NULL;
     }
-    if (ftruncate(fd, FILE_BYTES) != 0)
-        ret = -errno;
+    int ret = ftruncate(fd, FILE_BYTES) != 0 ? -errno : 0;
     if (ret == 0)
         ret = -posix_fallocate(fd, 0, HEADER_BYTES + SEGMENTS_MIN * SEGMENT_BYTES);
     CLEANUP(journal) struct journal *journal = ret ? NULL : journal_map(dirfd, name, fd);
@@ -334,13 +338,34 @@ static size_t journal_room(const struct journal *journal)
            (used ? SEGMENT_RECORDS - used : 0);
 }
 
+/* An empty journal begins with a whole segment again, if it has not. Until `magic` is back it is
+ * void, for a daemon that finds it, as it was. */
+static bool journal_rewind(struct journal *journal)
+{
+    struct header *header = journal->header;
+    uint64_t tail = atomic_load(&header->tail);
+    if (!journal_is_empty(journal) || tail % SEGMENT_RECORDS == 0)
+        return false;
+    unsigned slot = journal->slot_of[tail / SEGMENT_RECORDS % SEGMENTS_MAX];
+    tail += SEGMENT_RECORDS - tail % SEGMENT_RECORDS;
+    atomic_store(&header->magic, 0);
+    segment_at(journal, slot)->number = 0;
+    journal->free_segments |= 1ULL << slot;
+    journal->mark = tail;
+    atomic_store(&header->head, tail);
+    atomic_store(&header->tail, tail);
+    atomic_store(&header->magic, JOURNAL_MAGIC);
+    journal_assert_state(journal);
+    return true;
+}
+
 bool journal_reserve(struct journal *journal, size_t count)
 {
     assert(count <= JOURNAL_RESERVE_MAX);
     if (!journal || journal->is_loaded)
         return true;
     while (journal_room(journal) < journal->reserved + count)
-        if (!journal_grow(journal))
+        if (!journal_grow(journal) && !journal_rewind(journal))
             return false;
     journal->reserved += count;
     return true;
@@ -382,7 +407,8 @@ void journal_append(struct journal *journal, uint64_t place, const uint64_t old[
         return;
     assert(journal->reserved > 0); /* J4 */
     uint64_t *latest = latest_slot(journal, place);
-    struct journal_record *record = record_to_merge(journal, *latest, place, old, new);
+    struct journal_record *record =
+        latest ? record_to_merge(journal, *latest, place, old, new) : NULL;
     if (record) {
         __atomic_store_n(&record->new[1], new[1], __ATOMIC_RELEASE);
         return;
@@ -394,7 +420,8 @@ void journal_append(struct journal *journal, uint64_t place, const uint64_t old[
     *record =
         (struct journal_record){.place = place, .old = {old[0], old[1]}, .new = {new[0], new[1]}};
     record->check = record_check(record, number);
-    *latest = number;
+    if (latest)
+        *latest = number;
     atomic_store_explicit(&journal->header->tail, number + 1, memory_order_release);
 }
 
@@ -420,7 +447,7 @@ void journal_drop(struct journal *journal)
 
 bool journal_is_filling(const struct journal *journal)
 {
-    if (!journal)
+    if (!journal || journal_is_empty(journal))
         return false;
     unsigned there = journal->header->segments;
     unsigned used = there - (unsigned)__builtin_popcountll(journal->free_segments);

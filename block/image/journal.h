@@ -71,10 +71,10 @@ int journal_image_of(int fd, struct journal_image *image); /* 0 or -errno */
  * is no time of birth. */
 bool journal_name_is_of(const char *name, const struct journal_image *image);
 
-/* Creates an empty journal of the image that is open as `image_fd`, in `dirfd` (borrowed until
- * journal_close). NULL and *err (OpenFileFailed) on failure, also if it exists. */
-struct journal *journal_create(int dirfd, int image_fd, const char *path, const char *format,
-                               struct err *err);
+/* Creates an empty journal of the image `image`, in `dirfd` (borrowed until journal_close). NULL
+ * and *err (OpenFileFailed) on failure, also if it exists. */
+struct journal *journal_create(int dirfd, const struct identity *image, const char *path,
+                               const char *format, struct err *err);
 
 /* A journal of an earlier daemon. */
 enum journal_state {

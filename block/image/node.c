@@ -158,7 +158,7 @@ int node_add_journal(struct node *node, int dirfd, struct err *err)
     node->journals_fd = dirfd;
     if (dirfd < 0 || !node->driver->set_writable)
         return 0;
-    node->journal = journal_create(dirfd, node->fd, node->path, node->driver->name, err);
+    node->journal = journal_create(dirfd, &node->identity, node->path, node->driver->name, err);
     return node->journal ? 0 : -1;
 }
 
