@@ -6,9 +6,9 @@
  *     run by      workers 0 to T-1    | whoever is free     | nobody yet
  *
  * Worker 0 of parallel_run() is the caller, that of parallel_begin() a thread. Each worker begins
- * with the position of its own number: up to PARALLEL_THREADS positions, a thread's system calls
- * are those of one position, which tests rely on. Positions of threads that could not be created
- * are left to the caller.
+ * with the position of its own number: up to T positions, a thread's system calls are those of one
+ * position, which tests rely on. Positions of threads that could not be created are left to the
+ * caller.
  *
  * Threads that yield are nice(2): what serves guests comes first, and the caller, who does not
  * yield, makes sure that a group goes on on a busy machine. One that is kept from a processor keeps
@@ -18,11 +18,12 @@
 
 #include "base/log.h"
 
+#include <sched.h>
 #include <signal.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
-enum { NICENESS = 10 };
+enum { NICENESS = 10, THREADS_A_PROCESSOR = 2, YIELDING_MIN = 4 };
 
 static void parallel_work(struct parallel *parallel, size_t first)
 {
@@ -56,13 +57,27 @@ static void workers_start(struct parallel *parallel, size_t first)
     pthread_sigmask(SIG_SETMASK, &before, NULL);
 }
 
+/* Steps that use the processor gain nothing by more threads than these. */
+static size_t yielding_threads(void)
+{
+    cpu_set_t set;
+    size_t threads = sched_getaffinity(0, sizeof(set), &set) == 0
+                         ? (size_t)CPU_COUNT(&set) * THREADS_A_PROCESSOR
+                         : PARALLEL_THREADS;
+    return threads < YIELDING_MIN ? YIELDING_MIN : threads;
+}
+
 static void parallel_start(struct parallel *parallel, size_t count,
                            void (*run)(void *context, size_t position), void *context, size_t first)
 {
     parallel->run = run;
     parallel->context = context;
     parallel->count = count;
-    parallel->threads = count < PARALLEL_THREADS ? count : PARALLEL_THREADS;
+    parallel->threads = parallel->is_yielding ? yielding_threads() : PARALLEL_THREADS;
+    if (parallel->threads > PARALLEL_THREADS)
+        parallel->threads = PARALLEL_THREADS;
+    if (parallel->threads > count)
+        parallel->threads = count;
     parallel->request = log_request();
     atomic_init(&parallel->next, parallel->threads);
     parallel->started = first;

@@ -36,8 +36,9 @@ struct parallel {
  * delays none of the others until PARALLEL_THREADS of them wait. Any thread; it cannot fail. */
 void parallel_run(size_t count, void (*run)(void *context, size_t position), void *context);
 
-/* The same; threads other than the caller's yield the processor to those that serve guests. For
- * steps that take no lock of a guest's request. */
+/* The same for steps that use the processor more than they wait, and take no lock of a guest's
+ * request: in fewer threads, two for each processor, and those other than the caller's yield to
+ * threads that serve guests. */
 void parallel_run_yielding(size_t count, void (*run)(void *context, size_t position),
                            void *context);
 
