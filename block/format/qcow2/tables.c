@@ -56,8 +56,8 @@ void qcow2_tables_free(struct qcow2_tables *tables)
     *tables = (struct qcow2_tables){0};
 }
 
-/* The first part of [*at, end) that the file system has data of, in whole words: *at, *part_end. All
- * of it where holes are not reported. False: there is none. */
+/* The first part of [*at, end) that the file system has data of, in whole words: *at, *part_end.
+ * All of it where holes are not reported. False: there is none. */
 static bool table_next_part(int fd, uint64_t *at, uint64_t end, uint64_t *part_end)
 {
     const uint64_t mask = sizeof(uint64_t) - 1;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * A journal that cannot grow beyond the segment it was created with (-Wl,--wrap,
- * tests/CMakeLists.txt) never refuses a change for good, whatever the changes' sizes: it is flushed,
- * and begins again. After a kill all is there.
+ * tests/CMakeLists.txt) never refuses a change for good, whatever the changes' sizes: it is
+ * flushed, and begins again. After a kill all is there.
  */
 #include "tests/lib/killable.h"
 
