@@ -31,6 +31,32 @@ static void block_register_formats(void)
             driver_register(formats[i]);
 }
 
+/* Frees what block_parts_init() has set. */
+static void block_parts_free(struct block *block)
+{
+    if (block->files)
+        file_table_free(block->files);
+    hash_table_destroy(&block->named);
+    hash_table_destroy(&block->frozen_named);
+    hash_table_destroy(&block->frozen_aliased);
+    image_dir_close(&block->dir);
+    if (block->failures_fd >= 0)
+        close(block->failures_fd);
+}
+
+/* What may fail, of a zeroed block layer. -1 with *err when one part is missing. */
+static int block_parts_init(struct block *block, const char *image_dir, struct err *err)
+{
+    block->dir.fd = -1;
+    block->failures_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    int errnum = block->failures_fd < 0 ? errno : ENOMEM;
+    block->files = file_table_new();
+    if (block->failures_fd < 0 || !block->files || hash_table_init(&block->named) != 0 ||
+        hash_table_init(&block->frozen_named) != 0 || hash_table_init(&block->frozen_aliased) != 0)
+        return err_set(err, ErrOutOfResources, errnum, "the block layer cannot be opened");
+    return image_dir_open(&block->dir, image_dir, err);
+}
+
 struct block *block_open(const char *image_dir, struct err *err)
 {
     block_register_formats();
@@ -40,20 +66,8 @@ struct block *block_open(const char *image_dir, struct err *err)
         return NULL;
     }
     memset(block, 0, sizeof(*block));
-    block->files = file_table_new();
-    if (!block->files)
-        err_set(err, ErrOutOfResources, ENOMEM, "the block layer cannot be opened");
-    if (!block->files || image_dir_open(&block->dir, image_dir, err) != 0) {
-        if (block->files)
-            file_table_free(block->files);
-        free(block);
-        return NULL;
-    }
-    block->failures_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    if (block->failures_fd < 0) {
-        err_set(err, ErrOutOfResources, errno, "the block layer cannot be opened");
-        image_dir_close(&block->dir);
-        file_table_free(block->files);
+    if (block_parts_init(block, image_dir, err) != 0) {
+        block_parts_free(block);
         free(block);
         return NULL;
     }
@@ -114,9 +128,7 @@ int block_close(struct block *block, struct err *err)
     readers_destroy(&block->walkers);
     index_memory_destroy(&block->index_memory);
     journal_dir_close(block->journals);
-    image_dir_close(&block->dir);
-    file_table_free(block->files);
-    close(block->failures_fd);
+    block_parts_free(block);
     pthread_cond_destroy(&block->changed);
     pthread_cond_destroy(&block->retrier.changed);
     pthread_mutex_destroy(&block->lock);
@@ -236,29 +248,25 @@ int block_image_create(struct block *block, const char *path, const char *format
     return 0;
 }
 
-/* Opens the place and runs `finish` there, durably. `directory` as for block_image_discard(). */
-static int image_finish(struct block *block, const char *path, const char *directory,
-                        const unsigned char id[OWNER_ID_BYTES],
-                        int (*finish)(const struct image_place *, const unsigned char *,
-                                      struct err *),
-                        struct err *err)
+static int place_sync(const struct image_place *place, struct err *err)
 {
-    CLEANUP_PLACE struct image_place place = IMAGE_PLACE_INIT;
-    int found = image_place_find(&block->dir, path, directory, &place, err);
-    if (found <= 0)
-        return found;
-    if (finish(&place, id, err) != 0)
-        return -1;
-    if (fsync(place.dirfd) != 0)
-        return err_set(err, ErrOpenFileFailed, errno, "the directory of '%s' cannot be synced",
-                       place.path);
-    return 0;
+    return fsync(place->dirfd) == 0
+               ? 0
+               : err_set(err, ErrOpenFileFailed, errno, "the directory of '%s' cannot be synced",
+                         place->path);
 }
 
+/* Mostly there is nothing to remove, and so nothing to sync: a start asks for every device. */
 int block_image_keep(struct block *block, const char *path, const unsigned char id[OWNER_ID_BYTES],
                      struct err *err)
 {
-    return image_finish(block, path, NULL, id, stage_keep, err);
+    CLEANUP_PLACE struct image_place place = IMAGE_PLACE_INIT;
+    int found = image_place_find(&block->dir, path, NULL, &place, err);
+    if (found <= 0)
+        return found;
+    if (stage_is_kept(&place, id))
+        return 0;
+    return stage_keep(&place, id, err) != 0 ? -1 : place_sync(&place, err);
 }
 
 int block_directory_identity(struct block *block, const char *path,
@@ -270,7 +278,11 @@ int block_directory_identity(struct block *block, const char *path,
 int block_image_discard(struct block *block, const char *path, const char *directory,
                         const unsigned char id[OWNER_ID_BYTES], struct err *err)
 {
-    return image_finish(block, path, directory, id, stage_discard, err);
+    CLEANUP_PLACE struct image_place place = IMAGE_PLACE_INIT;
+    int found = image_place_find(&block->dir, path, directory, &place, err);
+    if (found <= 0)
+        return found;
+    return stage_discard(&place, id, err) != 0 ? -1 : place_sync(&place, err);
 }
 
 /* ---- exports ---- */

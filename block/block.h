@@ -86,7 +86,8 @@ int block_image_create(struct block *block, const char *path, const char *format
                        uint64_t size_bytes, const struct cluster_shape *shape,
                        const unsigned char id[OWNER_ID_BYTES], struct err *err);
 
-/* The image is wanted: removes the marking name, if it is there. */
+/* The image is wanted: removes the marking name, if it is there, durably. One that a power failure
+ * brings back is removed by the next start. */
 int block_image_keep(struct block *block, const char *path, const unsigned char id[OWNER_ID_BYTES],
                      struct err *err);
 

@@ -10,6 +10,7 @@
 
 #include "base/cleanup.h"
 #include "base/err.h"
+#include "base/hash-table.h"
 #include "block/device/changes.h"
 #include "block/device/index.h"
 #include "block/device/readers.h"
@@ -60,11 +61,11 @@ struct device {
     struct cluster_shape overlay_shape; /* of the overlays to come; set before it is exported */
 
     /* Guarded by the registry's lock (registry.h). */
-    struct device *next;
-    struct device *next_named; /* in its bucket of names */
-    uint64_t serial;           /* of the export; never 0, and no other one's */
-    char holder[64];           /* its exclusive user, as a phrase ("snapshot group ..."); or "" */
-    char *image, *format;      /* what it was opened with */
+    struct device *previous, *next;
+    struct hash_link named;
+    uint64_t serial;      /* of the export; never 0, and no other one's */
+    char holder[64];      /* its exclusive user, as a phrase ("snapshot group ..."); or "" */
+    char *image, *format; /* what it was opened with */
     char identity[FILE_IDENTITY_BYTES];      /* of `image`, as it was recorded; "": not known */
     unsigned clients;                        /* connected exports */
     struct export_client *client_list;       /* who they are, in order of their arrival */

@@ -76,6 +76,10 @@ int block_frozen_add(struct block *block, const char *device, const char *group_
     frozen_set_owner_locked(block, frozen, device, owner);
     frozen->serial = ++block->serial;
     frozen->next = block->frozen;
+    frozen->named.hash = hash_text(frozen->name);
+    frozen->aliased.hash = hash_text(frozen->alias);
+    hash_table_add(&block->frozen_named, &frozen->named);
+    hash_table_add(&block->frozen_aliased, &frozen->aliased);
     block->frozen = steal(frozen);
     return 0;
 }
@@ -136,10 +140,20 @@ void block_device_allow(struct block *block, const char *name, struct allowed_cl
 
 static struct frozen *frozen_find_locked(struct block *block, const char *name)
 {
-    struct frozen *frozen = block->frozen;
-    while (frozen && strcmp(frozen->name, name) != 0 && strcmp(frozen->alias, name) != 0)
-        frozen = frozen->next;
-    return frozen;
+    uint64_t hash = hash_text(name);
+    for (struct hash_link *link = hash_table_find(&block->frozen_named, hash); link;
+         link = link->next) {
+        struct frozen *frozen = HASH_OBJECT(link, struct frozen, named);
+        if (strcmp(frozen->name, name) == 0)
+            return frozen;
+    }
+    for (struct hash_link *link = hash_table_find(&block->frozen_aliased, hash); link;
+         link = link->next) {
+        struct frozen *frozen = HASH_OBJECT(link, struct frozen, aliased);
+        if (strcmp(frozen->alias, name) == 0)
+            return frozen;
+    }
+    return NULL;
 }
 
 /* What is to be opened, copied while the lock is held: it changes when snapshots are deleted. */
@@ -260,10 +274,13 @@ static void frozen_unuse(struct block *block, struct device *device)
     struct device *last = NULL;
     pthread_mutex_lock(&block->lock);
     assert(device->clients > 0 && device->read_only);
-    if (--device->clients == 0)
-        for (struct frozen *frozen = block->frozen; frozen && !last; frozen = frozen->next)
-            if (frozen->device == device)
-                last = steal(frozen->device);
+    struct hash_link *link = hash_table_find(&block->frozen_named, hash_text(device->name));
+    for (; device->clients == 1 && !last; link = link->next) {
+        struct frozen *frozen = HASH_OBJECT(link, struct frozen, named);
+        if (frozen->device == device)
+            last = steal(frozen->device);
+    }
+    device->clients--;
     pthread_mutex_unlock(&block->lock);
     if (last)
         device_free(last);

@@ -4,8 +4,8 @@
  */
 #include "block/device/group-create.h"
 
+#include "base/parallel.h"
 #include "block/device/group-sync.h"
-#include "block/device/parallel.h"
 
 struct staging {
     struct group *group;

@@ -28,10 +28,10 @@
  * One thread runs a group, with others for what is done side by side (parallel.h). Devices are held
  * (`holder`) from begin to free.
  */
+#include "base/parallel.h"
 #include "block/device/group-create.h"
 #include "block/device/group-sync.h"
 #include "block/device/member.h"
-#include "block/device/parallel.h"
 #include "block/device/rollback.h"
 #include "block/image/driver.h"
 

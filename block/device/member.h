@@ -6,8 +6,8 @@
 #ifndef BLOCK_DEVICE_MEMBER_H
 #define BLOCK_DEVICE_MEMBER_H
 
+#include "base/parallel.h"
 #include "block/device/object.h"
-#include "block/device/parallel.h"
 #include "block/group.h"
 
 #include <uuid/uuid.h>

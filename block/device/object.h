@@ -10,6 +10,7 @@
 #ifndef BLOCK_DEVICE_OBJECT_H
 #define BLOCK_DEVICE_OBJECT_H
 
+#include "base/hash-table.h"
 #include "block/device/device.h"
 #include "block/image/file-table.h"
 #include "block/image/image.h"
@@ -17,11 +18,10 @@
 
 struct nbd_server;
 
-enum { DEVICE_BUCKETS = 1024 };
-
 /* A frozen image that is offered as "DEVICE@GROUP". */
 struct frozen {
     struct frozen *next;
+    struct hash_link named, aliased;
     uint64_t serial;    /* of the export; never 0, and no other one's */
     char *name, *alias; /* DEVICE@GROUP_NAME and DEVICE@GROUP_ID */
     char *image, *format;
@@ -51,12 +51,13 @@ struct block {
     struct readers walkers;           /* who walks or opens chains outside of a device's requests */
     struct index_memory index_memory; /* of all devices */
     struct cut cut;                   /* likewise */
-    struct device *devices;           /* in order of their opening */
-    struct device *named[DEVICE_BUCKETS]; /* the same, by a hash of their names */
-    int failures_fd;                      /* block_failures_fd(); constant */
-    bool is_stopping;                     /* no opening is wanted any more; under lock */
-    struct frozen *frozen;                /* newest first */
-    uint64_t serial;                      /* of the newest export */
+    struct device *devices, *last_device;           /* in order of their opening */
+    struct hash_table named;                        /* the same */
+    int failures_fd;                                /* block_failures_fd(); constant */
+    bool is_stopping;                               /* no opening is wanted any more; under lock */
+    struct frozen *frozen;                          /* newest first */
+    struct hash_table frozen_named, frozen_aliased; /* the same */
+    uint64_t serial;                                /* of the newest export */
     struct retrier retrier;
     struct nbd_server *server; /* NULL until the first block_nbd_listen() */
 

@@ -18,47 +18,38 @@
 enum { STAMPS_AT_A_TIME = 64 }; /* under one hold of the lock */
 
 /* FNV-1a, of 64 bits. */
-static uint64_t hash_text(uint64_t hash, const char *text)
+static uint64_t hash_more(uint64_t hash, const char *text)
 {
     for (; *text; text++)
         hash = (hash ^ (unsigned char)*text) * 0x100000001b3;
     return hash;
 }
 
-static struct device **registry_bucket(struct block *block, const char *name)
-{
-    return &block->named[hash_text(HASH_BEGIN, name) % DEVICE_BUCKETS];
-}
-
 struct device *registry_find_locked(struct block *block, const char *name)
 {
-    struct device *device = *registry_bucket(block, name);
-    while (device && strcmp(device->name, name) != 0)
-        device = device->next_named;
-    return device;
+    struct hash_link *link = hash_table_find(&block->named, hash_text(name));
+    for (; link; link = link->next) {
+        struct device *device = HASH_OBJECT(link, struct device, named);
+        if (strcmp(device->name, name) == 0)
+            return device;
+    }
+    return NULL;
 }
 
 static void registry_append_locked(struct block *block, struct device *device)
 {
-    struct device **slot = &block->devices;
-    while (*slot)
-        slot = &(*slot)->next;
-    *slot = device;
-    slot = registry_bucket(block, device->name);
-    device->next_named = *slot;
-    *slot = device;
+    device->previous = block->last_device;
+    *(device->previous ? &device->previous->next : &block->devices) = device;
+    block->last_device = device;
+    device->named.hash = hash_text(device->name);
+    hash_table_add(&block->named, &device->named);
 }
 
 void registry_remove_locked(struct block *block, struct device *device)
 {
-    struct device **slot = &block->devices;
-    while (*slot != device)
-        slot = &(*slot)->next;
-    *slot = device->next;
-    slot = registry_bucket(block, device->name);
-    while (*slot != device)
-        slot = &(*slot)->next_named;
-    *slot = device->next_named;
+    *(device->previous ? &device->previous->next : &block->devices) = device->next;
+    *(device->next ? &device->next->previous : &block->last_device) = device->previous;
+    hash_table_remove(&block->named, &device->named);
 }
 
 struct device *registry_reserve(struct block *block, const struct device_spec *spec,
@@ -246,14 +237,14 @@ static uint64_t stamp_begin(bool failed, bool read_only, uint64_t size_bytes, un
     hash = hash_number(hash, size_bytes);
     hash = hash_number(hash, clients);
     hash = hash_number(hash, overlay->cluster_bytes);
-    return hash_text(hash, reason ? reason : "");
+    return hash_more(hash, reason ? reason : "");
 }
 
 static uint64_t stamp_add(uint64_t hash, const char *path, const char *format, uint64_t size_bytes,
                           uint64_t allocated_bytes)
 {
-    hash = hash_text(hash, path);
-    hash = hash_text(hash, format);
+    hash = hash_more(hash, path);
+    hash = hash_more(hash, format);
     hash = hash_number(hash, size_bytes);
     return hash_number(hash, allocated_bytes);
 }

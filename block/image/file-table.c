@@ -10,11 +10,10 @@
  * F2. A file has any number of readers, or one writer.
  * F3. An offered node is not freed before its claim is released, so `refs` may be looked at under
  *     the lock. No assert: node_unref() is the one that frees.
- *
- * The hash tables grow by doubling; without memory for that the lists get longer, so that what must
- * not fail does not.
  */
 #include "block/image/file-table.h"
+
+#include "base/hash-table.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -24,22 +23,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { SLOTS_MIN = 256 };
-
-/* The first member of whatever is hashed; the hash is of the whole key. */
-struct link {
-    struct link *next;
-    uint64_t hash;
-};
-
-struct hash_table {
-    struct link **slots;
-    size_t slot_count; /* a power of two */
-    size_t count;
-};
-
 struct file {
-    struct link link;
+    struct hash_link link;
     dev_t dev;
     ino_t ino;
     struct file_claim *claims; /* never empty */
@@ -55,8 +40,8 @@ struct file_claim {
 };
 
 struct frozen_mark {
-    struct link by_identity; /* first */
-    struct link by_path;
+    struct hash_link by_identity; /* first */
+    struct hash_link by_path;
     struct identity identity;
     char path[];
 };
@@ -66,80 +51,9 @@ struct file_table {
     struct hash_table files, identities, paths;
 };
 
-/* ---- hashing ---- */
-
-/* The finalizer of splitmix64. */
-static uint64_t hash_mix(uint64_t value)
-{
-    value = (value ^ value >> 30) * 0xbf58476d1ce4e5b9;
-    value = (value ^ value >> 27) * 0x94d049bb133111eb;
-    return value ^ value >> 31;
-}
-
 static uint64_t hash_file(dev_t dev, ino_t ino)
 {
     return hash_mix(hash_mix(dev) ^ ino);
-}
-
-/* FNV-1a, mixed. */
-static uint64_t hash_text(const char *text)
-{
-    uint64_t hash = 0xcbf29ce484222325;
-    for (; *text; text++)
-        hash = (hash ^ (unsigned char)*text) * 0x100000001b3;
-    return hash_mix(hash);
-}
-
-static struct link **hash_slot(const struct hash_table *table, uint64_t hash)
-{
-    return &table->slots[hash & (table->slot_count - 1)];
-}
-
-static int hash_init(struct hash_table *table)
-{
-    table->slots = calloc(SLOTS_MIN, sizeof(struct link *));
-    table->slot_count = SLOTS_MIN;
-    return table->slots ? 0 : -1;
-}
-
-static void hash_push(struct hash_table *table, struct link *link)
-{
-    struct link **slot = hash_slot(table, link->hash);
-    link->next = *slot;
-    *slot = link;
-}
-
-static void hash_grow(struct hash_table *table)
-{
-    struct hash_table larger = {calloc(2 * table->slot_count, sizeof(struct link *)),
-                                2 * table->slot_count, table->count};
-    if (!larger.slots)
-        return;
-    for (size_t i = 0; i < table->slot_count; i++)
-        while (table->slots[i]) {
-            struct link *link = table->slots[i];
-            table->slots[i] = link->next;
-            hash_push(&larger, link);
-        }
-    free(table->slots);
-    *table = larger;
-}
-
-static void hash_add(struct hash_table *table, struct link *link)
-{
-    if (table->count >= table->slot_count)
-        hash_grow(table);
-    hash_push(table, link);
-    table->count++;
-}
-
-static void hash_remove(struct hash_table *table, struct link *link)
-{
-    struct link **slot = hash_slot(table, link->hash);
-    while (*slot != link)
-        slot = &(*slot)->next;
-    *slot = link->next;
-    table->count--;
 }
 
 /* ---- life ---- */
@@ -150,8 +64,8 @@ struct file_table *file_table_new(void)
     if (!table)
         return NULL;
     pthread_mutex_init(&table->lock, NULL);
-    if (hash_init(&table->files) != 0 || hash_init(&table->identities) != 0 ||
-        hash_init(&table->paths) != 0) {
+    if (hash_table_init(&table->files) != 0 || hash_table_init(&table->identities) != 0 ||
+        hash_table_init(&table->paths) != 0) {
         file_table_free(table);
         return NULL;
     }
@@ -163,13 +77,13 @@ void file_table_free(struct file_table *table)
     assert(table->files.count == 0);
     for (size_t i = 0; table->identities.slots && i < table->identities.slot_count; i++)
         while (table->identities.slots[i]) {
-            struct link *link = table->identities.slots[i];
+            struct hash_link *link = table->identities.slots[i];
             table->identities.slots[i] = link->next;
             frozen_mark_free((struct frozen_mark *)link);
         }
-    free(table->files.slots);
-    free(table->identities.slots);
-    free(table->paths.slots);
+    hash_table_destroy(&table->files);
+    hash_table_destroy(&table->identities);
+    hash_table_destroy(&table->paths);
     pthread_mutex_destroy(&table->lock);
     free(table);
 }
@@ -187,7 +101,7 @@ static void file_assert_state_locked(const struct file *file)
 static struct file *file_find_locked(struct file_table *table, dev_t dev, ino_t ino)
 {
     uint64_t hash = hash_file(dev, ino);
-    for (struct link *link = *hash_slot(&table->files, hash); link; link = link->next) {
+    for (struct hash_link *link = hash_table_find(&table->files, hash); link; link = link->next) {
         struct file *file = (struct file *)link;
         if (file->dev == dev && file->ino == ino)
             return file;
@@ -208,7 +122,8 @@ static const struct frozen_mark *mark_find_locked(const struct file_table *table
                                                   const struct identity *identity)
 {
     uint64_t hash = hash_text(identity->text);
-    for (struct link *link = *hash_slot(&table->identities, hash); link; link = link->next) {
+    for (struct hash_link *link = hash_table_find(&table->identities, hash); link;
+         link = link->next) {
         const struct frozen_mark *mark = (struct frozen_mark *)link;
         if (identity_is_same(&mark->identity, identity))
             return mark;
@@ -219,11 +134,9 @@ static const struct frozen_mark *mark_find_locked(const struct file_table *table
 static const struct frozen_mark *mark_find_path_locked(const struct file_table *table,
                                                        const char *path)
 {
-    uint64_t hash = hash_text(path);
-    for (char *link = (char *)*hash_slot(&table->paths, hash); link;
-         link = (char *)((struct link *)link)->next) {
-        const struct frozen_mark *mark =
-            (const struct frozen_mark *)(link - offsetof(struct frozen_mark, by_path));
+    struct hash_link *link = hash_table_find(&table->paths, hash_text(path));
+    for (; link; link = link->next) {
+        const struct frozen_mark *mark = HASH_OBJECT(link, struct frozen_mark, by_path);
         if (strcmp(mark->path, path) == 0)
             return mark;
     }
@@ -258,7 +171,7 @@ struct file_claim *file_table_claim(struct file_table *table, const struct file_
         file = steal(fresh);
         *file = (struct file){
             .link.hash = hash_file(use->dev, use->ino), .dev = use->dev, .ino = use->ino};
-        hash_add(&table->files, &file->link);
+        hash_table_add(&table->files, &file->link);
     }
     *claim = (struct file_claim){
         .next = file->claims, .table = table, .file = file, .writes = !use->read_only};
@@ -280,7 +193,7 @@ void file_claim_release(struct file_claim *claim)
     *slot = claim->next;
     bool is_last = !file->claims;
     if (is_last)
-        hash_remove(&table->files, &file->link);
+        hash_table_remove(&table->files, &file->link);
     pthread_mutex_unlock(&table->lock);
     if (is_last)
         free(file);
@@ -398,8 +311,8 @@ void file_table_freeze(struct file_table *table, struct frozen_mark *mark)
     bool is_known =
         mark_find_locked(table, &mark->identity) && mark_find_path_locked(table, mark->path);
     if (!is_known) {
-        hash_add(&table->identities, &mark->by_identity);
-        hash_add(&table->paths, &mark->by_path);
+        hash_table_add(&table->identities, &mark->by_identity);
+        hash_table_add(&table->paths, &mark->by_path);
     }
     pthread_mutex_unlock(&table->lock);
     if (is_known)

@@ -18,12 +18,15 @@
 #include <sys/file.h>
 #include <sys/stat.h>
 
+enum { LEFTOVER_BUCKETS = 1024 };
+
 struct journal_dir {
-    pthread_mutex_t lock; /* guards the list and `is_held`; innermost */
+    pthread_mutex_t lock; /* guards the lists and `is_held`; innermost */
     pthread_cond_t released;
     int fd;
     char *path;
-    struct leftover *leftovers; /* newest first */
+    struct leftover *leftovers; /* newest first, as in each bucket */
+    struct leftover *of_image[LEFTOVER_BUCKETS], *of_path[LEFTOVER_BUCKETS];
 };
 
 static bool has_suffix(const char *name, const char *suffix)
@@ -47,22 +50,41 @@ static bool dir_has(const struct journal_dir *dir, const char *name)
 
 /* ---- the list ---- */
 
-static struct leftover *leftover_add(struct journal_dir *dir, const char *name, const char *path,
-                                     struct err *err)
+static struct leftover **bucket_of_image(struct journal_dir *dir, unsigned long long ino)
+{
+    return &dir->of_image[ino * 0x9e3779b97f4a7c15ULL >> 32 & (LEFTOVER_BUCKETS - 1)];
+}
+
+static struct leftover **bucket_of_path(struct journal_dir *dir, uint64_t hash)
+{
+    return &dir->of_path[hash & (LEFTOVER_BUCKETS - 1)];
+}
+
+/* Lists a leftover under a path of its image, "" if none is known. */
+static void leftover_link(struct journal_dir *dir, struct leftover *leftover)
+{
+    struct leftover **of_image = bucket_of_image(dir, journal_name_ino(leftover->name));
+    leftover->path_hash = path_hash(leftover->path);
+    struct leftover **of_path = bucket_of_path(dir, leftover->path_hash);
+    leftover->next = dir->leftovers;
+    leftover->next_of_image = *of_image;
+    leftover->next_of_path = *of_path;
+    dir->leftovers = *of_image = *of_path = leftover;
+}
+
+/* Not listed yet; takes over `path`, which is NULL when memory is short. */
+static struct leftover *leftover_new(const char *name, char *path, struct err *err)
 {
     struct leftover *leftover = calloc(1, sizeof(*leftover));
-    char *copy = strdup(path);
-    if (!leftover || !copy) {
+    if (!leftover || !path) {
         free(leftover);
-        free(copy);
+        free(path);
         err_set(err, ErrOutOfResources, ENOMEM, "journal '%s' cannot be examined", name);
         return NULL;
     }
     snprintf(leftover->name, sizeof(leftover->name), "%s", name);
-    leftover->path = copy;
-    leftover->path_hash = path_hash(path);
-    leftover->next = dir->leftovers;
-    return dir->leftovers = leftover;
+    leftover->path = path;
+    return leftover;
 }
 
 static void leftover_hold_locked(struct journal_dir *dir, struct leftover *leftover)
@@ -80,37 +102,33 @@ void leftover_release(struct journal_dir *dir, struct leftover *leftover)
     pthread_cond_broadcast(&dir->released);
 }
 
-/* The listed leftover of that image, or NULL; `name` is the name that it has today. */
-static struct leftover *leftover_of_image_locked(const struct journal_dir *dir, const char *name,
+/* The listed leftover of that image, or NULL. The disk is searched only for one that is listed. */
+static struct leftover *leftover_of_image_locked(struct journal_dir *dir,
                                                  const struct journal_image *image,
                                                  const char *suffix)
 {
-    for (struct leftover *each = dir->leftovers; each; each = each->next)
-        if (has_suffix(each->name, suffix) && dir_has(dir, each->name) &&
-            (strcmp(each->name, name) == 0 || journal_name_is_of(each->name, image)))
-            return each;
-    return NULL;
+    struct leftover *each = *bucket_of_image(dir, image->ino);
+    while (each && !(has_suffix(each->name, suffix) && journal_name_is_of(each->name, image) &&
+                     dir_has(dir, each->name)))
+        each = each->next_of_image;
+    return each;
 }
 
-int journal_dir_find(struct journal_dir *dir, int fd, const char *path, const char *suffix,
-                     struct leftover **found, struct err *err)
+int journal_dir_find(struct journal_dir *dir, const struct journal_image *image, const char *path,
+                     const char *suffix, struct leftover **found, struct err *err)
 {
     char name[JOURNAL_NAME_BYTES];
-    struct journal_image image;
     *found = NULL;
     if (!dir)
         return 0;
-    int ret = journal_image_of(fd, &image); /* may wait for a storage: not under the lock */
-    if (ret == 0)
-        ret = journal_name(fd, suffix, name);
-    if (ret)
-        return err_set(err, ErrOpenFileFailed, -ret, "image '%s' cannot be examined", path);
+    journal_name_fill(&image->identity, suffix, name);
     LOCK_GUARD(&dir->lock);
-    *found = leftover_of_image_locked(dir, name, &image, suffix);
+    *found = leftover_of_image_locked(dir, image, suffix);
     if (!*found && dir_has(dir, name)) {
-        *found = leftover_add(dir, name, path, err);
+        *found = leftover_new(name, strdup(path), err);
         if (!*found)
             return -1;
+        leftover_link(dir, *found);
     }
     if (*found)
         leftover_hold_locked(dir, *found);
@@ -125,14 +143,22 @@ struct leftover *journal_dir_first(struct journal_dir *dir)
     return dir->leftovers;
 }
 
-/* The same without holding it. */
+struct leftover *journal_dir_first_of_path(struct journal_dir *dir, const char *path)
+{
+    if (!dir)
+        return NULL;
+    LOCK_GUARD(&dir->lock);
+    return *bucket_of_path(dir, path_hash(path));
+}
+
+/* The first one of that path from `from` on, in its bucket. */
 static struct leftover *leftover_of_path_locked(const struct journal_dir *dir, const char *path,
                                                 struct leftover *from)
 {
     uint64_t hash = path_hash(path);
     while (from &&
            (from->path_hash != hash || strcmp(from->path, path) != 0 || !dir_has(dir, from->name)))
-        from = from->next;
+        from = from->next_of_path;
     return from;
 }
 
@@ -143,7 +169,7 @@ struct leftover *journal_dir_next_of_path(struct journal_dir *dir, const char *p
         return NULL;
     LOCK_GUARD(&dir->lock);
     struct leftover *leftover = leftover_of_path_locked(dir, path, *at);
-    *at = leftover ? leftover->next : NULL;
+    *at = leftover ? leftover->next_of_path : NULL;
     if (leftover)
         leftover_hold_locked(dir, leftover);
     return leftover;
@@ -154,7 +180,7 @@ bool journal_dir_has_path(struct journal_dir *dir, const char *path)
     if (!dir)
         return false;
     LOCK_GUARD(&dir->lock);
-    return leftover_of_path_locked(dir, path, dir->leftovers);
+    return leftover_of_path_locked(dir, path, *bucket_of_path(dir, path_hash(path)));
 }
 
 /* ---- one leftover ---- */
@@ -257,7 +283,7 @@ static int dir_add_entry(struct journal_dir *dir, const char *name, struct err *
     struct journal *journal = NULL;
     CLEANUP_FREE char *path = NULL;
     struct err cause;
-    struct leftover *leftover = leftover_add(dir, name, "", err);
+    struct leftover *leftover = leftover_new(name, strdup(""), err);
     if (!leftover)
         return -1;
     if (leftover_is_note(leftover)) {
@@ -272,8 +298,8 @@ static int dir_add_entry(struct journal_dir *dir, const char *name, struct err *
     if (path) {
         free(leftover->path);
         leftover->path = steal(path);
-        leftover->path_hash = path_hash(leftover->path);
     }
+    leftover_link(dir, leftover);
     return 0;
 }
 

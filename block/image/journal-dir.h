@@ -27,6 +27,7 @@ struct journal_dir;
 /* A journal or a note. */
 struct leftover {
     struct leftover *next;
+    struct leftover *next_of_image, *next_of_path; /* in their buckets, with others */
     char name[JOURNAL_NAME_BYTES];
     uint64_t path_hash;
     char *path;   /* of the image when the leftover was found; "" if unknown */
@@ -45,13 +46,16 @@ void journal_dir_close(struct journal_dir *dir); /* no journal is open */
 int journal_dir_fd(const struct journal_dir *dir); /* borrowed; -1 without journals */
 const char *journal_dir_path(const struct journal_dir *dir);
 
-/* The journal (JOURNAL_SUFFIX) or note (NOTE_SUFFIX) of the image that is open as `fd`, held;
- * *found is NULL if there is none. 0, or -1 and *err. */
-int journal_dir_find(struct journal_dir *dir, int fd, const char *path, const char *suffix,
-                     struct leftover **found, struct err *err);
+/* The journal (JOURNAL_SUFFIX) or note (NOTE_SUFFIX) of the image, held; *found is NULL if there is
+ * none. `path` is the image's. 0, or -1 and *err. */
+int journal_dir_find(struct journal_dir *dir, const struct journal_image *image, const char *path,
+                     const char *suffix, struct leftover **found, struct err *err);
 
-/* The newest leftover, to start an iteration at, or NULL. */
+/* The newest leftover, to start an iteration over all at, or NULL. */
 struct leftover *journal_dir_first(struct journal_dir *dir);
+
+/* Where the search for leftovers of images that had that path starts, or NULL. */
+struct leftover *journal_dir_first_of_path(struct journal_dir *dir, const char *path);
 
 /* The first leftover from *at on of an image that had that path, held, or NULL; moves *at past
  * it. */

@@ -20,6 +20,7 @@ struct recovery {
     struct journal_dir *dir;
     const struct recovery_terms *terms;
     const struct chain_file *file;
+    struct journal_image image; /* the file's */
 };
 
 /* How a caller goes on without what is only in a leftover. */
@@ -156,7 +157,7 @@ static int admit_by_note(const struct recovery *recovery, struct err *err)
 {
     const struct chain_file *file = recovery->file;
     struct leftover *note;
-    if (journal_dir_find(recovery->dir, file->fd, file->path, NOTE_SUFFIX, &note, err) != 0)
+    if (journal_dir_find(recovery->dir, &recovery->image, file->path, NOTE_SUFFIX, &note, err) != 0)
         return -1;
     if (!note)
         return 0;
@@ -168,14 +169,11 @@ static int admit_by_note(const struct recovery *recovery, struct err *err)
 static int admit_by_path(const struct recovery *recovery, struct err *err)
 {
     const char *path = recovery->file->path;
-    struct journal_image image;
-    int ret = journal_image_of(recovery->file->fd, &image);
-    if (ret)
-        return err_set(err, ErrOpenFileFailed, -ret, "image '%s' cannot be examined", path);
-    struct leftover *at = journal_dir_first(recovery->dir);
+    int ret = 0;
+    struct leftover *at = journal_dir_first_of_path(recovery->dir, path);
     for (struct leftover *leftover;
          ret == 0 && (leftover = journal_dir_next_of_path(recovery->dir, path, &at));) {
-        if (!leftover_is_note(leftover) && !journal_name_is_of(leftover->name, &image))
+        if (!leftover_is_note(leftover) && !journal_name_is_of(leftover->name, &recovery->image))
             ret = check_path(recovery, leftover, err);
         leftover_release(recovery->dir, leftover);
     }
@@ -186,7 +184,8 @@ static int admit_by_journal(const struct recovery *recovery, struct node **node,
 {
     const struct chain_file *file = recovery->file;
     struct leftover *leftover;
-    if (journal_dir_find(recovery->dir, file->fd, file->path, JOURNAL_SUFFIX, &leftover, err) != 0)
+    if (journal_dir_find(recovery->dir, &recovery->image, file->path, JOURNAL_SUFFIX, &leftover,
+                         err) != 0)
         return -1;
     if (!leftover)
         return 0;
@@ -197,13 +196,24 @@ static int admit_by_journal(const struct recovery *recovery, struct node **node,
     return ret;
 }
 
+/* May wait for a storage, so it comes before any lock. */
+static int image_examine(const struct chain_file *file, struct journal_image *image,
+                         struct err *err)
+{
+    int ret = journal_image_of(file->fd, image);
+    return ret ? err_set(err, ErrOpenFileFailed, -ret, "image '%s' cannot be examined", file->path)
+               : 0;
+}
+
 int journal_recovery_admit(struct journal_dir *dir, const struct recovery_terms *terms,
                            const struct chain_file *file, struct node **node, struct err *err)
 {
-    const struct recovery recovery = {dir, terms, file};
+    struct recovery recovery = {dir, terms, file, {0}};
     if (!dir)
         return 0;
     assert(!*node);
+    if (image_examine(file, &recovery.image, err) != 0)
+        return -1;
     return admit_by_note(&recovery, err) || admit_by_path(&recovery, err) ||
                    admit_by_journal(&recovery, node, err)
                ? -1
@@ -244,12 +254,14 @@ static int sweep_admit(void *arg, const struct chain_file *file, struct file_cla
 {
     static const char *const suffixes[] = {NOTE_SUFFIX, JOURNAL_SUFFIX};
     struct sweep *sweep = arg;
+    struct journal_image image;
     (void)claim;
     (void)node;
+    sweep->ret = image_examine(file, &image, sweep->err);
     for (size_t i = 0; i < 2 && sweep->ret == 0; i++) {
         struct leftover *leftover;
         sweep->ret =
-            journal_dir_find(sweep->dir, file->fd, file->path, suffixes[i], &leftover, sweep->err);
+            journal_dir_find(sweep->dir, &image, file->path, suffixes[i], &leftover, sweep->err);
         if (sweep->ret != 0 || !leftover)
             continue;
         sweep->ret = sweep_leftover(sweep, leftover, file->path);
@@ -262,9 +274,9 @@ int journal_recovery_sweep(struct journal_dir *dir, const struct image_dir *imag
                            const char *image, const char *format, bool discard, struct err *err)
 {
     struct sweep sweep = {dir, {.is_restored = true, .discard_unflushed = discard}, err, 0};
-    struct leftover *at = journal_dir_first(dir);
-    if (!at)
+    if (!journal_dir_first(dir))
         return 0;
+    struct leftover *at = journal_dir_first_of_path(dir, image);
     for (struct leftover *leftover;
          sweep.ret == 0 && (leftover = journal_dir_next_of_path(dir, image, &at));) {
         sweep.ret = sweep_leftover(&sweep, leftover, image);

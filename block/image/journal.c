@@ -153,11 +153,11 @@ int journal_boot_id(char boot_id[BOOT_ID_BYTES], struct err *err)
     return 0;
 }
 
-static void name_fill(char name[JOURNAL_NAME_BYTES], const struct identity *image,
-                      const char *suffix)
+void journal_name_fill(const struct identity *identity, const char *suffix,
+                       char name[JOURNAL_NAME_BYTES])
 {
-    assert(strlen(image->text) + strlen(suffix) < JOURNAL_NAME_BYTES);
-    strcpy(stpcpy(name, image->text), suffix);
+    assert(strlen(identity->text) + strlen(suffix) < JOURNAL_NAME_BYTES);
+    strcpy(stpcpy(name, identity->text), suffix);
 }
 
 int journal_name(int fd, const char *suffix, char name[JOURNAL_NAME_BYTES])
@@ -165,7 +165,7 @@ int journal_name(int fd, const char *suffix, char name[JOURNAL_NAME_BYTES])
     struct identity identity;
     int ret = identity_of(fd, &identity);
     if (ret == 0)
-        name_fill(name, &identity, suffix);
+        journal_name_fill(&identity, suffix, name);
     return ret;
 }
 
@@ -192,6 +192,12 @@ bool journal_name_is_of(const char *name, const struct journal_image *image)
                (birth_ns || (image->dev_major == major_ && image->dev_minor == minor_));
     size_t length = strlen(image->identity.text);
     return strncmp(name, image->identity.text, length) == 0 && name[length] == '.';
+}
+
+unsigned long long journal_name_ino(const char *name)
+{
+    unsigned long long ino;
+    return sscanf(name, "%*x.%*x-%llx-", &ino) == 1 || sscanf(name, "%llx-", &ino) == 1 ? ino : 0;
 }
 
 /* Allocates the next slot. */
@@ -280,7 +286,7 @@ struct journal *journal_create(int dirfd, const struct identity *image, const ch
                                const char *format, struct err *err)
 {
     char name[JOURNAL_NAME_BYTES];
-    name_fill(name, image, JOURNAL_SUFFIX);
+    journal_name_fill(image, JOURNAL_SUFFIX, name);
     CLEANUP_CLOSE int fd =
         openat(dirfd, name, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
     if (fd < 0) {

@@ -57,6 +57,8 @@ int journal_boot_id(char boot_id[BOOT_ID_BYTES], struct err *err); /* OpenFileFa
 /* IDENTITY and the suffix: the name of a journal or a note (sync-note.h) of the image that is open
  * as `fd`. 0 or -errno. */
 int journal_name(int fd, const char *suffix, char name[JOURNAL_NAME_BYTES]);
+void journal_name_fill(const struct identity *identity, const char *suffix,
+                       char name[JOURNAL_NAME_BYTES]);
 
 /* The parts of a journal's name, today and with older daemons. */
 struct journal_image {
@@ -70,6 +72,9 @@ int journal_image_of(int fd, struct journal_image *image); /* 0 or -errno */
  * MAJOR.MINOR-INODE-BIRTH; a remount may change the device number, so it is compared only if there
  * is no time of birth. */
 bool journal_name_is_of(const char *name, const struct journal_image *image);
+
+/* The inode number in a name of either kind; 0: it has none, and is no image's. */
+unsigned long long journal_name_ino(const char *name);
 
 /* Creates an empty journal of the image `image`, in `dirfd` (borrowed until journal_close). NULL
  * and *err (OpenFileFailed) on failure, also if it exists. */

@@ -205,6 +205,15 @@ int stage_keep(const struct image_place *place, const unsigned char id[OWNER_ID_
     return place_unlink(place, mark, err) != 0 ? -1 : place_unlink(place, first, err);
 }
 
+bool stage_is_kept(const struct image_place *place, const unsigned char id[OWNER_ID_BYTES])
+{
+    char first[STAGE_NAME_BYTES], mark[STAGE_NAME_BYTES];
+    stage_name(place, id, first);
+    mark_name(place, id, mark);
+    return faccessat(place->dirfd, first, F_OK, AT_SYMLINK_NOFOLLOW) != 0 && errno == ENOENT &&
+           faccessat(place->dirfd, mark, F_OK, AT_SYMLINK_NOFOLLOW) != 0 && errno == ENOENT;
+}
+
 int stage_discard(const struct image_place *place, const unsigned char id[OWNER_ID_BYTES],
                   struct err *err)
 {

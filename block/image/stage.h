@@ -28,6 +28,8 @@
 #include "block/image/image.h"
 #include "block/types.h"
 
+#include <stdbool.h>
+
 /* Creates the empty file under its first name, writable. The descriptor, or -1 and *err
  * (OpenFileFailed). */
 int stage_create(const struct image_place *place, const unsigned char id[OWNER_ID_BYTES],
@@ -41,6 +43,9 @@ int stage_publish(const struct image_place *place, const unsigned char id[OWNER_
 /* Keeps the file: removes the mark and the first name, if they exist. */
 int stage_keep(const struct image_place *place, const unsigned char id[OWNER_ID_BYTES],
                struct err *err);
+
+/* Whether neither exists. */
+bool stage_is_kept(const struct image_place *place, const unsigned char id[OWNER_ID_BYTES]);
 
 /* Removes the real name if it is that of the staged file, then the mark and the first name. */
 int stage_discard(const struct image_place *place, const unsigned char id[OWNER_ID_BYTES],

@@ -4,7 +4,7 @@
  * threads can be created (-Wl,--wrap, tests/CMakeLists.txt), and with PARALLEL_THREADS threads at
  * most; one position needs no thread.
  */
-#include "block/device/parallel.h"
+#include "base/parallel.h"
 #include "tests/lib/testlib.h"
 
 #include <errno.h>

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Steps that wait for storage, side by side. Private to device/.
+ * Steps that wait for storage, side by side.
  */
-#ifndef BLOCK_DEVICE_PARALLEL_H
-#define BLOCK_DEVICE_PARALLEL_H
+#ifndef BASE_PARALLEL_H
+#define BASE_PARALLEL_H
 
 #include <pthread.h>
 #include <stdatomic.h>

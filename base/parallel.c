@@ -14,7 +14,7 @@
  * yield, makes sure that a group goes on on a busy machine. One that is kept from a processor keeps
  * its locks too, so steps that take locks of guests' requests do not yield.
  */
-#include "block/device/parallel.h"
+#include "base/parallel.h"
 
 #include "base/log.h"
 
@@ -34,7 +34,7 @@ static void parallel_work(struct parallel *parallel, size_t first)
 static void *worker_run(void *arg)
 {
     const struct parallel_worker *worker = arg;
-    pthread_setname_np(pthread_self(), "group-member");
+    pthread_setname_np(pthread_self(), "parallel");
     if (worker->parallel->is_yielding)
         setpriority(PRIO_PROCESS, (id_t)gettid(), NICENESS); /* of this thread alone */
     log_set_request(worker->parallel->request);

@@ -1,0 +1,96 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Reserving, finding and dropping a device, and offering and finding a frozen image, cost the same
+ * with thousands of others as with a few. Counted is the processor time of this thread; the limit
+ * is far from both, since a list that is walked makes it a hundred times as much.
+ */
+#include "block/device/clients.h"
+#include "block/device/exports.h"
+#include "tests/lib/disks.h"
+
+#include <stdio.h>
+#include <time.h>
+
+enum { FEW = 1000, MANY = 30000, RATIO_MAX = 8 };
+
+static const struct client_names nobody;
+
+static uint64_t cpu_ns(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
+    return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
+}
+
+static struct device *reserved[MANY];
+
+static void devices_reserve(struct block *block, unsigned from, unsigned to)
+{
+    struct err err;
+    char name[32];
+    for (unsigned i = from; i < to; i++) {
+        snprintf(name, sizeof(name), "n%u", i);
+        const struct device_spec spec = {.name = name, .image = "none", .format = "raw"};
+        reserved[i] = registry_reserve(block, &spec, &err);
+        assert_non_null(reserved[i]);
+    }
+}
+
+static void devices_drop(struct block *block, unsigned from, unsigned to)
+{
+    for (unsigned i = from; i < to; i++)
+        registry_drop(block, reserved[i]);
+}
+
+static void frozen_offer(struct block *block, unsigned from, unsigned to)
+{
+    struct err err;
+    char group[32], id[40], name[64];
+    for (unsigned i = from; i < to; i++) {
+        snprintf(group, sizeof(group), "g%u", i);
+        snprintf(id, sizeof(id), "00000000-0000-0000-0000-%012x", i);
+        assert_int_equal(block_frozen_add(block, "vda", group, id, "none", NULL, "raw", NULL, &err),
+                         0);
+        snprintf(name, sizeof(name), "vda@g%u", from);
+        assert_int_equal(export_check(block, name, &nobody, &err), 0);
+        snprintf(name, sizeof(name), "vda@00000000-0000-0000-0000-%012x", from);
+        assert_int_equal(export_check(block, name, &nobody, &err), 0);
+        assert_int_equal(export_check(block, "vda@none", &nobody, &err), -1);
+    }
+}
+
+static uint64_t cost(void (*run)(struct block *, unsigned, unsigned), struct block *block,
+                     unsigned from)
+{
+    uint64_t begun = cpu_ns();
+    run(block, from, from + FEW);
+    return cpu_ns() - begun;
+}
+
+static const struct fixture fixture = {.begin = disks_begin, .end = disks_end};
+
+TEST(devices)
+{
+    struct block *block = *state;
+    uint64_t first = cost(devices_reserve, block, 0);
+    devices_reserve(block, FEW, MANY - FEW);
+    uint64_t last = cost(devices_reserve, block, MANY - FEW);
+    print_message("reserving %u: %lu us, with %u others %lu us\n", FEW, first / 1000, MANY - FEW,
+                  last / 1000);
+    assert_true(last < RATIO_MAX * first);
+    first = cost(devices_drop, block, MANY - FEW);
+    devices_drop(block, FEW, MANY - FEW);
+    last = cost(devices_drop, block, 0);
+    assert_true(first < RATIO_MAX * last);
+}
+
+TEST(frozen_images)
+{
+    struct block *block = *state;
+    uint64_t first = cost(frozen_offer, block, 0);
+    frozen_offer(block, FEW, MANY - FEW);
+    uint64_t last = cost(frozen_offer, block, MANY - FEW);
+    print_message("offering %u: %lu us, with %u others %lu us\n", FEW, first / 1000, MANY - FEW,
+                  last / 1000);
+    assert_true(last < RATIO_MAX * first);
+}
