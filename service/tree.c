@@ -200,7 +200,7 @@ struct tree_image *tree_from_rows(const struct image_row *rows, size_t count, st
 
 /* %s: the group or the device whose name the row has, or the image on it. */
 static const char *const reasons[TREE_REASONS] = {
-    [TREE_INCOMPLETE] = "it is not known what is under an image of its tree",
+    [TREE_INCOMPLETE] = "it is not known what is under an image of its tree, or of a device",
     [TREE_IS_MEMBER] = "snapshot group '%s' has it",
     [TREE_IS_TOP] = "device '%s' uses it",
     [TREE_IS_KEPT] = "a device that was detached had it",

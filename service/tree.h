@@ -46,7 +46,7 @@ enum tree_fate {
 
 /* Why an image stays. The first that holds. */
 enum tree_reason {
-    TREE_INCOMPLETE,     /* what is under an image of its tree is not known */
+    TREE_INCOMPLETE,     /* what is under an image of its tree, or of a device, is not known */
     TREE_IS_MEMBER,      /* of a group, frozen */
     TREE_IS_TOP,         /* of a device */
     TREE_IS_KEPT,        /* the top of a detached device */

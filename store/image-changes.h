@@ -28,6 +28,13 @@ extern const char *const image_role_names[IMAGE_MADE + 1];
     "chain (place, depth) AS (SELECT " place ", 0 UNION ALL SELECT backing, depth + 1 FROM chain " \
     "CROSS JOIN images ON path = place WHERE backing IS NOT NULL AND depth < 10000)"
 
+/* The table of a recursive query: the images of which it is not known on what they stand, and those
+ * on them; and whether one of them is the top of a device, so that any image may be under it. */
+#define DOUBT                                                                                      \
+    "doubt (doubtful) AS (SELECT path FROM images WHERE is_complete = 0 UNION "                    \
+    "SELECT path FROM doubt CROSS JOIN images ON backing = doubtful)"
+#define IS_DOUBTFUL "EXISTS (SELECT 1 FROM doubt CROSS JOIN devices ON top_image = doubtful)"
+
 /* The groups that have an image of `images` as a frozen member. One that only cuts has none. */
 #define IMAGE_GROUPS                                                                               \
     "SELECT groups.name FROM members JOIN groups ON groups.id = members.group_id "                 \

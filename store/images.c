@@ -76,11 +76,13 @@ int store_image_tree(struct store *store, const char *path, struct image_row **r
     return image_list(
         store, &tree_images,
         "WITH RECURSIVE " CHAIN_FROM(
-            ":path") ", tree (place, height) AS ("
+            ":path") ", " DOUBT ", tree (place, height) AS ("
                      "SELECT * FROM (SELECT path, 0 FROM chain CROSS JOIN images ON path = place "
                      "WHERE backing IS NULL LIMIT 1) UNION ALL "
                      "SELECT path, height + 1 FROM tree CROSS JOIN images ON backing = place) "
-                     "SELECT " NAMES ", " NEEDED_BY
+                     "SELECT path, identity, format, backing, role, made_by, is_kept, "
+                     "is_complete AND NOT (height = 0 AND " IS_DOUBTFUL
+                     ") AS is_complete, " NEEDED_BY
                      " FROM tree CROSS JOIN images ON path = place ORDER BY height, path",
         path, rows, count, err);
 }

@@ -36,7 +36,8 @@ int store_image_chain(struct store *store, const char *path, struct image_row **
                       struct err *err);
 
 /* All images of the tree that the image is in, with `group_name` and `device`: whichever of them is
- * found first. Each after the one under it. */
+ * found first. Each after the one under it. The first is not complete also if it is not known what
+ * is under a device of another tree: it might be one of these. */
 int store_image_tree(struct store *store, const char *path, struct image_row **rows, size_t *count,
                      struct err *err);
 

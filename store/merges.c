@@ -32,28 +32,28 @@ const char *merge_stage_name(enum merge_stage stage)
     "SELECT merge, backing FROM busy CROSS JOIN images ON path = busy_place "                      \
     "CROSS JOIN merges ON merges.id = merge WHERE busy_place <> base AND backing IS NOT NULL)"
 
+#define CHAIN  CHAIN_FROM(":upper")
+#define IS_TOP "EXISTS (SELECT 1 FROM devices WHERE top_image = path)"
+
 /* 1 if the images from upper down lead to base, and each allows it. */
 #define CHECK_RUN                                                                                  \
-    "WITH RECURSIVE " CHAIN_FROM(                                                                  \
-        ":upper") ", " BUSY ", "                                                                   \
-                  "run (place) AS (SELECT place FROM chain WHERE depth <= "                        \
-                  "(SELECT depth FROM chain WHERE place = :base AND depth > 0)), "                 \
-                  "root (is_known) AS (SELECT is_complete FROM chain CROSS JOIN images ON path = " \
-                  "place "                                                                         \
-                  "WHERE backing IS NULL) "                                                        \
-                  "SELECT (SELECT is_known FROM root) AND "                                        \
-                  "NOT EXISTS (SELECT 1 FROM busy WHERE busy_place IN (SELECT place FROM run)) "   \
-                  "AND "                                                                           \
-                  "count(*) = sum(CASE WHEN place = :base THEN role <> 'given' ELSE role = "       \
-                  "'made' END) AND "                                                               \
-                  "count(*) = sum(CASE WHEN place = :upper THEN NOT is_kept AND NOT EXISTS "       \
-                  "(SELECT 1 FROM devices WHERE top_image = path) ELSE " IS_FREE " AND " CHILDREN  \
-                  " = 1 END) "                                                                     \
-                  "FROM run CROSS JOIN images ON path = place"
+    "WITH RECURSIVE " CHAIN ", " BUSY ", " DOUBT ", "                                              \
+    "run (place) AS (SELECT place FROM chain WHERE depth <= "                                      \
+    "(SELECT depth FROM chain WHERE place = :base AND depth > 0)), "                               \
+    "root (is_known) AS (SELECT is_complete FROM chain CROSS JOIN images ON path = place "         \
+    "WHERE backing IS NULL) "                                                                      \
+    "SELECT (SELECT is_known FROM root) AND NOT " IS_DOUBTFUL " AND "                              \
+    "NOT EXISTS (SELECT 1 FROM busy WHERE busy_place IN (SELECT place FROM run)) AND "             \
+    "count(*) = sum(CASE WHEN place = :base THEN role <> 'given' ELSE role = 'made' END) AND "     \
+    "count(*) = sum(CASE WHEN place = :upper THEN NOT is_kept AND NOT " IS_TOP " "                 \
+    "ELSE " IS_FREE " AND " CHILDREN " = 1 END) "                                                  \
+    "FROM run CROSS JOIN images ON path = place"
 #define CHECK_FILE                                                                                 \
-    "WITH RECURSIVE " BUSY " SELECT count(*) FROM images WHERE path = :upper AND role = 'made' "   \
-    "AND " IS_FREE " AND " CHILDREN " = 0 AND "                                                    \
-    "NOT EXISTS (SELECT 1 FROM busy WHERE busy_place = :upper)"
+    "WITH RECURSIVE " CHAIN ", " BUSY ", " DOUBT " "                                               \
+    "SELECT (SELECT is_complete FROM chain CROSS JOIN images ON path = place "                     \
+    "WHERE backing IS NULL) AND NOT " IS_DOUBTFUL " AND role = 'made' AND " IS_FREE                \
+    " AND " CHILDREN " = 0 AND NOT EXISTS (SELECT 1 FROM busy WHERE busy_place = :upper) "         \
+    "FROM images WHERE path = :upper"
 
 /* 1; 0: not so; -1. */
 static int merge_check(struct connection *writer, const struct merge_row *row, struct err *err)
@@ -64,7 +64,7 @@ static int merge_check(struct connection *writer, const struct merge_row *row, s
         return -1;
     row_bind(&merge_table, statement, row);
     int found = statement_step(writer, statement, ErrInternalError, row->upper, err);
-    return found > 0 ? sqlite3_column_int(statement, 0) : -1;
+    return found > 0 ? sqlite3_column_int(statement, 0) : found;
 }
 
 /* Runs a change, with the row bound, and :job_id; how many rows it changed, or -1. */

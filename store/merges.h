@@ -21,7 +21,8 @@ const char *merge_stage_name(enum merge_stage stage); /* "planned" and so on */
 /* Inserts a merge, MERGE_PLANNED, of the job with that id, if it may still be done: every image
  * from base up to, not including, upper may be written, is not needed and has one child, those
  * above base are made, and none is the base of another merge; or, with base NULL, upper is made,
- * not needed, and has no child. 1, and row->id is given; 0: not so, or not any more; -1: *err. */
+ * not needed, and has no child. Never while it is not known what is under the tree, or under a
+ * device of another. 1, and row->id is given; 0: not so, or not any more; -1: *err. */
 int store_merge_insert(struct store_transaction *transaction, const char *job_id,
                        struct merge_row *row, struct err *err);
 

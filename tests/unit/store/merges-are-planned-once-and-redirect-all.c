@@ -103,6 +103,34 @@ TEST(only_what_the_tree_allows_is_planned)
     assert_int_equal(plan("/i/t0", "/i/t1"), 1);
 }
 
+/* What is under a device that cannot be opened may be any image; it is nobody's once detached. */
+TEST(nothing_is_planned_while_a_device_may_stand_on_anything)
+{
+    struct image_row *rows;
+    size_t count;
+    chain_create();
+    group_delete("g11");
+    store_sql("INSERT INTO images (path, format, backing, role, made_by) VALUES "
+              "('/i/leaf', 'qcow2', '/i/t2', 'made', 'g')");
+    device_must_insert("vdb", 2); /* whose chain is not known */
+    assert_int_equal(plan("/i/t0", "/i/t1"), 0);
+    assert_int_equal(plan(NULL, "/i/leaf"), 0);
+    assert_int_equal(store_image_tree(store, "/i/t3", &rows, &count, &err), 0);
+    assert_false(rows[0].is_complete);
+    assert_true(rows[1].is_complete);
+    image_rows_free(rows, count);
+    struct device_row row = device_example("vdb", 2);
+    assert_int_equal(STORE_CHANGE(store_device_delete, &row), 0);
+    assert_int_equal(store_image_tree(store, "/i/t3", &rows, &count, &err), 0);
+    assert_true(rows[0].is_complete);
+    image_rows_free(rows, count);
+    store_sql("UPDATE images SET is_complete = 0 WHERE path = '/i/t0'");
+    assert_int_equal(plan(NULL, "/i/leaf"), 0);
+    store_sql("UPDATE images SET is_complete = 1 WHERE path = '/i/t0'");
+    assert_int_equal(plan("/i/t0", "/i/t1"), 1);
+    assert_int_equal(plan(NULL, "/i/leaf"), 1);
+}
+
 TEST(a_file_goes_only_if_it_was_made_and_nothing_needs_it)
 {
     chain_create();
