@@ -513,6 +513,12 @@ int node_flush(struct node *node)
     return ret;
 }
 
+void node_sync_failed(struct node *node, int errnum)
+{
+    sync_note_write(node->journals_fd, node->fd, node->path, errnum);
+    atomic_store(&node->sync_error, errnum);
+}
+
 int node_sync(struct node *node)
 {
     int sync_error = atomic_load(&node->sync_error);
@@ -521,8 +527,7 @@ int node_sync(struct node *node)
         ; /* a signal came: nothing was tried */
     if (ret != 0) {
         sync_error = errno;
-        sync_note_write(node->journals_fd, node->fd, node->path, sync_error);
-        atomic_store(&node->sync_error, sync_error);
+        node_sync_failed(node, sync_error);
     }
     assert(!sync_error || atomic_load(&node->sync_error)); /* N4 */
     return -sync_error;

@@ -121,6 +121,10 @@ void node_end_io(struct node *node, bool is_held);
 /* All that returned before is durable on return. Costs nothing if nothing was written since. */
 int node_flush(struct node *node);
 
+/* Writeback of the file has failed, as who waited for it was told: the kernel reports that once, so
+ * fdatasync would not any more. It counts as a failed sync. */
+void node_sync_failed(struct node *node, int errnum);
+
 /* Space that the image takes on its file system; the last known value if fstat fails, or might wait
  * for a storage while `may_wait` is false. */
 uint64_t node_allocated_bytes(struct node *node, bool may_wait);

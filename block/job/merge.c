@@ -236,13 +236,19 @@ static int merge_push(struct merge *merge, uint64_t offset, const struct chain_e
     return ret;
 }
 
-/* Advice: what fails here, the flush reports. */
-static void merge_pace(struct merge *merge, uint64_t bytes)
+static bool is_unsupported(int errnum)
+{
+    return errnum == ENOSYS || errnum == EINVAL || errnum == ESPIPE || errnum == EOPNOTSUPP;
+}
+
+/* Who waits for write-back is told of its errors, and the next fdatasync is not: they count as one
+ * of a sync. 0 or -errno. */
+static int merge_pace(struct merge *merge, uint64_t bytes)
 {
     int fd = merge->base->fd;
     merge->written_bytes += bytes;
     if (merge->written_bytes < WRITE_BACK_BYTES)
-        return;
+        return 0;
     merge->outstanding_bytes += merge->written_bytes;
     merge->written_bytes = 0;
     unsigned flags = SYNC_FILE_RANGE_WRITE;
@@ -250,7 +256,19 @@ static void merge_pace(struct merge *merge, uint64_t bytes)
         flags |= SYNC_FILE_RANGE_WAIT_BEFORE;
         merge->outstanding_bytes = 0;
     }
-    sync_file_range(fd, 0, 0, flags);
+    if (sync_file_range(fd, 0, 0, flags) == 0 || is_unsupported(errno))
+        return 0;
+    int errnum = errno;
+    if (flags & SYNC_FILE_RANGE_WAIT_BEFORE)
+        node_sync_failed(merge->base, errnum);
+    return -errnum;
+}
+
+static int flush_report(const struct merge *merge, int ret, struct err *err)
+{
+    return err_set(err,
+                   atomic_load(&merge->base->sync_error) ? ErrUnflushedData : ErrOpenFileFailed,
+                   -ret, "image '%s' cannot be made durable", merge->base->path);
 }
 
 int merge_copy(struct merge *merge, uint64_t *offset_bytes, uint64_t *copied_bytes, struct err *err)
@@ -264,10 +282,10 @@ int merge_copy(struct merge *merge, uint64_t *offset_bytes, uint64_t *copied_byt
         return merge_report(merge, ret, "merged into", err);
     if (ret > 0)
         return 1;
+    if (extent.kind == EXTENT_DATA && (ret = merge_pace(merge, extent.length)) != 0)
+        return flush_report(merge, ret, err);
     *offset_bytes += extent.length;
     *copied_bytes = extent.length;
-    if (extent.kind == EXTENT_DATA)
-        merge_pace(merge, extent.length);
     return 0;
 }
 
@@ -275,11 +293,7 @@ int merge_flush(struct merge *merge, struct err *err)
 {
     assert(merge->state == MERGE_THAWED);
     int ret = node_flush(merge->base);
-    if (ret == 0)
-        return 0;
-    return err_set(err,
-                   atomic_load(&merge->base->sync_error) ? ErrUnflushedData : ErrOpenFileFailed,
-                   -ret, "image '%s' cannot be made durable", merge->base->path);
+    return ret ? flush_report(merge, ret, err) : 0;
 }
 
 /* ---- taking its place ---- */
