@@ -46,7 +46,7 @@ struct merge_size {
 };
 
 /* Opens the chain of upper. Nothing is changed. NULL and *err: NotRelated (base is not in it),
- * InvalidValue (they are of different sizes), and as block_device_open(). */
+ * InvalidValue (base is larger, or cannot become as large as upper), and as block_device_open(). */
 struct merge *merge_open(struct block *block, const struct merge_image *base,
                          const struct merge_image *upper, struct err *err);
 void merge_close(struct merge *merge);
@@ -56,7 +56,8 @@ int merge_measure(struct merge *merge, struct merge_size *size, struct err *err)
 /* Whether the header of `child`, which stands on upper, has room for base's name: InvalidValue. */
 int merge_can_rename(struct merge *merge, const struct merge_image *child, struct err *err);
 
-/* Makes base writable. Codes: as node_thaw() in freeze.h. */
+/* Makes base writable, and as large as upper. Codes: as node_thaw() in freeze.h and node_grow() in
+ * amend.h. */
 int merge_begin(struct merge *merge, struct err *err);
 
 /* Pushes on from *offset_bytes, one piece of at most MERGE_PIECE_BYTES, and moves the offset past

@@ -73,10 +73,12 @@ static int merge_list_layers(struct merge *merge, const struct merge_image *base
         strcmp(known, merge->base->identity.text) != 0)
         return err_set(err, ErrOpenFileFailed, 0,
                        "image '%s' is not the file that was recorded under this path", base->path);
-    if (merge->base->size_bytes != merge->upper->size_bytes)
-        return err_set(err, ErrInvalidValue, 0, "image '%s' is of another size than '%s'",
-                       merge->base->path, merge->upper->path);
-    return 0;
+    if (merge->base->size_bytes > merge->upper->size_bytes)
+        return err_set(err, ErrInvalidValue, 0, "image '%s' is larger than '%s'", merge->base->path,
+                       merge->upper->path);
+    return merge->base->size_bytes == merge->upper->size_bytes
+               ? 0
+               : node_can_grow(merge->base, merge->upper->size_bytes, err);
 }
 
 static struct node *image_open_chain(struct block *block, const struct merge_image *image,
@@ -200,7 +202,12 @@ int merge_begin(struct merge *merge, struct err *err)
     if (node_thaw(merge->base, journals ? journal_dir_fd(journals) : -1, err) != 0)
         return -1;
     merge->state = MERGE_THAWED;
-    return 0;
+    if (merge->base->size_bytes == merge->upper->size_bytes ||
+        node_grow(merge->base, merge->upper->size_bytes, err) == 0)
+        return 0;
+    struct err ignored;
+    merge_end(merge, &ignored);
+    return -1;
 }
 
 /* Finds what is to be pushed from *offset on: its place, and at most a piece of it. 0, 1 if there
