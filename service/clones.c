@@ -21,6 +21,10 @@ static int group_check_committed(const struct group_row *group, struct err *err)
     case GROUP_ABORTED:
         return err_set(err, ErrGroupNotFound, 0,
                        "snapshot group '%s' was not taken: it has nothing to clone", group->id);
+    case GROUP_DELETING:
+    case GROUP_DELETED:
+        return err_set(err, ErrGroupNotFound, 0,
+                       "snapshot group '%s' is deleted: it has nothing to clone", group->id);
     default:
         err_set(err, ErrDeviceInUse, 0, "snapshot group '%s' is %s; try again once it is committed",
                 group->name, group_state_name(group->state));

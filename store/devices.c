@@ -147,6 +147,25 @@ static int clone_find_base(struct connection *writer, const struct device_row *r
     return path && !*base ? store_out_of_memory(err) : 0;
 }
 
+/* Nothing is put on an image that is written to by a merge, or goes by one that has found all that
+ * is on it. */
+static int clone_check_merges(struct connection *writer, const char *base, struct err *err)
+{
+    CLEANUP(statement)
+    sqlite3_stmt *statement =
+        statement_begin(writer,
+                        "SELECT 1 FROM merges WHERE (base = :base AND stage <> 'done') OR "
+                        "(upper = :base AND stage IN ('copied', 'redirected'))",
+                        err);
+    if (!statement)
+        return -1;
+    statement_bind_text(statement, ":base", base);
+    int found = statement_step(writer, statement, ErrInternalError, base, err);
+    return found > 0
+               ? err_set(err, ErrDeviceInUse, 0, "image '%s' is being merged; try again", base)
+               : found;
+}
+
 static int clone_insert_image(struct store_transaction *transaction, const struct device_row *row,
                               struct err *err)
 {
@@ -154,7 +173,8 @@ static int clone_insert_image(struct store_transaction *transaction, const struc
     struct connection *writer = transaction_writer(transaction);
     struct device_row top = *row;
     top.top_image = row->top;
-    if (clone_find_base(writer, row, &base, err) != 0)
+    if (clone_find_base(writer, row, &base, err) != 0 ||
+        (base && clone_check_merges(writer, base, err) != 0))
         return transaction_result(transaction, -1);
     const struct image_row image = {.path = row->top,
                                     .format = row->top_format,

@@ -8,6 +8,7 @@
 #include "block/overlay.h"
 
 #include "block/device/opener.h"
+#include "block/device/readers.h"
 #include "block/group.h"
 #include "block/image/access.h"
 #include "block/image/drivers.h"
@@ -22,6 +23,7 @@
 
 struct clone {
     struct block *block;
+    unsigned walker;   /* one of block->walkers: its chain is in no device's yet */
     struct node *base; /* a reference: the frozen image, open read-only */
     /* From clone_place() on: */
     struct image_place place;
@@ -80,6 +82,7 @@ struct clone *clone_begin(struct block *block, const struct clone_base *base, st
         return NULL;
     }
     clone->block = block;
+    clone->walker = readers_enter(&block->walkers);
     clone->place = (struct image_place)IMAGE_PLACE_INIT;
     clone->base = base_open(block, base, err);
     return clone->base && base_check(block, clone->base, err) == 0 ? steal(clone) : NULL;
@@ -89,6 +92,7 @@ void clone_free(struct clone *clone)
 {
     if (clone->base)
         node_unref(clone->base);
+    readers_leave(&clone->block->walkers, clone->walker);
     image_place_close(&clone->place);
     free(clone->backing_name);
     free(clone);
