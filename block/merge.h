@@ -7,7 +7,8 @@
  *              --> merge_rename      of each image that stands on upper: its header names base
  *              --> merge_redirect     open chains and exports go on with base
  *              --> merge_end          base is frozen again
- *              --> merge_close        at any time, but after merge_begin() only after merge_end()
+ *              --> merge_close        at any time, but after merge_begin() only after merge_end(),
+ *                                     which may have failed
  *
  * The caller records how far it is, before merge_begin() and after each step that is durable, and
  * goes on there after a restart, when all was flushed without merge_begin(): each step may be
@@ -77,7 +78,9 @@ int merge_rename(struct merge *merge, const struct merge_image *child, struct er
 int merge_redirect(struct merge *merge, struct err *err);
 
 /* Base is read-only again, and gives back the space that the push let go; before merge_redirect(),
- * as when a push is given up, that waits until next time. */
+ * as when a push is given up, that waits until next time. After a failed sync it is read-only all
+ * the same; after another error, as on a full disk, it stays writable: the call may be repeated, or
+ * the next merge of the image goes on. */
 int merge_end(struct merge *merge, struct err *err);
 
 #endif

@@ -119,12 +119,16 @@ static int node_thaw_claimed(struct node *node, int dirfd, struct err *err)
 int node_thaw(struct node *node, int dirfd, struct err *err)
 {
     node_assert_state(node);
-    assert(node_state(node) == NODE_READING);
     int sync_error = atomic_load(&node->sync_error);
     if (sync_error) /* Z1 */
         return err_set(err, ErrUnflushedData, sync_error, "image '%s' could not be made durable",
                        node->path);
-    assert(!node->journal && !sync_error); /* N1, Z1 */
+    assert(!node->journal && !sync_error);  /* N1, Z1 */
+    if (node_state(node) != NODE_READING) { /* its flusher may find a sync failed by now */
+        assert(atomic_load(&node->was_thawed));
+        atomic_store(&node->keeps_freed, true);
+        return 0;
+    }
     if (node->claim && file_claim_to_writer(node->claim, node->path, err) != 0)
         return -1;
     if (node_thaw_claimed(node, dirfd, err) != 0) {

@@ -18,15 +18,15 @@
  * first: the next thaw goes on with it; if the node is closed before, it is leaked. */
 int node_freeze(struct node *node);
 
-/* Makes a frozen node writable again, without a journal: nobody is told that a change is done
- * before a flush. There is no instant at which another writer could lock the image. The caller
- * writes only where a frozen layer above holds data or zeros, so readers, which may have mapped the
- * node while it was frozen, see the bytes that they saw before: those elsewhere stay readable where
- * they were, since no space that a change frees is used again. `dirfd`: where a failed sync is
- * noted, as for node_add_journal(). 0, or -1 and *err, and all is as it was. Codes: DeviceInUse
- * (another node of this daemon has the file), OpenFileFailed (another process has it, or it cannot
- * be opened or locked: a retry may succeed), InvalidBlockFormat (dirty, corrupt, damaged),
- * UnflushedData (a sync of it failed). */
+/* Makes a frozen node writable again, or goes on with one that could not be frozen after a thaw;
+ * without a journal: nobody is told that a change is done before a flush. There is no instant at
+ * which another writer could lock the image. The caller writes only where a frozen layer above
+ * holds data or zeros, so readers, which may have mapped the node while it was frozen, see the
+ * bytes that they saw before: those elsewhere stay readable where they were, since no space that a
+ * change frees is used again. `dirfd`: where a failed sync is noted, as for node_add_journal(). 0,
+ * or -1 and *err, and all is as it was. Codes: DeviceInUse (another node of this daemon has the file),
+ * OpenFileFailed (another process has it, or it cannot be opened or locked: a retry may succeed),
+ * InvalidBlockFormat (dirty, corrupt, damaged), UnflushedData (a sync of it failed). */
 int node_thaw(struct node *node, int dirfd, struct err *err);
 
 /* Of a thawed node: nobody knows an extent from before the thaw any more. The next flush releases

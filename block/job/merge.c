@@ -113,7 +113,6 @@ struct merge *merge_open(struct block *block, const struct merge_image *base,
 
 void merge_close(struct merge *merge)
 {
-    assert(merge->state == MERGE_FROZEN);
     walks_destroy(&merge->walks);
     if (merge->upper)
         node_unref(merge->upper);

@@ -1,0 +1,62 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Where the disk is full when a merge ends, the lower image stays writable, with what was pushed in
+ * memory. The merge is closed all the same, and the next one of the image goes on with it.
+ */
+#include "block/merge.h"
+#include "tests/lib/disks.h"
+#include "tests/lib/faulty.h"
+
+#include <errno.h>
+
+static struct merge *merge_must_open(struct block *block)
+{
+    struct err err = {.message = ""};
+    CLEANUP_FREE char *lower = scratch_path("lower.img"), *upper = scratch_path("upper.img");
+    const struct merge_image base = {lower, "qcow2", NULL}, top = {upper, "qcow2", NULL};
+    struct merge *merge = merge_open(block, &base, &top, &err);
+    if (!merge || merge_begin(merge, &err) != 0)
+        fail_msg("%s", err.message);
+    return merge;
+}
+
+static void merge_all(struct merge *merge)
+{
+    struct err err = {.message = ""};
+    uint64_t offset = 0, copied;
+    int ret;
+    do
+        ret = merge_copy(merge, &offset, &copied, &err);
+    while (ret == 0);
+    assert_int_equal(ret, 1);
+}
+
+static const struct fixture fixture = {.begin = disks_begin, .end = disks_end};
+
+TEST(the_next_merge_goes_on)
+{
+    struct err err = {.message = ""};
+    struct block *block = *state;
+    const struct device_spec spec = {.name = "a", .image = "a.img", .format = "qcow2"};
+    shell("qemu-img create -q -f qcow2 lower.img 1M && "
+          "qemu-img create -q -f qcow2 -F qcow2 -b lower.img upper.img && "
+          "qemu-img create -q -f qcow2 -F qcow2 -b upper.img a.img && "
+          "qemu-io -f qcow2 -c 'write -P 7 0 500k' upper.img");
+    assert_int_equal(block_device_open(block, &spec, &err), 0); /* keeps the images open */
+    struct merge *merge = merge_must_open(block);
+    merge_all(merge);
+    faulty_fail_flush("lower.img", ENOSPC);
+    assert_int_equal(merge_flush(merge, &err), -1);
+    assert_int_equal(err.errnum, ENOSPC);
+    assert_int_equal(merge_end(merge, &err), -1);
+    merge_close(merge);
+    faulty_fail_flush(NULL, 0);
+    merge = merge_must_open(block);
+    merge_all(merge);
+    assert_int_equal(merge_flush(merge, &err), 0);
+    assert_int_equal(merge_end(merge, &err), 0);
+    merge_close(merge);
+    assert_int_equal(block_device_close(block, "a", &err), 0);
+    image_must_be_clean("lower.img");
+    shell("qemu-io -f qcow2 -c 'read -P 7 0 500k' lower.img | grep -vq failed");
+}
