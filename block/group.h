@@ -3,19 +3,22 @@
  * The group transaction (design: "The group-snapshot transaction"). One thread runs a group; its
  * members are flushed, staged and finished side by side.
  *
- *   group_begin --> group_prepare --> group_cut --> group_finish --> group_free
- *        |               |              (the caller has recorded `committing` before group_cut)
+ *   group_begin --> group_prepare --> group_cut --> group_finish_begin --> group_finish_await ...
+ *        |               |               |      group_release_member, once it is frozen and
+ *        |               |               |      recorded --> group_free
+ *        |               |               (the caller has recorded `committing` before group_cut)
  *        +---------------+--> group_abort --> group_free
  *
  * group_begin validates all members, holds their devices and begins to flush them; group_prepare
  * creates every overlay, durable, opens it, and waits for the flushes. Both may fail, change no
  * existing file, and set `*failed_member` to the position of the first failing member. After
  * group_prepare nothing can fail: group_cut freezes all members by one store in memory, for which
- * no request waits; group_finish waits for the changes that were in flight.
+ * no request waits; then each member by itself waits for its changes that were in flight, and is
+ * made durable. One whose storage hangs holds its own device only.
  *
  * A rollback is a group too: it freezes all members, and gives each an overlay that is not put on
- * its top but on an image that was frozen before. No client sees both: from its beginning to its
- * end the devices admit none.
+ * its top but on an image that was frozen before. No client sees both: from its beginning until its
+ * member is released a device admits none.
  */
 #ifndef BLOCK_GROUP_H
 #define BLOCK_GROUP_H
@@ -45,12 +48,14 @@ struct group_member_info {
     const char *backing_identity;
     uint64_t size_bytes;           /* of the disk */
     const char *snapshot_file;     /* absolute: the overlay */
-    const char *snapshot_identity; /* "" before group_prepare */
+    const char *snapshot_identity; /* "" before group_prepare, and once it is released */
     /* The files that the group freezes with this member, but those frozen already. */
     const struct frozen_file *frozen_files;
     size_t frozen_count;
-    uint64_t copy_wait_us; /* after group_finish: the longest wait of a change that had to copy from
-                            * the frozen image for one in flight there */
+    uint64_t copy_wait_us; /* once frozen: the longest wait of a change that had to copy from the
+                            * frozen image for one in flight there */
+    bool is_frozen;        /* durable and read-only, and the device is held */
+    bool is_released;      /* the same, and the device is not held any more */
 };
 
 /* Codes: EmptyGroup, DuplicateDevice, DeviceNotFound, DeviceInUse, DeviceIsReadOnly, DeviceFailed,
@@ -84,19 +89,49 @@ int group_prepare(struct group *group, size_t *failed_member, struct err *err);
 /* Cannot fail, and holds no request. *cut_at_us: microseconds since the epoch. */
 void group_cut(struct group *group, uint64_t *cut_at_us);
 
-/* Waits until the changes that were in flight in the frozen images have ended, then makes these
- * durable and read-only. A member whose frozen image cannot be flushed turns its device `failed`;
- * the group remains valid. *sealed_us: how long after the cut that was. */
-void group_finish(struct group *group, uint64_t *sealed_us);
+/* After the cut: has each member finished by itself, by threads of the group: waits until the
+ * changes that were in flight in its frozen image have ended, then makes that durable and
+ * read-only. If a sync of it fails, the device turns `failed` and the member is frozen all the
+ * same; after any other error, such as no space, the member is retried until it succeeds. Any
+ * thread may go on; only the next one is to be called by one thread at a time. */
+void group_finish_begin(struct group *group);
+
+enum group_finish {
+    GROUP_FINISH_PENDING,
+    GROUP_FINISH_DONE,    /* all are frozen */
+    GROUP_FINISH_STOPPED, /* the block layer stops (block_stop_opening), and members are left that
+                           * cannot be made durable: for the next start */
+};
+
+/* Waits until `count` members are frozen (SIZE_MAX: all), those included that were released, or
+ * `timeout_ms` have passed (UINT64_MAX: for ever), or it is STOPPED. */
+enum group_finish group_finish_await(struct group *group, size_t count, uint64_t timeout_ms);
+
+/* Once it is DONE: how long after the cut the last member was frozen. */
+uint64_t group_sealed_us(const struct group *group);
+
+/* Releases the device of a frozen member: others may have it. */
+void group_release_member(struct group *group, size_t position);
+
+/* What a member waits for after the cut, before it is frozen. */
+struct group_member_wait {
+    bool is_waiting;       /* false: for nothing; the rest is 0 */
+    bool is_flushing;      /* for its flush, which may be retried */
+    size_t changes;        /* in flight in the image to be frozen */
+    uint64_t since_cut_us; /* how long the oldest of them has been in flight at least */
+};
+
+/* Any thread, before group_free(); only memory is looked at. */
+void group_member_wait(struct group *group, size_t position, struct group_member_wait *wait);
 
 /* Removes every overlay that this group created. -1 and *err if one could not be removed (a restart
  * will). */
 int group_abort(struct group *group, struct err *err);
 
-void group_member_info(const struct group *group, size_t position, struct group_member_info *info);
+void group_member_info(struct group *group, size_t position, struct group_member_info *info);
 
-/* Releases the devices. After begin/prepare, group_abort() or group_finish() must have come first.
- */
+/* Releases the devices that are held. After begin/prepare, group_abort() must have come first;
+ * after the cut, DONE or STOPPED. */
 void group_free(struct group *group);
 
 #endif

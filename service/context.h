@@ -5,8 +5,8 @@
  *   starting --(store, block, recovery, NBD sockets)--> ready --(SIGTERM, SIGINT)--> closing
  *
  * `block` and `store` are set before the first handler runs and outlive the last one; both may be
- * called from any thread. Lock order: settle_lock, leftovers_lock; names_lock is never held
- * together with another. No handler runs under any of them, except as unsettled.h says.
+ * called from any thread. Lock order: settle_lock, leftovers_lock; names_lock and cuts_lock are
+ * never held together with another. No handler runs under any of them, except as unsettled.h says.
  */
 #ifndef SERVICE_CONTEXT_H
 #define SERVICE_CONTEXT_H
@@ -29,6 +29,8 @@ struct device_cache;
 struct tokens;
 struct leftover;
 struct key_claim;
+struct late_cut;
+struct open_cut;
 
 struct service {
     pthread_mutex_t names_lock;
@@ -38,6 +40,11 @@ struct service {
     pthread_mutex_t settle_lock;
     struct unsettled *unsettled; /* settle_lock: oldest first (unsettled.h) */
     atomic_bool is_unsettled;    /* the queue is not empty; written under settle_lock */
+
+    struct late_cut *late_cuts; /* settle_lock: threads of group-settlement.c */
+
+    pthread_mutex_t cuts_lock;
+    struct open_cut *open_cuts; /* cuts_lock (open-cuts.h) */
 
     pthread_mutex_t leftovers_lock;
     pthread_cond_t leftovers_changed;

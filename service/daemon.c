@@ -22,6 +22,7 @@
 #include "service/extents.h"
 #include "service/failures.h"
 #include "service/group-runs.h"
+#include "service/group-settlement.h"
 #include "service/http/server.h"
 #include "service/leftovers.h"
 #include "service/metrics.h"
@@ -297,6 +298,7 @@ static int daemon_close(struct service *service, int result, struct err *err)
         readiness_close(service->readiness);
     if (unsettled_resolve(service, &closing) != 0)
         log_error("%s; the next start settles what is left", closing.message);
+    settlements_close(service);
     unsettled_close(service);
     leftovers_close(service);
     if (block_close(service->block, &closing) != 0) {
@@ -360,6 +362,7 @@ static int daemon_start(const struct options *options, struct err *err)
     struct service service = {.names_lock = PTHREAD_MUTEX_INITIALIZER,
                               .names_changed = PTHREAD_COND_INITIALIZER,
                               .settle_lock = PTHREAD_MUTEX_INITIALIZER,
+                              .cuts_lock = PTHREAD_MUTEX_INITIALIZER,
                               .leftovers_lock = PTHREAD_MUTEX_INITIALIZER,
                               .keys_lock = PTHREAD_MUTEX_INITIALIZER,
                               .leftovers_changed = PTHREAD_COND_INITIALIZER};

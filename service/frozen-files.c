@@ -41,7 +41,7 @@ static int identity_copy(char **to, const char *identity)
     return *to ? 0 : -1;
 }
 
-int frozen_files_fill(const struct group *group, struct group_row *row, struct err *err)
+int frozen_files_fill(struct group *group, struct group_row *row, struct err *err)
 {
     size_t count = 0;
     struct group_member_info info;

@@ -14,7 +14,7 @@ struct service;
 
 /* Fills `row` with the files that the prepared `group` will freeze, and with the identities of its
  * members' files. OutOfResources. */
-int frozen_files_fill(const struct group *group, struct group_row *row, struct err *err);
+int frozen_files_fill(struct group *group, struct group_row *row, struct err *err);
 
 /* Protects all recorded files in the block layer; before any device is opened. StoreFailed,
  * OutOfResources. */

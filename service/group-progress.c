@@ -15,9 +15,11 @@
 /* How long a call waits for the row of a group that has expired, in case that the store hangs. */
 #define ABANDON_MAX_US 1000000
 
-void group_progress_init(struct group_progress *progress, uint64_t deadline_ms, int64_t wait_s)
+void group_progress_init(struct group_progress *progress, uint64_t deadline_ms, uint64_t settle_ms,
+                         int64_t wait_s)
 {
     *progress = (struct group_progress){.limit_ms = deadline_ms,
+                                        .settle_ms = settle_ms,
                                         .keeps_row = wait_s >= 0,
                                         .wait_us = wait_s >= 0 ? (uint64_t)wait_s * 1000000 : 0,
                                         .begun_us = clock_monotonic_us()};
@@ -91,6 +93,25 @@ bool group_progress_explain(struct group_progress *progress, struct err *err)
     return progress->has_expired;
 }
 
+uint64_t group_progress_settle(struct group_progress *progress)
+{
+    if (!progress)
+        return UINT64_MAX;
+    LOCK_GUARD(&progress->lock);
+    assert(progress->stage == GROUP_STAGE_DECIDED);
+    progress->settle_until_us = clock_monotonic_us() + progress->settle_ms * 1000;
+    return progress->settle_ms;
+}
+
+void group_progress_cut(struct group_progress *progress)
+{
+    if (!progress)
+        return;
+    LOCK_GUARD(&progress->lock);
+    if (progress->stage == GROUP_STAGE_DECIDED)
+        progress_enter_locked(progress, GROUP_STAGE_CUT);
+}
+
 void group_progress_end(struct group_progress *progress)
 {
     LOCK_GUARD(&progress->lock);
@@ -122,7 +143,9 @@ static bool progress_may_leave_locked(const struct group_progress *progress)
 static void progress_wait_locked(struct group_progress *progress)
 {
     uint64_t until_us = UINT64_MAX, leave_us = progress->begun_us + progress->wait_us;
-    if (progress->stage != GROUP_STAGE_DECIDED)
+    if (progress->stage == GROUP_STAGE_CUT)
+        until_us = progress->settle_until_us;
+    else if (progress->stage != GROUP_STAGE_DECIDED)
         until_us =
             progress->deadline_us + (progress->stage == GROUP_STAGE_EXPIRED ? ABANDON_MAX_US : 0);
     if (progress_may_leave_locked(progress) && leave_us < until_us)
@@ -144,7 +167,9 @@ enum group_stage group_progress_await(struct group_progress *progress)
         bool is_over = progress->stage >= GROUP_STAGE_ABANDONED;
         if (progress_may_leave_locked(progress) && (!is_over || progress->wait_us == 0) &&
             clock_monotonic_us() >= progress->begun_us + progress->wait_us)
-            return GROUP_STAGE_RECORDED;
+            return progress->settle_until_us && !is_over ? GROUP_STAGE_CUT : GROUP_STAGE_RECORDED;
+        if (progress->stage == GROUP_STAGE_CUT && clock_monotonic_us() >= progress->settle_until_us)
+            return GROUP_STAGE_CUT;
         if (is_over ||
             (has_expired && clock_monotonic_us() >= progress->deadline_us + ABANDON_MAX_US))
             return progress->stage;

@@ -99,7 +99,7 @@ int group_row_fill_member(struct service *service, struct group_row *row,
 }
 
 int group_row_fill(struct service *service, struct group_row *row,
-                   const struct group_members *members, const struct group *group, struct err *err)
+                   const struct group_members *members, struct group *group, struct err *err)
 {
     if (group_row_begin(row, members->request, err) != 0)
         return -1;

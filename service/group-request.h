@@ -47,6 +47,6 @@ int group_row_fill_member(struct service *service, struct group_row *row,
 
 /* Fills the row, once, after group_begin() (NULL: it failed). */
 int group_row_fill(struct service *service, struct group_row *row,
-                   const struct group_members *members, const struct group *group, struct err *err);
+                   const struct group_members *members, struct group *group, struct err *err);
 
 #endif

@@ -124,8 +124,8 @@ static void request_copy(struct group_run *run, const struct snapshot_group_requ
 }
 
 static struct group_run *run_new(struct group_runs *runs,
-                                 const struct snapshot_group_request *request, uint64_t deadline_ms,
-                                 int64_t wait_s, struct err *err)
+                                 const struct snapshot_group_request *request,
+                                 const struct group_wait *wait, struct err *err)
 {
     struct group_run *run = calloc(1, sizeof(*run));
     if (!run) {
@@ -136,7 +136,7 @@ static struct group_run *run_new(struct group_runs *runs,
     size_t members_bytes = (request->count + 1) * sizeof(*run->members);
     run->runs = runs;
     run->memory.memory = &runs->service->memory;
-    group_progress_init(&run->progress, deadline_ms, wait_s);
+    group_progress_init(&run->progress, wait->deadline_ms, wait->settle_ms, wait->wait_s);
     memcpy(run->abandoned.id, run->progress.id, sizeof(run->abandoned.id));
     if (memory_take(&run->memory, bytes + members_bytes, err) != 0) {
         run_free(run);
@@ -323,9 +323,9 @@ static int runs_grow_locked(struct group_runs *runs, struct err *err)
 
 struct group_run *group_run_start(struct group_runs *runs,
                                   const struct snapshot_group_request *request,
-                                  uint64_t deadline_ms, int64_t wait_s, struct err *err)
+                                  const struct group_wait *wait, struct err *err)
 {
-    struct group_run *run = run_new(runs, request, deadline_ms, wait_s, err);
+    struct group_run *run = run_new(runs, request, wait, err);
     if (!run)
         return NULL;
     LOCK_GUARD(&runs->lock);
@@ -348,21 +348,24 @@ struct group_run *group_run_start(struct group_runs *runs,
     return run;
 }
 
-int group_run_await(struct group_run *run, const struct group_row **row, struct err *err)
+enum group_awaited group_run_await(struct group_run *run, const struct group_row **row,
+                                   struct err *err)
 {
     struct group_progress *progress = &run->progress;
     enum group_stage stage = group_progress_await(progress);
     if (stage == GROUP_STAGE_RECORDED) {
         *row = &progress->row;
-        return 1;
+        return GROUP_AWAITED_RECORD;
     }
     if (stage != GROUP_STAGE_ENDED) {
         *row = &run->abandoned;
+        if (stage == GROUP_STAGE_CUT)
+            return GROUP_AWAITED_CUT;
         group_progress_explain(progress, err);
-        return -1;
+        return GROUP_AWAITED_FAILED;
     }
     *row = &run->row;
     if (run->result != 0)
         *err = run->err;
-    return run->result;
+    return run->result == 0 ? GROUP_AWAITED_END : GROUP_AWAITED_FAILED;
 }

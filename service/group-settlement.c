@@ -3,16 +3,17 @@
  * Settlement of groups. The states of memory are in group-settlement.h, those of the row in
  * store/groups.c.
  *
- *   row \ memory   NOTHING     HELD        CUT       REMOVED     LEFT
- *   (none)         -           roll back   -         -           -
- *   preparing      roll back   roll back   -         roll back   roll back
- *   aborting       roll back   roll back   -         roll back   roll back
- *   committing     commit      commit      commit    -           -
- *   committed      -           commit      -         -           -
- *   aborted        -           roll back   -         -           -
+ *   row \ memory   NOTHING     HELD        CUT   FROZEN    REMOVED     LEFT
+ *   (none)         -           roll back   -     -         -           -
+ *   preparing      roll back   roll back   -     -         roll back   roll back
+ *   aborting       roll back   roll back   -     -         roll back   roll back
+ *   committing     commit      cut         -     commit    -           -
+ *   committed      -           cut         -     commit    -           -
+ *   aborted        -           roll back   -     -         -           -
  *
  *   roll back   row `aborting`; overlays removed, devices released; row `aborted` once all are gone
- *   commit      members cut (after a restart: the images synced); row `committed`; members offered
+ *   cut         members cut; then somebody follows the cut until memory is FROZEN
+ *   commit      after a restart: the images synced; row `committed`; members offered
  *
  * Invariants:
  *   I1. Members are cut only if the row says `committing` or later; overlays are removed only if
@@ -20,31 +21,32 @@
  *   I2. While the row is unknown the devices stay held: neither happens.
  *   I3. Memory never goes back: a second action on the same settlement only moves the row.
  *   I4. The row says `aborted` only once no overlay is left.
- *   I5. Nothing is allocated after the cut. No assert: a property of the code.
+ *   I5. No decision after the cut depends on an allocation. No assert: a property of the code.
+ *   I6. Nobody waits for storage under settle_lock. No assert: it does not know its holder.
  */
 #include "service/group-settlement.h"
 #include "block/overlay.h"
 
 #include "base/log.h"
-#include "service/allowed-clients.h"
 #include "service/clock.h"
 #include "service/context.h"
-#include "service/idempotency.h"
+#include "service/group-record.h"
 #include "service/leftovers.h"
 #include "service/names.h"
+#include "service/open-cuts.h"
 
 #include <assert.h>
 #include <stdio.h>
 #include <string.h>
 
-enum settlement_action { KEEP, ROLL_BACK, COMMIT };
+enum settlement_action { KEEP, ROLL_BACK, CUT, COMMIT };
 
 static const enum settlement_action actions[GROUP_STORED_STATES][GROUP_MEMORY_STATES] = {
     [GROUP_STORED_NOTHING] = {[GROUP_MEMORY_HELD] = ROLL_BACK},
-    [GROUP_PREPARING] = {ROLL_BACK, ROLL_BACK, KEEP, ROLL_BACK, ROLL_BACK},
-    [GROUP_ABORTING] = {ROLL_BACK, ROLL_BACK, KEEP, ROLL_BACK, ROLL_BACK},
-    [GROUP_COMMITTING] = {COMMIT, COMMIT, COMMIT, KEEP, KEEP},
-    [GROUP_COMMITTED] = {[GROUP_MEMORY_HELD] = COMMIT},
+    [GROUP_PREPARING] = {ROLL_BACK, ROLL_BACK, KEEP, KEEP, ROLL_BACK, ROLL_BACK},
+    [GROUP_ABORTING] = {ROLL_BACK, ROLL_BACK, KEEP, KEEP, ROLL_BACK, ROLL_BACK},
+    [GROUP_COMMITTING] = {COMMIT, CUT, KEEP, COMMIT, KEEP, KEEP},
+    [GROUP_COMMITTED] = {[GROUP_MEMORY_HELD] = CUT, [GROUP_MEMORY_FROZEN] = COMMIT},
     [GROUP_ABORTED] = {[GROUP_MEMORY_HELD] = ROLL_BACK},
 };
 
@@ -54,92 +56,58 @@ static void settlement_assert_state(const struct settlement *settlement)
     (void)memory;
     assert(memory < GROUP_MEMORY_STATES);
     assert(settlement->stored <= GROUP_STORED_UNKNOWN);
-    assert((memory == GROUP_MEMORY_HELD) == (settlement->group != NULL));
+    bool has_group = memory == GROUP_MEMORY_HELD || memory == GROUP_MEMORY_CUT;
+    assert(!has_group || settlement->group);
+    assert(has_group || !settlement->group || memory == GROUP_MEMORY_FROZEN);
+    (void)has_group;
     assert(settlement->stored != GROUP_STORED_UNKNOWN || memory == GROUP_MEMORY_HELD); /* I2 */
-    assert(memory != GROUP_MEMORY_CUT || settlement->row.state == GROUP_COMMITTED);
+    assert(memory != GROUP_MEMORY_CUT || settlement->row.state == GROUP_COMMITTING);
+    assert(memory != GROUP_MEMORY_FROZEN || settlement->row.state == GROUP_COMMITTED);
     assert(memory != GROUP_MEMORY_REMOVED || settlement->row.state == GROUP_ABORTED);
     assert(memory != GROUP_MEMORY_LEFT || settlement->row.state == GROUP_ABORTING); /* I4 */
 }
 
-struct settlement *settlement_new(size_t member_count, struct err *err)
-{
-    struct settlement *settlement = calloc(1, sizeof(*settlement));
-    if (settlement)
-        settlement->waits = calloc(member_count + 1, sizeof(*settlement->waits));
-    if (!settlement || !settlement->waits) {
-        free(settlement);
-        err_set(err, ErrOutOfResources, 0, "there is no memory for the group");
-        return NULL;
-    }
-    settlement->stored = GROUP_STORED_NOTHING;
-    settlement->started_us = clock_monotonic_us();
-    return settlement;
-}
+/* A thread that follows a cut of the queue. */
+struct late_cut {
+    struct late_cut *next;
+    pthread_t thread;
+    struct settlement *settlement;
+};
 
-/* A group that is still held is left to the restart: either action could contradict its row
- * (I2). */
-static void settlement_free(struct unsettled *work)
+static int settlement_look(struct service *service, struct unsettled *work, struct err *err);
+static void settlement_free(struct unsettled *work);
+
+/* A group that is still held is left to the restart: either action could contradict its row (I2).
+ */
+static void settlement_drop(struct settlement *settlement)
 {
-    struct settlement *settlement = (struct settlement *)work;
     if (settlement->row.members == settlement->waits)
         settlement->row = (struct group_row){0}; /* the copy, which owns nothing */
     group_row_clear(&settlement->row);
     free(settlement->waits);
+    free(settlement->late);
     free(settlement);
 }
 
-void group_row_fail(struct group_row *row, const struct err *err, size_t member)
+struct settlement *settlement_new(struct service *service, size_t member_count, struct err *err)
 {
-    free(row->error_message);
-    row->has_error = true;
-    row->error_code = err->code;
-    row->error_errnum = err->errnum;
-    row->error_message = strdup(err->message);
-    row->has_error_member = member != SIZE_MAX;
-    row->error_member = row->has_error_member ? member : 0;
-}
-
-int group_row_write(struct service *service,
-                    int query(struct store_transaction *, const struct group_row *, struct err *),
-                    const struct group_row *row, const struct origin *origin, enum event_kind kind,
-                    struct err *err)
-{
-    CLEANUP(store_transaction)
-    struct store_transaction *transaction = store_begin(service->store, err);
-    if (!transaction || query(transaction, row, err) != 0 ||
-        event_record(transaction, origin, kind, NULL, row->id, err) != 0 ||
-        (query == store_group_insert &&
-         key_record(transaction, origin, "group", row->id, err) != 0))
-        return -1;
-    return store_commit(steal(transaction), err);
-}
-
-/* The row has the member's device and clients once it was read from the store. */
-static int member_offer(struct service *service, const struct group_row *row,
-                        const struct member_row *member, struct err *err)
-{
-    unsigned char id[OWNER_ID_BYTES];
-    CLEANUP(allowed_clients) struct allowed_clients *clients = NULL;
-    if (allowed_clients_parse(member->allowed_clients, &clients, err) != 0)
-        return -1;
-    struct frozen_owner owner = {.id = member->device_id ? id : NULL, .clients = clients};
-    if (member->device_id)
-        id_bytes(member->device_id, id);
-    return block_frozen_add(service->block, member->device, row->name, row->id,
-                            member->backing_file, member->backing_identity, member->backing_format,
-                            &owner, err);
-}
-
-void group_offer_members(struct service *service, const struct group_row *row)
-{
-    struct err err;
-    for (size_t i = 0; i < row->member_count; i++) {
-        const struct member_row *member = &row->members[i];
-        if (member->backing_file && member->backing_format &&
-            member_offer(service, row, member, &err) != 0)
-            log_error("frozen member '%s@%s' is not offered: %s", member->device, row->name,
-                      err.message);
+    struct settlement *settlement = calloc(1, sizeof(*settlement));
+    if (settlement) {
+        settlement->waits = calloc(member_count + 1, sizeof(*settlement->waits));
+        settlement->late = calloc(1, sizeof(*settlement->late));
     }
+    if (!settlement || !settlement->waits || !settlement->late) {
+        if (settlement)
+            settlement_drop(settlement);
+        err_set(err, ErrOutOfResources, 0, "there is no memory for the group");
+        return NULL;
+    }
+    settlement->unsettled.settle = settlement_look;
+    settlement->unsettled.free = settlement_free;
+    settlement->service = service;
+    settlement->stored = GROUP_STORED_NOTHING;
+    settlement->started_us = clock_monotonic_us();
+    return settlement;
 }
 
 /* ---- roll back ---- */
@@ -218,6 +186,7 @@ static int settlement_roll_back(struct service *service, struct settlement *sett
 
 /* ---- commit ---- */
 
+/* Only memory is touched: storage may hang. */
 static void settlement_cut(struct settlement *settlement)
 {
     struct group_row *row = &settlement->row;
@@ -225,18 +194,32 @@ static void settlement_cut(struct settlement *settlement)
     row->pause_us = 0; /* a cut holds no request */
     row->has_cut = true;
     row->has_error = false;
-    group_finish(settlement->group, &row->sealed_us);
-    row->has_sealed = true;
-    for (size_t i = 0; i < row->member_count; i++) {
-        struct member_row *member = &row->members[i];
-        struct group_member_info info;
-        group_member_info(settlement->group, i, &info);
-        member->has_pause = member->has_copy_wait = true;
-        member->pause_us = 0;
-        member->copy_wait_us = info.copy_wait_us;
+    row->state = GROUP_COMMITTING;
+    settlement->memory = GROUP_MEMORY_CUT;
+    settlement_assert_state(settlement);
+}
+
+/* Waits until all members are frozen (I6). False: the daemon ends before. */
+static bool settlement_follow(struct settlement *settlement, struct group_progress *progress)
+{
+    struct group_row *row = &settlement->row;
+    struct open_cut cut = {.group = settlement->group, .row = row, .origin = &settlement->origin};
+    settlement_assert_state(settlement);
+    assert(settlement->memory == GROUP_MEMORY_CUT);
+    if (!open_cut_follow(settlement->service, &cut, progress)) {
+        group_free(steal(settlement->group));
+        settlement->memory = GROUP_MEMORY_NOTHING;
+        log_warning("group %s is cut, but not all of it is durable: the next start commits it",
+                    row->id);
+        return false;
     }
-    row->has_duration = true;
+    row->has_sealed = row->has_duration = true;
+    row->sealed_us = group_sealed_us(settlement->group);
     row->duration_us = clock_monotonic_us() - settlement->started_us;
+    row->state = GROUP_COMMITTED;
+    settlement->memory = GROUP_MEMORY_FROZEN;
+    settlement_assert_state(settlement);
+    return true;
 }
 
 /* After a restart. Once the group is committed, a power failure must not take a write that was
@@ -247,12 +230,26 @@ static void images_sync(struct service *service, const struct group_row *row)
     struct err err;
     id_bytes(row->id, id);
     for (size_t i = 0; i < row->member_count; i++)
-        if (row->members[i].backing_file &&
+        if (row->members[i].backing_file && !row->members[i].is_settled &&
             block_image_sync(service->block, row->members[i].backing_file, &err) != 0)
             log_error("group %s: %s", row->id, err.message);
     for (size_t i = 0; i < row->member_count; i++)
-        if (block_image_keep(service->block, row->members[i].snapshot_file, id, &err) != 0)
+        if (!row->members[i].is_settled &&
+            block_image_keep(service->block, row->members[i].snapshot_file, id, &err) != 0)
             log_error("group %s: %s", row->id, err.message);
+}
+
+/* Offers the members that were not offered before the others were frozen, and frees the group. */
+static void group_offer_rest(struct service *service, struct group *group,
+                             const struct group_row *row)
+{
+    for (size_t i = 0; i < row->member_count; i++) {
+        struct group_member_info info;
+        group_member_info(group, i, &info);
+        if (!info.is_released)
+            group_offer_member(service, row, i);
+    }
+    group_free(group);
 }
 
 static int settlement_commit(struct service *service, struct settlement *settlement,
@@ -260,14 +257,11 @@ static int settlement_commit(struct service *service, struct settlement *settlem
 {
     assert(settlement->stored == GROUP_COMMITTING ||
            settlement->stored == GROUP_COMMITTED); /* I1 */
-    struct group *group = settlement->group;
-    if (settlement->memory == GROUP_MEMORY_HELD)
-        settlement_cut(settlement);
-    else if (settlement->memory == GROUP_MEMORY_NOTHING)
+    struct group *group = steal(settlement->group);
+    if (settlement->memory == GROUP_MEMORY_NOTHING)
         images_sync(service, &settlement->row);
     settlement->row.state = GROUP_COMMITTED;
-    settlement->memory = GROUP_MEMORY_CUT;
-    settlement->group = NULL;
+    settlement->memory = GROUP_MEMORY_FROZEN;
     settlement_assert_state(settlement);
     int ret = settlement->stored == GROUP_COMMITTED
                   ? 0
@@ -275,10 +269,8 @@ static int settlement_commit(struct service *service, struct settlement *settlem
                                     &settlement->origin, EVENT_GROUP_COMMITTED, err);
     if (ret == 0)
         settlement->stored = GROUP_COMMITTED;
-    if (group) { /* also if the row lags: it is sure to follow */
-        group_offer_members(service, &settlement->row);
-        group_free(group);
-    }
+    if (group) /* also if the row lags: it is sure to follow */
+        group_offer_rest(service, group, &settlement->row);
     return ret;
 }
 
@@ -295,6 +287,9 @@ static int settlement_act(struct service *service, struct settlement *settlement
         return 0;
     case ROLL_BACK:
         ret = settlement_roll_back(service, settlement, err);
+        break;
+    case CUT:
+        settlement_cut(settlement);
         break;
     case COMMIT:
         ret = settlement_commit(service, settlement, err);
@@ -340,25 +335,40 @@ static void settlement_keep_copy(struct settlement *settlement, struct group_row
         copy->members[i] = (struct member_row){.has_pause = row->members[i].has_pause,
                                                .pause_us = row->members[i].pause_us,
                                                .has_copy_wait = row->members[i].has_copy_wait,
-                                               .copy_wait_us = row->members[i].copy_wait_us};
+                                               .copy_wait_us = row->members[i].copy_wait_us,
+                                               .is_settled = row->members[i].is_settled};
 }
 
-bool settlement_end(struct service *service, struct settlement *settlement, struct group_row *row)
+/* Acts. What the store refuses is left to the queue, and a copy of the row moved to `row` (or
+ * NULL). 0: the settlement is still the caller's; -1: it is the queue's. */
+static int settlement_try(struct settlement *settlement, struct group_row *row)
 {
     struct err err;
     bool is_unknown = settlement->stored == GROUP_STORED_UNKNOWN;
-    int ret = is_unknown ? -1 : settlement_act(service, settlement, &err);
+    int ret = is_unknown ? -1 : settlement_act(settlement->service, settlement, &err);
     if (ret != 0 && !is_unknown && !unsettled_is_due(&err)) {
         log_error("group %s is %s, but that is not recorded: %s; a restart will",
                   settlement->row.id, group_state_name(settlement->row.state), err.message);
         ret = 0;
     }
-    if (ret != 0) {
-        settlement->unsettled.settle = settlement_look;
-        settlement->unsettled.free = settlement_free;
-        if (!is_unknown)
-            settlement_keep_copy(settlement, row);
-        if (unsettled_settle(service, &settlement->unsettled, &err) != 0)
+    if (ret == 0)
+        return 0;
+    if (!is_unknown && row)
+        settlement_keep_copy(settlement, row);
+    return unsettled_settle(settlement->service, &settlement->unsettled, &err);
+}
+
+bool settlement_end(struct settlement *settlement, struct group_progress *progress,
+                    struct group_row *row, struct err *err)
+{
+    if (settlement_try(settlement, row) != 0)
+        return row->state == GROUP_COMMITTED;
+    if (settlement->memory == GROUP_MEMORY_CUT) {
+        if (!settlement_follow(settlement, progress))
+            err_set(err, ErrNotReady, 0,
+                    "the group is cut, and the daemon ends before all of it is durable: its next "
+                    "start commits it");
+        else if (settlement_try(settlement, row) != 0)
             return row->state == GROUP_COMMITTED;
     }
     if (settlement->row.members != settlement->waits) {
@@ -366,9 +376,63 @@ bool settlement_end(struct service *service, struct settlement *settlement, stru
         settlement->row = (struct group_row){0};
     }
     bool is_committed = row->state == GROUP_COMMITTED;
-    settlement_free(&settlement->unsettled);
+    settlement_drop(settlement);
     return is_committed;
 }
+
+/* ---- cuts that the queue made ---- */
+
+static void *late_cut_run(void *arg)
+{
+    struct settlement *settlement = ((struct late_cut *)arg)->settlement;
+    settlement->late = NULL; /* the list's */
+    pthread_setname_np(pthread_self(), "group-late");
+    log_set_request(settlement->origin.request_id);
+    if (settlement_follow(settlement, NULL) && settlement_try(settlement, NULL) != 0)
+        return NULL;
+    settlement_drop(settlement);
+    return NULL;
+}
+
+/* Under settle_lock. If there is no thread, the devices stay held until a restart. */
+static void late_cut_start(struct settlement *settlement)
+{
+    struct service *service = settlement->service;
+    struct late_cut *late = settlement->late;
+    late->settlement = settlement;
+    if (pthread_create(&late->thread, NULL, late_cut_run, late) != 0) {
+        log_error("group %s is cut, and there is no thread to finish it: a restart will",
+                  settlement->row.id);
+        return;
+    }
+    late->next = service->late_cuts;
+    service->late_cuts = late;
+}
+
+/* The queue's, under settle_lock. */
+static void settlement_free(struct unsettled *work)
+{
+    struct settlement *settlement = (struct settlement *)work;
+    if (settlement->memory == GROUP_MEMORY_CUT)
+        late_cut_start(settlement);
+    else
+        settlement_drop(settlement);
+}
+
+void settlements_close(struct service *service)
+{
+    pthread_mutex_lock(&service->settle_lock);
+    struct late_cut *late = steal(service->late_cuts);
+    pthread_mutex_unlock(&service->settle_lock);
+    while (late) {
+        struct late_cut *next = late->next;
+        pthread_join(late->thread, NULL);
+        free(late);
+        late = next;
+    }
+}
+
+/* ---- after a restart ---- */
 
 int settlement_recover(struct service *service, struct group_row *row, struct err *err)
 {

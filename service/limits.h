@@ -17,6 +17,7 @@
 #define GROUP_RUNS_MAX 256
 
 #define GROUP_DEADLINE_MAX_MS 3600000
+#define GROUP_SETTLE_MAX_MS   600000
 
 /* Extents of a page; calls for pages at the same time, and how long one waits for storage. */
 #define EXTENT_ITEMS_MAX   10000

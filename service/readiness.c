@@ -106,7 +106,9 @@ static void sweep_release_locked(struct sweep *sweep)
 /* Whether the member's image is to be looked at. */
 static bool member_is_frozen(const struct group_row *row, const struct member_row *member)
 {
-    return row->state == GROUP_COMMITTED && member->backing_file;
+    bool is_committed =
+        row->state == GROUP_COMMITTED || (group_row_is_cut(row) && member->is_settled);
+    return is_committed && member->backing_file;
 }
 
 static size_t text_bytes(const char *text)

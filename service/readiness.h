@@ -30,8 +30,8 @@ struct readiness *readiness_new(struct block *block, struct err *err);
 /* Waits for storage that is being waited for. The caller starts nothing more. */
 void readiness_close(struct readiness *readiness);
 
-/* Whether the member can be read: the group is committed, and the frozen image is the file that was
- * frozen. Waits for its storage; never MEMBER_UNKNOWN. */
+/* Whether the member can be read: it is committed, by itself or with its group, and the frozen
+ * image is the file that was frozen. Waits for its storage; never MEMBER_UNKNOWN. */
 enum member_readiness member_readiness(struct block *block, const struct group_row *row,
                                        const struct member_row *member);
 

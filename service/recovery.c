@@ -30,6 +30,7 @@
 #include "service/devices.h"
 #include "service/events.h"
 #include "service/frozen-files.h"
+#include "service/group-record.h"
 #include "service/group-settlement.h"
 #include "service/images.h"
 #include "service/names.h"
@@ -103,7 +104,8 @@ static int group_settle_row(struct service *service, struct group_row *row, stru
 static int group_offer(struct service *service, struct group_row *row, struct err *err)
 {
     (void)err;
-    group_offer_members(service, row);
+    for (size_t i = 0; i < row->member_count; i++)
+        group_offer_member(service, row, i);
     return 0;
 }
 

@@ -10,6 +10,7 @@
 #include "service/context.h"
 #include "service/frozen-files.h"
 #include "service/group-progress.h"
+#include "service/group-record.h"
 #include "service/group-settlement.h"
 #include "service/metrics.h"
 #include "service/names.h"
@@ -136,7 +137,7 @@ int snapshot_groups_take(struct service *service, const struct snapshot_group_re
                          struct group_progress *progress, struct group_row *row, struct err *err)
 {
     *row = (struct group_row){0};
-    struct settlement *settlement = settlement_new(request->count, err);
+    struct settlement *settlement = settlement_new(service, request->count, err);
     if (!settlement)
         return -1;
     if (progress)
@@ -145,7 +146,7 @@ int snapshot_groups_take(struct service *service, const struct snapshot_group_re
         id_new(settlement->row.id);
     settlement->origin = *request->origin;
     take_run(service, settlement, request, progress, err);
-    bool is_committed = settlement_end(service, settlement, row);
+    bool is_committed = settlement_end(settlement, progress, row, err);
     take_count(service->metrics, row, is_committed);
     return is_committed ? 0 : -1;
 }

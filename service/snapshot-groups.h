@@ -8,9 +8,11 @@
  *   group_prepare  create overlays
  *                                       `committing`: the point of no return
  *   group_cut      freeze all members at one instant
- *   group_finish   await changes in flight, sync frozen images
- *                                       `committed`, devices' tops
- *   group_free     release
+ *   group_finish_* each member by itself: await changes in flight, sync its frozen image
+ *                                       if that takes long: cut, members as they are frozen
+ *   group_release_member, of these
+ *                                       `committed`, the other devices' tops
+ *   group_free     release the others
  *
  * An attempt whose member fails at begin or prepare is kept, `aborted`, with its error. From the
  * point of no return, or the first failure, group-settlement.h takes over. Any thread; groups that
@@ -27,10 +29,11 @@ struct group_progress;
 
 /*
  * Takes the snapshot. `progress` has its id and its deadline; NULL: a new id, no deadline. On
- * success `row` is the committed group. On failure `row` has what is known
- * of the attempt, including has_error_member and error_member; it is to be cleared as well. Codes:
- * those of group_begin and group_prepare, GroupExists, DeadlineExceeded, StoreFailed,
- * OutOfResources. After StoreFailed the group may turn out to have been taken.
+ * success `row` is the committed group. On failure `row` has what is known of the attempt,
+ * including has_error_member and error_member; it is to be cleared as well. Codes: those of
+ * group_begin and group_prepare, GroupExists, DeadlineExceeded, StoreFailed, OutOfResources;
+ * NotReady: it is cut, and the daemon ends. After StoreFailed the group may turn out to have been
+ * taken.
  */
 int snapshot_groups_take(struct service *service, const struct snapshot_group_request *request,
                          struct group_progress *progress, struct group_row *row, struct err *err);

@@ -44,16 +44,30 @@ static void sql_add(char *sql, const char *format, ...)
     assert(added >= 0 && (size_t)added < GROUP_LIST_SQL_BYTES - length);
 }
 
+/* Lists show the recorded cut of a group that is `committing` as a state of its own
+ * (group_row_state_name); NULL: any state. */
+static const char *state_condition(const struct group_list_filter *filter)
+{
+    if (!filter->state)
+        return NULL;
+    if (strcmp(filter->state, GROUP_STATE_CUT) == 0)
+        return "state = 'committing' AND cut_at_us IS NOT NULL";
+    if (strcmp(filter->state, "committing") == 0)
+        return "state = 'committing' AND cut_at_us IS NULL";
+    return "state = :state";
+}
+
 void group_list_sql(const struct group_list_filter *filter, char sql[GROUP_LIST_SQL_BYTES])
 {
     struct term terms[TERMS_MAX];
     size_t count = terms_fill(filter, terms);
     const char *driver = count > 0 ? "t" : "groups";
+    const char *state = state_condition(filter);
     *sql = '\0';
     sql_add(sql,
             "SELECT groups.sequence, created_at_us > :after_us AND created_at_us < :before_us");
-    if (count > 0 && filter->state)
-        sql_add(sql, " AND state = :state");
+    if (count > 0 && state)
+        sql_add(sql, " AND %s", state);
     for (size_t i = 1; i < count; i++)
         sql_add(sql,
                 " AND EXISTS (SELECT 1 FROM group_terms AS o WHERE o.kind = :kind%zu "
@@ -64,7 +78,7 @@ void group_list_sql(const struct group_list_filter *filter, char sql[GROUP_LIST_
         sql_add(sql, "group_terms AS t CROSS JOIN groups ON groups.sequence = t.sequence "
                      "WHERE t.kind = :kind0 AND t.key = :key0 AND t.value = :value0 AND ");
     else
-        sql_add(sql, "groups WHERE %s", filter->state ? "state = :state AND " : "");
+        sql_add(sql, "groups WHERE %s%s", state ? state : "", state ? " AND " : "");
     sql_add(sql, "%s.sequence < :before AND %s.sequence >= :floor ", driver, driver);
     sql_add(sql, "ORDER BY %s.sequence DESC LIMIT :scan", driver);
 }

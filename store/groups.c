@@ -2,7 +2,8 @@
  *
  * The tables `groups` and `members`. See groups.h.
  *
- *   preparing -> committing -> committed        store_group_update_committing, _committed
+ *   preparing -> committing -> committed        store_group_update_committing, _committed; between
+ *       |                          |            them store_group_update_cut, any number of times
  *       |                          +-> deleting -> deleted          _deleting, _deleted
  *       +-> aborting -> aborted                 store_group_update_aborting, _aborted
  *       +------------------^
@@ -11,13 +12,13 @@
  * (InternalError) and nothing changes.
  *
  * Invariants, so that a device's row never goes back to an older top than the one in memory:
- *   G1. A device is in at most one group that is `committing`: no other group of it is inserted
- *       before that one is committed. A row that cannot be brought to `committed` therefore never
- *       has a later group on top of it. No assert: the device's holder sees to it, in block/.
+ *   G1. A device is in at most one group that is `committing` without that member being settled: no
+ *       other group of it is inserted before. A row that cannot be brought to `committed` therefore
+ *       never has a later group on top of it. No assert: the device's holder sees to it, in block/.
  *   G2. A group moves a device's top only if it is that very device (by id) and its top is the
- *       image that the group froze. So committing twice, or after a later group (which only rows
- *       from before G1 can be), changes nothing; and committing the oldest first (recovery.c)
- *       follows the chain upwards. No assert: the statement has the condition (group_update_tops).
+ *       image that the group froze, and once (is_settled). So committing twice, or after a later
+ *       group of a settled member, changes nothing; and committing the oldest first (recovery.c)
+ *       follows the chain upwards. No assert: the statement has the condition (members.c).
  */
 #include "store/groups.h"
 
@@ -87,6 +88,16 @@ const char *group_state_name(enum group_state state)
 const char *group_kind_name(enum group_kind kind)
 {
     return kind_names[kind];
+}
+
+bool group_row_is_cut(const struct group_row *row)
+{
+    return row->state == GROUP_COMMITTING && row->has_cut;
+}
+
+const char *group_row_state_name(const struct group_row *row)
+{
+    return group_row_is_cut(row) ? GROUP_STATE_CUT : group_state_name(row->state);
 }
 
 void group_row_clear(struct group_row *row)
@@ -249,7 +260,7 @@ static int group_check_devices(struct connection *writer, const char *id, struct
         "SELECT other.device, groups.name, groups.id FROM groups "
         "JOIN members AS other ON other.group_id = groups.id "
         "JOIN members AS ours ON ours.group_id = :id AND ours.device_id = other.device_id "
-        "WHERE groups.state = 'committing' LIMIT 1",
+        "WHERE groups.state = 'committing' AND other.is_settled = 0 LIMIT 1",
         err);
     if (!statement)
         return -1;
@@ -354,20 +365,18 @@ int store_group_update_committing(struct store_transaction *transaction,
     return store_frozen_file_insert(transaction, row->frozen, row->frozen_count, err);
 }
 
-/* Every member's overlay becomes its device's top, if the image that the group froze still is (G2).
- * A member from before schema 3 names its device only. */
-static int group_update_tops(struct connection *writer, const char *id, struct err *err)
+int store_group_update_cut(struct store_transaction *transaction, const struct group_row *row,
+                           struct err *err)
 {
-    return group_run(
-        writer,
-        "UPDATE devices SET revision = revision + 1, top = m.snapshot_file, top_format = m.format, "
-        "top_identity = m.snapshot_identity, top_image = "
-        "(SELECT path FROM images WHERE path = m.snapshot_file), last_snapshot_at_us = "
-        "(SELECT coalesce(cut_at_us, created_at_us) FROM groups WHERE id = :id) "
-        "FROM members AS m WHERE m.group_id = :id AND devices.id = "
-        "coalesce(m.device_id, (SELECT id FROM devices AS d WHERE d.name = m.device)) "
-        "AND (m.backing_file = devices.top OR m.backing_identity = devices.top_identity)",
-        id, NULL, err);
+    struct connection *writer = transaction_writer(transaction);
+    bool failed = group_change(writer,
+                               "UPDATE groups SET revision = revision + 1, "
+                               "cut_at_us = :cut_at_us, pause_us = :pause_us "
+                               "WHERE id = :id AND state = 'committing'",
+                               row, GROUP_COMMITTING, err) != 0 ||
+                  members_update_settled(writer, row, err) != 0;
+    assert(row->has_cut);
+    return transaction_result(transaction, failed ? -1 : 0);
 }
 
 int store_group_update_committed(struct store_transaction *transaction, const struct group_row *row,
@@ -381,7 +390,7 @@ int store_group_update_committed(struct store_transaction *transaction, const st
                      "pause_us = :pause_us, sealed_us = :sealed_us, duration_us = :duration_us "
                      "WHERE id = :id AND state = 'committing'",
                      row, GROUP_COMMITTED, err) != 0 ||
-        members_update_waits(writer, row, err) != 0 || group_update_tops(writer, row->id, err) < 0;
+        members_update_committed(writer, row, err) != 0;
     return transaction_result(transaction, failed ? -1 : 0);
 }
 

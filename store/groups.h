@@ -19,12 +19,17 @@ struct store_transaction;
 const char *group_state_name(enum group_state state); /* "preparing" and so on */
 const char *group_kind_name(enum group_kind kind);    /* "snapshot" and so on */
 
+/* The state that is shown: that of the row, or GROUP_STATE_CUT while it says `committing` and the
+ * cut is recorded (store_group_update_cut). */
+bool group_row_is_cut(const struct group_row *row);
+const char *group_row_state_name(const struct group_row *row);
+
 void group_row_clear(struct group_row *row);
 
 /* Inserts the group with its members, in state GROUP_PREPARING or (a failed attempt) GROUP_ABORTED.
  * GroupExists: a group that is neither aborting nor aborted has this name. DeviceInUse: another
- * group of one of the devices is `committing`. Deletes a few failed attempts that are too many or
- * too old. */
+ * group of one of the devices is `committing`, and has that member not settled. Deletes a few
+ * failed attempts that are too many or too old. */
 int store_group_insert(struct store_transaction *transaction, const struct group_row *row,
                        struct err *err);
 
@@ -33,10 +38,15 @@ int store_group_insert(struct store_transaction *transaction, const struct group
 int store_group_update_committing(struct store_transaction *transaction,
                                   const struct group_row *row, struct err *err);
 
-/* committing -> committed; in the same transaction each member's snapshot_file, with its identity,
- * becomes the top of its device, if that is still the image that was frozen. `row` gives id,
- * has_cut, cut_at_us, pause_us, has_sealed, sealed_us, has_duration, duration_us and each member's
- * pause and copy wait, by position. */
+/* Of a group that stays committing: its cut is made. `row` gives id, has_cut, cut_at_us, pause_us,
+ * and of each member, by position, is_settled, pause and copy wait. In the same transaction each
+ * settled member's snapshot_file, with its identity, becomes the top of its device, if that is
+ * still the image that was frozen. May be called again with more members settled. */
+int store_group_update_cut(struct store_transaction *transaction, const struct group_row *row,
+                           struct err *err);
+
+/* committing -> committed, with all members settled, those recorded before included. `row` gives
+ * that, and has_sealed, sealed_us, has_duration, duration_us. */
 int store_group_update_committed(struct store_transaction *transaction, const struct group_row *row,
                                  struct err *err);
 

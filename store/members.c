@@ -20,7 +20,8 @@
     X(directory_identity, TEXT_OR_NULL)                                                            \
     X(size_bytes, INTEGER, KNOWN_BY(has_size))                                                     \
     X(pause_us, INTEGER, KNOWN_BY(has_pause))                                                      \
-    X(copy_wait_us, INTEGER, KNOWN_BY(has_copy_wait))
+    X(copy_wait_us, INTEGER, KNOWN_BY(has_copy_wait))                                              \
+    X(is_settled, INTEGER)
 #define NAMES  COLUMN_NAMES(COLUMNS)
 #define VALUES COLUMN_VALUES(COLUMNS)
 
@@ -76,6 +77,17 @@ static int members_change(struct connection *writer, const struct group_row *row
     return 0;
 }
 
+/* Runs `sql` once, with :group_id bound. */
+static int members_run(struct connection *writer, const struct group_row *row, const char *sql,
+                       struct err *err)
+{
+    CLEANUP(statement) sqlite3_stmt *statement = statement_begin(writer, sql, err);
+    if (!statement)
+        return -1;
+    statement_bind_text(statement, ":group_id", row->id);
+    return statement_run(writer, statement, ErrInternalError, row->id, err) < 0 ? -1 : 0;
+}
+
 int members_insert(struct connection *writer, const struct group_row *row, struct err *err)
 {
     if (members_change(writer, row,
@@ -83,16 +95,10 @@ int members_insert(struct connection *writer, const struct group_row *row, struc
                        ") VALUES (:group_id, :position, " VALUES ")",
                        err) != 0)
         return -1;
-    CLEANUP(statement)
-    sqlite3_stmt *statement = statement_begin(
-        writer,
-        "UPDATE members SET device_id = (SELECT id FROM devices WHERE name = members.device) "
-        "WHERE group_id = :group_id",
-        err);
-    if (!statement)
-        return -1;
-    statement_bind_text(statement, ":group_id", row->id);
-    return statement_run(writer, statement, ErrInternalError, row->id, err) < 0 ? -1 : 0;
+    return members_run(writer, row,
+                       "UPDATE members SET device_id = (SELECT id FROM devices WHERE name = "
+                       "members.device) WHERE group_id = :group_id",
+                       err);
 }
 
 int members_update_identities(struct connection *writer, const struct group_row *row,
@@ -106,10 +112,35 @@ int members_update_identities(struct connection *writer, const struct group_row 
         err);
 }
 
-int members_update_waits(struct connection *writer, const struct group_row *row, struct err *err)
+/* The overlay becomes its device's top, once, if the image that the group froze still is: G2 in
+ * groups.c. A member from before schema 3 names its device only. */
+#define MOVE_TOPS                                                                                  \
+    "UPDATE devices SET revision = revision + 1, top = m.snapshot_file, top_format = m.format, "   \
+    "top_identity = m.snapshot_identity, top_image = "                                             \
+    "(SELECT path FROM images WHERE path = m.snapshot_file), last_snapshot_at_us = "               \
+    "(SELECT coalesce(cut_at_us, created_at_us) FROM groups WHERE id = :group_id) "                \
+    "FROM members AS m WHERE m.group_id = :group_id AND m.is_settled = 0 AND devices.id = "        \
+    "coalesce(m.device_id, (SELECT id FROM devices AS d WHERE d.name = m.device)) "                \
+    "AND (m.backing_file = devices.top OR m.backing_identity = devices.top_identity)"
+
+#define RECORD_WAITS "UPDATE members SET pause_us = :pause_us, copy_wait_us = :copy_wait_us"
+#define IS_MEMBER    " WHERE group_id = :group_id AND position = :position"
+
+int members_update_settled(struct connection *writer, const struct group_row *row, struct err *err)
 {
-    return members_change(writer, row,
-                          "UPDATE members SET pause_us = :pause_us, copy_wait_us = :copy_wait_us "
-                          "WHERE group_id = :group_id AND position = :position",
+    if (members_change(writer, row, MOVE_TOPS " AND m.position = :position AND :is_settled", err) !=
+        0)
+        return -1;
+    return members_change(writer, row, RECORD_WAITS ", is_settled = 1" IS_MEMBER " AND :is_settled",
                           err);
+}
+
+int members_update_committed(struct connection *writer, const struct group_row *row,
+                             struct err *err)
+{
+    if (members_run(writer, row, MOVE_TOPS, err) != 0 ||
+        members_run(writer, row, "UPDATE members SET is_settled = 1 WHERE group_id = :group_id",
+                    err) != 0)
+        return -1;
+    return members_change(writer, row, RECORD_WAITS IS_MEMBER, err);
 }

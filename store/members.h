@@ -21,7 +21,12 @@ int members_insert(struct connection *writer, const struct group_row *row, struc
 int members_update_identities(struct connection *writer, const struct group_row *row,
                               struct err *err);
 
-/* Records each member's pause and copy wait. */
-int members_update_waits(struct connection *writer, const struct group_row *row, struct err *err);
+/* Records that the members that are settled are, with their pause and copy wait, and moves the tops
+ * of their devices; those recorded before stay. */
+int members_update_settled(struct connection *writer, const struct group_row *row, struct err *err);
+
+/* The same of all members. */
+int members_update_committed(struct connection *writer, const struct group_row *row,
+                             struct err *err);
 
 #endif

@@ -150,6 +150,7 @@ struct member_row {
     uint64_t pause_us;
     bool has_copy_wait;
     uint64_t copy_wait_us;
+    bool is_settled;       /* frozen, durable, and the overlay is the device's top */
     char *allowed_clients; /* of the device, or the last that it had; as there; never written */
     char *clones; /* JSON array: the names of its clones; never written; or NULL: not read */
 };
@@ -167,7 +168,9 @@ struct group_row {
     uint64_t created_at_us;
     uint64_t revision; /* as of a device; given by insert */
     uint64_t sequence; /* given by insert; of two groups the later one has the larger */
-    bool has_cut; /* cut_at_us and pause_us are known; not so if recovery committed the group */
+    bool
+        has_cut; /* cut_at_us and pause_us are known; not so if recovery committed the group, unless
+                   * it was recorded as cut before */
     uint64_t cut_at_us, pause_us;
     bool has_sealed;
     uint64_t sealed_us; /* from the cut until the last frozen image was durable */
@@ -227,6 +230,7 @@ struct key_row {
     X(EVENT_DEVICE_UPDATED, "device.updated")                                                      \
     X(EVENT_DEVICE_FAILED, "device.failed")                                                        \
     X(EVENT_GROUP_PREPARING, "group.preparing")                                                    \
+    X(EVENT_GROUP_CUT, "group.cut")                                                                \
     X(EVENT_GROUP_COMMITTED, "group.committed")                                                    \
     X(EVENT_GROUP_ABORTED, "group.aborted")                                                        \
     X(EVENT_GROUP_UPDATED, "group.updated")                                                        \
@@ -253,10 +257,13 @@ struct event_row {
     char *detail;                  /* JSON object */
 };
 
+/* What is shown of a group that is GROUP_COMMITTING once its cut is recorded. */
+#define GROUP_STATE_CUT "cut"
+
 /* What a list of groups has; all that is given must hold. Strings are borrowed. Zeroed: all. */
 #define GROUP_FILTER_LABELS_MAX 8
 struct group_list_filter {
-    const char *state;  /* its name, or NULL */
+    const char *state;  /* its name, GROUP_STATE_CUT, or NULL */
     const char *name;   /* or NULL */
     const char *device; /* of a member, or NULL */
     size_t label_count;

@@ -83,3 +83,15 @@ void changes_await(struct changes *changes, const struct node *node, uint64_t st
         stripe->waiting--;
     }
 }
+
+size_t changes_count(struct changes *changes, const struct node *node)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < CHANGES_STRIPES; i++) {
+        struct changes_stripe *stripe = &changes->stripes[i];
+        LOCK_GUARD(&stripe->lock);
+        for (const struct change *change = stripe->first; change; change = change->next)
+            count += change->node == node;
+    }
+    return count;
+}

@@ -61,4 +61,7 @@ void changes_end(struct change *change);
  * count too; after a cut none begins in the old top. */
 void changes_await(struct changes *changes, const struct node *node, uint64_t start, uint64_t end);
 
+/* How many listed changes go to that node. */
+size_t changes_count(struct changes *changes, const struct node *node);
+
 #endif

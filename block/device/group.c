@@ -2,34 +2,40 @@
  *
  * The group transaction: implements group.h.
  *
- *                  group_begin        group_prepare           group_cut     group_finish
- *     BEGINNING ------------> BEGUN ----------------> PREPARED ------> CUT ------> FINISHED
- *                               |   \ PREPARING, fails    |
- *                               +-----------+-------------+-- group_abort --> ABORTED
+ *                  group_begin        group_prepare           group_cut   group_finish_begin
+ *     BEGINNING ------------> BEGUN ----------------> PREPARED ------> CUT ------> FINISHING
+ *                               |   \ PREPARING, fails    |                           | all are
+ *                               +-----------+-------------+-- group_abort             v frozen
+ *                                                                \--> ABORTED      FINISHED
  *
  *   begin    for each member in list order: hold its device, check the path of its overlay. Nothing
  *            is created. Begin to flush the images to be frozen, side by side.
  *   prepare  create the overlays (group-create.h); wait for the flushes.
  *   cut      arm every overlay; store the epoch (cut.h).
- *   finish   for each member, side by side: wait until its old top has no change in flight (seal);
- *            make it durable and read-only. A failed sync fails the device; after any other error
- *            the device's next flush retries.
+ *   finish   each member by itself (finish.c, and member.h for its states): wait until its old top
+ *            has no change in flight (seal); make it durable and read-only (freeze); its device is
+ *            released when the caller has recorded that. A failed sync fails the device; any other
+ *            error is retried, by the device's flushes too, and the member stays as it is
+ *            meanwhile.
  *   abort    remove the overlays that prepare named, and those it staged; sync each directory once.
  *
  * Invariants:
  *   I1. While the overlays are armed and the epoch is stored only memory is touched, nothing can
  *       fail, and no request waits. (No assert: a property of the code.)
  *   I2. The cut of all members is one store (E1 in cut.h). No assert: a property of the code.
- *   I3. A device is held by one group, which names it once, until its old top is frozen: it is in
- *       no second cut before, so at most one layer below its top has changes in flight.
+ *   I3. A device is held by one group, which names it once, until its member is released: it is in
+ *       no second cut before, so at most one layer below its top has changes in flight. No assert:
+ *       group-state.c has it.
  *   I4. A frozen file is marked before its writer's claim ends, so it is never opened for writing
  *       in between.
  *
- * One thread runs a group, with others for what is done side by side (parallel.h). Devices are held
- * (`holder`) from begin to free.
+ * One thread runs a group, with others for what is done side by side (parallel.h, finish.h).
+ * Devices are held (`holder`) from begin until their member is released.
  */
 #include "base/parallel.h"
+#include "block/device/finish.h"
 #include "block/device/group-create.h"
+#include "block/device/group-state.h"
 #include "block/device/group-sync.h"
 #include "block/device/member.h"
 #include "block/device/rollback.h"
@@ -41,49 +47,6 @@
 #include <sys/statvfs.h>
 #include <time.h>
 #include <unistd.h>
-
-static void member_assert_state(const struct member *member, enum transaction_state state)
-{
-    switch (state) {
-    case TRANSACTION_BEGINNING:
-    case TRANSACTION_BEGUN:
-        assert(!member->overlay && !member->is_staged && !member->is_published && !member->frozen);
-        break;
-    case TRANSACTION_PREPARING:
-        assert(!member->frozen);
-        break;
-    case TRANSACTION_PREPARED:
-        assert(member->overlay && member->is_staged && member->is_published && !member->frozen);
-        break;
-    case TRANSACTION_CUT:
-    case TRANSACTION_FINISHED:
-        assert(member->overlay && member->frozen);
-        assert(member->overlay->backing == (member->base ? member->base : member->frozen));
-        break;
-    case TRANSACTION_ABORTED:
-        assert(!member->overlay && !member->frozen);
-        break;
-    }
-    (void)member;
-}
-
-static void group_assert_state(const struct group *group, enum transaction_state state)
-{
-    assert(group->state == state);
-    assert(group->count >= 1 || state == TRANSACTION_BEGINNING);
-    for (size_t i = 0; i < group->count; i++) {
-        const struct member *member = &group->members[i];
-        member_assert_state(member, state);
-        assert(state == TRANSACTION_BEGINNING ||
-               (member->device && *member->device->holder)); /* I3 */
-    }
-}
-
-static void group_enter_state(struct group *group, enum transaction_state state)
-{
-    group->state = state;
-    group_assert_state(group, state);
-}
 
 /* ---- flush ---- */
 
@@ -136,11 +99,25 @@ static int group_check_list(const struct group_member *members, size_t count, st
 static struct group *group_new(struct block *block, size_t count, struct err *err)
 {
     struct group *group = calloc(1, sizeof(*group) + count * sizeof(group->members[0]));
-    if (group)
+    if (group) {
         group->block = block;
-    else
+        pthread_mutex_init(&group->finish.lock, NULL);
+        pthread_cond_init(&group->finish.changed, NULL);
+    } else {
         err_set(err, ErrOutOfResources, ENOMEM, "a group of %zu members cannot be begun", count);
+    }
     return group;
+}
+
+/* Releases the devices that still are the group's, and frees all. */
+static void group_drop(struct group *group)
+{
+    finish_end(group);
+    for (size_t i = 0; i < group->count; i++)
+        member_free(group, &group->members[i]);
+    pthread_cond_destroy(&group->finish.changed);
+    pthread_mutex_destroy(&group->finish.lock);
+    free(group);
 }
 
 static int group_begin_members(struct group *group, const struct group_member *members,
@@ -167,7 +144,12 @@ static struct group *group_begin_new(struct group *group, const unsigned char id
     memcpy(group->id, id, OWNER_ID_BYTES);
     uuid_unparse_lower(id, group->text);
     if (group_begin_members(group, members, count, failed_member, err) != 0) {
-        group_free(group);
+        group_drop(group);
+        return NULL;
+    }
+    if (finish_init(group) != 0) {
+        err_set(err, ErrOutOfResources, ENOMEM, "a group of %zu members cannot be begun", count);
+        group_drop(group);
         return NULL;
     }
     group_enter_state(group, TRANSACTION_BEGUN);
@@ -249,9 +231,7 @@ int group_plan(struct block *block, const struct group_member *members, size_t c
         group_member_info(group, i, &info);
         ret = each(context, i, &info, err);
     }
-    for (size_t i = 0; i < group->count; i++)
-        member_free(group, &group->members[i]);
-    free(group);
+    group_drop(group);
     return ret;
 }
 
@@ -278,7 +258,7 @@ int group_prepare(struct group *group, size_t *failed_member, struct err *err)
     return 0;
 }
 
-/* ---- cut: nothing below, up to finish, can fail ---- */
+/* ---- cut: nothing in it can fail ---- */
 
 static uint64_t clock_us(clockid_t clock)
 {
@@ -311,30 +291,11 @@ void group_cut(struct group *group, uint64_t *cut_at_us)
     group->cut_us = clock_us(CLOCK_MONOTONIC);
     for (struct member *member = group->members; member < end; member++) {
         assert(member->frozen->claim); /* I4 */
+        member_enter_state(member, MEMBER_UNSEALED);
         for (size_t i = 0; i < member->file_count; i++)
             file_table_freeze(group->block->files, steal(member->marks[i]));
     }
     group_enter_state(group, TRANSACTION_CUT);
-}
-
-/* ---- finish ---- */
-
-static void finish_at(void *context, size_t position)
-{
-    const struct group *group = context;
-    struct member *member = &((struct group *)context)->members[position];
-    if (group->is_rollback)
-        rollback_finish(member);
-    else
-        member_finish(member);
-}
-
-void group_finish(struct group *group, uint64_t *sealed_us)
-{
-    group_assert_state(group, TRANSACTION_CUT);
-    parallel_run(group->count, finish_at, group);
-    *sealed_us = clock_us(CLOCK_MONOTONIC) - group->cut_us;
-    group_enter_state(group, TRANSACTION_FINISHED);
 }
 
 /* ---- the other way ---- */
@@ -354,29 +315,32 @@ int group_abort(struct group *group, struct err *err)
     return ret;
 }
 
-void group_member_info(const struct group *group, size_t position, struct group_member_info *info)
+void group_member_info(struct group *group, size_t position, struct group_member_info *info)
 {
     const struct member *member = &group->members[position];
-    CLEANUP(node) struct node *top = device_top(member->device);
+    CLEANUP(node) struct node *top = member->frozen ? NULL : device_top(member->device);
     const struct node *backing = member->frozen ? member->frozen : top;
+    LOCK_GUARD(&group->finish.lock);
     *info = (struct group_member_info){
         .backing_file = member->backing_file,
         .backing_format = backing->driver->name,
         .backing_identity = backing->identity.text,
         .size_bytes = backing->size_bytes,
         .snapshot_file = member->place.path,
-        .snapshot_identity = member->overlay ? member->overlay->identity.text : "",
+        .snapshot_identity =
+            member->overlay && member->device ? member->overlay->identity.text : "",
         .frozen_files = member->files,
         .frozen_count = member->file_count,
         .copy_wait_us = member->copy_wait_us,
+        .is_frozen = member->state == MEMBER_FROZEN,
+        .is_released = member->state == MEMBER_RELEASED,
     };
 }
 
 void group_free(struct group *group)
 {
     assert(group->state != TRANSACTION_CUT && !group->is_flushing); /* finish or abort came first */
+    assert(group->state != TRANSACTION_FINISHING || group->is_stopped);
     group_assert_state(group, group->state);
-    for (size_t i = 0; i < group->count; i++)
-        member_free(group, &group->members[i]);
-    free(group);
+    group_drop(group);
 }

@@ -5,7 +5,9 @@
  *   I1. A file is removed only if this group made it: its staged name has the group's id, and the
  *       file under its final name is the overlay. No assert: others may change the directory.
  *   I2. An overlay is claimed (file-table.h) before it has a name, so no other user can open it.
- *   I3. A device is held by one group at most, from member_begin() to member_free().
+ *   I3. A device is held by one group at most, from member_begin() to member_release().
+ *   I4. A member is released only after its old top is frozen, or when nothing is cut, or when the
+ *       block layer stops: its device is in no second cut before.
  */
 #include "block/device/member.h"
 
@@ -288,14 +290,44 @@ int member_publish(struct group *group, struct member *member, struct err *err)
     return stage_keep(&member->place, group->id, err);
 }
 
-void member_finish(struct member *member)
+/* ---- after the cut ---- */
+
+static void member_assert_state(const struct member *member)
 {
-    member->copy_wait_us = device_seal(member->device);
+    bool is_cut = member->state != MEMBER_HELD && member->state != MEMBER_RELEASED;
+    const struct node *below = member->base ? member->base : member->frozen;
+    assert(!is_cut || (member->frozen && member->overlay->backing == below));
+    assert((member->state == MEMBER_RELEASED) == !member->device);
+    assert(member->state != MEMBER_FROZEN || member->base ||
+           atomic_load(&member->frozen->read_only)); /* I4 */
+    (void)is_cut, (void)below;
+}
+
+void member_enter_state(struct member *member, enum member_state state)
+{
+    assert(state == member->state + 1 || state == MEMBER_RELEASED);
+    member->state = state;
+    member_assert_state(member);
+}
+
+uint64_t member_seal(struct member *member)
+{
+    assert(member->state == MEMBER_UNSEALED);
+    return device_seal(member->device);
+}
+
+bool member_freeze(struct member *member, bool is_first)
+{
+    assert(member->state == MEMBER_SEALED);
     int ret = device_freeze(member->device);
-    if (ret && !device_has_failed(member->device))
-        log_warning("frozen image '%s' is not durable yet: %s; the next flush of device '%s' tries "
-                    "again",
+    if (atomic_load(&member->frozen->read_only))
+        return true;
+    assert(ret);
+    if (is_first)
+        log_warning("frozen image '%s' is not durable yet: %s; until it is, device '%s' is in no "
+                    "other group",
                     member->frozen->path, strerror(-ret), member->device->name);
+    return false;
 }
 
 /* Removes the real name if it still is the staged file's (I1). */
@@ -328,18 +360,20 @@ int member_abort(struct group *group, struct member *member, struct err *err)
     return ret;
 }
 
-static void member_release(struct group *group, struct member *member)
+void member_release(struct group *group, struct member *member)
 {
     LOCK_GUARD(&group->block->lock);
+    struct device *device = steal(member->device);
+    member_enter_state(member, MEMBER_RELEASED);
     if (!group->is_plan) {
-        assert(*member->device->holder); /* I3 */
-        *member->device->holder = 0;
+        assert(*device->holder); /* I3 */
+        *device->holder = 0;
         if (group->is_rollback)
-            export_reopen_locked(member->device);
+            export_reopen_locked(device);
         return;
     }
-    assert(member->device->lookers > 0);
-    if (--member->device->lookers == 0)
+    assert(device->lookers > 0);
+    if (--device->lookers == 0)
         pthread_cond_broadcast(&group->block->changed);
 }
 

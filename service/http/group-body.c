@@ -15,7 +15,7 @@
 struct group_body {
     const char *name;
     const struct cJSON *devices, *selector, *labels;
-    struct decode_number deadline_ms;
+    struct decode_number deadline_ms, settle_ms;
 };
 
 static const struct decode_field group_fields[] = {
@@ -24,6 +24,7 @@ static const struct decode_field group_fields[] = {
     {"selector", DECODE_OBJECT, false, offsetof(struct group_body, selector), 0},
     {"labels", DECODE_OBJECT, false, offsetof(struct group_body, labels), 0},
     {"deadline_ms", DECODE_NUMBER, false, offsetof(struct group_body, deadline_ms), 0},
+    {"settle_ms", DECODE_NUMBER, false, offsetof(struct group_body, settle_ms), 0},
 };
 
 static const struct decode_field member_fields[] = {
@@ -86,6 +87,11 @@ static int group_body_check(const struct group_body *body, struct problem *probl
         err_set(&problem->err, ErrInvalidValue, 0, "deadline_ms must be from 1 to %d",
                 GROUP_DEADLINE_MAX_MS);
         return problem_point(problem, "/deadline_ms");
+    }
+    if (body->settle_ms.given && body->settle_ms.value > GROUP_SETTLE_MAX_MS) {
+        err_set(&problem->err, ErrInvalidValue, 0, "settle_ms must be from 0 to %d",
+                GROUP_SETTLE_MAX_MS);
+        return problem_point(problem, "/settle_ms");
     }
     return members_check_source(body, problem);
 }
@@ -170,6 +176,7 @@ int group_body_decode(struct service *service, const struct request *request,
     wanted->request.origin = &request->origin;
     wanted->deadline_ms =
         body->deadline_ms.given ? body->deadline_ms.value : GROUP_DEADLINE_DEFAULT_MS;
+    wanted->settle_ms = body->settle_ms.given ? body->settle_ms.value : GROUP_SETTLE_DEFAULT_MS;
     if (request_flag(request, "dry_run", &wanted->request.is_dry_run, &problem->err) != 0 ||
         group_body_check(body, problem) != 0)
         return -1;

@@ -15,7 +15,7 @@ struct service;
 
 struct group_wanted {
     struct snapshot_group_request request; /* borrows the body, and the rest of this */
-    uint64_t deadline_ms;
+    uint64_t deadline_ms, settle_ms;
     char *labels, *selector;
     struct group_member *members;
     struct device_row *selected; /* the devices that the selector matches */

@@ -6,6 +6,7 @@
 
 #include "service/context.h"
 #include "service/http/encode.h"
+#include "service/open-cuts.h"
 
 #include <stdio.h>
 
@@ -60,10 +61,40 @@ static void encode_readiness(struct cJSON *item, enum member_readiness readiness
         encode_bool(item, "ready_to_use", readiness == MEMBER_READY);
 }
 
+/* A member is cut with its group, and committed with it or before. */
+static void encode_member_state(struct cJSON *item, const struct group_row *row,
+                                const struct member_row *member,
+                                const struct group_member_wait *wait)
+{
+    bool is_cut = group_row_is_cut(row);
+    bool is_committed = row->state == GROUP_COMMITTED || (is_cut && member->is_settled);
+    encode_text(item, "state", is_committed ? "committed" : is_cut ? "cut" : NULL);
+    if (is_committed || !is_cut || !wait || !wait->is_waiting) {
+        encode_null(item, "waiting_for");
+        return;
+    }
+    struct cJSON *waiting = encode_object(item, "waiting_for");
+    encode_number(waiting, "changes", wait->changes);
+    encode_optional(waiting, "oldest_ms", wait->changes > 0, wait->since_cut_us / 1000);
+    encode_bool(waiting, "flush", wait->is_flushing);
+}
+
+/* What the members wait for; NULL: nothing, or it is not known. */
+static struct group_member_wait *members_wait(struct service *service, const struct group_row *row)
+{
+    if (!group_row_is_cut(row))
+        return NULL;
+    struct group_member_wait *waits = calloc(row->member_count + 1, sizeof(*waits));
+    if (waits)
+        open_cuts_wait(service, row->id, waits, row->member_count);
+    return waits;
+}
+
 static void encode_members(struct service *service, struct cJSON *json, const struct group_row *row,
                            const enum member_readiness *known)
 {
     struct cJSON *members = encode_array(json, "members");
+    CLEANUP_FREE struct group_member_wait *waits = members_wait(service, row);
     for (size_t i = 0; i < row->member_count; i++) {
         const struct member_row *member = &row->members[i];
         struct cJSON *item = encode_item(members);
@@ -75,6 +106,7 @@ static void encode_members(struct service *service, struct cJSON *json, const st
         encode_readiness(item, known ? known[i] : member_readiness(service->block, row, member));
         encode_optional(item, "pause_us", member->has_pause, member->pause_us);
         encode_optional(item, "copy_wait_us", member->has_copy_wait, member->copy_wait_us);
+        encode_member_state(item, row, member, waits ? &waits[i] : NULL);
         if (member->clones)
             encode_json(item, "clones", member->clones);
         else
@@ -87,7 +119,8 @@ static void encode_consistency(struct cJSON *json, const struct group_row *row)
 {
     struct cJSON *consistency = encode_object(json, "consistency");
     encode_text(consistency, "requested", "crash");
-    encode_text(consistency, "achieved", row->state == GROUP_COMMITTED ? "crash" : NULL);
+    bool is_cut = row->state == GROUP_COMMITTED || group_row_is_cut(row);
+    encode_text(consistency, "achieved", is_cut ? "crash" : NULL);
 }
 
 struct cJSON *group_encode(struct service *service, const struct group_row *row,
@@ -97,7 +130,7 @@ struct cJSON *group_encode(struct service *service, const struct group_row *row,
     encode_text(json, "id", row->id);
     encode_text(json, "name", row->name);
     encode_text(json, "kind", group_kind_name(row->kind));
-    encode_text(json, "state", group_state_name(row->state));
+    encode_text(json, "state", group_row_state_name(row));
     encode_time(json, "created_at", row->created_at_us);
     if (row->has_cut)
         encode_time(json, "cut_at", row->cut_at_us);

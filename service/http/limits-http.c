@@ -40,6 +40,7 @@
     X("reply_seconds", HTTP_REPLY_S)                                                               \
     X("idle_seconds", HTTP_IDLE_S)                                                                 \
     X("group_deadline_ms", GROUP_DEADLINE_MAX_MS)                                                  \
+    X("group_settle_ms", GROUP_SETTLE_MAX_MS)                                                      \
     X("extent_wait_ms", EXTENT_WAIT_MAX_MS)                                                        \
     /* of what it names */                                                                         \
     X("device_name_chars", DEVICE_NAME_MAX)                                                        \
@@ -129,10 +130,10 @@ static const struct {
 
 /* What a client may rely on; a name is never taken away while the major version stays. */
 static const char *const features[] = {
-    "allowed_clients", "changed_extents", "clones",         "conditions",       "dry_run",
-    "event_stream",    "events",          "group_deadline", "idempotency_keys", "labels",
-    "list_filters",    "merge_patches",   "nbd_tls",        "respond_async",    "rest_tls",
-    "selector",        "tokens",
+    "allowed_clients", "changed_extents", "clones",         "conditions",   "dry_run",
+    "event_stream",    "events",          "group_deadline", "group_settle", "idempotency_keys",
+    "labels",          "list_filters",    "merge_patches",  "nbd_tls",      "respond_async",
+    "rest_tls",        "selector",        "tokens",
 };
 
 void limits_get(struct service *service, const struct request *request, struct reply *reply)

@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * See rebuild.h. What a POST answers is what a GET shows, or the `error` of an attempt that is
- * kept.
+ * kept. 202 of a group that is cut is interim.
  */
 #include "service/http/rebuild.h"
 
 #include "service/context.h"
 #include "service/http/encode.h"
+#include "service/http/group-encode.h"
 #include "service/http/reply.h"
 #include "service/http/routes.h"
 #include "store/devices.h"
@@ -68,8 +69,13 @@ static enum rebuilt rebuild_group(struct service *service, const struct request 
         return rebuild_created(service, request, snapshot_group_get, "/snapshot-groups", id, reply);
     if (row.state == GROUP_ABORTED)
         return rebuild_refused(service, request, id, reply);
+    if (group_row_is_cut(&row)) {
+        reply_made(reply, 202, "/snapshot-groups", row.id, group_encode(service, &row, NULL));
+        reply->is_interim = true;
+        return REBUILT_ANSWER;
+    }
     err_set(&err, ErrIdempotencyInProgress, 0, "group '%s' is %s; try again", row.name,
-            group_state_name(row.state));
+            group_row_state_name(&row));
     return rebuild_pending(reply, &err);
 }
 

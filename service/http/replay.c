@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * See replay.h. Final replies are successes and refusals that the same request would always get;
- * others (5xx, and those that are retryable) are not kept, so that a retry runs.
+ * others (5xx, and those that are retryable) are not kept, so that a retry runs. A success that is
+ * interim (202 of a cut) is not kept either, and built from the row as that is at the retry.
  */
 #include "service/http/replay.h"
 
@@ -61,7 +62,7 @@ static void reply_keep(const struct key_claim *claim, const struct key_row *made
                        const struct reply *reply)
 {
     const char *body = reply->has_secret ? reply->kept_body : reply->body;
-    if (reply_is_final(reply) && (body || reply->body_bytes == 0))
+    if (reply_is_final(reply) && !reply->is_interim && (body || reply->body_bytes == 0))
         key_claim_answer(claim, made, reply->status, reply->header, body);
 }
 

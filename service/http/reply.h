@@ -26,6 +26,7 @@ struct reply {
     const char *request_id, *instance;
     int status;
     bool is_retryable;       /* a problem that may pass */
+    bool is_interim;         /* a repeated Idempotency-Key gets the answer of then */
     char *body;              /* heap, or NULL */
     const char *static_body; /* used if `body` is NULL */
     size_t body_bytes;

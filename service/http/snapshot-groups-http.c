@@ -11,13 +11,10 @@
 #include "service/http/encode.h"
 #include "service/http/group-body.h"
 #include "service/http/group-encode.h"
-#include "service/http/list.h"
 #include "service/http/merge-patch.h"
 #include "service/names.h"
 #include "service/snapshot-groups.h"
 
-#include <assert.h>
-#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -76,6 +73,21 @@ static void group_reply_created(struct service *service, const struct group_row 
         reply_tag_row(reply, now.id, now.revision, reply->body);
 }
 
+/* Replies with the group as it is now, which goes on. If it has ended meanwhile: as created. */
+static void group_reply_cut(struct service *service, const char *id, struct reply *reply)
+{
+    struct err err;
+    CLEANUP_BY(group_row_clear) struct group_row now = {0};
+    if (snapshot_groups_get(service, id, &now, &err) != 0) {
+        reply_error(reply, &err);
+    } else if (now.state == GROUP_COMMITTED) {
+        group_reply_created(service, &now, reply);
+    } else {
+        group_reply(service, 202, &now, reply);
+        reply->is_interim = true;
+    }
+}
+
 /* How long the call is to wait: with respond-async `wait_s`, else until the end. */
 struct preference {
     bool is_async, has_wait;
@@ -91,47 +103,65 @@ static struct preference group_preference(const struct request *request,
     return preference;
 }
 
-/* Says what a reply of 202 has applied. */
+/* Says what the reply has applied. */
 static void preference_apply(const struct preference *preference, struct reply *reply)
 {
+    if (!preference->is_async || (reply->status != 201 && reply->status != 202))
+        return;
     if (preference->has_wait)
-        reply_header_add(reply, "Preference-Applied", "respond-async, wait=%u", preference->wait_s);
-    else
+        reply_header_add(reply, "Preference-Applied", "%swait=%u",
+                         reply->status == 202 ? "respond-async, " : "", preference->wait_s);
+    else if (reply->status == 202)
         reply_header_add(reply, "Preference-Applied", "respond-async");
 }
 
-static void snapshot_group_take_and_reply(struct service *service, const struct request *request,
-                                          const struct snapshot_group_request *wanted,
-                                          uint64_t deadline_ms, struct reply *reply)
+/* The group was not taken. `row`: what is known of the attempt; NULL: there was none. */
+static void group_reply_failed(struct service *service, const struct snapshot_group_request *wanted,
+                               const struct group_row *row, struct problem *problem,
+                               struct reply *reply)
 {
     char instance[GROUP_PATH_BYTES];
+    bool is_kept = row && !wanted->is_dry_run &&
+                   (row->has_error_member || problem->err.code == ErrDeadlineExceeded);
+    if (is_kept)
+        problem->instance = group_path(row, instance);
+    if (row && row->has_error_member)
+        group_problem(row, problem);
+    else
+        group_problem_locate(service, wanted, problem);
+    reply_problem(reply, problem);
+}
+
+static void snapshot_group_take_and_reply(struct service *service, const struct request *request,
+                                          const struct group_wanted *wanted, struct reply *reply)
+{
     struct problem problem = {0};
-    const struct group_row *row;
-    const struct preference preference = group_preference(request, wanted);
+    const struct group_row *row = NULL;
+    const struct preference preference = group_preference(request, &wanted->request);
+    const struct group_wait wait = {wanted->deadline_ms, wanted->settle_ms,
+                                    preference.is_async ? (int64_t)preference.wait_s
+                                                        : GROUP_WAIT_FOREVER};
     CLEANUP(group_run)
-    struct group_run *run = group_run_start(
-        service->group_runs, wanted, deadline_ms,
-        preference.is_async ? (int64_t)preference.wait_s : GROUP_WAIT_FOREVER, &problem.err);
-    int result = run ? group_run_await(run, &row, &problem.err) : -1;
-    if (result == 0 && wanted->is_dry_run) {
-        reply_json(reply, 200, plan_encode(wanted, row));
-    } else if (result == 0) {
-        group_reply_created(service, row, reply);
-        if (preference.is_async && preference.has_wait)
-            reply_header_add(reply, "Preference-Applied", "wait=%u", preference.wait_s);
-    } else if (result == 1) {
-        group_reply(service, 202, row, reply);
-        preference_apply(&preference, reply);
-    } else {
-        if (run && !wanted->is_dry_run &&
-            (row->has_error_member || problem.err.code == ErrDeadlineExceeded))
-            problem.instance = group_path(row, instance); /* the attempt, which is kept */
-        if (run && row->has_error_member)
-            group_problem(row, &problem);
+    struct group_run *run =
+        group_run_start(service->group_runs, &wanted->request, &wait, &problem.err);
+    switch (run ? group_run_await(run, &row, &problem.err) : GROUP_AWAITED_FAILED) {
+    case GROUP_AWAITED_END:
+        if (wanted->request.is_dry_run)
+            reply_json(reply, 200, plan_encode(&wanted->request, row));
         else
-            group_problem_locate(service, wanted, &problem);
-        reply_problem(reply, &problem);
+            group_reply_created(service, row, reply);
+        break;
+    case GROUP_AWAITED_RECORD:
+        group_reply(service, 202, row, reply);
+        break;
+    case GROUP_AWAITED_CUT:
+        group_reply_cut(service, row->id, reply);
+        break;
+    case GROUP_AWAITED_FAILED:
+        group_reply_failed(service, &wanted->request, row, &problem, reply);
+        break;
     }
+    preference_apply(&preference, reply);
 }
 
 void snapshot_group_create(struct service *service, const struct request *request,
@@ -140,7 +170,7 @@ void snapshot_group_create(struct service *service, const struct request *reques
     struct problem problem = {0};
     CLEANUP_BY(group_wanted_clear) struct group_wanted wanted = {0};
     if (group_body_decode(service, request, &wanted, &problem) == 0)
-        snapshot_group_take_and_reply(service, request, &wanted.request, wanted.deadline_ms, reply);
+        snapshot_group_take_and_reply(service, request, &wanted, reply);
     else
         reply_problem(reply, &problem);
 }
@@ -172,87 +202,4 @@ void snapshot_group_update(struct service *service, const struct request *reques
         reply_problem(reply, &problem);
     else
         reply_group(service, reply, &row);
-}
-
-/* Decodes the parameter `state`. */
-static int request_group_state(const struct request *request, const char **state, struct err *err)
-{
-    *state = request_parameter(request, "state");
-    for (int i = GROUP_PREPARING; *state && i <= GROUP_ABORTED; i++)
-        if (strcmp(*state, group_state_name((enum group_state)i)) == 0)
-            return 0;
-    return !*state ? 0
-                   : err_set(err, ErrInvalidParameter, 0,
-                             "query parameter 'state' must be preparing, committing, committed, "
-                             "aborting or aborted");
-}
-
-static int group_filter_decode(const struct request *request, const struct list_query *query,
-                               struct group_list_filter *filter, struct err *err)
-{
-    static_assert(LIST_LABELS_MAX <= GROUP_FILTER_LABELS_MAX, "a filter takes every label");
-    *filter = (struct group_list_filter){.name = request_parameter(request, "name"),
-                                         .device = request_parameter(request, "device"),
-                                         .label_count = query->label_count};
-    for (size_t i = 0; i < query->label_count; i++) {
-        filter->labels[i].key = query->labels[i].key;
-        filter->labels[i].value = query->labels[i].value;
-    }
-    if (request_group_state(request, &filter->state, err) != 0 ||
-        list_time(request, "created_after", &filter->has_created_after, &filter->created_after_us,
-                  err) != 0)
-        return -1;
-    return list_time(request, "created_before", &filter->has_created_before,
-                     &filter->created_before_us, err);
-}
-
-/* A position is the sequence number of the group before it. */
-static int group_position(const struct list_query *query, uint64_t *before, struct err *err)
-{
-    size_t digits = strspn(query->position, "0123456789");
-    *before = strtoull(query->position, NULL, 10);
-    return digits <= 18 && query->position[digits] == '\0' ? 0 : list_cursor_refuse(err);
-}
-
-static void reply_group_page(struct reply *reply, const struct list_query *query,
-                             const struct group_row *rows, size_t count, uint64_t next,
-                             const enum member_readiness *known)
-{
-    char position[LIST_POSITION_BYTES], cursor[LIST_CURSOR_BYTES];
-    struct cJSON *json = cJSON_CreateObject();
-    struct cJSON *items = encode_array(json, "items");
-    for (size_t i = 0; i < count; known += rows[i++].member_count)
-        cJSON_AddItemToArray(items, group_encode(NULL, &rows[i], known));
-    snprintf(position, sizeof(position), "%" PRIu64, next);
-    list_cursor_format(query, position, cursor);
-    encode_text(json, "next", next ? cursor : NULL);
-    reply_json(reply, 200, json);
-    reply_tag(reply);
-}
-
-void snapshot_group_list(struct service *service, const struct request *request,
-                         struct reply *reply)
-{
-    struct err err;
-    struct list_query query;
-    struct group_list_filter filter;
-    struct group_row *rows;
-    size_t count;
-    uint64_t before, next;
-    if (list_query_parse(request, &query, &err) != 0 ||
-        group_filter_decode(request, &query, &filter, &err) != 0 ||
-        group_position(&query, &before, &err) != 0 ||
-        snapshot_groups_list(service, &filter, before, query.limit, &rows, &count, &next, &err) !=
-            0) {
-        reply_error(reply, &err);
-        return;
-    }
-    CLEANUP_FREE enum member_readiness *known = readiness_list(service->readiness, rows, count);
-    if (known) {
-        reply_group_page(reply, &query, rows, count, next, known);
-    } else {
-        err_set(&err, ErrOutOfResources, 0, "there is no memory for a page");
-        reply_error(reply, &err);
-    }
-    group_rows_free(rows, count);
 }

@@ -15,6 +15,8 @@
 --                    Members have it once their device is detached; a trigger keeps it
 -- members            `size_bytes` is the size of the frozen disk; NULL in rows from before, and if the
 --                    attempt failed before it was known
+-- members            `is_settled`: the member's frozen image is durable and its overlay is its device's top,
+--                    also while the group is `committing` because of others
 -- devices, groups    `request_hash` tells a repeated request from another one of the same name;
 --                    NULL in rows from before
 -- groups             `selector` is a JSON object, the labels that chose the members; NULL: they were named
@@ -92,6 +94,8 @@ ALTER TABLE groups ADD COLUMN selector TEXT;
 ALTER TABLE groups ADD COLUMN sealed_us INTEGER;
 ALTER TABLE members ADD COLUMN size_bytes INTEGER;
 ALTER TABLE members ADD COLUMN copy_wait_us INTEGER;
+ALTER TABLE members ADD COLUMN is_settled INTEGER NOT NULL DEFAULT 0;
+UPDATE members SET is_settled = 1 WHERE group_id IN (SELECT id FROM groups WHERE state = 'committed');
 ALTER TABLE devices ADD COLUMN allowed_clients TEXT;
 ALTER TABLE members ADD COLUMN allowed_clients TEXT;
 CREATE TRIGGER members_keep_clients BEFORE DELETE ON devices WHEN OLD.allowed_clients IS NOT NULL BEGIN

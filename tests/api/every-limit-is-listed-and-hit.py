@@ -197,6 +197,10 @@ def group_deadline_ms(daemon, limit):
     pair(group(daemon, deadline_ms=limit), group(daemon, deadline_ms=limit + 1), "DeviceNotFound", "InvalidValue")
 
 
+def group_settle_ms(daemon, limit):
+    pair(group(daemon, settle_ms=limit), group(daemon, settle_ms=limit + 1), "DeviceNotFound", "InvalidValue")
+
+
 def labels(daemon, limit):
     at, beyond = (group(daemon, labels={"k%d" % i: "" for i in range(count)}) for count in (limit, limit + 1))
     pair(at, beyond, "DeviceNotFound", "InvalidValue")

@@ -24,12 +24,13 @@ put vda 2
 snapshot g2 vda
 put vda 3
 
-rewrite "UPDATE groups SET state = 'committing' WHERE name = 'g1'"
+COMMITTING="UPDATE members SET is_settled = 0; UPDATE groups SET state = 'committing'"
+rewrite "$COMMITTING WHERE name = 'g1'"
 holds_top vda vda+g2.qcow2
 holds_top vdb vdb+g1.qcow2
 holds vda 3
 
-rewrite "UPDATE groups SET state = 'committing'; UPDATE devices SET top = image, top_format = format"
+rewrite "$COMMITTING; UPDATE devices SET top = image, top_format = format"
 holds_top vda vda+g2.qcow2
 holds_top vdb vdb+g1.qcow2
 holds vda 3
@@ -41,6 +42,6 @@ api DELETE /devices/vda
 expect_status 204
 create_device vda qcow2 1M '{"image":"other.qcow2"}'
 put vda 7
-rewrite "UPDATE groups SET state = 'committing' WHERE name = 'g1'"
+rewrite "$COMMITTING WHERE name = 'g1'"
 holds_top vda other.qcow2
 holds vda 7

@@ -90,7 +90,7 @@ bool image_has(const char *image, const char *format, unsigned block_number, uns
                format, value, block_number * UNIT_BYTES, UNIT_BYTES, image) == 0;
 }
 
-enum { GROUP_TEST_MAX = 8 };
+enum { GROUP_TEST_MAX = 32 };
 
 struct group *group_of(struct block *block, const char *suffix, size_t count,
                        const char *const *names, size_t *failed_member, struct err *err)
@@ -119,12 +119,19 @@ struct group *group_must_prepare(struct block *block, const char *suffix, size_t
     return group;
 }
 
+void group_must_finish(struct group *group, uint64_t *sealed_us)
+{
+    group_finish_begin(group);
+    assert_int_equal(group_finish_await(group, SIZE_MAX, UINT64_MAX), GROUP_FINISH_DONE);
+    *sealed_us = group_sealed_us(group);
+}
+
 void group_take(struct block *block, const char *suffix, size_t count, const char *const *names)
 {
     uint64_t cut_at_us, sealed_us;
     struct group *group = group_must_prepare(block, suffix, count, names);
     group_cut(group, &cut_at_us);
-    group_finish(group, &sealed_us);
+    group_must_finish(group, &sealed_us);
     group_free(group);
 }
 

@@ -16,7 +16,7 @@ static pthread_cond_t changed = PTHREAD_COND_INITIALIZER;
 static int create_errnum, open_errnum, sync_errnum, flush_errnum;
 static const char *create_backing, *open_suffix, *sync_suffix, *flush_suffix;
 static const char *held_suffix; /* NULL: no writes are held */
-static int held;
+static int held, held_errnum;
 static const char *held_create_backing; /* NULL: no creations are held */
 static const char *held_flush_suffix;   /* NULL: no flushes are held */
 enum { FLUSHED_MAX = 256 };
@@ -70,11 +70,15 @@ static int faulty_write(struct node *node, const void *buf, uint64_t offset, uin
     if (flags & WRITE_CACHED)
         return -EAGAIN;
     pthread_mutex_lock(&lock);
-    held += held_suffix && ends_in(node->path, held_suffix);
+    bool is_held = held_suffix && ends_in(node->path, held_suffix);
+    held += is_held;
     pthread_cond_broadcast(&changed);
     while (held_suffix && ends_in(node->path, held_suffix))
         pthread_cond_wait(&changed, &lock);
+    int errnum = is_held ? held_errnum : 0;
     pthread_mutex_unlock(&lock);
+    if (errnum)
+        return -errnum;
     return driver_qcow2.write(node, buf, offset, length, flags);
 }
 
@@ -116,7 +120,7 @@ void faulty_reset(void)
     faulty_let_writes_go();
     faulty_let_flushes_go();
     LOCK_GUARD(&lock);
-    held = 0;
+    held = held_errnum = 0;
     create_backing = open_suffix = sync_suffix = flush_suffix = NULL;
     while (flushed_count)
         free(flushed[--flushed_count]);
@@ -176,6 +180,12 @@ void faulty_let_creates_go(void)
     LOCK_GUARD(&lock);
     held_create_backing = NULL;
     pthread_cond_broadcast(&changed);
+}
+
+void faulty_fail_held_writes(int errnum)
+{
+    LOCK_GUARD(&lock);
+    held_errnum = errnum;
 }
 
 void faulty_hold_flushes(const char *suffix)

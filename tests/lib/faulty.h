@@ -28,6 +28,7 @@ void faulty_fail_flush(const char *suffix, int errnum);
  * faulty_let_writes_go(). */
 void faulty_hold_writes(const char *suffix);
 void faulty_let_writes_go(void);
+void faulty_fail_held_writes(int errnum); /* those that are held fail when they are let go */
 void faulty_wait_held(int count); /* until that many writes are held; fails the test after 60 s */
 
 /* Creations of overlays on `backing` stop likewise, and count as held, until

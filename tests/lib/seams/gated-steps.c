@@ -56,7 +56,7 @@ GATE("committing", int, store_group_update_committing,
      (struct store_transaction * transaction, const struct group_row *row, struct err *err),
      (transaction, row, err))
 GATE("cut", void, group_cut, (struct group * group, uint64_t *cut_at_us), (group, cut_at_us))
-GATE("finish", void, group_finish, (struct group * group, uint64_t *sealed_us), (group, sealed_us))
+GATE("finish", void, group_finish_begin, (struct group * group), (group))
 GATE("committed", int, store_group_update_committed,
      (struct store_transaction * transaction, const struct group_row *row, struct err *err),
      (transaction, row, err))

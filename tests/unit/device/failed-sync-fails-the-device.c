@@ -73,7 +73,7 @@ TEST(test_flush_fails_in_settle)
     disk_write(block, "d0", 0, 1);
     group_cut(group, &cut_at_us);
     faulty_fail_sync("/d0.qcow2", EIO);
-    group_finish(group, &sealed_us);
+    group_must_finish(group, &sealed_us);
     group_free(group);
     device_must_have_failed(block, "d0");
     disk_write(block, "d1", 0, 1);

@@ -25,7 +25,7 @@ TEST(test_flush)
     assert_int_equal(1, faulty_flushes("/d0.qcow2"));
     assert_true(image_has("d0.qcow2", "qcow2", 1, 7));
 
-    group_finish(group, &sealed_us);
+    group_must_finish(group, &sealed_us);
     assert_int_equal(1, faulty_flushes("/d0.qcow2"));
     group_free(group);
 }

@@ -34,7 +34,7 @@ static void *write_run(void *arg)
 static void *finish_run(void *arg)
 {
     struct job *job = arg;
-    group_finish(job->group, &job->sealed_us);
+    group_must_finish(job->group, &job->sealed_us);
     return NULL;
 }
 
@@ -155,7 +155,7 @@ TEST(what_copies_waits_for_the_overlapping_write_alone)
     let_go(&in_flight);
     pthread_join(copier.thread, NULL);
     assert_int_equal(copier.ret, 0);
-    group_finish(group, &sealed_us);
+    group_must_finish(group, &sealed_us);
     struct group_member_info info;
     group_member_info(group, 0, &info);
     assert_true(info.copy_wait_us > 0);
@@ -177,7 +177,7 @@ TEST(a_read_through_the_new_top_sees_the_write_once_it_ended)
     assert_int_equal(disk_read(block, "d0", 8), 0);
     let_go(&in_flight);
     assert_int_equal(disk_read(block, "d0", IN_FLIGHT), 2);
-    group_finish(group, &sealed_us);
+    group_must_finish(group, &sealed_us);
     assert_int_equal(disk_read(block, "d0", IN_FLIGHT), 2);
     group_free(group);
 }
@@ -194,7 +194,7 @@ TEST(every_flush_covers_the_unsealed_image)
     let_go(&in_flight);
     assert_int_equal(device_flush(disk(block, "d0")), 0);
     assert_int_equal(faulty_flushes("/d0.qcow2"), before + 1);
-    group_finish(group, &sealed_us);
+    group_must_finish(group, &sealed_us);
     group_free(group);
 }
 
@@ -209,7 +209,7 @@ TEST(a_device_is_in_no_second_group_before_it_is_sealed)
     assert_null(group_of(block, "h.qcow2", 1, NAMES, &failed_member, &err));
     assert_int_equal(err.code, ErrDeviceInUse);
     let_go(&in_flight);
-    group_finish(group, &sealed_us);
+    group_must_finish(group, &sealed_us);
     group_free(group);
     group_take(block, "h.qcow2", 1, NAMES);
 }

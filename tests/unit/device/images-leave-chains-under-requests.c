@@ -233,7 +233,7 @@ TEST(test_within_a_cut)
     assert_non_null(chain_find(device, "upper.qcow2"));
     faulty_let_writes_go();
     pthread_join(thread, NULL);
-    group_finish(group, &sealed_us);
+    group_must_finish(group, &sealed_us);
     group_free(group);
     redirect(block, device);
     assert_null(chain_find(device, "upper.qcow2"));

@@ -8,6 +8,7 @@
 #include "tests/lib/faulty.h"
 
 #include <errno.h>
+#include <sched.h>
 #include <stdio.h>
 
 static const char *const NAMES[] = {"d0"};
@@ -23,6 +24,18 @@ static void device_must_be_online(struct block *block)
     device_info_clear(&info);
     disk_write(block, "d0", 9, 9);
     assert_int_equal(9, disk_read(block, "d0", 9));
+}
+
+/* The only member's frozen image could not be made durable; the device is held. */
+static void member_must_await_flush(struct group *group)
+{
+    struct group_member_wait wait;
+    assert_int_equal(group_finish_await(group, 1, 0), GROUP_FINISH_PENDING);
+    do {
+        sched_yield();
+        group_member_wait(group, 0, &wait);
+    } while (wait.changes || !wait.is_flushing);
+    assert_true(wait.is_waiting);
 }
 
 static struct group *group_make(struct block *block, const char *suffix)
@@ -64,7 +77,7 @@ TEST(test_detach)
 TEST(test_settle)
 {
     struct block *block = *state;
-    uint64_t cut_at_us, sealed_us;
+    uint64_t cut_at_us;
     char suffix[] = "0.qcow2";
     char image[32] = "d0.qcow2", next[64];
     for_each_errnum(i)
@@ -76,15 +89,17 @@ TEST(test_settle)
         group_cut(group, &cut_at_us);
         snprintf(next, sizeof(next), "/%s", image);
         faulty_fail_flush(next, ERRNUMS[i]);
-        group_finish(group, &sealed_us);
-        group_free(group);
+        group_finish_begin(group);
+        member_must_await_flush(group);
         device_must_be_online(block);
         assert_int_equal((unsigned char)(i + 1), disk_read(block, "d0", 1));
         assert_int_equal(-ERRNUMS[i], device_flush(disk(block, "d0")));
         device_must_be_online(block);
 
         faulty_fail_flush(NULL, 0);
-        assert_int_equal(0, device_flush(disk(block, "d0")));
+        assert_int_equal(0, device_flush(disk(block, "d0"))); /* which freezes it */
+        assert_int_equal(group_finish_await(group, 1, UINT64_MAX), GROUP_FINISH_DONE);
+        group_free(group);
         assert_int_equal(-EROFS, node_write(frozen, "x", 0, 1));
         assert_int_equal(-EBADF, file_write(frozen->fd, "x", 0, 1));
         assert_true(image_has(image, "qcow2", 1, (unsigned char)(i + 1)));
@@ -92,29 +107,45 @@ TEST(test_settle)
     }
 }
 
-/* The next group is refused as long as what is frozen already cannot be made durable. */
+/* The next group is refused as long as what is frozen already cannot be made durable. The group
+ * tries again by itself once there is space. */
 TEST(test_next_group)
 {
     struct block *block = *state;
     struct err err;
     size_t failed_member;
-    uint64_t cut_at_us, sealed_us;
+    uint64_t cut_at_us;
     struct group *group = group_make(block, "a.qcow2");
     disk_write(block, "d0", 1, 7);
     group_cut(group, &cut_at_us);
     faulty_fail_flush("/d0.qcow2", ENOSPC);
-    group_finish(group, &sealed_us);
-    group_free(group);
+    group_finish_begin(group);
+    member_must_await_flush(group);
 
-    group = group_of(block, "b.qcow2", 1, NAMES, &failed_member, &err);
-    assert_non_null(group);
-    assert_int_equal(-1, group_prepare(group, &failed_member, &err));
-    assert_int_equal(ENOSPC, err.errnum);
-    assert_int_equal(0, group_abort(group, &err));
-    group_free(group);
+    assert_null(group_of(block, "b.qcow2", 1, NAMES, &failed_member, &err));
+    assert_int_equal(ErrDeviceInUse, err.code);
     device_must_be_online(block);
     faulty_fail_flush(NULL, 0);
+    assert_int_equal(group_finish_await(group, 1, UINT64_MAX), GROUP_FINISH_DONE);
+    group_free(group);
     group_take(block, "b.qcow2", 1, NAMES);
     assert_true(image_has("d0.qcow2", "qcow2", 1, 7));
     assert_true(image_has("d0.a.qcow2", "qcow2", 9, 9));
+}
+
+/* The daemon ends while there is no space: the group does not keep it. */
+TEST(test_stop)
+{
+    struct block *block = *state;
+    uint64_t cut_at_us;
+    struct group *group = group_make(block, "a.qcow2");
+    disk_write(block, "d0", 1, 7);
+    group_cut(group, &cut_at_us);
+    faulty_fail_flush("/d0.qcow2", ENOSPC);
+    group_finish_begin(group);
+    member_must_await_flush(group);
+    block_stop_opening(block);
+    assert_int_equal(group_finish_await(group, 1, UINT64_MAX), GROUP_FINISH_STOPPED);
+    group_free(group);
+    faulty_fail_flush(NULL, 0);
 }

@@ -56,7 +56,7 @@ static void group_complete(struct group *group)
     if (group_prepare(group, &failed_member, &err) != 0)
         fail_msg("%s", err.message);
     group_cut(group, &cut_at_us);
-    group_finish(group, &sealed_us);
+    group_must_finish(group, &sealed_us);
     group_free(group);
 }
 

@@ -112,7 +112,7 @@ TEST(a_seal_waits_for_no_flush)
     /* Of all writers two flush at most, three syncs each: one was the first, one found too much
      * after him. */
     assert_in_range(atomic_load(&by_writers), 0, 6);
-    group_finish(group, &sealed_us);
+    group_must_finish(group, &sealed_us);
     group_free(group);
     for (uint64_t i = 0; i < (uint64_t)WRITERS * STEPS_EACH; i++) {
         unsigned char byte = 0;

@@ -33,7 +33,7 @@ static void *prepare_run(void *arg)
 static void *finish_run(void *arg)
 {
     struct job *job = arg;
-    group_finish(job->group, &job->sealed_us);
+    group_must_finish(job->group, &job->sealed_us);
     return NULL;
 }
 
@@ -81,7 +81,7 @@ TEST(the_others_are_flushed_meanwhile)
     pthread_join(job.thread, NULL);
     assert_int_equal(job.ret, 0);
     group_cut(job.group, &cut_at_us);
-    group_finish(job.group, &job.sealed_us);
+    group_must_finish(job.group, &job.sealed_us);
     group_free(job.group);
 }
 
@@ -141,7 +141,7 @@ TEST(the_others_are_staged_meanwhile)
     pthread_join(job.thread, NULL);
     assert_int_equal(job.ret, 0);
     group_cut(job.group, &cut_at_us);
-    group_finish(job.group, &job.sealed_us);
+    group_must_finish(job.group, &job.sealed_us);
     group_free(job.group);
 }
 

@@ -15,6 +15,7 @@ static const struct {
     bool is_from[GROUP_ABORTED + 1];
 } changes[] = {
     {store_group_update_committing, GROUP_COMMITTING, {[GROUP_PREPARING] = true}},
+    {store_group_update_cut, GROUP_COMMITTING, {[GROUP_COMMITTING] = true}},
     {store_group_update_committed, GROUP_COMMITTED, {[GROUP_COMMITTING] = true}},
     {store_group_update_aborting,
      GROUP_ABORTING,
@@ -50,7 +51,7 @@ static void change_once(enum group_state from, size_t i)
     row.error_code = ErrOpenFileFailed;
     row.error_message = "unexpected";
     row.members[0].backing_identity = row.members[0].snapshot_identity = "identity";
-    row.members[0].has_pause = row.members[0].has_copy_wait = true;
+    row.members[0].has_pause = row.members[0].has_copy_wait = row.members[0].is_settled = true;
     row.frozen = &frozen;
     row.frozen_count = 1;
     bool is_allowed = changes[i].is_from[from];
@@ -76,6 +77,7 @@ TEST(only_the_changes_of_the_diagram_are_made)
 TEST(a_group_that_does_not_exist_is_not_found)
 {
     struct group_row row = group_example(1, "a", "/i/base", "/i/overlay");
+    row.has_cut = true;
     for (size_t i = 0; i < sizeof(changes) / sizeof(*changes); i++) {
         assert_int_equal(STORE_CHANGE(changes[i].update, &row), -1);
         assert_int_equal(err.code, ErrGroupNotFound);

@@ -53,12 +53,13 @@ TEST(any_filter_walks_an_index)
 {
     char sql[GROUP_LIST_SQL_BYTES];
     sqlite3 *db = database_new();
-    for (unsigned given = 0; given < 16; given++)
+    static const char *const states[] = {NULL, "committed", "committing", "cut"};
+    for (unsigned given = 0; given < 32; given++)
         for (size_t labels = 0; labels <= GROUP_FILTER_LABELS_MAX; labels++) {
-            struct group_list_filter filter = {.state = given & 1 ? "committed" : NULL,
-                                               .name = given & 2 ? "g" : NULL,
-                                               .device = given & 4 ? "vda" : NULL,
-                                               .has_created_after = given & 8,
+            struct group_list_filter filter = {.state = states[given / 8],
+                                               .name = given & 1 ? "g" : NULL,
+                                               .device = given & 2 ? "vda" : NULL,
+                                               .has_created_after = given & 4,
                                                .label_count = labels};
             group_list_sql(&filter, sql);
             plan_check(db, sql);

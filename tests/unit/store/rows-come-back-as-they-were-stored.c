@@ -111,6 +111,7 @@ static void must_be_same_member(const struct member_row *got, const struct membe
     KNOWN(has_size, size_bytes)
     KNOWN(has_pause, pause_us)
     KNOWN(has_copy_wait, copy_wait_us)
+    NUMBER(is_settled)
 }
 
 static void must_be_same_group(const struct group_row *got, const struct group_row *wanted)
@@ -163,7 +164,8 @@ TEST(failed_groups_come_back)
          .has_pause = true,
          .pause_us = 1234567,
          .has_copy_wait = true,
-         .copy_wait_us = 7654321},
+         .copy_wait_us = 7654321,
+         .is_settled = true},
         {.device = "vdb", .snapshot_file = "as asked", .format = "?"},
     };
     struct group_row row = {.state = GROUP_ABORTED,
@@ -208,14 +210,22 @@ TEST(committed_groups_come_back)
     row.state = GROUP_COMMITTING;
     group_must_be(&row);
 
-    row.has_cut = row.has_sealed = row.has_duration = true;
-    row.members[0].has_pause = row.members[0].has_copy_wait = true;
+    assert_string_equal(group_row_state_name(&row), "committing");
+    row.has_cut = true;
     row.cut_at_us = 1;
     row.pause_us = 2;
-    row.duration_us = 3;
+    assert_int_equal(STORE_CHANGE(store_group_update_cut, &row), 0);
+    group_must_be(&row);
+    assert_string_equal(group_row_state_name(&row), "cut");
+    row.members[0].is_settled = row.members[0].has_pause = row.members[0].has_copy_wait = true;
     row.members[0].pause_us = 4;
-    row.sealed_us = 5;
     row.members[0].copy_wait_us = 6;
+    assert_int_equal(STORE_CHANGE(store_group_update_cut, &row), 0);
+    group_must_be(&row);
+
+    row.has_sealed = row.has_duration = true;
+    row.duration_us = 3;
+    row.sealed_us = 5;
     assert_int_equal(STORE_CHANGE(store_group_update_committed, &row), 0);
     row.state = GROUP_COMMITTED;
     group_must_be(&row);

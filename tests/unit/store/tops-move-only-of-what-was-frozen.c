@@ -2,8 +2,8 @@
  *
  * A committed group moves the top of a device only if that is the very device (by id) and its top
  * is the image that the group froze (by path or by identity). While a group's row says
- * `committing`, no other group of one of its devices is begun, else the later one's top could be
- * recorded before the earlier one's.
+ * `committing`, no other group is begun of a device whose member is not settled, else the later
+ * one's top could be recorded before the earlier one's.
  */
 #include "tests/lib/store-fixture.h"
 
@@ -111,12 +111,13 @@ TEST(an_image_is_the_same_by_path_or_by_identity)
     must_have_top("b", "/i/moved", "raw");
 }
 
-TEST(all_members_move_with_one_commit)
+/* A group of two new devices that is committing; its row. */
+static struct group_row group_of_two(struct member_row members[2])
 {
     device_must_insert("a", 1);
     device_must_insert("b", 2);
     struct group_row row = group_example(11, "a", "/i/a", "/i/a1");
-    struct member_row members[] = {row.members[0], row.members[0]};
+    members[0] = members[1] = row.members[0];
     members[1].device = "b";
     members[1].backing_file = "/i/b";
     members[1].snapshot_file = "/i/b1";
@@ -124,6 +125,43 @@ TEST(all_members_move_with_one_commit)
     row.member_count = 2;
     assert_int_equal(STORE_CHANGE(store_group_insert, &row), 0);
     group_must_become(&row, GROUP_COMMITTING);
+    return row;
+}
+
+/* The settled member's device goes on to another group, and back to the image below, while the
+ * group waits for its other member: neither is undone by the group's end. */
+TEST(a_settled_member_moves_at_once_and_only_then)
+{
+    struct member_row members[2];
+    struct group_row row = group_of_two(members);
+    row.has_cut = true;
+    row.cut_at_us = 5;
+    assert_int_equal(STORE_CHANGE(store_group_update_cut, &row), 0);
+    must_have_top("b", "/i/b", "raw");
+    assert_int_equal(freeze(12, "b", "/i/b", "/i/b2"), -1);
+    assert_int_equal(err.code, ErrDeviceInUse);
+    members[1].is_settled = true;
+    assert_int_equal(STORE_CHANGE(store_group_update_cut, &row), 0);
+    must_have_top("a", "/i/a", "raw");
+    must_have_top("b", "/i/b1", "qcow2");
+    assert_int_equal(store_number("SELECT last_snapshot_at_us FROM devices WHERE name = 'b'"), 5);
+    assert_int_equal(freeze(13, "a", "/i/a", "/i/a2"), -1);
+    assert_int_equal(err.code, ErrDeviceInUse);
+    assert_int_equal(freeze(12, "b", "/i/b1", "/i/b2"), 0);
+    commit(12);
+    must_have_top("b", "/i/b2", "qcow2");
+    assert_int_equal(STORE_CHANGE(store_group_update_cut, &row), 0);
+    must_have_top("b", "/i/b2", "qcow2");
+    store_sql("UPDATE devices SET top = '/i/b' WHERE name = 'b'");
+    assert_int_equal(STORE_CHANGE(store_group_update_committed, &row), 0);
+    must_have_top("a", "/i/a1", "qcow2");
+    must_have_top("b", "/i/b", "qcow2");
+}
+
+TEST(all_members_move_with_one_commit)
+{
+    struct member_row members[2];
+    struct group_row row = group_of_two(members);
     struct store_transaction *transaction = store_begin(store, &err);
     assert_int_equal(store_group_update_committed(transaction, &row, &err), 0);
     must_have_top("a", "/i/a", "raw");
