@@ -24,9 +24,9 @@ int node_freeze(struct node *node);
  * holds data or zeros, so readers, which may have mapped the node while it was frozen, see the
  * bytes that they saw before: those elsewhere stay readable where they were, since no space that a
  * change frees is used again. `dirfd`: where a failed sync is noted, as for node_add_journal(). 0,
- * or -1 and *err, and all is as it was. Codes: DeviceInUse (another node of this daemon has the file),
- * OpenFileFailed (another process has it, or it cannot be opened or locked: a retry may succeed),
- * InvalidBlockFormat (dirty, corrupt, damaged), UnflushedData (a sync of it failed). */
+ * or -1 and *err, and all is as it was. Codes: DeviceInUse (another node of this daemon has the
+ * file), OpenFileFailed (another process has it, or it cannot be opened or locked: a retry may
+ * succeed), InvalidBlockFormat (dirty, corrupt, damaged), UnflushedData (a sync of it failed). */
 int node_thaw(struct node *node, int dirfd, struct err *err);
 
 /* Of a thawed node: nobody knows an extent from before the thaw any more. The next flush releases
