@@ -46,9 +46,10 @@ struct group_member_info {
     const char *backing_file;   /* absolute: the image that is frozen */
     const char *backing_format; /* its format */
     const char *backing_identity;
-    uint64_t size_bytes;           /* of the disk */
-    const char *snapshot_file;     /* absolute: the overlay */
-    const char *snapshot_identity; /* "" before group_prepare, and once it is released */
+    uint64_t size_bytes;            /* of the disk */
+    const char *snapshot_file;      /* absolute: the overlay */
+    const char *directory_identity; /* of its directory; see block_directory_identity() */
+    const char *snapshot_identity;  /* "" before group_prepare, and once it is released */
     /* The files that the group freezes with this member, but those frozen already. */
     const struct frozen_file *frozen_files;
     size_t frozen_count;

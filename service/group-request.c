@@ -64,12 +64,10 @@ static int member_row_fill(struct service *service, struct member_row *row,
     row->backing_format = info ? strdup(info->backing_format) : NULL;
     row->has_size = info != NULL;
     row->size_bytes = info ? info->size_bytes : 0;
-    char directory[FILE_IDENTITY_BYTES];
-    bool is_known =
-        info && block_directory_identity(service->block, row->snapshot_file, directory, &err) == 0;
-    row->directory_identity = is_known ? strdup(directory) : NULL;
-    bool is_short = (is_known && !row->directory_identity) || !row->device || !row->format ||
-                    !row->snapshot_file || (info && (!row->backing_file || !row->backing_format));
+    row->directory_identity = info ? strdup(info->directory_identity) : NULL;
+    bool is_short =
+        !row->device || !row->format || !row->snapshot_file ||
+        (info && (!row->backing_file || !row->backing_format || !row->directory_identity));
     return is_short ? -1 : 0;
 }
 

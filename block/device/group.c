@@ -327,6 +327,7 @@ void group_member_info(struct group *group, size_t position, struct group_member
         .backing_identity = backing->identity.text,
         .size_bytes = backing->size_bytes,
         .snapshot_file = member->place.path,
+        .directory_identity = member->directory.text,
         .snapshot_identity =
             member->overlay && member->device ? member->overlay->identity.text : "",
         .frozen_files = member->files,

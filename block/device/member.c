@@ -81,6 +81,43 @@ static void group_name_user(struct group *group, const struct stat *st, char *te
                  is_writer ? "the active image" : "a backing file or a read-only image", user);
 }
 
+/* FNV-1a, 64 bits: most paths of a group differ in their last characters only. */
+static uint64_t path_hash(const char *path)
+{
+    uint64_t hash = 0xcbf29ce484222325;
+    for (; *path; path++)
+        hash = (hash ^ (unsigned char)*path) * 0x100000001b3;
+    return hash;
+}
+
+/* Fails if an earlier member names the same file. */
+static int member_check_path(struct group *group, struct member *member, struct err *err)
+{
+    member->path_hash = path_hash(member->place.path);
+    for (const struct member *other = group->members; other < member; other++)
+        if (other->path_hash == member->path_hash &&
+            strcmp(other->place.path, member->place.path) == 0)
+            return err_set(err, ErrOpenFileFailed, EEXIST,
+                           "snapshot_file '%s' is named twice in this group", member->place.path);
+    return 0;
+}
+
+/* Members of one directory share what was found out about it. 0 or -errno. */
+static int member_examine_directory(struct group *group, struct member *member)
+{
+    struct stat st;
+    if (fstat(member->place.dirfd, &st) != 0)
+        return -errno;
+    member->directory_dev = st.st_dev;
+    member->directory_ino = st.st_ino;
+    for (const struct member *other = group->members; other < member; other++)
+        if (other->directory_dev == st.st_dev && other->directory_ino == st.st_ino) {
+            member->directory = other->directory;
+            return 0;
+        }
+    return identity_of(member->place.dirfd, &member->directory);
+}
+
 /* Looks at where the overlay is to go, as far as that is possible without making it. */
 static int member_check_place(struct group *group, struct member *member, const char *path,
                               struct err *err)
@@ -88,16 +125,13 @@ static int member_check_place(struct group *group, struct member *member, const 
     struct image_place *place = &member->place;
     if (image_place_open(&group->block->dir, path, place, err) != 0)
         return -1;
-    for (struct member *other = group->members; other < member; other++)
-        if (strcmp(other->place.path, place->path) == 0)
-            return err_set(err, ErrOpenFileFailed, EEXIST,
-                           "snapshot_file '%s' is named twice in this group", place->path);
-    struct stat st;
-    if (fstat(place->dirfd, &st) != 0)
-        return err_set(err, ErrOpenFileFailed, errno, "snapshot_file '%s' cannot be created",
+    if (member_check_path(group, member, err) != 0)
+        return -1;
+    int ret = member_examine_directory(group, member);
+    if (ret)
+        return err_set(err, ErrOpenFileFailed, -ret, "snapshot_file '%s' cannot be created",
                        place->path);
-    member->directory_dev = st.st_dev;
-    member->directory_ino = st.st_ino;
+    struct stat st;
     if (fstatat(place->dirfd, place->name, &st, AT_SYMLINK_NOFOLLOW) == 0) {
         char user[128] = "";
         if (fstatat(place->dirfd, place->name, &st, 0) == 0) /* what a link leads to */

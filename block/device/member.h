@@ -43,6 +43,8 @@ struct member {
     bool names_changed; /* the directory is to be synced */
     dev_t directory_dev;
     ino_t directory_ino;
+    struct identity directory;  /* "": not known */
+    uint64_t path_hash;         /* of the overlay's */
     struct frozen_file *files;  /* that this group is the first to freeze */
     struct frozen_mark **marks; /* one for each; the file table's after the cut */
     size_t file_count;

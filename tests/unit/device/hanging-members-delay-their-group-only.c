@@ -3,7 +3,7 @@
  * More members of a group hang than it has threads, first in a flush, then in writes that were in
  * flight at the cut: another group is taken meanwhile, from its beginning to its end.
  */
-#include "block/device/parallel.h"
+#include "base/parallel.h"
 #include "tests/lib/disks.h"
 #include "tests/lib/faulty.h"
 
@@ -35,7 +35,7 @@ static void *finish_run(void *arg)
 {
     uint64_t sealed_us;
     (void)arg;
-    group_finish(group, &sealed_us);
+    group_must_finish(group, &sealed_us);
     return NULL;
 }
 
