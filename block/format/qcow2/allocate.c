@@ -76,7 +76,7 @@ void qcow2_file_trim(struct qcow2 *q)
 
 /* ---- refcount blocks and the refcount table ---- */
 
-/* Makes room for entry `block` in memory; the table must move then. */
+/* Makes entry `block` part of the table, which must move then. */
 static int refcount_table_grow(struct qcow2 *q, uint64_t block)
 {
     uint64_t per_cluster = q->cluster_bytes / sizeof(uint64_t);
@@ -85,12 +85,6 @@ static int refcount_table_grow(struct qcow2 *q, uint64_t block)
     entries -= entries % per_cluster;
     if (entries * sizeof(uint64_t) > QCOW2_REFCOUNT_TABLE_BYTES_MAX)
         return -EFBIG;
-    uint64_t *table = realloc(q->refcount_table, entries * sizeof(*table));
-    if (!table)
-        return -ENOMEM;
-    memset(table + q->refcount_table_entries, 0,
-           (entries - q->refcount_table_entries) * sizeof(*table));
-    q->refcount_table = table;
     q->refcount_table_entries = entries;
     q->must_move_refcount_table = true;
     assert(entries > block && entries > q->refcount_table_disk_entries); /* S4 */
@@ -105,12 +99,32 @@ static int refcount_table_ensure(struct qcow2 *q)
     return q->is_nonblocking ? -EAGAIN : refcount_table_move(q);
 }
 
+/* Makes room for entry `block` in memory. */
+static int refcount_table_know(struct qcow2 *q, uint64_t block)
+{
+    uint64_t known = q->refcount_table_known * 3 / 2;
+    known = known > block ? known : block + 1;
+    known = known < q->refcount_table_entries ? known : q->refcount_table_entries;
+    if (block < q->refcount_table_known)
+        return 0;
+    uint64_t *table = realloc(q->refcount_table, known * sizeof(*table));
+    if (!table)
+        return -ENOMEM;
+    memset(table + q->refcount_table_known, 0, (known - q->refcount_table_known) * sizeof(*table));
+    q->refcount_table = table;
+    q->refcount_table_known = known;
+    assert(block < known && known <= q->refcount_table_entries); /* S8 */
+    return 0;
+}
+
 /* Makes refcount block `block` in the free cluster `place`, which it or another block counts. */
 static int refcount_block_make(struct qcow2 *q, uint64_t block, uint64_t place)
 {
     assert(!q->is_nonblocking && block < q->refcount_table_entries); /* A3 */
-    assert(!q->refcount_table[block]);
-    int ret = qcow2_space_take_run(q, q->refcount_table_offset,
+    assert(!qcow2_refcount_block(q, block));
+    int ret = refcount_table_know(q, block);
+    if (ret == 0)
+        ret = qcow2_space_take_run(q, q->refcount_table_offset,
                                    q->refcount_table_disk_entries * sizeof(uint64_t));
     if (ret == 0)
         ret = qcow2_metadata_add(q, place);

@@ -13,19 +13,36 @@
  */
 #include "block/format/qcow2/cache.h"
 
-enum { CACHE_SLICES_MAX = 4096, CACHE_BUCKETS = 4096 };
+enum { CACHE_SLICES_MAX = 4096, CACHE_BUCKETS_MIN = 16, CACHE_BUCKETS_MAX = CACHE_SLICES_MAX };
 
 int qcow2_cache_init(struct qcow2_cache *cache, uint32_t slice_bytes)
 {
     cache->slice_bytes = slice_bytes;
-    cache->buckets = calloc(CACHE_BUCKETS, sizeof(*cache->buckets));
+    cache->bucket_count = CACHE_BUCKETS_MIN;
+    cache->buckets = calloc(cache->bucket_count, sizeof(*cache->buckets));
     return cache->buckets ? 0 : -ENOMEM;
 }
 
 static struct qcow2_slice **cache_bucket(const struct qcow2_cache *cache, uint64_t offset)
 {
-    return &cache->buckets[(offset / cache->slice_bytes * 0x9e3779b97f4a7c15ULL >> 32) %
-                           CACHE_BUCKETS];
+    return &cache->buckets[(offset / cache->slice_bytes * 0x9e3779b97f4a7c15ULL >> 32) &
+                           (cache->bucket_count - 1)];
+}
+
+/* Without memory for other buckets they stay as they are. */
+static void cache_resize(struct qcow2_cache *cache, size_t count)
+{
+    struct qcow2_slice **buckets = calloc(count, sizeof(*buckets));
+    if (!buckets)
+        return;
+    free(cache->buckets);
+    cache->buckets = buckets;
+    cache->bucket_count = count;
+    for (struct qcow2_slice *slice = cache->oldest; slice; slice = slice->newer) {
+        struct qcow2_slice **bucket = cache_bucket(cache, slice->offset);
+        slice->hash_next = *bucket;
+        *bucket = slice;
+    }
 }
 
 static void cache_unlink_use(struct qcow2_cache *cache, struct qcow2_slice *slice)
@@ -78,6 +95,13 @@ void qcow2_cache_shrink(struct qcow2_cache *cache, size_t slices_max)
     }
 }
 
+void qcow2_cache_empty(struct qcow2_cache *cache)
+{
+    qcow2_cache_shrink(cache, 1);
+    if (cache->count <= CACHE_BUCKETS_MIN && cache->bucket_count > CACHE_BUCKETS_MIN)
+        cache_resize(cache, CACHE_BUCKETS_MIN);
+}
+
 /* Returns the slice at `offset` and marks it used, or NULL. */
 static struct qcow2_slice *cache_find(struct qcow2 *q, uint64_t offset)
 {
@@ -98,13 +122,16 @@ static int slice_load(struct qcow2 *q, uint64_t offset, bool is_refcount,
 {
     struct qcow2_cache *cache = &q->cache;
     CLEANUP_FREE unsigned char *bytes = malloc(cache->slice_bytes);
-    struct qcow2_slice **bucket = cache_bucket(cache, offset), *loaded;
+    struct qcow2_slice **bucket, *loaded;
     int ret = bytes ? file_read_padded(q->fd, bytes, offset, cache->slice_bytes) : -ENOMEM;
     if (ret)
         return ret;
     loaded = malloc(sizeof(*loaded));
     if (!loaded)
         return -ENOMEM;
+    if (cache->count >= cache->bucket_count && cache->bucket_count < CACHE_BUCKETS_MAX)
+        cache_resize(cache, 2 * cache->bucket_count);
+    bucket = cache_bucket(cache, offset);
     *loaded =
         (struct qcow2_slice){.hash_next = *bucket, .offset = offset, .is_refcount = is_refcount};
     loaded->bytes = steal(bytes);

@@ -20,6 +20,9 @@ void qcow2_cache_dirty(struct qcow2_cache *cache, struct qcow2_slice *slice);
 /* Evicts clean slices, oldest first, until fewer than `slices_max` are left. */
 void qcow2_cache_shrink(struct qcow2_cache *cache, size_t slices_max);
 
+/* Evicts all clean slices, and frees what many slices needed. */
+void qcow2_cache_empty(struct qcow2_cache *cache);
+
 /* Drops the slices of a cluster that is freed or changes its purpose. */
 void qcow2_cache_drop(struct qcow2 *q, uint64_t cluster);
 

@@ -155,7 +155,7 @@ static int batch_take_refcount_table(struct qcow2 *q, struct batch *batch)
     if (!batch->refcount_table)
         return -ENOMEM;
     for (uint64_t i = 0; i < batch->refcount_table_entries; i++)
-        batch->refcount_table[i] = htobe64(q->refcount_table[i]);
+        batch->refcount_table[i] = htobe64(qcow2_refcount_block(q, i));
     batch->has_moved = q->has_moved_refcount_table;
     q->has_moved_refcount_table = q->has_dirty_refcount_table = false;
     return 0;

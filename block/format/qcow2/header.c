@@ -252,11 +252,12 @@ static int header_load_tables(struct node *node, struct qcow2 *q, struct err *er
     q->l1_dirty = calloc(1, q->l1_entries + 1);
     if (!q->l1_dirty)
         return header_read_error(node, -ENOMEM, err);
-    ret = qcow2_table_load(q->fd, q->refcount_table_offset, q->refcount_table_entries,
-                           &q->refcount_table);
+    q->refcount_table_known = q->refcount_table_entries;
+    ret = qcow2_table_load_used(q->fd, q->refcount_table_offset, &q->refcount_table_known,
+                                &q->refcount_table);
     if (ret)
         return header_read_error(node, ret, err);
-    for (uint64_t i = 0; i < q->refcount_table_entries; i++)
+    for (uint64_t i = 0; i < q->refcount_table_known; i++)
         if (q->refcount_table[i] & (q->cluster_bytes - 1) ||
             q->refcount_table[i] > QCOW2_OFFSET_MASK)
             return refuse(node, err, "a refcount block lies at an impossible offset");

@@ -15,8 +15,7 @@ static inline uint64_t qcow2_refcounts_per_block(const struct qcow2 *q)
 
 static inline bool qcow2_refcount_has_block(const struct qcow2 *q, uint64_t cluster)
 {
-    uint64_t block = cluster / qcow2_refcounts_per_block(q);
-    return block < q->refcount_table_entries && q->refcount_table[block];
+    return qcow2_refcount_block(q, cluster / qcow2_refcounts_per_block(q));
 }
 
 /* Returns the cluster's count; 0 if it has no block. 0 or -errno. */

@@ -153,7 +153,7 @@ static int walk_blocks(struct walk *walk)
 {
     struct qcow2 *q = walk->q;
     int ret = 0;
-    for (uint64_t i = 0; i < q->refcount_table_entries && ret == 0; i++) {
+    for (uint64_t i = 0; i < q->refcount_table_known && ret == 0; i++) {
         uint64_t block = q->refcount_table[i], cluster = block >> q->cluster_bits;
         if (block && (cluster >= walk->clusters || count_get(walk, cluster))) {
             q->refcount_table[i] = 0;

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * One open qcow2 image in memory: the header's fields, the whole L1 table and refcount table, and a
- * cache of slices (at most 4 KiB) of L2 tables and refcount blocks. Only a flush writes them back.
+ * One open qcow2 image in memory: the header's fields, the whole L1 table, the refcount table up to
+ * its last block, and a cache of slices (at most 4 KiB) of L2 tables and refcount blocks. Only a
+ * flush writes them back.
  *
  * Invariants, while the image's lock is free:
  *   S1  No cluster below free_hint is free.
@@ -13,6 +14,7 @@
  *   S6  has_dirty_l1 is set exactly if a flag in l1_dirty is.
  *   S7  Guest data never lie in a metadata cluster, nor metadata in a cluster that is counted as
  *       free.
+ *   S8  refcount_table_known <= refcount_table_entries; the entries from there on are 0.
  * S1 and S2 have partial asserts in allocate.c, since a full one would read every count; a breach
  *    of
  * S7 is a property of the file: it marks the image corrupt and is no assert.
@@ -52,6 +54,7 @@ struct qcow2_slice {
 
 struct qcow2_cache {
     struct qcow2_slice **buckets;
+    size_t bucket_count; /* a power of two; grows with `count` */
     struct qcow2_slice *oldest, *newest;
     size_t count, dirty_count;
     uint32_t slice_bytes;
@@ -119,9 +122,10 @@ struct qcow2 {
     uint64_t *l1;                     /* host byte order */
     uint64_t l1_offset;               /* this and l1_entries change with grow.c only */
     uint32_t l1_entries;
-    unsigned char *l1_dirty;          /* one flag per entry */
+    unsigned char *l1_dirty; /* one flag per entry */
     bool has_dirty_l1;
-    uint64_t *refcount_table; /* host byte order */
+    uint64_t *refcount_table;      /* host byte order */
+    uint64_t refcount_table_known; /* entries in memory (S8) */
     uint64_t refcount_table_entries, refcount_table_offset;
     bool has_dirty_refcount_table;        /* a block is new */
     uint64_t refcount_table_disk_entries; /* capacity at refcount_table_offset */
@@ -163,6 +167,12 @@ static inline void qcow2_unlock(struct qcow2 *q)
 static inline uint64_t qcow2_clusters(const struct qcow2 *q, uint64_t bytes)
 {
     return (bytes >> q->cluster_bits) + !!(bytes & (q->cluster_bytes - 1));
+}
+
+/* The offset of a refcount block; 0: it does not exist. */
+static inline uint64_t qcow2_refcount_block(const struct qcow2 *q, uint64_t block)
+{
+    return block < q->refcount_table_known ? q->refcount_table[block] : 0;
 }
 
 /* For functions that requests call: opening, repair and replay need no lock. */

@@ -92,6 +92,21 @@ int qcow2_table_load(int fd, uint64_t offset, uint64_t entries, uint64_t **table
     return 0;
 }
 
+int qcow2_table_load_used(int fd, uint64_t offset, uint64_t *entries, uint64_t **table)
+{
+    CLEANUP_FREE uint64_t *words = NULL;
+    int ret = qcow2_table_load(fd, offset, *entries, &words);
+    if (ret)
+        return ret;
+    while (*entries && !words[*entries - 1])
+        --*entries;
+    *table = malloc(*entries ? *entries * sizeof(*words) : 1);
+    if (!*table)
+        return -ENOMEM;
+    memcpy(*table, words, *entries * sizeof(*words));
+    return 0;
+}
+
 bool qcow2_table_is_hole(const struct qcow2 *q, uint64_t offset)
 {
     off_t data = lseek(q->fd, (off_t)offset, SEEK_DATA);

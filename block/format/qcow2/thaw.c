@@ -3,10 +3,10 @@
  * Freezing, thawing and replaying: what turns an open image into one that is written, or back.
  *
  * A frozen image keeps its header's fields, its L1 table and its refcount table, which nobody
- * changes meanwhile. It has no flusher and caches few slices. A thaw builds what only changes need:
- * the set of metadata clusters and the end of the file. Reads go on: they use neither, and what
- * they use does not change. Releases that an earlier thaw had to keep are still queued (flush.c,
- * W6).
+ * changes meanwhile. It has no flusher, and caches the few slices that were read last. A thaw
+ * builds what only changes need: the set of metadata clusters and the end of the file. Reads go on:
+ * they use neither, and what they use does not change. Releases that an earlier thaw had to keep
+ * are still queued (flush.c, W6).
  */
 #include "block/format/qcow2/thaw.h"
 
@@ -19,7 +19,9 @@ static void qcow2_freeze(struct qcow2 *q)
 {
     qcow2_flusher_end(q);
     LOCK_GUARD(&q->lock);
-    qcow2_cache_shrink(&q->cache, QCOW2_CACHE_SLICES_FROZEN_MAX);
+    qcow2_cache_empty(&q->cache);
+    free(q->metadata.clusters);
+    q->metadata = (struct qcow2_metadata){0};
 }
 
 static int qcow2_thaw(struct node *node, struct err *err)
@@ -31,7 +33,7 @@ static int qcow2_thaw(struct node *node, struct err *err)
                        "qcow2 image '%s' is dirty or corrupt, so it cannot be written to; run "
                        "qemu-img check -r all",
                        node->path);
-    free(q->metadata.clusters); /* of a top: tables may have been made since */
+    free(q->metadata.clusters); /* of a thaw that failed: tables may have been made since */
     q->metadata = (struct qcow2_metadata){0};
     if (qcow2_make_writable(node, err) != 0)
         return -1;

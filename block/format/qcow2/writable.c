@@ -23,7 +23,7 @@ static int metadata_collect(struct qcow2 *q)
     for (uint32_t i = 0; i < q->snapshot_count && ret == 0; i++)
         ret = qcow2_metadata_add_range(q, q->snapshots[i].l1_offset,
                                        q->snapshots[i].l1_entries * sizeof(uint64_t));
-    for (uint64_t i = 0; i < q->refcount_table_entries && ret == 0; i++)
+    for (uint64_t i = 0; i < q->refcount_table_known && ret == 0; i++)
         if (q->refcount_table[i])
             ret = qcow2_metadata_add_range(q, q->refcount_table[i], 1);
     for (uint32_t i = 0; i < q->l1_entries && ret == 0; i++)
@@ -65,7 +65,7 @@ static int tables_check(const struct node *node, struct qcow2 *q, struct err *er
     for (uint32_t i = 0; i < q->l1_entries; i++)
         if ((q->l1[i] & QCOW2_OFFSET_MASK) >> q->cluster_bits >= q->end_cluster)
             return refuse_past_end(node, "L2 table, L1 entry", i, err);
-    for (uint64_t i = 0; i < q->refcount_table_entries; i++)
+    for (uint64_t i = 0; i < q->refcount_table_known; i++)
         if (q->refcount_table[i] >> q->cluster_bits >= q->end_cluster &&
             !(q->incompatible & QCOW2_INCOMPATIBLE_DIRTY))
             return refuse_past_end(node, "refcount block, refcount table entry", i, err);
