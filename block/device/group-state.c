@@ -33,9 +33,8 @@ static void transaction_assert_member(const struct member *member, enum transact
     (void)member;
 }
 
-void group_assert_state(struct group *group, enum transaction_state state)
+static void group_assert_state_locked(const struct group *group, enum transaction_state state)
 {
-    LOCK_GUARD(&group->finish.lock);
     assert(group->state == state);
     assert(group->count >= 1 || state == TRANSACTION_BEGINNING);
     for (size_t i = 0; i < group->count; i++) {
@@ -46,8 +45,15 @@ void group_assert_state(struct group *group, enum transaction_state state)
     }
 }
 
+void group_assert_state(struct group *group, enum transaction_state state)
+{
+    LOCK_GUARD(&group->finish.lock);
+    group_assert_state_locked(group, state);
+}
+
 void group_enter_state(struct group *group, enum transaction_state state)
 {
+    LOCK_GUARD(&group->finish.lock);
     group->state = state;
-    group_assert_state(group, state);
+    group_assert_state_locked(group, state);
 }

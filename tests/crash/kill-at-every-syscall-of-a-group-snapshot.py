@@ -2,8 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 #
 # Three disks with different formats, each with a client that writes and flushes all the time; POST
-# /snapshot-groups is killed at every system call of its two threads. After every kill qemu-img
-# finds no error in any image; after every restart
+# /snapshot-groups is killed at every system call of its two threads, and of the thread that
+# finishes a member after the cut while the others are settled. After every kill qemu-img finds no
+# error in any image; after every restart
 #   - the group is committed as a whole or aborted as a whole, and committed if the client got a
 #     201;
 #   - the image directory has the files of committed groups and no others;
@@ -15,8 +16,9 @@ import sys
 
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.realpath(__file__)), "..", "lib"))
-from killwalk import kill_walk
-from snapgroupd import Daemon, expect, group_body, main, qcow2_check, run
+from gates import GatedDaemon
+from killwalk import ask_and_kill_at, kill_walk
+from snapgroupd import expect, group_body, main, qcow2_check, run
 from strace import run_by
 from writers import Disk, start_writers, stop_writers
 
@@ -105,10 +107,11 @@ class Test:
 
 
 def test():
-    with Daemon() as daemon:
+    with GatedDaemon() as daemon:
         snapshots = Test(daemon)
         steps = kill_walk(daemon, 201, snapshots)
-        kill_walk(daemon, 201, snapshots, run_by, steps)
+        steps += kill_walk(daemon, 201, snapshots, run_by, steps)
+        kill_walk(daemon, 201, snapshots, first_step=steps, ask=ask_and_kill_at("seal-vdb", "group-finish"))
         snapshots.end()
         expect(snapshots.committed > 0, "no group was committed")
         print("%d groups committed" % snapshots.committed)

@@ -9,6 +9,7 @@
         daemon.open_gate("prepare")
         answer = call.answer()
 """
+import contextlib
 import http.client
 import os
 import threading
@@ -32,6 +33,12 @@ class GatedDaemon(Daemon):
 
     def open_gate(self, step):
         os.unlink(os.path.join(self.gates, step + ".closed"))
+
+    def forget_gate(self, step):
+        """Of a daemon that was killed before it passed."""
+        for state in ("closed", "reached"):
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(os.path.join(self.gates, "%s.%s" % (step, state)))
 
     def await_gate(self, step):
         wait_until(lambda: os.path.exists(os.path.join(self.gates, step + ".reached")), "a group at " + step)

@@ -10,8 +10,9 @@ import os
 import sys
 import time
 
-from snapgroupd import expect
-from strace import Strace, Walk, served_by
+from gates import Call
+from snapgroupd import DEADLINE_S, expect, wait_until
+from strace import Strace, Walk, served_by, threads_named
 
 
 class Kill:
@@ -40,18 +41,41 @@ def ask_and_kill(daemon, kill, find_thread, injection, method, path, body, heade
     daemon.kill()
 
 
-def kill_walk(daemon, status, test, find_thread=served_by, first_step=0):
+def ask_and_kill_at(gate, thread_name):
+    """The same for the thread of that name that comes to the gate while the request runs, from
+    there on; the daemon is a GatedDaemon."""
+    def ask(daemon, kill, _, injection, method, path, body, headers=None):
+        daemon.close_gate(gate)
+        call = Call(daemon, method, path, body, **(headers or {}))
+        daemon.await_gate(gate)
+        thread = wait_until(lambda: (lambda named: len(named) == 1 and named[0])(threads_named(daemon.pid, thread_name)),
+                            "one thread to be left")
+        with Strace(thread, *injection, output=os.path.join(daemon.directory, "strace")) as kill.strace:
+            daemon.open_gate(gate)
+            call.join(DEADLINE_S)
+            kill.answer = call.result
+        daemon.kill()
+        daemon.forget_gate(gate)
+    return ask
+
+
+def is_of_daemon(name):
+    """Not of a gate."""
+    return name not in ("access", "clock_nanosleep", "restart_syscall")
+
+
+def kill_walk(daemon, status, test, find_thread=served_by, first_step=0, ask=ask_and_kill):
     """test.before(step), with the daemon up; test.request(step) -> (method, path, body[, headers]);
     test.after_kill(kill), with the daemon down; test.after_restart(kill). An answer must have
     `status`. Returns the number of steps, which are counted from `first_step`."""
     began = time.monotonic()
-    walk = Walk()
+    walk = Walk(is_of_daemon)
 
     def step(where, *injection):
         kill = Kill(first_step + walk.steps, where)
         try:
             test.before(kill.step)
-            ask_and_kill(daemon, kill, find_thread, injection, *test.request(kill.step))
+            ask(daemon, kill, find_thread, injection, *test.request(kill.step))
             expect(not kill.answer or kill.answer.status == status, "answered %s", kill.answer)
             test.after_kill(kill)
             daemon.start()

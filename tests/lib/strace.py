@@ -50,6 +50,10 @@ def thread_name(pid, thread):
         return None  # it has ended
 
 
+def threads_named(pid, name):
+    return [int(thread) for thread in threads(pid) if thread_name(pid, thread) == name]
+
+
 def served_by(daemon):
     """A fresh keep-alive connection and the id of the one thread that serves it."""
     before = threads(daemon.pid)
@@ -66,7 +70,7 @@ def run_by(daemon):
     connection, _ = served_by(daemon)
     answer = connection.ask("POST", "/snapshot-groups", {"devices": []})  # which starts the thread
     expect(answer.status == 422, "a group of nobody: %s", answer)
-    named = [int(thread) for thread in threads(daemon.pid) if thread_name(daemon.pid, thread) == "group-run"]
+    named = threads_named(daemon.pid, "group-run")
     expect(len(named) == 1, "%d threads run groups", len(named))
     return connection, named[0]
 

@@ -4,6 +4,7 @@
  * test wants, at one step of a group. STEP_GATES in the environment names a directory; a step waits
  * there if it has a file STEP.closed, until that is removed, and creates STEP.reached meanwhile.
  */
+#include "block/device/member.h"
 #include "block/group.h"
 #include "store/groups.h"
 
@@ -33,6 +34,14 @@ static void pass_gate(const char *step)
     unlink(reached);
 }
 
+/* "seal-DEVICE": a member's own step, on a thread of its own. */
+static const char *seal_step(const struct member *member)
+{
+    static _Thread_local char step[NAME_MAX - 16];
+    snprintf(step, sizeof(step), "seal-%s", member->device->name);
+    return step;
+}
+
 #define GATE(step, result, name, parameters, arguments)                                            \
     result __real_##name parameters;                                                               \
     result __wrap_##name parameters;                                                               \
@@ -57,6 +66,7 @@ GATE("committing", int, store_group_update_committing,
      (transaction, row, err))
 GATE("cut", void, group_cut, (struct group * group, uint64_t *cut_at_us), (group, cut_at_us))
 GATE("finish", void, group_finish_begin, (struct group * group), (group))
+GATE(seal_step(member), uint64_t, member_seal, (struct member * member), (member))
 GATE("committed", int, store_group_update_committed,
      (struct store_transaction * transaction, const struct group_row *row, struct err *err),
      (transaction, row, err))

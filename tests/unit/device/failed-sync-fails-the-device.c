@@ -52,9 +52,9 @@ TEST(test_flush_fails_in_prepare)
     struct err err;
     size_t failed_member;
     disk_write(block, "d0", 0, 1);
+    faulty_fail_sync("/d0.qcow2", EIO); /* the group begins to flush at once */
     struct group *group = group_of(block, "g.qcow2", 2, NAMES, &failed_member, &err);
     assert_non_null(group);
-    faulty_fail_sync("/d0.qcow2", EIO);
     assert_int_equal(-1, group_prepare(group, &failed_member, &err));
     assert_int_equal(1, failed_member);
     assert_int_equal(ErrDeviceFailed, err.code);
