@@ -31,7 +31,7 @@ struct group_member {
     const char *device;
     const char *snapshot_file;     /* path of the overlay to create */
     const char *format;            /* of the overlay */
-    const struct group_base *base; /* of a rollback; else NULL */
+    const struct group_base *base; /* of a rollback, where all members have one; else NULL */
 };
 
 /* The image that a member is rolled back to. */
@@ -39,6 +39,7 @@ struct group_base {
     const char *image; /* absolute */
     const char *format;
     const char *identity; /* NULL: unknown */
+    bool disconnects;     /* the same of all members: group_prepare() asks the clients to leave */
 };
 
 /* The images of a member; valid until group_free(). */
@@ -60,18 +61,12 @@ struct group_member_info {
 };
 
 /* Codes: EmptyGroup, DuplicateDevice, DeviceNotFound, DeviceInUse, DeviceIsReadOnly, DeviceFailed,
- * InvalidBlockFormat, OpenFileFailed. NULL on failure. `*failed_member` is SIZE_MAX if no member
- * caused the failure. */
+ * InvalidBlockFormat, OpenFileFailed; of a rollback also NotRelated: base and device have no image
+ * in common; DeviceInUse: a client is connected, unless it is to leave. NULL on failure.
+ * `*failed_member` is SIZE_MAX if no member caused the failure. */
 struct group *group_begin(struct block *block, const unsigned char id[OWNER_ID_BYTES],
                           const struct group_member *members, size_t count, size_t *failed_member,
                           struct err *err);
-
-/* The same of a rollback: each member has a base, which has an image of its chain in common with
- * the device (else NotRelated). Clients that are connected are asked to leave with `disconnect`, by
- * group_prepare(); else they are a reason to fail: DeviceInUse. */
-struct group *group_begin_rollback(struct block *block, const unsigned char id[OWNER_ID_BYTES],
-                                   const struct group_member *members, size_t count,
-                                   bool disconnect, size_t *failed_member, struct err *err);
 
 /*
  * Checks what group_begin() does, and that the overlays' file systems are not full, but holds no

@@ -16,6 +16,9 @@
 #define GROUP_NAME_MAX    128 /* characters */
 #define GROUP_MEMBERS_MAX 1024
 
+/* How long a rollback waits for clients that it asks to leave. */
+#define ROLLBACK_DISCONNECT_MS 10000
+
 /* ---- images ---- */
 
 /* Images of a chain: a loop that escapes detection ends here. */

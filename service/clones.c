@@ -11,27 +11,6 @@
 #include <stdio.h>
 #include <string.h>
 
-/* A group that is under way holds its devices; one that failed has frozen nothing. */
-static int group_check_committed(const struct group_row *group, struct err *err)
-{
-    switch (group->state) {
-    case GROUP_COMMITTED:
-        return 0;
-    case GROUP_ABORTING:
-    case GROUP_ABORTED:
-        return err_set(err, ErrGroupNotFound, 0,
-                       "snapshot group '%s' was not taken: it has nothing to clone", group->id);
-    case GROUP_DELETING:
-    case GROUP_DELETED:
-        return err_set(err, ErrGroupNotFound, 0,
-                       "snapshot group '%s' is deleted: it has nothing to clone", group->id);
-    default:
-        err_set(err, ErrDeviceInUse, 0, "snapshot group '%s' is %s; try again once it is committed",
-                group->name, group_state_name(group->state));
-        return err_add_holder(err, "group", group->id);
-    }
-}
-
 static const struct member_row *group_find_member(const struct group_row *group, const char *device,
                                                   struct err *err)
 {
@@ -78,8 +57,7 @@ int clone_source_open(struct service *service, const struct device_request *requ
     if (!from->group)
         return 0;
     *part = DEVICE_PART_GROUP;
-    if (snapshot_groups_get(service, from->group, &source->group, err) != 0 ||
-        group_check_committed(&source->group, err) != 0)
+    if (snapshot_groups_get_committed(service, from->group, &source->group, err) != 0)
         return -1;
     *part = DEVICE_PART_MEMBER;
     source->member = group_find_member(&source->group, from->device, err);

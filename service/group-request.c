@@ -62,11 +62,12 @@ static int member_row_fill(struct service *service, struct member_row *row,
     row->format = strdup(member->format);
     row->backing_file = info ? strdup(info->backing_file) : NULL;
     row->backing_format = info ? strdup(info->backing_format) : NULL;
+    row->base_file = member->base ? strdup(member->base->image) : NULL;
     row->has_size = info != NULL;
     row->size_bytes = info ? info->size_bytes : 0;
     row->directory_identity = info ? strdup(info->directory_identity) : NULL;
     bool is_short =
-        !row->device || !row->format || !row->snapshot_file ||
+        !row->device || !row->format || !row->snapshot_file || (member->base && !row->base_file) ||
         (info && (!row->backing_file || !row->backing_format || !row->directory_identity));
     return is_short ? -1 : 0;
 }
@@ -80,9 +81,12 @@ int group_row_begin(struct group_row *row, const struct snapshot_group_request *
     row->labels = strdup(request->labels);
     row->request_hash = strdup(request->origin->request_hash);
     row->selector = request->selector ? strdup(request->selector) : NULL;
+    row->kind = request->rolled_back_to ? GROUP_KIND_ROLLBACK : GROUP_KIND_SNAPSHOT;
+    row->rolled_back_to = request->rolled_back_to ? strdup(request->rolled_back_to) : NULL;
     row->members = calloc(request->count + 1, sizeof(*row->members));
-    bool is_short =
-        !row->name || !row->labels || !row->request_hash || (request->selector && !row->selector);
+    bool is_short = !row->name || !row->labels || !row->request_hash ||
+                    (request->selector && !row->selector) ||
+                    (request->rolled_back_to && !row->rolled_back_to);
     return row->members && !is_short ? 0 : out_of_memory(err);
 }
 

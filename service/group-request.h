@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * What a client asks of POST /snapshot-groups: the members with their defaults, and the row that
- * follows. Called by snapshot-groups.c.
+ * What a client asks of POST /snapshot-groups, or of a rollback: the members with their defaults,
+ * and the row that follows. Called by snapshot-groups.c.
  */
 #ifndef SERVICE_GROUP_REQUEST_H
 #define SERVICE_GROUP_REQUEST_H
@@ -16,10 +16,12 @@ struct service;
 /* What a client asks for; strings are borrowed. A member's snapshot_file and format may be NULL:
  * then they are "DEVICE+NAME.qcow2" in the image directory, and "qcow2". */
 struct snapshot_group_request {
-    const char *name;     /* or NULL: the id */
-    const char *labels;   /* JSON text */
-    bool is_dry_run;      /* for group-runs.h: only a plan is wanted */
-    const char *selector; /* the labels that chose the members, JSON text; NULL: none */
+    const char *name;           /* or NULL: the id */
+    const char *labels;         /* JSON text */
+    bool is_dry_run;            /* for group-runs.h: only a plan is wanted */
+    const char *selector;       /* the labels that chose the members, JSON text; NULL: none */
+    const char *rolled_back_to; /* of a rollback: the id of the group to go back to; each member has
+                                 * a base. NULL: a snapshot */
     const struct origin *origin;
     size_t count;
     const struct group_member *members;

@@ -31,7 +31,8 @@ struct group_run {
     struct memory_share memory;
     struct snapshot_group_request request;
     struct group_member *members;
-    char *texts; /* of request and members */
+    struct group_base *bases; /* of a rollback, one of each member */
+    char *texts;              /* of request, members and bases */
     struct origin origin;
     struct group_progress progress;
     int result; /* these three: the thread's, constant after the end */
@@ -61,6 +62,7 @@ static void run_free(struct group_run *run)
     group_row_clear(&run->row);
     memory_release(&run->memory);
     free(run->members);
+    free(run->bases);
     free(run->texts);
     free(run);
 }
@@ -96,13 +98,25 @@ static char *text_copy(char **at, const char *text)
 
 static size_t request_bytes(const struct snapshot_group_request *request)
 {
-    size_t bytes =
-        text_bytes(request->name) + text_bytes(request->labels) + text_bytes(request->selector);
+    size_t bytes = text_bytes(request->name) + text_bytes(request->labels) +
+                   text_bytes(request->selector) + text_bytes(request->rolled_back_to);
     for (const struct group_member *member = request->members;
-         member < request->members + request->count; member++)
+         member < request->members + request->count; member++) {
         bytes += text_bytes(member->device) + text_bytes(member->snapshot_file) +
                  text_bytes(member->format);
+        if (member->base)
+            bytes += text_bytes(member->base->image) + text_bytes(member->base->format) +
+                     text_bytes(member->base->identity);
+    }
     return bytes;
+}
+
+static void base_copy(struct group_base *base, char **at, const struct group_base *from)
+{
+    base->image = text_copy(at, from->image);
+    base->format = text_copy(at, from->format);
+    base->identity = text_copy(at, from->identity);
+    base->disconnects = from->disconnects;
 }
 
 static void request_copy(struct group_run *run, const struct snapshot_group_request *request)
@@ -113,12 +127,17 @@ static void request_copy(struct group_run *run, const struct snapshot_group_requ
         run->members[i].device = text_copy(&at, member->device);
         run->members[i].snapshot_file = text_copy(&at, member->snapshot_file);
         run->members[i].format = text_copy(&at, member->format);
+        if (member->base) {
+            base_copy(&run->bases[i], &at, member->base);
+            run->members[i].base = &run->bases[i];
+        }
     }
     run->request = *request;
     run->request.members = run->members;
     run->request.name = text_copy(&at, request->name);
     run->request.labels = text_copy(&at, request->labels);
     run->request.selector = text_copy(&at, request->selector);
+    run->request.rolled_back_to = text_copy(&at, request->rolled_back_to);
     run->origin = *request->origin;
     run->request.origin = &run->origin;
 }
@@ -134,17 +153,19 @@ static struct group_run *run_new(struct group_runs *runs,
     }
     size_t bytes = request_bytes(request);
     size_t members_bytes = (request->count + 1) * sizeof(*run->members);
+    size_t bases_bytes = request->rolled_back_to ? request->count * sizeof(*run->bases) : 0;
     run->runs = runs;
     run->memory.memory = &runs->service->memory;
     group_progress_init(&run->progress, wait->deadline_ms, wait->settle_ms, wait->wait_s);
     memcpy(run->abandoned.id, run->progress.id, sizeof(run->abandoned.id));
-    if (memory_take(&run->memory, bytes + members_bytes, err) != 0) {
+    if (memory_take(&run->memory, bytes + members_bytes + bases_bytes, err) != 0) {
         run_free(run);
         return NULL;
     }
     run->texts = malloc(bytes + 1);
     run->members = calloc(1, members_bytes);
-    if (!run->texts || !run->members) {
+    run->bases = calloc(1, bases_bytes + 1);
+    if (!run->texts || !run->members || !run->bases) {
         err_set(err, ErrOutOfResources, 0, "there is no memory for the group");
         run_free(run);
         return NULL;

@@ -97,7 +97,7 @@ static int devices_each(struct service *service,
 static int group_settle_row(struct service *service, struct group_row *row, struct err *err)
 {
     log_warning("group %s was not finished; it is %s", row->id,
-                row->state == GROUP_COMMITTING ? "committed" : "rolled back");
+                row->state == GROUP_COMMITTING ? "committed" : "aborted");
     return settlement_recover(service, row, err);
 }
 

@@ -236,6 +236,29 @@ int snapshot_groups_get(struct service *service, const char *id_or_name, struct 
     return store_group_get(service->store, normal, row, err);
 }
 
+int snapshot_groups_get_committed(struct service *service, const char *id_or_name,
+                                  struct group_row *row, struct err *err)
+{
+    if (snapshot_groups_get(service, id_or_name, row, err) != 0)
+        return -1;
+    switch (row->kind == GROUP_KIND_CUT ? GROUP_DELETED : row->state) {
+    case GROUP_COMMITTED:
+        return 0;
+    case GROUP_ABORTING:
+    case GROUP_ABORTED:
+        return err_set(err, ErrGroupNotFound, 0,
+                       "snapshot group '%s' was not taken: it has no frozen images", row->id);
+    case GROUP_DELETING:
+    case GROUP_DELETED:
+        return err_set(err, ErrGroupNotFound, 0,
+                       "snapshot group '%s' is deleted: it has no frozen images", row->id);
+    default:
+        err_set(err, ErrDeviceInUse, 0, "snapshot group '%s' is %s; try again once it is committed",
+                row->name, group_state_name(row->state));
+        return err_add_holder(err, "group", row->id);
+    }
+}
+
 int snapshot_groups_list(struct service *service, const struct group_list_filter *filter,
                          uint64_t before, size_t limit, struct group_row **rows, size_t *count,
                          uint64_t *next, struct err *err)

@@ -14,6 +14,9 @@
  *                                       `committed`, the other devices' tops
  *   group_free     release the others
  *
+ * A rollback is taken in the same steps: its overlays are on images that another group froze, and
+ * the group that is taken keeps what was there before (block/group.h).
+ *
  * An attempt whose member fails at begin or prepare is kept, `aborted`, with its error. From the
  * point of no return, or the first failure, group-settlement.h takes over. Any thread; groups that
  * share no device may run at the same time.
@@ -31,9 +34,9 @@ struct group_progress;
  * Takes the snapshot. `progress` has its id and its deadline; NULL: a new id, no deadline. On
  * success `row` is the committed group. On failure `row` has what is known of the attempt,
  * including has_error_member and error_member; it is to be cleared as well. Codes: those of
- * group_begin and group_prepare, GroupExists, DeadlineExceeded, StoreFailed, OutOfResources;
- * NotReady: it is cut, and the daemon ends. After StoreFailed the group may turn out to have been
- * taken.
+ * group_begin and group_prepare, GroupExists, GroupNotFound (a rollback's), DeadlineExceeded,
+ * StoreFailed, OutOfResources; NotReady: it is cut, and the daemon ends. After StoreFailed the
+ * group may turn out to have been taken.
  */
 int snapshot_groups_take(struct service *service, const struct snapshot_group_request *request,
                          struct group_progress *progress, struct group_row *row, struct err *err);
@@ -51,6 +54,11 @@ void snapshot_groups_abandon(struct service *service, struct group_progress *pro
 /* By id or name. GroupNotFound, StoreFailed. */
 int snapshot_groups_get(struct service *service, const char *id_or_name, struct group_row *row,
                         struct err *err);
+
+/* The same of a group that has frozen images. GroupNotFound (also: it was not taken), DeviceInUse
+ * (it is under way), StoreFailed. `row` is to be cleared in every case. */
+int snapshot_groups_get_committed(struct service *service, const char *id_or_name,
+                                  struct group_row *row, struct err *err);
 
 /* As store_group_list(). */
 int snapshot_groups_list(struct service *service, const struct group_list_filter *filter,

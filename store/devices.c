@@ -147,16 +147,11 @@ static int clone_find_base(struct connection *writer, const struct device_row *r
     return path && !*base ? store_out_of_memory(err) : 0;
 }
 
-/* Nothing is put on an image that is written to by a merge, or goes by one that has found all that
- * is on it. */
 static int clone_check_merges(struct connection *writer, const char *base, struct err *err)
 {
     CLEANUP(statement)
     sqlite3_stmt *statement =
-        statement_begin(writer,
-                        "SELECT 1 FROM merges WHERE (base = :base AND stage <> 'done') OR "
-                        "(upper = :base AND stage IN ('copied', 'redirected'))",
-                        err);
+        statement_begin(writer, "SELECT 1 FROM merges WHERE " IS_MERGED(":base"), err);
     if (!statement)
         return -1;
     statement_bind_text(statement, ":base", base);

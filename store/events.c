@@ -61,9 +61,10 @@ void event_rows_free(struct event_row *rows, size_t count)
 
 /* The detail of an event that brings none. A patch with NULL leaves the member out. */
 #define GROUP_DETAIL                                                                               \
-    "(SELECT json_patch(json_object('name', name, 'devices', json((SELECT "                        \
+    "(SELECT json_patch(json_object('name', name, 'kind', kind, 'devices', json((SELECT "          \
     "json_group_array(device) FROM (SELECT device FROM members WHERE group_id = groups.id ORDER "  \
-    "BY position)))), json_object('code', error_code, 'message', error_message)) FROM groups "     \
+    "BY position)))), json_object('rolled_back_to', rolled_back_to, 'code', error_code, "          \
+    "'message', error_message)) FROM groups "                                                      \
     "WHERE id = :group_id)"
 #define DEVICE_DETAIL                                                                              \
     "(SELECT json_object('id', id, 'image', image, 'format', format, 'top', top) FROM devices "    \

@@ -68,6 +68,8 @@ void group_list_sql(const struct group_list_filter *filter, char sql[GROUP_LIST_
             "SELECT groups.sequence, created_at_us > :after_us AND created_at_us < :before_us");
     if (count > 0 && state)
         sql_add(sql, " AND %s", state);
+    if (filter->kind)
+        sql_add(sql, " AND groups.kind = :group_kind");
     for (size_t i = 1; i < count; i++)
         sql_add(sql,
                 " AND EXISTS (SELECT 1 FROM group_terms AS o WHERE o.kind = :kind%zu "
@@ -144,6 +146,7 @@ static void filter_bind(sqlite3_stmt *statement, const struct group_list_filter 
         statement_bind_text(statement, parameter, terms[i].value);
     }
     statement_bind_text(statement, ":state", filter->state);
+    statement_bind_text(statement, ":group_kind", filter->kind);
     statement_bind_int(statement, ":after_us",
                        filter->has_created_after ? (int64_t)filter->created_after_us : -1);
     statement_bind_int(statement, ":before_us",

@@ -275,6 +275,41 @@ static int group_check_devices(struct connection *writer, const char *id, struct
     return err_add_holder(err, "group", (const char *)sqlite3_column_text(statement, 2));
 }
 
+/* Whether all images that a rollback's overlays are on stay as they are. */
+static int group_check_merges(struct connection *writer, const char *id, struct err *err)
+{
+    CLEANUP(statement)
+    sqlite3_stmt *statement =
+        statement_begin(writer,
+                        "SELECT base_file FROM members JOIN merges ON " IS_MERGED(
+                            "base_file") " WHERE group_id = :id LIMIT 1",
+                        err);
+    if (!statement)
+        return -1;
+    statement_bind_text(statement, ":id", id);
+    int found = statement_step(writer, statement, ErrInternalError, id, err);
+    return found > 0 ? err_set(err, ErrDeviceInUse, 0, "image '%s' is being merged; try again",
+                               (const char *)sqlite3_column_text(statement, 0))
+                     : found;
+}
+
+/* The group to which a rollback goes back may have gone since it was looked at. */
+static int group_check_target(struct connection *writer, const struct group_row *row,
+                              struct err *err)
+{
+    CLEANUP(statement)
+    sqlite3_stmt *statement =
+        statement_begin(writer, "SELECT 1 FROM groups WHERE id = :id AND state = 'committed'", err);
+    if (!statement)
+        return -1;
+    statement_bind_text(statement, ":id", row->rolled_back_to);
+    int found = statement_step(writer, statement, ErrInternalError, row->id, err);
+    if (found == 0)
+        return err_set(err, ErrGroupNotFound, 0, "there is no snapshot group '%s' any more",
+                       row->rolled_back_to);
+    return found < 0 ? -1 : 0;
+}
+
 /* Deletes a few of the oldest failed attempts that are too many or too old; a clock that goes back
  * keeps some for longer. */
 static int groups_prune(struct connection *writer, uint64_t now_us, struct err *err)
@@ -308,9 +343,11 @@ static int group_insert(struct connection *writer, const struct group_row *row, 
         return -1;
     if (row->state != GROUP_PREPARING)
         return 0;
-    return images_insert_overlays(writer, row->id, err) != 0
-               ? -1
-               : group_check_devices(writer, row->id, err);
+    if ((row->rolled_back_to && (group_check_target(writer, row, err) != 0 ||
+                                 group_check_merges(writer, row->id, err) != 0)) ||
+        images_insert_overlays(writer, row->id, err) != 0)
+        return -1;
+    return group_check_devices(writer, row->id, err);
 }
 
 int store_group_insert(struct store_transaction *transaction, const struct group_row *row,

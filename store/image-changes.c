@@ -181,8 +181,9 @@ int images_insert_overlays(struct connection *writer, const char *group_id, stru
     return change_by_id(
         writer,
         "INSERT INTO images (path, format, backing, role, made_by, is_complete) "
-        "SELECT snapshot_file, format, coalesce(base_file, backing_image), 'made', :id, "
-        "coalesce(base_file, backing_image) IS NOT NULL FROM members WHERE group_id = :id "
+        "SELECT snapshot_file, members.format, base.path, 'made', :id, base.path IS NOT NULL "
+        "FROM members LEFT JOIN images AS base ON base.path = coalesce(base_file, backing_image) "
+        "WHERE group_id = :id "
         "ON CONFLICT (path) DO UPDATE SET identity = NULL, format = excluded.format, "
         "backing = excluded.backing, role = excluded.role, made_by = excluded.made_by, "
         "is_kept = 0, is_complete = excluded.is_complete",

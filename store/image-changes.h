@@ -41,6 +41,12 @@ extern const char *const image_role_names[IMAGE_MADE + 1];
     "WHERE members.backing_image = images.path AND groups.kind <> 'cut' AND "                      \
     "groups.state NOT IN ('aborting', 'aborted', 'deleting', 'deleted')"
 
+/* A condition of a row of `merges`: nothing is put on the image at `place` now, because it is
+ * written to by that merge, or goes by it after all that is on it was found. */
+#define IS_MERGED(place)                                                                           \
+    "((base = " place " AND stage <> 'done') OR "                                                  \
+    "(upper = " place " AND stage IN ('copied', 'redirected')))"
+
 /* Records a chain, top to base: path, identity and format of each. The role of a top that is new is
  * `role`; if that is `attached`, it is kept no longer. */
 int images_insert_chain(struct connection *writer, const struct image_row *chain, size_t count,

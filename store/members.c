@@ -123,13 +123,21 @@ int members_update_identities(struct connection *writer, const struct group_row 
     "coalesce(m.device_id, (SELECT id FROM devices AS d WHERE d.name = m.device)) "                \
     "AND (m.backing_file = devices.top OR m.backing_identity = devices.top_identity)"
 
+/* Then, after a rollback, the device's content comes from the group that it went back to. */
+#define SET_ORIGINS                                                                                \
+    "UPDATE devices SET origin_how = 'rollback', origin_group = g.rolled_back_to, "                \
+    "origin_device = m.device, origin_at_us = coalesce(g.cut_at_us, g.created_at_us) "             \
+    "FROM members AS m JOIN groups AS g ON g.id = m.group_id WHERE m.group_id = :group_id "        \
+    "AND m.is_settled = 0 AND g.kind = 'rollback' AND devices.top = m.snapshot_file"
+
 #define RECORD_WAITS "UPDATE members SET pause_us = :pause_us, copy_wait_us = :copy_wait_us"
 #define IS_MEMBER    " WHERE group_id = :group_id AND position = :position"
 
 int members_update_settled(struct connection *writer, const struct group_row *row, struct err *err)
 {
-    if (members_change(writer, row, MOVE_TOPS " AND m.position = :position AND :is_settled", err) !=
-        0)
+#define IF_SETTLED " AND m.position = :position AND :is_settled"
+    if (members_change(writer, row, MOVE_TOPS IF_SETTLED, err) != 0 ||
+        members_change(writer, row, SET_ORIGINS IF_SETTLED, err) != 0)
         return -1;
     return members_change(writer, row, RECORD_WAITS ", is_settled = 1" IS_MEMBER " AND :is_settled",
                           err);
@@ -139,6 +147,7 @@ int members_update_committed(struct connection *writer, const struct group_row *
                              struct err *err)
 {
     if (members_run(writer, row, MOVE_TOPS, err) != 0 ||
+        members_run(writer, row, SET_ORIGINS, err) != 0 ||
         members_run(writer, row, "UPDATE members SET is_settled = 1 WHERE group_id = :group_id",
                     err) != 0)
         return -1;

@@ -264,6 +264,7 @@ struct event_row {
 #define GROUP_FILTER_LABELS_MAX 8
 struct group_list_filter {
     const char *state;  /* its name, GROUP_STATE_CUT, or NULL */
+    const char *kind;   /* its name, or NULL */
     const char *name;   /* or NULL */
     const char *device; /* of a member, or NULL */
     size_t label_count;

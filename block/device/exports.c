@@ -361,25 +361,30 @@ void export_close_locked(struct device *device)
 
 void export_reopen_locked(struct device *device)
 {
-    assert(device->is_closed && device->clients == 0);
+    assert(device->is_closed);
     device->is_closed = false;
 }
 
-int export_disconnect(struct block *block, struct device *device, unsigned timeout_ms,
-                      struct err *err)
+static void device_hang_up_locked(struct device *device)
 {
-    struct timespec until;
-    clock_gettime(CLOCK_MONOTONIC, &until);
-    until.tv_sec += timeout_ms / 1000;
-    until.tv_nsec += (long)(timeout_ms % 1000) * 1000000;
-    until.tv_sec += until.tv_nsec / 1000000000;
-    until.tv_nsec %= 1000000000;
-    LOCK_GUARD(&block->lock);
     assert(device->is_closed);
+    for (struct export_client *client = device->client_list; client; client = client->next)
+        client->hang_up(client);
+}
+
+void export_hang_up(struct block *block, struct device *device)
+{
+    LOCK_GUARD(&block->lock);
+    device_hang_up_locked(device);
+}
+
+int export_await_end(struct block *block, struct device *device, const struct timespec *until,
+                     struct err *err)
+{
+    LOCK_GUARD(&block->lock);
     while (device->clients) {
-        for (struct export_client *client = device->client_list; client; client = client->next)
-            client->hang_up(client);
-        if (pthread_cond_clockwait(&block->changed, &block->lock, CLOCK_MONOTONIC, &until) != 0)
+        device_hang_up_locked(device); /* also those that were counted, but not entered, before */
+        if (pthread_cond_clockwait(&block->changed, &block->lock, CLOCK_MONOTONIC, until) != 0)
             return device->clients ? export_report_clients(device, err) : 0;
     }
     return 0;

@@ -18,6 +18,7 @@ struct client_names;
 struct device;
 struct frozen;
 struct node;
+struct timespec;
 
 /* Finds an exported device, or opens a frozen member ("vda@group", read-only), and counts one user,
  * if the export admits the client (clients.h; NULL: the daemon itself, of frozen members). NULL and
@@ -51,10 +52,11 @@ int export_report_clients(const struct device *device, struct err *err);
 void export_close_locked(struct device *device);
 void export_reopen_locked(struct device *device);
 
-/* Asks the clients of a closed device to end, and waits until they have, that long at most. -1 and
- * *err: DeviceInUse. */
-int export_disconnect(struct block *block, struct device *device, unsigned timeout_ms,
-                      struct err *err);
+/* Asks the clients of a closed device to end; waits until they have, at most until that monotonic
+ * time: -1 and *err, DeviceInUse. */
+void export_hang_up(struct block *block, struct device *device);
+int export_await_end(struct block *block, struct device *device, const struct timespec *until,
+                     struct err *err);
 
 /* Whether the export exists and admits the client, without opening anything: 0, or -1 and *err as
  * above. */

@@ -96,16 +96,19 @@ static int group_check_list(const struct group_member *members, size_t count, st
     return 0;
 }
 
-static struct group *group_new(struct block *block, size_t count, struct err *err)
+static struct group *group_new(struct block *block, const struct group_base *base, size_t count,
+                               struct err *err)
 {
     struct group *group = calloc(1, sizeof(*group) + count * sizeof(group->members[0]));
-    if (group) {
-        group->block = block;
-        pthread_mutex_init(&group->finish.lock, NULL);
-        pthread_cond_init(&group->finish.changed, NULL);
-    } else {
+    if (!group) {
         err_set(err, ErrOutOfResources, ENOMEM, "a group of %zu members cannot be begun", count);
+        return NULL;
     }
+    group->block = block;
+    pthread_mutex_init(&group->finish.lock, NULL);
+    pthread_cond_init(&group->finish.changed, NULL);
+    group->is_rollback = base != NULL;
+    group->disconnects = base && base->disconnects;
     return group;
 }
 
@@ -124,6 +127,7 @@ static int group_begin_members(struct group *group, const struct group_member *m
                                size_t count, size_t *failed_member, struct err *err)
 {
     for (size_t i = 0; i < count; i++) {
+        assert((members[i].base != NULL) == group->is_rollback);
         group->members[i].place = (struct image_place)IMAGE_PLACE_INIT;
         group->count = i + 1;
         if (member_begin(group, &group->members[i], &members[i], err) != 0) {
@@ -164,21 +168,7 @@ struct group *group_begin(struct block *block, const unsigned char id[OWNER_ID_B
     *failed_member = SIZE_MAX;
     if (group_check_list(members, count, err) != 0)
         return NULL;
-    return group_begin_new(group_new(block, count, err), id, members, count, failed_member, err);
-}
-
-struct group *group_begin_rollback(struct block *block, const unsigned char id[OWNER_ID_BYTES],
-                                   const struct group_member *members, size_t count,
-                                   bool disconnect, size_t *failed_member, struct err *err)
-{
-    *failed_member = SIZE_MAX;
-    if (group_check_list(members, count, err) != 0)
-        return NULL;
-    struct group *group = group_new(block, count, err);
-    if (group) {
-        group->is_rollback = true;
-        group->disconnects = disconnect;
-    }
+    struct group *group = group_new(block, members->base, count, err);
     return group_begin_new(group, id, members, count, failed_member, err);
 }
 
@@ -221,7 +211,7 @@ int group_plan(struct block *block, const struct group_member *members, size_t c
     *failed_member = SIZE_MAX;
     if (group_check_list(members, count, err) != 0)
         return -1;
-    struct group *group = group_new(block, count, err);
+    struct group *group = group_new(block, members->base, count, err);
     if (!group)
         return -1;
     group->is_plan = true;

@@ -12,12 +12,15 @@
 #include <string.h>
 #include <time.h>
 
-enum { DISCONNECT_MS = 10000 };
-
 int rollback_disconnect(struct group *group, size_t *failed_member, struct err *err)
 {
+    struct timespec until;
+    clock_gettime(CLOCK_MONOTONIC, &until);
+    until.tv_sec += ROLLBACK_DISCONNECT_MS / 1000;
     for (size_t i = 0; i < group->count; i++)
-        if (export_disconnect(group->block, group->members[i].device, DISCONNECT_MS, err) != 0) {
+        export_hang_up(group->block, group->members[i].device);
+    for (size_t i = 0; i < group->count; i++)
+        if (export_await_end(group->block, group->members[i].device, &until, err) != 0) {
             *failed_member = i;
             return -1;
         }

@@ -26,7 +26,9 @@ void group_problem(const struct group_row *row, struct problem *problem)
     if (!row->has_error_member || member >= row->member_count)
         return;
     problem->device = row->members[member].device;
-    if (row->selector) { /* the request does not name the member */
+    if (row->kind == GROUP_KIND_ROLLBACK) /* the request does not name the member */
+        return;
+    if (row->selector) { /* likewise */
         problem_point(problem, "/selector");
         return;
     }
@@ -100,6 +102,7 @@ static void encode_members(struct service *service, struct cJSON *json, const st
         struct cJSON *item = encode_item(members);
         encode_text(item, "device", member->device);
         encode_text(item, "backing_file", member->backing_file);
+        encode_text(item, "base_file", member->base_file);
         encode_text(item, "snapshot_file", member->snapshot_file);
         encode_text(item, "format", member->format);
         encode_optional(item, "size_bytes", member->has_size, member->size_bytes);
@@ -130,6 +133,7 @@ struct cJSON *group_encode(struct service *service, const struct group_row *row,
     encode_text(json, "id", row->id);
     encode_text(json, "name", row->name);
     encode_text(json, "kind", group_kind_name(row->kind));
+    encode_text(json, "rolled_back_to", row->rolled_back_to);
     encode_text(json, "state", group_row_state_name(row));
     encode_time(json, "created_at", row->created_at_us);
     if (row->has_cut)
@@ -158,7 +162,8 @@ struct cJSON *plan_encode(const struct snapshot_group_request *wanted, const str
 {
     struct cJSON *json = cJSON_CreateObject();
     encode_text(json, "name", wanted->name);
-    encode_text(json, "kind", "snapshot");
+    encode_text(json, "kind", group_kind_name(row->kind));
+    encode_text(json, "rolled_back_to", row->rolled_back_to);
     struct cJSON *members = encode_array(json, "members");
     for (size_t i = 0; i < row->member_count; i++) {
         const struct member_row *member = &row->members[i];
@@ -166,6 +171,7 @@ struct cJSON *plan_encode(const struct snapshot_group_request *wanted, const str
         struct cJSON *item = encode_item(members);
         encode_text(item, "device", member->device);
         encode_text(item, "backing_file", member->backing_file);
+        encode_text(item, "base_file", member->base_file);
         encode_text(item, "snapshot_file", is_known ? member->snapshot_file : NULL);
         encode_text(item, "format", member->format);
         encode_optional(item, "size_bytes", member->has_size, member->size_bytes);

@@ -33,6 +33,18 @@ static int request_group_state(const struct request *request, const char **state
         "or aborted");
 }
 
+/* Decodes the parameter `kind`. */
+static int request_group_kind(const struct request *request, const char **kind, struct err *err)
+{
+    *kind = request_parameter(request, "kind");
+    for (int i = GROUP_KIND_SNAPSHOT; *kind && i <= GROUP_KIND_ROLLBACK; i++)
+        if (strcmp(*kind, group_kind_name((enum group_kind)i)) == 0)
+            return 0;
+    return !*kind ? 0
+                  : err_set(err, ErrInvalidParameter, 0,
+                            "query parameter 'kind' must be snapshot or rollback");
+}
+
 static int group_filter_decode(const struct request *request, const struct list_query *query,
                                struct group_list_filter *filter, struct err *err)
 {
@@ -45,6 +57,7 @@ static int group_filter_decode(const struct request *request, const struct list_
         filter->labels[i].value = query->labels[i].value;
     }
     if (request_group_state(request, &filter->state, err) != 0 ||
+        request_group_kind(request, &filter->kind, err) != 0 ||
         list_time(request, "created_after", &filter->has_created_after, &filter->created_after_us,
                   err) != 0)
         return -1;

@@ -42,6 +42,7 @@
     X("group_deadline_ms", GROUP_DEADLINE_MAX_MS)                                                  \
     X("group_settle_ms", GROUP_SETTLE_MAX_MS)                                                      \
     X("extent_wait_ms", EXTENT_WAIT_MAX_MS)                                                        \
+    X("rollback_disconnect_ms", ROLLBACK_DISCONNECT_MS)                                            \
     /* of what it names */                                                                         \
     X("device_name_chars", DEVICE_NAME_MAX)                                                        \
     X("device_size_bytes", DEVICE_SIZE_MAX_BYTES)                                                  \
@@ -133,7 +134,7 @@ static const char *const features[] = {
     "allowed_clients", "changed_extents", "clones",         "conditions",   "dry_run",
     "event_stream",    "events",          "group_deadline", "group_settle", "idempotency_keys",
     "labels",          "list_filters",    "merge_patches",  "nbd_tls",      "respond_async",
-    "rest_tls",        "selector",        "tokens",
+    "rest_tls",        "rollbacks",       "selector",       "tokens",
 };
 
 void limits_get(struct service *service, const struct request *request, struct reply *reply)

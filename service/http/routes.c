@@ -15,8 +15,9 @@ static const char *const event_parameters[] = {"limit", "after", "kind", "device
 static const char *const extent_parameters[] = {"since", "limit", "cursor", NULL};
 static const char *const group_create_parameters[] = {"dry_run", NULL};
 static const char *const device_parameters[] = {"limit", "cursor", "state", "name", "label", NULL};
-static const char *const group_parameters[] = {
-    "limit", "cursor", "state", "name", "device", "label", "created_after", "created_before", NULL};
+static const char *const group_parameters[] = {"limit",          "cursor", "state", "kind",
+                                               "name",           "device", "label", "created_after",
+                                               "created_before", NULL};
 
 #define ROUTE_ROW(method, path, handler, scope, flags, parameters, body)                           \
     {#handler, method, path, handler, scope, flags, parameters, body},

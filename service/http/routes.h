@@ -43,6 +43,8 @@ enum route_flags {
     X("GET", "/snapshot-groups/{id}", snapshot_group_get, SCOPE_READ, ROUTE_STORE, NULL, NULL)     \
     X("PATCH", "/snapshot-groups/{id}", snapshot_group_update, SCOPE_SNAPSHOT, ROUTE_STORE, NULL,  \
       &labels_patch_body)                                                                          \
+    X("POST", "/snapshot-groups/{id}/rollbacks", rollback_create, SCOPE_ADMIN,                     \
+      ROUTE_STORE | ROUTE_IDEMPOTENT, group_create_parameters, &rollback_create_body)              \
     X("PUT", "/snapshot-groups/{id}/holds/{name}", snapshot_group_hold, SCOPE_SNAPSHOT,            \
       ROUTE_STORE, NULL, NULL)                                                                     \
     X("DELETE", "/snapshot-groups/{id}/holds/{name}", snapshot_group_release, SCOPE_SNAPSHOT,      \
@@ -66,7 +68,7 @@ enum route_flags {
 
 /* Bodies: in the file of the handler, or group-body.c. */
 extern const struct decode_table device_create_body, device_patch_body, device_delete_body,
-    snapshot_group_create_body, token_create_body, labels_patch_body;
+    snapshot_group_create_body, rollback_create_body, token_create_body, labels_patch_body;
 
 #define ROUTE_HANDLER(method, path, handler, ...)                                                  \
     void handler(struct service *service, const struct request *request, struct reply *reply);

@@ -175,6 +175,16 @@ void snapshot_group_create(struct service *service, const struct request *reques
         reply_problem(reply, &problem);
 }
 
+void rollback_create(struct service *service, const struct request *request, struct reply *reply)
+{
+    struct problem problem = {0};
+    CLEANUP_BY(group_wanted_clear) struct group_wanted wanted = {0};
+    if (rollback_body_decode(service, request, &wanted, &problem) == 0)
+        snapshot_group_take_and_reply(service, request, &wanted, reply);
+    else
+        reply_problem(reply, &problem);
+}
+
 /* Replies with the group, and its tag. */
 static void reply_group(struct service *service, struct reply *reply, const struct group_row *row)
 {

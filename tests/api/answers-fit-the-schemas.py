@@ -10,7 +10,7 @@ import sys
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.realpath(__file__)), "..", "lib"))
 from openapi import SOURCE_DIR, operation_of, operations
-from snapgroupd import Answer, Daemon, expect, main, run, wait_until
+from snapgroupd import Daemon, expect, main, run, wait_until
 
 DISK = {"name": "vda", "image": "vda.qcow2", "format": "qcow2", "size_bytes": 1 << 20, "labels": {"a": "b"}}
 CALLS = [
@@ -52,6 +52,14 @@ CALLS = [
     (200, "GET", "/snapshot-groups/g", None),
     (400, "GET", "/snapshot-groups/%00", None),
     (404, "GET", "/snapshot-groups/none", None),
+    (200, "POST", "/snapshot-groups/g/rollbacks?dry_run=true", {"name": "h"}),
+    (201, "POST", "/snapshot-groups/g/rollbacks", {"name": "h", "labels": {"a": "b"}, "disconnect": True}),
+    (201, "POST", "/snapshot-groups/h/rollbacks", None),
+    (400, "POST", "/snapshot-groups/h/rollbacks", {"disconnect": 1}),
+    (404, "POST", "/snapshot-groups/none/rollbacks", {}),
+    (409, "POST", "/snapshot-groups/g/rollbacks", {"name": "h"}),
+    (422, "POST", "/snapshot-groups/g/rollbacks", {"name": "?"}),
+    (200, "GET", "/snapshot-groups?kind=rollback", None),
     (200, "GET", "/events", None),
     (200, "GET", "/events?limit=2&kind=group.aborted", None),
     (400, "GET", "/events?kind=x", None),
@@ -136,13 +144,9 @@ def check_media_type(daemon, method, path):
     connection.close()
 
 
-def check_async(daemon):
-    """Its own id is the name."""
-    connection = daemon.connection()
-    connection.request("POST", "/snapshot-groups", '{"devices": [{"device": "vdb"}]}',
-                       {"Content-Type": "application/json", "Prefer": "respond-async"})
-    answer = Answer(connection.getresponse())
-    connection.close()
+def check_async(daemon, path, body):
+    """The call returns before the group has ended."""
+    answer = daemon.request("POST", path, body, Prefer="respond-async")
     expect(answer.status == 202, "respond-async: %s", answer)
     wait_until(lambda: daemon.get(answer.headers["Location"])["state"] == "committed", "the group is committed")
 
@@ -156,9 +160,11 @@ def test():
             answer = daemon.request(method, path, body)
             expect(answer.status == status, "%s %s %s: %s", method, path, body, answer)
             seen.add(((operation_of(method, path) or {}).get("operationId"), str(status)))
-        check_async(daemon)
-        seen.add(("snapshot_group_create", "202"))
+        check_async(daemon, "/snapshot-groups", {"name": "b", "devices": [{"device": "vdb"}]})
+        check_async(daemon, "/snapshot-groups/b/rollbacks", {})
+        seen |= {("snapshot_group_create", "202"), ("rollback_create", "202")}
         for method, path in (("POST", "/devices"), ("POST", "/snapshot-groups"), ("DELETE", "/devices/vdb"),
+                             ("POST", "/snapshot-groups/g/rollbacks"),
                              ("PATCH", "/devices/vdb"), ("PATCH", "/snapshot-groups/g"), ("POST", "/tokens")):
             check_media_type(daemon, method, path)
             seen.add((operation_of(method, path)["operationId"], "415"))

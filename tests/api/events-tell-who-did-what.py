@@ -80,7 +80,7 @@ def test():
                "actors: %s", whole)
         expect(whole[1]["request_id"] == "make-vda" and whole[1]["device"] == "vda" and
                whole[1]["detail"]["image"] == daemon.image("a.raw"), "%s", whole[1])
-        expect(whole[4]["group"] == group["id"] and whole[4]["detail"] == {"name": "g1", "devices": ["vda", "vdb"]},
+        expect(whole[4]["group"] == group["id"] and whole[4]["detail"] == {"name": "g1", "kind": "snapshot", "devices": ["vda", "vdb"]},
                "%s", whole[4])
         expect(whole[3]["request_id"] == whole[4]["request_id"], "one request: %s", whole)
         expect(whole[5]["detail"]["code"] == "DeviceNotFound" and whole[5]["detail"]["devices"] == ["no"],

@@ -32,6 +32,7 @@ ELSEWHERE = {
         "all_unix_connections", "all_forbidden_connections", "all_tcp_connections", "all_subscribers", "calls", "running_groups",
         "request_memory_bytes"],
     "api/slow-callers-are-cut-off-in-time.py": ["body_seconds", "reply_seconds", "idle_seconds"],
+    "api/rollback-disconnects-who-is-connected.py": ["rollback_disconnect_ms"],
     "api/slow-and-greedy-callers-shut-nobody-out.py": ["head_seconds"],
     "api/failing-callers-are-slowed-down.py": ["failed_proofs", "failed_proof_interval_ms"],
     "api/expired-tokens-are-deleted-in-time.py": ["expired_token_days"],

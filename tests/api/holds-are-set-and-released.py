@@ -47,7 +47,7 @@ def set_and_released(daemon):
     events = [(event["kind"], event["detail"], event["request_id"]) for event in daemon.get("/events?group=g&device=vda")["items"]
               if "hold" in event["detail"]]
     expect([event[:2] for event in events] == [
-        (kind, {"name": "g", "devices": ["vda"], "hold": name})
+        (kind, {"name": "g", "kind": "snapshot", "devices": ["vda"], "hold": name})
         for kind, name in (("group.held", "policy"), ("group.held", "backup"), ("group.released", "policy"))], "%s", events)
     expect(events[0][2] == "the-first", "%s", events)
 

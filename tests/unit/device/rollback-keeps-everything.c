@@ -41,11 +41,12 @@ static struct group *rollback_of(struct block *block, const char *const bases[2]
     for (size_t i = 0; i < 2; i++) {
         snprintf(files[i], sizeof(files[i]), "%s.%s", NAMES[i], suffix);
         snprintf(images[i], sizeof(images[i]), "%s/%s", scratch_dir(), bases[i]);
-        base[i] = (struct group_base){.image = images[i], .format = "qcow2"};
+        base[i] =
+            (struct group_base){.image = images[i], .format = "qcow2", .disconnects = disconnect};
         members[i] = (struct group_member){
             .device = NAMES[i], .snapshot_file = files[i], .format = "qcow2", .base = &base[i]};
     }
-    return group_begin_rollback(block, id, members, 2, disconnect, &failed_member, err);
+    return group_begin(block, id, members, 2, &failed_member, err);
 }
 
 static void group_complete(struct group *group)

@@ -150,14 +150,19 @@ TEST(an_overlay_stands_on_its_base)
     group(11, "vda", "t", "u", GROUP_COMMITTED);
     struct group_row row = group_example(12, "vda", "/i/u", "/i/v"), got;
     row.kind = GROUP_KIND_ROLLBACK;
-    row.rolled_back_to = "group";
+    char target[STORE_ID_CHARS + 1];
+    snprintf(target, sizeof(target), "%s", id_text(13));
+    row.rolled_back_to = target;
+    assert_int_equal(STORE_CHANGE(store_group_insert, &row), -1); /* that group is gone */
+    assert_int_equal(err.code, ErrGroupNotFound);
+    memcpy(target, id_text(11), sizeof(target));
     row.members[0].base_file = "/i/t";
     assert_int_equal(STORE_CHANGE(store_group_insert, &row), 0);
     group_must_become(&row, GROUP_COMMITTED);
     images_must_be("t< attached u<t made v<t made");
     assert_int_equal(store_group_get(store, id_text(12), &got, &err), 0);
     assert_int_equal(got.kind, GROUP_KIND_ROLLBACK);
-    assert_string_equal(got.rolled_back_to, "group");
+    assert_string_equal(got.rolled_back_to, target);
     assert_string_equal(got.members[0].base_file, "/i/t");
     assert_string_equal(got.members[0].backing_image, "/i/u");
     group_row_clear(&got);
