@@ -422,7 +422,6 @@ void group_member_info(struct group *group, size_t position, struct group_member
                                        .backing_format = "raw",
                                        .backing_identity = "1-2-3",
                                        .snapshot_file = "/i/b",
-                                       .directory_identity = "7-8-9",
                                        .snapshot_identity = "4-5-6",
                                        .directory_identity = "7-8-9",
                                        .copy_wait_us = position ? 22 : 11,
