@@ -18,6 +18,7 @@
 
 #include "service/clock.h"
 #include "service/context.h"
+#include "service/readiness.h"
 #include "service/snapshot-groups.h"
 
 #include <assert.h>
@@ -275,8 +276,7 @@ static int member_find(struct service *service, const char *group, const char *d
     struct member_row *member = row.members;
     while (member < row.members + row.member_count && strcmp(member->device, device) != 0)
         member++;
-    if (row.state != GROUP_COMMITTED || member == row.members + row.member_count ||
-        !member->backing_file)
+    if (member == row.members + row.member_count || !member_is_frozen(&row, member))
         return err_set(err, ErrDeviceNotFound, 0, "snapshot group '%s' has no frozen member '%s'",
                        row.name, device);
     snprintf(name, EXPORT_BYTES, "%s@%s", device, row.id);

@@ -103,8 +103,7 @@ static void sweep_release_locked(struct sweep *sweep)
         sweep_free(sweep);
 }
 
-/* Whether the member's image is to be looked at. */
-static bool member_is_frozen(const struct group_row *row, const struct member_row *member)
+bool member_is_frozen(const struct group_row *row, const struct member_row *member)
 {
     bool is_committed =
         row->state == GROUP_COMMITTED || (group_row_is_cut(row) && member->is_settled);

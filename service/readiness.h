@@ -9,6 +9,7 @@
 
 #include "base/err.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 
 struct block;
@@ -29,6 +30,9 @@ struct readiness *readiness_new(struct block *block, struct err *err);
 
 /* Waits for storage that is being waited for. The caller starts nothing more. */
 void readiness_close(struct readiness *readiness);
+
+/* Whether the row says that the member is frozen: its group is committed, or it is itself. */
+bool member_is_frozen(const struct group_row *row, const struct member_row *member);
 
 /* Whether the member can be read: it is committed, by itself or with its group, and the frozen
  * image is the file that was frozen. Waits for its storage; never MEMBER_UNKNOWN. */
