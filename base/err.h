@@ -23,6 +23,7 @@
     X(DeviceIsReadOnly, 422, false)                                                                \
     X(DeviceFailed, 409, false)                                                                    \
     X(UnflushedData, 409, false) /* acknowledged data would be lost; the body can allow it */      \
+    X(ImageIsKept, 409, false)   /* its file was to go, but is needed or not ours */               \
     X(DeviceExists, 409, false)                                                                    \
     X(DuplicateDevice, 422, false)                                                                 \
     X(EmptyGroup, 422, false)                                                                      \

@@ -79,6 +79,12 @@ int block_device_open_failed(struct block *block, const struct device_spec *spec
  * the device stays as it was. */
 int block_device_close(struct block *block, const char *name, struct err *err);
 
+/* The same; its top is removed, durably, before other devices can open it. Its path must lead to
+ * the open file, and `id` must be in its header: ImageIsKept. Also DeviceFailed (it is not open),
+ * OpenFileFailed. */
+int block_device_remove(struct block *block, const char *name,
+                        const unsigned char id[OWNER_ID_BYTES], struct err *err);
+
 /* DeviceInUse, naming one of its clients, if the device has any; without waiting. */
 int block_device_check_clients(struct block *block, const char *name, struct err *err);
 

@@ -151,6 +151,30 @@ int device_creation_discard(struct service *service, const struct device_row *ro
     return device_row_write(service, store_device_delete, row, err);
 }
 
+/* The top of a detach that was interrupted, unless somebody needs it now. */
+static bool top_remove(struct service *service, const struct device_row *row)
+{
+    struct err err;
+    unsigned char id[OWNER_ID_BYTES];
+    CLEANUP_FREE char *made_by = NULL;
+    id_bytes(row->removed_by, id);
+    if (store_device_find_maker(service->store, row, &made_by, &err) == 0 &&
+        strcmp(made_by, row->removed_by) == 0 &&
+        block_overlay_discard(service->block, row->top, NULL, row->top_format, id, &err) == 0)
+        return true;
+    log_warning("the image of device '%s' stays: %s", row->name,
+                made_by ? "it is not known to be the one that was to go" : err.message);
+    return false;
+}
+
+int device_detach_finish(struct service *service, const struct device_row *row, struct err *err)
+{
+    struct device_row detached = *row;
+    if (row->removed_by && !top_remove(service, row))
+        detached.removed_by = NULL;
+    return device_row_write_detached(service, store_device_delete, &detached, &origin_daemon, err);
+}
+
 static int removal_settle(struct service *service, struct unsettled *work, struct err *err)
 {
     const struct device_row_change *removal = (const struct device_row_change *)work;
@@ -182,6 +206,7 @@ static int staying_settle(struct service *service, struct unsettled *work, struc
     if (found <= 0 || now.state != DEVICE_ROW_DETACHING)
         return found < 0 ? -1 : 0;
     now.state = DEVICE_ROW_ATTACHED;
+    free(steal(now.removed_by));
     return device_row_write(service, store_device_update_state, &now, err);
 }
 

@@ -43,6 +43,10 @@ int device_row_change_settle(struct service *service, struct device_row_change *
  * retried (leftovers.h), and the row stays. StoreFailed. */
 int device_creation_discard(struct service *service, const struct device_row *row, struct err *err);
 
+/* Deletes a row that says DETACHING, after a restart, and the image that was to go with it. An
+ * image that cannot be removed stays. StoreFailed. */
+int device_detach_finish(struct service *service, const struct device_row *row, struct err *err);
+
 /* Makes one change of a device's row, in a transaction of its own. The errors of the query and of
  * the store. */
 int device_row_write(struct service *service,

@@ -252,13 +252,30 @@ static int device_row_detach_unchanged(struct store_transaction *transaction,
                : store_device_update_state(transaction, row, err);
 }
 
+static int device_end(struct service *service, const struct device_row *row, bool discard_unflushed,
+                      struct err *err)
+{
+    unsigned char id[OWNER_ID_BYTES];
+    if (discard_unflushed)
+        return block_device_abandon(service->block, row->name, true, err);
+    if (!row->removed_by)
+        return block_device_close(service->block, row->name, err);
+    id_bytes(row->removed_by, id);
+    return block_device_remove(service->block, row->name, id, err);
+}
+
 /* Sets the row DETACHING, then closes the device. On failure both are unchanged. */
 static int device_detach(struct service *service, const struct device_row *row,
-                         bool discard_unflushed, const struct condition *condition, struct err *err)
+                         const struct device_detach *how, const struct condition *condition,
+                         struct err *err)
 {
     struct err second;
+    CLEANUP_FREE char *made_by = NULL;
+    if (how->deletes_top && store_device_find_maker(service->store, row, &made_by, err) != 0)
+        return -1;
     struct device_row detaching = *row;
     detaching.state = DEVICE_ROW_DETACHING;
+    detaching.removed_by = made_by;
     CLEANUP(device_row_change) struct device_row_change *staying = device_staying_new(row, err);
     if (!staying)
         return -1;
@@ -270,8 +287,7 @@ static int device_detach(struct service *service, const struct device_row *row,
         return -1;
     }
     struct err closing;
-    int ret = discard_unflushed ? block_device_abandon(service->block, row->name, true, &closing)
-                                : block_device_close(service->block, row->name, &closing);
+    int ret = device_end(service, &detaching, how->discard_unflushed, &closing);
     if (ret == 0 || closing.code == ErrDeviceNotFound)
         return 0;
     device_row_change_settle(service, steal(staying), &second);
@@ -302,7 +318,7 @@ static int creation_remove(struct service *service, const struct device_row *row
     return -1;
 }
 
-int devices_remove(struct service *service, const char *name, bool discard_unflushed,
+int devices_remove(struct service *service, const char *name, const struct device_detach *how,
                    const struct origin *origin, const struct condition *condition, struct err *err)
 {
     /* A running attach holds the name, and may take long. */
@@ -314,13 +330,13 @@ int devices_remove(struct service *service, const char *name, bool discard_unflu
     if (condition_check(condition, row.id, row.revision, err) != 0)
         return -1;
     if (row.state == DEVICE_ROW_CREATING)
-        return creation_remove(service, &row, discard_unflushed, err);
+        return creation_remove(service, &row, how->discard_unflushed, err);
     /* Saves a write to the store; block_device_close() decides. */
     if (block_device_check_clients(service->block, name, err) != 0)
         return -1;
     CLEANUP(device_row_change)
     struct device_row_change *removal = device_removal_new(&row, origin, err);
-    if (!removal || device_detach(service, &row, discard_unflushed, condition, err) != 0)
+    if (!removal || device_detach(service, &row, how, condition, err) != 0)
         return -1;
     struct err later;
     if (device_row_change_settle(service, steal(removal), &later) != 0)

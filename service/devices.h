@@ -10,7 +10,8 @@
  *            has the device's id
  *   detach   row DETACHING, flush and close (block), delete the row. A row DETACHING: the device
  *            goes, now or at the restart. If the device cannot be closed, the row says ATTACHED
- *            again; a detach that is refused changes nothing
+ *            again; a detach that is refused changes nothing. If the top is to go, the row has the
+ *            id in its header, and it goes before it is closed
  *
  * Any thread. Changes of one name happen one at a time.
  */
@@ -41,9 +42,16 @@ void device_views_free(struct device_view *views, size_t count);
 int devices_add(struct service *service, const struct device_request *wanted,
                 struct device_view *view, enum device_part *part, struct err *err);
 
-/* `discard_unflushed`: data that cannot be flushed are discarded. `condition` (labels.h) or NULL.
- * Codes: DeviceNotFound, DeviceInUse, UnflushedData, PreconditionFailed, StoreFailed. */
-int devices_remove(struct service *service, const char *name, bool discard_unflushed,
+/* How a device is detached. */
+struct device_detach {
+    bool discard_unflushed; /* data that cannot be flushed are discarded */
+    bool deletes_top;       /* its top goes, which this daemon made; without the other */
+};
+
+/* `condition` (labels.h) or NULL. Codes: DeviceNotFound, DeviceInUse, UnflushedData,
+ * PreconditionFailed, StoreFailed; with `deletes_top` also ImageIsKept, DeviceFailed,
+ * OpenFileFailed. */
+int devices_remove(struct service *service, const char *name, const struct device_detach *how,
                    const struct origin *origin, const struct condition *condition, struct err *err);
 
 /* Fills in all of a view but its row; without `may_wait` not the storage's latest. DeviceNotFound,

@@ -25,6 +25,7 @@
     X(read_only, INTEGER)                                                                          \
     X(cluster_size_bytes, INTEGER)                                                                 \
     X(extended_l2, INTEGER)                                                                        \
+    X(removed_by, TEXT_OR_NULL)                                                                    \
     X(origin_how, TEXT_OR_NULL)                                                                    \
     X(origin_group, TEXT_OR_NULL)                                                                  \
     X(origin_device, TEXT_OR_NULL)                                                                 \
@@ -200,7 +201,7 @@ int store_device_update_state(struct store_transaction *transaction, const struc
                               struct err *err)
 {
     if (device_change(transaction,
-                      "UPDATE devices SET state = :state, "
+                      "UPDATE devices SET state = :state, removed_by = :removed_by, "
                       "image_identity = coalesce(:image_identity, image_identity), "
                       "top_identity = coalesce(:top_identity, top_identity) WHERE id = :id",
                       row, err) != 0)
@@ -242,7 +243,8 @@ int store_device_delete(struct store_transaction *transaction, const struct devi
 {
     struct connection *writer = transaction_writer(transaction);
     if (images_delete_unmade(writer, row->id, err) != 0 ||
-        images_keep_top(writer, row->id, err) != 0)
+        (row->removed_by ? images_delete_top(writer, row->id, err)
+                         : images_keep_top(writer, row->id, err)) != 0)
         return transaction_result(transaction, -1);
     return device_change(transaction, "DELETE FROM devices WHERE id = :id", row, err);
 }
@@ -265,6 +267,52 @@ int store_device_get_by_id(struct store *store, const char *id, struct device_ro
                            struct err *err)
 {
     return device_select(store, SELECT "WHERE id = :key", id, row, err);
+}
+
+static int top_is_kept(const struct device_row *row, const char *why, const char *who,
+                       struct err *err)
+{
+    return err_set(err, ErrImageIsKept, 0, "image '%s' %s%s%s, so it stays", row->top, why,
+                   who ? " " : "", who ? who : "");
+}
+
+/* Whether a column says who needs the top. */
+static const char *needed_by(sqlite3_stmt *statement, int column)
+{
+    return (const char *)sqlite3_column_text(statement, column);
+}
+
+int store_device_find_maker(struct store *store, const struct device_row *row, char **made_by,
+                            struct err *err)
+{
+    CLEANUP(reader) struct connection *reader = reader_begin(store, err);
+    if (!reader)
+        return -1;
+    CLEANUP(statement)
+    sqlite3_stmt *statement = statement_begin(
+        reader,
+        "SELECT made_by, (SELECT path FROM images AS above WHERE above.backing = images.path "
+        "LIMIT 1), (SELECT groups.name FROM members JOIN groups ON groups.id = group_id "
+        "WHERE backing_image = images.path AND state NOT IN ('aborted', 'deleted') LIMIT 1), "
+        "(SELECT name FROM devices WHERE top_image = images.path AND id <> :id LIMIT 1) "
+        "FROM images WHERE path = (SELECT top_image FROM devices WHERE id = :id)",
+        err);
+    if (!statement)
+        return -1;
+    statement_bind_text(statement, ":id", row->id);
+    int found = statement_step(reader, statement, ErrInternalError, row->name, err);
+    if (found < 0)
+        return -1;
+    if (found == 0 || !needed_by(statement, 0))
+        return top_is_kept(row, "is no overlay or clone that this daemon made", NULL, err);
+    if (needed_by(statement, 1))
+        return top_is_kept(row, "is beneath", needed_by(statement, 1), err);
+    if (needed_by(statement, 2))
+        return top_is_kept(row, "is frozen by snapshot group", needed_by(statement, 2), err);
+    if (needed_by(statement, 3))
+        return top_is_kept(row, "is open for device", needed_by(statement, 3), err);
+    *made_by = strdup(needed_by(statement, 0));
+    return *made_by ? 0 : store_out_of_memory(err);
 }
 
 /* Labels are JSON objects of strings, compared as such. */

@@ -48,12 +48,18 @@ int store_device_check_revision(struct store_transaction *transaction, const str
 int store_device_update_chain(struct store_transaction *transaction, const struct device_row *row,
                               struct err *err);
 
-/* The device with row->id. Its top is kept. DeviceNotFound. */
+/* The device with row->id. Its top is kept, unless row->removed_by is set: then the file is gone.
+ * DeviceNotFound. */
 int store_device_delete(struct store_transaction *transaction, const struct device_row *row,
                         struct err *err);
 
 int store_device_get(struct store *store, const char *name, struct device_row *row,
                      struct err *err); /* DeviceNotFound */
+
+/* The id in the header of the device's top (heap), if this daemon made that, and nothing but the
+ * device needs it. ImageIsKept: not so. */
+int store_device_find_maker(struct store *store, const struct device_row *row, char **made_by,
+                            struct err *err);
 
 /* Another number after each change of a row, also if its outcome is unknown; never 0. What was read
  * after this returned a number is right for as long as it returns the same. */

@@ -216,6 +216,14 @@ int images_keep_top(struct connection *writer, const char *device_id, struct err
                         device_id, err);
 }
 
+int images_delete_top(struct connection *writer, const char *device_id, struct err *err)
+{
+    return change_by_id(writer,
+                        "DELETE FROM images WHERE path = "
+                        "(SELECT top_image FROM devices WHERE id = :id) AND " IS_UNUSED,
+                        device_id, err);
+}
+
 int images_delete_created(struct connection *writer, const char *device_id, struct err *err)
 {
     if (change_by_id(writer,

@@ -77,6 +77,9 @@ int images_delete_overlays(struct connection *writer, const char *group_id, stru
 /* The top of a device whose row goes is kept, unless it was read only. */
 int images_keep_top(struct connection *writer, const char *device_id, struct err *err);
 
+/* The top of a device goes, if nothing else needs it. */
+int images_delete_top(struct connection *writer, const char *device_id, struct err *err);
+
 /* The image of a device whose creation is undone goes. */
 int images_delete_created(struct connection *writer, const char *device_id, struct err *err);
 

@@ -77,6 +77,7 @@ struct device_row {
     uint32_t cluster_size_bytes; /* of overlays to come */
     bool extended_l2;
     char *labels;     /* JSON object, opaque here */
+    char *removed_by; /* while it is detached: its top goes too, which has that id; or NULL */
     char *origin_how; /* "clone" or "rollback"; NULL: neither, and none of the next ones; */
     char *origin_group, *origin_device; /* of that member, the group by its id */
     bool has_origin;                    /* origin_at_us: when it was cloned or rolled back */

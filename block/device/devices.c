@@ -7,10 +7,12 @@
 #include "block/device/registry.h"
 #include "block/device/retry.h"
 #include "block/image/drivers.h"
+#include "block/overlay.h"
 
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 
 int block_device_open(struct block *block, const struct device_spec *spec, struct err *err)
 {
@@ -155,7 +157,37 @@ static void device_end_journals(struct block *block, struct device *device, bool
             node_end_journal(node, false);
 }
 
-static int device_close(struct block *block, const char *name, enum close_how how, struct err *err)
+/* Whether the path leads to the open file. */
+static bool node_is_in_place(const struct node *node)
+{
+    struct stat st;
+    return stat(node->path, &st) == 0 && st.st_dev == node->dev && st.st_ino == node->ino;
+}
+
+/* Removes the top's file, while nobody else can open it. The device is claimed. */
+static int device_remove_top(struct block *block, const struct device *device,
+                             const unsigned char id[OWNER_ID_BYTES], struct err *err)
+{
+    READERS_GUARD(&block->walkers);
+    const struct node *top = device->newest;
+    if (!top)
+        return err_set(err, ErrDeviceFailed, 0,
+                       "device '%s' failed, so its image is not known to be its own", device->name);
+    if (!node_is_in_place(top))
+        return err_set(err, ErrImageIsKept, 0,
+                       "image '%s' is open, but another file, or none, is under this path",
+                       top->path);
+    if (block_overlay_discard(block, top->path, NULL, top->driver->name, id, err) != 0)
+        return -1;
+    return node_is_in_place(top)
+               ? err_set(err, ErrImageIsKept, 0, "image '%s' does not say that this daemon made it",
+                         top->path)
+               : 0;
+}
+
+/* `id`: of the top, to remove it; NULL: it stays. */
+static int device_close(struct block *block, const char *name, enum close_how how,
+                        const unsigned char *id, struct err *err)
 {
     struct device *device = device_claim(block, name, err);
     if (!device)
@@ -163,7 +195,8 @@ static int device_close(struct block *block, const char *name, enum close_how ho
     int abandoned = device_abandon_opening(block, device, err);
     if (abandoned > 0)
         return 0;
-    if (abandoned < 0 || device_check_close(block, device, how, err) != 0) {
+    if (abandoned < 0 || device_check_close(block, device, how, err) != 0 ||
+        (id && device_remove_top(block, device, id, err) != 0)) {
         device_unclaim(block, device);
         return -1;
     }
@@ -174,10 +207,16 @@ static int device_close(struct block *block, const char *name, enum close_how ho
 
 int block_device_close(struct block *block, const char *name, struct err *err)
 {
-    return device_close(block, name, CLOSE_FLUSHED, err);
+    return device_close(block, name, CLOSE_FLUSHED, NULL, err);
+}
+
+int block_device_remove(struct block *block, const char *name,
+                        const unsigned char id[OWNER_ID_BYTES], struct err *err)
+{
+    return device_close(block, name, CLOSE_FLUSHED, id, err);
 }
 
 int block_device_abandon(struct block *block, const char *name, bool discard, struct err *err)
 {
-    return device_close(block, name, discard ? CLOSE_DISCARDING : CLOSE_KEEPING, err);
+    return device_close(block, name, discard ? CLOSE_DISCARDING : CLOSE_KEEPING, NULL, err);
 }

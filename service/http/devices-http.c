@@ -271,12 +271,29 @@ void device_get(struct service *service, const struct request *request, struct r
         reply_device(service, reply, &view);
 }
 
+static int device_detach_decode(const struct request *request, struct device_detach *how,
+                                struct problem *problem)
+{
+    const struct detach_body *body = request->fields;
+    const char *files = request_parameter(request, "files");
+    *how = (struct device_detach){body->discard_unflushed.value,
+                                  files && strcmp(files, "delete") == 0};
+    if (files && !how->deletes_top && strcmp(files, "keep") != 0)
+        return err_set(&problem->err, ErrInvalidParameter, 0,
+                       "query parameter 'files' must be delete or keep");
+    return how->deletes_top && how->discard_unflushed
+               ? err_set(&problem->err, ErrInvalidParameter, 0,
+                         "query parameter 'files' cannot be delete beside 'discard_unflushed'")
+               : 0;
+}
+
 void device_delete(struct service *service, const struct request *request, struct reply *reply)
 {
     struct problem problem = {.device = request->argument};
-    const struct detach_body *body = request->fields;
+    struct device_detach how;
     struct condition condition;
-    if (devices_remove(service, request->argument, body->discard_unflushed.value, &request->origin,
+    if (device_detach_decode(request, &how, &problem) != 0 ||
+        devices_remove(service, request->argument, &how, &request->origin,
                        request_condition(request, &condition), &problem.err) != 0)
         reply_problem(reply, &problem);
     else

@@ -14,6 +14,7 @@ static const char *const list_parameters[] = {"limit", "cursor", NULL};
 static const char *const event_parameters[] = {"limit", "after", "kind", "device", "group", NULL};
 static const char *const extent_parameters[] = {"since", "limit", "cursor", NULL};
 static const char *const group_create_parameters[] = {"dry_run", NULL};
+static const char *const device_delete_parameters[] = {"files", NULL};
 static const char *const device_parameters[] = {"limit", "cursor", "state", "name", "label", NULL};
 static const char *const group_parameters[] = {"limit",          "cursor", "state", "kind",
                                                "name",           "device", "label", "created_after",

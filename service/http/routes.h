@@ -34,8 +34,8 @@ enum route_flags {
     X("GET", "/devices/{name}", device_get, SCOPE_READ, ROUTE_STORE, NULL, NULL)                   \
     X("PATCH", "/devices/{name}", device_update, SCOPE_ADMIN, ROUTE_STORE, NULL,                   \
       &device_patch_body)                                                                          \
-    X("DELETE", "/devices/{name}", device_delete, SCOPE_ADMIN, ROUTE_STORE, NULL,                  \
-      &device_delete_body)                                                                         \
+    X("DELETE", "/devices/{name}", device_delete, SCOPE_ADMIN, ROUTE_STORE,                        \
+      device_delete_parameters, &device_delete_body)                                               \
     X("GET", "/snapshot-groups", snapshot_group_list, SCOPE_READ, ROUTE_STORE | ROUTE_PAGE,        \
       group_parameters, NULL)                                                                      \
     X("POST", "/snapshot-groups", snapshot_group_create, SCOPE_SNAPSHOT,                           \

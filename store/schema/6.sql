@@ -13,6 +13,7 @@
 -- devices   `top_image` is the row of `top`, which may be a link; NULL while the device is being created
 -- devices   `origin_...`: what the content came from, and how and when: a clone of that member of that group, or a rollback to
 --           it; NULL: neither. `origin_group` is the group's id
+-- devices   `removed_by`: of a device that is detached together with its top, the id in the header of that
 -- members   `backing_image` is the row of `backing_file`, likewise; NULL once that image is gone. `base_file` is what the
 --           overlay was put on, if that is not `backing_file`
 -- groups    `kind` says why the group was taken; only a `snapshot` or a `rollback` has a name. `rolled_back_to` is the id of
@@ -41,6 +42,7 @@ ALTER TABLE devices ADD COLUMN origin_how TEXT CHECK (origin_how IN ('clone', 'r
 ALTER TABLE devices ADD COLUMN origin_group TEXT;
 ALTER TABLE devices ADD COLUMN origin_device TEXT;
 ALTER TABLE devices ADD COLUMN origin_at_us INTEGER;
+ALTER TABLE devices ADD COLUMN removed_by TEXT;
 CREATE INDEX devices_clones ON devices (origin_group, origin_device, name) WHERE origin_how = 'clone';
 ALTER TABLE members ADD COLUMN backing_image TEXT REFERENCES images (path) ON DELETE SET NULL
     DEFERRABLE INITIALLY DEFERRED;

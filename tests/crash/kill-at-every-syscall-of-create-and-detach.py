@@ -116,6 +116,26 @@ class Clone(Create):
             os.unlink(path)
 
 
+class Remove(Clone):
+    """DELETE with files=delete of that clone: the file is there as long as the device."""
+
+    def __init__(self, clone):
+        self.__dict__.update(clone.__dict__)
+
+    def request(self, step):
+        return "DELETE", "/devices/vda?files=delete", None
+
+    def before(self, step):
+        if not self.is_there():
+            answer = self.daemon.request(*super().request(step))
+            expect(answer.status == 201, "POST /devices: %s", answer)
+
+    def after_restart(self, kill):
+        is_there = self.is_there()
+        expect(not (kill.answer and is_there), "the client was told %s", kill.answer)
+        self.verify_names(OTHER, *([self.image] if is_there else []), *self.others)
+
+
 class Detach(Device):
     def request(self, step):
         return "DELETE", "/devices/vda", None
@@ -143,6 +163,10 @@ def test():
             kill_walk(daemon, 201, Create(daemon, image_format))
         clone = Clone(daemon)
         kill_walk(daemon, 201, clone)
+        remove = Remove(clone)
+        kill_walk(daemon, 204, remove)
+        remove.before(None)
+        expect(daemon.request(*remove.request(None)).status == 204, "the clone is not removed")
         clone.end()
         daemon.create_device("vda", "qcow2", SIZE_BYTES)
         detach = Detach(daemon, "qcow2")
