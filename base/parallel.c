@@ -36,7 +36,7 @@ static void *worker_run(void *arg)
     const struct parallel_worker *worker = arg;
     pthread_setname_np(pthread_self(), "parallel");
     if (worker->parallel->is_yielding)
-        setpriority(PRIO_PROCESS, (id_t)gettid(), NICENESS); /* of this thread alone */
+        setpriority(PRIO_PROCESS, 0, getpriority(PRIO_PROCESS, 0) + NICENESS); /* of this thread */
     log_set_request(worker->parallel->request);
     parallel_work(worker->parallel, worker->first);
     return NULL;
