@@ -3,10 +3,10 @@
 # timeout: 1800
 """What has changed since an older group is read over NBD as a dirty bitmap, by programs that know
 nothing of groups: from the older state and the dirty ranges the newer one is rebuilt to the byte,
-for every pair of groups of random disks, by nbdinfo --map and by qemu-img map with x-dirty-bitmap
-(where "data": false means dirty). REST lists the same ranges. The context is listed and selected by
-the group's name and by its id, one at most in a connection, and there is none for newer groups,
-other devices and live disks.
+for every pair of groups of random disks, which were rolled back now and then, by nbdinfo --map and
+by qemu-img map with x-dirty-bitmap (where "data": false means dirty). REST lists the same ranges.
+The context is listed and selected by the group's name and by its id, one at most in a connection,
+and there is none for newer groups, other devices and live disks.
 """
 import json
 import os
@@ -16,7 +16,7 @@ import sys
 import nbd
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.realpath(__file__)), "..", "lib"))
-from snapgroupd import Daemon, expect, is_sanitized, main, run  # noqa: E402
+from snapgroupd import Daemon, expect, is_sanitized, main, run, wait_until  # noqa: E402
 
 PREFIX = "qemu:dirty-bitmap:"
 DISKS = 3 if is_sanitized() else 12
@@ -38,8 +38,23 @@ def change(handle, place, size_bytes):
             handle.pwrite(place.randbytes(length), offset)
 
 
+def content_of(daemon, name, group):
+    frozen = daemon.nbd("%s@%s" % (name, group["name"]))
+    content = frozen.pread(frozen.get_size(), 0)
+    frozen.shutdown()
+    return group["name"], group["id"], content
+
+
+def roll_back(daemon, name, group):
+    """To that group. Returns the group that keeps what the disk had."""
+    answer = daemon.request("POST", "/snapshot-groups/%s/rollbacks" % group, {})
+    expect(answer.status == 201, "rollback of %s to %s: %s", name, group, answer)
+    return content_of(daemon, name, answer.body)
+
+
 def make_disk(daemon, name, place):
-    """A disk in GROUPS groups. Returns the groups, oldest first: (name, id, content)."""
+    """A disk in GROUPS groups and more, of rollbacks. Returns them, oldest first: (name, id,
+    content)."""
     size_bytes = place.randrange(2 << 20, 6 << 20) // 512 * 512
     cluster = 4096 << place.randrange(6)
     image_format = place.choice(("raw", "qcow2"))
@@ -49,10 +64,13 @@ def make_disk(daemon, name, place):
     handle = daemon.nbd(name)
     for number in range(GROUPS):
         change(handle, place, size_bytes)
-        group = daemon.snapshot("%s-g%d" % (name, number), [name])
-        frozen = daemon.nbd("%s@%s" % (name, group["name"]))
-        groups.append((group["name"], group["id"], frozen.pread(size_bytes, 0)))
-        frozen.shutdown()
+        groups.append(content_of(daemon, name, daemon.snapshot("%s-g%d" % (name, number), [name])))
+        if place.random() < 0.3:
+            change(handle, place, size_bytes)
+            handle.shutdown()
+            wait_until(lambda: daemon.get("/devices/" + name)["clients"] == 0, "the client to be gone")
+            groups.append(roll_back(daemon, name, place.choice(groups)[0]))
+            handle = daemon.nbd(name)
     handle.shutdown()
     return groups
 
@@ -101,7 +119,7 @@ def rebuild(older, newer, ranges):
 
 
 def check_disk(daemon, name, groups, place):
-    pairs = [(i, j) for i in range(GROUPS) for j in range(i)]
+    pairs = [(i, j) for i in range(len(groups)) for j in range(i)]
     for newer, older in pairs:
         export = "%s@%s" % (name, groups[newer][place.randrange(2)])
         context = PREFIX + groups[older][place.randrange(2)]
