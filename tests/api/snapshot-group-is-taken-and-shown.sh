@@ -12,16 +12,17 @@ api POST /snapshot-groups '{"name":"g1","devices":[{"device":"vda"},
     {"device":"vdb","snapshot_file":"vdb.new","format":"qcow2"}],"labels":{"why":"test"}}'
 expect_status 201
 group=$BODY
-expect_json 'keys == (["id","name","kind","state","created_at","cut_at","pause_us","sealed_us","duration_us",
+expect_json 'keys == (["id","name","kind","rolled_back_to","state","created_at","cut_at","pause_us","sealed_us","duration_us",
     "consistency","members","holds","labels","error"] | sort)'
 expect_json '.kind == "snapshot" and .consistency == {requested:"crash", achieved:"crash"} and .holds == []'
 expect_json '.name == "g1" and .state == "committed" and .error == null and .labels == {why:"test"}'
 expect_json '.id | test("^[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$")'
 expect_json '.cut_at > .created_at and .pause_us == 0 and .sealed_us > 0 and .duration_us >= .sealed_us'
 expect_json 'all(.members[]; .pause_us == 0 and .copy_wait_us == 0)'
+expect_json '.rolled_back_to == null and all(.members[]; .base_file == null)'
 expect_json 'all(.members[]; .state == "committed" and .waiting_for == null)'
 expect_json 'all(.members[]; .ready_to_use) and
-    [.members[] | del(.pause_us, .copy_wait_us, .ready_to_use, .state, .waiting_for)] == [
+    [.members[] | del(.pause_us, .copy_wait_us, .ready_to_use, .state, .waiting_for, .base_file)] == [
     {device:"vda", backing_file:($d + "/vda.qcow2"), snapshot_file:($d + "/vda+g1.qcow2"), format:"qcow2",
         size_bytes:67108864, clones:[]},
     {device:"vdb", backing_file:($d + "/vdb.raw"), snapshot_file:($d + "/vdb.new"), format:"qcow2",
