@@ -111,6 +111,23 @@ static void let_ask(struct scene *scene)
         sched_yield();
 }
 
+/* While an export is being opened, an image may have two users for a moment. */
+static struct merge *merge_must_begin(struct scene *scene, const struct merge_image *base,
+                                      const struct merge_image *top)
+{
+    for (;;) {
+        struct err err = {.message = ""};
+        struct merge *merge = merge_open(scene->block, base, top, &err);
+        if (merge && merge_begin(merge, &err) == 0)
+            return merge;
+        if (merge)
+            merge_close(merge);
+        if (err.code != ErrDeviceInUse)
+            fail_msg("%s", err.message);
+        sched_yield();
+    }
+}
+
 static void scene_merge(struct scene *scene)
 {
     struct err err = {.message = ""};
@@ -118,8 +135,7 @@ static void scene_merge(struct scene *scene)
     CLEANUP_FREE char *newer = scratch_path("newer.img");
     const struct merge_image base = {lower, "qcow2", NULL}, top = {upper, "qcow2", NULL};
     const struct merge_image child = {newer, "qcow2", NULL};
-    struct merge *merge = merge_open(scene->block, &base, &top, &err);
-    must(merge ? merge_begin(merge, &err) : -1, &err);
+    struct merge *merge = merge_must_begin(scene, &base, &top);
     uint64_t offset = 0, copied;
     int ret;
     while ((ret = merge_copy(merge, &offset, &copied, &err)) == 0)
