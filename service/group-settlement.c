@@ -28,6 +28,7 @@
 #include "block/overlay.h"
 
 #include "base/log.h"
+#include "base/parallel.h"
 #include "service/clock.h"
 #include "service/context.h"
 #include "service/group-record.h"
@@ -222,17 +223,30 @@ static bool settlement_follow(struct settlement *settlement, struct group_progre
     return true;
 }
 
+struct row_images {
+    struct service *service;
+    const struct group_row *row;
+};
+
 /* After a restart. Once the group is committed, a power failure must not take a write that was
  * acknowledged before its cut. */
+static void image_sync_at(void *context, size_t position)
+{
+    const struct row_images *images = context;
+    const struct member_row *member = &images->row->members[position];
+    struct err err;
+    if (member->backing_file && !member->is_settled &&
+        block_image_sync(images->service->block, member->backing_file, &err) != 0)
+        log_error("group %s: %s", images->row->id, err.message);
+}
+
 static void images_sync(struct service *service, const struct group_row *row)
 {
     unsigned char id[OWNER_ID_BYTES];
     struct err err;
+    struct row_images images = {service, row};
     id_bytes(row->id, id);
-    for (size_t i = 0; i < row->member_count; i++)
-        if (row->members[i].backing_file && !row->members[i].is_settled &&
-            block_image_sync(service->block, row->members[i].backing_file, &err) != 0)
-            log_error("group %s: %s", row->id, err.message);
+    parallel_run(row->member_count, image_sync_at, &images);
     for (size_t i = 0; i < row->member_count; i++)
         if (!row->members[i].is_settled &&
             block_image_keep(service->block, row->members[i].snapshot_file, id, &err) != 0)

@@ -17,6 +17,9 @@
  *   image not complete       its chain is opened, to list it                         is complete
  *   group committed          its frozen members are offered                          stays
  *
+ * Devices are opened side by side, and so are frozen images made durable, by a bounded number of
+ * threads; everything else is done by one.
+ *
  * Groups are settled before devices are opened, because they decide which image is a device's top.
  * Removal is idempotent and precedes the change of the row, so a killed recovery is repeated by the
  * next start. An image that cannot be examined keeps its row and is retried (leftovers.h). Journals
@@ -25,6 +28,7 @@
 #include "service/recovery.h"
 
 #include "base/log.h"
+#include "base/parallel.h"
 #include "service/context.h"
 #include "service/device-change.h"
 #include "service/devices.h"
@@ -38,7 +42,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#define RECOVERY_PAGE_ROWS 100
+#define RECOVERY_PAGE_ROWS 1000
 
 /* ---- devices ---- */
 
@@ -60,17 +64,41 @@ static int device_finish(struct service *service, const struct device_row *row, 
     return 0;
 }
 
-static int device_restore(struct service *service, const struct device_row *row, struct err *err)
+struct device_page {
+    struct service *service;
+    const struct device_row *rows;
+};
+
+static void device_restore_at(void *context, size_t position)
+{
+    const struct device_page *page = context;
+    if (page->rows[position].state == DEVICE_ROW_ATTACHED)
+        devices_restore(page->service, &page->rows[position]);
+}
+
+/* Chains are opened side by side: storage that is slow delays its own devices first. */
+static int devices_restore_page(struct service *service, const struct device_row *rows,
+                                size_t count, struct err *err)
 {
     (void)err;
-    if (row->state == DEVICE_ROW_ATTACHED)
-        devices_restore(service, row);
+    struct device_page page = {service, rows};
+    parallel_run(count, device_restore_at, &page);
     return 0;
 }
 
-/* Calls `each` for every device's row, page by page; `each` may delete the row. */
+static int devices_finish_page(struct service *service, const struct device_row *rows, size_t count,
+                               struct err *err)
+{
+    int result = 0;
+    for (size_t i = 0; i < count && result == 0; i++)
+        result = device_finish(service, &rows[i], err);
+    return result;
+}
+
+/* Calls `each` for all devices' rows, page by page; it may delete rows. */
 static int devices_each(struct service *service,
-                        int (*each)(struct service *, const struct device_row *, struct err *),
+                        int (*each)(struct service *, const struct device_row *, size_t count,
+                                    struct err *),
                         struct err *err)
 {
     char after[DEVICE_NAME_MAX + 1] = "";
@@ -80,9 +108,7 @@ static int devices_each(struct service *service,
         if (store_device_list(service->store, *after ? after : NULL, RECOVERY_PAGE_ROWS, &rows,
                               &count, err) != 0)
             return -1;
-        int result = 0;
-        for (size_t i = 0; i < count && result == 0; i++)
-            result = each(service, &rows[i], err);
+        int result = each(service, rows, count, err);
         if (count > 0)
             snprintf(after, sizeof(after), "%s", rows[count - 1].name);
         device_rows_free(rows, count);
@@ -133,12 +159,13 @@ static int groups_each(struct service *service, enum group_state state,
 
 int recovery_run(struct service *service, struct err *err)
 {
-    if (frozen_files_protect(service, err) != 0 || devices_each(service, device_finish, err) != 0 ||
+    if (frozen_files_protect(service, err) != 0 ||
+        devices_each(service, devices_finish_page, err) != 0 ||
         groups_each(service, GROUP_ABORTING, group_settle_row, err) != 0 ||
         groups_each(service, GROUP_PREPARING, group_settle_row, err) != 0 ||
         groups_each(service, GROUP_COMMITTING, group_settle_row, err) != 0 ||
         groups_each(service, GROUP_COMMITTED, group_adopt, err) != 0 ||
-        devices_each(service, device_restore, err) != 0)
+        devices_each(service, devices_restore_page, err) != 0)
         return -1;
     block_journals_finish(service->block);
     if (images_complete(service, err) != 0 ||
