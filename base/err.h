@@ -31,6 +31,10 @@
     X(EventsGone, 410, false) /* pruned, or of another database */                                 \
     X(NotRelated, 422, false) /* two images, or a group and a device, have no image in common */   \
     X(GroupExists, 409, false)                                                                     \
+    X(GroupHeld, 409, false)     /* by the holds that its row names */                             \
+    X(GroupDeleting, 409, false) /* nothing can be put on its images any more */                   \
+    X(JobNotFound, 404, false)                                                                     \
+    X(JobFinished, 409, false)                                                                     \
     X(TooManyHolds, 409, false)                                                                    \
     X(TokenNotFound, 404, false)                                                                   \
     X(TokenExists, 409, false)                                                                     \

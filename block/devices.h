@@ -160,6 +160,11 @@ int block_frozen_add(struct block *block, const char *device, const char *group_
                      const char *group_id, const char *image, const char *identity,
                      const char *format, const struct frozen_owner *owner, struct err *err);
 
+/* Takes back both names, "DEVICE@GROUP_ID" being one of them. DeviceInUse: a client has it open. No
+ * error if there is none. */
+int block_frozen_withdraw(struct block *block, const char *device, const char *group_id,
+                          struct err *err);
+
 /* A file that a group froze, or one beneath it. It is never written through this daemon again,
  * whatever its name: block_device_open() fails with DeviceInUse. A group lists its files
  * (group_member_info) for the record and marks them in group_cut(); a restart marks them by
@@ -176,6 +181,9 @@ int block_frozen_file_add(struct block *block, const char *identity, const char 
 int block_chain_list(struct block *block, const char *image, const char *format,
                      struct chain_image **chain, size_t *length, struct err *err);
 void chain_images_free(struct chain_image *chain, size_t length);
+
+/* The file is gone: another one may have its path. */
+void block_frozen_file_forget(struct block *block, const char *identity, const char *path);
 
 /* The files of the chain of `image` that are not marked yet, top to base, for groups recorded
  * without them. *files is heap, freed by frozen_files_free(). Codes: as for block_device_open(). */

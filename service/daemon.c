@@ -24,6 +24,7 @@
 #include "service/group-runs.h"
 #include "service/group-settlement.h"
 #include "service/http/server.h"
+#include "service/jobs.h"
 #include "service/leftovers.h"
 #include "service/metrics.h"
 #include "service/options-tls.h"
@@ -244,7 +245,7 @@ static int daemon_recover(struct service *service, const struct options *options
                           const char *runtime_dir, struct err *err)
 {
     if (block_journals_open(service->block, runtime_dir, err) != 0 ||
-        recovery_run(service, err) != 0)
+        recovery_run(service, err) != 0 || !(service->jobs = jobs_new(service, err)))
         return -1;
     return nbd_open(service, options, runtime_dir, err);
 }
@@ -290,6 +291,8 @@ static int daemon_serve(struct service *service, const struct options *options,
 static int daemon_close(struct service *service, int result, struct err *err)
 {
     struct err closing;
+    if (service->jobs)
+        jobs_close(service->jobs);
     if (service->group_runs)
         group_runs_close(service->group_runs);
     if (service->extent_runs)
@@ -361,6 +364,7 @@ static int daemon_start(const struct options *options, struct err *err)
         return -1;
     struct service service = {.names_lock = PTHREAD_MUTEX_INITIALIZER,
                               .names_changed = PTHREAD_COND_INITIALIZER,
+                              .tree_lock = PTHREAD_MUTEX_INITIALIZER,
                               .settle_lock = PTHREAD_MUTEX_INITIALIZER,
                               .cuts_lock = PTHREAD_MUTEX_INITIALIZER,
                               .leftovers_lock = PTHREAD_MUTEX_INITIALIZER,

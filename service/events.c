@@ -41,6 +41,14 @@ int event_record_group(struct store_transaction *transaction, const struct origi
     return store_event_insert(transaction, &row, err);
 }
 
+int event_record_job(struct store_transaction *transaction, const struct origin *origin,
+                     enum event_kind kind, const char *job, const char *group_id, struct err *err)
+{
+    struct event_row row = event_row(origin, kind, NULL, group_id, NULL);
+    row.job = (char *)job;
+    return store_event_insert(transaction, &row, err);
+}
+
 int event_record_detail(struct store_transaction *transaction, const struct origin *origin,
                         enum event_kind kind, const char *detail, struct err *err)
 {

@@ -35,6 +35,10 @@ int event_record_group(struct store_transaction *transaction, const struct origi
                        enum event_kind kind, const char *group_id, const char *detail,
                        struct err *err);
 
+/* The same of a change of a job of that group. */
+int event_record_job(struct store_transaction *transaction, const struct origin *origin,
+                     enum event_kind kind, const char *job, const char *group_id, struct err *err);
+
 /* The same of a change of neither. `detail`: a JSON object. */
 int event_record_detail(struct store_transaction *transaction, const struct origin *origin,
                         enum event_kind kind, const char *detail, struct err *err);

@@ -58,7 +58,8 @@ void group_offer_member(struct service *service, const struct group_row *row, si
 {
     struct err err;
     const struct member_row *member = &row->members[position];
-    if (member->backing_file && member->backing_format &&
+    bool is_seen = row->kind != GROUP_KIND_CUT; /* by users */
+    if (is_seen && member->backing_file && member->backing_format &&
         member_offer(service, row, member, &err) != 0)
         log_error("frozen member '%s@%s' is not offered: %s", member->device, row->name,
                   err.message);

@@ -81,7 +81,9 @@ int group_row_begin(struct group_row *row, const struct snapshot_group_request *
     row->labels = strdup(request->labels);
     row->request_hash = strdup(request->origin->request_hash);
     row->selector = request->selector ? strdup(request->selector) : NULL;
-    row->kind = request->rolled_back_to ? GROUP_KIND_ROLLBACK : GROUP_KIND_SNAPSHOT;
+    row->kind = request->is_cut           ? GROUP_KIND_CUT
+                : request->rolled_back_to ? GROUP_KIND_ROLLBACK
+                                          : GROUP_KIND_SNAPSHOT;
     row->rolled_back_to = request->rolled_back_to ? strdup(request->rolled_back_to) : NULL;
     row->members = calloc(request->count + 1, sizeof(*row->members));
     bool is_short = !row->name || !row->labels || !row->request_hash ||

@@ -104,6 +104,16 @@ static int take_commit(struct service *service, struct settlement *settlement, s
     return ret;
 }
 
+/* The group that a rollback goes back to is not being deleted, and will not be before this ends. */
+static int target_check(struct service *service, const struct snapshot_group_request *request,
+                        struct err *err)
+{
+    CLEANUP_BY(group_row_clear) struct group_row target = {0};
+    return request->rolled_back_to
+               ? snapshot_groups_get_committed(service, request->rolled_back_to, &target, err)
+               : 0;
+}
+
 static int take_run(struct service *service, struct settlement *settlement,
                     const struct snapshot_group_request *request, struct group_progress *progress,
                     struct err *err)
@@ -112,6 +122,7 @@ static int take_run(struct service *service, struct settlement *settlement,
     const char *name = request->name ? request->name : settlement->row.id;
     size_t failed = SIZE_MAX;
     if (group_members_fill(&members, name, err) != 0 || name_check(service, name, err) != 0 ||
+        target_check(service, request, err) != 0 ||
         take_begin(service, settlement, progress, &members, err) != 0)
         return -1;
     if (take_record(service, settlement, progress, err) == 0 &&
@@ -145,6 +156,7 @@ int snapshot_groups_take(struct service *service, const struct snapshot_group_re
     else
         id_new(settlement->row.id);
     settlement->origin = *request->origin;
+    TREE_HOLD(request->rolled_back_to ? service : NULL);
     take_run(service, settlement, request, progress, err);
     bool is_committed = settlement_end(settlement, progress, row, err);
     take_count(service->metrics, row, is_committed);
@@ -249,6 +261,7 @@ int snapshot_groups_get_committed(struct service *service, const char *id_or_nam
         return err_set(err, ErrGroupNotFound, 0,
                        "snapshot group '%s' was not taken: it has no frozen images", row->id);
     case GROUP_DELETING:
+        return err_set(err, ErrGroupDeleting, 0, "snapshot group '%s' is being deleted", row->name);
     case GROUP_DELETED:
         return err_set(err, ErrGroupNotFound, 0,
                        "snapshot group '%s' is deleted: it has no frozen images", row->id);

@@ -14,7 +14,8 @@
     X(base, TEXT_OR_NULL)                                                                          \
     X(upper, TEXT)                                                                                 \
     X(stage, CHOICE)                                                                               \
-    X(offset_bytes, INTEGER)
+    X(offset_bytes, INTEGER)                                                                       \
+    X(files, TEXT_OR_NULL)
 
 extern const char *const merge_stage_names[MERGE_STAGES];
 extern const struct table merge_table; /* of struct merge_row: MERGE_COLUMNS, and id */

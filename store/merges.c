@@ -133,28 +133,31 @@ static int steps_run(struct connection *writer, const char *const *steps,
     return 0;
 }
 
-/* The images above base up to upper; from upper on where base is NULL. */
-#define GOING                                                                                      \
-    "(WITH RECURSIVE " CHAIN_FROM(                                                                 \
-        "(SELECT upper FROM merges WHERE id = :id)") " SELECT place "                              \
-                                                     "FROM chain WHERE depth < coalesce((SELECT "  \
-                                                     "depth FROM chain WHERE place = "             \
+/* Of the images above base up to upper; of upper where base is NULL. */
+#define GOING(columns)                                                                             \
+    "WITH RECURSIVE " CHAIN_FROM(                                                                  \
+        "(SELECT upper FROM merges WHERE id = :id)") " SELECT " columns " FROM chain CROSS JOIN "  \
+                                                                        "images ON path = place "  \
+                                                     "WHERE depth < coalesce((SELECT depth FROM "  \
+                                                     "chain WHERE place = "                        \
                                                      "(SELECT base FROM merges WHERE id = :id)), " \
-                                                     "1))"
+                                                     "1)"
 
 int store_merge_redirect(struct store_transaction *transaction, const struct merge_row *row,
                          struct err *err)
 {
     static const char *const steps[] = {
+        ("UPDATE merges SET files = (SELECT json_group_array(json_object('path', path, 'format', "
+         "format, 'made_by', made_by, 'identity', identity)) FROM (" GOING(
+             "path, format, made_by, identity") " ORDER BY depth DESC)) WHERE id = :id"),
         ("UPDATE images SET backing = merges.base FROM merges "
          "WHERE merges.id = :id AND merges.base IS NOT NULL AND images.backing = merges.upper"),
         ("UPDATE members SET backing_image = images.path, backing_file = images.path, "
          "backing_format = images.format, backing_identity = images.identity "
          "FROM merges JOIN images ON images.path = merges.base "
          "WHERE merges.id = :id AND members.backing_image = merges.upper"),
-        ("DELETE FROM frozen_files WHERE identity IN "
-         "(SELECT identity FROM images WHERE path IN " GOING ")"),
-        "DELETE FROM images WHERE path IN " GOING,
+        "DELETE FROM frozen_files WHERE identity IN (" GOING("identity") ")",
+        "DELETE FROM images WHERE path IN (" GOING("path") ")",
         NULL,
     };
     int changed = merge_change(transaction,

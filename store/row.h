@@ -207,6 +207,8 @@ struct merge_row {
     char *upper;
     enum merge_stage stage;
     uint64_t offset_bytes; /* below it all is pushed and durable */
+    char *files; /* JSON array: what goes, lowest first, each with path, format, made_by and
+                  * identity; NULL until it is redirected */
 };
 
 /* A caller's key. Until there is an answer, it follows from the row that the request made. */
@@ -237,6 +239,13 @@ struct key_row {
     X(EVENT_GROUP_UPDATED, "group.updated")                                                        \
     X(EVENT_GROUP_HELD, "group.held")                                                              \
     X(EVENT_GROUP_RELEASED, "group.released")                                                      \
+    X(EVENT_GROUP_DELETED, "group.deleted")                                                        \
+    X(EVENT_JOB_QUEUED, "job.queued")                                                              \
+    X(EVENT_JOB_RUNNING, "job.running")                                                            \
+    X(EVENT_JOB_PAUSED, "job.paused")                                                              \
+    X(EVENT_JOB_DONE, "job.done")                                                                  \
+    X(EVENT_JOB_FAILED, "job.failed")                                                              \
+    X(EVENT_JOB_CANCELLED, "job.cancelled")                                                        \
     X(EVENT_TOKEN_CREATED, "token.created")                                                        \
     X(EVENT_TOKEN_REVOKED, "token.revoked")                                                        \
     X(EVENT_RECOVERY_DONE, "recovery.done")

@@ -2,8 +2,8 @@
  *
  * Exports: devices, and frozen members, "DEVICE@GROUP". See exports.h and block.h.
  *
- * A frozen member is never removed from its list. Its first client opens the chain, while others
- * that request the same member wait; its last client closes it:
+ * A frozen member leaves its list when its group is deleted. Its first client opens the chain,
+ * while others that request the same member wait; its last client closes it:
  *
  *     closed --frozen_use--> is_opening --> device open --frozen_unuse, the last--> closed
  *                                \--> closed (it cannot be opened)
@@ -156,6 +156,44 @@ static struct frozen *frozen_find_locked(struct block *block, const char *name)
     return NULL;
 }
 
+/* Nobody has it open, or is about to. */
+static void frozen_remove_locked(struct block *block, struct frozen *frozen)
+{
+    struct frozen **slot = &block->frozen;
+    while (*slot != frozen)
+        slot = &(*slot)->next;
+    *slot = frozen->next;
+    hash_table_remove(&block->frozen_named, &frozen->named);
+    hash_table_remove(&block->frozen_aliased, &frozen->aliased);
+    frozen_free(frozen);
+}
+
+/* Once nobody opens it. NULL: there is none, or none any more. */
+static struct frozen *frozen_await_locked(struct block *block, const char *name)
+{
+    struct frozen *frozen = frozen_find_locked(block, name);
+    while (frozen && frozen->is_opening) {
+        pthread_cond_wait(&block->changed, &block->lock);
+        frozen = frozen_find_locked(block, name);
+    }
+    return frozen;
+}
+
+int block_frozen_withdraw(struct block *block, const char *device, const char *group_id,
+                          struct err *err)
+{
+    char alias[DEVICE_NAME_MAX + 64];
+    snprintf(alias, sizeof(alias), "%s@%s", device, group_id);
+    LOCK_GUARD(&block->lock);
+    struct frozen *frozen = frozen_await_locked(block, alias);
+    if (!frozen)
+        return 0;
+    if (frozen->device)
+        return export_report_clients(frozen->device, err);
+    frozen_remove_locked(block, frozen);
+    return 0;
+}
+
 /* What is to be opened, copied while the lock is held: it changes when snapshots are deleted. */
 static struct device *frozen_device_new(const struct frozen *frozen, struct err *err)
 {
@@ -206,7 +244,7 @@ static struct device *frozen_use(struct block *block, const char *name,
                                  const struct client_names *client, struct err *err)
 {
     LOCK_GUARD(&block->lock);
-    struct frozen *frozen = frozen_find_locked(block, name);
+    struct frozen *frozen = frozen_await_locked(block, name);
     if (!frozen) {
         err_set(err, ErrDeviceNotFound, 0, "there is no export '%s'", name);
         return NULL;
@@ -215,8 +253,6 @@ static struct device *frozen_use(struct block *block, const char *name,
         client_report_refusal(client, name, err);
         return NULL;
     }
-    while (frozen->is_opening)
-        pthread_cond_wait(&block->changed, &block->lock);
     if (!frozen->device && frozen_open_locked(block, frozen, err) != 0)
         return NULL;
     frozen->device->clients++;

@@ -181,6 +181,13 @@ int block_frozen_file_add(struct block *block, const char *identity, const char 
     return 0;
 }
 
+void block_frozen_file_forget(struct block *block, const char *identity, const char *path)
+{
+    struct identity known = {.is_lasting = true};
+    snprintf(known.text, sizeof(known.text), "%s", identity);
+    file_table_unmark(block->files, &known, path);
+}
+
 struct node *opener_open_chain(struct block *block, const struct device *device,
                                const struct device_spec *spec, struct err *err)
 {

@@ -319,6 +319,29 @@ void file_table_freeze(struct file_table *table, struct frozen_mark *mark)
         frozen_mark_free(mark);
 }
 
+static struct frozen_mark *mark_find_at_locked(const struct file_table *table,
+                                               const struct identity *identity, const char *path)
+{
+    struct hash_link *link = hash_table_find(&table->identities, hash_text(identity->text));
+    for (; link; link = link->next) {
+        struct frozen_mark *mark = HASH_OBJECT(link, struct frozen_mark, by_identity);
+        if (identity_is_same(&mark->identity, identity) && strcmp(mark->path, path) == 0)
+            return mark;
+    }
+    return NULL;
+}
+
+void file_table_unmark(struct file_table *table, const struct identity *identity, const char *path)
+{
+    LOCK_GUARD(&table->lock);
+    struct frozen_mark *mark = mark_find_at_locked(table, identity, path);
+    if (!mark)
+        return;
+    hash_table_remove(&table->identities, &mark->by_identity);
+    hash_table_remove(&table->paths, &mark->by_path);
+    frozen_mark_free(mark);
+}
+
 bool file_table_is_frozen(struct file_table *table, const struct identity *identity,
                           const char *path)
 {

@@ -96,6 +96,9 @@ const char *frozen_mark_path(const struct frozen_mark *mark);
 /* Takes the mark over; if the file has one already, nothing changes. Cannot fail. */
 void file_table_freeze(struct file_table *table, struct frozen_mark *mark);
 
+/* Drops the mark of that file at that path, which is gone. */
+void file_table_unmark(struct file_table *table, const struct identity *identity, const char *path);
+
 bool file_table_is_frozen(struct file_table *table, const struct identity *identity,
                           const char *path);
 

@@ -90,6 +90,28 @@ static struct node *image_open_chain(struct block *block, const struct merge_ima
     return chain_open(&block->dir, image->path, image->format, true, &guard, err);
 }
 
+/* The open node of that path: a frozen one of any chain, or the top of a device. A reference, or
+ * NULL. */
+static struct node *node_find_open(struct block *block, const char *path)
+{
+    LOCK_GUARD(&block->lock);
+    for (struct device *device = block->devices; device; device = device->next) {
+        CLEANUP(node) struct node *top = device_top(device);
+        for (struct node *node = top; node; node = node->backing)
+            if (strcmp(node->path, path) == 0 || strcmp(node_used_path(node), path) == 0)
+                return node_ref(node);
+    }
+    return NULL;
+}
+
+static struct node *image_find_or_open(struct block *block, const struct merge_image *image,
+                                       struct err *err)
+{
+    READERS_GUARD(&block->walkers);
+    struct node *node = node_find_open(block, image->path);
+    return node ? node : image_open_chain(block, image, err);
+}
+
 struct merge *merge_open(struct block *block, const struct merge_image *base,
                          const struct merge_image *upper, struct err *err)
 {
@@ -104,7 +126,7 @@ struct merge *merge_open(struct block *block, const struct merge_image *base,
     merge->block = block;
     merge->buffer = buffer;
     walks_init(&merge->walks, &block->index_memory.walks);
-    merge->upper = image_open_chain(block, upper, err);
+    merge->upper = image_find_or_open(block, upper, err);
     if (merge->upper && merge_list_layers(merge, base, err) == 0)
         return merge;
     merge_close(merge);
@@ -197,7 +219,7 @@ int merge_measure(struct merge *merge, struct merge_size *size, struct err *err)
 int merge_begin(struct merge *merge, struct err *err)
 {
     struct journal_dir *journals = merge->block->journals;
-    assert(merge->state == MERGE_FROZEN);
+    assert(merge->state == MERGE_FROZEN && atomic_load(&merge->upper->read_only));
     if (node_thaw(merge->base, journals ? journal_dir_fd(journals) : -1, err) != 0)
         return -1;
     merge->state = MERGE_THAWED;
@@ -304,31 +326,11 @@ int merge_flush(struct merge *merge, struct err *err)
 
 /* ---- taking its place ---- */
 
-/* The open node of that path: a frozen one of any chain, or the top of a device. A reference, or
- * NULL. */
-static struct node *node_find_open(struct block *block, const char *path)
-{
-    LOCK_GUARD(&block->lock);
-    for (struct device *device = block->devices; device; device = device->next)
-        for (struct node *node = device->newest; node; node = node->backing)
-            if (strcmp(node->path, path) == 0 || strcmp(node_used_path(node), path) == 0)
-                return node_ref(node);
-    return NULL;
-}
-
-static struct node *child_open(struct merge *merge, const struct merge_image *child,
-                               struct err *err)
-{
-    READERS_GUARD(&merge->block->walkers);
-    struct node *node = node_find_open(merge->block, child->path);
-    return node ? node : image_open_chain(merge->block, child, err);
-}
-
 static int child_rename(struct merge *merge, const struct merge_image *child, bool is_trial,
                         struct err *err)
 {
     CLEANUP_PLACE struct image_place place = IMAGE_PLACE_INIT;
-    CLEANUP(node) struct node *node = child_open(merge, child, err);
+    CLEANUP(node) struct node *node = image_find_or_open(merge->block, child, err);
     if (!node || image_place_open(&merge->block->dir, node_used_path(node), &place, err) != 0)
         return -1;
     CLEANUP_FREE char *name = image_backing_name(&place, node_used_path(merge->base), err);

@@ -22,15 +22,15 @@
 static int request_group_state(const struct request *request, const char **state, struct err *err)
 {
     *state = request_parameter(request, "state");
-    for (int i = GROUP_PREPARING; *state && i <= GROUP_ABORTED; i++)
+    for (int i = GROUP_PREPARING; *state && i <= GROUP_DELETED; i++)
         if (strcmp(*state, group_state_name((enum group_state)i)) == 0)
             return 0;
     if (!*state || strcmp(*state, GROUP_STATE_CUT) == 0)
         return 0;
     return err_set(
         err, ErrInvalidParameter, 0,
-        "query parameter 'state' must be preparing, committing, cut, committed, aborting "
-        "or aborted");
+        "query parameter 'state' must be preparing, committing, cut, committed, aborting, "
+        "aborted, deleting or deleted");
 }
 
 /* Decodes the parameter `kind`. */

@@ -15,6 +15,7 @@ static const char *const event_parameters[] = {"limit", "after", "kind", "device
 static const char *const extent_parameters[] = {"since", "limit", "cursor", NULL};
 static const char *const group_create_parameters[] = {"dry_run", NULL};
 static const char *const device_delete_parameters[] = {"files", NULL};
+static const char *const job_parameters[] = {"limit", "cursor", "state", NULL};
 static const char *const device_parameters[] = {"limit", "cursor", "state", "name", "label", NULL};
 static const char *const group_parameters[] = {"limit",          "cursor", "state", "kind",
                                                "name",           "device", "label", "created_after",

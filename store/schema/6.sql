@@ -146,7 +146,8 @@ CREATE TABLE holds (
 -- jobs      long work: `spec` is a JSON object, what was asked; `kept` a JSON array, of the images that stay and why. `sequence`
 --           orders them as that of groups does
 -- merges    the parts of a job: a push of all from above `base` up to `upper` into `base`, or, with `base` NULL, a file that
---           only goes. Below `offset_bytes` all is pushed and durable
+--           only goes. Below `offset_bytes` all is pushed and durable. `files`: the images that go, from the lowest up, once
+--           the merge is redirected: a JSON array of objects as service/deletes.c reads them
 CREATE TABLE jobs (
     sequence INTEGER PRIMARY KEY AUTOINCREMENT,
     id TEXT NOT NULL UNIQUE,
@@ -178,7 +179,8 @@ CREATE TABLE merges (
     base TEXT,
     upper TEXT NOT NULL,
     stage TEXT NOT NULL CHECK (stage IN ('planned', 'copying', 'copied', 'redirected', 'done')),
-    offset_bytes INTEGER NOT NULL DEFAULT 0
+    offset_bytes INTEGER NOT NULL DEFAULT 0,
+    files TEXT
 ) STRICT;
 CREATE INDEX merges_job ON merges (job_id);
 CREATE UNIQUE INDEX merges_base ON merges (base) WHERE stage <> 'done';

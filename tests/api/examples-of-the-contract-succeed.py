@@ -61,9 +61,15 @@ def prepare(daemon, operation, body):
             daemon.snapshot(body["from"]["group"], [body["from"]["device"]])
 
 
+def rank(entry):
+    """What is within something is deleted before it."""
+    method, path = entry[0]
+    return ORDER.index(method), -path.count("/") if method == "DELETE" else 0
+
+
 def send_all(daemon):
     created, sent = {}, 0
-    known = sorted(operations().items(), key=lambda entry: ORDER.index(entry[0][0]))
+    known = sorted(operations().items(), key=rank)
     for (method, path), (item, operation) in known:
         operation = inlined(operation)
         for body in bodies_of(operation):
@@ -79,10 +85,19 @@ def send_all(daemon):
     expect(sent >= len(known), "%d calls for %d operations", sent, len(known))
 
 
+def add_paused_job(daemon):
+    """One that examples can change: others end at once."""
+    (item, _) = operations()["GET", "/jobs/{id}"]
+    with daemon.stopped_database() as database:
+        database.execute("INSERT INTO jobs (id, kind, state, spec, rate_bytes_per_second, created_at_us) "
+                         "VALUES (?, 'delete', 'paused', '{}', 0, 1)", (item["parameters"][0]["example"],))
+
+
 def test():
     with Daemon() as daemon:
         daemon.add_psk("backup-host") # without TLS nobody can be named in allowed_clients
         daemon.start()
+        add_paused_job(daemon)
         send_all(daemon)
 
 

@@ -1,0 +1,578 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * See deletes.h.
+ */
+#include "service/deletes.h"
+
+#include "service/clock.h"
+#include "service/context.h"
+#include "service/group-record.h"
+#include "service/job-control.h"
+#include "service/merges.h"
+#include "service/names.h"
+#include "service/snapshot-groups.h"
+#include "service/tree.h"
+#include "store/images.h"
+
+#include <assert.h>
+#include <cjson/cJSON.h>
+#include <string.h>
+#include <sys/stat.h>
+
+enum {
+    CUT_TRIES = 300, /* while another group has the device */
+    CUT_WAIT_MS = 100,
+};
+
+CLEANUP_DEFINE(cjson, cJSON *, cJSON_Delete)
+
+/* ---- trees ---- */
+
+struct tree {
+    struct image_row *rows;
+    size_t count;
+    struct tree_image *images;
+};
+
+static void tree_clear(struct tree *tree)
+{
+    image_rows_free(tree->rows, tree->count);
+    free(tree->images);
+}
+
+static size_t tree_find(const struct tree *tree, const char *path)
+{
+    for (size_t i = 0; i < tree->count; i++)
+        if (strcmp(tree->rows[i].path, path) == 0)
+            return i;
+    return TREE_NONE;
+}
+
+/* The tree of that image, planned as if the group needed none of it. */
+static int tree_load(struct service *service, const char *path, const char *group,
+                     struct tree *tree, struct err *err)
+{
+    if (store_image_tree(service->store, path, &tree->rows, &tree->count, err) != 0)
+        return -1;
+    tree->images = tree_from_rows(tree->rows, tree->count, err);
+    if (!tree->images)
+        return -1;
+    for (size_t i = 0; i < tree->count; i++)
+        if (tree->rows[i].group_name && strcmp(tree->rows[i].group_name, group) == 0)
+            tree->images[i].is_member = false;
+    tree_plan(tree->images, tree->count);
+    return 0;
+}
+
+/* What is done with the tree of a group's members. */
+struct tree_visit {
+    struct service *service;
+    const struct group_row *group;
+    int (*each)(void *context, const struct tree *tree, struct err *err);
+    void *context;
+};
+
+/* Whether an earlier member's image is in the same tree. */
+static bool tree_was_seen(const struct tree *tree, const struct group_row *group, size_t position)
+{
+    for (size_t i = 0; i < position; i++)
+        if (group->members[i].backing_image &&
+            tree_find(tree, group->members[i].backing_image) != TREE_NONE)
+            return true;
+    return false;
+}
+
+/* Each tree once. */
+static int trees_visit(const struct tree_visit *visit, struct err *err)
+{
+    int ret = 0;
+    for (size_t i = 0; i < visit->group->member_count && ret == 0; i++) {
+        CLEANUP_BY(tree_clear) struct tree tree = {0};
+        const char *image = visit->group->members[i].backing_image;
+        if (!image)
+            continue;
+        ret = tree_load(visit->service, image, visit->group->name, &tree, err);
+        if (ret == 0 && !tree_was_seen(&tree, visit->group, i))
+            ret = visit->each(visit->context, &tree, err);
+    }
+    return ret;
+}
+
+/* The group's member that has the image; NULL: none. */
+static const struct member_row *member_of(const struct group_row *group, const char *image)
+{
+    for (size_t i = 0; i < group->member_count; i++)
+        if (group->members[i].backing_image && strcmp(group->members[i].backing_image, image) == 0)
+            return &group->members[i];
+    return NULL;
+}
+
+static void kept_add(cJSON *kept, const char *device, const char *image, const char *because)
+{
+    cJSON *item = cJSON_CreateObject();
+    cJSON_AddStringToObject(item, "device", device);
+    cJSON_AddStringToObject(item, "image", image);
+    cJSON_AddStringToObject(item, "because", because);
+    cJSON_AddItemToArray(kept, item);
+}
+
+/* ---- the dry run ---- */
+
+struct estimate {
+    struct service *service;
+    const struct group_row *group;
+    struct delete_plan *plan;
+    cJSON *kept;
+};
+
+static uint64_t file_bytes(const char *path)
+{
+    struct stat st;
+    return stat(path, &st) == 0 ? (uint64_t)st.st_blocks * 512 : 0;
+}
+
+/* 0, also if it cannot be done: then the image stays. */
+static int estimate_push(struct estimate *estimate, const struct tree *tree, size_t base,
+                         size_t upper, struct err *err)
+{
+    struct merge_size size;
+    const struct image_row *lower = &tree->rows[base];
+    const struct member_row *member = member_of(estimate->group, lower->path);
+    int ret = merges_check(estimate->service, tree->rows, tree->count, lower, &tree->rows[upper],
+                           &size, err);
+    if (ret != 0 && err->code == ErrInvalidValue) {
+        if (member)
+            kept_add(estimate->kept, member->device, lower->path, err->message);
+        return 0;
+    }
+    if (ret != 0)
+        return -1;
+    estimate->plan->copy_bytes += size.copy_bytes;
+    if (size.free_bytes < estimate->plan->free_bytes)
+        estimate->plan->free_bytes = size.free_bytes;
+    for (size_t i = upper; i != base; i = tree->images[i].backing)
+        estimate->plan->freed_bytes += file_bytes(tree->rows[i].path);
+    return 0;
+}
+
+static int estimate_image(struct estimate *estimate, const struct tree *tree, size_t i,
+                          struct err *err)
+{
+    const struct tree_image *image = &tree->images[i];
+    const struct member_row *member = member_of(estimate->group, tree->rows[i].path);
+    char because[TREE_REASON_BYTES];
+    switch (image->fate) {
+    case TREE_GOES:
+        estimate->plan->freed_bytes += file_bytes(tree->rows[i].path);
+        return 0;
+    case TREE_BASE:
+        return estimate_push(estimate, tree, i, image->partner, err);
+    case TREE_PUSHED:
+        return 0;
+    case TREE_STAYS:
+        break;
+    }
+    if (!member)
+        return 0;
+    if (image->reason == TREE_UNDER_TOP) /* which is cut first */
+        return estimate_push(estimate, tree, i, image->child, err);
+    tree_explain(tree->images, tree->rows, i, because);
+    kept_add(estimate->kept, member->device, tree->rows[i].path, because);
+    return 0;
+}
+
+static int estimate_tree(void *context, const struct tree *tree, struct err *err)
+{
+    for (size_t i = 0; i < tree->count; i++)
+        if (estimate_image(context, tree, i, err) != 0)
+            return -1;
+    return 0;
+}
+
+/* GroupNotFound, DeviceInUse. */
+static int group_check(const struct group_row *group, struct err *err)
+{
+    switch (group->state) {
+    case GROUP_COMMITTED:
+    case GROUP_DELETING:
+        return group->kind == GROUP_KIND_CUT
+                   ? err_set(err, ErrGroupNotFound, 0, "group '%s' only cuts, for a job", group->id)
+                   : 0;
+    case GROUP_PREPARING:
+    case GROUP_COMMITTING:
+        err_set(err, ErrDeviceInUse, 0, "snapshot group '%s' is not finished", group->name);
+        return err_add_holder(err, "group", group->id);
+    default:
+        return err_set(err, ErrGroupNotFound, 0, "snapshot group '%s' was %s", group->id,
+                       group->state == GROUP_DELETED ? "deleted" : "aborted");
+    }
+}
+
+int delete_plan(struct service *service, const char *id_or_name, struct delete_plan *plan,
+                struct err *err)
+{
+    CLEANUP_BY(group_row_clear) struct group_row group = {0};
+    CLEANUP(cjson) cJSON *kept = cJSON_CreateArray();
+    struct estimate estimate = {service, &group, plan, kept};
+    const struct tree_visit visit = {service, &group, estimate_tree, &estimate};
+    *plan = (struct delete_plan){.free_bytes = UINT64_MAX};
+    if (snapshot_groups_get(service, id_or_name, &group, err) != 0 ||
+        group_check(&group, err) != 0 || trees_visit(&visit, err) != 0)
+        return -1;
+    plan->kept = cJSON_PrintUnformatted(kept);
+    return plan->kept ? 0 : err_set(err, ErrOutOfResources, 0, "there is no memory for the plan");
+}
+
+/* ---- beginning ---- */
+
+static void members_offer(struct service *service, const struct group_row *group, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        group_offer_member(service, group, i);
+}
+
+/* Exports of its members go; where that fails all are there as before. */
+static int members_withdraw(struct service *service, const struct group_row *group, struct err *err)
+{
+    for (size_t i = 0; i < group->member_count; i++)
+        if (block_frozen_withdraw(service->block, group->members[i].device, group->id, err) != 0) {
+            members_offer(service, group, i);
+            return -1;
+        }
+    return 0;
+}
+
+static int job_insert(struct store_transaction *transaction, const struct origin *origin,
+                      const struct group_row *group, struct job_row *job, struct err *err)
+{
+    static char no_spec[] = "{}", none[] = "[]";
+    struct job_row row = {.kind = JOB_DELETE,
+                          .group_id = (char *)group->id,
+                          .spec = no_spec,
+                          .kept = none,
+                          .created_at_us = clock_now_us()};
+    id_new(row.id);
+    memcpy(job->id, row.id, sizeof(job->id));
+    if (store_job_insert(transaction, &row, err) != 0)
+        return -1;
+    return event_record_job(transaction, origin, EVENT_JOB_QUEUED, row.id, group->id, err);
+}
+
+/* 1; 0: the group was changed meanwhile; -1. */
+static int delete_record(struct service *service, const struct group_row *group,
+                         const struct origin *origin, struct job_row *job, struct err *err)
+{
+    CLEANUP(store_transaction)
+    struct store_transaction *transaction = store_begin(service->store, err);
+    int changed = transaction ? store_group_update_deleting(transaction, group, err) : -1;
+    if (changed <= 0)
+        return changed;
+    if (job_insert(transaction, origin, group, job, err) != 0)
+        return -1;
+    return store_commit(steal(transaction), err) == 0 ? 1 : -1;
+}
+
+/* 1: *job is one that has not finished; 0: there is none. */
+static int job_find_unfinished(struct service *service, const struct group_row *group,
+                               struct job_row *job, struct err *err)
+{
+    int found = store_job_get_of_group(service->store, group->id, job, err);
+    if (found <= 0 || !job_state_is_finished(job->state))
+        return found;
+    job_row_clear(job);
+    *job = (struct job_row){0};
+    return 0;
+}
+
+/* 1: begun; 0: the group was changed meanwhile; -1. */
+static int delete_try(struct service *service, const char *id_or_name,
+                      const struct condition *condition, const struct origin *origin,
+                      struct job_row *job, struct err *err)
+{
+    CLEANUP_BY(group_row_clear) struct group_row group = {0};
+    if (snapshot_groups_get(service, id_or_name, &group, err) != 0 ||
+        condition_check(condition, group.id, group.revision, err) != 0 ||
+        group_check(&group, err) != 0)
+        return -1;
+    if (group.holds)
+        return err_set(err, ErrGroupHeld, 0, "snapshot group '%s' is held by %s", group.name,
+                       group.holds);
+    int found = group.state == GROUP_DELETING ? job_find_unfinished(service, &group, job, err) : 0;
+    if (found != 0)
+        return found;
+    if (members_withdraw(service, &group, err) != 0)
+        return -1;
+    int begun = delete_record(service, &group, origin, job, err);
+    if (begun <= 0) {
+        members_offer(service, &group, group.member_count);
+        return begun;
+    }
+    job_control_wake(service->job_control);
+    return store_job_get(service->store, job->id, job, err) < 0 ? -1 : 1;
+}
+
+int delete_begin(struct service *service, const char *id_or_name, const struct condition *condition,
+                 const struct origin *origin, struct job_row *job, struct err *err)
+{
+    int done = 0;
+    *job = (struct job_row){0};
+    while (done == 0)
+        done = delete_try(service, id_or_name, condition, origin, job, err);
+    return done > 0 ? 0 : -1;
+}
+
+/* ---- cutting ---- */
+
+struct cuts {
+    const struct group_row *group;
+    const struct job_row *job;
+    size_t count;
+    struct group_member *members; /* room for one of each of the group's */
+    char **devices;               /* their names, owned */
+};
+
+static bool job_had_base(const struct job_row *job, const char *path)
+{
+    for (size_t i = 0; i < job->merge_count; i++)
+        if (job->merges[i].base && strcmp(job->merges[i].base, path) == 0)
+            return true;
+    return false;
+}
+
+/* The devices whose tops stand on images of the group; not those that this job has cut before. */
+static int cuts_find(void *context, const struct tree *tree, struct err *err)
+{
+    struct cuts *cuts = context;
+    for (size_t i = 0; i < tree->count; i++) {
+        const struct tree_image *image = &tree->images[i];
+        if (image->fate != TREE_STAYS || image->reason != TREE_UNDER_TOP ||
+            !member_of(cuts->group, tree->rows[i].path) ||
+            job_had_base(cuts->job, tree->rows[i].path))
+            continue;
+        assert(cuts->count < cuts->group->member_count);
+        char *device = strdup(tree->rows[image->child].device);
+        if (!device)
+            return err_set(err, ErrOutOfResources, 0, "there is no memory for the job");
+        cuts->devices[cuts->count] = device;
+        cuts->members[cuts->count++].device = device;
+    }
+    return 0;
+}
+
+/* The group that has cut is of no use any more: nothing needs its members. */
+static int cut_forget(struct service *service, struct group_row *row, struct err *err)
+{
+    CLEANUP_BY(group_row_clear) struct group_row now = {0};
+    if (store_group_get(service->store, row->id, &now, err) != 0)
+        return -1;
+    CLEANUP(store_transaction)
+    struct store_transaction *transaction = store_begin(service->store, err);
+    if (!transaction || store_group_update_deleting(transaction, &now, err) < 0 ||
+        store_group_update_deleted(transaction, &now, err) < 0)
+        return -1;
+    return store_commit(steal(transaction), err);
+}
+
+/* 0; 1: stopped; -1. */
+static int cut_take(struct service *service, const struct cuts *cuts, struct err *err)
+{
+    const struct snapshot_group_request request = {.is_cut = true,
+                                                   .labels = "{}",
+                                                   .origin = &origin_daemon,
+                                                   .count = cuts->count,
+                                                   .members = cuts->members};
+    for (int tries = 0;; tries++) {
+        CLEANUP_BY(group_row_clear) struct group_row row = {0};
+        if (snapshot_groups_take(service, &request, NULL, &row, err) == 0)
+            return cut_forget(service, &row, err);
+        if (err->code != ErrDeviceInUse || tries == CUT_TRIES)
+            return -1;
+        if (job_control_sleep(service->job_control, CUT_WAIT_MS))
+            return 1;
+    }
+}
+
+static int delete_cut(struct service *service, const struct group_row *group,
+                      const struct job_row *job, struct err *err)
+{
+    CLEANUP_FREE struct group_member *members = calloc(group->member_count + 1, sizeof(*members));
+    CLEANUP_FREE char **devices = calloc(group->member_count + 1, sizeof(*devices));
+    if (!members || !devices)
+        return err_set(err, ErrOutOfResources, 0, "there is no memory for the job");
+    struct cuts cuts = {.group = group, .job = job, .members = members, .devices = devices};
+    const struct tree_visit visit = {service, group, cuts_find, &cuts};
+    int ret = trees_visit(&visit, err);
+    if (ret == 0 && cuts.count > 0)
+        ret = cut_take(service, &cuts, err);
+    for (size_t i = 0; i < cuts.count; i++)
+        free(devices[i]);
+    return ret;
+}
+
+/* ---- planning ---- */
+
+struct planning {
+    struct service *service;
+    const struct group_row *group;
+    struct job_row *job;
+    cJSON *kept;
+    size_t count;
+    struct merge_row *merges; /* heap; `base` and `upper` are owned */
+};
+
+static void planning_clear(struct planning *planning)
+{
+    for (size_t i = 0; i < planning->count; i++) {
+        free(planning->merges[i].base);
+        free(planning->merges[i].upper);
+    }
+    free(planning->merges);
+    cJSON_Delete(planning->kept);
+}
+
+static int planning_add(struct planning *planning, const char *device, const char *base,
+                        const char *upper, struct err *err)
+{
+    size_t count = planning->count + 1;
+    struct merge_row *grown = realloc(planning->merges, count * sizeof(*grown));
+    char *base_copy = base ? strdup(base) : NULL, *upper_copy = strdup(upper);
+    if (grown)
+        planning->merges = grown;
+    if (!grown || !upper_copy || (base && !base_copy)) {
+        free(base_copy);
+        free(upper_copy);
+        return err_set(err, ErrOutOfResources, 0, "there is no memory for the job");
+    }
+    planning->merges[planning->count++] = (struct merge_row){
+        .device = (char *)device, .base = base_copy, .upper = upper_copy, .stage = MERGE_PLANNED};
+    return 0;
+}
+
+static int planning_push(struct planning *planning, const struct tree *tree, size_t base,
+                         const char *device, struct err *err)
+{
+    struct merge_size size;
+    const struct image_row *lower = &tree->rows[base];
+    const struct image_row *upper = &tree->rows[tree->images[base].partner];
+    int ret = merges_check(planning->service, tree->rows, tree->count, lower, upper, &size, err);
+    if (ret != 0 && err->code == ErrInvalidValue) {
+        kept_add(planning->kept, device, lower->path, err->message);
+        return 0;
+    }
+    if (ret != 0)
+        return -1;
+    planning->job->total_bytes += size.copy_bytes;
+    return planning_add(planning, device, lower->path, upper->path, err);
+}
+
+static int planning_image(struct planning *planning, const struct tree *tree, size_t i,
+                          struct err *err)
+{
+    const struct tree_image *image = &tree->images[i];
+    const struct member_row *member = member_of(planning->group, tree->rows[i].path);
+    const char *device = member ? member->device : planning->group->members[0].device;
+    char because[TREE_REASON_BYTES];
+    if (image->fate == TREE_GOES)
+        return planning_add(planning, device, NULL, tree->rows[i].path, err);
+    if (image->fate == TREE_BASE)
+        return planning_push(planning, tree, i, device, err);
+    if (image->fate == TREE_PUSHED || !member || image->reason == TREE_UNDER_TOP)
+        return 0;
+    tree_explain(tree->images, tree->rows, i, because);
+    kept_add(planning->kept, device, tree->rows[i].path, because);
+    return 0;
+}
+
+/* From the leaves down: what goes is no child of what is planned next. */
+static int planning_tree(void *context, const struct tree *tree, struct err *err)
+{
+    for (size_t i = tree->count; i-- > 0;)
+        if (planning_image(context, tree, i, err) != 0)
+            return -1;
+    return 0;
+}
+
+/* In one transaction, which checks each merge again: *added are those that may still be done. */
+static int planning_record(struct planning *planning, size_t *added, struct err *err)
+{
+    CLEANUP_FREE char *kept = cJSON_PrintUnformatted(planning->kept);
+    struct job_row row = *planning->job;
+    row.kept = kept;
+    if (!kept)
+        return err_set(err, ErrOutOfResources, 0, "there is no memory for the job");
+    CLEANUP(store_transaction)
+    struct store_transaction *transaction = store_begin(planning->service->store, err);
+    *added = 0;
+    for (size_t i = 0; transaction && i < planning->count; i++) {
+        int inserted = store_merge_insert(transaction, row.id, &planning->merges[i], err);
+        if (inserted < 0)
+            return -1;
+        *added += (size_t)inserted;
+    }
+    if (!transaction || store_job_update_plan(transaction, &row, err) < 0)
+        return -1;
+    return store_commit(steal(transaction), err);
+}
+
+/* Records what is to be merged next. */
+static int delete_plan_next(struct service *service, const struct group_row *group,
+                            struct job_row *job, size_t *added, struct err *err)
+{
+    CLEANUP_BY(planning_clear)
+    struct planning planning = {service, group, job, cJSON_CreateArray(), 0, NULL};
+    const struct tree_visit visit = {service, group, planning_tree, &planning};
+    TREE_HOLD(service);
+    return trees_visit(&visit, err) == 0 ? planning_record(&planning, added, err) : -1;
+}
+
+/* ---- running ---- */
+
+static int job_reload(struct service *service, struct job_row *job, struct err *err)
+{
+    struct job_row now;
+    int found = store_job_get(service->store, job->id, &now, err);
+    if (found <= 0)
+        return found < 0 ? -1 : err_set(err, ErrJobNotFound, 0, "job '%s' is gone", job->id);
+    job_row_clear(job);
+    *job = now;
+    return 0;
+}
+
+static int merges_run(struct service *service, struct job_row *job, struct err *err)
+{
+    for (size_t i = 0; i < job->merge_count; i++) {
+        int ret = job->merges[i].stage == MERGE_DONE
+                      ? 0
+                      : merges_carry_out(service, job, &job->merges[i], err);
+        if (ret != 0)
+            return ret;
+        if (job_control_is_stopped(service->job_control))
+            return 1;
+    }
+    return 0;
+}
+
+/* The group as it is now: its members' images change with each merge. */
+static int delete_step(struct service *service, struct job_row *job, size_t *added, struct err *err)
+{
+    CLEANUP_BY(group_row_clear) struct group_row group = {0};
+    int ret = merges_run(service, job, err);
+    if (ret != 0)
+        return ret;
+    if (store_group_get(service->store, job->group_id, &group, err) != 0)
+        return -1;
+    ret = delete_cut(service, &group, job, err);
+    if (ret == 0)
+        ret = delete_plan_next(service, &group, job, added, err);
+    return ret ? ret : job_reload(service, job, err);
+}
+
+int deletes_run(struct service *service, struct job_row *job, struct err *err)
+{
+    size_t added;
+    int ret;
+    do
+        ret = delete_step(service, job, &added, err);
+    while (ret == 0 && added > 0);
+    return ret;
+}

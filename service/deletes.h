@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Deleting a group. Its frozen images are needed no longer: each one that only one image stands on
+ * is merged with that (tree.h says which, block/merge.h how), and takes its place; one without any
+ * goes; one that others stand on stays.
+ *
+ *   group  committed --delete_begin--> deleting --(all its merges done)--> deleted
+ *   job    queued --> running: deletes_run
+ *              cut the devices whose tops stand on these images
+ *              plan, and record the merges; carry them out; plan again
+ *
+ *   merge  planned     the space was looked at, headers have room; base is about to be written
+ *          copying     offset_bytes: below it all is pushed and durable
+ *          copied      the images above name base, one after the other; chains go on with base
+ *          redirected  the rows, too; the files go
+ *          done
+ *
+ * Each step is recorded, and may be repeated: after a restart, or by another DELETE when the job
+ * has failed or was cancelled.
+ */
+#ifndef SERVICE_DELETES_H
+#define SERVICE_DELETES_H
+
+#include "service/events.h"
+#include "service/labels.h"
+#include "store/jobs.h"
+
+struct service;
+
+/* What deleting a group would do. */
+struct delete_plan {
+    uint64_t copy_bytes;  /* that are pushed */
+    uint64_t freed_bytes; /* of files that go */
+    uint64_t free_bytes;  /* the least of the file systems that are written; UINT64_MAX: none is */
+    char *kept;           /* JSON array of {"device","image","because"}; heap */
+};
+
+/* Codes: GroupNotFound, DeviceInUse (the group is not finished), StoreFailed, and as merge_open().
+ */
+int delete_plan(struct service *service, const char *id_or_name, struct delete_plan *plan,
+                struct err *err);
+
+/* Begins: the group cannot come back. *job is its job, a new one unless one has not finished.
+ * Codes: GroupNotFound, GroupHeld, DeviceInUse (not finished, or a client reads a member),
+ * StoreFailed, PreconditionFailed. */
+int delete_begin(struct service *service, const char *id_or_name, const struct condition *condition,
+                 const struct origin *origin, struct job_row *job, struct err *err);
+
+/* Runs the job to its end. 0; 1: it was told to stop; -1: *err. The job's thread only. */
+int deletes_run(struct service *service, struct job_row *job, struct err *err);
+
+#endif

@@ -1,0 +1,256 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * See jobs.h.
+ *
+ *   the thread:  await --> the oldest running job, else the oldest queued one --> running
+ *                --> deletes_run --> done or failed; told to stop: as it was changed
+ *
+ * Whoever pauses or cancels the running job changes its row first, then tells it to stop: so a job
+ * that ends at that moment ends as one of both, and the store decides (its states never go back).
+ */
+#include "service/jobs.h"
+
+#include "base/log.h"
+#include "service/clock.h"
+#include "service/context.h"
+#include "service/deletes.h"
+#include "service/job-control.h"
+#include "service/names.h"
+#include "store/groups.h"
+
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/syscall.h>
+
+enum { STORE_WAIT_MS = 1000 };
+
+/* For SYS_ioprio_set: this thread, best effort, the lowest level. */
+enum { IOPRIO_WHO_PROCESS = 1, IOPRIO_LOWEST = 2 << 13 | 7 };
+
+struct jobs {
+    struct service *service;
+    struct job_control control;
+    pthread_t thread;
+};
+
+static enum event_kind job_event(enum job_state state)
+{
+    static const enum event_kind kinds[JOB_STATES] = {
+        [JOB_QUEUED] = EVENT_JOB_QUEUED, [JOB_RUNNING] = EVENT_JOB_RUNNING,
+        [JOB_PAUSED] = EVENT_JOB_PAUSED, [JOB_DONE] = EVENT_JOB_DONE,
+        [JOB_FAILED] = EVENT_JOB_FAILED, [JOB_CANCELLED] = EVENT_JOB_CANCELLED,
+    };
+    return kinds[state];
+}
+
+/* 1; 0: it is in another state by now; -1. */
+static int job_write(struct service *service, const struct job_row *row,
+                     const struct origin *origin, struct err *err)
+{
+    CLEANUP(store_transaction)
+    struct store_transaction *transaction = store_begin(service->store, err);
+    int changed = transaction ? store_job_update_state(transaction, row, err) : -1;
+    if (changed <= 0)
+        return changed;
+    if (event_record_job(transaction, origin, job_event(row->state), row->id, row->group_id, err) !=
+        0)
+        return -1;
+    if (row->state == JOB_DONE && row->kind == JOB_DELETE) {
+        struct group_row deleted = {.state = GROUP_DELETED};
+        memcpy(deleted.id, row->group_id, sizeof(deleted.id));
+        if (store_group_update_deleted(transaction, &deleted, err) != 0 ||
+            event_record(transaction, origin, EVENT_GROUP_DELETED, NULL, deleted.id, err) != 0)
+            return -1;
+    }
+    return store_commit(steal(transaction), err) == 0 ? 1 : -1;
+}
+
+/* ---- the thread ---- */
+
+static void job_fail(struct job_row *row, const struct err *cause)
+{
+    row->state = JOB_FAILED;
+    row->has_error = true;
+    row->error_code = cause->code;
+    row->error_errnum = cause->errnum;
+    free(row->error_message);
+    row->error_message = strdup(cause->message);
+}
+
+static void job_end(struct service *service, struct job_row *row, int result,
+                    const struct err *cause)
+{
+    struct err err;
+    if (result == 0)
+        row->state = JOB_DONE;
+    else
+        job_fail(row, cause);
+    row->has_finished = true;
+    row->finished_at_us = clock_now_us();
+    if (job_write(service, row, &origin_daemon, &err) < 0)
+        log_error("job %s has ended, but that is not recorded: %s; the next start goes on with it",
+                  row->id, err.message);
+    if (result != 0)
+        log_error("job %s failed: %s", row->id, cause->message);
+    else
+        log_info("job %s is done", row->id);
+}
+
+static void job_run(struct service *service, struct job_row *row)
+{
+    struct err err;
+    struct job_control *control = service->job_control;
+    job_control_begin(control, row->id, row->rate_bytes_per_second);
+    bool is_new = row->state == JOB_QUEUED;
+    row->state = JOB_RUNNING;
+    int changed = is_new ? job_write(service, row, &origin_daemon, &err) : 1;
+    int result = changed > 0 ? deletes_run(service, row, &err) : 1;
+    if (changed < 0)
+        log_error("job %s does not begin: %s", row->id, err.message);
+    if (result < 0 && (err.code == ErrStoreFailed || err.code == ErrStoreBusy)) {
+        log_warning("job %s waits for the store: %s", row->id, err.message);
+        job_control_sleep(control, STORE_WAIT_MS);
+    } else if (result <= 0) {
+        job_end(service, row, result, &err);
+    }
+    job_control_finish(control);
+}
+
+/* The oldest one that is to run. */
+static int job_next(struct service *service, struct job_row *row, struct err *err)
+{
+    int found = store_job_next(service->store, JOB_RUNNING, 0, row, err);
+    return found ? found : store_job_next(service->store, JOB_QUEUED, 0, row, err);
+}
+
+static void *jobs_work(void *arg)
+{
+    struct jobs *jobs = arg;
+    pthread_setname_np(pthread_self(), "jobs");
+    syscall(SYS_ioprio_set, IOPRIO_WHO_PROCESS, 0, IOPRIO_LOWEST);
+    while (job_control_await(&jobs->control)) {
+        struct err err;
+        int found = 1;
+        while (found > 0) {
+            CLEANUP_BY(job_row_clear) struct job_row row = {0};
+            found = job_next(jobs->service, &row, &err);
+            if (found > 0)
+                job_run(jobs->service, &row);
+            if (job_control_ends(&jobs->control))
+                return NULL;
+        }
+        if (found < 0)
+            log_error("jobs cannot be read: %s", err.message);
+    }
+    return NULL;
+}
+
+/* ---- life ---- */
+
+struct jobs *jobs_new(struct service *service, struct err *err)
+{
+    struct jobs *jobs = calloc(1, sizeof(*jobs));
+    if (jobs) {
+        jobs->service = service;
+        job_control_init(&jobs->control);
+        service->job_control = &jobs->control;
+        if (pthread_create(&jobs->thread, NULL, jobs_work, jobs) == 0)
+            return jobs;
+        job_control_clear(&jobs->control);
+        free(jobs);
+    }
+    err_set(err, ErrOutOfResources, 0, "there is no memory or no thread for jobs");
+    return NULL;
+}
+
+void jobs_close(struct jobs *jobs)
+{
+    job_control_end(&jobs->control);
+    pthread_join(jobs->thread, NULL);
+    job_control_clear(&jobs->control);
+    free(jobs);
+}
+
+/* ---- others ---- */
+
+int jobs_get(struct service *service, const char *id, struct job_row *row, struct err *err)
+{
+    *row = (struct job_row){0};
+    int found = strlen(id) == STORE_ID_CHARS ? store_job_get(service->store, id, row, err) : 0;
+    return found > 0   ? 0
+           : found < 0 ? -1
+                       : err_set(err, ErrJobNotFound, 0, "there is no job of that id");
+}
+
+static int job_check(const struct job_row *row, const struct job_change *change, struct err *err)
+{
+    if (condition_check(change->condition, row->id, row->revision, err) != 0)
+        return -1;
+    return job_state_is_finished(row->state) ? err_set(err, ErrJobFinished, 0, "job '%s' is %s",
+                                                       row->id, job_state_name(row->state))
+                                             : 0;
+}
+
+/* The state to which a wish leads: a paused job is queued again. */
+static enum job_state job_wanted(const struct job_row *row, const struct job_change *change)
+{
+    if (change->state != JOB_RUNNING)
+        return change->state;
+    return row->state == JOB_PAUSED ? JOB_QUEUED : row->state;
+}
+
+static int job_set_state(struct service *service, struct job_row *row,
+                         const struct job_change *change, struct err *err)
+{
+    enum job_state wanted = job_wanted(row, change);
+    if (!change->has_state || wanted == row->state)
+        return 1;
+    row->state = wanted;
+    row->has_finished = wanted == JOB_CANCELLED;
+    row->finished_at_us = clock_now_us();
+    int changed = job_write(service, row, change->origin, err);
+    if (changed > 0 && wanted == JOB_QUEUED)
+        job_control_wake(service->job_control);
+    else if (changed > 0)
+        job_control_stop(service->job_control, row->id);
+    return changed;
+}
+
+static int job_set_rate(struct service *service, struct job_row *row,
+                        const struct job_change *change, struct err *err)
+{
+    if (!change->has_rate)
+        return 1;
+    row->rate_bytes_per_second = change->rate_bytes_per_second;
+    CLEANUP(store_transaction)
+    struct store_transaction *transaction = store_begin(service->store, err);
+    int changed = transaction ? store_job_update_rate(transaction, row, err) : -1;
+    if (changed <= 0)
+        return changed;
+    if (store_commit(steal(transaction), err) != 0)
+        return -1;
+    job_control_set_rate(service->job_control, row->id, row->rate_bytes_per_second);
+    return 1;
+}
+
+/* 1: done; 0: the job was changed meanwhile; -1. */
+static int change_try(struct service *service, const char *id, const struct job_change *change,
+                      struct err *err)
+{
+    CLEANUP_BY(job_row_clear) struct job_row row = {0};
+    if (jobs_get(service, id, &row, err) != 0 || job_check(&row, change, err) != 0)
+        return -1;
+    int changed = job_set_rate(service, &row, change, err);
+    return changed > 0 ? job_set_state(service, &row, change, err) : changed;
+}
+
+int jobs_change(struct service *service, const char *id, const struct job_change *change,
+                struct job_row *row, struct err *err)
+{
+    int done = 0;
+    *row = (struct job_row){0};
+    while (done == 0)
+        done = change_try(service, id, change, err);
+    return done > 0 ? jobs_get(service, id, row, err) : -1;
+}

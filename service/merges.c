@@ -1,0 +1,298 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * See merges.h.
+ *
+ * Invariants:
+ *   I1. A row says `copying` before the first byte of base is written, and `copied` after the last
+ *       one is durable. No assert: only a look at the disk would show.
+ *   I2. From the first header that is changed to the transaction that says `redirected` no image
+ *       comes to stand on these images (tree_lock), so all that do are found. No assert: a mutex
+ *       does not tell who holds it.
+ *   I3. A file goes after its row, by the id in its header.
+ */
+#include "service/merges.h"
+
+#include "block/overlay.h"
+#include "service/clock.h"
+#include "service/context.h"
+#include "service/job-control.h"
+#include "service/names.h"
+#include "store/images.h"
+
+#include <assert.h>
+#include <cjson/cJSON.h>
+#include <errno.h>
+#include <string.h>
+
+#define FLUSH_BYTES (256ULL << 20)
+#define FLUSH_US    5000000ULL
+#define SPARE_BYTES (64ULL << 20)
+
+enum { REPEAT_MS = 20 };
+
+CLEANUP_DEFINE(cjson, cJSON *, cJSON_Delete)
+
+/* ---- the images ---- */
+
+struct merge *merges_open(struct service *service, const struct image_row *base,
+                          const struct image_row *upper, struct err *err)
+{
+    const struct merge_image lower = {base->path, base->format, base->identity};
+    const struct merge_image higher = {upper->path, upper->format, upper->identity};
+    return merge_open(service->block, &lower, &higher, err);
+}
+
+static const struct image_row *row_find(const struct image_row *rows, size_t count,
+                                        const char *path)
+{
+    for (size_t i = 0; i < count; i++)
+        if (strcmp(rows[i].path, path) == 0)
+            return &rows[i];
+    return NULL;
+}
+
+/* Calls `each` for the images that stand on upper. */
+static int children_each(struct merge *merge, const struct image_row *rows, size_t count,
+                         const char *upper,
+                         int (*each)(struct merge *, const struct merge_image *, struct err *),
+                         struct err *err)
+{
+    for (size_t i = 0; i < count; i++) {
+        const struct merge_image child = {rows[i].path, rows[i].format, rows[i].identity};
+        if (rows[i].backing && strcmp(rows[i].backing, upper) == 0 && each(merge, &child, err) != 0)
+            return -1;
+    }
+    return 0;
+}
+
+int merges_check(struct service *service, const struct image_row *rows, size_t count,
+                 const struct image_row *base, const struct image_row *upper,
+                 struct merge_size *size, struct err *err)
+{
+    struct merge *merge = merges_open(service, base, upper, err);
+    if (!merge)
+        return -1;
+    int ret = children_each(merge, rows, count, upper->path, merge_can_rename, err);
+    if (ret == 0)
+        ret = merge_measure(merge, size, err);
+    merge_close(merge);
+    return ret;
+}
+
+/* ---- recording ---- */
+
+/* With the job's progress, if bytes were pushed. */
+static int
+merge_record(struct service *service, const struct job_row *job, const struct merge_row *row,
+             int query(struct store_transaction *, const struct merge_row *, struct err *),
+             struct err *err)
+{
+    CLEANUP(store_transaction)
+    struct store_transaction *transaction = store_begin(service->store, err);
+    if (!transaction || query(transaction, row, err) < 0 ||
+        store_job_update_progress(transaction, job, err) < 0)
+        return -1;
+    return store_commit(steal(transaction), err);
+}
+
+static int merge_enter(struct service *service, const struct job_row *job, struct merge_row *row,
+                       enum merge_stage stage, struct err *err)
+{
+    assert(stage == row->stage + 1); /* the diagram */
+    row->stage = stage;
+    return merge_record(service, job, row, store_merge_update_stage, err);
+}
+
+/* ---- pushing ---- */
+
+static int push_check_space(struct merge *merge, struct err *err)
+{
+    struct merge_size size;
+    if (merge_measure(merge, &size, err) != 0)
+        return -1;
+    if (size.new_bytes + SPARE_BYTES <= size.free_bytes)
+        return 0;
+    return err_set(
+        err, ErrOpenFileFailed, ENOSPC, "up to %llu bytes are to be merged, and %llu are free",
+        (unsigned long long)(size.new_bytes + SPARE_BYTES), (unsigned long long)size.free_bytes);
+}
+
+/* What was pushed is durable, and recorded. */
+static int push_flush(struct service *service, struct merge *merge, const struct job_row *job,
+                      struct merge_row *row, uint64_t offset, struct err *err)
+{
+    if (merge_flush(merge, err) != 0)
+        return -1;
+    row->offset_bytes = offset;
+    return merge_record(service, job, row, store_merge_update_offset, err);
+}
+
+/* 0: all is pushed; 1: stopped. */
+static int push_copy(struct service *service, struct merge *merge, struct job_row *job,
+                     struct merge_row *row, struct err *err)
+{
+    uint64_t offset = row->offset_bytes, unflushed = 0, flushed_us = clock_monotonic_us(), copied;
+    for (;;) {
+        int ret = merge_copy(merge, &offset, &copied, err);
+        if (ret < 0)
+            return -1;
+        job->done_bytes += copied;
+        unflushed += copied;
+        bool is_stopped = ret == 0 && job_control_pace(service->job_control, copied);
+        bool is_due = unflushed >= FLUSH_BYTES || clock_monotonic_us() >= flushed_us + FLUSH_US;
+        if ((ret || is_stopped || is_due) && push_flush(service, merge, job, row, offset, err) != 0)
+            return -1;
+        if (ret || is_stopped)
+            return is_stopped;
+        if (is_due) {
+            unflushed = 0;
+            flushed_us = clock_monotonic_us();
+        }
+    }
+}
+
+static int merge_push(struct service *service, struct merge *merge, struct job_row *job,
+                      struct merge_row *row, struct err *err)
+{
+    if (row->stage == MERGE_PLANNED && (push_check_space(merge, err) != 0 ||
+                                        merge_enter(service, job, row, MERGE_COPYING, err) != 0))
+        return -1;
+    if (merge_begin(merge, err) != 0)
+        return -1;
+    int ret = push_copy(service, merge, job, row, err);
+    if (ret == 0)
+        ret = merge_enter(service, job, row, MERGE_COPIED, err);
+    if (ret == 0)
+        return 0;
+    struct err ignored;
+    merge_end(merge, &ignored);
+    return ret;
+}
+
+/* ---- taking its place ---- */
+
+static int redirect_chains_and_rows(struct service *service, struct merge *merge,
+                                    const struct job_row *job, struct merge_row *row,
+                                    struct err *err)
+{
+    int ret;
+    while ((ret = merge_redirect(merge, err)) == 1)
+        if (job_control_sleep(service->job_control, REPEAT_MS))
+            return 1;
+    if (ret != 0 || merge_record(service, job, row, store_merge_redirect, err) != 0)
+        return -1;
+    row->stage = MERGE_REDIRECTED;
+    return 0;
+}
+
+static int merge_take_place(struct service *service, struct merge *merge, const struct job_row *job,
+                            struct merge_row *row, struct err *err)
+{
+    struct image_row *rows;
+    size_t count;
+    TREE_HOLD(service); /* I2 */
+    if (store_image_tree(service->store, row->upper, &rows, &count, err) != 0)
+        return -1;
+    int ret = children_each(merge, rows, count, row->upper, merge_rename, err);
+    image_rows_free(rows, count);
+    return ret ? ret : redirect_chains_and_rows(service, merge, job, row, err);
+}
+
+/* From `planned`, `copying` or `copied` to `redirected`. */
+static int merge_run(struct service *service, struct merge *merge, struct job_row *job,
+                     struct merge_row *row, struct err *err)
+{
+    bool is_begun = row->stage < MERGE_COPIED;
+    int ret = is_begun ? merge_push(service, merge, job, row, err) : 0;
+    if (ret)
+        return ret;
+    ret = merge_take_place(service, merge, job, row, err);
+    struct err ending;
+    int ended = is_begun ? merge_end(merge, ret ? &ending : err) : 0;
+    return ret ? ret : ended;
+}
+
+static int merge_open_and_run(struct service *service, struct job_row *job, struct merge_row *row,
+                              struct err *err)
+{
+    struct image_row *rows;
+    size_t count;
+    if (store_image_tree(service->store, row->upper, &rows, &count, err) != 0)
+        return -1;
+    const struct image_row *base = row_find(rows, count, row->base);
+    const struct image_row *upper = row_find(rows, count, row->upper);
+    struct merge *merge = NULL;
+    if (base && upper)
+        merge = merges_open(service, base, upper, err);
+    else
+        err_set(err, ErrInternalError, 0, "image '%s' is not in the tree of '%s'", row->base,
+                row->upper);
+    image_rows_free(rows, count);
+    if (!merge)
+        return -1;
+    int ret = merge_run(service, merge, job, row, err);
+    merge_close(merge);
+    return ret;
+}
+
+/* ---- removing ---- */
+
+static const char *json_text(const cJSON *object, const char *name)
+{
+    return cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(object, name));
+}
+
+/* I3 */
+static int file_remove(struct service *service, const cJSON *file, struct err *err)
+{
+    const char *path = json_text(file, "path"), *format = json_text(file, "format");
+    const char *made_by = json_text(file, "made_by"), *identity = json_text(file, "identity");
+    unsigned char id[OWNER_ID_BYTES];
+    assert(path && format && made_by); /* I3: only what was made goes */
+    id_bytes(made_by, id);
+    if (block_overlay_discard(service->block, path, NULL, format, id, err) != 0)
+        return -1;
+    if (identity)
+        block_frozen_file_forget(service->block, identity, path);
+    return 0;
+}
+
+/* The row was read since it was redirected. */
+static int merge_remove_files(struct service *service, const struct job_row *job,
+                              struct merge_row *row, struct err *err)
+{
+    CLEANUP(cjson) cJSON *files = row->files ? cJSON_Parse(row->files) : NULL;
+    const cJSON *file;
+    cJSON_ArrayForEach(file, files) if (file_remove(service, file, err) != 0) return -1;
+    return merge_enter(service, job, row, MERGE_DONE, err);
+}
+
+/* Reads which files go. */
+static int merge_reload(struct service *service, const struct job_row *job, struct merge_row *row,
+                        struct err *err)
+{
+    CLEANUP_BY(job_row_clear) struct job_row now = {0};
+    if (store_job_get(service->store, job->id, &now, err) < 0)
+        return -1;
+    for (size_t i = 0; i < now.merge_count; i++)
+        if (now.merges[i].id == row->id) {
+            free(row->files);
+            row->files = steal(now.merges[i].files);
+            row->stage = now.merges[i].stage;
+        }
+    return 0;
+}
+
+int merges_carry_out(struct service *service, struct job_row *job, struct merge_row *row,
+                     struct err *err)
+{
+    int ret = 0;
+    if (row->stage < MERGE_REDIRECTED)
+        ret = row->base ? merge_open_and_run(service, job, row, err)
+                        : merge_record(service, job, row, store_merge_redirect, err);
+    if (ret == 0)
+        ret = merge_reload(service, job, row, err);
+    if (ret == 0 && row->stage == MERGE_REDIRECTED)
+        ret = merge_remove_files(service, job, row, err);
+    return ret;
+}

@@ -1,0 +1,119 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: Apache-2.0
+#
+# DELETE of a group merges its frozen images into what stands on them, as a job: devices and other
+# groups give what they gave, files that nobody needs go, and those that are needed stay, with the
+# reason. A dry run says before what is done then. Contents come from qemu-io and nbdcopy.
+import hashlib
+import os
+import subprocess
+import sys
+
+sys.dont_write_bytecode = True
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.realpath(__file__)), "..", "lib"))
+from snapgroupd import Daemon, expect, main, qcow2_check, wait_until
+
+MIB = 1 << 20
+
+
+def write(daemon, device, value, offset, length):
+    subprocess.run(["qemu-io", "-f", "raw", "-c", "write -q -P %d %d %d" % (value, offset, length),
+                    daemon.nbd_uri(device)], check=True)
+
+
+def content(daemon, export):
+    data = subprocess.run(["nbdcopy", daemon.nbd_uri(export), "-"], check=True, capture_output=True).stdout
+    return hashlib.sha256(data).hexdigest()
+
+
+def ended(daemon, job):
+    path = "/jobs/" + job["id"]
+    wait_until(lambda: daemon.get(path)["state"] in ("done", "failed", "cancelled"), "the job to end")
+    return daemon.get(path)
+
+
+def delete(daemon, group):
+    plan = daemon.request("DELETE", "/snapshot-groups/%s?dry_run=true" % group)
+    expect(plan.status == 200, "%s", plan)
+    answer = daemon.request("DELETE", "/snapshot-groups/" + group)
+    expect(answer.status == 202 and answer.headers["Location"] == "/jobs/" + answer.body["id"], "%s", answer)
+    job = ended(daemon, answer.body)
+    expect(job["state"] == "done" and not job["error"], "%s", job)
+    expect(job["progress"]["done_bytes"] <= 1.05 * plan.body["copy_bytes"], "%s %s", job, plan.body)
+    expect(daemon.request("GET", "/snapshot-groups/" + group).status == 404, "the name is free")
+    expect(daemon.get("/snapshot-groups/" + job["group"])["state"] == "deleted", "by id")
+    return job, plan.body
+
+
+def chain(daemon, device):
+    return [os.path.basename(image["image"]) for image in daemon.get("/devices/" + device)["chain"]]
+
+
+def in_any_order(daemon):
+    for device in ("a", "b"):
+        daemon.create_device(device, "qcow2", 8 * MIB)
+    known = {}
+    for number in range(1, 5):
+        for device in ("a", "b"):
+            write(daemon, device, number, number * MIB // 2, MIB)
+        daemon.snapshot("g%d" % number, ["a", "b"])
+        for device in ("a", "b"):
+            known["%s@g%d" % (device, number)] = content(daemon, "%s@g%d" % (device, number))
+    for device in ("a", "b"):
+        write(daemon, device, 9, 0, MIB)
+        known[device] = content(daemon, device)
+    for number in (2, 1, 4, 3):
+        delete(daemon, "g%d" % number)
+        for device in ("a", "b"):
+            del known["%s@g%d" % (device, number)]
+        for export, hash_of in known.items():
+            expect(content(daemon, export) == hash_of, "%s after g%d", export, number)
+        if number == 4:
+            daemon.kill()
+            daemon.start()
+            for export, hash_of in known.items():
+                expect(content(daemon, export) == hash_of, "%s after a restart", export)
+    expect([len(chain(daemon, device)) for device in ("a", "b")] == [2, 2], "%s", daemon.get("/devices"))
+    expect(len(daemon.image_names()) == 4, "%s", daemon.image_names())
+
+
+def clones_keep(daemon):
+    daemon.create_device("c", "qcow2", 4 * MIB)
+    write(daemon, "c", 1, 0, MIB)
+    daemon.snapshot("kept", ["c"])
+    answer = daemon.request("POST", "/devices", {"name": "clone", "from": {"group": "kept", "device": "c"}})
+    expect(answer.status == 201, "%s", answer)
+    write(daemon, "c", 2, 0, MIB)
+    before = content(daemon, "c"), content(daemon, "clone")
+    job, plan = delete(daemon, "kept")
+    expect(len(job["kept"]) == 1 and job["kept"] == plan["kept"] and job["kept"][0]["device"] == "c", "%s %s", job, plan)
+    expect(plan["copy_bytes"] == 0 and not job["merges"], "%s %s", job, plan)
+    expect((content(daemon, "c"), content(daemon, "clone")) == before, "contents")
+
+
+def refused(daemon):
+    daemon.snapshot("held", ["c"])
+    daemon.request("PUT", "/snapshot-groups/held/holds/backup")
+    answer = daemon.request("DELETE", "/snapshot-groups/held")
+    expect((answer.status, answer.body["code"]) == (409, "GroupHeld"), "%s", answer)
+    daemon.request("DELETE", "/snapshot-groups/held/holds/backup")
+    reader = daemon.nbd("c@held")
+    answer = daemon.request("DELETE", "/snapshot-groups/held")
+    expect((answer.status, answer.body["code"]) == (409, "DeviceInUse"), "%s", answer)
+    reader.shutdown()
+    wait_until(lambda: daemon.request("DELETE", "/snapshot-groups/held").status == 202, "the reader to leave")
+    for path, code in (("/snapshot-groups/none", "GroupNotFound"), ("/snapshot-groups/kept", "GroupNotFound")):
+        answer = daemon.request("DELETE", path)
+        expect((answer.status, answer.body["code"]) == (404, code), "%s", answer)
+    expect(daemon.request("GET", "/jobs/none").body["code"] == "JobNotFound", "a job")
+
+
+def test():
+    with Daemon() as daemon:
+        daemon.start()
+        in_any_order(daemon)
+        clones_keep(daemon)
+        refused(daemon)
+
+
+main(test)
