@@ -11,7 +11,6 @@
 #ifndef SERVICE_CONTEXT_H
 #define SERVICE_CONTEXT_H
 
-#include "base/cleanup.h"
 #include "block/block.h"
 #include "service/memory.h"
 #include "store/store.h"
@@ -58,10 +57,6 @@ struct service {
     pthread_mutex_t keys_lock;
     struct key_claim *keys; /* keys_lock: of requests that run (idempotency.h) */
 
-    /* Held while something is put on a frozen image, from the look at its group to the row and the
-     * open chain; while merges are planned; and while one takes the place of an image. Taken before
-     * all others. */
-    pthread_mutex_t tree_lock;
     struct job_control *job_control; /* of the job that runs */
     struct jobs *jobs;
 
@@ -78,18 +73,5 @@ struct service {
     struct store *store;
     atomic_bool ready; /* recovery is done */
 };
-
-/* Until the scope ends no merge is planned, and none takes the place of an image. NULL: no hold. */
-#define TREE_HOLD(service)                                                                         \
-    __attribute__((cleanup(cleanup_unlock), unused)) pthread_mutex_t *tree_hold =                  \
-        tree_hold_begin(service)
-
-static inline pthread_mutex_t *tree_hold_begin(struct service *service)
-{
-    if (!service)
-        return NULL;
-    pthread_mutex_lock(&service->tree_lock);
-    return &service->tree_lock;
-}
 
 #endif

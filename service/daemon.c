@@ -364,7 +364,6 @@ static int daemon_start(const struct options *options, struct err *err)
         return -1;
     struct service service = {.names_lock = PTHREAD_MUTEX_INITIALIZER,
                               .names_changed = PTHREAD_COND_INITIALIZER,
-                              .tree_lock = PTHREAD_MUTEX_INITIALIZER,
                               .settle_lock = PTHREAD_MUTEX_INITIALIZER,
                               .cuts_lock = PTHREAD_MUTEX_INITIALIZER,
                               .leftovers_lock = PTHREAD_MUTEX_INITIALIZER,

@@ -521,7 +521,6 @@ static int delete_plan_next(struct service *service, const struct group_row *gro
     CLEANUP_BY(planning_clear)
     struct planning planning = {service, group, job, cJSON_CreateArray(), 0, NULL};
     const struct tree_visit visit = {service, group, planning_tree, &planning};
-    TREE_HOLD(service);
     return trees_visit(&visit, err) == 0 ? planning_record(&planning, added, err) : -1;
 }
 

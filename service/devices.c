@@ -215,7 +215,6 @@ int devices_add(struct service *service, const struct device_request *wanted,
                 struct device_view *view, enum device_part *part, struct err *err)
 {
     NAME_HOLD(service, wanted->name);
-    TREE_HOLD(wanted->from.group ? service : NULL);
     *view = (struct device_view){0};
     *part = DEVICE_PART_ITSELF;
     CLEANUP_BY(clone_source_close) struct clone_source source = {0};

@@ -5,9 +5,9 @@
  * Invariants:
  *   I1. A row says `copying` before the first byte of base is written, and `copied` after the last
  *       one is durable. No assert: only a look at the disk would show.
- *   I2. From the first header that is changed to the transaction that says `redirected` no image
- *       comes to stand on these images (tree_lock), so all that do are found. No assert: a mutex
- *       does not tell who holds it.
+ *   I2. Once the row says `copied`, the store puts nothing on upper any more, and what was put there
+ *       before is open, or was given up, when all openings have ended: then all that stand on it
+ *       are found. No assert: it is the store's and the block layer's to keep.
  *   I3. A file goes after its row, by the id in its header.
  */
 #include "service/merges.h"
@@ -28,7 +28,7 @@
 #define FLUSH_US    5000000ULL
 #define SPARE_BYTES (64ULL << 20)
 
-enum { REPEAT_MS = 20 };
+enum { REPEAT_MS = 20, BEGIN_TRIES = 500 };
 
 CLEANUP_DEFINE(cjson, cJSON *, cJSON_Delete)
 
@@ -151,15 +151,28 @@ static int push_copy(struct service *service, struct merge *merge, struct job_ro
     }
 }
 
+/* Somebody who opens a chain with the image has a claim of his own for a moment. 0; 1: stopped. */
+static int push_begin(struct service *service, struct merge *merge, struct err *err)
+{
+    for (int tries = 0; merge_begin(merge, err) != 0; tries++) {
+        if (err->code != ErrDeviceInUse || tries == BEGIN_TRIES)
+            return -1;
+        if (job_control_sleep(service->job_control, REPEAT_MS))
+            return 1;
+    }
+    return 0;
+}
+
 static int merge_push(struct service *service, struct merge *merge, struct job_row *job,
                       struct merge_row *row, struct err *err)
 {
     if (row->stage == MERGE_PLANNED && (push_check_space(merge, err) != 0 ||
                                         merge_enter(service, job, row, MERGE_COPYING, err) != 0))
         return -1;
-    if (merge_begin(merge, err) != 0)
-        return -1;
-    int ret = push_copy(service, merge, job, row, err);
+    int ret = push_begin(service, merge, err);
+    if (ret != 0)
+        return ret;
+    ret = push_copy(service, merge, job, row, err);
     if (ret == 0)
         ret = merge_enter(service, job, row, MERGE_COPIED, err);
     if (ret == 0)
@@ -190,7 +203,7 @@ static int merge_take_place(struct service *service, struct merge *merge, const 
 {
     struct image_row *rows;
     size_t count;
-    TREE_HOLD(service); /* I2 */
+    merge_await_openings(merge); /* I2 */
     if (store_image_tree(service->store, row->upper, &rows, &count, err) != 0)
         return -1;
     int ret = children_each(merge, rows, count, row->upper, merge_rename, err);

@@ -104,7 +104,8 @@ static int take_commit(struct service *service, struct settlement *settlement, s
     return ret;
 }
 
-/* The group that a rollback goes back to is not being deleted, and will not be before this ends. */
+/* Whether the group that a rollback goes back to is not being deleted. Once the row is there, none
+ * of its images is merged. */
 static int target_check(struct service *service, const struct snapshot_group_request *request,
                         struct err *err)
 {
@@ -156,7 +157,6 @@ int snapshot_groups_take(struct service *service, const struct snapshot_group_re
     else
         id_new(settlement->row.id);
     settlement->origin = *request->origin;
-    TREE_HOLD(request->rolled_back_to ? service : NULL);
     take_run(service, settlement, request, progress, err);
     bool is_committed = settlement_end(settlement, progress, row, err);
     take_count(service->metrics, row, is_committed);

@@ -346,6 +346,11 @@ int merge_can_rename(struct merge *merge, const struct merge_image *child, struc
     return child_rename(merge, child, true, err);
 }
 
+void merge_await_openings(struct merge *merge)
+{
+    readers_wait(&merge->block->walkers);
+}
+
 int merge_rename(struct merge *merge, const struct merge_image *child, struct err *err)
 {
     return child_rename(merge, child, false, err);
