@@ -5,9 +5,9 @@
  * Invariants:
  *   I1. A row says `copying` before the first byte of base is written, and `copied` after the last
  *       one is durable. No assert: only a look at the disk would show.
- *   I2. Once the row says `copied`, the store puts nothing on upper any more, and what was put there
- *       before is open, or was given up, when all openings have ended: then all that stand on it
- *       are found. No assert: it is the store's and the block layer's to keep.
+ *   I2. Once the row says `copied`, the store puts nothing on upper any more, and what was put
+ *       there before is open, or was given up, when all openings have ended: then all that stand
+ *       on it are found. No assert: it is the store's and the block layer's to keep.
  *   I3. A file goes after its row, by the id in its header.
  */
 #include "service/merges.h"

@@ -17,6 +17,8 @@
 
 enum {
     EXPORTS = TEST_SANITIZED ? 2000 : 10000, /* a sanitizer's server is not measured here */
+    GROUPS_OF_ONE =
+        100, /* then the device is another one of that name: each lists the older ones */
     DEADLINE_MS = 150,
     CEILING_MS = 1000
 };
@@ -25,10 +27,14 @@ static void frozen_add(const char *device, unsigned number)
 {
     struct err err;
     char group[32], id[64];
+    unsigned char device_id[OWNER_ID_BYTES] = {1};
+    unsigned generation = number / GROUPS_OF_ONE;
+    memcpy(device_id + 1, &generation, sizeof(generation));
+    const struct frozen_owner owner = {.id = device_id};
     snprintf(group, sizeof(group), "group-%05u", number);
     snprintf(id, sizeof(id), "id-of-%s-%s", device, group);
     assert_int_equal(block_frozen_add(served.block, device, group, id, "frozen.qcow2", NULL,
-                                      "qcow2", NULL, &err),
+                                      "qcow2", &owner, &err),
                      0);
 }
 
