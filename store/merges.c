@@ -137,7 +137,7 @@ static int steps_run(struct connection *writer, const char *const *steps,
 #define GOING(columns)                                                                             \
     "WITH RECURSIVE " CHAIN_FROM(                                                                  \
         "(SELECT upper FROM merges WHERE id = :id)") " SELECT " columns " FROM chain CROSS JOIN "  \
-                                                                        "images ON path = place "  \
+                                                     "images ON path = place "                     \
                                                      "WHERE depth < coalesce((SELECT depth FROM "  \
                                                      "chain WHERE place = "                        \
                                                      "(SELECT base FROM merges WHERE id = :id)), " \

@@ -81,10 +81,10 @@ struct group {
     unsigned char id[OWNER_ID_BYTES];
     char text[UUID_STR_LEN];
     enum transaction_state state; /* finish.lock; only the group's thread changes it */
-    uint64_t cut_us;    /* CLOCK_MONOTONIC */
-    uint64_t sealed_us; /* once it is FINISHED: how long after the cut */
-    bool is_stopped;    /* the block layer stops, and members are left */
-    bool is_plan;       /* devices are looked at, not held */
+    uint64_t cut_us;              /* CLOCK_MONOTONIC */
+    uint64_t sealed_us;           /* once it is FINISHED: how long after the cut */
+    bool is_stopped;              /* the block layer stops, and members are left */
+    bool is_plan;                 /* devices are looked at, not held */
     bool is_rollback;
     bool disconnects; /* clients, if it is a rollback */
     bool is_flushing;

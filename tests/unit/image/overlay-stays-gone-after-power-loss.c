@@ -4,8 +4,8 @@
  * short, and also if it finds nothing: an earlier recovery may have been killed just before it
  * synced. Else the name could come back with the next power failure, when no row knows it any more.
  */
-#include "tests/lib/disks.h"
 #include "block/overlay.h"
+#include "tests/lib/disks.h"
 
 #include "block/image/image.h"
 #include "block/image/stage.h"

@@ -3,8 +3,8 @@
  * What recovery removes: exactly the files that the given id made, at whatever step their making
  * was cut short, and nothing else; doing it twice is well.
  */
-#include "tests/lib/disks.h"
 #include "block/overlay.h"
+#include "tests/lib/disks.h"
 
 #include "block/image/stage.h"
 

@@ -4,8 +4,8 @@
  * all the same: nothing is replaced, and at whatever step the making was cut short, recovery
  * removes the files that the given id made and no others.
  */
-#include "tests/lib/disks.h"
 #include "block/overlay.h"
+#include "tests/lib/disks.h"
 
 static struct err err;
 
