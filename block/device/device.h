@@ -74,6 +74,7 @@ struct device {
     unsigned lookers;        /* threads that describe it and hold a reference to its chain */
     bool exported;           /* exports may use it */
     bool is_closed;          /* to new clients, for a while */
+    const struct node *base; /* of a rollback: what its next chain is on, meanwhile; or NULL */
     atomic_bool is_unwanted; /* cancels its opening; read without the lock */
     enum retry_state retry;
     unsigned retry_delay_ms;

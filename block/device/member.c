@@ -187,6 +187,10 @@ static int member_open_base(struct group *group, struct member *member,
     member->base = chain_open(&block->dir, base->image, base->format, true, &guard, err);
     if (!member->base)
         return -1;
+    if (!group->is_plan) {
+        LOCK_GUARD(&block->lock);
+        member->device->base = member->base;
+    }
     for (const struct node *node = member->base; node; node = node->backing)
         if (chain_has(top, node))
             return 0;
@@ -402,6 +406,7 @@ void member_release(struct group *group, struct member *member)
     if (!group->is_plan) {
         assert(*device->holder); /* I3 */
         *device->holder = 0;
+        device->base = NULL;
         if (group->is_rollback)
             export_reopen_locked(device);
         return;

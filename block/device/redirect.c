@@ -63,12 +63,22 @@ static int redirect_add(struct redirect *redirect, struct device *device, bool i
     return redirected->heir ? 0 : redirect_report(device, err);
 }
 
+/* The chain that a rollback is about to put a device on is in no device's list yet. */
+static bool chain_has(const struct node *node, const struct node *image)
+{
+    while (node && (node->dev != image->dev || node->ino != image->ino))
+        node = node->backing;
+    return node;
+}
+
 static int redirect_list_locked(struct redirect *redirect, struct err *err)
 {
     struct block *block = redirect->block;
-    for (struct device *device = block->devices; device; device = device->next)
+    for (struct device *device = block->devices; device; device = device->next) {
+        redirect->is_busy |= chain_has(device->base, redirect->bypass.out);
         if (redirect_add(redirect, device, false, err) != 0)
             return -1;
+    }
     for (struct frozen *frozen = block->frozen; frozen; frozen = frozen->next)
         if (frozen->device && redirect_add(redirect, frozen->device, true, err) != 0)
             return -1;

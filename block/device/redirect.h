@@ -23,9 +23,10 @@
 #include "block/device/object.h"
 
 /* Waits for requests and openings of chains that have begun, so on a storage that hangs for as long
- * as that does; no request waits. 0: done. 1: a device is within a cut: the call is to be repeated
- * once it is sealed. -1 and *err (OutOfResources): to be repeated too. In each case all chains give
- * what they gave. */
+ * as that does; no request waits. 0: done. 1: a device is within a cut, or is being rolled back to
+ * a chain with `upper`: the call is to be repeated once that has ended, for all that stands on
+ * `upper` then. -1 and *err (OutOfResources): to be repeated too. In each case all chains give what
+ * they gave. */
 int redirect_chains(struct block *block, struct node *upper, struct node *lower, struct err *err);
 
 #endif

@@ -37,6 +37,7 @@ void rollback_exchange(struct group *group, uint64_t *cut_at_us)
         struct member *member = &group->members[i];
         assert(member->device->is_closed && member->device->clients == 0); /* B1 */
         member->frozen = member->overlay;
+        member->device->base = NULL; /* in the device's chain from now on */
         device_exchange_chain(member->device, &member->frozen, &member->index);
     }
 }

@@ -241,3 +241,33 @@ TEST(test_within_a_cut)
     assert_int_equal(3, disk_read(block, "a", 9));
     detach(block, "a");
 }
+
+/* The chain that the device gets is no device's yet. */
+TEST(test_during_a_rollback)
+{
+    struct block *block = *state;
+    struct err err;
+    size_t failed;
+    char image[256];
+    const unsigned char id[OWNER_ID_BYTES] = {7};
+    images_create();
+    attach(block, "a");
+    snprintf(image, sizeof(image), "%s/upper.qcow2", scratch_dir());
+    const struct group_base base = {.image = image, .format = "qcow2"};
+    const struct group_member member = {
+        .device = "a", .snapshot_file = "r.qcow2", .format = "qcow2", .base = &base};
+    struct group *group = group_begin(block, id, &member, 1, &failed, &err);
+    if (!group)
+        fail_msg("%s", err.message);
+    struct device *device = disk(block, "a");
+    assert_int_equal(1, redirect_chains(block, chain_find(device, "upper.qcow2"),
+                                        chain_find(device, "lower.qcow2"), &err));
+    assert_int_equal(0, group_prepare(group, &failed, &err));
+    assert_int_equal(1, redirect_chains(block, chain_find(device, "upper.qcow2"),
+                                        chain_find(device, "lower.qcow2"), &err));
+    assert_int_equal(0, group_abort(group, &err));
+    group_free(group);
+    redirect(block, device);
+    assert_null(chain_find(device, "upper.qcow2"));
+    detach(block, "a");
+}
