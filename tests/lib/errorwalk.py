@@ -1,0 +1,202 @@
+# SPDX-License-Identifier: Apache-2.0
+"""EIO and ENOSPC from every single file system call of a request that takes a group."""
+import os
+import re
+import sys
+
+from snapgroupd import Daemon, checksums, expect, group_body
+from strace import STRIDE, Strace, Walk, run_by
+from writers import Disk, start_writers, stop_writers
+
+WRITING = {"openat", "openat2", "linkat", "unlinkat", "renameat2", "pwrite64", "pwritev", "pwritev2", "fsync",
+           "fdatasync", "ftruncate", "fallocate", "io_uring_enter", "fchown", "fchmod", "fsetxattr", "fremovexattr"}
+READING = {"pread64", "preadv", "preadv2", "fstat", "newfstatat", "statx", "lseek", "fcntl", "faccessat",
+           "faccessat2", "ioctl", "fgetxattr", "readlink", "readlinkat", "dup3", "getdents64", "io_uring_setup"}
+CALLS = {"EIO": WRITING | READING, "ENOSPC": WRITING}
+SIZE_BYTES = 1 << 20
+NAMES = ["busya", "quieta", "busyb", "quietb"]
+FORMATS = ["raw", "raw", "qcow2", "qcow2"]
+GROUPS_MAX = 12  # then everything starts afresh, with short chains
+
+
+class GroupErrors:
+    """Snapshots of four disks, two of them busy."""
+
+    def __init__(self, daemon, error):
+        self.daemon = daemon
+        self.error = error
+        self.refusals = self.survivals = self.failed_devices = 0
+        self.writers = []
+        self.is_begun = False
+
+    def begin_afresh(self):
+        self.end()
+        self.is_begun = True
+        self.daemon.start()
+        for name, image_format in zip(NAMES, FORMATS):
+            self.daemon.create_device(name, image_format, SIZE_BYTES)
+        self.disks = [Disk(name, SIZE_BYTES) for name in NAMES if name.startswith("busy")]
+        for name in ("quieta", "quietb"):
+            handle = self.daemon.nbd(name)
+            handle.pwrite(name.encode() * 4096, 4096 * 7)
+            handle.flush()
+            handle.shutdown()
+        self.groups = 0
+        self.start_clients()
+
+    def start_clients(self):
+        self.writers = start_writers(self.daemon, self.disks)
+
+    def before(self, name):
+        pass
+
+    def request(self, name):
+        return "POST", "/snapshot-groups", group_body(name, NAMES)
+
+    def end(self):
+        if self.daemon.process:
+            stop_writers(self.writers)
+            self.daemon.stop()
+            self.daemon.wipe()
+
+    def quiet_images(self):
+        return [image["image"] for name in ("quieta", "quietb")
+                for image in self.daemon.get("/devices/" + name)["chain"]]
+
+    def step(self, step, *injection):
+        """One attempt; its trace."""
+        if not self.is_begun or self.groups > GROUPS_MAX:
+            self.begin_afresh()
+        name = "%s-%d" % (self.error.lower(), step)
+        self.before(name)
+        names = self.daemon.image_names()
+        sums = checksums(self.quiet_images())
+        connection, thread = run_by(self.daemon)
+        with Strace(thread, *injection, output=os.path.join(self.daemon.directory, "strace")) as strace:
+            answer = connection.ask(*self.request(name))
+        connection.close()
+        try:
+            if not strace.injected:
+                expect(answer.status == 201, "there was no fault")
+            self.judge(name, answer, names, sums)
+            self.judge_devices(strace.injected or "")
+            for writer in self.writers:
+                writer.expect_progress()
+            again = self.daemon.request(*self.request(name + "-next"))
+            expect(again.status == 201, "without a fault: %s", again)
+            self.groups += 1
+        except Exception:
+            sys.stderr.write("spoiled: %s\nanswer: %s\n" % (strace.injected, answer))
+            raise
+        return strace
+
+    def judge(self, name, answer, names, sums):
+        groups = self.daemon.get("/snapshot-groups?limit=1")["items"]
+        state = groups[0]["state"] if groups and groups[0]["name"] == name else None
+        if state == "committed":
+            self.judge_survival(name, answer, names)
+        else:
+            self.judge_refusal(answer, state, names)
+        expect(checksums(sums) == sums, "the quiet images have changed")
+
+    def judge_devices(self, injected):
+        """One device may fail, if what failed was the sync of its own image or a write to it."""
+        failed = [device for device in NAMES
+                  if self.daemon.get("/devices/" + device)["state"] == "failed"]
+        is_its_own = re.match(r"f(data)?sync|pwrite", injected) and self.daemon.images in injected
+        expect(not failed or (len(failed) == 1 and is_its_own), "failed devices: %s", failed)
+        if failed:
+            self.restart_failed(failed[0], injected.startswith("fdatasync"))
+
+    def judge_refusal(self, answer, state, names):
+        self.refusals += 1
+        expect(400 <= answer.status < 600 and answer.headers["Content-Type"].startswith(
+            "application/problem+json"), "the refusal is %s", answer)
+        expect(state in ("aborted", None), "the group is %s", state)
+        there = self.daemon.image_names()
+        expect(there == names, "the directory was %s and is %s", names, there)
+
+    def judge_survival(self, name, answer, names):
+        """201, or the daemon could not tell and the row did."""
+        self.survivals += 1
+        self.groups += 1
+        expect(answer.status in (201, 503), "the group is committed, the answer %s", answer)
+        group = self.daemon.get("/snapshot-groups/" + name)
+        made = [os.path.basename(member["snapshot_file"]) for member in group["members"]]
+        there = self.daemon.image_names()
+        expect(there == sorted(names + made), "the directory was %s and is %s", names, there)
+
+    def restart_failed(self, failed, is_sync):
+        """A failed device stopped its own client only."""
+        self.failed_devices += 1
+        for writer in self.writers:
+            if writer.disk.name != failed:
+                writer.expect_progress()
+        stop_writers(self.writers)
+        self.daemon.end(15)
+        self.daemon.start()
+        device = self.daemon.get("/devices/" + failed)
+        expect(device["state"] == ("failed" if is_sync else "online"), "after a restart: %s", device)
+        if is_sync:
+            self.attach_anew(device)
+        self.start_clients()
+
+    def attach_anew(self, device):
+        """What the image holds is what was acknowledged all the same: the kernel has lost nothing
+        here."""
+        answer = self.daemon.request("DELETE", "/devices/" + device["name"], {"discard_unflushed": True})
+        expect(answer.status == 204, "the failed device is not detached: %s", answer)
+        self.daemon.attach_device(device["name"], device["top"], device["format"])
+
+
+class RollbackErrors(GroupErrors):
+    """Rollbacks of the same disks, which have no clients then, to one group."""
+
+    def start_clients(self):
+        if not self.disks[0].number:
+            stop_writers(start_writers(self.daemon, self.disks))
+            self.daemon.snapshot("target", NAMES)
+
+    def before(self, name):
+        handle = self.daemon.nbd("quieta")
+        handle.pwrite(name.encode().ljust(512), 4096 * 7)
+        handle.flush()
+        handle.shutdown()
+
+    def request(self, name):
+        return "POST", "/snapshot-groups/target/rollbacks", {"name": name}
+
+    def read(self, export):
+        handle = self.daemon.nbd(export)
+        text = bytes(handle.pread(512, 4096 * 7)).rstrip().decode()
+        handle.shutdown()
+        return text
+
+    def judge_refusal(self, answer, state, names):
+        super().judge_refusal(answer, state, names)
+        if self.daemon.get("/devices/quieta")["state"] == "online":
+            expect("-" in self.read("quieta"), "quieta is rolled back")
+
+    def judge_survival(self, name, answer, names):
+        super().judge_survival(name, answer, names)
+        if self.daemon.get("/devices/quieta")["state"] == "online":
+            expect(self.read("quieta@" + name) == name, "quieta had something else")
+            expect(self.read("quieta").startswith("quieta" * 9), "quieta is not rolled back")
+
+
+def error_walk(kind):
+    """Each fault at each call; what `kind` takes must be refused, or whole."""
+    with Daemon() as daemon:
+        for error, calls in CALLS.items():
+            test = kind(daemon, error)
+            walk = Walk(lambda name: name in calls)
+            walk.saw(test.step(0).names)
+            for name, number in walk:
+                strace = test.step(walk.steps, "inject=%s:error=%s:when=%d" % (name, error, number))
+                walk.saw(strace.names)
+                if not strace.injected:
+                    walk.next_name()
+            test.end()
+            print("%s: %d refusals, %d faults survived, %d failed devices, at %d kinds of call" %
+                  (error, test.refusals, test.survivals, test.failed_devices, len(walk.names)))
+            expect(test.refusals > 10 / STRIDE, "only %d refusals", test.refusals)
