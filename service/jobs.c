@@ -15,6 +15,7 @@
 #include "service/context.h"
 #include "service/deletes.h"
 #include "service/job-control.h"
+#include "service/metrics.h"
 #include "service/names.h"
 #include "store/groups.h"
 
@@ -44,6 +45,16 @@ static enum event_kind job_event(enum job_state state)
     return kinds[state];
 }
 
+static void job_count(struct metrics *metrics, enum job_state state)
+{
+    if (state == JOB_DONE)
+        metrics_count_job(metrics, JOB_OUTCOME_DONE);
+    else if (state == JOB_FAILED)
+        metrics_count_job(metrics, JOB_OUTCOME_FAILED);
+    else if (state == JOB_CANCELLED)
+        metrics_count_job(metrics, JOB_OUTCOME_CANCELLED);
+}
+
 /* 1; 0: it is in another state by now; -1. */
 static int job_write(struct service *service, const struct job_row *row,
                      const struct origin *origin, struct err *err)
@@ -63,7 +74,10 @@ static int job_write(struct service *service, const struct job_row *row,
             event_record(transaction, origin, EVENT_GROUP_DELETED, NULL, deleted.id, err) != 0)
             return -1;
     }
-    return store_commit(steal(transaction), err) == 0 ? 1 : -1;
+    if (store_commit(steal(transaction), err) != 0)
+        return -1;
+    job_count(service->metrics, row->state);
+    return 1;
 }
 
 /* ---- the thread ---- */

@@ -16,6 +16,7 @@
 #include "service/clock.h"
 #include "service/context.h"
 #include "service/job-control.h"
+#include "service/metrics.h"
 #include "service/names.h"
 #include "store/images.h"
 
@@ -137,6 +138,7 @@ static int push_copy(struct service *service, struct merge *merge, struct job_ro
         if (ret < 0)
             return -1;
         job->done_bytes += copied;
+        metrics_count_job_bytes(service->metrics, copied);
         unflushed += copied;
         bool is_stopped = ret == 0 && job_control_pace(service->job_control, copied);
         bool is_due = unflushed >= FLUSH_BYTES || clock_monotonic_us() >= flushed_us + FLUSH_US;

@@ -49,6 +49,16 @@ void metrics_count_group(struct metrics *metrics, enum group_outcome outcome)
     count(&metrics->groups[outcome], 1);
 }
 
+void metrics_count_job(struct metrics *metrics, enum job_outcome outcome)
+{
+    count(&metrics->jobs[outcome], 1);
+}
+
+void metrics_count_job_bytes(struct metrics *metrics, uint64_t bytes)
+{
+    count(&metrics->job_bytes, bytes);
+}
+
 void metrics_count_pause(struct metrics *metrics, uint64_t pause_us, uint64_t duration_us)
 {
     histogram_add(&metrics->group_pause, pause_us);

@@ -20,6 +20,9 @@ enum group_outcome {
     GROUP_OUTCOME_COUNT,
 };
 
+/* How jobs ended. */
+enum job_outcome { JOB_OUTCOME_DONE, JOB_OUTCOME_FAILED, JOB_OUTCOME_CANCELLED, JOB_OUTCOME_COUNT };
+
 enum { HISTOGRAM_BUCKETS = 13 };
 
 struct histogram {
@@ -32,6 +35,8 @@ enum { METRICS_OPERATIONS_MAX = 64, METRICS_STATUS_MIN = 100, METRICS_STATUS_MAX
 
 struct metrics {
     atomic_uint_least64_t groups[GROUP_OUTCOME_COUNT];
+    atomic_uint_least64_t jobs[JOB_OUTCOME_COUNT];
+    atomic_uint_least64_t job_bytes;
     struct histogram group_pause, group_duration; /* of committed groups */
     /* By the position of the route (the last one: none), its name, which is NULL until it is
      * counted, and by status - METRICS_STATUS_MIN. */
@@ -45,6 +50,8 @@ struct metrics *metrics_new(struct err *err);
 void metrics_free(struct metrics *metrics);
 
 void metrics_count_group(struct metrics *metrics, enum group_outcome outcome);
+void metrics_count_job(struct metrics *metrics, enum job_outcome outcome);
+void metrics_count_job_bytes(struct metrics *metrics, uint64_t bytes);
 void metrics_count_pause(struct metrics *metrics, uint64_t pause_us, uint64_t duration_us);
 
 /* `position`: of the route; METRICS_OPERATIONS_MAX: none. `operation` is kept. */

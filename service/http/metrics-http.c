@@ -104,6 +104,17 @@ static void write_groups(FILE *text, const struct metrics *metrics)
                     "How long a committed group took as a whole.");
 }
 
+static void write_jobs(FILE *text, const struct metrics *metrics)
+{
+    static const char *const outcomes[JOB_OUTCOME_COUNT] = {"done", "failed", "cancelled"};
+    metric_begin(text, "jobs_total", "counter", "Jobs, by their outcome.");
+    for (size_t i = 0; i < JOB_OUTCOME_COUNT; i++)
+        fprintf(text, "snapgroupd_jobs_total{outcome=\"%s\"} %" PRIu64 "\n", outcomes[i],
+                counted(&metrics->jobs[i]));
+    metric_begin(text, "job_bytes_total", "counter", "Bytes that jobs have merged.");
+    fprintf(text, "snapgroupd_job_bytes_total %" PRIu64 "\n", counted(&metrics->job_bytes));
+}
+
 /* ---- devices ---- */
 
 struct device_numbers {
@@ -227,6 +238,7 @@ static void metrics_write(FILE *text, struct service *service, const struct devi
     metric_begin(text, "nbd_connections", "gauge", "NBD connections, handshakes included.");
     fprintf(text, "snapgroupd_nbd_connections %u\n", block_nbd_connections(service->block));
     write_groups(text, service->metrics);
+    write_jobs(text, service->metrics);
     write_devices(text, devices);
     write_io(text, devices);
 }

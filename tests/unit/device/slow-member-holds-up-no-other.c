@@ -90,7 +90,7 @@ static bool there_are(const char *files, int count)
     char command[128];
     snprintf(command, sizeof(command), "test $(find . -name '%s' -size +0 | wc -l) = %d", files,
              count);
-    return shell_status(command) == 0;
+    return shell_status("%s", command) == 0;
 }
 
 TEST(overlays_are_created_meanwhile)
