@@ -253,7 +253,8 @@ static int job_insert(struct store_transaction *transaction, const struct origin
                           .created_at_us = clock_now_us()};
     id_new(row.id);
     memcpy(job->id, row.id, sizeof(job->id));
-    if (store_job_insert(transaction, &row, err) != 0)
+    if (store_job_insert(transaction, &row, err) != 0 ||
+        store_merge_adopt(transaction, row.id, group->id, err) != 0)
         return -1;
     return event_record_job(transaction, origin, EVENT_JOB_QUEUED, row.id, group->id, err);
 }

@@ -94,6 +94,24 @@ int store_merge_insert(struct store_transaction *transaction, const char *job_id
     return result < 0 ? transaction_result(transaction, -1) : result;
 }
 
+int store_merge_adopt(struct store_transaction *transaction, const char *job_id,
+                      const char *group_id, struct err *err)
+{
+    struct connection *writer = transaction_writer(transaction);
+    CLEANUP(statement)
+    sqlite3_stmt *statement = statement_begin(
+        writer,
+        "UPDATE merges SET job_id = :job_id WHERE stage <> 'done' AND job_id IN "
+        "(SELECT id FROM jobs WHERE group_id = :group_id AND finished_at_us IS NOT NULL)",
+        err);
+    if (!statement)
+        return transaction_result(transaction, -1);
+    statement_bind_text(statement, ":job_id", job_id);
+    statement_bind_text(statement, ":group_id", group_id);
+    int changed = statement_run(writer, statement, ErrInternalError, job_id, err);
+    return transaction_result(transaction, changed < 0 ? -1 : 0);
+}
+
 /* ---- going on ---- */
 
 static int merge_change(struct store_transaction *transaction, const char *sql,

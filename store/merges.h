@@ -26,6 +26,11 @@ const char *merge_stage_name(enum merge_stage stage); /* "planned" and so on */
 int store_merge_insert(struct store_transaction *transaction, const char *job_id,
                        struct merge_row *row, struct err *err);
 
+/* Gives the job with that id what earlier jobs of the group, which have finished, have left undone.
+ */
+int store_merge_adopt(struct store_transaction *transaction, const char *job_id,
+                      const char *group_id, struct err *err);
+
 /* Each of these changes the merge with row->id. 1; 0: it is not in the stage before, or is gone;
  * -1: *err. */
 

@@ -108,11 +108,38 @@ def refused(daemon):
     expect(daemon.request("GET", "/jobs/none").body["code"] == "JobNotFound", "a job")
 
 
+def cancelled_and_continued(daemon):
+    """What a cancelled job has left undone is done by the next one; the image is torn meanwhile, and nobody sees it."""
+    daemon.create_device("d", "qcow2", 64 * MIB)
+    for number in (1, 2):
+        write(daemon, "d", number, 0, 32 * MIB)
+        daemon.snapshot("d%d" % number, ["d"])
+    write(daemon, "d", 3, 0, MIB)
+    before = content(daemon, "d"), content(daemon, "d@d2")
+    first = daemon.request("DELETE", "/snapshot-groups/d1").body
+    path = "/jobs/" + first["id"]
+    daemon.request("PATCH", path, {"rate_bytes_per_second": 1 << 20}, Content_Type="application/merge-patch+json")
+    answer = daemon.request("PATCH", path, {"state": "cancelled"}, Content_Type="application/merge-patch+json")
+    expect(answer.status in (200, 409), "%s", answer)
+    wait_until(lambda: daemon.get(path)["state"] in ("cancelled", "done"), "the job to end")
+    expect((content(daemon, "d"), content(daemon, "d@d2")) == before, "while it is cancelled")
+    if daemon.get(path)["state"] == "cancelled":
+        expect(daemon.get("/snapshot-groups/" + first["group"])["state"] == "deleting", "the group")
+        second = daemon.request("DELETE", "/snapshot-groups/" + first["group"])
+        expect(second.status == 202 and second.body["id"] != first["id"], "%s", second)
+        job = ended(daemon, second.body)
+        expect(job["state"] == "done", "%s", job)
+    expect(daemon.get("/snapshot-groups/" + first["group"])["state"] == "deleted", "the group")
+    expect((content(daemon, "d"), content(daemon, "d@d2")) == before, "afterwards")
+    expect(len(chain(daemon, "d")) == 2, "%s", chain(daemon, "d"))
+
+
 def test():
     with Daemon() as daemon:
         daemon.start()
         in_any_order(daemon)
         clones_keep(daemon)
+        cancelled_and_continued(daemon)
         refused(daemon)
 
 
