@@ -109,7 +109,7 @@ def refused(daemon):
 
 
 def cancelled_and_continued(daemon):
-    """What a cancelled job has left undone is done by the next one; the image is torn meanwhile, and nobody sees it."""
+    """What a cancelled job has left undone is done by the next one; nobody sees the torn image."""
     daemon.create_device("d", "qcow2", 64 * MIB)
     for number in (1, 2):
         write(daemon, "d", number, 0, 32 * MIB)

@@ -10,8 +10,8 @@ piece, or in every other 64 KiB; the first group is deleted. The time is that fr
 end of the job, which includes that all is durable. qemu-storage-daemon does the same in turn, by
 block-commit of the middle image, and then fdatasync of the lower one. Meanwhile a client writes
 4 KiB 500 times a second to the disk; its latency counts from when a write was due. It writes for a
-second before as well. Images are qcow2 with extended L2, in the page cache. Prints the machine, the rates, and the
-client's latencies in ms: alone, and during the merge.
+second before as well. Images are qcow2 with extended L2, in the page cache. Prints the machine,
+the rates, and the client's latencies in ms: alone, and during the merge.
 """
 import os
 import statistics
