@@ -449,6 +449,14 @@ static int planning_add(struct planning *planning, const char *device, const cha
     return 0;
 }
 
+/* The image stays; not to be told of what has taken the place of a member's image. */
+static void planning_keep(struct planning *planning, const char *device, const char *image,
+                          const char *because)
+{
+    if (!job_had_base(planning->job, image))
+        kept_add(planning->kept, device, image, because);
+}
+
 static int planning_push(struct planning *planning, const struct tree *tree, size_t base,
                          const char *device, struct err *err)
 {
@@ -457,7 +465,7 @@ static int planning_push(struct planning *planning, const struct tree *tree, siz
     const struct image_row *upper = &tree->rows[tree->images[base].partner];
     int ret = merges_check(planning->service, tree->rows, tree->count, lower, upper, &size, err);
     if (ret != 0 && err->code == ErrInvalidValue) {
-        kept_add(planning->kept, device, lower->path, err->message);
+        planning_keep(planning, device, lower->path, err->message);
         return 0;
     }
     if (ret != 0)
@@ -480,7 +488,7 @@ static int planning_image(struct planning *planning, const struct tree *tree, si
     if (image->fate == TREE_PUSHED || !member || image->reason == TREE_UNDER_TOP)
         return 0;
     tree_explain(tree->images, tree->rows, i, because);
-    kept_add(planning->kept, device, tree->rows[i].path, because);
+    planning_keep(planning, device, tree->rows[i].path, because);
     return 0;
 }
 
@@ -493,23 +501,36 @@ static int planning_tree(void *context, const struct tree *tree, struct err *err
     return 0;
 }
 
+/* 1; 0: it may not be done now, and the image stays. */
+static int planning_insert(struct planning *planning, struct merge_row *merge,
+                           struct store_transaction *transaction, struct err *err)
+{
+    int inserted = store_merge_insert(transaction, planning->job->id, merge, err);
+    const char *image = merge->base ? merge->base : merge->upper;
+    if (inserted == 0 && member_of(planning->group, image))
+        planning_keep(
+            planning, merge->device, image,
+            "it was put to use meanwhile, or another job has begun with an image near it");
+    return inserted;
+}
+
 /* In one transaction, which checks each merge again: *added are those that may still be done. */
 static int planning_record(struct planning *planning, size_t *added, struct err *err)
 {
-    CLEANUP_FREE char *kept = cJSON_PrintUnformatted(planning->kept);
     struct job_row row = *planning->job;
-    row.kept = kept;
-    if (!kept)
-        return err_set(err, ErrOutOfResources, 0, "there is no memory for the job");
     CLEANUP(store_transaction)
     struct store_transaction *transaction = store_begin(planning->service->store, err);
     *added = 0;
     for (size_t i = 0; transaction && i < planning->count; i++) {
-        int inserted = store_merge_insert(transaction, row.id, &planning->merges[i], err);
+        int inserted = planning_insert(planning, &planning->merges[i], transaction, err);
         if (inserted < 0)
             return -1;
         *added += (size_t)inserted;
     }
+    CLEANUP_FREE char *kept = cJSON_PrintUnformatted(planning->kept);
+    row.kept = kept;
+    if (!kept)
+        return err_set(err, ErrOutOfResources, 0, "there is no memory for the job");
     if (!transaction || store_job_update_plan(transaction, &row, err) < 0)
         return -1;
     return store_commit(steal(transaction), err);

@@ -111,18 +111,35 @@ static void job_end(struct service *service, struct job_row *row, int result,
         log_info("job %s is done", row->id);
 }
 
+/* Others reach the job from now on; what they changed before is read. 1; 0: it is not to run any
+ * more; -1. */
+static int job_claim(struct service *service, struct job_row *row, struct err *err)
+{
+    uint64_t rate;
+    job_control_begin(service->job_control, row->id, row->rate_bytes_per_second);
+    do {
+        struct job_row now;
+        rate = row->rate_bytes_per_second;
+        int found = store_job_get(service->store, row->id, &now, err);
+        if (found <= 0)
+            return found;
+        job_row_clear(row);
+        *row = now;
+        job_control_set_rate(service->job_control, row->id, row->rate_bytes_per_second);
+    } while (row->rate_bytes_per_second != rate);
+    if (row->state != JOB_QUEUED)
+        return row->state == JOB_RUNNING;
+    row->state = JOB_RUNNING;
+    return job_write(service, row, &origin_daemon, err);
+}
+
 static void job_run(struct service *service, struct job_row *row)
 {
     struct err err;
     struct job_control *control = service->job_control;
-    job_control_begin(control, row->id, row->rate_bytes_per_second);
-    bool is_new = row->state == JOB_QUEUED;
-    row->state = JOB_RUNNING;
-    int changed = is_new ? job_write(service, row, &origin_daemon, &err) : 1;
-    int result = changed > 0 ? deletes_run(service, row, &err) : 1;
-    if (changed < 0)
-        log_error("job %s does not begin: %s", row->id, err.message);
-    if (result < 0 && (err.code == ErrStoreFailed || err.code == ErrStoreBusy)) {
+    int claimed = job_claim(service, row, &err);
+    int result = claimed > 0 ? deletes_run(service, row, &err) : claimed < 0 ? -1 : 1;
+    if (result < 0 && (claimed < 0 || err.code == ErrStoreFailed || err.code == ErrStoreBusy)) {
         log_warning("job %s waits for the store: %s", row->id, err.message);
         job_control_sleep(control, STORE_WAIT_MS);
     } else if (result <= 0) {

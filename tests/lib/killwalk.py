@@ -67,8 +67,8 @@ def is_of_daemon(name):
 def kill_walk(daemon, status, test, find_thread=served_by, first_step=0, ask=ask_and_kill, is_wanted=is_of_daemon):
     """test.before(step), with the daemon up; test.request(step) -> (method, path, body[, headers]);
     test.after_kill(kill), with the daemon down; test.after_restart(kill). An answer must have
-    `status`. Returns the number of steps, which are counted from `first_step`. Kills at calls of the
-    names that `is_wanted` accepts."""
+    `status`. Returns the number of steps, which are counted from `first_step`. It is killed at
+    calls of the names that `is_wanted` accepts."""
     began = time.monotonic()
     walk = Walk(is_wanted)
 

@@ -1,0 +1,259 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: Apache-2.0
+#
+# PATCH of a job that deletes a group. While a job waits for its rate it is paused, continued,
+# cancelled, or its daemon is stopped or killed: devices and groups that are left read as before and
+# go on being written, the group stays `deleting`, and the job, or another one, ends what was begun.
+# A trigger in the database gives each job a rate of one byte a second: after its first piece it
+# waits, until the test raises its rate. A job that fails is repeated in the same way.
+import contextlib
+import os
+import subprocess
+import sys
+import time
+
+sys.dont_write_bytecode = True
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.realpath(__file__)), "..", "lib"))
+from snapgroupd import Daemon, expect, main, qcow2_check, wait_until
+
+MIB = 1 << 20
+SIZE_BYTES = 8 * MIB
+PUSHED_BYTES = 4 * MIB
+PIECE_BYTES = 32 << 10  # a part of a cluster
+STOP_S = 10
+FAST = {"rate_bytes_per_second": 0}
+
+
+@contextlib.contextmanager
+def held_by_qemu(image):
+    command = ["qemu-io", "-r", "-f", "qcow2", image]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as reader:
+        said = b""
+        while b"qemu-io> " not in said:
+            part = os.read(reader.stdout.fileno(), 4096)
+            expect(part, "qemu-io cannot open %s: %s", image, said)
+            said += part
+        yield
+        reader.communicate(b"quit\n")
+
+
+class Device:
+    """vda, whose oldest group is deleted each time."""
+
+    def __init__(self, daemon):
+        self.daemon = daemon
+        self.number = 0
+        self.known = {}
+        daemon.create_device("vda", "qcow2", SIZE_BYTES)
+        self.take()
+
+    def write(self, offset, length):
+        self.number += 1
+        handle = self.daemon.nbd("vda")
+        handle.pwrite(bytes([self.number]) * length, offset)
+        handle.flush()
+        self.known["vda"] = bytes(handle.pread(SIZE_BYTES, 0))
+        handle.shutdown()
+
+    def take(self):
+        self.write(512, PUSHED_BYTES)
+        self.pushed = self.number
+        name = "g%d" % self.number
+        self.daemon.snapshot(name, ["vda"])
+        self.known["vda@" + name] = self.known["vda"]
+        return name
+
+    def verify(self, what):
+        for export, content in self.known.items():
+            handle = self.daemon.nbd(export)
+            expect(bytes(handle.pread(SIZE_BYTES, 0)) == content, "%s: %s has changed", what, export)
+            handle.shutdown()
+
+    def base(self):
+        return self.daemon.get("/devices/vda")["chain"][-1]["image"]
+
+    def forget_oldest(self):
+        oldest = [export for export in self.known if "@" in export][0]
+        del self.known[oldest]
+        return oldest.partition("@")[2]
+
+
+def job_of(daemon, job):
+    return daemon.get("/jobs/" + job["id"])
+
+
+def change(daemon, job, expected, **body):
+    """The job is in that state then."""
+    answer = daemon.request("PATCH", "/jobs/" + job["id"], body)
+    expect(answer.status == 200 and answer.body["state"] == expected, "PATCH %s: %s", body, answer)
+
+
+def speed_up(daemon, job):
+    """It may still be queued."""
+    answer = daemon.request("PATCH", "/jobs/" + job["id"], FAST)
+    expect(answer.status == 200, "%s", answer)
+
+
+def delete(daemon, group):
+    answer = daemon.request("DELETE", "/snapshot-groups/" + group)
+    expect(answer.status == 202, "DELETE %s: %s", group, answer)
+    return answer.body
+
+
+def is_in(image, pattern):
+    with open(image, "rb") as data:
+        return pattern in data.read()
+
+
+def begin(device):
+    """A job that has pushed one piece, and waits for its rate."""
+    daemon = device.daemon
+    device.take()
+    group = device.forget_oldest()
+    base = device.base()
+    job = delete(daemon, group)
+    wait_until(lambda: is_in(base, bytes([device.pushed]) * PIECE_BYTES), "the first piece")
+    return group, job
+
+
+def await_done(device, group, job):
+    daemon = device.daemon
+    wait_until(lambda: job_of(daemon, job)["state"] not in ("queued", "running"), "the job to end")
+    ended = job_of(daemon, job)
+    expect(ended["state"] == "done" and not ended["error"], "%s", ended)
+    expect(daemon.get("/snapshot-groups/" + job["group"])["state"] == "deleted", "%s is not deleted", group)
+    expect(daemon.request("GET", "/snapshot-groups/" + group).status == 404, "%s is found", group)
+    device.verify("after " + group)
+    chain = [image["image"] for image in daemon.get("/devices/vda")["chain"]]
+    expect(not ended["kept"] and len(chain) == 2 + len([name for name in device.known if "@" in name]) - 1,
+           "%s, %s", ended, chain)
+    expect(sorted(map(daemon.image, daemon.image_names())) == sorted(chain), "%s: %s", chain, daemon.image_names())
+    for image in chain:
+        qcow2_check(image)
+    for state in ("paused", "running", "cancelled"):
+        is_refused(daemon, job, state)
+
+
+def is_refused(daemon, job, state):
+    answer = daemon.request("PATCH", "/jobs/" + job["id"], {"state": state})
+    expect((answer.status, answer.body["code"]) == (409, "JobFinished"), "%s: %s", state, answer)
+
+
+def group_is_deleting(daemon, job):
+    expect(daemon.get("/snapshot-groups/" + job["group"])["state"] == "deleting", "the group comes back")
+
+
+def paused(device):
+    daemon = device.daemon
+    group, job = begin(device)
+    change(daemon, job, "paused", state="paused")
+    done_bytes = wait_until(lambda: job_of(daemon, job)["progress"]["done_bytes"], "the progress")
+    expect(done_bytes <= MIB, "%d bytes were pushed since the rate was changed", done_bytes)
+    device.write(0, 3 * MIB)
+    device.verify("paused")
+    change(daemon, job, "paused", state="paused", **FAST)
+    expect(delete(daemon, group)["id"] == job["id"], "a paused job is one that has not ended")
+    daemon.restart()
+    expect(job_of(daemon, job)["state"] == "paused", "a restart: %s", job_of(daemon, job))
+    group_is_deleting(daemon, job)
+    device.verify("paused, after a restart")
+    answer = daemon.request("PATCH", "/jobs/" + job["id"], {"state": "running"})
+    expect(answer.status == 200, "%s", answer)
+    await_done(device, group, job)
+
+
+def cancelled(device):
+    daemon = device.daemon
+    group, job = begin(device)
+    change(daemon, job, "cancelled", state="cancelled")
+    is_refused(daemon, job, "running")
+    device.write(2 * MIB, 3 * MIB)
+    device.verify("cancelled")
+    daemon.restart()
+    expect(job_of(daemon, job)["state"] == "cancelled", "a restart: %s", job_of(daemon, job))
+    group_is_deleting(daemon, job)
+    device.verify("cancelled, after a restart")
+    again = delete(daemon, group)
+    expect(again["id"] != job["id"], "another job goes on")
+    speed_up(daemon, again)
+    await_done(device, group, again)
+
+
+def failed(device):
+    daemon = device.daemon
+    device.take()
+    group = device.forget_oldest()
+    with held_by_qemu(device.base()):
+        job = delete(daemon, group)
+        wait_until(lambda: job_of(daemon, job)["state"] == "failed", "the job to fail")
+    expect(job_of(daemon, job)["error"]["code"] == "OpenFileFailed", "%s", job_of(daemon, job))
+    group_is_deleting(daemon, job)
+    device.verify("failed")
+    is_refused(daemon, job, "running")
+    again = delete(daemon, group)
+    speed_up(daemon, again)
+    await_done(device, group, again)
+
+
+def queued(device):
+    """A job behind another one is changed before it begins; cancelled, it never begins."""
+    daemon = device.daemon
+    daemon.create_device("vdb", "qcow2", MIB)
+    daemon.snapshot("other", ["vdb"])
+    group, job = begin(device)
+    second = delete(daemon, "other")
+    expect(job_of(daemon, second)["state"] == "queued", "one at a time: %s", second)
+    change(daemon, second, "paused", state="paused")
+    change(daemon, second, "queued", state="running")
+    change(daemon, second, "cancelled", state="cancelled")
+    speed_up(daemon, job)
+    wait_until(lambda: job_of(daemon, job)["state"] == "done", "the first one")
+    expect(not job_of(daemon, second)["merges"], "the second one has begun: %s", second)
+    group_is_deleting(daemon, second)
+    third = delete(daemon, "other")
+    wait_until(lambda: job_of(daemon, third)["state"] == "done", "the third one")
+    answer = daemon.request("DELETE", "/devices/vdb?files=delete")
+    expect(answer.status == 204, "%s", answer)
+    for name in daemon.image_names():
+        if name.startswith("vdb"):
+            os.unlink(daemon.image(name))
+    await_done(device, group, job)
+
+
+def stopped(device):
+    daemon = device.daemon
+    group, job = begin(device)
+    began = time.monotonic()
+    daemon.stop()
+    expect(time.monotonic() - began < STOP_S, "SIGTERM took %.1f s", time.monotonic() - began)
+    daemon.start()
+    goes_on(device, group, job)
+
+
+def killed(device):
+    group, job = begin(device)
+    device.daemon.kill()
+    device.daemon.start()
+    goes_on(device, group, job)
+
+
+def goes_on(device, group, job):
+    now = job_of(device.daemon, job)
+    expect(now["state"] == "running" and now["rate_bytes_per_second"] == 1, "%s", now)
+    device.verify("after a start")
+    speed_up(device.daemon, job)
+    await_done(device, group, job)
+
+
+def test():
+    with Daemon() as daemon:
+        daemon.start()
+        with daemon.stopped_database() as database:
+            database.execute("CREATE TRIGGER slow AFTER INSERT ON jobs BEGIN "
+                             "UPDATE jobs SET rate_bytes_per_second = 1 WHERE id = NEW.id; END")
+        device = Device(daemon)
+        for case in (paused, cancelled, failed, queued, stopped, killed):
+            case(device)
+
+
+main(test)
