@@ -186,22 +186,9 @@ static int merge_push(struct service *service, struct merge *merge, struct job_r
 
 /* ---- taking its place ---- */
 
-static int redirect_chains_and_rows(struct service *service, struct merge *merge,
-                                    const struct job_row *job, struct merge_row *row,
-                                    struct err *err)
-{
-    int ret;
-    while ((ret = merge_redirect(merge, err)) == 1)
-        if (job_control_sleep(service->job_control, REPEAT_MS))
-            return 1;
-    if (ret != 0 || merge_record(service, job, row, store_merge_redirect, err) != 0)
-        return -1;
-    row->stage = MERGE_REDIRECTED;
-    return 0;
-}
-
-static int merge_take_place(struct service *service, struct merge *merge, const struct job_row *job,
-                            struct merge_row *row, struct err *err)
+/* The headers of all that stands on upper, and the open chains. 1: a group has to end first. */
+static int redirect_try(struct service *service, struct merge *merge, const struct merge_row *row,
+                        struct err *err)
 {
     struct image_row *rows;
     size_t count;
@@ -210,7 +197,20 @@ static int merge_take_place(struct service *service, struct merge *merge, const 
         return -1;
     int ret = children_each(merge, rows, count, row->upper, merge_rename, err);
     image_rows_free(rows, count);
-    return ret ? ret : redirect_chains_and_rows(service, merge, job, row, err);
+    return ret ? ret : merge_redirect(merge, err);
+}
+
+static int merge_take_place(struct service *service, struct merge *merge, const struct job_row *job,
+                            struct merge_row *row, struct err *err)
+{
+    int ret;
+    while ((ret = redirect_try(service, merge, row, err)) == 1)
+        if (job_control_sleep(service->job_control, REPEAT_MS))
+            return 1;
+    if (ret != 0 || merge_record(service, job, row, store_merge_redirect, err) != 0)
+        return -1;
+    row->stage = MERGE_REDIRECTED;
+    return 0;
 }
 
 /* From `planned`, `copying` or `copied` to `redirected`. */

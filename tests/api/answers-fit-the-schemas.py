@@ -6,6 +6,7 @@
 # for problems a code that is documented with that status.
 import os
 import sys
+import time
 
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.realpath(__file__)), "..", "lib"))
@@ -13,6 +14,7 @@ from openapi import SOURCE_DIR, operation_of, operations
 from snapgroupd import Daemon, expect, main, run, wait_until
 
 DISK = {"name": "vda", "image": "vda.qcow2", "format": "qcow2", "size_bytes": 1 << 20, "labels": {"a": "b"}}
+PAUSED, FINISHED = ("00000000-0000-4000-8000-00000000000%d" % number for number in (1, 2))
 CALLS = [
     (201, "POST", "/devices", DISK),
     (201, "POST", "/devices", {**DISK, "name": "vdb", "image": "vdb.raw", "format": "raw"}),
@@ -95,6 +97,23 @@ CALLS = [
     (201, "POST", "/snapshot-groups", {"name": "again", "devices": [{"device": "vda"}]}),
     (422, "GET", "/snapshot-groups/again/members/vda/extents?since=g", None),
     (204, "DELETE", "/devices/vda", None),
+    (200, "DELETE", "/snapshot-groups/again?dry_run=true", None),
+    (202, "DELETE", "/snapshot-groups/again", None),
+    (400, "DELETE", "/snapshot-groups/g?dry_run=maybe", None),
+    (404, "DELETE", "/snapshot-groups/none", None),
+    (409, "DELETE", "/snapshot-groups/g", None),
+    (200, "GET", "/jobs", None),
+    (200, "GET", "/jobs?state=paused&limit=1", None),
+    (400, "GET", "/jobs?state=x", None),
+    (200, "GET", "/jobs/" + PAUSED, None),
+    (400, "GET", "/jobs/%s?x=y" % PAUSED, None),
+    (404, "GET", "/jobs/none", None),
+    (200, "PATCH", "/jobs/" + PAUSED, {"rate_bytes_per_second": 1}),
+    (200, "PATCH", "/jobs/" + PAUSED, {"state": "paused"}),
+    (400, "PATCH", "/jobs/" + PAUSED, {"state": 1}),
+    (404, "PATCH", "/jobs/none", {}),
+    (409, "PATCH", "/jobs/" + FINISHED, {"state": "paused"}),
+    (422, "PATCH", "/jobs/" + PAUSED, {"state": "done"}),
     (201, "POST", "/tokens", {"name": "t", "scope": "read", "expires_at": "2099-01-01T00:00:00+01:00"}),
     (409, "POST", "/tokens", {"name": "t", "scope": "admin"}),
     (422, "POST", "/tokens", {"name": "u", "scope": "none"}),
@@ -129,11 +148,20 @@ CONDITIONS = [
         ("GET", "/devices/vdb"), ("PATCH", "/devices/vdb"), ("DELETE", "/devices/vdb"), ("GET", "/snapshot-groups/g"),
         ("PATCH", "/snapshot-groups/g"), ("PUT", "/snapshot-groups/g/holds/x"), ("DELETE", "/snapshot-groups/g/holds/x"),
         ("GET", "/snapshot-groups/g/members/vda/extents"), ("GET", "/openapi.yaml"), ("GET", "/version"), ("GET", "/limits"),
+        ("DELETE", "/snapshot-groups/b"), ("GET", "/jobs"), ("GET", "/jobs/" + PAUSED), ("PATCH", "/jobs/" + PAUSED),
         ("GET", "/devices"), ("GET", "/snapshot-groups"), ("GET", "/events"), ("GET", "/tokens"), ("GET", "/tokens/kept"),
         ("DELETE", "/tokens/kept"))] + [
     ("GET", path, "If-None-Match", 304) for path in (
         "/devices/vdb", "/snapshot-groups/g", "/snapshot-groups/g/members/vda/extents", "/openapi.yaml", "/version", "/limits", "/devices", "/snapshot-groups",
-        "/events", "/tokens", "/tokens/kept")]
+        "/events", "/tokens", "/tokens/kept", "/jobs", "/jobs/" + PAUSED)]
+
+
+def add_jobs(daemon):
+    """Others end at once."""
+    with daemon.stopped_database() as database:
+        for job, state, finished in ((PAUSED, "paused", None), (FINISHED, "cancelled", time.time_ns() // 1000)):
+            database.execute("INSERT INTO jobs (id, kind, state, spec, rate_bytes_per_second, created_at_us, finished_at_us) "
+                             "VALUES (?, 'delete', ?, '{}', 0, 1, ?)", (job, state, finished))
 
 
 def check_media_type(daemon, method, path):
@@ -155,6 +183,7 @@ def test():
     with Daemon() as daemon:
         run("truncate", "-s", "1M", daemon.image("ro.raw"), daemon.image("junk"))
         daemon.start()
+        add_jobs(daemon)
         seen = set()
         for status, method, path, body in CALLS:
             answer = daemon.request(method, path, body)
@@ -165,7 +194,8 @@ def test():
         seen |= {("snapshot_group_create", "202"), ("rollback_create", "202")}
         for method, path in (("POST", "/devices"), ("POST", "/snapshot-groups"), ("DELETE", "/devices/vdb"),
                              ("POST", "/snapshot-groups/g/rollbacks"),
-                             ("PATCH", "/devices/vdb"), ("PATCH", "/snapshot-groups/g"), ("POST", "/tokens")):
+                             ("PATCH", "/devices/vdb"), ("PATCH", "/snapshot-groups/g"), ("POST", "/tokens"),
+                             ("PATCH", "/jobs/" + PAUSED)):
             check_media_type(daemon, method, path)
             seen.add((operation_of(method, path)["operationId"], "415"))
         for method, path, header, status in CONDITIONS:

@@ -36,7 +36,7 @@ PUT /devices 405 MethodNotAllowed GET,HEAD,POST,OPTIONS
 DELETE /devices 405 MethodNotAllowed GET,HEAD,POST,OPTIONS
 POST /devices/vda 405 MethodNotAllowed GET,HEAD,PATCH,DELETE,OPTIONS
 PATCH /snapshot-groups 405 MethodNotAllowed GET,HEAD,POST,OPTIONS
-DELETE /snapshot-groups/x 405 MethodNotAllowed GET,HEAD,PATCH,OPTIONS
+PUT /snapshot-groups/x 405 MethodNotAllowed GET,HEAD,PATCH,DELETE,OPTIONS
 POST /livez 405 MethodNotAllowed GET,HEAD,OPTIONS
 TRACE /readyz 405 MethodNotAllowed GET,HEAD,OPTIONS
 BREW /openapi.yaml 405 MethodNotAllowed GET,HEAD,OPTIONS
