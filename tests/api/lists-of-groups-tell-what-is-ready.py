@@ -47,7 +47,8 @@ def healthy(daemon):
     missing = {member for member, is_ready in ready.items() if not is_ready}
     expect(missing == {("failed", "a"), ("failed", "none"), ("g0", "a"), ("g0", "b")}, "missing: %s", missing)
     expect(None not in ready.values(), "unknown: %s", ready)
-    took_ms = min(listed(daemon, "?limit=100")[1] * 1000 for _ in range(20)) # others may need the processors
+    # The best: others may need the processors.
+    took_ms = min(listed(daemon, "?limit=100")[1] * 1000 for _ in range(20))
     print("a page of %d members: %.1f ms" % (len(ready), took_ms))
     expect(took_ms < 10 or is_sanitized(), "a page takes %.1f ms", took_ms)
     return ready
