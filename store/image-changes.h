@@ -41,6 +41,13 @@ extern const char *const image_role_names[IMAGE_MADE + 1];
     "WHERE members.backing_image = images.path AND groups.kind <> 'cut' AND "                      \
     "groups.state NOT IN ('aborting', 'aborted', 'deleting', 'deleted')"
 
+/* The device of which an image of `images` becomes the top when the group that makes it has ended.
+ */
+#define IMAGE_TO_BE_TOP                                                                            \
+    "SELECT members.device FROM groups JOIN members ON members.group_id = groups.id "              \
+    "WHERE groups.id = images.made_by AND members.snapshot_file = images.path AND "                \
+    "members.is_settled = 0 AND groups.state IN ('preparing', 'committing', 'cut', 'aborting')"
+
 /* A condition of a row of `merges`: nothing is put on the image at `place` now, because it is
  * written to by that merge, or goes by it after all that is on it was found. */
 #define IS_MERGED(place)                                                                           \

@@ -17,7 +17,8 @@ static const struct table images = {TABLE("images"), .choices = image_role_names
 /* A row of a tree also has who needs it. */
 #define NEEDED_BY                                                                                  \
     "(" IMAGE_GROUPS " LIMIT 1) AS group_name, "                                                   \
-    "(SELECT name FROM devices WHERE top_image = images.path LIMIT 1) AS device"
+    "coalesce((SELECT name FROM devices WHERE top_image = images.path LIMIT 1), "                  \
+    "(" IMAGE_TO_BE_TOP " LIMIT 1)) AS device"
 static const struct column tree_columns[] = {COLUMN_ENTRIES(IMAGE_COLUMNS) COLUMN_ENTRY(
     group_name, TEXT_OR_NULL) COLUMN_ENTRY(device, TEXT_OR_NULL)};
 static const struct table tree_images = {.name = "images",

@@ -20,9 +20,10 @@ const char *merge_stage_name(enum merge_stage stage)
 
 /* ---- planning ---- */
 
-#define IS_FREE                                                                                    \
-    "(NOT is_kept AND NOT EXISTS (SELECT 1 FROM devices WHERE top_image = images.path) AND "       \
-    "NOT EXISTS (" IMAGE_GROUPS "))"
+#define IS_TOP                                                                                     \
+    "(EXISTS (SELECT 1 FROM devices WHERE top_image = images.path) OR "                            \
+    "EXISTS (" IMAGE_TO_BE_TOP "))"
+#define IS_FREE  "(NOT is_kept AND NOT " IS_TOP " AND NOT EXISTS (" IMAGE_GROUPS "))"
 #define CHILDREN "(SELECT count(*) FROM images AS child WHERE child.backing = images.path)"
 
 /* All images of merges that are not done. */
@@ -32,8 +33,7 @@ const char *merge_stage_name(enum merge_stage stage)
     "SELECT merge, backing FROM busy CROSS JOIN images ON path = busy_place "                      \
     "CROSS JOIN merges ON merges.id = merge WHERE busy_place <> base AND backing IS NOT NULL)"
 
-#define CHAIN  CHAIN_FROM(":upper")
-#define IS_TOP "EXISTS (SELECT 1 FROM devices WHERE top_image = path)"
+#define CHAIN CHAIN_FROM(":upper")
 
 /* 1 if the images from upper down lead to base, and each allows it. */
 #define CHECK_RUN                                                                                  \

@@ -131,6 +131,26 @@ TEST(nothing_is_planned_while_a_device_may_stand_on_anything)
     assert_int_equal(plan(NULL, "/i/leaf"), 1);
 }
 
+/* It is the top of no device yet, and nothing stands on it. */
+TEST(an_overlay_whose_group_has_not_ended_stays)
+{
+    struct image_row *rows;
+    size_t count;
+    chain_create();
+    struct group_row group = group_example(20, "vda", "/i/t3", "/i/t4");
+    group.kind = GROUP_KIND_CUT; /* its frozen member is of no use to anybody */
+    assert_int_equal(STORE_CHANGE(store_group_insert, &group), 0);
+    for (int i = 0; i < 2; i++) { /* `preparing`, then the top */
+        assert_int_equal(plan(NULL, "/i/t4"), 0);
+        assert_int_equal(store_image_tree(store, "/i/t4", &rows, &count, &err), 0);
+        assert_string_equal(rows[count - 1].path, "/i/t4");
+        assert_string_equal(rows[count - 1].device, "vda");
+        image_rows_free(rows, count);
+        if (i == 0)
+            group_must_become(&group, GROUP_COMMITTED);
+    }
+}
+
 TEST(a_file_goes_only_if_it_was_made_and_nothing_needs_it)
 {
     chain_create();
