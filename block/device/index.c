@@ -311,10 +311,17 @@ static struct index *index_new_unwatched(struct index_memory *memory, const stru
     return index;
 }
 
+/* Not a frozen one, which may be the top of several chains, even while a job has thawed it (Z2 in
+ * freeze.c): its index would go without an end to the watch once it is frozen again. */
+static bool is_live(struct node *top)
+{
+    return !atomic_load(&top->read_only) && !atomic_load(&top->was_thawed);
+}
+
 struct index *index_new(struct index_memory *memory, const struct cut *cut, struct node *top)
 {
     struct index *index = index_new_unwatched(memory, cut, top, NULL);
-    if (index && !atomic_load(&top->read_only)) /* a frozen one may be the top of several chains */
+    if (index && is_live(top))
         node_watch(top, index_forget, index);
     return index;
 }
@@ -350,7 +357,7 @@ void index_free(struct index *index)
 {
     struct node *top = index_top(index);
     assert(!index_unsealed(index));
-    if (!atomic_load(&index->heir) && !atomic_load(&top->read_only))
+    if (!atomic_load(&index->heir) && is_live(top))
         node_watch(top, NULL, NULL);
     index_drop_heir(index);
 }
