@@ -86,12 +86,20 @@ static void server_must_stop(void)
     assert_int_equal(pthread_timedjoin_np(thread, NULL, &deadline), 0);
 }
 
+/* Of the only connection. */
+static struct nbd_stop *connection_stop(void)
+{
+    LOCK_GUARD(&served.server->lock);
+    assert_non_null(served.server->live);
+    return &served.server->live->stop;
+}
+
 static void ends_when_the_server_stops(unsigned type, uint64_t length)
 {
     struct bytes bytes = {.length = 0};
     int fd = peer_open_with(served.address, "disk", OPT_EXTENDED, (uint32_t[2]){0});
     served.server->limits.stop_ms = 3600000; /* must not be needed */
-    slow.awaited = &served.server->live->stop.begun;
+    slow.awaited = &connection_stop()->begun;
     bytes_add_extended_request(&bytes, 0, type, 7, 0, length);
     peer_send_bytes(fd, &bytes);
     wait_until_at_least(&slow.calls, 2);
@@ -148,7 +156,7 @@ static void ends_when_time_is_up(unsigned type)
     struct bytes bytes = {.length = 0};
     int fd = peer_open(served.address, "disk");
     atomic_store(&slow.free_calls, 0);
-    slow.awaited = &served.server->live->stop.cut_off;
+    slow.awaited = &connection_stop()->cut_off;
     bytes_add_request(&bytes, 0, type, 0, 0, WHOLE);
     bytes_add(&bytes, data, type == CMD_WRITE ? WHOLE : 0);
     peer_send_bytes(fd, &bytes);
