@@ -171,8 +171,11 @@ static void *jobs_work(void *arg)
             if (job_control_ends(&jobs->control))
                 return NULL;
         }
-        if (found < 0)
-            log_error("jobs cannot be read: %s", err.message);
+        if (found < 0) {
+            log_error("jobs cannot be read: %s; it is tried again", err.message);
+            job_control_sleep(&jobs->control, STORE_WAIT_MS);
+            job_control_wake(&jobs->control);
+        }
     }
     return NULL;
 }
