@@ -3,7 +3,7 @@
 #
 # The dependent-write test detects a cut that is made member by member. Two builds arm the members
 # 2 ms apart: with the one store of snapgroupd-slow-arming no snapshot is torn, in
-# snapgroupd-cut-by-member nearly all are.
+# snapgroupd-cut-by-member nearly all are, and on busy processors some.
 import os
 import sys
 
@@ -23,7 +23,7 @@ def test():
     torn = torn_by("snapgroupd-slow-arming")
     expect(not torn, "torn by one store: %s", torn)
     torn = torn_by("snapgroupd-cut-by-member")
-    expect(len(torn) > GROUPS // 2, "only %d of %d snapshots are torn by a cut of each member", len(torn), GROUPS)
+    expect(torn, "none of %d snapshots is torn by a cut of each member", GROUPS)
 
 
 main(test)
