@@ -35,8 +35,8 @@ CLEANUP_DEFINE(cjson, cJSON *, cJSON_Delete)
 
 /* ---- the images ---- */
 
-struct merge *merges_open(struct service *service, const struct image_row *base,
-                          const struct image_row *upper, struct err *err)
+static struct merge *merges_open(struct service *service, const struct image_row *base,
+                                 const struct image_row *upper, struct err *err)
 {
     const struct merge_image lower = {base->path, base->format, base->identity};
     const struct merge_image higher = {upper->path, upper->format, upper->identity};

@@ -10,10 +10,6 @@
 
 struct service;
 
-/* Opens the images of a merge; `base` and `upper` are rows of one tree. */
-struct merge *merges_open(struct service *service, const struct image_row *base,
-                          const struct image_row *upper, struct err *err);
-
 /* Whether the push can be made at all: the images are of one size, and the headers of those on
  * upper have room for base's name. `rows` are its tree. InvalidValue. */
 int merges_check(struct service *service, const struct image_row *rows, size_t count,

@@ -11,6 +11,7 @@
  */
 #include "block/device/member.h"
 
+#include "base/hash-table.h"
 #include "base/log.h"
 #include "block/device/exports.h"
 #include "block/device/opener.h"
@@ -81,19 +82,10 @@ static void group_name_user(struct group *group, const struct stat *st, char *te
                  is_writer ? "the active image" : "a backing file or a read-only image", user);
 }
 
-/* FNV-1a, 64 bits: most paths of a group differ in their last characters only. */
-static uint64_t path_hash(const char *path)
-{
-    uint64_t hash = 0xcbf29ce484222325;
-    for (; *path; path++)
-        hash = (hash ^ (unsigned char)*path) * 0x100000001b3;
-    return hash;
-}
-
 /* Fails if an earlier member names the same file. */
 static int member_check_path(struct group *group, struct member *member, struct err *err)
 {
-    member->path_hash = path_hash(member->place.path);
+    member->path_hash = hash_text(member->place.path);
     for (const struct member *other = group->members; other < member; other++)
         if (other->path_hash == member->path_hash &&
             strcmp(other->place.path, member->place.path) == 0)
