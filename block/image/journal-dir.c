@@ -5,6 +5,7 @@
  */
 #include "block/image/journal-dir.h"
 
+#include "base/hash-table.h"
 #include "base/log.h"
 #include "block/image/sync-note.h"
 
@@ -35,14 +36,6 @@ static bool has_suffix(const char *name, const char *suffix)
     return length > end && length < JOURNAL_NAME_BYTES && strcmp(name + length - end, suffix) == 0;
 }
 
-static uint64_t path_hash(const char *path)
-{
-    uint64_t hash = 0xcbf29ce484222325ULL; /* FNV-1a */
-    for (; *path; path++)
-        hash = (hash ^ (unsigned char)*path) * 0x100000001b3ULL;
-    return hash;
-}
-
 static bool dir_has(const struct journal_dir *dir, const char *name)
 {
     return faccessat(dir->fd, name, F_OK, 0) == 0;
@@ -64,7 +57,7 @@ static struct leftover **bucket_of_path(struct journal_dir *dir, uint64_t hash)
 static void leftover_link(struct journal_dir *dir, struct leftover *leftover)
 {
     struct leftover **of_image = bucket_of_image(dir, journal_name_ino(leftover->name));
-    leftover->path_hash = path_hash(leftover->path);
+    leftover->path_hash = hash_text(leftover->path);
     struct leftover **of_path = bucket_of_path(dir, leftover->path_hash);
     leftover->next = dir->leftovers;
     leftover->next_of_image = *of_image;
@@ -148,14 +141,14 @@ struct leftover *journal_dir_first_of_path(struct journal_dir *dir, const char *
     if (!dir)
         return NULL;
     LOCK_GUARD(&dir->lock);
-    return *bucket_of_path(dir, path_hash(path));
+    return *bucket_of_path(dir, hash_text(path));
 }
 
 /* The first one of that path from `from` on, in its bucket. */
 static struct leftover *leftover_of_path_locked(const struct journal_dir *dir, const char *path,
                                                 struct leftover *from)
 {
-    uint64_t hash = path_hash(path);
+    uint64_t hash = hash_text(path);
     while (from &&
            (from->path_hash != hash || strcmp(from->path, path) != 0 || !dir_has(dir, from->name)))
         from = from->next_of_path;
@@ -180,7 +173,7 @@ bool journal_dir_has_path(struct journal_dir *dir, const char *path)
     if (!dir)
         return false;
     LOCK_GUARD(&dir->lock);
-    return leftover_of_path_locked(dir, path, *bucket_of_path(dir, path_hash(path)));
+    return leftover_of_path_locked(dir, path, *bucket_of_path(dir, hash_text(path)));
 }
 
 /* ---- one leftover ---- */
