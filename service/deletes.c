@@ -72,28 +72,31 @@ struct tree_visit {
     void *context;
 };
 
-/* Whether an earlier member's image is in the same tree. */
-static bool tree_was_seen(const struct tree *tree, const struct group_row *group, size_t position)
+/* Marks the members whose images are in the tree. */
+static void tree_mark(const struct tree *tree, const struct group_row *group, bool *seen)
 {
-    for (size_t i = 0; i < position; i++)
+    for (size_t i = 0; i < group->member_count; i++)
         if (group->members[i].backing_image &&
             tree_find(tree, group->members[i].backing_image) != TREE_NONE)
-            return true;
-    return false;
+            seen[i] = true;
 }
 
-/* Each tree once. */
+/* Each tree once, in the order of their first members. */
 static int trees_visit(const struct tree_visit *visit, struct err *err)
 {
-    int ret = 0;
-    for (size_t i = 0; i < visit->group->member_count && ret == 0; i++) {
+    const struct group_row *group = visit->group;
+    CLEANUP_FREE bool *seen = calloc(group->member_count + 1, sizeof(*seen));
+    int ret = seen ? 0 : err_set(err, ErrOutOfResources, 0, "there is no memory for the trees");
+    for (size_t i = 0; i < group->member_count && ret == 0; i++) {
         CLEANUP_BY(tree_clear) struct tree tree = {0};
-        const char *image = visit->group->members[i].backing_image;
-        if (!image)
+        const char *image = group->members[i].backing_image;
+        if (!image || seen[i])
             continue;
-        ret = tree_load(visit->service, image, visit->group->name, &tree, err);
-        if (ret == 0 && !tree_was_seen(&tree, visit->group, i))
+        ret = tree_load(visit->service, image, group->name, &tree, err);
+        if (ret == 0) {
+            tree_mark(&tree, group, seen);
             ret = visit->each(visit->context, &tree, err);
+        }
     }
     return ret;
 }
