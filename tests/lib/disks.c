@@ -4,6 +4,8 @@
  */
 #include "tests/lib/disks.h"
 
+#include "block/device/clients.h"
+#include "block/device/exports.h"
 #include "tests/lib/faulty.h"
 
 #include <stdio.h>
@@ -14,18 +16,42 @@ enum { UNIT_BYTES = 4096 };
 
 unsigned char owner_id[OWNER_ID_BYTES], other_owner_id[OWNER_ID_BYTES];
 
+static void device_must_open(struct block *block, const struct device_spec *spec)
+{
+    struct err err = {.message = ""};
+    if (block_device_open(block, spec, &err) != 0)
+        fail_msg("%s: %s", spec->name, err.message);
+    block_device_export(block, spec->name);
+}
+
 void disk_add(struct block *block, const char *name, const char *image, const char *format)
 {
     struct err err = {.message = ""};
     unsigned char id[OWNER_ID_BYTES];
     uuid_generate(id);
     if (block_image_create(block, image, format, DISK_BYTES, NULL, id, &err) != 0 ||
-        block_image_keep(block, image, id, &err) != 0 ||
-        block_device_open(block,
-                          &(struct device_spec){.name = name, .image = image, .format = format},
-                          &err) != 0)
+        block_image_keep(block, image, id, &err) != 0)
         fail_msg("%s", err.message);
-    block_device_export(block, name);
+    device_must_open(block, &(struct device_spec){.name = name, .image = image, .format = format});
+}
+
+void disk_attach(struct block *block, const char *name, const char *image)
+{
+    device_must_open(block, &(struct device_spec){.name = name, .image = image, .format = "qcow2"});
+}
+
+void disk_attach_read_only(struct block *block, const char *name, const char *image)
+{
+    device_must_open(
+        block,
+        &(struct device_spec){.name = name, .image = image, .format = "qcow2", .read_only = true});
+}
+
+void disk_detach(struct block *block, const char *name)
+{
+    struct err err = {.message = ""};
+    if (block_device_close(block, name, &err) != 0)
+        fail_msg("%s: %s", name, err.message);
 }
 
 int disks_begin(void **state)
@@ -133,6 +159,42 @@ void group_take(struct block *block, const char *suffix, size_t count, const cha
     group_cut(group, &cut_at_us);
     group_must_finish(group, &sealed_us);
     group_free(group);
+}
+
+struct device *frozen_use(struct block *block, const char *device, const char *group)
+{
+    struct err err = {.message = ""};
+    char image[32], export[64];
+    snprintf(image, sizeof(image), "%s.qcow2", device);
+    snprintf(export, sizeof(export), "%s@%s", device, group);
+    CLEANUP_FREE char *path = scratch_path(image);
+    struct device *member = NULL;
+    if (block_frozen_add(block, device, group, "id", path, NULL, "qcow2", NULL, &err) == 0)
+        member = export_use(block, export, &(struct client_names){0}, &err);
+    if (!member)
+        fail_msg("%s: %s", export, err.message);
+    return member;
+}
+
+struct merge *images_merge_begin(struct block *block, const char *lower, const char *upper)
+{
+    struct err err = {.message = ""};
+    CLEANUP_FREE char *lower_path = scratch_path(lower), *upper_path = scratch_path(upper);
+    const struct merge_image base = {lower_path, "qcow2", NULL}, top = {upper_path, "qcow2", NULL};
+    struct merge *merge = merge_open(block, &base, &top, &err);
+    if (!merge || merge_begin(merge, &err) != 0)
+        fail_msg("%s", err.message);
+    return merge;
+}
+
+int merge_rest(struct merge *merge, struct err *err)
+{
+    uint64_t offset = 0, copied;
+    int ret;
+    do
+        ret = merge_copy(merge, &offset, &copied, err);
+    while (ret == 0);
+    return ret;
 }
 
 char *scratch_listing(void)

@@ -7,6 +7,7 @@
 
 #include "block/device/registry.h"
 #include "block/group.h"
+#include "block/merge.h"
 #include "tests/lib/testlib.h"
 
 enum { DISK_BYTES = 1 << 20 };
@@ -23,6 +24,11 @@ struct device *disk(struct block *block, const char *name);
 
 /* Creates the image and attaches it. */
 void disk_add(struct block *block, const char *name, const char *image, const char *format);
+
+/* Attaches a qcow2 image and exports it, and the reverse; errors fail the test. */
+void disk_attach(struct block *block, const char *name, const char *image);
+void disk_attach_read_only(struct block *block, const char *name, const char *image);
+void disk_detach(struct block *block, const char *name);
 
 /* One byte value over a 4 KiB block, written and read; errors fail the test. */
 void disk_write(struct block *block, const char *name, unsigned block_number, unsigned char value);
@@ -45,6 +51,15 @@ void group_must_finish(struct group *group, uint64_t *sealed_us);
 
 /* The whole transaction; an error fails the test. */
 void group_take(struct block *block, const char *suffix, size_t count, const char *const *names);
+
+/* A client of DEVICE@GROUP, whose image is DEVICE.qcow2; end with export_unuse(). */
+struct device *frozen_use(struct block *block, const char *device, const char *group);
+
+/* A merge of one image of the scratch directory, qcow2 like the other, into one beneath it. */
+struct merge *images_merge_begin(struct block *block, const char *lower, const char *upper);
+
+/* Copies all that is left, from the start: what the last merge_copy() gave, which is not 0. */
+int merge_rest(struct merge *merge, struct err *err);
 
 /* Names, sizes and checksums of all that is in the scratch directory (heap). */
 char *scratch_listing(void);

@@ -15,23 +15,6 @@
 
 static const struct fixture fixture = {.begin = disks_begin, .end = disks_end};
 
-static void attach(struct block *block, const char *name, const char *image, bool read_only)
-{
-    struct err err = {.message = ""};
-    struct device_spec spec = {
-        .name = name, .image = image, .format = "qcow2", .read_only = read_only};
-    if (block_device_open(block, &spec, &err) != 0)
-        fail_msg("%s: %s", name, err.message);
-    block_device_export(block, name);
-}
-
-static void detach(struct block *block, const char *name)
-{
-    struct err err = {.message = ""};
-    if (block_device_close(block, name, &err) != 0)
-        fail_msg("%s: %s", name, err.message);
-}
-
 static unsigned descriptors_of(const char *image)
 {
     CLEANUP_FREE char *text =
@@ -53,42 +36,38 @@ TEST(test_overlays_of_one_image)
     struct block *block = *state;
     struct err err;
     create_overlays();
-    attach(block, "a", "a.qcow2", false);
-    attach(block, "b", "b.qcow2", false);
-    attach(block, "m", "middle.qcow2", true);
+    disk_attach(block, "a", "a.qcow2");
+    disk_attach(block, "b", "b.qcow2");
+    disk_attach_read_only(block, "m", "middle.qcow2");
     struct node *middle = disk(block, "a")->newest->backing;
     assert_ptr_equal(middle, disk(block, "b")->newest->backing);
     assert_ptr_equal(middle, disk(block, "m")->newest);
     assert_int_equal(1, descriptors_of("middle.qcow2"));
     assert_int_equal(1, descriptors_of("base.qcow2"));
     disk_write(block, "a", 0, 1);
-    detach(block, "a");
+    disk_detach(block, "a");
     assert_int_equal(7, disk_read(block, "b", 0));
     struct device_spec writer = {.name = "w", .image = "middle.qcow2", .format = "qcow2"};
-    detach(block, "b");
+    disk_detach(block, "b");
     assert_int_equal(-1, block_device_open(block, &writer, &err));
     assert_int_equal(ErrDeviceInUse, err.code);
-    detach(block, "m");
+    disk_detach(block, "m");
     assert_int_equal(0, descriptors_of("middle.qcow2"));
     assert_int_equal(0, block_device_open(block, &writer, &err));
-    detach(block, "w");
+    disk_detach(block, "w");
 }
 
 TEST(test_frozen_member)
 {
     struct block *block = *state;
-    struct err err = {.message = ""};
     static const char *const NAMES[] = {"d0"};
     disk_write(block, "d0", 0, 1);
     group_take(block, "g.qcow2", 1, NAMES);
     disk_write(block, "d0", 0, 2);
-    CLEANUP_FREE char *image = scratch_path("d0.qcow2");
-    assert_int_equal(0, block_frozen_add(block, "d0", "g", "id", image, NULL, "qcow2", NULL, &err));
-    struct device *member = export_use(block, "d0@g", &(struct client_names){0}, &err);
-    assert_non_null(member);
+    struct device *member = frozen_use(block, "d0", "g");
     assert_ptr_equal(member->newest, disk(block, "d0")->newest->backing);
     assert_int_equal(1, descriptors_of("d0.qcow2"));
-    detach(block, "d0");
+    disk_detach(block, "d0");
     unsigned char byte = 0;
     assert_int_equal(0, device_read(member, &byte, 0, 1));
     assert_int_equal(1, byte);
@@ -104,13 +83,13 @@ TEST(test_other_names)
     shell("mkdir -p linked && ln -s ../middle.qcow2 linked/middle.qcow2");
     shell("qemu-img create -q -f qcow2 linked/base.qcow2 1M");
     shell("cd linked && qemu-img create -q -f qcow2 -b middle.qcow2 -F qcow2 x.qcow2");
-    attach(block, "a", "a.qcow2", false);
-    attach(block, "x", "linked/x.qcow2", false);
+    disk_attach(block, "a", "a.qcow2");
+    disk_attach(block, "x", "linked/x.qcow2");
     assert_ptr_not_equal(disk(block, "a")->newest->backing, disk(block, "x")->newest->backing);
     assert_int_equal(7, disk_read(block, "a", 0));
     assert_int_equal(0, disk_read(block, "x", 0));
-    detach(block, "a");
-    detach(block, "x");
+    disk_detach(block, "a");
+    disk_detach(block, "x");
 }
 
 struct opener {

@@ -29,15 +29,6 @@ static int create(struct clone *clone, const char *path, const char *format, str
     return clone_place(clone, &image, err) != 0 ? -1 : clone_create(clone, owner_id, err);
 }
 
-static void attach(struct block *block, const char *name, const char *image)
-{
-    struct err err = {.message = ""};
-    struct device_spec spec = {.name = name, .image = image, .format = "qcow2"};
-    if (block_device_open(block, &spec, &err) != 0)
-        fail_msg("%s: %s", name, err.message);
-    block_device_export(block, name);
-}
-
 static void freeze_d0(struct block *block)
 {
     disk_write(block, "d0", 0, 1);
@@ -69,7 +60,7 @@ TEST(clone_and_its_origin_are_written_independently)
         CLEANUP(clone) struct clone *clone = clone_of(block, "d0.qcow2", &err);
         if (!clone || create(clone, image, "qcow2", &err) != 0)
             fail_msg("%s", err.message);
-        attach(block, name, image);
+        disk_attach(block, name, image);
     }
     assert_ptr_equal(disk(block, "a")->newest->backing, disk(block, "d0")->newest->backing);
     assert_ptr_equal(disk(block, "a")->newest->backing, disk(block, "b")->newest->backing);

@@ -40,24 +40,6 @@ static unsigned char expected(unsigned block_number)
                                                    : 1;
 }
 
-static void attach(struct block *block, const char *name)
-{
-    struct err err = {.message = ""};
-    char image[16];
-    snprintf(image, sizeof(image), "%s.qcow2", name);
-    struct device_spec spec = {.name = name, .image = image, .format = "qcow2"};
-    if (block_device_open(block, &spec, &err) != 0)
-        fail_msg("%s: %s", name, err.message);
-    block_device_export(block, name);
-}
-
-static void detach(struct block *block, const char *name)
-{
-    struct err err = {.message = ""};
-    if (block_device_close(block, name, &err) != 0)
-        fail_msg("%s: %s", name, err.message);
-}
-
 static struct node *chain_find(struct device *device, const char *name)
 {
     struct node *node = device->newest;
@@ -148,8 +130,8 @@ TEST(test_under_requests)
     atomic_bool is_over;
     for (unsigned round = 0; round < ROUNDS; round++) {
         images_create();
-        attach(block, "a");
-        attach(block, "b");
+        disk_attach(block, "a", "a.qcow2");
+        disk_attach(block, "b", "b.qcow2");
         requests_start(block, requests, &is_over);
         disk_read(block, "a", 9); /* from `upper` */
         redirect(block, disk(block, "a"));
@@ -167,8 +149,8 @@ TEST(test_under_requests)
         disk_write(block, "a", 9, 7);
         assert_int_equal(7, disk_read(block, "a", 9));
         assert_int_equal(3, disk_read(block, "b", 9));
-        detach(block, "a");
-        detach(block, "b");
+        disk_detach(block, "a");
+        disk_detach(block, "b");
         must_be_closed("lower.qcow2");
     }
 }
@@ -180,7 +162,7 @@ TEST(test_tops)
     struct block *block = *state;
     struct err err = {.message = ""};
     images_create();
-    attach(block, "a");
+    disk_attach(block, "a", "a.qcow2");
     CLEANUP_FREE char *image = scratch_path("upper.qcow2");
     assert_int_equal(0, block_frozen_add(block, "a", "g", "id", image, NULL, "qcow2", NULL, &err));
     assert_int_equal(0, block_frozen_add(block, "a", "h", "i2", image, NULL, "qcow2", NULL, &err));
@@ -201,7 +183,7 @@ TEST(test_tops)
     must_be_closed("upper.qcow2");
     export_unuse(block, first);
     export_unuse(block, second);
-    detach(block, "a");
+    disk_detach(block, "a");
     must_be_closed("lower.qcow2");
 }
 
@@ -220,7 +202,7 @@ TEST(test_within_a_cut)
     uint64_t cut_at_us, sealed_us;
     pthread_t thread;
     images_create();
-    attach(block, "a");
+    disk_attach(block, "a", "a.qcow2");
     disk_write(block, "a", 40, 1);
     struct group *group = group_must_prepare(block, "g.qcow2", 1, NAMES);
     faulty_hold_writes("/a.qcow2");
@@ -239,7 +221,7 @@ TEST(test_within_a_cut)
     assert_null(chain_find(device, "upper.qcow2"));
     assert_int_equal(3, disk_read(block, "a", 40));
     assert_int_equal(3, disk_read(block, "a", 9));
-    detach(block, "a");
+    disk_detach(block, "a");
 }
 
 /* The chain that the device gets is no device's yet. */
@@ -251,7 +233,7 @@ TEST(test_during_a_rollback)
     char image[256];
     const unsigned char id[OWNER_ID_BYTES] = {7};
     images_create();
-    attach(block, "a");
+    disk_attach(block, "a", "a.qcow2");
     snprintf(image, sizeof(image), "%s/upper.qcow2", scratch_dir());
     const struct group_base base = {.image = image, .format = "qcow2"};
     const struct group_member member = {
@@ -269,5 +251,5 @@ TEST(test_during_a_rollback)
     group_free(group);
     redirect(block, device);
     assert_null(chain_find(device, "upper.qcow2"));
-    detach(block, "a");
+    disk_detach(block, "a");
 }

@@ -22,25 +22,12 @@ int sync_file_range(int fd, off64_t offset, off64_t length, unsigned flags)
     return flags & SYNC_FILE_RANGE_WAIT_BEFORE && wait_error ? -1 : 0;
 }
 
-static struct merge *merge_must_begin(struct block *block)
+static void images_create(void)
 {
-    struct err err = {.message = ""};
-    CLEANUP_FREE char *lower = scratch_path("lower.img"), *upper = scratch_path("upper.img");
-    const struct merge_image base = {lower, "qcow2", NULL}, top = {upper, "qcow2", NULL};
-    struct merge *merge = merge_open(block, &base, &top, &err);
-    if (!merge || merge_begin(merge, &err) != 0)
-        fail_msg("%s", err.message);
-    return merge;
-}
-
-static int merge_all(struct merge *merge, struct err *err)
-{
-    uint64_t offset = 0, copied;
-    int ret;
-    do
-        ret = merge_copy(merge, &offset, &copied, err);
-    while (ret == 0);
-    return ret;
+    shell("qemu-img create -q -f qcow2 lower.img %dM && "
+          "qemu-img create -q -f qcow2 -F qcow2 -b lower.img upper.img && "
+          "qemu-io -f qcow2 -c 'write -P 7 0 %dM' upper.img",
+          SIZE_MIB, SIZE_MIB);
 }
 
 static const struct fixture fixture = {.begin = disks_begin, .end = disks_end};
@@ -48,13 +35,10 @@ static const struct fixture fixture = {.begin = disks_begin, .end = disks_end};
 TEST(an_error_of_write_back_is_not_forgotten)
 {
     struct err err = {.message = ""};
-    shell("qemu-img create -q -f qcow2 lower.img %dM && "
-          "qemu-img create -q -f qcow2 -F qcow2 -b lower.img upper.img && "
-          "qemu-io -f qcow2 -c 'write -P 7 0 %dM' upper.img",
-          SIZE_MIB, SIZE_MIB);
-    struct merge *merge = merge_must_begin(*state);
+    images_create();
+    struct merge *merge = images_merge_begin(*state, "lower.img", "upper.img");
     wait_error = EIO;
-    assert_int_equal(merge_all(merge, &err), -1);
+    assert_int_equal(merge_rest(merge, &err), -1);
     assert_int_equal(err.code, ErrUnflushedData);
     wait_error = 0;
     assert_int_equal(merge_flush(merge, &err), -1);
@@ -66,13 +50,10 @@ TEST(an_error_of_write_back_is_not_forgotten)
 TEST(a_file_system_without_it_is_no_error)
 {
     struct err err = {.message = ""};
-    shell("qemu-img create -q -f qcow2 lower.img %dM && "
-          "qemu-img create -q -f qcow2 -F qcow2 -b lower.img upper.img && "
-          "qemu-io -f qcow2 -c 'write -P 7 0 %dM' upper.img",
-          SIZE_MIB, SIZE_MIB);
-    struct merge *merge = merge_must_begin(*state);
+    images_create();
+    struct merge *merge = images_merge_begin(*state, "lower.img", "upper.img");
     wait_error = EOPNOTSUPP;
-    assert_int_equal(merge_all(merge, &err), 1);
+    assert_int_equal(merge_rest(merge, &err), 1);
     wait_error = 0;
     assert_int_equal(merge_flush(merge, &err), 0);
     assert_int_equal(merge_end(merge, &err), 0);

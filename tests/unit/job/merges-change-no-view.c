@@ -56,22 +56,6 @@ static void scene_create(struct scene *scene)
     scene->views[2] = image_truth("upper.img", "qcow2");
 }
 
-static void attach(struct block *block, const char *name, const char *image)
-{
-    struct err err = {.message = ""};
-    struct device_spec spec = {.name = name, .image = image, .format = "qcow2"};
-    if (block_device_open(block, &spec, &err) != 0)
-        fail_msg("%s: %s", name, err.message);
-    block_device_export(block, name);
-}
-
-static void detach(struct block *block, const char *name)
-{
-    struct err err = {.message = ""};
-    if (block_device_close(block, name, &err) != 0)
-        fail_msg("%s: %s", name, err.message);
-}
-
 static void view_must_match(struct device *device, const struct flat *flat, const char *what)
 {
     CLEANUP_FREE unsigned char *bytes = malloc(flat->size_bytes);
@@ -177,8 +161,8 @@ static void scene_run(struct scene *scene)
     struct err err = {.message = ""};
     struct merge_size size;
     struct block *block = scene->block;
-    attach(block, "a", "a.img");
-    attach(block, "b", "b.img");
+    disk_attach(block, "a", "a.img");
+    disk_attach(block, "b", "b.img");
     CLEANUP_FREE char *upper = scratch_path("upper.img");
     must(block_frozen_add(block, "a", "g", "id", upper, NULL, "qcow2", NULL, &err), &err);
     struct device *export = export_use(block, "a@g", &(struct client_names){0}, &err);
@@ -193,8 +177,8 @@ static void scene_run(struct scene *scene)
         fail_msg("%s", err.message);
     view_must_match(export, scene->views[2], "a@g");
     export_unuse(block, export);
-    detach(block, "a");
-    detach(block, "b");
+    disk_detach(block, "a");
+    disk_detach(block, "b");
     flat_must_match_image(scene->views[0], "a.img", "qcow2");
     flat_must_match_image(scene->views[1], "b.img", "qcow2");
     flat_must_match_image(scene->views[2], "lower.img", scene->base_format);

@@ -9,28 +9,6 @@
 
 #include <errno.h>
 
-static struct merge *merge_must_open(struct block *block)
-{
-    struct err err = {.message = ""};
-    CLEANUP_FREE char *lower = scratch_path("lower.img"), *upper = scratch_path("upper.img");
-    const struct merge_image base = {lower, "qcow2", NULL}, top = {upper, "qcow2", NULL};
-    struct merge *merge = merge_open(block, &base, &top, &err);
-    if (!merge || merge_begin(merge, &err) != 0)
-        fail_msg("%s", err.message);
-    return merge;
-}
-
-static void merge_all(struct merge *merge)
-{
-    struct err err = {.message = ""};
-    uint64_t offset = 0, copied;
-    int ret;
-    do
-        ret = merge_copy(merge, &offset, &copied, &err);
-    while (ret == 0);
-    assert_int_equal(ret, 1);
-}
-
 static const struct fixture fixture = {.begin = disks_begin, .end = disks_end};
 
 TEST(the_next_merge_goes_on)
@@ -43,16 +21,16 @@ TEST(the_next_merge_goes_on)
           "qemu-img create -q -f qcow2 -F qcow2 -b upper.img a.img && "
           "qemu-io -f qcow2 -c 'write -P 7 0 500k' upper.img");
     assert_int_equal(block_device_open(block, &spec, &err), 0); /* keeps the images open */
-    struct merge *merge = merge_must_open(block);
-    merge_all(merge);
+    struct merge *merge = images_merge_begin(block, "lower.img", "upper.img");
+    assert_int_equal(merge_rest(merge, &err), 1);
     faulty_fail_flush("lower.img", ENOSPC);
     assert_int_equal(merge_flush(merge, &err), -1);
     assert_int_equal(err.errnum, ENOSPC);
     assert_int_equal(merge_end(merge, &err), -1);
     merge_close(merge);
     faulty_fail_flush(NULL, 0);
-    merge = merge_must_open(block);
-    merge_all(merge);
+    merge = images_merge_begin(block, "lower.img", "upper.img");
+    assert_int_equal(merge_rest(merge, &err), 1);
     assert_int_equal(merge_flush(merge, &err), 0);
     assert_int_equal(merge_end(merge, &err), 0);
     merge_close(merge);
