@@ -48,17 +48,31 @@ void reader_end(struct connection *reader)
     pthread_mutex_unlock(&reader->lock);
 }
 
+sqlite3_stmt *query_begin(struct query *query, struct store *store, const char *sql,
+                          struct err *err)
+{
+    query->reader = reader_begin(store, err);
+    query->statement = query->reader ? statement_begin(query->reader, sql, err) : NULL;
+    return query->statement;
+}
+
+void query_end(struct query *query)
+{
+    if (query->statement)
+        statement_end(query->statement);
+    if (query->reader)
+        reader_end(query->reader);
+}
+
 int reader_get(struct store *store, const struct table *table, const char *sql, const char *key,
                void *row, struct err *err)
 {
-    CLEANUP(reader) struct connection *reader = reader_begin(store, err);
-    if (!reader)
-        return -1;
-    CLEANUP(statement) sqlite3_stmt *statement = statement_begin(reader, sql, err);
+    CLEANUP_BY(query_end) struct query query = {0};
+    sqlite3_stmt *statement = query_begin(&query, store, sql, err);
     if (!statement)
         return -1;
     statement_bind_text(statement, ":key", key);
-    int found = statement_step(reader, statement, ErrInternalError, key, err);
+    int found = statement_step(query.reader, statement, ErrInternalError, key, err);
     return found > 0 && row_load(table, statement, row, err) != 0 ? -1 : found;
 }
 
@@ -66,15 +80,13 @@ int reader_list(struct store *store, const struct table *table, const char *sql,
                 size_t limit, void **rows, size_t *count, struct err *err)
 {
     *count = 0;
-    CLEANUP(reader) struct connection *reader = reader_begin(store, err);
-    if (!reader)
-        return -1;
-    CLEANUP(statement) sqlite3_stmt *statement = statement_begin(reader, sql, err);
+    CLEANUP_BY(query_end) struct query query = {0};
+    sqlite3_stmt *statement = query_begin(&query, store, sql, err);
     if (!statement)
         return -1;
     statement_bind_text(statement, ":after", after ? after : "");
     statement_bind_int(statement, ":limit", (int64_t)limit);
-    return rows_load(reader, table, statement, rows, count, err);
+    return rows_load(query.reader, table, statement, rows, count, err);
 }
 
 struct connection *transaction_writer(const struct store_transaction *transaction)

@@ -51,6 +51,17 @@ struct connection *reader_begin(struct store *store, struct err *err);
 void reader_end(struct connection *reader);
 CLEANUP_DEFINE(reader, struct connection *, reader_end)
 
+/* A query on the reader, from query_begin() to query_end(). Begins as {0}. */
+struct query {
+    struct connection *reader;
+    sqlite3_stmt *statement;
+};
+
+/* The statement of `sql`, to be bound and stepped, or NULL and *err; query_end() either way. */
+sqlite3_stmt *query_begin(struct query *query, struct store *store, const char *sql,
+                          struct err *err);
+void query_end(struct query *query);
+
 /* The row that `sql` finds for :key: 1; 0: there is none; -1: *err. */
 int reader_get(struct store *store, const struct table *table, const char *sql, const char *key,
                void *row, struct err *err);

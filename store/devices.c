@@ -285,12 +285,9 @@ static const char *needed_by(sqlite3_stmt *statement, int column)
 int store_device_find_maker(struct store *store, const struct device_row *row, char **made_by,
                             struct err *err)
 {
-    CLEANUP(reader) struct connection *reader = reader_begin(store, err);
-    if (!reader)
-        return -1;
-    CLEANUP(statement)
-    sqlite3_stmt *statement = statement_begin(
-        reader,
+    CLEANUP_BY(query_end) struct query query = {0};
+    sqlite3_stmt *statement = query_begin(
+        &query, store,
         "SELECT made_by, (SELECT path FROM images AS above WHERE above.backing = images.path "
         "LIMIT 1), (SELECT groups.name FROM members JOIN groups ON groups.id = group_id "
         "WHERE backing_image = images.path AND state NOT IN ('aborted', 'deleted') LIMIT 1), "
@@ -300,7 +297,7 @@ int store_device_find_maker(struct store *store, const struct device_row *row, c
     if (!statement)
         return -1;
     statement_bind_text(statement, ":id", row->id);
-    int found = statement_step(reader, statement, ErrInternalError, row->name, err);
+    int found = statement_step(query.reader, statement, ErrInternalError, row->name, err);
     if (found < 0)
         return -1;
     if (found == 0 || !needed_by(statement, 0))
@@ -320,12 +317,9 @@ int store_device_select(struct store *store, const char *labels, size_t limit,
                         struct device_row **rows, size_t *count, struct err *err)
 {
     *count = 0;
-    CLEANUP(reader) struct connection *reader = reader_begin(store, err);
-    if (!reader)
-        return -1;
-    CLEANUP(statement)
-    sqlite3_stmt *statement = statement_begin(
-        reader,
+    CLEANUP_BY(query_end) struct query query = {0};
+    sqlite3_stmt *statement = query_begin(
+        &query, store,
         SELECT
         "WHERE state = 'attached' AND NOT EXISTS "
         "(SELECT 1 FROM json_each(:labels) AS wanted WHERE NOT EXISTS "
@@ -336,7 +330,7 @@ int store_device_select(struct store *store, const char *labels, size_t limit,
         return -1;
     statement_bind_text(statement, ":labels", labels);
     statement_bind_int(statement, ":limit", (int64_t)limit);
-    return rows_load(reader, &devices, statement, (void **)rows, count, err);
+    return rows_load(query.reader, &devices, statement, (void **)rows, count, err);
 }
 
 uint64_t store_devices_generation(const struct store *store)

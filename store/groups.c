@@ -134,19 +134,16 @@ static int group_load(struct connection *connection, sqlite3_stmt *statement, st
 int store_group_get(struct store *store, const char *id_or_name, struct group_row *row,
                     struct err *err)
 {
-    CLEANUP(reader) struct connection *reader = reader_begin(store, err);
-    if (!reader)
-        return -1;
-    CLEANUP(statement)
+    CLEANUP_BY(query_end) struct query query = {0};
     sqlite3_stmt *statement =
-        statement_begin(reader,
-                        SELECT "WHERE id = :key OR (name = :key AND state NOT IN ('aborting', "
-                               "'aborted', 'deleted') AND kind <> 'cut') ORDER BY id <> :key",
-                        err);
+        query_begin(&query, store,
+                    SELECT "WHERE id = :key OR (name = :key AND state NOT IN ('aborting', "
+                           "'aborted', 'deleted') AND kind <> 'cut') ORDER BY id <> :key",
+                    err);
     if (!statement)
         return -1;
     statement_bind_text(statement, ":key", id_or_name);
-    int found = group_load(reader, statement, row, err);
+    int found = group_load(query.reader, statement, row, err);
     if (found == 0)
         return err_set(err, ErrGroupNotFound, 0, "there is no snapshot group '%s'", id_or_name);
     return found < 0 ? -1 : 0;
@@ -155,17 +152,15 @@ int store_group_get(struct store *store, const char *id_or_name, struct group_ro
 int store_group_next(struct store *store, enum group_state state, uint64_t after,
                      struct group_row *row, struct err *err)
 {
-    CLEANUP(reader) struct connection *reader = reader_begin(store, err);
-    if (!reader)
-        return -1;
-    CLEANUP(statement)
-    sqlite3_stmt *statement = statement_begin(
-        reader, SELECT "WHERE state = :state AND sequence > :after ORDER BY sequence LIMIT 1", err);
+    CLEANUP_BY(query_end) struct query query = {0};
+    sqlite3_stmt *statement = query_begin(
+        &query, store,
+        SELECT "WHERE state = :state AND sequence > :after ORDER BY sequence LIMIT 1", err);
     if (!statement)
         return -1;
     statement_bind_text(statement, ":state", state_names[state]);
     statement_bind_int(statement, ":after", (int64_t)after);
-    return group_load(reader, statement, row, err);
+    return group_load(query.reader, statement, row, err);
 }
 
 static size_t text_bytes(const char *text)

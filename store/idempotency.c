@@ -52,21 +52,18 @@ static int64_t key_ended_us(const struct store_transaction *transaction, uint64_
 int store_key_get(struct store *store, const char *caller, const char *key, uint64_t now_us,
                   struct key_row *row, struct err *err)
 {
-    CLEANUP(reader) struct connection *reader = reader_begin(store, err);
-    if (!reader)
-        return -1;
-    CLEANUP(statement)
+    CLEANUP_BY(query_end) struct query query = {0};
     sqlite3_stmt *statement =
-        statement_begin(reader,
-                        "SELECT " NAMES " FROM idempotency_keys WHERE caller = :caller AND "
-                        "key = :key AND created_at_us >= :ended",
-                        err);
+        query_begin(&query, store,
+                    "SELECT " NAMES " FROM idempotency_keys WHERE caller = :caller AND "
+                    "key = :key AND created_at_us >= :ended",
+                    err);
     if (!statement)
         return -1;
     statement_bind_text(statement, ":caller", caller);
     statement_bind_text(statement, ":key", key);
     statement_bind_int(statement, ":ended", key_ended_us(&store->transaction, now_us));
-    int found = statement_step(reader, statement, ErrInternalError, key, err);
+    int found = statement_step(query.reader, statement, ErrInternalError, key, err);
     return found > 0 && row_load(&keys, statement, row, err) != 0 ? -1 : found;
 }
 

@@ -50,14 +50,12 @@ static int image_list(struct store *store, const struct table *table, const char
                       const char *path, struct image_row **rows, size_t *count, struct err *err)
 {
     *count = 0;
-    CLEANUP(reader) struct connection *reader = reader_begin(store, err);
-    if (!reader)
-        return -1;
-    CLEANUP(statement) sqlite3_stmt *statement = statement_begin(reader, sql, err);
+    CLEANUP_BY(query_end) struct query query = {0};
+    sqlite3_stmt *statement = query_begin(&query, store, sql, err);
     if (!statement)
         return -1;
     statement_bind_text(statement, ":path", path);
-    return rows_load(reader, table, statement, (void **)rows, count, err);
+    return rows_load(query.reader, table, statement, (void **)rows, count, err);
 }
 
 int store_image_chain(struct store *store, const char *path, struct image_row **rows, size_t *count,

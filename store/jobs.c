@@ -202,15 +202,13 @@ static int job_load(struct connection *reader, sqlite3_stmt *statement, struct j
 static int job_get(struct store *store, const char *sql, const char *key, uint64_t number,
                    struct job_row *row, struct err *err)
 {
-    CLEANUP(reader) struct connection *reader = reader_begin(store, err);
-    if (!reader)
-        return -1;
-    CLEANUP(statement) sqlite3_stmt *statement = statement_begin(reader, sql, err);
+    CLEANUP_BY(query_end) struct query query = {0};
+    sqlite3_stmt *statement = query_begin(&query, store, sql, err);
     if (!statement)
         return -1;
     statement_bind_text(statement, ":key", key);
     statement_bind_int(statement, ":number", (int64_t)number);
-    return job_load(reader, statement, row, err);
+    return job_load(query.reader, statement, row, err);
 }
 
 int store_job_get(struct store *store, const char *id, struct job_row *row, struct err *err)
