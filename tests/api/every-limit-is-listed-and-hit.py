@@ -17,6 +17,7 @@ import time
 
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.realpath(__file__)), "..", "lib"))
+import callers
 from openapi import SPEC
 from snapgroupd import DEADLINE_S, SNAPGROUPD, SOURCE_DIR, Answer, Daemon, expect, main
 
@@ -274,16 +275,7 @@ def tcp_connections(daemon, limit):
 
 
 def subscribers(daemon, limit):
-    held = []
-    for i in range(limit + 1):
-        connection = daemon.connection()
-        connection.request("GET", "/events", headers={"Accept": "text/event-stream"})
-        response = connection.getresponse()
-        held.append((connection, response))
-        expect(response.status == (200 if i < limit else 503), "subscriber %d: %d", i, response.status)
-    for connection, response in held:
-        response.close()
-        connection.close()
+    callers.subscribers([daemon.connection() for _ in range(limit + 1)], limit)
 
 
 def kept_for_names(daemon, limit):

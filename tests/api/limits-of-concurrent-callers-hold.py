@@ -15,6 +15,7 @@ import sys
 
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.realpath(__file__)), "..", "lib"))
+from callers import subscribers
 from gates import Call, GatedDaemon
 from snapgroupd import DEADLINE_S, Answer, Connection, Daemon, expect, main, wait_until
 
@@ -81,16 +82,7 @@ def all_forbidden_connections(daemon, limit):
 def all_subscribers(daemon, limit):
     """The last of many addresses and users is refused."""
     token = daemon.create_token("follower", "read")
-    held = []
-    for i in range(limit + 1):
-        connection = Connection(daemon.port, token, "127.0.0.%d" % (1 + i % 4))
-        connection.request("GET", "/events", headers={"Accept": "text/event-stream", "Authorization": "Bearer " + token})
-        response = connection.getresponse()
-        held.append((connection, response))
-        expect(response.status == (200 if i < limit else 503), "subscriber %d: %d", i, response.status)
-    for connection, response in held:
-        response.close()
-        connection.close()
+    subscribers([Connection(daemon.port, token, "127.0.0.%d" % (1 + i % 4)) for i in range(limit + 1)], limit)
 
 
 # ---- calls ----

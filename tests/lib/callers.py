@@ -12,7 +12,7 @@ import socket
 import ssl
 import subprocess
 
-from snapgroupd import DEADLINE_S, SOURCE_DIR
+from snapgroupd import DEADLINE_S, SOURCE_DIR, expect
 
 
 def connect_unix(daemon):
@@ -44,3 +44,17 @@ def serve_tls(daemon):
 def connect_tls(daemon, context):
     port = int(re.search(r"^api tls:127.0.0.1:(\d+)$", daemon.said, re.M)[1])
     return context.wrap_socket(connect_tcp(port), server_hostname="localhost", suppress_ragged_eofs=False)
+
+
+def subscribers(connections, limit):
+    """Each of the connections, one more than the limit, asks for events; the last is refused."""
+    held = []
+    for i, connection in enumerate(connections):
+        headers = {"Authorization": "Bearer " + connection.token} if connection.token else {}
+        connection.request("GET", "/events", headers={"Accept": "text/event-stream", **headers})
+        response = connection.getresponse()
+        held.append((connection, response))
+        expect(response.status == (200 if i < limit else 503), "subscriber %d: %d", i, response.status)
+    for connection, response in held:
+        response.close()
+        connection.close()

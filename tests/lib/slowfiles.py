@@ -20,14 +20,38 @@ from snapgroupd import wait_until
 DELAY_MS = 500
 
 
-class SlowFile:
-    def __init__(self, directory, operation, size_bytes):
-        """`directory` is created; the file system is mounted there. Its socket and its storage lie
-        beside it."""
+class FuseFile:
+    """A raw image on a file system of its own, mounted at `directory`, which is created; its socket
+    and its storage are `beside` with an ending. serve_storage() starts what serves one at the other."""
+
+    def __init__(self, directory, beside, size_bytes):
         self.directory, self.path = directory, os.path.join(directory, "disk.raw")
-        self.operation, self.size_bytes = operation, size_bytes
-        self.socket, self.store = directory + ".sock", directory + ".store"
-        self.servers = []
+        self.socket, self.store = beside + ".sock", beside + ".store"
+        self.size_bytes, self.servers = size_bytes, []
+
+    def __enter__(self):
+        os.mkdir(self.directory)
+        with open(self.store, "w") as store:
+            store.truncate(self.size_bytes)
+        self.serve_storage()
+        self.serve(["nbdfuse", self.path, "nbd+unix:///?socket=" + self.socket])
+        wait_until(lambda: os.path.exists(self.path), "nbdfuse to mount")
+        return self
+
+    def __exit__(self, *unused):
+        subprocess.run(["umount", "--lazy", self.directory], check=False)
+        for server in reversed(self.servers):
+            server.kill()
+            server.wait()
+
+    def serve(self, command):
+        self.servers.append(subprocess.Popen(["setpriv", "--pdeathsig", "KILL"] + command, stdin=subprocess.DEVNULL))
+
+
+class SlowFile(FuseFile):
+    def __init__(self, directory, operation, size_bytes):
+        super().__init__(directory, directory, size_bytes)
+        self.operation = operation
 
     def server(self):
         if self.operation == "write":
@@ -38,55 +62,25 @@ class SlowFile:
                 "pread=dd iflag=count_bytes,skip_bytes skip=$4 count=$3 status=none if=" + self.store,
                 "pwrite=dd oflag=seek_bytes conv=notrunc seek=$4 status=none of=" + self.store]
 
-    def __enter__(self):
-        os.mkdir(self.directory)
-        with open(self.store, "w") as store:
-            store.truncate(self.size_bytes)
+    def serve_storage(self):
         pidfile = self.directory + ".pid"  # written once it listens
         self.serve(["nbdkit", "--foreground", "--pidfile", pidfile, "--unix", self.socket] + self.server())
         wait_until(lambda: os.path.exists(pidfile), "nbdkit to listen")
-        self.serve(["nbdfuse", self.path, "nbd+unix:///?socket=" + self.socket])
-        wait_until(lambda: os.path.exists(self.path), "nbdfuse to mount")
-        return self
-
-    def __exit__(self, *unused):
-        subprocess.run(["umount", "--lazy", self.directory], check=False)
-        for server in reversed(self.servers):
-            server.kill()
-            server.wait()
-
-    def serve(self, command):
-        self.servers.append(subprocess.Popen(["setpriv", "--pdeathsig", "KILL"] + command, stdin=subprocess.DEVNULL))
 
 
-class HangingFile:
-    """A raw image beneath the image directory, on a file system of its own that hangs on demand."""
+class HangingFile(FuseFile):
+    """Beneath the daemon's image directory; hangs on demand."""
 
     def __init__(self, daemon, name, size_bytes):
-        self.directory, self.path = daemon.image(name), daemon.image(name) + "/disk.raw"
-        self.socket = os.path.join(daemon.directory, name + ".sock")
-        self.store = os.path.join(daemon.directory, name + ".store")
-        self.size_bytes, self.servers = size_bytes, []
+        super().__init__(daemon.image(name), os.path.join(daemon.directory, name), size_bytes)
 
-    def __enter__(self):
-        os.mkdir(self.directory)
-        with open(self.store, "w") as store:
-            store.truncate(self.size_bytes)
+    def serve_storage(self):
         self.serve(["qemu-nbd", "--persistent", "--shared=0", "--format=raw", "--socket", self.socket, self.store])
         wait_until(lambda: os.path.exists(self.socket), "qemu-nbd to listen")
-        self.serve(["nbdfuse", self.path, "nbd+unix:///?socket=" + self.socket])
-        wait_until(lambda: os.path.exists(self.path), "nbdfuse to mount")
-        return self
 
     def __exit__(self, *unused):
         self.go_on()
-        subprocess.run(["umount", "--lazy", self.directory], check=False)
-        for server in reversed(self.servers):
-            server.kill()
-            server.wait()
-
-    def serve(self, command):
-        self.servers.append(subprocess.Popen(["setpriv", "--pdeathsig", "KILL"] + command, stdin=subprocess.DEVNULL))
+        super().__exit__()
 
     def hang(self):
         self.servers[-1].send_signal(signal.SIGSTOP)
