@@ -211,10 +211,17 @@ void device_set_absent(struct device *device, const char *reason)
     device_set_reason_locked(device, DEVICE_ABSENT, reason);
 }
 
+/* A job writes to the image, or did. All that clients wrote to it was durable before it was thawed
+ * (freeze.c, Z1), and the job answers for the rest: no device fails with its syncs. */
+static bool is_thawed(const struct node *node)
+{
+    return atomic_load(&node->was_thawed);
+}
+
 /* Fails the device if an fdatasync of that image of its failed. */
 static bool device_check_sync(struct device *device, const struct node *node)
 {
-    int sync_error = atomic_load(&node->sync_error);
+    int sync_error = is_thawed(node) ? 0 : atomic_load(&node->sync_error);
     if (sync_error)
         device_fail(device, node, sync_error);
     assert(!sync_error || atomic_load(&device->state) == DEVICE_FAILED); /* I2 */
@@ -270,7 +277,7 @@ static int device_flush_node(struct device *device, struct node *node)
 /* A thawed node is not this device's to freeze (freeze.c, Z2). */
 static bool is_unfrozen(const struct node *node)
 {
-    return node && !atomic_load(&node->read_only) && !atomic_load(&node->was_thawed);
+    return node && !atomic_load(&node->read_only) && !is_thawed(node);
 }
 
 /* Lowest first: the images above depend on it. */
@@ -303,6 +310,8 @@ int device_freeze(struct device *device)
 static int device_flush_below(struct device *device, const struct index *index, struct node *node)
 {
     int ret = 0;
+    if (is_thawed(node))
+        return 0;
     if (node != index_unsealed(index))
         ret = is_unfrozen(node) ? device_freeze_from(device, node) : 0;
     else if (is_unfrozen(node->backing))
