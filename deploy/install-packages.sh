@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 #
-# Usage: install-packages.sh build|demo|test...
+# Usage: install-packages.sh build|demo|package|test...
 #
 # Installs what is missing of the named sets from Debian 12; where nothing is, it touches nothing
 # and needs no root. What only a test's guest runs is not installed but unpacked under /var/cache:
@@ -10,13 +10,15 @@
 # that names packages of Debian:
 #   build   to build snapgroupd
 #   demo    to use it as deploy/quickstart.sh does
+#   package to build Debian's packages as deploy/build-deb.sh does
 #   test    to run tests/run.sh and .ci/run
 set -euo pipefail
 
 build=(gcc libc6-dev cmake ninja-build pkg-config scdoc libcjson-dev libinih-dev libsqlite3-dev libsystemd-dev
     uuid-dev xfslibs-dev zlib1g-dev libzstd-dev liburing-dev libgnutls28-dev libcmocka-dev)
 demo=(curl jq libnbd-bin qemu-utils util-linux)
-test=("${build[@]}" "${demo[@]}" acl btrfs-progs busybox-static clang clang-format dpkg-dev libclang-rt-14-dev e2fsprogs fio git gnutls-bin
+packaging=("${build[@]}" build-essential debhelper dh-apparmor fakeroot lintian)
+test=("${build[@]}" "${demo[@]}" "${packaging[@]}" acl apparmor btrfs-progs busybox-static clang clang-format dpkg-dev libclang-rt-14-dev e2fsprogs fio git gnutls-bin
     iproute2 libnbd-dev mount nbdkit nodejs procps python3 python3-libnbd python3-jsonschema python3-yaml qemu-system-common qemu-system-x86 spin sqlite3 strace
     systemd wrk xfsprogs)
 command -v npm >/dev/null || test+=(npm) # a nodejs that is not Debian's brings its own
@@ -38,12 +40,13 @@ for set in "$@"; do
     case $set in
     build) wanted+=("${build[@]}") ;;
     demo) wanted+=("${demo[@]}") ;;
+    package) wanted+=("${packaging[@]}") ;;
     test)
         wanted+=("${test[@]}")
         [ -d "$guest_files" ] && [ -d "$prometheus_files" ] && has_redocly || wants_unpacked=yes
         ;;
     *)
-        echo "usage: $0 build|demo|test..." >&2
+        echo "usage: $0 build|demo|package|test..." >&2
         exit 2
         ;;
     esac
