@@ -57,7 +57,7 @@ struct service {
     pthread_mutex_t keys_lock;
     struct key_claim *keys; /* keys_lock: of requests that run (idempotency.h) */
 
-    struct job_control *job_control; /* of the job that runs */
+    struct job_control *job_control; /* of the jobs that run */
     struct jobs *jobs;
 
     struct memory memory; /* of requests and replies */

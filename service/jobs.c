@@ -2,10 +2,11 @@
  *
  * See jobs.h.
  *
- *   the thread:  await --> the oldest running job, else the oldest queued one --> running
- *                --> deletes_run --> done or failed; told to stop: as it was changed
+ *   each thread:  await --> the oldest running job, else the oldest queued one, --> running
+ *                           that has no tree in common with a job that another thread runs
+ *                 --> deletes_run --> done or failed; told to stop: as it was changed
  *
- * Whoever pauses or cancels the running job changes its row first, then tells it to stop: so a job
+ * Whoever pauses or cancels a running job changes its row first, then tells it to stop: so a job
  * that ends at that moment ends as one of both, and the store decides (its states never go back).
  */
 #include "service/jobs.h"
@@ -24,15 +25,27 @@
 #include <string.h>
 #include <sys/syscall.h>
 
-enum { STORE_WAIT_MS = 1000 };
+enum {
+    STORE_WAIT_MS = 1000,
+    LOOK_AHEAD_MAX = 100, /* jobs that are looked at for one that can run */
+};
 
 /* For SYS_ioprio_set: this thread, best effort, the lowest level. */
 enum { IOPRIO_WHO_PROCESS = 1, IOPRIO_LOWEST = 2 << 13 | 7 };
 
+struct job_thread {
+    struct jobs *jobs;
+    size_t number;
+    pthread_t thread;
+};
+
 struct jobs {
     struct service *service;
     struct job_control control;
-    pthread_t thread;
+    pthread_mutex_t choice_lock; /* one thread at a time looks for a job, until it runs; taken
+                                  * before job_control's */
+    struct job_thread threads[JOBS_RUNNING_MAX];
+    size_t thread_count;
 };
 
 static enum event_kind job_event(enum job_state state)
@@ -80,7 +93,7 @@ static int job_write(struct service *service, const struct job_row *row,
     return 1;
 }
 
-/* ---- the thread ---- */
+/* ---- threads ---- */
 
 static void job_fail(struct job_row *row, const struct err *cause)
 {
@@ -116,7 +129,6 @@ static void job_end(struct service *service, struct job_row *row, int result,
 static int job_claim(struct service *service, struct job_row *row, struct err *err)
 {
     uint64_t rate;
-    job_control_begin(service->job_control, row->id, row->rate_bytes_per_second);
     do {
         struct job_row now;
         rate = row->rate_bytes_per_second;
@@ -148,24 +160,60 @@ static void job_run(struct service *service, struct job_row *row)
     job_control_finish(control);
 }
 
-/* The oldest one that is to run. */
-static int job_next(struct service *service, struct job_row *row, struct err *err)
+/* 1; 0: another thread has it, or one that has a tree in common with it; -1. */
+static int job_is_free(struct jobs *jobs, const struct job_row *row, struct err *err)
 {
-    int found = store_job_next(service->store, JOB_RUNNING, 0, row, err);
-    return found ? found : store_job_next(service->store, JOB_QUEUED, 0, row, err);
+    char running[JOBS_RUNNING_MAX][STORE_ID_CHARS + 1];
+    size_t count = job_control_list(&jobs->control, running);
+    int is_near = 0;
+    for (size_t i = 0; i < count && is_near == 0; i++)
+        is_near = strcmp(running[i], row->id) == 0
+                      ? 1
+                      : store_job_is_near(jobs->service->store, row->id, running[i], err);
+    return is_near < 0 ? -1 : !is_near;
+}
+
+/* The oldest one in that state that can run: the calling thread has it. 1; 0: there is none; -1. */
+static int job_begin_in(struct jobs *jobs, enum job_state state, struct job_row *row,
+                        struct err *err)
+{
+    uint64_t after = 0;
+    for (int looked_at = 0; looked_at < LOOK_AHEAD_MAX; looked_at++) {
+        int found = store_job_next(jobs->service->store, state, after, row, err);
+        if (found <= 0)
+            return found;
+        int is_free = job_is_free(jobs, row, err);
+        if (is_free > 0)
+            job_control_begin(&jobs->control, row->id, row->rate_bytes_per_second);
+        if (is_free != 0)
+            return is_free;
+        after = row->sequence;
+        job_row_clear(row);
+        *row = (struct job_row){0};
+    }
+    return 0;
+}
+
+static int job_begin(struct jobs *jobs, struct job_row *row, struct err *err)
+{
+    LOCK_GUARD(&jobs->choice_lock);
+    int found = job_begin_in(jobs, JOB_RUNNING, row, err);
+    return found ? found : job_begin_in(jobs, JOB_QUEUED, row, err);
 }
 
 static void *jobs_work(void *arg)
 {
-    struct jobs *jobs = arg;
-    pthread_setname_np(pthread_self(), "jobs");
+    const struct job_thread *self = arg;
+    struct jobs *jobs = self->jobs;
+    uint64_t seen = 0;
+    pthread_setname_np(pthread_self(), self->number == 0 ? "jobs" : "more-jobs");
     syscall(SYS_ioprio_set, IOPRIO_WHO_PROCESS, 0, IOPRIO_LOWEST);
-    while (job_control_await(&jobs->control)) {
+    while (job_control_await(&jobs->control, self->number, &seen)) {
         struct err err;
         int found = 1;
         while (found > 0) {
             CLEANUP_BY(job_row_clear) struct job_row row = {0};
-            found = job_next(jobs->service, &row, &err);
+            found = job_begin(jobs, &row, &err);
             if (found > 0)
                 job_run(jobs->service, &row);
             if (job_control_ends(&jobs->control))
@@ -173,7 +221,7 @@ static void *jobs_work(void *arg)
         }
         if (found < 0) {
             log_error("jobs cannot be read: %s; it is tried again", err.message);
-            job_control_sleep(&jobs->control, STORE_WAIT_MS);
+            job_control_rest(&jobs->control, STORE_WAIT_MS);
             job_control_wake(&jobs->control);
         }
     }
@@ -182,18 +230,37 @@ static void *jobs_work(void *arg)
 
 /* ---- life ---- */
 
-struct jobs *jobs_new(struct service *service, struct err *err)
+static struct jobs *jobs_init(struct service *service)
 {
     struct jobs *jobs = calloc(1, sizeof(*jobs));
     if (jobs) {
         jobs->service = service;
         job_control_init(&jobs->control);
+        pthread_mutex_init(&jobs->choice_lock, NULL);
         service->job_control = &jobs->control;
-        if (pthread_create(&jobs->thread, NULL, jobs_work, jobs) == 0)
-            return jobs;
-        job_control_clear(&jobs->control);
-        free(jobs);
     }
+    return jobs;
+}
+
+static int jobs_add_thread(struct jobs *jobs)
+{
+    struct job_thread *added = &jobs->threads[jobs->thread_count];
+    *added = (struct job_thread){.jobs = jobs, .number = jobs->thread_count};
+    if (pthread_create(&added->thread, NULL, jobs_work, added) != 0)
+        return -1;
+    jobs->thread_count++;
+    return 0;
+}
+
+struct jobs *jobs_new(struct service *service, struct err *err)
+{
+    struct jobs *jobs = jobs_init(service);
+    while (jobs && jobs->thread_count < JOBS_RUNNING_MAX && jobs_add_thread(jobs) == 0)
+        continue;
+    if (jobs && jobs->thread_count == JOBS_RUNNING_MAX)
+        return jobs;
+    if (jobs)
+        jobs_close(jobs);
     err_set(err, ErrOutOfResources, 0, "there is no memory or no thread for jobs");
     return NULL;
 }
@@ -201,8 +268,10 @@ struct jobs *jobs_new(struct service *service, struct err *err)
 void jobs_close(struct jobs *jobs)
 {
     job_control_end(&jobs->control);
-    pthread_join(jobs->thread, NULL);
+    for (size_t i = 0; i < jobs->thread_count; i++)
+        pthread_join(jobs->threads[i].thread, NULL);
     job_control_clear(&jobs->control);
+    pthread_mutex_destroy(&jobs->choice_lock);
     free(jobs);
 }
 

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Jobs: long work, in the background, one at a time, the oldest first. A job is its row
- * (store/jobs.h): a restart goes on with what is queued or running. Any thread.
+ * Jobs: long work, in the background, the oldest first, up to JOBS_RUNNING_MAX at a time and one of
+ * each tree of images. A job is its row (store/jobs.h): a restart goes on with what is queued or
+ * running. Any thread.
  */
 #ifndef SERVICE_JOBS_H
 #define SERVICE_JOBS_H
@@ -16,7 +17,7 @@ struct jobs;
 /* Once recovery is done. NULL and *err (OutOfResources). */
 struct jobs *jobs_new(struct service *service, struct err *err);
 
-/* Stops the job that runs; the next start goes on with it. */
+/* Stops the jobs that run; the next start goes on with them. */
 void jobs_close(struct jobs *jobs);
 
 /* JobNotFound. */

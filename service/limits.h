@@ -24,6 +24,9 @@
 #define EXTENT_CALLS_MAX   64
 #define EXTENT_WAIT_MAX_MS 10000
 
+/* Jobs that run at the same time. */
+#define JOBS_RUNNING_MAX 2
+
 /* All requests and replies together (memory.h). */
 #define MEMORY_BYTES_MAX ((size_t)512 << 20)
 

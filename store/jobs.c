@@ -231,6 +231,30 @@ int store_job_next(struct store *store, enum job_state state, uint64_t after, st
                    state_names[state], after, row, err);
 }
 
+int store_job_is_near(struct store *store, const char *id, const char *other, struct err *err)
+{
+    CLEANUP_BY(query_end) struct query query = {0};
+    sqlite3_stmt *statement =
+        query_begin(&query, store,
+                    "WITH RECURSIVE tree (job, place) AS ("
+                    "SELECT jobs.id, backing_image FROM jobs JOIN members USING (group_id) "
+                    "WHERE jobs.id IN (:id, :other) AND backing_image IS NOT NULL "
+                    "AND (jobs.device IS NULL OR jobs.device = members.device) "
+                    "UNION SELECT job_id, base FROM merges "
+                    "WHERE job_id IN (:id, :other) AND base IS NOT NULL "
+                    "UNION SELECT job, backing FROM tree CROSS JOIN images ON path = place "
+                    "WHERE backing IS NOT NULL) "
+                    "SELECT EXISTS (SELECT 1 FROM tree AS a JOIN tree AS b USING (place) "
+                    "WHERE a.job = :id AND b.job = :other)",
+                    err);
+    if (!statement)
+        return -1;
+    statement_bind_text(statement, ":id", id);
+    statement_bind_text(statement, ":other", other);
+    int found = statement_step(query.reader, statement, ErrInternalError, "", err);
+    return found > 0 ? sqlite3_column_int(statement, 0) : found;
+}
+
 static size_t job_row_bytes(const struct job_row *row)
 {
     size_t bytes = sizeof(*row) + strlen(row->spec) + strlen(row->kept);

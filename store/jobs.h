@@ -107,6 +107,9 @@ int store_job_get_of_group(struct store *store, const char *group_id, struct job
 int store_job_next(struct store *store, enum job_state state, uint64_t after, struct job_row *row,
                    struct err *err);
 
+/* Whether two jobs are about images of one tree: 1, 0 or -1. */
+int store_job_is_near(struct store *store, const char *id, const char *other, struct err *err);
+
 /* Newest first, up to `limit` jobs in `state` (JOB_STATES: in any) with a sequence below `before`
  * (0: from the newest); fewer, if they take more than a page may. *next: the `before` that goes on;
  * 0: there are no more. *rows is heap; free with job_rows_free. */

@@ -32,6 +32,7 @@ ELSEWHERE = {
     "api/limits-of-concurrent-callers-hold.py": [
         "all_unix_connections", "all_forbidden_connections", "all_tcp_connections", "all_subscribers", "calls", "running_groups",
         "request_memory_bytes"],
+    "api/jobs-are-paused-and-cancelled.py": ["running_jobs"],
     "api/slow-callers-are-cut-off-in-time.py": ["body_seconds", "reply_seconds", "idle_seconds"],
     "api/rollback-disconnects-who-is-connected.py": ["rollback_disconnect_ms"],
     "api/slow-and-greedy-callers-shut-nobody-out.py": ["head_seconds"],

@@ -195,28 +195,74 @@ def failed(device):
     await_done(device, group, again)
 
 
+def remove_device(daemon, name):
+    answer = daemon.request("DELETE", "/devices/%s?files=delete" % name)
+    expect(answer.status == 204, "%s", answer)
+    for image in daemon.image_names():
+        if image.startswith(name):
+            os.unlink(daemon.image(image))
+
+
+def slow_other(daemon, name):
+    """A job of another tree, which waits for its rate, too."""
+    daemon.create_device(name, "qcow2", MIB)
+    for number in range(2):
+        handle = daemon.nbd(name)
+        handle.pwrite(bytes([1 + number]) * (MIB // 2), 0)
+        handle.shutdown()
+        daemon.snapshot("%s-%d" % (name, number), [name])
+    job = delete(daemon, name + "-0")
+    wait_until(lambda: job_of(daemon, job)["merges"], "the job to begin")
+    return job
+
+
 def queued(device):
-    """A job behind another one is changed before it begins; cancelled, it never begins."""
+    """Two jobs run, of two trees. One behind them is changed before it begins; cancelled, it never
+    begins."""
     daemon = device.daemon
-    daemon.create_device("vdb", "qcow2", MIB)
-    daemon.snapshot("other", ["vdb"])
+    expect(daemon.get("/limits")["running_jobs"] == 2, "two jobs and no more are made here")
+    daemon.create_device("vdc", "qcow2", MIB)
+    daemon.snapshot("other", ["vdc"])
     group, job = begin(device)
+    beside = slow_other(daemon, "vdb")
+    expect([job_of(daemon, one)["state"] for one in (job, beside)] == ["running"] * 2, "two at a time")
     second = delete(daemon, "other")
-    expect(job_of(daemon, second)["state"] == "queued", "one at a time: %s", second)
+    expect(job_of(daemon, second)["state"] == "queued", "two at a time: %s", second)
     change(daemon, second, "paused", state="paused")
     change(daemon, second, "queued", state="running")
     change(daemon, second, "cancelled", state="cancelled")
-    speed_up(daemon, job)
-    wait_until(lambda: job_of(daemon, job)["state"] == "done", "the first one")
+    for one in (job, beside):
+        speed_up(daemon, one)
+        wait_until(lambda: job_of(daemon, one)["state"] == "done", "the first ones")
     expect(not job_of(daemon, second)["merges"], "the second one has begun: %s", second)
     group_is_deleting(daemon, second)
     third = delete(daemon, "other")
     wait_until(lambda: job_of(daemon, third)["state"] == "done", "the third one")
-    answer = daemon.request("DELETE", "/devices/vdb?files=delete")
-    expect(answer.status == 204, "%s", answer)
-    for name in daemon.image_names():
-        if name.startswith("vdb"):
-            os.unlink(daemon.image(name))
+    answer = daemon.request("DELETE", "/snapshot-groups/vdb-1")
+    expect(answer.status == 202, "%s", answer)
+    speed_up(daemon, answer.body)
+    wait_until(lambda: job_of(daemon, answer.body)["state"] == "done", "the last one of vdb")
+    for name in ("vdb", "vdc"):
+        remove_device(daemon, name)
+    await_done(device, group, job)
+
+
+def in_line(device):
+    """One job at a time of a tree: the other one is queued, though a thread is free."""
+    daemon = device.daemon
+    group, job = begin(device)
+    device.take()
+    second = delete(daemon, device.forget_oldest())
+    beside = slow_other(daemon, "vdb")  # its thread has looked at the queue
+    expect(job_of(daemon, second)["state"] == "queued", "one of a tree at a time: %s", second)
+    speed_up(daemon, job)
+    for one in (second, beside):
+        speed_up(daemon, one)
+        wait_until(lambda: job_of(daemon, one)["state"] == "done", "the others")
+    answer = daemon.request("DELETE", "/snapshot-groups/vdb-1")
+    speed_up(daemon, answer.body)
+    wait_until(lambda: job_of(daemon, answer.body)["state"] == "done", "the last one of vdb")
+    remove_device(daemon, "vdb")
     await_done(device, group, job)
 
 
@@ -252,7 +298,7 @@ def test():
             database.execute("CREATE TRIGGER slow AFTER INSERT ON jobs BEGIN "
                              "UPDATE jobs SET rate_bytes_per_second = 1 WHERE id = NEW.id; END")
         device = Device(daemon)
-        for case in (paused, cancelled, failed, queued, stopped, killed):
+        for case in (paused, cancelled, failed, queued, in_line, stopped, killed):
             case(device)
 
 
