@@ -330,15 +330,6 @@ enum member_readiness *readiness_list(struct readiness *readiness, const struct 
     return answers;
 }
 
-enum member_readiness member_readiness(struct block *block, const struct group_row *row,
-                                       const struct member_row *member)
-{
-    if (!member_is_frozen(row, member))
-        return MEMBER_MISSING;
-    return block_image_is(block, member->backing_file, member->backing_identity) ? MEMBER_READY
-                                                                                 : MEMBER_MISSING;
-}
-
 /* ---- life ---- */
 
 struct readiness *readiness_new(struct block *block, struct err *err)

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Whether the frozen images of listed groups exist, as far as their storage says so in time. A list
- * never hangs: the files are looked at by threads of a bounded set, and a list waits for them no
- * longer than READINESS_WAIT_MS. Any thread.
+ * Whether the frozen images of groups exist, as far as their storage says so in time. No answer
+ * hangs: the files are looked at by threads of a bounded set, and a list, or a group alone, waits
+ * for them no longer than READINESS_WAIT_MS. Any thread.
  */
 #ifndef SERVICE_READINESS_H
 #define SERVICE_READINESS_H
@@ -34,12 +34,9 @@ void readiness_close(struct readiness *readiness);
 /* Whether the row says that the member is frozen: its group is committed, or it is itself. */
 bool member_is_frozen(const struct group_row *row, const struct member_row *member);
 
-/* Whether the member can be read: it is committed, by itself or with its group, and the frozen
- * image is the file that was frozen. Waits for its storage; never MEMBER_UNKNOWN. */
-enum member_readiness member_readiness(struct block *block, const struct group_row *row,
-                                       const struct member_row *member);
-
-/* The same for all members of the rows, in their order; heap. NULL: there is no memory. */
+/* Of all members of the rows, in their order, whether they can be read: a member is committed, by
+ * itself or with its group, and the frozen image is the file that was frozen. Heap; NULL: there is
+ * no memory. */
 enum member_readiness *readiness_list(struct readiness *readiness, const struct group_row *rows,
                                       size_t count);
 

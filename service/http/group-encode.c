@@ -97,6 +97,9 @@ static void encode_members(struct service *service, struct cJSON *json, const st
 {
     struct cJSON *members = encode_array(json, "members");
     CLEANUP_FREE struct group_member_wait *waits = members_wait(service, row);
+    CLEANUP_FREE enum member_readiness *own =
+        known ? NULL : readiness_list(service->readiness, row, 1);
+    known = known ? known : own;
     for (size_t i = 0; i < row->member_count; i++) {
         const struct member_row *member = &row->members[i];
         struct cJSON *item = encode_item(members);
@@ -106,7 +109,7 @@ static void encode_members(struct service *service, struct cJSON *json, const st
         encode_text(item, "snapshot_file", member->snapshot_file);
         encode_text(item, "format", member->format);
         encode_optional(item, "size_bytes", member->has_size, member->size_bytes);
-        encode_readiness(item, known ? known[i] : member_readiness(service->block, row, member));
+        encode_readiness(item, known ? known[i] : MEMBER_UNKNOWN);
         encode_optional(item, "pause_us", member->has_pause, member->pause_us);
         encode_optional(item, "copy_wait_us", member->has_copy_wait, member->copy_wait_us);
         encode_member_state(item, row, member, waits ? &waits[i] : NULL);

@@ -17,8 +17,8 @@ const char *group_path(const struct group_row *row, char path[GROUP_PATH_BYTES])
 /* The problem of a failed attempt, and the member. Borrows the row's strings. */
 void group_problem(const struct group_row *row, struct problem *problem);
 
-/* What members wait for is as of now. `known`: of each member, from readiness_list(); NULL: waits
- * for the members' storage. */
+/* What members wait for is as of now. `known`: of each member, from readiness_list(); NULL: asks
+ * that. */
 struct cJSON *group_encode(struct service *service, const struct group_row *row,
                            const enum member_readiness *known);
 

@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
 #
-# `ready_to_use` of a member is the same in lists of groups as for its group, but null where storage
+# `ready_to_use` of a member is the same in lists of groups as for its group, and null where storage
 # hangs: others on the page are known all the same, the first list waits for a second, later ones
 # not at all, and once the storage answers it is known again. A page of healthy storage takes 10 ms.
 import os
@@ -68,6 +68,10 @@ def hung(daemon, files, before):
         took_s.append(one_s)
         expect(ready == {**before, **members}, "again: %s", ready)
     expect(statistics.median(took_s) < WAIT_S / 4, "later lists take %.2f s", statistics.median(took_s))
+    begun = time.monotonic()
+    ready = asked(daemon)
+    expect(ready == {**before, **members}, "each by itself: %s", ready)
+    expect(time.monotonic() - begun < WAIT_S + 2, "the groups take %.2f s", time.monotonic() - begun)
     for one in files:
         one.go_on()
     wait_until(lambda: listed(daemon)[0] == {**before, **dict.fromkeys(members, True)}, "the storage to answer")
