@@ -5,9 +5,10 @@
 #
 # Installs what is missing of the named sets from Debian 12; where nothing is, it touches nothing
 # and needs no root. What only a test's guest runs is not installed but unpacked under /var/cache:
-# another kernel in /boot would be this machine's next one, and mdadm a service. Beside it goes the
-# linter of api/openapi.yaml, from npm, pinned by tests/lib/redocly/package-lock.json. The one place
-# that names packages of Debian:
+# another kernel in /boot would be this machine's next one, and mdadm a service. Beside it goes what
+# tests need of npm: the linter of api/openapi.yaml and the driver of a browser, pinned by the
+# package-lock.json of tests/lib/redocly and tests/lib/dashboard. The one place that names packages
+# of Debian:
 #   build   to build snapgroupd
 #   demo    to use it as deploy/quickstart.sh does
 #   package to build Debian's packages as deploy/build-deb.sh does
@@ -21,6 +22,7 @@ packaging=("${build[@]}" build-essential debhelper dh-apparmor fakeroot lintian)
 test=("${build[@]}" "${demo[@]}" "${packaging[@]}" acl apparmor btrfs-progs busybox-static clang clang-format dpkg-dev libclang-rt-14-dev e2fsprogs fio git gnutls-bin
     iproute2 libnbd-dev mount nbdkit nodejs procps python3 python3-libnbd python3-jsonschema python3-yaml qemu-system-common qemu-system-x86 spin sqlite3 strace
     systemd wrk xfsprogs)
+test+=(chromium) # for clients/dashboard
 command -v npm >/dev/null || test+=(npm) # a nodejs that is not Debian's brings its own
 guest_kernel=linux-image-cloud-amd64
 guest=(mdadm)
@@ -29,9 +31,12 @@ guest_files=$cache/guest           # tests/lib/guest.py looks here
 prometheus_files=$cache/prometheus # tests/lib/promtool.py looks here
 redocly_pins=$(cd "$(dirname "${BASH_SOURCE[0]}")/../tests/lib/redocly" 2>/dev/null && pwd || true)
 redocly_files=$cache/redocly       # tests/interop/openapi-yaml-is-linted-strictly.sh looks here
+dashboard_pins=${redocly_pins%redocly}dashboard
+dashboard_files=$cache/dashboard   # tests/lib/browser.py looks here
 
-has_redocly() {
-    cmp -s "$redocly_pins/package-lock.json" "$redocly_files/package-lock.json"
+# Whether what the pins in the directory $1 name is in the directory $2.
+has_npm() {
+    cmp -s "$1/package-lock.json" "$2/package-lock.json"
 }
 
 wanted=()
@@ -43,7 +48,8 @@ for set in "$@"; do
     package) wanted+=("${packaging[@]}") ;;
     test)
         wanted+=("${test[@]}")
-        [ -d "$guest_files" ] && [ -d "$prometheus_files" ] && has_redocly || wants_unpacked=yes
+        [ -d "$guest_files" ] && [ -d "$prometheus_files" ] && has_npm "$redocly_pins" "$redocly_files" &&
+            has_npm "$dashboard_pins" "$dashboard_files" || wants_unpacked=yes
         ;;
     *)
         echo "usage: $0 build|demo|package|test..." >&2
@@ -59,7 +65,7 @@ for package in "${wanted[@]}"; do
 done
 [ "${#missing[@]}" -gt 0 ] || [ "$wants_unpacked" ] || exit 0
 
-echo "Installing: ${missing[*]}${wants_unpacked:+ and unpacking a kernel for guests, promtool and a linter}"
+echo "Installing: ${missing[*]}${wants_unpacked:+ and unpacking a kernel for guests, promtool and packages of npm}"
 if [ "$(id -u)" -ne 0 ]; then
     echo "Only root can install packages: run this as root, or install those first" >&2
     exit 1
@@ -91,19 +97,20 @@ unpack() {
     rm -r "$new"
 }
 
-# Installs the linter; all of it or nothing. Without it its own test fails, and no other.
-unpack_redocly() {
+# Installs into the directory $2 what the pins in the directory $1 name; all of it or nothing.
+# Without it the tests that use it fail, and no other.
+unpack_npm() {
     local new
-    ! has_redocly || return 0
-    new=$(mktemp -d "$redocly_files.XXXXXX")
-    cp "$redocly_pins"/package*.json "$new"
+    ! has_npm "$1" "$2" || return 0
+    new=$(mktemp -d "$2.XXXXXX")
+    cp "$1"/package*.json "$new"
     npm ci --prefix "$new" --cache "$new/cache" --ignore-scripts --no-audit --no-fund --no-update-notifier </dev/null || {
         rm -rf "$new"
-        echo "npm cannot install the linter of api/openapi.yaml: its test will fail" >&2
+        echo "npm cannot install what $1/package.json names: its tests will fail" >&2
         return 0
     }
-    rm -rf "$new/cache" "$redocly_files"
-    mv --no-target-directory "$new" "$redocly_files"
+    rm -rf "$new/cache" "$2"
+    mv --no-target-directory "$new" "$2"
 }
 
 # The package that the one without a version stands for.
@@ -123,5 +130,6 @@ if [ "$wants_unpacked" ]; then
     [ "$(kernel)" ] || apt-get update --quiet </dev/null
     unpack "$guest_files" "$(kernel)" "${guest[@]}"
     unpack "$prometheus_files" prometheus
-    unpack_redocly
+    unpack_npm "$redocly_pins" "$redocly_files"
+    unpack_npm "$dashboard_pins" "$dashboard_files"
 fi

@@ -61,3 +61,13 @@ bool request_accepts(const struct request *request, const char *type)
         field_look(field, type, &best, &is_refused);
     return best > 0 && !is_refused;
 }
+
+bool request_accepts_gzip(const struct request *request)
+{
+    int best = 0;
+    bool is_refused = false;
+    const char *field;
+    for (size_t i = 0; (field = request_header(request, "Accept-Encoding", i)); i++)
+        field_look(field, "gzip", &best, &is_refused);
+    return best > 0 && !is_refused;
+}

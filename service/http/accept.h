@@ -12,4 +12,7 @@
 /* Whether the client takes `type` ("application/json"); so does one that does not say. */
 bool request_accepts(const struct request *request, const char *type);
 
+/* Whether the client names the coding gzip, and not to refuse it (section 12.5.3). */
+bool request_accepts_gzip(const struct request *request);
+
 #endif

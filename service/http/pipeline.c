@@ -105,7 +105,7 @@ static int accept_check(const struct request *request, const struct route *route
 {
     const char *type = route_reply_type(route);
     bool is_stream = (route->flags & ROUTE_EVENTS) && request_accepts(request, EVENT_STREAM_TYPE);
-    if (is_stream || request_accepts(request, type))
+    if (is_stream || (route->flags & ROUTE_FILES) || request_accepts(request, type))
         return 0;
     return err_set(err, ErrNotAcceptable, 0,
                    "this call replies with %s, which the header Accept does not have", type);

@@ -57,6 +57,8 @@ void reply_finish(struct reply *reply)
 {
     reply_header_add(reply, "X-Request-Id", "%s", reply->request_id);
     reply_header_add(reply, "Cache-Control", "%s", reply->is_kept ? "no-cache" : "no-store");
+    if (reply->varies_by_coding)
+        reply_header_add(reply, "Vary", "Accept-Encoding");
 }
 
 /* RFC 9110, section 15, RFC 6585 (431) and RFC 4918 (507). */
@@ -259,11 +261,12 @@ void reply_created(struct reply *reply, const char *prefix, const char *name, st
 void reply_not_modified(struct reply *reply)
 {
     char tag[REPLY_TAG_BYTES];
-    bool is_kept = reply->is_kept;
+    bool is_kept = reply->is_kept, varies_by_coding = reply->varies_by_coding;
     strcpy(tag, reply->tag);
     reply_clear(reply);
     reply->status = 304;
     reply->is_kept = is_kept;
+    reply->varies_by_coding = varies_by_coding;
     reply_header_add(reply, "ETag", "\"%s\"", tag);
 }
 

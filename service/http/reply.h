@@ -36,6 +36,7 @@ struct reply {
     struct subscription subscription; /* of a stream */
     char tag[REPLY_TAG_BYTES]; /* of the header ETag, without quotes; "": none (condition.h) */
     bool is_kept;              /* caches may keep it, and ask whether it is still right */
+    bool varies_by_coding;     /* with the request's Accept-Encoding */
     size_t header_bytes;
     char header[REPLY_HEADER_BYTES]; /* lines, each with its CR LF */
     char spare[REPLY_SPARE_BYTES];   /* the problem that is sent when there is no memory for one */
@@ -46,7 +47,7 @@ void reply_clear(struct reply *reply);
 void reply_header_add(struct reply *reply, const char *name, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
-/* Adds what every reply has: X-Request-Id, Cache-Control. */
+/* Adds what every reply has: X-Request-Id, Cache-Control; and Vary, if it varies. */
 void reply_finish(struct reply *reply);
 
 /* Room for any head. */

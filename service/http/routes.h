@@ -22,6 +22,7 @@ enum route_flags {
     ROUTE_YAML = 8,  /* replies with application/yaml */
     ROUTE_IDEMPOTENT = 16, /* takes an Idempotency-Key; with ROUTE_STORE */
     ROUTE_EVENTS = 32,     /* replies with text/event-stream where that is asked for */
+    ROUTE_FILES = 64,      /* replies with a file; the handler checks the header Accept */
 };
 
 /* Method, path ({...} matches any one segment that is not empty), handler, scope, flags, parameters
@@ -69,7 +70,10 @@ enum route_flags {
     X("GET", "/limits", limits_get, SCOPE_READ, 0, NULL, NULL)                                     \
     X("GET", "/livez", livez_get, SCOPE_NONE, 0, NULL, NULL)                                       \
     X("GET", "/readyz", readyz_get, SCOPE_NONE, 0, NULL, NULL)                                     \
-    X("GET", "/openapi.yaml", openapi_get, SCOPE_NONE, ROUTE_YAML, NULL, NULL)
+    X("GET", "/openapi.yaml", openapi_get, SCOPE_NONE, ROUTE_YAML, NULL, NULL)                     \
+    X("GET", "/ui/", ui_get, SCOPE_NONE, ROUTE_FILES, NULL, NULL)                                  \
+    X("GET", "/ui/{file}", ui_file_get, SCOPE_NONE, ROUTE_FILES, NULL, NULL)                       \
+    X("GET", "/ui/{folder}/{file}", ui_folder_file_get, SCOPE_NONE, ROUTE_FILES, NULL, NULL)
 
 /* Bodies: in the file of the handler, or group-body.c. */
 extern const struct decode_table device_create_body, device_patch_body, device_delete_body,

@@ -139,6 +139,14 @@ CALLS = [
     (400, "GET", "/readyz?x=y", None),
     (200, "GET", "/openapi.yaml", None),
     (400, "GET", "/openapi.yaml?x=y", None),
+    (200, "GET", "/ui/", None),
+    (400, "GET", "/ui/?x=y", None),
+    (200, "GET", "/ui/app.js", None),
+    (400, "GET", "/ui/app.js?x=y", None),
+    (404, "GET", "/ui/none.js", None),
+    (200, "GET", "/ui/views/devices.js", None),
+    (400, "GET", "/ui/views/devices.js?x=y", None),
+    (404, "GET", "/ui/views/none.js", None),
     (404, "GET", "/", None),
     (405, "PUT", "/devices", None),
     (413, "POST", "/devices", {"name": "x" * (1 << 20)}),
@@ -149,11 +157,12 @@ CONDITIONS = [
         ("PATCH", "/snapshot-groups/g"), ("PUT", "/snapshot-groups/g/holds/x"), ("DELETE", "/snapshot-groups/g/holds/x"),
         ("GET", "/snapshot-groups/g/members/vda/extents"), ("GET", "/openapi.yaml"), ("GET", "/version"), ("GET", "/limits"),
         ("DELETE", "/snapshot-groups/b"), ("GET", "/jobs"), ("GET", "/jobs/" + PAUSED), ("PATCH", "/jobs/" + PAUSED),
+        ("GET", "/ui/"), ("GET", "/ui/app.js"), ("GET", "/ui/views/devices.js"),
         ("GET", "/devices"), ("GET", "/snapshot-groups"), ("GET", "/events"), ("GET", "/tokens"), ("GET", "/tokens/kept"),
         ("DELETE", "/tokens/kept"))] + [
     ("GET", path, "If-None-Match", 304) for path in (
         "/devices/vdb", "/snapshot-groups/g", "/snapshot-groups/g/members/vda/extents", "/openapi.yaml", "/version", "/limits", "/devices", "/snapshot-groups",
-        "/events", "/tokens", "/tokens/kept", "/jobs", "/jobs/" + PAUSED)]
+        "/ui/", "/ui/app.js", "/ui/views/devices.js", "/events", "/tokens", "/tokens/kept", "/jobs", "/jobs/" + PAUSED)]
 
 
 def add_jobs(daemon):

@@ -163,7 +163,7 @@ def reply_check(method, path, status, headers, text):
     else:
         expect(is_listed or status >= "400", "%s is not documented", where)
     headers = headers_check(where, headers, documented, status)
-    is_kept = plain_path(path) == "/openapi.yaml" and method in ("GET", "HEAD") and status < "400"
+    is_kept = re.match("/openapi.yaml$|/ui/", plain_path(path)) and method in ("GET", "HEAD") and status < "400"
     expect(headers["cache-control"] == ("no-cache" if is_kept else "no-store"), "%s: %s", where, headers)
     content_type = headers.get("content-type")
     if not bodies:
