@@ -99,6 +99,17 @@ enum close_how {
     CLOSE_DISCARDING,
 };
 
+/* 0, or -errno if the image may lack what clients of its device wrote. A frozen one is shared, and
+ * marked when an image is put on it. What a job has written is not the device's (freeze.c, Z1). */
+static int node_check_flushed(struct node *node)
+{
+    if (atomic_load(&node->was_thawed))
+        return 0;
+    if (atomic_load(&node->read_only))
+        return node_flush(node);
+    return node_is_unflushed(node) ? -EIO : 0;
+}
+
 /* Whether the device may be closed in this way. The device is claimed. */
 static int device_check_close(struct block *block, struct device *device, enum close_how how,
                               struct err *err)
@@ -111,10 +122,9 @@ static int device_check_close(struct block *block, struct device *device, enum c
                    : journal_recovery_sweep(block->journals, &block->dir, device->image,
                                             device->format, discard, err);
     int ret = device_has_failed(device) ? 0 : device_flush(device);
-    bool is_unflushed = ret != 0;
-    for (struct node *node = device->newest; node; node = node->backing)
-        is_unflushed |= node_is_unflushed(node);
-    if (!is_unflushed || how != CLOSE_FLUSHED)
+    for (struct node *node = device->newest; node && ret == 0; node = node->backing)
+        ret = node_check_flushed(node);
+    if (ret == 0 || how != CLOSE_FLUSHED)
         return 0;
     return err_set(
         err, ErrUnflushedData, 0,

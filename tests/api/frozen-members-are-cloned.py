@@ -113,6 +113,17 @@ def of_a_detached_device(daemon):
            clones_of(daemon, "monday"))
 
 
+def beneath_another(daemon):
+    """A clone of an older member is in nobody's way: the device that stands on it is detached."""
+    daemon.create_device("deep", "qcow2", SIZE_BYTES)
+    for group in ("older", "newer"):
+        fill(daemon, "deep", group[:1].encode())
+        daemon.snapshot(group, ["deep"])
+    clone(daemon, "deep-older", "older", "deep")
+    detach(daemon, "deep")
+    expect(head(daemon, "deep-older") == b"o" and head(daemon, "deep@newer") == b"n", "what is left reads wrong")
+
+
 def of_raw_images(daemon):
     """Also of odd sizes."""
     frozen = {}
@@ -153,6 +164,7 @@ def test():
         frozen = of_one_member(daemon)
         frozen.update(of_a_clone(daemon))
         of_a_detached_device(daemon)
+        beneath_another(daemon)
         frozen.update(of_raw_images(daemon))
         elsewhere(daemon)
         before = [(device["name"], device["origin"], device["size_bytes"]) for device in daemon.list("/devices")]
