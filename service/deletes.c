@@ -64,10 +64,35 @@ static int tree_load(struct service *service, const char *path, const char *grou
     return 0;
 }
 
+/* The lowest images of the trees of a group's members, which stay when those of members go. */
+struct roots {
+    size_t count;
+    char **paths; /* NULL: not known */
+};
+
+static void roots_clear(struct roots *roots)
+{
+    for (size_t i = 0; i < roots->count; i++)
+        free(roots->paths[i]);
+    free(roots->paths);
+}
+
+static int roots_begin(struct roots *roots, size_t count, struct err *err)
+{
+    if (roots->paths)
+        return 0;
+    roots->paths = calloc(count + 1, sizeof(*roots->paths));
+    if (!roots->paths)
+        return err_set(err, ErrOutOfResources, 0, "there is no memory for the trees");
+    roots->count = count;
+    return 0;
+}
+
 /* What is done with the tree of a group's members. */
 struct tree_visit {
     struct service *service;
     const struct group_row *group;
+    struct roots *roots; /* by which a tree is found whose member's image has gone; or NULL */
     int (*each)(void *context, const struct tree *tree, struct err *err);
     void *context;
 };
@@ -81,6 +106,23 @@ static void tree_mark(const struct tree *tree, const struct group_row *group, bo
             seen[i] = true;
 }
 
+/* An image of the tree of a member, or NULL. */
+static const char *tree_place(const struct tree_visit *visit, size_t member)
+{
+    const char *image = visit->group->members[member].backing_image;
+    return image || !visit->roots ? image : visit->roots->paths[member];
+}
+
+static int root_note(const struct tree_visit *visit, size_t member, const struct tree *tree,
+                     struct err *err)
+{
+    char **root = visit->roots && tree->count > 0 ? &visit->roots->paths[member] : NULL;
+    if (!root || *root)
+        return 0;
+    *root = strdup(tree->rows[0].path);
+    return *root ? 0 : err_set(err, ErrOutOfResources, 0, "there is no memory for the trees");
+}
+
 /* Each tree once, in the order of their first members. */
 static int trees_visit(const struct tree_visit *visit, struct err *err)
 {
@@ -89,10 +131,12 @@ static int trees_visit(const struct tree_visit *visit, struct err *err)
     int ret = seen ? 0 : err_set(err, ErrOutOfResources, 0, "there is no memory for the trees");
     for (size_t i = 0; i < group->member_count && ret == 0; i++) {
         CLEANUP_BY(tree_clear) struct tree tree = {0};
-        const char *image = group->members[i].backing_image;
-        if (!image || seen[i])
+        const char *place = tree_place(visit, i);
+        if (!place || seen[i])
             continue;
-        ret = tree_load(visit->service, image, group->name, &tree, err);
+        ret = tree_load(visit->service, place, group->name, &tree, err);
+        if (ret == 0)
+            ret = root_note(visit, i, &tree, err);
         if (ret == 0) {
             tree_mark(&tree, group, seen);
             ret = visit->each(visit->context, &tree, err);
@@ -217,7 +261,7 @@ int delete_plan(struct service *service, const char *id_or_name, struct delete_p
     CLEANUP_BY(group_row_clear) struct group_row group = {0};
     CLEANUP(cjson) cJSON *kept = cJSON_CreateArray();
     struct estimate estimate = {service, &group, plan, kept};
-    const struct tree_visit visit = {service, &group, estimate_tree, &estimate};
+    const struct tree_visit visit = {service, &group, NULL, estimate_tree, &estimate};
     *plan = (struct delete_plan){.free_bytes = UINT64_MAX};
     if (snapshot_groups_get(service, id_or_name, &group, err) != 0 ||
         group_check(&group, err) != 0 || trees_visit(&visit, err) != 0)
@@ -404,7 +448,7 @@ static int delete_cut(struct service *service, const struct group_row *group,
     if (!members || !devices)
         return err_set(err, ErrOutOfResources, 0, "there is no memory for the job");
     struct cuts cuts = {.group = group, .job = job, .members = members, .devices = devices};
-    const struct tree_visit visit = {service, group, cuts_find, &cuts};
+    const struct tree_visit visit = {service, group, NULL, cuts_find, &cuts};
     int ret = trees_visit(&visit, err);
     if (ret == 0 && cuts.count > 0)
         ret = cut_take(service, &cuts, err);
@@ -541,11 +585,12 @@ static int planning_record(struct planning *planning, size_t *added, struct err 
 
 /* Records what is to be merged next. */
 static int delete_plan_next(struct service *service, const struct group_row *group,
-                            struct job_row *job, size_t *added, struct err *err)
+                            struct roots *roots, struct job_row *job, size_t *added,
+                            struct err *err)
 {
     CLEANUP_BY(planning_clear)
     struct planning planning = {service, group, job, cJSON_CreateArray(), 0, NULL};
-    const struct tree_visit visit = {service, group, planning_tree, &planning};
+    const struct tree_visit visit = {service, group, roots, planning_tree, &planning};
     return trees_visit(&visit, err) == 0 ? planning_record(&planning, added, err) : -1;
 }
 
@@ -577,26 +622,29 @@ static int merges_run(struct service *service, struct job_row *job, struct err *
 }
 
 /* The group as it is now: its members' images change with each merge. */
-static int delete_step(struct service *service, struct job_row *job, size_t *added, struct err *err)
+static int delete_step(struct service *service, struct roots *roots, struct job_row *job,
+                       size_t *added, struct err *err)
 {
     CLEANUP_BY(group_row_clear) struct group_row group = {0};
     int ret = merges_run(service, job, err);
     if (ret != 0)
         return ret;
-    if (store_group_get(service->store, job->group_id, &group, err) != 0)
+    if (store_group_get(service->store, job->group_id, &group, err) != 0 ||
+        roots_begin(roots, group.member_count, err) != 0)
         return -1;
     ret = delete_cut(service, &group, job, err);
     if (ret == 0)
-        ret = delete_plan_next(service, &group, job, added, err);
+        ret = delete_plan_next(service, &group, roots, job, added, err);
     return ret ? ret : job_reload(service, job, err);
 }
 
 int deletes_run(struct service *service, struct job_row *job, struct err *err)
 {
+    CLEANUP_BY(roots_clear) struct roots roots = {0};
     size_t added;
     int ret;
     do
-        ret = delete_step(service, job, &added, err);
+        ret = delete_step(service, &roots, job, &added, err);
     while (ret == 0 && added > 0);
     return ret;
 }

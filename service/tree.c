@@ -78,7 +78,8 @@ static void removable_mark(struct tree_image *images, size_t count)
 /* Whether the child of a mergeable image may be pushed into it; else why not. */
 static bool child_may_be_pushed(const struct tree_image *child, enum tree_reason *reason)
 {
-    *reason = child->is_top               ? TREE_UNDER_TOP
+    *reason = child->is_read              ? TREE_UNDER_READ
+              : child->is_top             ? TREE_UNDER_TOP
               : child->is_kept            ? TREE_UNDER_KEPT
               : child->role != IMAGE_MADE ? TREE_UNDER_ATTACHED
                                           : TREE_REASONS;
@@ -164,6 +165,7 @@ static int image_load(struct tree_image *image, const struct image_row *row, siz
                                  .is_member = row->group_name != NULL,
                                  .is_top = row->device != NULL,
                                  .is_kept = row->is_kept,
+                                 .is_read = row->is_read,
                                  .is_complete = row->is_complete};
     if (!row->backing)
         return 0;
@@ -212,6 +214,7 @@ static const char *const reasons[TREE_REASONS] = {
                             "removed",
     [TREE_UNDER_TOP] = "image '%s', which stands on it, is the top of a device; it is merged after "
                        "the next snapshot",
+    [TREE_UNDER_READ] = "image '%s', which stands on it, is attached read-only",
     [TREE_UNDER_KEPT] = "image '%s', which stands on it, is the top of a detached device",
 };
 

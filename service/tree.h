@@ -10,8 +10,8 @@
  *
  * Removable images go first, from the leaves down. Then each maximal run L <- ... <- U is one push,
  * so that what was written is copied once, however many images the run has: every image from L up
- * to, not including, U is mergeable; all above L, up to U, are made; and U is frozen, which the top
- * of a device, attached or detached, is not. What U was, L is afterwards: its children stand on L,
+ * to, not including, U is mergeable; all above L, up to U, are made; and U is frozen, and no top
+ * of a device, attached or detached. What U was, L is afterwards: its children stand on L,
  * and who needed U needs L.
  *
  *   L (attached) <- a (made) <- b (made, of group g) <- top      L, with what a and b have, is of g
@@ -56,6 +56,7 @@ enum tree_reason {
     TREE_IS_ATTACHED,    /* nothing stands on it, but it is the operator's */
     TREE_UNDER_ATTACHED, /* the image on it is the operator's, and would have to go */
     TREE_UNDER_TOP,      /* the image on it is the top of a device, to be cut first */
+    TREE_UNDER_READ,     /* the image on it is the top of a device that is read-only */
     TREE_UNDER_KEPT,     /* the image on it is the top of a detached device */
     TREE_REASONS,
 };
@@ -65,6 +66,7 @@ struct tree_image {
     size_t backing; /* the position of the image under it, which comes before it; or TREE_NONE */
     enum image_role role;
     bool is_member, is_top, is_kept;
+    bool is_read;     /* the top of a device that is read-only, which cannot be cut */
     bool is_gone;     /* its file does not exist, its directory does */
     bool is_complete; /* what is under it is known */
     /* The plan. */

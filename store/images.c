@@ -18,9 +18,10 @@ static const struct table images = {TABLE("images"), .choices = image_role_names
 #define NEEDED_BY                                                                                  \
     "(" IMAGE_GROUPS " LIMIT 1) AS group_name, "                                                   \
     "coalesce((SELECT name FROM devices WHERE top_image = images.path LIMIT 1), "                  \
-    "(" IMAGE_TO_BE_TOP " LIMIT 1)) AS device"
+    "(" IMAGE_TO_BE_TOP " LIMIT 1)) AS device, "                                                   \
+    "EXISTS (SELECT 1 FROM devices WHERE top_image = images.path AND read_only) AS is_read"
 static const struct column tree_columns[] = {COLUMN_ENTRIES(IMAGE_COLUMNS) COLUMN_ENTRY(
-    group_name, TEXT_OR_NULL) COLUMN_ENTRY(device, TEXT_OR_NULL)};
+    group_name, TEXT_OR_NULL) COLUMN_ENTRY(device, TEXT_OR_NULL) COLUMN_ENTRY(is_read, INTEGER)};
 static const struct table tree_images = {.name = "images",
                                          .row_bytes = sizeof(ROW),
                                          .columns = tree_columns,

@@ -36,6 +36,7 @@ struct image_row {
     bool is_complete; /* false: what is under it is not known */
     char *group_name; /* a group that has it as a frozen member, or NULL; with store_image_tree() */
     char *device;     /* a device whose top it is, or NULL; likewise */
+    bool is_read;     /* a device that is read-only has it as top; likewise */
 };
 
 /* Who needs an image (image-keepers.h). */

@@ -91,6 +91,41 @@ def clones_keep(daemon):
     expect((content(daemon, "c"), content(daemon, "clone")) == before, "contents")
 
 
+def branches_go(daemon):
+    """A branch that goes leaves a run of two images, which is merged by the same job."""
+    daemon.create_device("f", "qcow2", 4 * MIB)
+    write(daemon, "f", 1, 0, MIB)
+    daemon.snapshot("f1", ["f"])
+    write(daemon, "f", 2, 0, MIB)
+    for group, safety in (("f1", "branch"), ("branch", "back")):
+        answer = daemon.request("POST", "/snapshot-groups/%s/rollbacks" % group, {"name": safety})
+        expect(answer.status == 201, "%s", answer)
+    before = content(daemon, "f")
+    for group in ("f1", "branch", "back"):
+        delete(daemon, group)
+    expect(content(daemon, "f") == before, "contents")
+    expect(len(chain(daemon, "f")) == 2, "%s", chain(daemon, "f"))
+
+
+def readers_keep(daemon):
+    """A device that is read-only cannot be cut; what is under it stays until it is gone."""
+    daemon.create_device("e", "qcow2", 4 * MIB)
+    for number in (1, 2):
+        write(daemon, "e", number, 0, MIB)
+        daemon.snapshot("e%d" % number, ["e"])
+    frozen = daemon.get("/snapshot-groups/e2")["members"][0]["backing_file"]
+    answer = daemon.request("POST", "/devices", {"name": "reader", "image": frozen, "format": "qcow2", "read_only": True})
+    expect(answer.status == 201, "%s", answer)
+    before = content(daemon, "e"), content(daemon, "reader")
+    for group in ("e1", "e2"):
+        job, plan = delete(daemon, group)
+        expect(job["kept"] == plan["kept"] and not job["merges"], "%s: %s %s", group, job, plan)
+        expect((content(daemon, "e"), content(daemon, "reader")) == before, "contents")
+        (kept,) = job["kept"]
+        expect(kept["because"] == ("image '%s', which stands on it, is attached read-only" % frozen if group == "e1" else
+                                   "device 'reader' uses it"), "%s", kept)
+
+
 def refused(daemon):
     daemon.snapshot("held", ["c"])
     daemon.request("PUT", "/snapshot-groups/held/holds/backup")
@@ -139,6 +174,8 @@ def test():
         daemon.start()
         in_any_order(daemon)
         clones_keep(daemon)
+        branches_go(daemon)
+        readers_keep(daemon)
         cancelled_and_continued(daemon)
         refused(daemon)
 

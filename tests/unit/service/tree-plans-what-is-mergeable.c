@@ -188,14 +188,15 @@ static void plan_once(struct model *model)
 /* ---- every tree ---- */
 
 /* How an image is needed. */
-enum need { FREE, MEMBER, TOP, KEPT, NEEDS };
+enum need { FREE, MEMBER, TOP, KEPT, READ, NEEDS };
 
 static struct tree_image image_make(size_t backing, enum image_role role, enum need need)
 {
     return (struct tree_image){.backing = backing,
                                .role = role,
                                .is_member = need == MEMBER,
-                               .is_top = need == TOP,
+                               .is_top = need == TOP || need == READ,
+                               .is_read = need == READ,
                                .is_kept = need == KEPT,
                                .is_complete = true};
 }
