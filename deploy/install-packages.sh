@@ -15,7 +15,7 @@
 #   test    to run tests/run.sh and .ci/run
 set -euo pipefail
 
-build=(gcc libc6-dev cmake ninja-build pkg-config scdoc libcjson-dev libinih-dev libsqlite3-dev libsystemd-dev
+build=(gcc libc6-dev cmake ninja-build pkg-config scdoc libcjson-dev libcurl4-gnutls-dev libinih-dev libsqlite3-dev libsystemd-dev
     uuid-dev xfslibs-dev zlib1g-dev libzstd-dev liburing-dev libgnutls28-dev libcmocka-dev)
 demo=(curl jq libnbd-bin qemu-utils util-linux)
 packaging=("${build[@]}" build-essential debhelper dh-apparmor fakeroot lintian)
@@ -23,6 +23,7 @@ test=("${build[@]}" "${demo[@]}" "${packaging[@]}" acl apparmor btrfs-progs busy
     iproute2 libnbd-dev mount nbdkit nodejs procps python3 python3-libnbd python3-jsonschema python3-yaml qemu-system-common qemu-system-x86 spin sqlite3 strace
     systemd wrk xfsprogs)
 test+=(chromium) # for clients/dashboard
+test+=(bash-completion libvirt-clients nbd-client zsh) # for clients/cli
 command -v npm >/dev/null || test+=(npm) # a nodejs that is not Debian's brings its own
 guest_kernel=linux-image-cloud-amd64
 guest=(mdadm)

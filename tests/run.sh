@@ -4,8 +4,8 @@
 # Usage: tests/run.sh [LABEL...]
 #
 # Installs what is missing, builds with warnings as errors, and runs every test but `slow` and
-# `bench`, or those with one of the labels named: unit, api, interop, crash, static, fuzz, slow,
-# bench. Ends with ctest's summary; the exit status is 0 only if everything passed.
+# `bench`, or those with one of the labels named: unit, api, cli, interop, crash, static, fuzz,
+# slow, bench. Ends with ctest's summary; the exit status is 0 only if everything passed.
 #
 # SNAPGROUPD_PRESET=dev|asan|tsan|fuzz selects the build under test, dev by default. With dev the
 # code must also build with clang and without asserts, and be formatted as .clang-format says, and
@@ -33,7 +33,7 @@ build() {
 
 check_format() {
     step 'clang-format'
-    find base block store service tests -name '*.[ch]' -print0 |
+    find base block store service clients tests -name '*.[ch]' -print0 |
         xargs -0 clang-format --dry-run --Werror
 }
 

@@ -52,7 +52,7 @@ assert too_long('.py', f'# {LONG}\nf("{LONG}")\ndef g():\n    """a\n    {LONG}""
 assert too_long('.sh', f'# {LONG}\necho "# {LONG}"\nls # {LONG}\n') == [1, 3]
 
 failures = [f'{path.relative_to(SOURCE_DIR)}:{line}'
-            for top in ('base', 'block', 'store', 'service', 'tests', 'deploy', '.ci')
+            for top in ('base', 'block', 'store', 'service', 'clients', 'tests', 'deploy', '.ci')
             for path in sorted((SOURCE_DIR / top).rglob('*')) if path.is_file()
             for kind in (path.suffix or path.name,) if kind in KINDS
             for line in too_long(kind, path.read_text())]

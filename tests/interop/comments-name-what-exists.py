@@ -61,7 +61,7 @@ found = list(dangling(PLANTED, {'node_open', 'top_level'}, {'block/image/node.h'
 assert sorted(found) == sorted((2, name) for name in ('node_gone', 'gone', 'gone_too', 'gone.h', 'device/node.c')), found
 
 source_dir = os.environ.get('SOURCE_DIR', os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', '..'))
-files = [str(path.relative_to(source_dir)) for top in ('base', 'block', 'store', 'service', 'api', 'tests')
+files = [str(path.relative_to(source_dir)) for top in ('base', 'block', 'store', 'service', 'clients', 'docs', 'api', 'tests')
          for path in Path(source_dir, top).rglob('*.*')]
 names = known_names(source_dir)
 for path in rooms.sources(source_dir):

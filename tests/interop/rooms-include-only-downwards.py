@@ -36,6 +36,11 @@ BREACHES = [
     ('service/i.c', '<liburing.h>'),
     ('service/i.c', '"../block/node.h"'),
     ('service/http/j.c', '"service/daemon.h"'),
+    ('service/http/j.c', '<curl/curl.h>'),
+    ('service/http/j.c', '"clients/cli/send.h"'),
+    ('clients/cli/k.c', '"service/options.h"'),
+    ('clients/cli/k.c', '"block/block.h"'),
+    ('clients/cli/k.c', '<gnutls/gnutls.h>'),
 ]
 ALLOWED = [
     ('base/k.c', '"base/err.h"'),
@@ -51,6 +56,8 @@ ALLOWED = [
     ('service/http/k.c', '"service/k.h"'),
     ('service/main.c', '"service/http/server.h"'),
     ('store/k.c', '<sqlite3.h>'),
+    ('clients/cli/k.c', '"base/cleanup.h"'),
+    ('clients/cli/k.c', '<curl/curl.h>'),
 ]
 
 

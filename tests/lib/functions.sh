@@ -20,6 +20,9 @@
 #   nbd_uri NAME                 prints the export's URI
 #   qcow2_check FILE [no-leaks]  qemu-img check finds no error (and no leak)
 #   checksums DIRECTORY          prints name, size and SHA-256 of everything in it, sorted
+#   ctl ARGUMENT...              runs snapgroupctl; sets RC, OUTPUT and ERRORS, what it has written
+#   expect_ctl RC ARGUMENT...    the same, and it must end with that status
+#   expect_output FILTER [JQ_ARGUMENT...]       jq's filter must be true of OUTPUT
 #   spawn COMMAND...             runs it in the background until the test ends; sets SPAWNED
 #   begin_slow_create            POST /devices (vda, raw) in the background, with slow fsyncs
 #   expect_slow_create           waits for that call, which must succeed
@@ -37,6 +40,7 @@ export LC_ALL=C
 SOURCE_DIR=${SOURCE_DIR:-$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)}
 BUILD_DIR=${BUILD_DIR:-$SOURCE_DIR/build/dev}
 SNAPGROUPD=${SNAPGROUPD:-$BUILD_DIR/snapgroupd}
+SNAPGROUPCTL=${SNAPGROUPCTL:-$BUILD_DIR/snapgroupctl}
 DEADLINE_S=${DEADLINE_S:-60}
 POLL_S=0.01
 # shellcheck source=tests/lib/sanitizers.sh
@@ -51,7 +55,7 @@ mkdir "$IMAGES" "$STATE" "$RUNTIME"
 DAEMON_PID='' # empty: stopped by the test
 DAEMON_ARGUMENTS=() DAEMON_STDOUT='' DAEMON_STATUS=''
 SPAWNED='' SPAWNED_ALL=()
-STATUS='' BODY='' HEADERS='' TOKEN=''
+STATUS='' BODY='' HEADERS='' TOKEN='' RC='' OUTPUT='' ERRORS=''
 
 fail() {
     trap - ERR
@@ -163,6 +167,26 @@ create_token() {
     api POST /tokens "{\"name\":\"$1\",\"scope\":\"$2\"}"
     expect_status 201
     TOKEN=$(jq --raw-output .secret <<<"$BODY")
+}
+
+ctl() {
+    RC=0
+    SNAPGROUPCTL_SOCKET=${SNAPGROUPCTL_SOCKET-$RUNTIME/api.sock} HOME=${CTL_HOME-$TMP} "$SNAPGROUPCTL" "$@" \
+        >"$TMP/ctl.out" 2>"$TMP/ctl.err" </dev/null || RC=$?
+    OUTPUT=$(tr -d '\0' <"$TMP/ctl.out") ERRORS=$(tr -d '\0' <"$TMP/ctl.err")
+}
+
+expect_ctl() {
+    local rc=$1
+    shift
+    ctl "$@"
+    [ "$RC" = "$rc" ] || fail "snapgroupctl $* ends with $RC instead of $rc: $OUTPUT $ERRORS"
+}
+
+expect_output() {
+    local filter=$1
+    shift
+    jq --exit-status "$filter" "$@" >/dev/null <<<"$OUTPUT" || fail "not true: $filter $* in: $OUTPUT"
 }
 
 nbd_uri() {

@@ -5,6 +5,7 @@ objects.
     base <- base/tls   store    block/image <- block/format <- block/format/qcow2
                      block/image <- block/device <- block/nbd, block/job <- block
     service <- service/http <- daemon, main
+    clients/cli, which knows of the daemon only what REST says
 
 A room includes its own headers, all of base, and of the rooms below it the headers that MAY_INCLUDE
 lists.
@@ -16,7 +17,7 @@ from collections import defaultdict
 from pathlib import Path
 
 ROOMS = ['base', 'base/tls', 'store', 'block', 'block/image', 'block/format', 'block/format/qcow2', 'block/device', 'block/job', 'block/nbd',
-         'service', 'service/http']
+         'service', 'service/http', 'clients/cli']
 BLOCK = {'block': {'block.h', 'clone.h', 'devices.h', 'extents.h', 'group.h', 'io.h', 'limits.h', 'merge.h', 'overlay.h', 'types.h'}}
 DRIVER = {'driver.h', 'driver-services.h', 'file-io.h', 'journal.h'}
 IMAGE = {'access.h', 'amend.h', 'chain.h', 'drivers.h', 'file-io.h', 'file-table.h', 'freeze.h', 'image.h', 'journal.h', 'journal-dir.h', 'journal-recovery.h',
@@ -39,6 +40,7 @@ MAY_INCLUDE = {
     'block': {'block/image': IMAGE | DRIVER, 'block/format': ANY, 'block/format/qcow2': {'driver-qcow2.h'},
               'block/device': DEVICE, 'block/nbd': {'server.h'}},
     'service': {'block': {'block.h', 'clone.h', 'extents.h', 'group.h', 'limits.h', 'merge.h', 'overlay.h'}, 'store': STORE},
+    'clients/cli': {},
     'service/http': TLS | {'block': {'block.h', 'extents.h', 'group.h', 'limits.h'}, 'store': STORE},
 }
 # Faces: headers that a room offers to others, declared apart from the files that implement them. A
@@ -50,7 +52,7 @@ FACES = {'block/block.h', 'block/clone.h', 'block/devices.h', 'block/extents.h',
 TOP = {'service/main.c', 'service/daemon.c', 'service/check.c', 'service/reload.c'}
 TOP_HEADER = 'service/daemon.h'
 # Libraries, and the folders that alone may know them.
-LIBRARIES = {'sqlite3.h': 'store/', 'cjson/': 'service/', 'jansson.h': 'service/', 'zlib.h': 'block/', 'zstd': 'block/',
+LIBRARIES = {'sqlite3.h': 'store/', 'cjson/': ('service/', 'clients/cli/'), 'curl/': 'clients/cli/', 'jansson.h': 'service/', 'zlib.h': 'block/', 'zstd': 'block/',
              'liburing': 'block/', 'gnutls/': ('base/tls/', 'block/nbd/', 'service/'), 'microhttpd.h': None}
 
 
@@ -64,7 +66,7 @@ def stem(path):
 
 def sources(tree):
     """Paths of all C files of the rooms, relative to the tree."""
-    for top in ('base', 'store', 'block', 'service'):
+    for top in ('base', 'store', 'block', 'service', 'clients'):
         for path in sorted(Path(tree, top).rglob('*.[ch]')):
             yield str(path.relative_to(tree))
 
@@ -213,7 +215,7 @@ def objects_of_build(build, tree):
     """{object file: source} of the rooms and of main.c, as CMake lays them out, without those of
     sources that are gone."""
     found = {}
-    for target in ('base', 'tls', 'store', 'block', 'service', 'snapgroupd'):
+    for target in ('base', 'tls', 'store', 'block', 'service', 'snapgroupd', 'snapgroupctl'):
         top = Path(build, 'CMakeFiles', target + '.dir')
         for path in top.rglob('*.o'):
             source = str(path.relative_to(top))[:-2]
