@@ -7,10 +7,24 @@ import { feed, listen, startFeed, stopFeed } from "./feed.js";
 import { Component, html, render } from "./html.js";
 import { Device } from "./views/device.js";
 import { Devices } from "./views/devices.js";
+import { Events } from "./views/events.js";
+import { Group } from "./views/group.js";
+import { Groups } from "./views/groups.js";
+import { Job } from "./views/job.js";
+import { Jobs } from "./views/jobs.js";
 import { Login } from "./views/login.js";
+import { Pauses } from "./views/pauses.js";
+import { Take } from "./views/take.js";
+import { Tokens } from "./views/tokens.js";
 
 const VIEWS = [
   { path: "devices", title: "Devices", list: Devices, one: Device },
+  { path: "groups", title: "Groups", list: Groups, one: Group },
+  { path: "take", title: "Take a group", list: Take },
+  { path: "pauses", title: "Pauses", list: Pauses },
+  { path: "jobs", title: "Jobs", list: Jobs, one: Job },
+  { path: "events", title: "Events", list: Events },
+  { path: "tokens", title: "Tokens", list: Tokens },
 ];
 const THEMES = ["auto", "light", "dark"];
 const FEED_STATES = { idle: "not connected", connecting: "connecting", live: "live",

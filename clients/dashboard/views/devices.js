@@ -5,8 +5,9 @@
 import { get, query } from "../api.js";
 import { bytes, labels, link, state, text } from "../format.js";
 import { html } from "../html.js";
-import { Fault, View } from "../parts.js";
+import { Action, Fault, scopeReason, View } from "../parts.js";
 import { Table } from "../table.js";
+import { chosen } from "./take.js";
 
 const SIGHT_MS = 10000;
 const ONE_BY_ONE_MAX = 20; // devices that are read singly, before all are
@@ -85,9 +86,17 @@ export class Devices extends View {
     return found.filter((device) => device.name.includes(filter) && (!only || device.state === only));
   }
 
+  choose = (name) => (event) => {
+    if (event.target.checked) chosen.add(name);
+    else chosen.delete(name);
+    this.setState({});
+  };
+
   columns = [
+    { title: "Choose", class: "choose", cell: (device) => html`<input type="checkbox" aria-label=${`Choose ${device.name}`}
+        checked=${chosen.has(device.name)} onChange=${this.choose(device.name)} />` },
     { title: "Name", class: "name", cell: (device) => link("devices", device.name) },
-    { title: "State", cell: (device) => state(device.state) },
+    { title: "State", class: "state-cell", cell: (device) => state(device.state) },
     { title: "Clients", class: "number wide", cell: (device) => device.clients },
     { title: "Chain", class: "number", cell: (device) => device.chain.length },
     { title: "Size", class: "number wider", cell: (device) => bytes(device.size_bytes) },
@@ -96,7 +105,7 @@ export class Devices extends View {
     { title: "Labels", class: "widest", cell: (device) => labels(device.labels) },
   ];
 
-  render(props, { problem, names, isLoaded, filter, only }) {
+  render({ scope }, { problem, names, isLoaded, filter, only }) {
     const rows = this.rows();
     return html`
       <form class="filters" onSubmit=${(event) => event.preventDefault()}>
@@ -108,6 +117,9 @@ export class Devices extends View {
                   onChange=${(event) => this.setState({ only: event.target.value })}>
             <option value="">all</option><option>online</option><option>failed</option>
           </select></label>
+        <${Action} label=${`Freeze ${chosen.size} chosen …`} kind="secondary"
+          reason=${scopeReason(scope, "snapshot") ?? (chosen.size === 0 ? "Choose devices first" : null)}
+          onClick=${() => { location.hash = "#/take"; }} />
         <p role="status">${rows.length} of ${names.length} devices${isLoaded ? "" : " so far"}</p>
       </form>
       <${Fault} problem=${problem} />
