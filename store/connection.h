@@ -26,6 +26,7 @@ struct connection {
     sqlite3 *db;          /* NULL: closed */
     const char *path;
     atomic_bool has_failed; /* set and cleared under `lock`, read without */
+    bool is_locked_out;     /* and it failed because another connection keeps a lock */
     sqlite3_stmt *statements[CONNECTION_STATEMENTS_MAX]; /* NULL: free */
     unsigned statement_next;                             /* the next one to give way to another */
 };
