@@ -26,8 +26,8 @@ static int overlay_unlink(const struct image_place *place, const struct driver *
                              place->path);
     unsigned char found[OWNER_ID_BYTES];
     int ret = driver->group_id(fd, found);
-    if (ret == -EIO)
-        return err_set(err, ErrOpenFileFailed, EIO, "overlay '%s' cannot be read", place->path);
+    if (ret && ret != -ENOENT)
+        return err_set(err, ErrOpenFileFailed, -ret, "overlay '%s' cannot be read", place->path);
     if (ret == 0 && memcmp(found, id, OWNER_ID_BYTES) == 0 &&
         unlinkat(place->dirfd, place->name, 0) != 0)
         return err_set(err, ErrOpenFileFailed, errno, "overlay '%s' cannot be removed",

@@ -49,11 +49,14 @@ int qcow2_group_id(int fd, unsigned char id[OWNER_ID_BYTES])
     uint32_t bits = be32toh(h.cluster_bits), type, length = 0;
     if (bits < 9 || bits > 21)
         return -ENOENT;
-    for (uint64_t at = be32toh(h.header_length), limit = 1ULL << bits;;
-         at = qcow2_extension_next(at, length)) {
+    uint64_t limit = 1ULL << bits, size = (uint64_t)st.st_size;
+    limit = size < limit ? size : limit;
+    for (uint64_t at = be32toh(h.header_length);; at = qcow2_extension_next(at, length)) {
         ret = qcow2_extension_read(fd, &at, limit, &type, &length);
-        if (ret || type == QCOW2_EXTENSION_END)
+        if (ret == -EINVAL || (ret == 0 && type == QCOW2_EXTENSION_END))
             return -ENOENT;
+        if (ret)
+            return ret;
         if (type == QCOW2_EXTENSION_GROUP_ID && length == OWNER_ID_BYTES)
             return file_read(fd, id, at, OWNER_ID_BYTES);
     }
