@@ -24,12 +24,15 @@ test=("${build[@]}" "${demo[@]}" "${packaging[@]}" acl apparmor btrfs-progs busy
     systemd wrk xfsprogs)
 test+=(chromium) # for clients/dashboard
 test+=(bash-completion libvirt-clients nbd-client zsh) # for clients/cli
+test+=(libgssapi-krb5-2 libicu72 libldap-2.5-0 libreadline8 libxml2 tzdata) # for PostgreSQL
 command -v npm >/dev/null || test+=(npm) # a nodejs that is not Debian's brings its own
 guest_kernel=linux-image-cloud-amd64
 guest=(mdadm)
+postgres=(postgresql-15 postgresql-client-15 libpq5) # installed it would run
 cache=/var/cache/snapgroupd-tests
 guest_files=$cache/guest           # tests/lib/guest.py looks here
 prometheus_files=$cache/prometheus # tests/lib/promtool.py looks here
+postgres_files=$cache/postgresql   # tests/lib/postgres.py looks here
 redocly_pins=$(cd "$(dirname "${BASH_SOURCE[0]}")/../tests/lib/redocly" 2>/dev/null && pwd || true)
 redocly_files=$cache/redocly       # tests/interop/openapi-yaml-is-linted-strictly.sh looks here
 dashboard_pins=${redocly_pins%redocly}dashboard
@@ -49,7 +52,7 @@ for set in "$@"; do
     package) wanted+=("${packaging[@]}") ;;
     test)
         wanted+=("${test[@]}")
-        [ -d "$guest_files" ] && [ -d "$prometheus_files" ] && has_npm "$redocly_pins" "$redocly_files" &&
+        [ -d "$guest_files" ] && [ -d "$prometheus_files" ] && [ -d "$postgres_files" ] && has_npm "$redocly_pins" "$redocly_files" &&
             has_npm "$dashboard_pins" "$dashboard_files" || wants_unpacked=yes
         ;;
     *)
@@ -66,7 +69,7 @@ for package in "${wanted[@]}"; do
 done
 [ "${#missing[@]}" -gt 0 ] || [ "$wants_unpacked" ] || exit 0
 
-echo "Installing: ${missing[*]}${wants_unpacked:+ and unpacking a kernel for guests, promtool and packages of npm}"
+echo "Installing: ${missing[*]}${wants_unpacked:+ and unpacking a kernel for guests, promtool, PostgreSQL and packages of npm}"
 if [ "$(id -u)" -ne 0 ]; then
     echo "Only root can install packages: run this as root, or install those first" >&2
     exit 1
@@ -131,6 +134,7 @@ if [ "$wants_unpacked" ]; then
     [ "$(kernel)" ] || apt-get update --quiet </dev/null
     unpack "$guest_files" "$(kernel)" "${guest[@]}"
     unpack "$prometheus_files" prometheus
+    unpack "$postgres_files" "${postgres[@]}"
     unpack_npm "$redocly_pins" "$redocly_files"
     unpack_npm "$dashboard_pins" "$dashboard_files"
 fi
