@@ -20,11 +20,12 @@ static const struct {
 };
 
 /* A shortage of descriptors or memory is temporary, whatever failed. A retryable code stays: it may
- * say more. */
+ * say more. So does that of a failed sync, which is for good, whatever its cause. */
 static enum err_code err_code_of_cause(enum err_code code, int errnum)
 {
     bool is_shortage = errnum == EMFILE || errnum == ENFILE || errnum == ENOMEM;
-    return is_shortage && !err_code_retryable(code) ? ErrOutOfResources : code;
+    bool is_final = code == ErrUnflushedData || err_code_retryable(code);
+    return is_shortage && !is_final ? ErrOutOfResources : code;
 }
 
 int err_set(struct err *err, enum err_code code, int errnum, const char *format, ...)

@@ -23,8 +23,8 @@ static int reader_execute(struct connection *reader, const char *sql, struct err
     return statement ? statement_step(reader, statement, ErrInternalError, "", err) : -1;
 }
 
-/* SQLite passes over an error of fcntl when it unlocks: the lock stays until the connection that has
- * it, and that is the writer, is closed. */
+/* SQLite passes over an error of fcntl when it unlocks: the lock stays until the connection that
+ * has it, and that is the writer, is closed. */
 static void reader_check_locks_locked(struct store *store)
 {
     if (store->reader.has_failed && store->reader.is_locked_out)

@@ -9,7 +9,7 @@
 #   - every transaction that was acknowledged before the group was asked for is there, none that was
 #     issued after its reply is, and none in between is missing;
 #   - pg_amcheck finds no fault in any table or index; the checksums of all pages are right.
-# If the two disks are frozen at two instants the server does not even start: this test would notice.
+# If the two disks are frozen at two instants the server does not even start, which is tried, too.
 import contextlib
 import glob
 import os
@@ -64,8 +64,8 @@ def verify(host, bounds, what):
         sums = host.sql(SUMS)
         expect(len(set(sums)) == 1, "%s: the sums of accounts, tellers, branches and history are %s", what, sums)
         count, last = map(int, host.sql("SELECT count(*), coalesce(max(n), 0) FROM counted"))
-        expect(count == last and bounds[0] <= last <= bounds[1], "%s: %d transactions, the last is %d, between %d and %d "
-               "are due", what, count, last, *bounds)
+        expect(count == last and bounds[0] <= last <= bounds[1],
+               "%s: %d transactions, the last is %d, between %d and %d are due", what, count, last, *bounds)
         host.run("pg_amcheck", "--install-missing", "--heapallindexed", "postgres")
 
 

@@ -3,11 +3,10 @@
 
     daemon -> NBD -> qemu-storage-daemon -> file on FUSE -> loop device -> ext4
 
-    with Host(daemon, {"data": "vda", "wal": "vdb"}) as host:
-        host.create()                 file systems and an empty database cluster, once
-        with host.up():               mounted, and the server runs
-            host.sql("SELECT 1")
-                                      afterwards: as if the machine had lost power, and no client is left
+    host = Host(daemon, {"data": "vda", "wal": "vdb"})
+    host.create()                 file systems and an empty database cluster, once
+    with host.up():               mounted, the server runs; afterwards no client is left
+        host.sql("SELECT 1")
 
 Everything that writes ends without a flush: the server is killed, then what the kernel still has of
 the file systems is written and they are unmounted, then the NBD clients end. A test needs a mount
@@ -107,18 +106,21 @@ class Host:
 
     # ---- life ----
 
+    def bridge(self, name):
+        return Bridge(self.daemon, name, os.path.join(self.daemon.directory, name + ".fuse"))
+
     @contextlib.contextmanager
     def mounted(self):
         with contextlib.ExitStack() as stack:
             for kind, name in self.disks.items():
-                bridge = stack.enter_context(Bridge(self.daemon, name, os.path.join(self.daemon.directory, name + ".fuse")))
+                bridge = stack.enter_context(self.bridge(name))
                 run("mount", "-o", "loop", bridge.path, self.mountpoints[kind])
                 stack.callback(run, "umount", self.mountpoints[kind])
             yield
 
     def create(self):
         for name in self.disks.values():
-            with Bridge(self.daemon, name, os.path.join(self.daemon.directory, name + ".fuse")) as bridge:
+            with self.bridge(name) as bridge:
                 run(*MKFS["ext4"], bridge.path)
         with self.mounted():
             run("chown", "nobody:nogroup", *self.mountpoints.values())
@@ -162,11 +164,13 @@ class Host:
                     children.append(int(path.split("/")[2]))
         server.kill()
         server.wait()
-        wait_until(lambda: not any(os.path.exists("/proc/%d" % child) for child in children), "the server's processes to end")
+        wait_until(lambda: not any(os.path.exists("/proc/%d" % child) for child in children),
+                   "the server's processes to end")
 
 
 class Counter(threading.Thread):
-    """Inserts 1, 2, 3, ..., each a transaction of its own. acknowledged <= what is there <= issued."""
+    """Inserts 1, 2, 3, ..., each a transaction of its own: acknowledged <= what is there <=
+    issued."""
 
     def __init__(self, host):
         super().__init__(daemon=True)

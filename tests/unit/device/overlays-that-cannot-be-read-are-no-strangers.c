@@ -2,8 +2,8 @@
  *
  * Whether a file is an overlay that a group made is in its header. Where that cannot be read the
  * removal fails, whichever read it was and whatever the error: the file is not taken for somebody
- * else's, which would leave it there for good. A file that is cut short is somebody else's. pread of
- * the code under test comes by here.
+ * else's, which would leave it there for good. A file that is cut short is somebody else's. pread
+ * of the code under test comes by here.
  */
 #include "block/format/qcow2/extension.h"
 #include "block/overlay.h"

@@ -41,4 +41,7 @@ TEST(other_causes_stay)
     /* Whether a commit took place is unknown: callers have to know (store.h). */
     err_set(&err, ErrStoreFailed, ENOMEM, "the commit failed");
     assert_int_equal(err.code, ErrStoreFailed);
+    /* A sync is not tried again, whatever it failed with. */
+    err_set(&err, ErrUnflushedData, ENOMEM, "image 'a' could not be made durable");
+    assert_int_equal(err.code, ErrUnflushedData);
 }
