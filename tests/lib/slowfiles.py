@@ -22,7 +22,8 @@ DELAY_MS = 500
 
 class FuseFile:
     """A raw image on a file system of its own, mounted at `directory`, which is created; its socket
-    and its storage are `beside` with an ending. serve_storage() starts what serves one at the other."""
+    and its storage are `beside` with an ending. serve_storage() starts what serves one at the
+    other."""
 
     def __init__(self, directory, beside, size_bytes):
         self.directory, self.path = directory, os.path.join(directory, "disk.raw")
