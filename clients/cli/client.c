@@ -314,9 +314,9 @@ static enum exchange exchange_run(struct exchanging *exchanging, const struct re
     CURLcode code = curl_easy_perform(curl);
     fclose(exchanging->body);
     curl_easy_getinfo(curl, CURLINFO_RESPONSE_CODE, &reply->status);
-    return code == CURLE_OK || exchanging->has_ended
-               ? EXCHANGE_REPLIED
-               : exchange_judge(client, code, timeout_ms, failure);
+    if (exchanging->has_ended)
+        return EXCHANGE_ENDED;
+    return code == CURLE_OK ? EXCHANGE_REPLIED : exchange_judge(client, code, timeout_ms, failure);
 }
 
 static enum exchange exchange(struct exchanging *exchanging, const struct request *request,

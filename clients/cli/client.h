@@ -41,6 +41,7 @@ enum exchange {
     EXCHANGE_LOST,   /* it may have been carried out */
     EXCHANGE_LATE,   /* so may this: there was no reply in time */
     EXCHANGE_FAILED, /* another try would not help: certificates, permissions */
+    EXCHANGE_ENDED,  /* a stream: `take` has ended it, or nobody reads standard output */
 };
 
 /* Opens the client of a call, with its options; the daemon is not asked yet. EXIT_USAGE. */
@@ -56,7 +57,8 @@ int64_t client_deadline_ms(const struct client *client);
 /* "unix:PATH" or the URL, for people. */
 const char *client_where(const struct client *client);
 
-/* Sends a request once. Unless it is EXCHANGE_REPLIED, `failure` says why. */
+/* Sends a request once. Unless it is EXCHANGE_REPLIED or
+ * EXCHANGE_ENDED, `failure` says why. */
 enum exchange client_exchange(struct client *client, const struct request *request,
                               struct reply *reply, struct failure *failure);
 

@@ -6,8 +6,13 @@
 
 #include "clients/cli/completion.h"
 #include "clients/cli/device.h"
+#include "clients/cli/event.h"
+#include "clients/cli/group-take.h"
+#include "clients/cli/group.h"
+#include "clients/cli/job.h"
 #include "clients/cli/raw.h"
 #include "clients/cli/status.h"
+#include "clients/cli/token.h"
 
 #define BIT(name) OPTION_BIT(OPTION_##name)
 
@@ -16,9 +21,11 @@
 #define IS(text)       {.name = text}
 #define OF(text, from) {.name = text, .source = from}
 
-/* Options of all calls that make something, of all lists, and of images. */
+/* Options of all calls that make something, of lists, work that is awaited, groups and images. */
 #define POSTS  BIT(IDEMPOTENCY_KEY)
 #define LISTS  BIT(LIMIT)
+#define WAITS  (BIT(WAIT) | BIT(NO_WAIT))
+#define MAKES  (POSTS | WAITS | BIT(DRY_RUN) | BIT(LABEL) | BIT(DEADLINE) | BIT(SETTLE))
 #define IMAGES (POSTS | BIT(LABEL) | BIT(ALLOW_CLIENT) | BIT(CLUSTER_SIZE) | BIT(EXTENDED_L2))
 
 const struct command command_rows[] = {
@@ -52,6 +59,79 @@ const struct command command_rows[] = {
     {.words = "device detach", .run = run_device_detach, .arguments = {OF("DEVICE", FROM_DEVICES)},
      .options = BIT(DELETE_FILE) | BIT(DISCARD_UNFLUSHED) | BIT(MATCH),
      .summary = "Detaches a device; its files stay"},
+
+    {.words = "group take", .run = run_group_take,
+     .arguments = {IS("GROUP"), {.name = "DEVICE[=FILE]", .source = FROM_DEVICES, .is_optional = true, .is_repeated = true}},
+     .options = MAKES | BIT(SELECTOR),
+     .summary = "Freezes devices at one instant, all or none",
+     .details = "FILE is the overlay to create, beneath the image directory [DEVICE+GROUP.qcow2 there]. The\n"
+                "frozen disks are read over NBD as DEVICE@GROUP."},
+    {.words = "group list", .run = run_group_list,
+     .options = LISTS | BIT(STATE) | BIT(KIND) | BIT(NAME) | BIT(DEVICE) | BIT(LABEL) | BIT(CREATED_AFTER) | BIT(CREATED_BEFORE),
+     .summary = "Lists groups, newest first, failed attempts too"},
+    {.words = "group show", .run = run_group_show, .arguments = {OF("GROUP", FROM_GROUPS)},
+     .summary = "Shows all about a group"},
+    {.words = "group update", .run = run_group_update, .arguments = {OF("GROUP", FROM_GROUPS)},
+     .options = BIT(LABEL) | BIT(UNLABEL) | BIT(MATCH),
+     .summary = "Changes labels"},
+    {.words = "group rollback", .run = run_group_rollback, .arguments = {OF("GROUP", FROM_GROUPS)},
+     .options = MAKES | BIT(NAME) | BIT(DISCONNECT),
+     .summary = "Gives all devices of a group the content that it froze",
+     .details = "Stop the guest first: it would write what it has in memory over the older content. Nothing\n"
+                "is destroyed: what the devices have now is kept as a group (--name), and a rollback to that\n"
+                "one undoes this one."},
+    {.words = "group delete", .run = run_group_delete, .arguments = {OF("GROUP", FROM_GROUPS)},
+     .options = WAITS | BIT(DRY_RUN) | BIT(MATCH),
+     .summary = "Deletes a group: its images are merged",
+     .details = "A job does it in the background, and this command waits for its end. Devices, clones and\n"
+                "other groups keep what they have."},
+    {.words = "group hold", .run = run_group_hold, .arguments = {OF("GROUP", FROM_GROUPS), OF("HOLD", FROM_HOLDS)},
+     .options = BIT(RELEASE),
+     .summary = "Keeps a group from being deleted",
+     .details = "HOLD is a name of your own, so that others can hold the group too."},
+    {.words = "group extents", .run = run_group_extents,
+     .arguments = {OF("GROUP", FROM_GROUPS), OF("DEVICE", FROM_DEVICES)}, .options = LISTS | BIT(SINCE),
+     .summary = "Lists what has changed in a frozen disk",
+     .details = "Without --since: all that is allocated. What no extent covers has not changed."},
+    {.words = "group copy", .run = run_group_copy,
+     .arguments = {OF("GROUP", FROM_GROUPS), OF("DEVICE", FROM_DEVICES), IS("IMAGE")},
+     .options = POSTS | WAITS | BIT(FORMAT), .needed = BIT(FORMAT),
+     .summary = "Copies a frozen disk to an image of its own",
+     .details = "IMAGE is a new file beneath the image directory. A job does it, and this command waits for\n"
+                "its end."},
+
+    {.words = "job list", .run = run_job_list, .options = LISTS | BIT(STATE),
+     .summary = "Lists jobs, newest first"},
+    {.words = "job show", .run = run_job_show, .arguments = {OF("JOB", FROM_JOBS)},
+     .summary = "Shows all about a job"},
+    {.words = "job watch", .run = run_job_watch, .arguments = {OF("JOB", FROM_JOBS)},
+     .summary = "Waits for the end of a job",
+     .details = "The exit status is 0 if the job was done, and 1 if it failed or was cancelled."},
+    {.words = "job cancel", .run = run_job_cancel, .arguments = {OF("JOB", FROM_JOBS)},
+     .summary = "Ends a job before it is done"},
+    {.words = "job pause", .run = run_job_pause, .arguments = {OF("JOB", FROM_JOBS)},
+     .summary = "Lets a job rest"},
+    {.words = "job resume", .run = run_job_resume, .arguments = {OF("JOB", FROM_JOBS)},
+     .summary = "Lets a job go on"},
+    {.words = "job limit", .run = run_job_limit, .arguments = {OF("JOB", FROM_JOBS), IS("RATE")},
+     .summary = "Limits how many bytes a job copies a second",
+     .details = "RATE is a size, such as 50M; 0: no limit."},
+
+    {.words = "events", .run = run_events,
+     .options = LISTS | BIT(FOLLOW) | BIT(AFTER) | BIT(KIND) | BIT(DEVICE) | BIT(GROUP),
+     .summary = "Lists what has happened, oldest first",
+     .details = "With --follow those to come, or all after --after, as they come; as JSON each on a line. A\n"
+                "connection that is lost is made again, and nothing is left out."},
+
+    {.words = "token create", .run = run_token_create, .arguments = {IS("TOKEN")},
+     .options = POSTS | BIT(SCOPE) | BIT(EXPIRES_AT), .needed = BIT(SCOPE),
+     .summary = "Makes a bearer token",
+     .details = "Its secret is shown this once; -o name prints nothing else."},
+    {.words = "token list", .run = run_token_list, .options = LISTS, .summary = "Lists tokens by name"},
+    {.words = "token show", .run = run_token_show, .arguments = {OF("TOKEN", FROM_TOKENS)},
+     .summary = "Shows all about a token, but not its secret"},
+    {.words = "token revoke", .run = run_token_revoke, .arguments = {OF("TOKEN", FROM_TOKENS)},
+     .summary = "Revokes a token, at once"},
 
     {.words = "api", .run = run_api, .arguments = {IS("METHOD"), IS("PATH")},
      .options = POSTS | BIT(DATA) | BIT(MATCH),

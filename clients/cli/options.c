@@ -85,8 +85,6 @@ const struct option_row option_rows[OPTION_COUNT] = {
                     .help =
                         "where the daemon serves NBD: unix:PATH, HOST[:PORT] or tls:HOST[:PORT]"},
     [OPTION_NO_WAIT] = {"no-wait", 0, .help = "return as soon as it is recorded"},
-    [OPTION_RATE] = {"rate", 0, .value = "SIZE",
-                     .help = "at most so many bytes a second; 0: no limit"},
     [OPTION_READ_ONLY] = {"read-only", 0, .help = "nobody may write to the disk"},
     [OPTION_RELEASE] = {"release", 0, .help = "release the hold"},
     [OPTION_SCOPE] = {"scope", 0, .value = "read|snapshot|admin", .source = FROM_WORDS,

@@ -1,0 +1,37 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# label: static
+#
+# A delete that is paused stays so, --timeout ends the wait for it (status 5) and not the job, and a
+# job that is cancelled ends its wait with status 1. On a terminal there is a bar.
+. "$(dirname "$0")/../lib/functions.sh"
+start_daemon
+create_device vda qcow2 1G
+snapshot one vda
+qemu-io -f raw -c 'write -P 1 0 64M' "$(nbd_uri vda)" >/dev/null
+snapshot two vda
+qemu-io -f raw -c 'write -P 2 0 32M' "$(nbd_uri vda)" >/dev/null
+
+expect_ctl 0 group delete two --no-wait -o name
+job=$OUTPUT
+expect_ctl 0 job limit "$job" 1M -o json
+expect_output '.rate_bytes_per_second == 1048576'
+expect_ctl 0 job pause "$job" -o json
+is_state() { [ "$("$SNAPGROUPCTL" --socket "$RUNTIME/api.sock" -o json job show "$job" | jq -r .state)" = "$1" ]; }
+wait_until is_state paused
+expect_ctl 5 job watch "$job" --timeout 0.3
+grep -q 'still paused after --timeout' <<<"$ERRORS" || fail "says $ERRORS"
+[ "$(tr -dc '\r\033' <<<"$ERRORS" | wc -c)" = 0 ] || fail 'there is a bar without a terminal'
+script --quiet --return --command "'$SNAPGROUPCTL' --socket '$RUNTIME/api.sock' job watch '$job' --timeout 1" \
+    "$TMP/typescript" >/dev/null </dev/null || true
+grep -q '% .* of .*paused' "$TMP/typescript" || fail "no bar: $(cat -v "$TMP/typescript")"
+
+"$SNAPGROUPCTL" --socket "$RUNTIME/api.sock" job watch "$job" >"$TMP/watched" 2>&1 &
+watch=$!
+expect_ctl 0 job cancel "$job"
+rc=0
+wait "$watch" || rc=$?
+[ "$rc" = 1 ] && grep -q 'is cancelled' "$TMP/watched" || fail "the watch ends with $rc: $(cat "$TMP/watched")"
+expect_ctl 0 group delete two
+expect_ctl 0 group list --state committed -o name
+[ "$OUTPUT" = one ] || fail "groups: $OUTPUT"
