@@ -19,6 +19,10 @@
  * A rollback is a group too: it freezes all members, and gives each an overlay that is not put on
  * its top but on an image that was frozen before. No client sees both: from its beginning until its
  * member is released a device admits none.
+ *
+ * A member may grow: its overlay is larger than what it is put on, and past the end of that it
+ * reads as zeros. From the cut on the device has the new size; who was told the old one before is
+ * served within that (block/nbd/session.h).
  */
 #ifndef BLOCK_GROUP_H
 #define BLOCK_GROUP_H
@@ -32,6 +36,8 @@ struct group_member {
     const char *snapshot_file;     /* path of the overlay to create */
     const char *format;            /* of the overlay */
     const struct group_base *base; /* of a rollback, where all members have one; else NULL */
+    uint64_t size_bytes; /* of the overlay, with which the disk grows: more than it has, in whole
+                          * sectors; 0: it keeps its size. Not of a rollback */
 };
 
 /* The image that a member is rolled back to. */
@@ -61,7 +67,8 @@ struct group_member_info {
 };
 
 /* Codes: EmptyGroup, DuplicateDevice, DeviceNotFound, DeviceInUse, DeviceIsReadOnly, DeviceFailed,
- * InvalidBlockFormat, OpenFileFailed; of a rollback also NotRelated: base and device have no image
+ * InvalidBlockFormat, OpenFileFailed; InvalidValue: a disk cannot grow to that size; of a rollback
+ * also NotRelated: base and device have no image
  * in common; DeviceInUse: a client is connected, unless it is to leave. NULL on failure.
  * `*failed_member` is SIZE_MAX if no member caused the failure. */
 struct group *group_begin(struct block *block, const unsigned char id[OWNER_ID_BYTES],

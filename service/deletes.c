@@ -407,20 +407,6 @@ static int cuts_find(void *context, const struct tree *tree, struct err *err)
     return 0;
 }
 
-/* The group that has cut is of no use any more: nothing needs its members. */
-static int cut_forget(struct service *service, struct group_row *row, struct err *err)
-{
-    CLEANUP_BY(group_row_clear) struct group_row now = {0};
-    if (store_group_get(service->store, row->id, &now, err) != 0)
-        return -1;
-    CLEANUP(store_transaction)
-    struct store_transaction *transaction = store_begin(service->store, err);
-    if (!transaction || store_group_update_deleting(transaction, &now, err) < 0 ||
-        store_group_update_deleted(transaction, &now, err) < 0)
-        return -1;
-    return store_commit(steal(transaction), err);
-}
-
 /* 0; 1: stopped; -1. */
 static int cut_take(struct service *service, const struct cuts *cuts, struct err *err)
 {
@@ -432,7 +418,7 @@ static int cut_take(struct service *service, const struct cuts *cuts, struct err
     for (int tries = 0;; tries++) {
         CLEANUP_BY(group_row_clear) struct group_row row = {0};
         if (snapshot_groups_take(service, &request, NULL, &row, err) == 0)
-            return cut_forget(service, &row, err);
+            return 0;
         if (err->code != ErrDeviceInUse || tries == CUT_TRIES)
             return -1;
         if (job_control_sleep(service->job_control, CUT_WAIT_MS))

@@ -9,6 +9,7 @@
 #include "service/device-change.h"
 #include "service/events.h"
 #include "service/names.h"
+#include "service/resizes.h"
 
 #include <string.h>
 
@@ -49,16 +50,24 @@ static int row_write_with_clients(struct service *service, const struct device_r
     return done;
 }
 
+/* Reads the row, for which the change's condition holds. */
+static int device_row_read(struct service *service, const char *name,
+                           const struct device_change *change, struct device_row *row,
+                           struct err *err)
+{
+    if (store_device_get(service->store, name, row, err) != 0)
+        return -1;
+    if (row->state == DEVICE_ROW_CREATING)
+        return err_set(err, ErrDeviceNotFound, 0, "there is no device '%s'", name);
+    return condition_check(change->condition, row->id, row->revision, err);
+}
+
 /* As row_write(). */
 static int device_change_try(struct service *service, const char *name,
                              const struct device_change *change, struct err *err)
 {
     CLEANUP_BY(device_row_clear) struct device_row row = {0}, before = {0};
-    if (store_device_get(service->store, name, &row, err) != 0)
-        return -1;
-    if (row.state == DEVICE_ROW_CREATING)
-        return err_set(err, ErrDeviceNotFound, 0, "there is no device '%s'", name);
-    if (condition_check(change->condition, row.id, row.revision, err) != 0 ||
+    if (device_row_read(service, name, change, &row, err) != 0 ||
         device_row_copy(&before, &row, err) != 0 || change->apply(change->context, &row, err) != 0)
         return -1;
     if (!text_is_same(row.allowed_clients, before.allowed_clients))
@@ -67,12 +76,29 @@ static int device_change_try(struct service *service, const char *name,
                                                    : row_write(service, &row, change->origin, err);
 }
 
+/* Gives the device the size, if the rest of the change can be made. 1: done, which changes the row;
+ * 0: it has that size; -1. */
+static int device_change_size(struct service *service, const char *name,
+                              const struct device_change *change, struct err *err)
+{
+    CLEANUP_BY(device_row_clear) struct device_row row = {0};
+    return device_row_read(service, name, change, &row, err) != 0 ||
+                   change->apply(change->context, &row, err) != 0
+               ? -1
+               : resize_run(service, name, change->size_bytes, change->origin, err);
+}
+
 int devices_change(struct service *service, const char *name, const struct device_change *change,
                    struct err *err)
 {
-    int done = 0;
+    int done = 0, resized = 0;
+    struct device_change rest = *change;
     NAME_HOLD(service, name);
+    if (change->size_bytes && (resized = device_change_size(service, name, change, err)) < 0)
+        return -1;
+    if (resized)
+        rest.condition = NULL; /* it held, and the name is held */
     while (done == 0)
-        done = device_change_try(service, name, change, err);
+        done = device_change_try(service, name, &rest, err);
     return done > 0 ? 0 : -1;
 }

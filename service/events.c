@@ -56,6 +56,13 @@ int event_record_detail(struct store_transaction *transaction, const struct orig
     return store_event_insert(transaction, &row, err);
 }
 
+int event_record_grown(struct store_transaction *transaction, const struct origin *origin,
+                       const char *group_id, struct err *err)
+{
+    struct event_row row = event_row(origin, EVENT_DEVICE_RESIZED, NULL, group_id, NULL);
+    return store_event_insert_grown(transaction, &row, err);
+}
+
 int event_report(struct service *service, const struct origin *origin, enum event_kind kind,
                  const char *device, const char *detail, struct err *err)
 {

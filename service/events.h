@@ -43,6 +43,10 @@ int event_record_job(struct store_transaction *transaction, const struct origin 
 int event_record_detail(struct store_transaction *transaction, const struct origin *origin,
                         enum event_kind kind, const char *detail, struct err *err);
 
+/* The events of devices that grew with the group. */
+int event_record_grown(struct store_transaction *transaction, const struct origin *origin,
+                       const char *group_id, struct err *err);
+
 /* An event without a change of a row, in a transaction of its own. `detail`: a JSON object or NULL.
  */
 int event_report(struct service *service, const struct origin *origin, enum event_kind kind,

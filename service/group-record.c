@@ -32,6 +32,8 @@ int group_row_write(struct service *service,
     struct store_transaction *transaction = store_begin(service->store, err);
     if (!transaction || query(transaction, row, err) != 0 ||
         event_record(transaction, origin, kind, NULL, row->id, err) != 0 ||
+        (kind == EVENT_GROUP_COMMITTED && row->kind == GROUP_KIND_CUT &&
+         event_record_grown(transaction, origin, row->id, err) != 0) ||
         (query == store_group_insert &&
          key_record(transaction, origin, "group", row->id, err) != 0))
         return -1;

@@ -65,6 +65,8 @@ static int member_row_fill(struct service *service, struct member_row *row,
     row->base_file = member->base ? strdup(member->base->image) : NULL;
     row->has_size = info != NULL;
     row->size_bytes = info ? info->size_bytes : 0;
+    row->has_grown = member->size_bytes != 0;
+    row->grown_bytes = member->size_bytes;
     row->directory_identity = info ? strdup(info->directory_identity) : NULL;
     bool is_short =
         !row->device || !row->format || !row->snapshot_file || (member->base && !row->base_file) ||

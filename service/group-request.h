@@ -22,7 +22,7 @@ struct snapshot_group_request {
     const char *selector;       /* the labels that chose the members, JSON text; NULL: none */
     const char *rolled_back_to; /* of a rollback: the id of the group to go back to; each member has
                                  * a base. NULL: a snapshot */
-    bool is_cut;                /* for a job: nobody sees it by its name */
+    bool is_cut;                /* for a job or a resize: nobody sees it by its name */
     const struct origin *origin;
     size_t count;
     const struct group_member *members;

@@ -127,6 +127,7 @@ static void request_copy(struct group_run *run, const struct snapshot_group_requ
         run->members[i].device = text_copy(&at, member->device);
         run->members[i].snapshot_file = text_copy(&at, member->snapshot_file);
         run->members[i].format = text_copy(&at, member->format);
+        run->members[i].size_bytes = member->size_bytes;
         if (member->base) {
             base_copy(&run->bases[i], &at, member->base);
             run->members[i].base = &run->bases[i];

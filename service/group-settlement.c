@@ -8,8 +8,10 @@
  *   preparing      roll back   roll back   -     -         roll back   roll back
  *   aborting       roll back   roll back   -     -         roll back   roll back
  *   committing     commit      cut         -     commit    -           -
- *   committed      -           cut         -     commit    -           -
+ *   committed (*)  -           cut         -     commit    -           -
  *   aborted        -           roll back   -     -         -           -
+ *
+ *   (*) the row of a group that only cuts says `deleted` then
  *
  *   roll back   row `aborting`; overlays removed, devices released; row `aborted` once all are gone
  *   cut         members cut; then somebody follows the cut until memory is FROZEN
@@ -320,7 +322,7 @@ static int settlement_look(struct service *service, struct unsettled *work, stru
     struct settlement *settlement = (struct settlement *)work;
     CLEANUP_BY(group_row_clear) struct group_row now = {0};
     if (store_group_get(service->store, settlement->row.id, &now, err) == 0)
-        settlement->stored = now.state;
+        settlement->stored = now.state == GROUP_DELETED ? GROUP_COMMITTED : now.state;
     else if (unsettled_is_due(err))
         return -1;
     else

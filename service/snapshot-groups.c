@@ -61,8 +61,9 @@ static int take_begin(struct service *service, struct settlement *settlement,
             return -1;
     }
     bool has_expired = group_progress_explain(progress, err);
-    /* A list that makes no sense is no attempt: nothing was tried on any member. */
-    if (has_expired || failed != SIZE_MAX)
+    /* A list that makes no sense is no attempt: nothing was tried on any member. Nobody looks for
+     * one that was only to cut. */
+    if (!members->request->is_cut && (has_expired || failed != SIZE_MAX))
         refusal_record(service, settlement, members, err, has_expired ? SIZE_MAX : failed);
     return has_expired || !settlement->group ? -1 : 0;
 }
@@ -159,7 +160,8 @@ int snapshot_groups_take(struct service *service, const struct snapshot_group_re
     settlement->origin = *request->origin;
     take_run(service, settlement, request, progress, err);
     bool is_committed = settlement_end(settlement, progress, row, err);
-    take_count(service->metrics, row, is_committed);
+    if (!request->is_cut)
+        take_count(service->metrics, row, is_committed);
     return is_committed ? 0 : -1;
 }
 

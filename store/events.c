@@ -114,6 +114,22 @@ int store_event_insert(struct store_transaction *transaction, const struct event
                       : store_tokens_prune(transaction, row->at_us, err);
 }
 
+int store_event_insert_grown(struct store_transaction *transaction, const struct event_row *row,
+                             struct err *err)
+{
+    int inserted = row_run(
+        &events, transaction_writer(transaction),
+        "INSERT INTO events (at_us, kind, device, actor, request_id, detail) "
+        "SELECT :at_us, :kind, device, :actor, :request_id, "
+        "json_object('id', devices.id, 'image', image, 'format', devices.format, 'top', top, "
+        "'size_bytes', grown_bytes, 'previous_size_bytes', size_bytes) "
+        "FROM members LEFT JOIN devices ON devices.name = device "
+        "WHERE group_id = :group_id AND grown_bytes IS NOT NULL ORDER BY position",
+        row, ErrInternalError, "", err);
+    transaction->has_events |= inserted > 0;
+    return inserted < 0 ? transaction_result(transaction, -1) : 0;
+}
+
 void store_events_listen(struct store *store, int fd)
 {
     LOCK_GUARD(&store->transaction.listener_lock);

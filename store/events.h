@@ -29,6 +29,12 @@ enum event_kind event_kind_from_name(const char *name); /* or EVENT_KIND_COUNT *
 int store_event_insert(struct store_transaction *transaction, const struct event_row *row,
                        struct err *err);
 
+/* An event for each device that grew with the group `row->group_id`, which is committed within the
+ * transaction; the event's own group is NULL, and `detail` also has size_bytes and
+ * previous_size_bytes. */
+int store_event_insert_grown(struct store_transaction *transaction, const struct event_row *row,
+                             struct err *err);
+
 /* Has the eventfd written after each transaction that had events, until another one is given; -1:
  * none. Waits for nobody. */
 void store_events_listen(struct store *store, int fd);

@@ -68,8 +68,7 @@ void group_list_sql(const struct group_list_filter *filter, char sql[GROUP_LIST_
             "SELECT groups.sequence, created_at_us > :after_us AND created_at_us < :before_us");
     if (count > 0 && state)
         sql_add(sql, " AND %s", state);
-    if (filter->kind)
-        sql_add(sql, " AND groups.kind = :group_kind");
+    sql_add(sql, " AND groups.kind %s", filter->kind ? "= :group_kind" : "<> 'cut'");
     for (size_t i = 1; i < count; i++)
         sql_add(sql,
                 " AND EXISTS (SELECT 1 FROM group_terms AS o WHERE o.kind = :kind%zu "

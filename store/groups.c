@@ -8,6 +8,8 @@
  *       +-> aborting -> aborted                 store_group_update_aborting, _aborted
  *       +------------------^
  *
+ * A group that only cuts is `deleted` in place of `committed`: nothing needs what it has frozen.
+ *
  * A change of state names the states it may come from; from any other it is our own bug
  * (InternalError) and nothing changes.
  *
@@ -417,7 +419,8 @@ int store_group_update_committed(struct store_transaction *transaction, const st
     struct connection *writer = transaction_writer(transaction);
     bool failed =
         group_change(writer,
-                     "UPDATE groups SET state = 'committed', revision = revision + 1, "
+                     "UPDATE groups SET state = iif(kind = 'cut', 'deleted', 'committed'), "
+                     "revision = revision + 1, "
                      "cut_at_us = :cut_at_us, "
                      "pause_us = :pause_us, sealed_us = :sealed_us, duration_us = :duration_us "
                      "WHERE id = :id AND state = 'committing'",

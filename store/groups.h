@@ -46,8 +46,8 @@ int store_group_update_committing(struct store_transaction *transaction,
 int store_group_update_cut(struct store_transaction *transaction, const struct group_row *row,
                            struct err *err);
 
-/* committing -> committed, with all members settled, those recorded before included. `row` gives
- * that, and has_sealed, sealed_us, has_duration, duration_us. */
+/* committing -> committed, or deleted if it only cuts, with all members settled, those recorded
+ * before included. `row` gives that, and has_sealed, sealed_us, has_duration, duration_us. */
 int store_group_update_committed(struct store_transaction *transaction, const struct group_row *row,
                                  struct err *err);
 

@@ -19,6 +19,7 @@
     X(snapshot_identity, TEXT_OR_NULL)                                                             \
     X(directory_identity, TEXT_OR_NULL)                                                            \
     X(size_bytes, INTEGER, KNOWN_BY(has_size))                                                     \
+    X(grown_bytes, INTEGER, KNOWN_BY(has_grown))                                                   \
     X(pause_us, INTEGER, KNOWN_BY(has_pause))                                                      \
     X(copy_wait_us, INTEGER, KNOWN_BY(has_copy_wait))                                              \
     X(is_settled, INTEGER)
@@ -118,7 +119,8 @@ int members_update_identities(struct connection *writer, const struct group_row 
     "UPDATE devices SET revision = revision + 1, top = m.snapshot_file, top_format = m.format, "   \
     "top_identity = m.snapshot_identity, top_image = "                                             \
     "(SELECT path FROM images WHERE path = m.snapshot_file), last_snapshot_at_us = "               \
-    "(SELECT coalesce(cut_at_us, created_at_us) FROM groups WHERE id = :group_id) "                \
+    "(SELECT iif(kind = 'cut', last_snapshot_at_us, coalesce(cut_at_us, created_at_us)) "          \
+    "FROM groups WHERE id = :group_id) "                                                           \
     "FROM members AS m WHERE m.group_id = :group_id AND m.is_settled = 0 AND devices.id = "        \
     "coalesce(m.device_id, (SELECT id FROM devices AS d WHERE d.name = m.device)) "                \
     "AND (m.backing_file = devices.top OR m.backing_identity = devices.top_identity)"

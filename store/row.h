@@ -148,6 +148,8 @@ struct member_row {
     char *snapshot_identity;  /* NULL before the overlay exists, and in rows from before */
     bool has_size;            /* likewise, of size_bytes: of the frozen disk */
     uint64_t size_bytes;
+    bool has_grown; /* grown_bytes: the size of the overlay, with which the disk grows */
+    uint64_t grown_bytes;
     bool has_pause;
     uint64_t pause_us;
     bool has_copy_wait;
@@ -232,6 +234,7 @@ struct key_row {
     X(EVENT_DEVICE_ATTACHED, "device.attached")                                                    \
     X(EVENT_DEVICE_DETACHED, "device.detached")                                                    \
     X(EVENT_DEVICE_UPDATED, "device.updated")                                                      \
+    X(EVENT_DEVICE_RESIZED, "device.resized")                                                      \
     X(EVENT_DEVICE_FAILED, "device.failed")                                                        \
     X(EVENT_GROUP_PREPARING, "group.preparing")                                                    \
     X(EVENT_GROUP_CUT, "group.cut")                                                                \

@@ -130,6 +130,17 @@ struct node *device_arm(struct device *device, struct node *overlay, uint64_t ep
     return top;
 }
 
+/* Whoever finds the new size finds the overlay, too: the epoch was stored before. */
+void device_grow(struct device *device, struct index_room *room)
+{
+    LOCK_GUARD(&device->lock);
+    const struct node *top = device->newest;
+    assert(top->size_bytes > device->size_bytes && index_top(device->index) == top);
+    index_grow(device->index, room);
+    device->overlay_shape = driver_overlay_shape(device->overlay_shape, top->size_bytes);
+    device->size_bytes = top->size_bytes;
+}
+
 void device_exchange_chain(struct device *device, struct node **top, struct index **index)
 {
     LOCK_GUARD(&device->lock);

@@ -129,6 +129,10 @@ bool device_has_image(struct device *device, const struct node *image);
 struct index *device_renew_index(struct device *device, const struct index_bypass *bypass,
                                  struct index *heir);
 
+/* After the cut to an overlay that is larger: the device has its size from now on, for which there
+ * is room. block->lock is held. Memory only; cannot fail. */
+void device_grow(struct device *device, struct index_room *room);
+
 /* After the cut: waits until the old top has no change in flight; from then on it is frozen.
  * Returns the longest time that a change of the new top waited for one of the old, in microseconds.
  */

@@ -268,6 +268,10 @@ static void group_store_cut(struct group *group, uint64_t *cut_at_us)
     }
     *cut_at_us = clock_us(CLOCK_REALTIME);
     cut_store(cut, epoch);
+    LOCK_GUARD(&group->block->lock);
+    for (struct member *member = group->members; member < group->members + group->count; member++)
+        if (member->room)
+            device_grow(member->device, member->room);
 }
 
 void group_cut(struct group *group, uint64_t *cut_at_us)

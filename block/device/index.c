@@ -275,6 +275,15 @@ void index_memory_destroy(struct index_memory *memory)
 
 static void index_forget(void *arg, uint64_t offset, uint64_t length);
 
+/* Slots for a disk of that size; NULL when memory is short. */
+static struct slot *slots_new(uint64_t size_bytes, uint64_t *count)
+{
+    *count = 1;
+    while (*count < SLOTS_MAX && *count * RANGE_BYTES < size_bytes)
+        *count *= 2;
+    return calloc(*count, sizeof(struct slot));
+}
+
 /* The node below in the chain from which an image is taken out; NULL: none is. */
 static struct node *node_below(const struct node *node, const struct index_bypass *bypass)
 {
@@ -294,10 +303,7 @@ static struct index *index_new_unwatched(struct index_memory *memory, const stru
     index->memory = memory;
     index->cut = cut;
     index->size_bytes = top->size_bytes;
-    index->slot_count = 1;
-    while (index->slot_count < SLOTS_MAX && index->slot_count * RANGE_BYTES < top->size_bytes)
-        index->slot_count *= 2;
-    index->slots = calloc(index->slot_count, sizeof(*index->slots));
+    index->slots = slots_new(top->size_bytes, &index->slot_count);
     if (!index->slots || count > CHAIN_NODES_MAX) {
         free(index->slots);
         free(index);
@@ -606,10 +612,9 @@ static void unit_forget(struct index_page *page, uint64_t at, uint64_t end)
         entry_record(*entry)[i] = UNKNOWN;
 }
 
-static void index_forget_range(struct index *index, uint64_t offset, uint64_t length)
+static void index_forget_range_locked(struct index *index, uint64_t offset, uint64_t length)
 {
     uint64_t end = offset + length;
-    LOCK_GUARD(&index->lock);
     for (uint64_t at = offset, next; at < end; at = next) {
         struct index_page *page = page_find(index, at / RANGE_BYTES);
         next = at - at % RANGE_BYTES + RANGE_BYTES;
@@ -625,6 +630,12 @@ static void index_forget_range(struct index *index, uint64_t offset, uint64_t le
     }
 }
 
+static void index_forget_range(struct index *index, uint64_t offset, uint64_t length)
+{
+    LOCK_GUARD(&index->lock);
+    index_forget_range_locked(index, offset, length);
+}
+
 /* Called by node_watch(): the top's map() of the range has changed. */
 static void index_forget(void *arg, uint64_t offset, uint64_t length)
 {
@@ -633,4 +644,61 @@ static void index_forget(void *arg, uint64_t offset, uint64_t length)
     index_forget_range(index, offset, length);
     if (heir)
         index_forget_range(heir, offset, length);
+}
+
+/* ---- growing ---- */
+
+struct index_room {
+    uint64_t size_bytes;
+    uint64_t slot_count;
+    struct slot *slots;
+};
+
+struct index_room *index_room_new(uint64_t size_bytes)
+{
+    struct index_room *room = calloc(1, sizeof(*room));
+    if (!room)
+        return NULL;
+    room->size_bytes = size_bytes;
+    room->slots = slots_new(size_bytes, &room->slot_count);
+    if (room->slots)
+        return room;
+    free(room);
+    return NULL;
+}
+
+void index_room_free(struct index_room *room)
+{
+    free(room->slots);
+    free(room);
+}
+
+/* The index gets the room's slots. What shares a new one shared an old one before; who maps a unit
+ * meanwhile finds the count of changes that it began with (X3). Lock held. */
+static void index_exchange_slots(struct index *index, struct index_room *room)
+{
+    struct slot *old = index->slots;
+    const uint64_t old_count = index->slot_count;
+    assert(room->slot_count % old_count == 0);
+    index->slots = room->slots;
+    index->slot_count = room->slot_count;
+    for (uint64_t i = 0; i < index->slot_count; i++)
+        index->slots[i].changes = old[i % old_count].changes;
+    for (uint64_t i = 0; i < old_count; i++)
+        if (old[i].page)
+            index_slot(index, old[i].page->range)->page = old[i].page;
+    room->slots = old;
+    room->slot_count = old_count;
+}
+
+void index_grow(struct index *index, struct index_room *room)
+{
+    const uint64_t old_end = index->size_bytes, first = old_end - old_end % GRANULE_BYTES;
+    LOCK_GUARD(&index->lock);
+    assert(room->size_bytes > old_end);
+    if (room->slot_count > index->slot_count)
+        index_exchange_slots(index, room);
+    index->size_bytes = room->size_bytes;
+    if (old_end % UNIT_BYTES) /* entries of the last unit were made as if all ended there */
+        index_forget_range_locked(index, first, UNIT_BYTES - first % UNIT_BYTES);
 }

@@ -82,6 +82,16 @@ void index_arm(struct index *index, struct node *overlay, uint64_t epoch);
 /* The layer below the top is frozen: it has no change in flight, and will have none. */
 void index_seal(struct index *index);
 
+/* What an index of a larger disk needs, so that it grows without allocating. NULL when memory is
+ * short. */
+struct index_room;
+struct index_room *index_room_new(uint64_t size_bytes);
+void index_room_free(struct index_room *room);
+
+/* From now on the index describes a disk of the room's size, which is larger; nothing is asked of
+ * what is past the old end before. Keeps its entries. Memory only; cannot fail. */
+void index_grow(struct index *index, struct index_room *room);
+
 /* The top at this moment. */
 struct node *index_top(const struct index *index);
 

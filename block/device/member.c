@@ -192,6 +192,19 @@ static int member_open_base(struct group *group, struct member *member,
                    member->device->name, member->base->path);
 }
 
+static int member_check_growth(const struct member *member, const struct node *top, struct err *err)
+{
+    assert(!member->base);
+    if (member->size_bytes > top->size_bytes && member->size_bytes <= DEVICE_SIZE_MAX_BYTES &&
+        member->size_bytes % BLOCK_SECTOR_BYTES == 0)
+        return 0;
+    return err_set(err, ErrInvalidValue, 0,
+                   "device '%s' has %llu bytes; it can only become larger, by whole sectors, up to "
+                   "%llu bytes",
+                   member->device->name, (unsigned long long)top->size_bytes,
+                   (unsigned long long)DEVICE_SIZE_MAX_BYTES);
+}
+
 static int member_look_at_backing(struct group *group, struct member *member,
                                   const struct group_base *base, struct err *err)
 {
@@ -200,6 +213,8 @@ static int member_look_at_backing(struct group *group, struct member *member,
     if (base && member_open_base(group, member, base, top, err) != 0)
         return -1;
     const struct node *below = base ? member->base : top;
+    if (member->size_bytes && member_check_growth(member, top, err) != 0)
+        return -1;
     /* The overlay names its backing file by path, and a restart opens all of them by theirs. */
     if (opener_check_in_place(top, err) != 0)
         return -1;
@@ -223,6 +238,7 @@ static int member_look_at_backing(struct group *group, struct member *member,
 int member_begin(struct group *group, struct member *member, const struct group_member *spec,
                  struct err *err)
 {
+    member->size_bytes = spec->size_bytes;
     if (member_hold(group, member, spec->device, err) != 0)
         return -1;
     if (member_check_format(member, spec->format, err) != 0)
@@ -271,6 +287,40 @@ static int member_add_index(struct group *group, struct member *member, struct e
                                    "device '%s' cannot be rolled back", member->device->name);
 }
 
+static int member_add_room(struct member *member, struct err *err)
+{
+    member->room = index_room_new(member->size_bytes);
+    return member->room ? 0
+                        : err_set(err, ErrOutOfResources, ENOMEM, "device '%s' cannot grow",
+                                  member->device->name);
+}
+
+/* What the device gets for the cut, which allocates nothing. */
+static int member_add_memory(struct group *group, struct member *member, struct err *err)
+{
+    if (member->size_bytes && member_add_room(member, err) != 0)
+        return -1;
+    return member->base ? member_add_index(group, member, err) : 0;
+}
+
+/* The overlay; larger disks may need larger clusters. */
+static struct image_spec member_spec(const struct group *group, const struct member *member,
+                                     const struct node *below)
+{
+    const uint64_t size_bytes = member->size_bytes ? member->size_bytes : below->size_bytes;
+    struct cluster_shape shape = member->device->overlay_shape;
+    if (member->size_bytes)
+        shape = driver_overlay_shape(shape, size_bytes);
+    return (struct image_spec){
+        .size_bytes = size_bytes,
+        .cluster_bytes = shape.cluster_bytes,
+        .extended_l2 = shape.extended_l2,
+        .backing_file = member->backing_name,
+        .backing_format = below->driver->name,
+        .group_id = group->id,
+    };
+}
+
 int member_stage(struct group *group, struct member *member, struct err *err)
 {
     CLEANUP(claim) struct file_claim *claim = NULL; /* goes after the descriptor */
@@ -280,14 +330,7 @@ int member_stage(struct group *group, struct member *member, struct err *err)
     member->is_staged = true;
     CLEANUP(node)
     struct node *below = member->base ? node_ref(member->base) : device_top(member->device);
-    const struct image_spec spec = {
-        .size_bytes = below->size_bytes,
-        .cluster_bytes = member->device->overlay_shape.cluster_bytes,
-        .extended_l2 = member->device->overlay_shape.extended_l2,
-        .backing_file = member->backing_name,
-        .backing_format = below->driver->name,
-        .group_id = group->id,
-    };
+    const struct image_spec spec = member_spec(group, member, below);
     struct err cause;
     if (member->driver->create(fd, &spec, &cause) != 0) {
         err_set(err, cause.code, 0, "snapshot_file '%s' cannot be created: %s", member->place.path,
@@ -307,7 +350,7 @@ int member_stage(struct group *group, struct member *member, struct err *err)
     node_add_claim(member->overlay, steal(claim));
     if (node_add_journal(member->overlay, journal_dir_fd(group->block->journals), err) != 0)
         return -1;
-    return member->base ? member_add_index(group, member, err) : 0;
+    return member_add_memory(group, member, err);
 }
 
 int member_publish(struct group *group, struct member *member, struct err *err)
@@ -418,6 +461,8 @@ void member_free(struct group *group, struct member *member)
         node_unref(member->overlay);
     if (member->base)
         node_unref(member->base);
+    if (member->room)
+        index_room_free(member->room);
     image_place_close(&member->place);
     for (size_t i = 0; member->marks && i < member->file_count; i++)
         frozen_mark_free(member->marks[i]);

@@ -31,13 +31,15 @@ struct member {
     struct device *device; /* held; NULL once it is released */
     const struct driver *driver;
     struct image_place place;
-    char *backing_name;   /* as recorded in the overlay's header */
-    char *backing_file;   /* absolute */
-    struct node *overlay; /* open, on top of the device's top; the device's after the cut */
-    struct node *frozen;  /* the old top, after the cut */
-    struct node *base;    /* of a rollback: what the overlay is on; else NULL */
-    struct index *index;  /* of a rollback: the overlay's; the old one after the cut */
-    int flushed;          /* result of member_flush() */
+    char *backing_name;      /* as recorded in the overlay's header */
+    char *backing_file;      /* absolute */
+    struct node *overlay;    /* open, on top of the device's top; the device's after the cut */
+    struct node *frozen;     /* the old top, after the cut */
+    struct node *base;       /* of a rollback: what the overlay is on; else NULL */
+    struct index *index;     /* of a rollback: the overlay's; the old one after the cut */
+    uint64_t size_bytes;     /* of the overlay, if the disk grows; else 0 */
+    struct index_room *room; /* if it grows: of its index, once it is staged */
+    int flushed;             /* result of member_flush() */
     bool is_staged;
     bool is_published;
     bool names_changed; /* the directory is to be synced */

@@ -128,8 +128,9 @@ static int option_export_name(struct nbd_handshake *handshake)
         return -ENOENT;
     if (export_choose(handshake, device, handshake->payload, handshake->length, &err) != 0)
         return -ENOENT;
+    handshake->connection->session.size_bytes = device_size_bytes(device);
     struct nbd_export_be export = {
-        .size_bytes = htobe64(device_size_bytes(device)),
+        .size_bytes = htobe64(handshake->connection->session.size_bytes),
         .flags = htobe16(export_flags(handshake, device)),
     };
     bool zeros = !(handshake->client_flags & NBD_FLAG_NO_ZEROES);
@@ -214,13 +215,15 @@ static int info_add_text(struct nbd_handshake *handshake, enum nbd_info type, co
     return reply_append(handshake, NBD_REP_INFO, &type_be, sizeof(type_be), text, length);
 }
 
-/* Appends what is known of the export. */
+/* Appends what is known of the export; what NBD_OPT_GO tells, the last time, holds. */
 static int info_add(struct nbd_handshake *handshake, const struct info_payload *info,
                     const struct device *device)
 {
+    uint64_t size_bytes = device_size_bytes(device);
+    handshake->connection->session.size_bytes = size_bytes;
     struct nbd_info_export_be export = {
         .type = htobe16(NBD_INFO_EXPORT),
-        .size_bytes = htobe64(device_size_bytes(device)),
+        .size_bytes = htobe64(size_bytes),
         .flags = htobe16(export_flags(handshake, device)),
     };
     struct nbd_info_block_size_be block_size = {

@@ -138,7 +138,7 @@ int nbd_request_check(const struct nbd_session *session, struct nbd_request *req
     int ret = request_check_command(session, request, payload);
     if (ret)
         return ret;
-    uint64_t size_bytes = device_size_bytes(session->device);
+    uint64_t size_bytes = session->size_bytes;
     if (request->offset <= size_bytes && request->length <= size_bytes - request->offset)
         return 0;
     return request->type == NBD_CMD_WRITE || request->type == NBD_CMD_WRITE_ZEROES ? -ENOSPC

@@ -39,6 +39,7 @@ struct nbd_session {
     const struct nbd_stop *stop; /* the connection's; NULL: it never ends */
     struct device *device;       /* in use since NBD_OPT_GO or _EXPORT_NAME, or NULL */
     struct device *older;        /* likewise: that of NBD_CONTEXT_CHANGED; NULL: not selected */
+    uint64_t size_bytes; /* of the device, as the client was told: it may have grown since */
     enum nbd_style style;
     unsigned contexts; /* a set: bit ID for the context of that id */
 };

@@ -15,9 +15,11 @@
 --           it; NULL: neither. `origin_group` is the group's id
 -- devices   `removed_by`: of a device that is detached together with its top, the id in the header of that
 -- members   `backing_image` is the row of `backing_file`, likewise; NULL once that image is gone. `base_file` is what the
---           overlay was put on, if that is not `backing_file`
--- groups    `kind` says why the group was taken; only a `snapshot` or a `rollback` has a name. `rolled_back_to` is the id of
---           the group to which a `rollback` went back
+--           overlay was put on, if that is not `backing_file`. `grown_bytes` is the size of an overlay with which the disk
+--           grew; NULL: it did not
+-- groups    `kind` says why the group was taken; only a `snapshot` or a `rollback` has a name. A `cut` is for a job, or lets a
+--           disk grow: nothing needs its frozen images, so it is `deleted` in the commit in which another one is `committed`.
+--           `rolled_back_to` is the id of the group to which a `rollback` went back
 --
 -- holds     names that keep a group from being deleted
 --
@@ -47,6 +49,7 @@ CREATE INDEX devices_clones ON devices (origin_group, origin_device, name) WHERE
 ALTER TABLE members ADD COLUMN backing_image TEXT REFERENCES images (path) ON DELETE SET NULL
     DEFERRABLE INITIALLY DEFERRED;
 ALTER TABLE members ADD COLUMN base_file TEXT;
+ALTER TABLE members ADD COLUMN grown_bytes INTEGER;
 CREATE INDEX members_backing_image ON members (backing_image) WHERE backing_image IS NOT NULL;
 
 DROP TRIGGER group_terms_insert;

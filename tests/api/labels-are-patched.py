@@ -45,7 +45,7 @@ def steps(daemon, path, collection):
 
 
 def refused_by_name(daemon, path):
-    for body, code, pointer in (({"size_bytes": 1 << 21}, "UnknownField", "/size_bytes"), ([], "WrongType", ""),
+    for body, code, pointer in (({"format": "raw"}, "UnknownField", "/format"), ([], "WrongType", ""),
                                 ({"labels": "x"}, "WrongType", "/labels"), ({"labels": []}, "WrongType", "/labels")):
         answer = daemon.request("PATCH", path, body)
         expect((answer.status, answer.body["code"], answer.body["pointer"]) == (400, code, pointer), "%s: %s", body, answer)
