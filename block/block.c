@@ -14,6 +14,7 @@
 #include "block/image/drivers.h"
 #include "block/image/journal-recovery.h"
 #include "block/image/stage.h"
+#include "block/image/table-memory.h"
 #include "block/nbd/server.h"
 
 #include <assert.h>
@@ -83,6 +84,18 @@ struct block *block_open(const char *image_dir, struct err *err)
 void block_set_index_memory(struct block *block, uint64_t budget_bytes)
 {
     index_memory_set_budget(&block->index_memory, budget_bytes);
+}
+
+void block_set_table_memory(uint64_t budget_bytes)
+{
+    table_memory_set(budget_bytes);
+}
+
+struct block_memory block_table_memory(void)
+{
+    struct block_memory memory;
+    table_memory_get(&memory.used_bytes, &memory.limit_bytes);
+    return memory;
 }
 
 struct block_memory block_index_memory(struct block *block)

@@ -32,12 +32,17 @@ struct block *block_open(const char *image_dir, struct err *err);
  * is enough; with less, more reads walk their chain. */
 void block_set_index_memory(struct block *block, uint64_t budget_bytes);
 
+/* The memory budget of the tables of all images of the process (image/table-memory.h): with less,
+ * more of them are read again. */
+void block_set_table_memory(uint64_t budget_bytes);
+
 /* A budget of memory. */
 struct block_memory {
     uint64_t used_bytes, limit_bytes;
 };
-/* That of the block maps, and that which NBD's connections share. */
+/* That of the block maps, of the tables, and that which NBD's connections share. */
 struct block_memory block_index_memory(struct block *block);
+struct block_memory block_table_memory(void);
 struct block_memory block_nbd_memory(const struct block *block);
 
 /* Keeps a journal in `runtime_dir`/journals for every image that is opened for writing from now on,

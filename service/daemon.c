@@ -347,6 +347,7 @@ static int daemon_open(struct service *service, const struct options *options,
     service->tokens = tokens_new(service, err);
     if (service->tokens && (service->block = block_open(image_dir, err))) {
         block_set_index_memory(service->block, options->index_memory_bytes);
+        block_set_table_memory(options->table_memory_bytes);
         result = daemon_live(service, options, runtime_dir, err);
     }
     if (service->tokens)

@@ -72,6 +72,9 @@ static const struct option_row rows[] = {
     {"index-memory", RELOADS, OPTION_BYTES, "SIZE", "256M", VALUE(index_memory_bytes),
      "memory for the block maps of all devices (K, M, G, T may\n"
      "follow); 1/8192 of the bytes in use is enough"},
+    {"table-memory", RELOADS, OPTION_BYTES, "SIZE", "1G", VALUE(table_memory_bytes),
+     "memory for the tables of all qcow2 images; with less, more\n"
+     "of them are read again"},
     {"idempotency-retention", RELOADS, OPTION_SECONDS, "SECONDS", "86400",
      VALUE(idempotency_retention_s),
      "how long a request with an Idempotency-Key may be repeated\n"

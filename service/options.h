@@ -29,7 +29,7 @@ struct options {
     struct option_addresses listen;    /* REST; none: unix:RUNTIME/api.sock */
     struct option_addresses nbd;       /* NBD; none: unix:RUNTIME/nbd.sock */
     struct option_groups allow_groups; /* whose members may call over Unix sockets */
-    uint64_t index_memory_bytes;
+    uint64_t index_memory_bytes, table_memory_bytes;
     uint64_t idempotency_retention_s;          /* how long keys are kept */
     const char *tls_cert_dir;                  /* of REST, and of NBD if it has none of its own */
     struct option_addresses tls_client_scopes; /* "NAME=SCOPE", checked */

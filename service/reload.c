@@ -44,6 +44,7 @@ static int reload_apply(const struct reload *reload, const struct options *optio
     }
     http_apply_terms(http, &terms);
     block_set_index_memory(reload->service->block, options->index_memory_bytes);
+    block_set_table_memory(options->table_memory_bytes);
     store_keys_keep(reload->service->store, options->idempotency_retention_s);
     return 0;
 }

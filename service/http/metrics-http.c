@@ -57,6 +57,7 @@ static void write_memory(FILE *text, struct service *service)
         struct block_memory memory;
     } budgets[] = {
         {"index", block_index_memory(service->block)},
+        {"table", block_table_memory()},
         {"nbd", block_nbd_memory(service->block)},
         {"http",
          {.used_bytes = atomic_load(&service->memory.taken_bytes),

@@ -115,13 +115,22 @@ def log_format(daemon):
     daemon.reload({"log-format": None})
 
 
-def index_memory(daemon):
+def memory(daemon, budget, default):
     def limit():
-        return float(re.search(r'memory_limit_bytes{budget="index"} (\S+)', daemon.request("GET", "/metrics").body)[1])
-    daemon.reload({"index-memory": "64M"})
+        pattern = r'memory_limit_bytes{budget="%s"} (\S+)' % budget
+        return float(re.search(pattern, daemon.request("GET", "/metrics").body)[1])
+    daemon.reload({budget + "-memory": "64M"})
     expect(limit() == 64 << 20, "the limit is %d", limit())
-    daemon.reload({"index-memory": None})
-    expect(limit() == 256 << 20, "the limit is %d", limit())
+    daemon.reload({budget + "-memory": None})
+    expect(limit() == default, "the limit is %d", limit())
+
+
+def index_memory(daemon):
+    memory(daemon, "index", 256 << 20)
+
+
+def table_memory(daemon):
+    memory(daemon, "table", 1 << 30)
 
 
 def idempotency_retention(daemon):

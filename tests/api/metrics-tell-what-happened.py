@@ -88,7 +88,7 @@ def test():
             name = 'http_requests_total{operation="%s",status="%d"}' % (operation, status)
             expect(after[name] == count, "%s: %s", name, after.get(name))
         daemon.request("GET", "/nowhere")
-        for budget in ("index", "nbd", "http"):
+        for budget in ("index", "table", "nbd", "http"):
             name = '{budget="%s"}' % budget
             expect(0 <= after["memory_bytes" + name] <= after["memory_limit_bytes" + name] > 0, "%s: %s", budget, text)
 

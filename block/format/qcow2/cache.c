@@ -7,9 +7,10 @@
  *   C3  Only a clean slice is evicted: a dirty one holds changes that are not in the file, one that
  *       is flushing is referenced by a batch (flush.c).
  *
- * Memory is bounded by CACHE_SLICES_MAX slices of each top plus the slices that writers make dirty
- * before they must flush (flusher.c), and QCOW2_CACHE_SLICES_FROZEN_MAX of each frozen image: the
- * device's index keeps what was read from those.
+ * Memory is bounded by the budget of all images (table-memory.h), and by CACHE_SLICES_MAX slices of
+ * each top plus the slices that writers make dirty before they must flush (flusher.c), and
+ * QCOW2_CACHE_SLICES_FROZEN_MAX of each frozen image: the device's index keeps what was read from
+ * those.
  */
 #include "block/format/qcow2/cache.h"
 
@@ -61,6 +62,11 @@ static void cache_link_use(struct qcow2_cache *cache, struct qcow2_slice *slice)
     cache->newest = slice;
 }
 
+static uint64_t slice_memory(const struct qcow2_cache *cache)
+{
+    return sizeof(struct qcow2_slice) + cache->slice_bytes;
+}
+
 static void cache_remove(struct qcow2_cache *cache, struct qcow2_slice *slice)
 {
     assert(!slice->is_flushing && cache->count > 0); /* C3, C1 */
@@ -72,6 +78,7 @@ static void cache_remove(struct qcow2_cache *cache, struct qcow2_slice *slice)
     cache_unlink_use(cache, slice);
     cache->count--;
     cache->dirty_count -= slice->is_dirty;
+    table_memory_give_back(slice_memory(cache));
     free(slice->bytes);
     free(slice);
 }
@@ -100,6 +107,26 @@ void qcow2_cache_empty(struct qcow2_cache *cache)
     qcow2_cache_shrink(cache, 1);
     if (cache->count <= CACHE_BUCKETS_MIN && cache->bucket_count > CACHE_BUCKETS_MIN)
         cache_resize(cache, CACHE_BUCKETS_MIN);
+}
+
+/* Waits for no request: where one holds the lock, another cache has to do. */
+static void cache_evict(struct table_cache *memory)
+{
+    struct qcow2 *q = (struct qcow2 *)((char *)memory - offsetof(struct qcow2, cache.memory));
+    if (pthread_mutex_trylock(&q->lock) != 0)
+        return;
+    qcow2_cache_shrink(&q->cache, q->cache.count / 2 + 1);
+    pthread_mutex_unlock(&q->lock);
+}
+
+void qcow2_cache_join(struct qcow2 *q)
+{
+    table_memory_join(&q->cache.memory, cache_evict);
+}
+
+void qcow2_cache_leave(struct qcow2_cache *cache)
+{
+    table_memory_leave(&cache->memory);
 }
 
 /* Returns the slice at `offset` and marks it used, or NULL. */
@@ -139,6 +166,7 @@ static int slice_load(struct qcow2 *q, uint64_t offset, bool is_refcount,
     cache_link_use(cache, loaded);
     cache->count++;
     *slice = loaded;
+    table_memory_take(slice_memory(cache));
     return 0;
 }
 
@@ -146,12 +174,17 @@ int qcow2_cache_get(struct qcow2 *q, uint64_t offset, bool is_refcount, struct q
 {
     offset -= offset % q->cache.slice_bytes;
     *slice = cache_find(q, offset);
+    if (!atomic_load_explicit(&q->cache.memory.is_used, memory_order_relaxed))
+        atomic_store_explicit(&q->cache.memory.is_used, true, memory_order_relaxed);
     if (*slice)
         return 0;
     if (q->is_nonblocking)
         return -EAGAIN;
-    qcow2_cache_shrink(&q->cache, atomic_load(&q->node->read_only) ? QCOW2_CACHE_SLICES_FROZEN_MAX
-                                                                   : CACHE_SLICES_MAX);
+    size_t slices_max =
+        atomic_load(&q->node->read_only) ? QCOW2_CACHE_SLICES_FROZEN_MAX : CACHE_SLICES_MAX;
+    if (table_memory_is_used_up() && q->cache.count <= slices_max) /* others have nothing left */
+        slices_max = q->cache.count / 2 + 1;
+    qcow2_cache_shrink(&q->cache, slices_max);
     return slice_load(q, offset, is_refcount, slice);
 }
 

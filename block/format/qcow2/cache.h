@@ -10,6 +10,11 @@
 enum { QCOW2_CACHE_SLICES_FROZEN_MAX = 256 }; /* of each image below a top */
 
 int qcow2_cache_init(struct qcow2_cache *cache, uint32_t slice_bytes);
+
+/* From here until it leaves, any thread that loads tables may have it evict some. */
+void qcow2_cache_join(struct qcow2 *q);
+void qcow2_cache_leave(struct qcow2_cache *cache);
+
 void qcow2_cache_free(struct qcow2_cache *cache);
 
 /* Returns the slice that contains `offset`, reading it if it is not cached. Valid until the next

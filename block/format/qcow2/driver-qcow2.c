@@ -67,13 +67,16 @@ static int qcow2_open(struct node *node, struct err *err)
         qcow2_flusher_end(q);
         qcow2_free(q);
         node->state = NULL;
+        return ret;
     }
-    return ret;
+    qcow2_cache_join(q);
+    return 0;
 }
 
 static void qcow2_close(struct node *node)
 {
     struct qcow2 *q = node->state;
+    qcow2_cache_leave(&q->cache);
     qcow2_flusher_end(q);
     if (!atomic_load(&node->read_only) && !q->is_corrupt)
         qcow2_file_trim(q);

@@ -3,7 +3,8 @@
  * The flusher keeps the changes in memory few: it writes the tables back once many of them have
  * changed.
  *
- *     dirty slices   up to QCOW2_FLUSH_AT       nothing
+ *     dirty slices   up to QCOW2_FLUSH_AT       nothing (DIRTY_FEW, where tables of all images have
+ *                                               used up their memory)
  *                    up to QCOW2_FLUSH_FIRST    the flusher, a thread, flushes; requests go on
  *                    more                       writers flush first (qcow2_make_room)
  *     journal        three quarters full        the flusher flushes
@@ -31,7 +32,7 @@
 
 #include <time.h>
 
-enum { RETRY_S = 1 };
+enum { RETRY_S = 1, DIRTY_FEW = 64 };
 
 static void flusher_assert_state(struct qcow2 *q)
 {
@@ -135,7 +136,8 @@ int qcow2_reserve(struct qcow2 *q, size_t records)
 {
     struct journal *journal = q->node->journal;
     assert(records > 0 && q->flusher.state < QCOW2_FLUSHER_ENDING); /* F3 */
-    if (q->cache.dirty_count > QCOW2_FLUSH_AT || journal_is_filling(journal)) {
+    size_t flush_at = table_memory_is_used_up() ? DIRTY_FEW : QCOW2_FLUSH_AT;
+    if (q->cache.dirty_count > flush_at || journal_is_filling(journal)) {
         q->flusher.is_wanted = true;
         flusher_start(q);
     }

@@ -33,6 +33,7 @@
 #include "block/image/driver.h"
 #include "block/image/file-io.h"
 #include "block/image/journal.h"
+#include "block/image/table-memory.h"
 
 #include <assert.h>
 #include <endian.h>
@@ -58,6 +59,7 @@ struct qcow2_cache {
     struct qcow2_slice *oldest, *newest;
     size_t count, dirty_count;
     uint32_t slice_bytes;
+    struct table_cache memory; /* once the image is open */
 };
 
 /* References to host clusters that are dropped once the changes that removed them are durable. */
