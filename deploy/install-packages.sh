@@ -25,6 +25,7 @@ test=("${build[@]}" "${demo[@]}" "${packaging[@]}" acl apparmor btrfs-progs busy
 test+=(chromium) # for clients/dashboard
 test+=(bash-completion libvirt-clients nbd-client zsh) # for clients/cli
 test+=(libgssapi-krb5-2 libicu72 libldap-2.5-0 libreadline8 libxml2 tzdata) # for PostgreSQL
+test+=(ansible-core pycodestyle pylint python3-voluptuous yamllint) # for clients/ansible
 command -v npm >/dev/null || test+=(npm) # a nodejs that is not Debian's brings its own
 guest_kernel=linux-image-cloud-amd64
 guest=(mdadm)
