@@ -15,6 +15,7 @@
 #include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 
 /* A device whose chain gets shorter. It stays while it is listed here. */
 struct redirected {
@@ -55,8 +56,8 @@ static int redirect_add(struct redirect *redirect, struct device *device, bool i
         device->clients++;
     else
         device->lookers++;
-    if (index_unsealed(device->index)) {
-        redirect->is_busy = true;
+    if (index_unsealed(device->index) || *device->holder) {
+        redirect->is_busy = true; /* a group offers the image first, by its name of now */
         return 0;
     }
     redirected->heir = index_new_heir(device->index, &redirect->bypass);
@@ -79,9 +80,11 @@ static int redirect_list_locked(struct redirect *redirect, struct err *err)
         if (redirect_add(redirect, device, false, err) != 0)
             return -1;
     }
-    for (struct frozen *frozen = block->frozen; frozen; frozen = frozen->next)
+    for (struct frozen *frozen = block->frozen; frozen; frozen = frozen->next) {
+        redirect->is_busy |= strcmp(frozen->image, redirect->bypass.out->path) == 0; /* new */
         if (frozen->device && redirect_add(redirect, frozen->device, true, err) != 0)
             return -1;
+    }
     return 0;
 }
 

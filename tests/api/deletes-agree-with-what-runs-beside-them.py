@@ -1,0 +1,85 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: Apache-2.0
+#
+# A group is deleted while another one of the same device is being taken, and while the device is
+# being detached. The new group's member is exported and reads as it was frozen; a job whose device
+# went away is done all the same. Many rounds, since each is over in milliseconds.
+import os
+import sys
+import threading
+
+sys.dont_write_bytecode = True
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.realpath(__file__)), "..", "lib"))
+from snapgroupd import Daemon, expect, group_body, main, wait_until
+
+ROUNDS = 30
+SIZE_BYTES = 65536
+BLOCK = 4096
+
+
+def at_once(daemon, *requests):
+    """The answers, in order."""
+    answers = [None] * len(requests)
+
+    def ask(number):
+        answers[number] = daemon.request(*requests[number])
+
+    threads = [threading.Thread(target=ask, args=(number,)) for number in range(len(requests))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return answers
+
+
+def write(daemon, name, value):
+    handle = daemon.nbd(name)
+    handle.pwrite(bytes([value]) * BLOCK, value * BLOCK)
+    handle.shutdown()
+    wait_until(lambda: daemon.get("/devices/" + name)["clients"] == 0, "the client to be gone")
+
+
+def job_is_done(daemon, answer):
+    expect(answer.status == 202, "%s", answer)
+    path = "/jobs/" + answer.body["id"]
+    wait_until(lambda: daemon.get(path)["state"] not in ("queued", "running"), "the job to end")
+    expect(daemon.get(path)["state"] == "done", "%s", daemon.get(path))
+
+
+def group_beside(daemon, name):
+    """Who comes second is refused."""
+    taken, deleted = at_once(daemon, ("POST", "/snapshot-groups", group_body(name + "-b", [name])),
+                             ("DELETE", "/snapshot-groups/" + name + "-a"))
+    job_is_done(daemon, deleted)
+    if taken.status != 201:
+        expect(taken.body["code"] == "DeviceInUse", "%s", taken)
+        return False
+    handle = daemon.nbd("%s@%s-b" % (name, name))
+    expect(bytes(handle.pread(3 * BLOCK, 0)) == bytes(BLOCK) + b"\1" * BLOCK + b"\2" * BLOCK, "%s-b reads wrong", name)
+    handle.shutdown()
+    return True
+
+
+def detach_beside(daemon, name):
+    daemon.snapshot(name + "-c", [name])
+    detached, deleted = at_once(daemon, ("DELETE", "/devices/" + name), ("DELETE", "/snapshot-groups/" + name + "-c"))
+    expect(detached.status == 204 or detached.body["code"] == "DeviceInUse", "%s", detached)
+    job_is_done(daemon, deleted)
+
+
+def test():
+    taken = 0
+    with Daemon() as daemon:
+        daemon.start()
+        for number in range(ROUNDS):
+            name = "d%d" % number
+            daemon.create_device(name, "qcow2", SIZE_BYTES)
+            write(daemon, name, 1)
+            daemon.snapshot(name + "-a", [name])
+            write(daemon, name, 2)
+            taken += group_beside(daemon, name)
+            detach_beside(daemon, name)
+    print("%d of %d groups were taken" % (taken, ROUNDS))
+
+
+main(test)
