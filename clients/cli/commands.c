@@ -4,6 +4,7 @@
  */
 #include "clients/cli/commands.h"
 
+#include "clients/cli/attach.h"
 #include "clients/cli/completion.h"
 #include "clients/cli/device.h"
 #include "clients/cli/event.h"
@@ -122,6 +123,12 @@ const struct command command_rows[] = {
      .summary = "Lists what has happened, oldest first",
      .details = "With --follow those to come, or all after --after, as they come; as JSON each on a line. A\n"
                 "connection that is lost is made again, and nothing is left out."},
+
+    {.words = "attach", .run = run_attach, .arguments = {OF("DEVICE[@GROUP]", FROM_EXPORTS)},
+     .options = BIT(AS) | BIT(NBD) | BIT(CERT_DIR), .needed = BIT(AS),
+     .summary = "Prints what to paste so that a program uses a disk",
+     .details = "Nothing is changed, here or in the daemon. The address is the one that the daemon names for\n"
+                "its own machine; elsewhere say --nbd."},
 
     {.words = "token create", .run = run_token_create, .arguments = {IS("TOKEN")},
      .options = POSTS | BIT(SCOPE) | BIT(EXPIRES_AT), .needed = BIT(SCOPE),
