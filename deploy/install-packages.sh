@@ -23,7 +23,7 @@ test=("${build[@]}" "${demo[@]}" "${packaging[@]}" acl apparmor btrfs-progs busy
     iproute2 libnbd-dev mount nbdkit nodejs procps python3 python3-libnbd python3-jsonschema python3-yaml qemu-system-common qemu-system-x86 spin sqlite3 strace
     systemd wrk xfsprogs)
 test+=(chromium) # for clients/dashboard
-test+=(bash-completion libvirt-clients nbd-client zsh) # for clients/cli
+test+=(bash-completion libvirt-clients libxml2-utils nbd-client zsh) # for clients/cli
 test+=(libgssapi-krb5-2 libicu72 libldap-2.5-0 libreadline8 libxml2 tzdata) # for PostgreSQL
 test+=(ansible-core pycodestyle pylint python3-voluptuous yamllint) # for clients/ansible
 command -v npm >/dev/null || test+=(npm) # a nodejs that is not Debian's brings its own
