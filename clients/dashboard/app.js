@@ -63,8 +63,8 @@ class App extends Component {
     const isKnown = hasToken();
     try {
       const version = await get("/version");
-      this.setState({ session: "in", problem: null, version: version.version, scope: await scope() });
-      startFeed();
+      const [own] = await Promise.all([scope(), startFeed()]);
+      this.setState({ session: "in", problem: null, version: version.version, scope: own });
     } catch (problem) {
       const isSilent = problem.status === 401 && !isKnown;
       this.setState({ session: "out", problem: isSilent ? null : problem });

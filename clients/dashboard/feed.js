@@ -70,19 +70,31 @@ async function readLast() {
 
 let starts = 0;
 
+/** Whether the feed of that start goes on; else another attempt makes sense, if the start is still
+ * the last one. */
+async function attempt(start) {
+  try {
+    const lastId = await readLast();
+    if (start === starts) stream.start(lastId);
+    return true;
+  } catch (problem) {
+    return problem.status === 401;
+  }
+}
+
+/** Resolves after the first attempt: what is read from then on lacks no event. If that fails, further
+ * ones are made, after which lists have to be read anew. */
 export async function startFeed() {
   const start = ++starts;
+  if (!(await attempt(start))) tryAgain(start);
+}
+
+async function tryAgain(start) {
   for (let waitMs = 500; start === starts; waitMs = Math.min(waitMs * 2, 5000)) {
-    try {
-      const lastId = await readLast();
-      if (start !== starts) return;
-      stream.start(lastId);
-      tell("gap");
-      return;
-    } catch (problem) {
-      if (problem.status === 401) return;
-      await new Promise((resolve) => setTimeout(resolve, waitMs));
-    }
+    await new Promise((resolve) => setTimeout(resolve, waitMs));
+    if (start !== starts || !(await attempt(start))) continue;
+    tell("gap");
+    return;
   }
 }
 

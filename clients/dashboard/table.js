@@ -5,11 +5,13 @@
 //
 //   | spacer: first x ROW_PX | rows first .. last | spacer: the rest |
 //
-// Screen readers get the number of all rows, and the place of each.
+// A row that comes into sight takes the elements of one that has left it; those of rows that stay in
+// sight stay theirs, and so does the focus. Screen readers get the number of all rows, and the place
+// of each.
 import { Component, html } from "./html.js";
 
 export const ROW_PX = 44; // as in app.css
-const MORE = 10; // rows beyond each edge
+const MORE = 8; // rows beyond each edge
 
 export class Table extends Component {
   state = { first: 0, count: 30 };
@@ -48,7 +50,7 @@ export class Table extends Component {
     return [begin, this.props.rows.slice(begin, begin + count)];
   }
 
-  render({ rows, columns, keyOf, label, total, empty }) {
+  render({ rows, columns, label, total, empty }, { count }) {
     const [begin, shown] = this.rowsInSight();
     this.props.onSight?.(shown);
     const after = (rows.length - begin - shown.length) * ROW_PX;
@@ -62,7 +64,7 @@ export class Table extends Component {
           <tbody>
             <${Spacer} key="before" height=${begin * ROW_PX} columns=${columns.length} />
             ${shown.map((row, i) => html`
-              <tr key=${keyOf(row)} aria-rowindex=${begin + i + 2}>${columns.map((column) =>
+              <tr key=${(begin + i) % count} aria-rowindex=${begin + i + 2}>${columns.map((column) =>
                 html`<td key=${column.title} class=${column.class}>${column.cell(row)}</td>`)}
               </tr>`)}
             <${Spacer} key="after" height=${after} columns=${columns.length} />

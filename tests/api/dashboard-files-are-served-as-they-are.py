@@ -81,12 +81,17 @@ def check_codings(connection):
 
 
 def check_imports(paths):
-    """What a file imports is served."""
+    """What a file imports is served, and the page asks for it at once, not one after the other."""
+    with open(os.path.join(FOLDER, "index.html"), encoding="utf-8") as page:
+        loaded = set(re.findall('(?:href|src)="([^"]+)"', page.read()))
+    expect(loaded <= set(paths), "the page loads %s", loaded - set(paths))
+    imported = set()
     for path, file in paths.items():
         with open(os.path.join(FOLDER, file), encoding="utf-8") as source:
             for name in re.findall(r'^(?:import|export|\}) [^;]*?["\'](\.[^"\']+)["\'];$', source.read(), re.M):
-                target = os.path.normpath(os.path.join(os.path.dirname(path), name))
-                expect(target in paths, "/ui/%s imports %s", path, target)
+                imported.add(os.path.normpath(os.path.join(os.path.dirname(path), name)))
+    expect(imported <= loaded, "the page does not preload %s", imported - loaded)
+    expect(set(paths) <= loaded | {""}, "nobody loads %s", set(paths) - loaded)
 
 
 def test():

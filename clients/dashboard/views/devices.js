@@ -123,7 +123,7 @@ export class Devices extends View {
         <p role="status">${rows.length} of ${names.length} devices${isLoaded ? "" : " so far"}</p>
       </form>
       <${Fault} problem=${problem} />
-      <${Table} label="Devices" rows=${rows} columns=${this.columns} keyOf=${(device) => device.name}
+      <${Table} label="Devices" rows=${rows} columns=${this.columns}
         onSight=${(shown) => { this.inSight = shown; }}
         empty=${isLoaded ? "There is no such device" : "Reading …"} />`;
   }

@@ -62,6 +62,6 @@ export class Events extends Component {
         <button type="button" class="secondary" aria-pressed=${isPaused} onClick=${this.pause}>${isPaused ? "Go on" : "Hold still"}</button>
         <p role="status">${rows.length} events</p>
       </form>
-      <${Table} label="Events" rows=${rows} columns=${this.columns} keyOf=${(event) => event.id} empty="There is no such event" />`;
+      <${Table} label="Events" rows=${rows} columns=${this.columns} empty="There is no such event" />`;
   }
 }

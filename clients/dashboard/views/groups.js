@@ -147,7 +147,7 @@ export class Groups extends View {
         <p role="status">${groups.length} groups${next ? ", more as you scroll" : ""}</p>
       </form>
       <${Fault} problem=${problem} />
-      <${Table} label="Groups" rows=${groups} columns=${this.columns} keyOf=${(group) => group.id}
+      <${Table} label="Groups" rows=${groups} columns=${this.columns}
         total=${next ? -1 : undefined} onEnd=${next ? this.readMore : null}
         empty=${isLoaded ? "There is no such group" : "Reading …"} />`;
   }

@@ -76,7 +76,7 @@ export class Jobs extends View {
         <p role="status">${jobs.length} jobs${next ? ", more as you scroll" : ""}</p>
       </form>
       <${Fault} problem=${problem} />
-      <${Table} label="Jobs" rows=${jobs} columns=${this.columns} keyOf=${(job) => job.id}
+      <${Table} label="Jobs" rows=${jobs} columns=${this.columns}
         total=${next ? -1 : undefined} onEnd=${next ? this.readMore : null}
         empty=${isLoaded ? "There is no such job" : "Reading …"} />`;
   }

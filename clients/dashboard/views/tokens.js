@@ -90,7 +90,7 @@ export class Tokens extends View {
         <${Action} label="Make a token" type="submit" reason=${denied} />
       </form>
       <${Fault} problem=${problem} />
-      <${Table} label="Tokens" rows=${tokens} columns=${this.columns} keyOf=${(token) => token.id}
+      <${Table} label="Tokens" rows=${tokens} columns=${this.columns}
         empty=${denied ?? (isLoaded ? "There is no token" : "Reading …")} />
       ${secret && this.secretDialog(secret)}
       ${revoked && this.revokeDialog(revoked)}`;

@@ -23,7 +23,7 @@ function locate({ role, name, label, css, text, within, nth }) {
 }
 
 const ops = {
-  async open({ width, height, theme, motion = "reduce" }) {
+  async open({ width, height, theme, motion = "no-preference" }) {
     await context?.close();
     context = await browser.newContext({ viewport: { width, height }, colorScheme: theme, reducedMotion: motion });
     page = await context.newPage();
@@ -71,6 +71,10 @@ const ops = {
   },
   async trace({ script }) {
     const session = await context.newCDPSession(page);
+    await session.send("Performance.enable", { timeDomain: "threadTicks" });
+    const spent = async () => (await session.send("Performance.getMetrics")).metrics
+      .find(({ name }) => name === "TaskDuration").value;
+    const before = await spent();
     const events = [];
     session.on("Tracing.dataCollected", ({ value }) => events.push(...value));
     await session.send("Tracing.start", { categories: "disabled-by-default-devtools.timeline.frame,devtools.timeline.frame", transferMode: "ReportEvents" });
@@ -78,7 +82,8 @@ const ops = {
     const done = new Promise((resolve) => session.once("Tracing.tracingComplete", resolve));
     await session.send("Tracing.end");
     await done;
-    return events.filter(({ name }) => ["DrawFrame", "DroppedFrame", "BeginFrame"].includes(name)).map(({ name, ts }) => [name, ts]);
+    const frames = events.filter(({ name }) => ["DrawFrame", "DroppedFrame", "BeginFrame"].includes(name)).map(({ name, ts }) => [name, ts]);
+    return { frames, spent_s: (await spent()) - before };
   },
 };
 
