@@ -5,6 +5,7 @@
 #include "base/hash-table.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 enum { SLOTS_MIN = 256 };
 
@@ -16,13 +17,16 @@ uint64_t hash_mix(uint64_t value)
     return value ^ value >> 31;
 }
 
-/* FNV-1a, mixed. */
+uint64_t hash_bytes(uint64_t hash, const void *bytes, size_t length)
+{
+    for (const unsigned char *at = bytes; length > 0; length--)
+        hash = (hash ^ *at++) * 0x100000001b3;
+    return hash;
+}
+
 uint64_t hash_text(const char *text)
 {
-    uint64_t hash = 0xcbf29ce484222325;
-    for (; *text; text++)
-        hash = (hash ^ (unsigned char)*text) * 0x100000001b3;
-    return hash_mix(hash);
+    return hash_mix(hash_bytes(HASH_START, text, strlen(text)));
 }
 
 static struct hash_link **hash_slot(const struct hash_table *table, uint64_t hash)

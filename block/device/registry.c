@@ -13,17 +13,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#define HASH_BEGIN 0xcbf29ce484222325ULL
-
 enum { STAMPS_AT_A_TIME = 64 }; /* under one hold of the lock */
-
-/* FNV-1a, of 64 bits. */
-static uint64_t hash_more(uint64_t hash, const char *text)
-{
-    for (; *text; text++)
-        hash = (hash ^ (unsigned char)*text) * 0x100000001b3;
-    return hash;
-}
 
 struct device *registry_find_locked(struct block *block, const char *name)
 {
@@ -233,18 +223,18 @@ static uint64_t hash_number(uint64_t hash, uint64_t number)
 static uint64_t stamp_begin(bool failed, bool read_only, uint64_t size_bytes, unsigned clients,
                             const struct cluster_shape *overlay, const char *reason)
 {
-    uint64_t hash = hash_number(HASH_BEGIN, failed + 2U * read_only + 4U * overlay->extended_l2);
+    uint64_t hash = hash_number(HASH_START, failed + 2U * read_only + 4U * overlay->extended_l2);
     hash = hash_number(hash, size_bytes);
     hash = hash_number(hash, clients);
     hash = hash_number(hash, overlay->cluster_bytes);
-    return hash_more(hash, reason ? reason : "");
+    return hash_bytes(hash, reason ? reason : "", reason ? strlen(reason) : 0);
 }
 
 static uint64_t stamp_add(uint64_t hash, const char *path, const char *format, uint64_t size_bytes,
                           uint64_t allocated_bytes)
 {
-    hash = hash_more(hash, path);
-    hash = hash_more(hash, format);
+    hash = hash_bytes(hash, path, strlen(path));
+    hash = hash_bytes(hash, format, strlen(format));
     hash = hash_number(hash, size_bytes);
     return hash_number(hash, allocated_bytes);
 }

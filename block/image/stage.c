@@ -4,6 +4,7 @@
  */
 #include "block/image/stage.h"
 
+#include "base/hash-table.h"
 #include "base/log.h"
 #include "block/image/file-io.h"
 #include "block/image/identity.h"
@@ -17,23 +18,13 @@
 
 #define STAGE_NAME_BYTES 80
 
-/* FNV-1a, 64 bits: spreads the names of one directory; nothing depends on its being hard to invert.
- */
-static uint64_t name_hash(const char *name)
-{
-    uint64_t hash = 0xcbf29ce484222325;
-    for (; *name; name++)
-        hash = (hash ^ (unsigned char)*name) * 0x100000001b3;
-    return hash;
-}
-
 static void stage_name_with(const struct image_place *place, const unsigned char id[OWNER_ID_BYTES],
                             const char *suffix, char name[STAGE_NAME_BYTES])
 {
     char text[UUID_STR_LEN];
     uuid_unparse_lower(id, text);
     snprintf(name, STAGE_NAME_BYTES, ".snapgroupd-%s-%016llx.%s", text,
-             (unsigned long long)name_hash(place->name), suffix);
+             (unsigned long long)hash_bytes(HASH_START, place->name, strlen(place->name)), suffix);
 }
 
 static void stage_name(const struct image_place *place, const unsigned char id[OWNER_ID_BYTES],

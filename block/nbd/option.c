@@ -5,6 +5,7 @@
  */
 #include "block/nbd/option.h"
 
+#include "base/hash-table.h"
 #include "base/log.h"
 #include "block/device/exports.h"
 
@@ -129,9 +130,7 @@ static int option_export_error(struct nbd_handshake *handshake, const struct err
 /* The option is about this export, which exists: of use, unless the last one was the same. */
 static void option_uses(struct nbd_handshake *handshake, const unsigned char *name, size_t length)
 {
-    uint64_t hash = 0xcbf29ce484222325; /* FNV-1a */
-    for (size_t i = 0; i < length; i++)
-        hash = (hash ^ name[i]) * 0x100000001b3;
+    uint64_t hash = hash_bytes(HASH_START, name, length);
     handshake->is_useful =
         handshake->option != handshake->last_use.option || hash != handshake->last_use.export_hash;
     handshake->last_use.option = handshake->option;

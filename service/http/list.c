@@ -4,21 +4,18 @@
  */
 #include "service/http/list.h"
 
+#include "base/hash-table.h"
 #include "service/clock.h"
 
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
-/* FNV-1a, as long as nobody gains by two texts with the same hash. */
+/* With its end, so that "a", "bc" and "ab", "c" differ. Nobody gains by two texts with one hash. */
 static uint64_t text_hash(uint64_t hash, const char *text)
 {
-    for (; *text; text++)
-        hash = (hash ^ (unsigned char)*text) * 0x100000001b3u;
-    return (hash ^ 0xff) * 0x100000001b3u;
+    return hash_bytes(hash, text, strlen(text) + 1);
 }
-
-#define HASH_START 0xcbf29ce484222325u
 
 /* The order of parameters does not matter. */
 static uint64_t filters_hash(const struct request *request)
