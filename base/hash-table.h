@@ -41,8 +41,8 @@ struct hash_link *hash_table_find(const struct hash_table *table, uint64_t hash)
 
 uint64_t hash_mix(uint64_t value);
 
-/* FNV-1a: of more bytes after those that `hash` is of; HASH_START: of none. Names of files depend on
- * it. */
+/* FNV-1a: of more bytes after those that `hash` is of; HASH_START: of none. Names of staged files
+ * depend on it. */
 #define HASH_START 0xcbf29ce484222325ULL
 uint64_t hash_bytes(uint64_t hash, const void *bytes, size_t length);
 
