@@ -332,6 +332,19 @@ static int job_find_unfinished(struct service *service, const struct group_row *
     return 0;
 }
 
+/* DeviceInUse. */
+static int group_check_copies(struct service *service, const struct group_row *group,
+                              struct err *err)
+{
+    CLEANUP_BY(job_row_clear) struct job_row job = {0};
+    int found = store_job_get_copy(service->store, group->id, &job, err);
+    if (found <= 0)
+        return found;
+    err_set(err, ErrDeviceInUse, 0, "'%s@%s' is being copied: job '%s' is %s", job.device,
+            group->name, job.id, job_state_name(job.state));
+    return err_add_holder(err, "job", job.id);
+}
+
 /* 1: begun; 0: the group was changed meanwhile; -1. */
 static int delete_try(struct service *service, const char *id_or_name,
                       const struct condition *condition, const struct origin *origin,
@@ -345,6 +358,8 @@ static int delete_try(struct service *service, const char *id_or_name,
     if (group.holds)
         return err_set(err, ErrGroupHeld, 0, "snapshot group '%s' is held by %s", group.name,
                        group.holds);
+    if (group_check_copies(service, &group, err) != 0)
+        return -1;
     int found = group.state == GROUP_DELETING ? job_find_unfinished(service, &group, job, err) : 0;
     if (found != 0)
         return found;

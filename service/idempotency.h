@@ -64,7 +64,7 @@ void key_claim_answer(const struct key_claim *claim, const struct key_row *row, 
 void key_claim_end(struct key_claim *claim);
 
 /* Records that the origin's request makes that row, in the transaction of its insert; nothing if it
- * has no key. `kind`: "device", "group", "token". */
+ * has no key. `kind`: "device", "group", "token", "job". */
 int key_record(struct store_transaction *transaction, const struct origin *origin, const char *kind,
                const char *id, struct err *err);
 

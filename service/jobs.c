@@ -4,7 +4,7 @@
  *
  *   each thread:  await --> the oldest running job, else the oldest queued one, --> running
  *                           that has no tree in common with a job that another thread runs
- *                 --> deletes_run --> done or failed; told to stop: as it was changed
+ *                 --> deletes_run, copies_run --> done or failed; told to stop: as it was changed
  *
  * Whoever pauses or cancels a running job changes its row first, then tells it to stop: so a job
  * that ends at that moment ends as one of both, and the store decides (its states never go back).
@@ -14,6 +14,7 @@
 #include "base/log.h"
 #include "service/clock.h"
 #include "service/context.h"
+#include "service/copies.h"
 #include "service/deletes.h"
 #include "service/job-control.h"
 #include "service/metrics.h"
@@ -145,12 +146,17 @@ static int job_claim(struct service *service, struct job_row *row, struct err *e
     return job_write(service, row, &origin_daemon, err);
 }
 
+static int job_carry_out(struct service *service, struct job_row *row, struct err *err)
+{
+    return row->kind == JOB_COPY ? copies_run(service, row, err) : deletes_run(service, row, err);
+}
+
 static void job_run(struct service *service, struct job_row *row)
 {
     struct err err;
     struct job_control *control = service->job_control;
     int claimed = job_claim(service, row, &err);
-    int result = claimed > 0 ? deletes_run(service, row, &err) : claimed < 0 ? -1 : 1;
+    int result = claimed > 0 ? job_carry_out(service, row, &err) : claimed < 0 ? -1 : 1;
     if (result < 0 && (claimed < 0 || err.code == ErrStoreFailed || err.code == ErrStoreBusy)) {
         log_warning("job %s waits for the store: %s", row->id, err.message);
         job_control_sleep(control, STORE_WAIT_MS);
@@ -158,6 +164,8 @@ static void job_run(struct service *service, struct job_row *row)
         job_end(service, row, result, &err);
     }
     job_control_finish(control);
+    if (row->kind == JOB_COPY)
+        copies_settle(service, row->id);
 }
 
 /* 1; 0: another thread has it, or one that has a tree in common with it; -1. */
@@ -208,6 +216,8 @@ static void *jobs_work(void *arg)
     uint64_t seen = 0;
     pthread_setname_np(pthread_self(), self->number == 0 ? "jobs" : "more-jobs");
     syscall(SYS_ioprio_set, IOPRIO_WHO_PROCESS, 0, IOPRIO_LOWEST);
+    if (self->number == 0)
+        copies_settle_all(jobs->service);
     while (job_control_await(&jobs->control, self->number, &seen)) {
         struct err err;
         int found = 1;
@@ -290,9 +300,12 @@ static int job_check(const struct job_row *row, const struct job_change *change,
 {
     if (condition_check(change->condition, row->id, row->revision, err) != 0)
         return -1;
-    return job_state_is_finished(row->state) ? err_set(err, ErrJobFinished, 0, "job '%s' is %s",
-                                                       row->id, job_state_name(row->state))
-                                             : 0;
+    if (job_state_is_finished(row->state))
+        return err_set(err, ErrJobFinished, 0, "job '%s' is %s", row->id,
+                       job_state_name(row->state));
+    return change->has_state && row->file_state == JOB_FILE_WHOLE
+               ? err_set(err, ErrJobFinished, 0, "job '%s' is complete, and ends now", row->id)
+               : 0;
 }
 
 /* The state to which a wish leads: a paused job is queued again. */
@@ -315,8 +328,9 @@ static int job_set_state(struct service *service, struct job_row *row,
     int changed = job_write(service, row, change->origin, err);
     if (changed > 0 && wanted == JOB_QUEUED)
         job_control_wake(service->job_control);
-    else if (changed > 0)
-        job_control_stop(service->job_control, row->id);
+    else if (changed > 0 && !job_control_stop(service->job_control, row->id) &&
+             wanted == JOB_CANCELLED)
+        copies_settle(service, row->id);
     return changed;
 }
 

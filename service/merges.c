@@ -13,21 +13,15 @@
 #include "service/merges.h"
 
 #include "block/overlay.h"
-#include "service/clock.h"
 #include "service/context.h"
 #include "service/job-control.h"
-#include "service/metrics.h"
+#include "service/job-work.h"
 #include "service/names.h"
 #include "store/images.h"
 
 #include <assert.h>
 #include <cjson/cJSON.h>
-#include <errno.h>
 #include <string.h>
-
-#define FLUSH_BYTES (256ULL << 20)
-#define FLUSH_US    5000000ULL
-#define SPARE_BYTES (64ULL << 20)
 
 enum { REPEAT_MS = 20, BEGIN_TRIES = 500 };
 
@@ -109,48 +103,42 @@ static int merge_enter(struct service *service, const struct job_row *job, struc
 static int push_check_space(struct merge *merge, struct err *err)
 {
     struct merge_size size;
-    if (merge_measure(merge, &size, err) != 0)
-        return -1;
-    if (size.new_bytes + SPARE_BYTES <= size.free_bytes)
-        return 0;
-    return err_set(
-        err, ErrOpenFileFailed, ENOSPC, "up to %llu bytes are to be merged, and %llu are free",
-        (unsigned long long)(size.new_bytes + SPARE_BYTES), (unsigned long long)size.free_bytes);
+    return merge_measure(merge, &size, err) != 0
+               ? -1
+               : job_work_check_space(size.new_bytes, size.free_bytes, err);
+}
+
+struct push {
+    struct service *service;
+    struct merge *merge;
+    const struct job_row *job;
+    struct merge_row *row;
+};
+
+static int push_piece(void *context, uint64_t *offset, uint64_t *bytes, struct err *err)
+{
+    const struct push *push = context;
+    return merge_copy(push->merge, offset, bytes, err);
 }
 
 /* What was pushed is durable, and recorded. */
-static int push_flush(struct service *service, struct merge *merge, const struct job_row *job,
-                      struct merge_row *row, uint64_t offset, struct err *err)
+static int push_save(void *context, uint64_t offset, enum job_save why, struct err *err)
 {
-    if (merge_flush(merge, err) != 0)
+    (void)why;
+    const struct push *push = context;
+    if (merge_flush(push->merge, err) != 0)
         return -1;
-    row->offset_bytes = offset;
-    return merge_record(service, job, row, store_merge_update_offset, err);
+    push->row->offset_bytes = offset;
+    return merge_record(push->service, push->job, push->row, store_merge_update_offset, err);
 }
 
 /* 0: all is pushed; 1: stopped. */
 static int push_copy(struct service *service, struct merge *merge, struct job_row *job,
                      struct merge_row *row, struct err *err)
 {
-    uint64_t offset = row->offset_bytes, unflushed = 0, flushed_us = clock_monotonic_us(), copied;
-    for (;;) {
-        int ret = merge_copy(merge, &offset, &copied, err);
-        if (ret < 0)
-            return -1;
-        job->done_bytes += copied;
-        metrics_count_job_bytes(service->metrics, copied);
-        unflushed += copied;
-        bool is_stopped = ret == 0 && job_control_pace(service->job_control, copied);
-        bool is_due = unflushed >= FLUSH_BYTES || clock_monotonic_us() >= flushed_us + FLUSH_US;
-        if ((ret || is_stopped || is_due) && push_flush(service, merge, job, row, offset, err) != 0)
-            return -1;
-        if (ret || is_stopped)
-            return is_stopped;
-        if (is_due) {
-            unflushed = 0;
-            flushed_us = clock_monotonic_us();
-        }
-    }
+    struct push push = {service, merge, job, row};
+    const struct job_work work = {&push, push_piece, push_save};
+    return job_work_run(service, job, &work, row->offset_bytes, err);
 }
 
 /* Somebody who opens a chain with the image has a claim of his own for a moment. 0; 1: stopped. */

@@ -472,7 +472,9 @@ int store_group_update_deleting(struct store_transaction *transaction, const str
                             "UPDATE groups SET state = 'deleting', revision = revision + 1 "
                             "WHERE id = :id AND revision = :revision AND "
                             "state IN ('committed', 'deleting') AND "
-                            "NOT EXISTS (SELECT 1 FROM holds WHERE group_id = :id)",
+                            "NOT EXISTS (SELECT 1 FROM holds WHERE group_id = :id) AND "
+                            "NOT EXISTS (SELECT 1 FROM jobs WHERE group_id = :id AND "
+                            "kind = 'copy' AND finished_at_us IS NULL)",
                             row->id, row, err);
     return changed < 0 ? transaction_result(transaction, -1) : changed;
 }

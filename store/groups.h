@@ -58,9 +58,9 @@ int store_group_update_aborting(struct store_transaction *transaction, const str
 int store_group_update_aborted(struct store_transaction *transaction, const struct group_row *row,
                                struct err *err);
 
-/* Of a committed group that still has row->revision, and no holds: to deleting; a group that is
- * deleting already stays so, for another job. What it needed, it needs no longer. 1; 0: not so;
- * -1: *err. */
+/* Of a committed group that still has row->revision, no holds and no copies under way: to deleting;
+ * a group that is deleting already stays so, for another job. What it needed, it needs no longer.
+ * 1; 0: not so; -1: *err. */
 int store_group_update_deleting(struct store_transaction *transaction, const struct group_row *row,
                                 struct err *err);
 

@@ -10,6 +10,7 @@
 #include "store/merge-rows.h"
 
 #include <assert.h>
+#include <stdio.h>
 #include <string.h>
 
 /* All but `sequence` and `revision`, which the insert gives. */
@@ -24,6 +25,8 @@
     X(kept, TEXT)                                                                                  \
     X(total_bytes, INTEGER)                                                                        \
     X(done_bytes, INTEGER)                                                                         \
+    X(file_state, CHOICE, AMONG(file_state_names, JOB_FILE_WHOLE + 1))                             \
+    X(offset_bytes, INTEGER)                                                                       \
     X(rate_bytes_per_second, INTEGER)                                                              \
     X(created_at_us, INTEGER)                                                                      \
     X(finished_at_us, INTEGER, KNOWN_BY(has_finished))                                             \
@@ -39,6 +42,8 @@ static const char *const state_names[] = {
     [JOB_QUEUED] = "queued", [JOB_RUNNING] = "running", [JOB_PAUSED] = "paused",
     [JOB_DONE] = "done",     [JOB_FAILED] = "failed",   [JOB_CANCELLED] = "cancelled",
 };
+static const char *const file_state_names[] = {
+    [JOB_FILE_NONE] = "none", [JOB_FILE_STAGED] = "staged", [JOB_FILE_WHOLE] = "whole"};
 static const struct column columns[] = {COLUMN_ENTRIES(COLUMNS) COLUMN_ENTRY(sequence, INTEGER)
                                             COLUMN_ENTRY(revision, INTEGER)};
 static const struct table jobs = {TABLE("jobs"), .choices = state_names,
@@ -96,7 +101,7 @@ static int jobs_prune(struct connection *writer, uint64_t now_us, struct err *er
         "ORDER BY sequence LIMIT :count) DELETE FROM jobs WHERE sequence IN "
         "(SELECT sequence FROM old WHERE finished_at_us < :oldest OR sequence <= "
         "(SELECT sequence FROM jobs WHERE finished_at_us IS NOT NULL ORDER BY sequence DESC "
-        "LIMIT 1 OFFSET :kept))",
+        "LIMIT 1 OFFSET :kept)) AND file_state = 'none'",
         err);
     if (!statement)
         return -1;
@@ -117,6 +122,51 @@ int store_job_insert(struct store_transaction *transaction, const struct job_row
     return transaction_result(transaction, has_failed ? -1 : 0);
 }
 
+/* The id that `sql` finds, with the row bound, and :image. 1; 0: there is none; -1: *err. */
+static int copy_find(struct connection *writer, const char *sql, const struct job_row *row,
+                     const char *image, char id[STORE_ID_CHARS + 1], struct err *err)
+{
+    CLEANUP(statement) sqlite3_stmt *statement = statement_begin(writer, sql, err);
+    if (!statement)
+        return -1;
+    row_bind(&jobs, statement, row);
+    statement_bind_text(statement, ":image", image);
+    int found = statement_step(writer, statement, ErrInternalError, row->id, err);
+    if (found > 0)
+        snprintf(id, STORE_ID_CHARS + 1, "%s", (const char *)sqlite3_column_text(statement, 0));
+    return found;
+}
+
+static int copy_check(struct connection *writer, const struct job_row *row, const char *image,
+                      struct err *err)
+{
+    char id[STORE_ID_CHARS + 1];
+    int found =
+        copy_find(writer, "SELECT id FROM groups WHERE id = :group_id AND state = 'committed'", row,
+                  image, id, err);
+    if (found == 0)
+        return err_set(err, ErrGroupDeleting, 0, "snapshot group '%s' is being deleted",
+                       row->group_id);
+    if (found > 0)
+        found = copy_find(writer,
+                          "SELECT id FROM jobs WHERE finished_at_us IS NULL AND kind = 'copy' AND "
+                          "json_extract(spec, '$.image') = :image",
+                          row, image, id, err);
+    if (found <= 0)
+        return found;
+    err_set(err, ErrDeviceInUse, 0, "image '%s' is being written by job '%s'", image, id);
+    return err_add_holder(err, "job", id);
+}
+
+int store_job_insert_copy(struct store_transaction *transaction, const struct job_row *row,
+                          const char *image, struct err *err)
+{
+    assert(row->kind == JOB_COPY);
+    if (copy_check(transaction_writer(transaction), row, image, err) != 0)
+        return transaction_result(transaction, -1);
+    return store_job_insert(transaction, row, err);
+}
+
 static int job_change(struct store_transaction *transaction, const char *sql,
                       const struct job_row *row, struct err *err)
 {
@@ -134,10 +184,11 @@ int store_job_update_state(struct store_transaction *transaction, const struct j
         [JOB_RUNNING] = "UPDATE jobs SET state = :state, revision = revision + 1 "
                         "WHERE id = :id AND state = 'queued'",
         [JOB_PAUSED] = "UPDATE jobs SET state = :state, revision = revision + 1 "
-                       "WHERE id = :id AND state IN ('queued', 'running')",
+                       "WHERE id = :id AND state IN ('queued', 'running') "
+                       "AND file_state <> 'whole'",
         [JOB_DONE] = "UPDATE jobs SET state = :state, revision = revision + 1, "
-                     "finished_at_us = :finished_at_us, done_bytes = :done_bytes "
-                     "WHERE id = :id AND state = 'running'",
+                     "finished_at_us = :finished_at_us, done_bytes = :done_bytes, "
+                     "file_state = :file_state WHERE id = :id AND state = 'running'",
         [JOB_FAILED] = "UPDATE jobs SET state = :state, revision = revision + 1, "
                        "finished_at_us = :finished_at_us, done_bytes = :done_bytes, "
                        "error_code = :error_code, error_errnum = :error_errnum, "
@@ -145,7 +196,8 @@ int store_job_update_state(struct store_transaction *transaction, const struct j
                        "WHERE id = :id AND state IN ('queued', 'running')",
         [JOB_CANCELLED] = "UPDATE jobs SET state = :state, revision = revision + 1, "
                           "finished_at_us = :finished_at_us, done_bytes = :done_bytes "
-                          "WHERE id = :id AND state IN ('queued', 'running', 'paused')",
+                          "WHERE id = :id AND state IN ('queued', 'running', 'paused') "
+                          "AND file_state <> 'whole'",
     };
     assert(job_state_is_finished(row->state) == row->has_finished);
     assert((row->state == JOB_FAILED) == row->has_error);
@@ -179,6 +231,23 @@ int store_job_update_progress(struct store_transaction *transaction, const struc
         transaction,
         "UPDATE jobs SET done_bytes = :done_bytes, revision = revision + 1 " IS_UNFINISHED, row,
         err);
+}
+
+int store_job_update_file(struct store_transaction *transaction, const struct job_row *row,
+                          struct err *err)
+{
+    static const char *const changes[] = {
+        [JOB_FILE_NONE] = "UPDATE jobs SET file_state = :file_state, offset_bytes = 0, "
+                          "revision = revision + 1 "
+                          "WHERE id = :id AND finished_at_us IS NOT NULL",
+        [JOB_FILE_STAGED] = "UPDATE jobs SET file_state = :file_state, "
+                            "offset_bytes = :offset_bytes, done_bytes = :done_bytes, "
+                            "revision = revision + 1 " IS_UNFINISHED " AND file_state <> 'whole'",
+        [JOB_FILE_WHOLE] = "UPDATE jobs SET file_state = :file_state, offset_bytes = 0, "
+                           "done_bytes = :done_bytes, revision = revision + 1 "
+                           "WHERE id = :id AND state = 'running' AND file_state = 'staged'",
+    };
+    return job_change(transaction, changes[row->file_state], row, err);
 }
 
 /* ---- reading ---- */
@@ -219,8 +288,26 @@ int store_job_get(struct store *store, const char *id, struct job_row *row, stru
 int store_job_get_of_group(struct store *store, const char *group_id, struct job_row *row,
                            struct err *err)
 {
-    return job_get(store, SELECT "WHERE group_id = :key ORDER BY sequence DESC LIMIT 1", group_id,
-                   0, row, err);
+    return job_get(
+        store, SELECT "WHERE group_id = :key AND kind = 'delete' ORDER BY sequence DESC LIMIT 1",
+        group_id, 0, row, err);
+}
+
+int store_job_get_copy(struct store *store, const char *group_id, struct job_row *row,
+                       struct err *err)
+{
+    return job_get(store,
+                   SELECT "WHERE group_id = :key AND kind = 'copy' AND finished_at_us IS NULL "
+                          "ORDER BY sequence LIMIT 1",
+                   group_id, 0, row, err);
+}
+
+int store_job_next_file(struct store *store, uint64_t after, struct job_row *row, struct err *err)
+{
+    return job_get(store,
+                   SELECT "WHERE finished_at_us IS NOT NULL AND file_state <> 'none' AND "
+                          "sequence > :number ORDER BY sequence LIMIT 1",
+                   "", after, row, err);
 }
 
 int store_job_next(struct store *store, enum job_state state, uint64_t after, struct job_row *row,

@@ -9,7 +9,11 @@
  *    paused <------+        queued, running and paused --> cancelled
  *
  * A restart goes on with what is queued or running. A job that has finished stays for
- * STORE_JOB_DAYS_MAX.
+ * STORE_JOB_DAYS_MAX. A copy's file has a state of its own:
+ *
+ *   none --> staged --> whole --> none     the job is done; from `whole` on it is not stopped
+ *     ^         |          |
+ *     +---------+----------+               it has failed, or was cancelled, and the file is gone
  */
 #ifndef STORE_JOBS_H
 #define STORE_JOBS_H
@@ -41,6 +45,13 @@ enum job_state {
     JOB_STATES,
 };
 
+/* Of a copy. */
+enum job_file_state {
+    JOB_FILE_NONE,
+    JOB_FILE_STAGED, /* it may exist, under its first name */
+    JOB_FILE_WHOLE,  /* it is durable, and gets its name */
+};
+
 struct job_row {
     char id[STORE_ID_CHARS + 1];
     enum job_kind kind;
@@ -50,6 +61,8 @@ struct job_row {
     char *spec;     /* JSON object: what was asked; opaque here */
     char *kept; /* JSON array: images that stay, and why; opaque here; '[]' until it is planned */
     uint64_t total_bytes, done_bytes;
+    enum job_file_state file_state;
+    uint64_t offset_bytes;          /* of a staged file: where to go on; 0: it is to be made anew */
     uint64_t rate_bytes_per_second; /* 0: no limit */
     uint64_t created_at_us;
     bool has_finished;
@@ -77,10 +90,16 @@ void job_rows_free(struct job_row *rows, size_t count);
 int store_job_insert(struct store_transaction *transaction, const struct job_row *row,
                      struct err *err);
 
+/* The same of a copy of a frozen member: its group is committed still, and no other copy that has
+ * not finished makes the file `image`. Codes: GroupDeleting, DeviceInUse (of the image). */
+int store_job_insert_copy(struct store_transaction *transaction, const struct job_row *row,
+                          const char *image, struct err *err);
+
 /* Each of these changes the job with row->id, and counts up its revision. 1; 0: the change is not
  * one of the diagram, or the job is gone; -1: *err. */
 
-/* To row->state; a job that finishes gets finished_at_us, done_bytes and its error of the row. */
+/* To row->state; a job that finishes gets finished_at_us, done_bytes and its error of the row,
+ * one that is done file_state, too. */
 int store_job_update_state(struct store_transaction *transaction, const struct job_row *row,
                            struct err *err);
 
@@ -96,12 +115,25 @@ int store_job_update_plan(struct store_transaction *transaction, const struct jo
 int store_job_update_progress(struct store_transaction *transaction, const struct job_row *row,
                               struct err *err);
 
+/* file_state, with offset_bytes and done_bytes: to JOB_FILE_STAGED, of a job that has not finished;
+ * to JOB_FILE_WHOLE, while it is running; to JOB_FILE_NONE, of one that has finished. */
+int store_job_update_file(struct store_transaction *transaction, const struct job_row *row,
+                          struct err *err);
+
 /* By id. 1: *row, with its merges; 0: there is none; -1: *err; so the next two. */
 int store_job_get(struct store *store, const char *id, struct job_row *row, struct err *err);
 
-/* The last one of a group. */
+/* The last one that deletes a group. */
 int store_job_get_of_group(struct store *store, const char *group_id, struct job_row *row,
                            struct err *err);
+
+/* The oldest copy of a group that has not finished. */
+int store_job_get_copy(struct store *store, const char *group_id, struct job_row *row,
+                       struct err *err);
+
+/* The oldest job that has finished, but whose file is not JOB_FILE_NONE, of those later than
+ * `after`. */
+int store_job_next_file(struct store *store, uint64_t after, struct job_row *row, struct err *err);
 
 /* The oldest job in that state of those later than `after` (a `sequence`; 0: of all). */
 int store_job_next(struct store *store, enum job_state state, uint64_t after, struct job_row *row,

@@ -18,7 +18,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 struct clone {
@@ -111,15 +110,6 @@ static const struct driver *clone_driver(const char *format, struct err *err)
     return NULL;
 }
 
-static int place_check_free(const struct image_place *place, struct err *err)
-{
-    struct stat st;
-    int error = fstatat(place->dirfd, place->name, &st, AT_SYMLINK_NOFOLLOW) == 0 ? EEXIST : errno;
-    return error == ENOENT ? 0
-                           : err_set(err, ErrOpenFileFailed, error, "image '%s' cannot be created",
-                                     place->path);
-}
-
 int clone_place(struct clone *clone, const struct clone_image *image, struct err *err)
 {
     assert(!clone->driver);
@@ -129,7 +119,7 @@ int clone_place(struct clone *clone, const struct clone_image *image, struct err
         image_place_open(&clone->block->dir, image->path, &clone->place, err) != 0)
         return -1;
     clone->backing_name = image_backing_name(&clone->place, node_used_path(clone->base), err);
-    return clone->backing_name ? place_check_free(&clone->place, err) : -1;
+    return clone->backing_name ? image_place_check_free(&clone->place, err) : -1;
 }
 
 static int clone_write(const struct clone *clone, int fd, const unsigned char id[OWNER_ID_BYTES],

@@ -214,6 +214,15 @@ int image_place_find(const struct image_dir *dir, const char *path, const char *
     return 1;
 }
 
+int image_place_check_free(const struct image_place *place, struct err *err)
+{
+    struct stat st;
+    int error = fstatat(place->dirfd, place->name, &st, AT_SYMLINK_NOFOLLOW) == 0 ? EEXIST : errno;
+    return error == ENOENT ? 0
+                           : err_set(err, ErrOpenFileFailed, error, "image '%s' cannot be created",
+                                     place->path);
+}
+
 void image_place_close(struct image_place *place)
 {
     if (place->dirfd >= 0)

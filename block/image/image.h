@@ -55,6 +55,9 @@ int image_place_find(const struct image_dir *dir, const char *path, const char *
                      struct image_place *place, struct err *err);
 void image_place_close(struct image_place *place);
 
+/* OpenFileFailed (EEXIST and others) unless there is no file of that name. */
+int image_place_check_free(const struct image_place *place, struct err *err);
+
 static inline void cleanup_image_place(struct image_place *place)
 {
     image_place_close(place);

@@ -50,6 +50,18 @@ int stage_create(const struct image_place *place, const unsigned char id[OWNER_I
     return fd;
 }
 
+int stage_open(const struct image_place *place, const unsigned char id[OWNER_ID_BYTES],
+               struct err *err)
+{
+    char name[STAGE_NAME_BYTES];
+    stage_name(place, id, name);
+    int fd = openat(place->dirfd, name, O_RDWR | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+    if (fd < 0)
+        return err_set(err, ErrOpenFileFailed, errno, "image '%s' cannot be continued",
+                       place->path);
+    return fd;
+}
+
 static int place_unlink(const struct image_place *place, const char *name, struct err *err)
 {
     if (unlinkat(place->dirfd, name, 0) != 0 && errno != ENOENT)
@@ -196,6 +208,38 @@ int stage_keep(const struct image_place *place, const unsigned char id[OWNER_ID_
     return place_unlink(place, mark, err) != 0 ? -1 : place_unlink(place, first, err);
 }
 
+/* Whether the file has its first name; if so, whether it has the real one, too. 0 or -errno. */
+static int stage_look(const struct image_place *place, const char *name, bool *is_staged,
+                      bool *is_published)
+{
+    struct stat first, real;
+    *is_staged = fstatat(place->dirfd, name, &first, AT_SYMLINK_NOFOLLOW) == 0;
+    *is_published = *is_staged &&
+                    fstatat(place->dirfd, place->name, &real, AT_SYMLINK_NOFOLLOW) == 0 &&
+                    real.st_dev == first.st_dev && real.st_ino == first.st_ino;
+    return *is_staged || errno == ENOENT ? 0 : -errno;
+}
+
+int stage_publish_durably(const struct image_place *place, const unsigned char id[OWNER_ID_BYTES],
+                          struct err *err)
+{
+    char first[STAGE_NAME_BYTES], mark[STAGE_NAME_BYTES];
+    bool is_staged, is_published;
+    stage_name(place, id, first);
+    mark_name(place, id, mark);
+    int ret = stage_look(place, first, &is_staged, &is_published);
+    if (ret)
+        return err_set(err, ErrOpenFileFailed, -ret, "'%s' beside '%s' cannot be examined", first,
+                       place->path);
+    /* A mark beside a first name is from before a rename. */
+    if (is_staged && !is_published &&
+        (place_unlink(place, mark, err) != 0 || stage_publish(place, id, false, err) != 0))
+        return -1;
+    return fsync(place->dirfd) == 0 ? 0
+                                    : err_set(err, ErrOpenFileFailed, errno,
+                                              "image '%s' cannot be made durable", place->path);
+}
+
 bool stage_is_kept(const struct image_place *place, const unsigned char id[OWNER_ID_BYTES])
 {
     char first[STAGE_NAME_BYTES], mark[STAGE_NAME_BYTES];
@@ -209,17 +253,15 @@ int stage_discard(const struct image_place *place, const unsigned char id[OWNER_
                   struct err *err)
 {
     char name[STAGE_NAME_BYTES];
+    bool is_staged, is_published;
     stage_name(place, id, name);
-    struct stat first, real;
-    if (fstatat(place->dirfd, name, &first, AT_SYMLINK_NOFOLLOW) != 0) {
-        if (errno == ENOENT)
-            return mark_discard(place, id, err);
-        return err_set(err, ErrOpenFileFailed, errno, "'%s' beside '%s' cannot be examined", name,
+    int ret = stage_look(place, name, &is_staged, &is_published);
+    if (ret)
+        return err_set(err, ErrOpenFileFailed, -ret, "'%s' beside '%s' cannot be examined", name,
                        place->path);
-    }
-    bool is_ours = fstatat(place->dirfd, place->name, &real, AT_SYMLINK_NOFOLLOW) == 0 &&
-                   real.st_dev == first.st_dev && real.st_ino == first.st_ino;
-    if (is_ours && place_unlink(place, place->name, err) != 0)
+    if (!is_staged)
+        return mark_discard(place, id, err);
+    if (is_published && place_unlink(place, place->name, err) != 0)
         return -1;
     return stage_keep(place, id, err);
 }

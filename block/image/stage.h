@@ -35,6 +35,11 @@
 int stage_create(const struct image_place *place, const unsigned char id[OWNER_ID_BYTES],
                  struct err *err);
 
+/* Opens the file that has only its first name, writable. The descriptor, or -1 and *err
+ * (OpenFileFailed). */
+int stage_open(const struct image_place *place, const unsigned char id[OWNER_ID_BYTES],
+               struct err *err);
+
 /* Gives the file its real name; `names_owner`: the content names `id` as the owner, so no mark is
  * needed. OpenFileFailed (EEXIST and others); the file then has only its first name. */
 int stage_publish(const struct image_place *place, const unsigned char id[OWNER_ID_BYTES],
@@ -43,6 +48,11 @@ int stage_publish(const struct image_place *place, const unsigned char id[OWNER_
 /* Keeps the file: removes the mark and the first name, if they exist. */
 int stage_keep(const struct image_place *place, const unsigned char id[OWNER_ID_BYTES],
                struct err *err);
+
+/* Publishes a file that is durable under its first name, durably; an earlier call may have been cut
+ * short, or the file kept. OpenFileFailed. */
+int stage_publish_durably(const struct image_place *place, const unsigned char id[OWNER_ID_BYTES],
+                          struct err *err);
 
 /* Whether neither exists. */
 bool stage_is_kept(const struct image_place *place, const unsigned char id[OWNER_ID_BYTES]);

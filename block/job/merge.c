@@ -7,9 +7,8 @@
  *        +------ merge_end -----+----------------------------+
  *
  * What is to be pushed is asked piece by piece of the frozen images above base (a walk with a
- * floor, walk.h), never of a plan made earlier. So that a push neither fills the page cache with
- * what is to be written nor empties it, write-back is begun every few megabytes and awaited when
- * much is outstanding, and pages of the images above, which will not be read again, are dropped.
+ * floor, walk.h), never of a plan made earlier. Pages of the images above, which will not be read
+ * again, are dropped (write-back.h has the rest).
  */
 #include "block/merge.h"
 
@@ -19,6 +18,7 @@
 #include "block/device/redirect.h"
 #include "block/image/amend.h"
 #include "block/image/freeze.h"
+#include "block/job/write-back.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -28,11 +28,7 @@
 #include <sys/statvfs.h>
 #include <unistd.h>
 
-enum {
-    MAP_BYTES = 1 << 30,        /* mapped at a time */
-    WRITE_BACK_BYTES = 8 << 20, /* begun after so many */
-    OUTSTANDING_BYTES = 24 << 20,
-};
+enum { MAP_BYTES = 1 << 30 }; /* mapped at a time */
 
 enum merge_state { MERGE_FROZEN, MERGE_THAWED, MERGE_REDIRECTED };
 
@@ -46,9 +42,8 @@ struct merge {
     unsigned floor;                       /* up to base */
     struct walk_memory *walk_memory;
     struct walks walks;
-    uint64_t written_bytes;     /* since write-back was begun last */
-    uint64_t outstanding_bytes; /* of which the end was not awaited */
-    void *buffer;               /* of MERGE_PIECE_BYTES */
+    struct write_back write_back;
+    void *buffer; /* of MERGE_PIECE_BYTES */
 };
 
 /* ---- opening ---- */
@@ -264,41 +259,6 @@ static int merge_push(struct merge *merge, uint64_t offset, const struct chain_e
     return ret;
 }
 
-static bool is_unsupported(int errnum)
-{
-    return errnum == ENOSYS || errnum == EINVAL || errnum == ESPIPE || errnum == EOPNOTSUPP;
-}
-
-/* Who waits for write-back is told of its errors, and the next fdatasync is not: they count as one
- * of a sync. 0 or -errno. */
-static int merge_pace(struct merge *merge, uint64_t bytes)
-{
-    int fd = merge->base->fd;
-    merge->written_bytes += bytes;
-    if (merge->written_bytes < WRITE_BACK_BYTES)
-        return 0;
-    merge->outstanding_bytes += merge->written_bytes;
-    merge->written_bytes = 0;
-    unsigned flags = SYNC_FILE_RANGE_WRITE;
-    if (merge->outstanding_bytes >= OUTSTANDING_BYTES) {
-        flags |= SYNC_FILE_RANGE_WAIT_BEFORE;
-        merge->outstanding_bytes = 0;
-    }
-    if (sync_file_range(fd, 0, 0, flags) == 0 || is_unsupported(errno))
-        return 0;
-    int errnum = errno;
-    if (flags & SYNC_FILE_RANGE_WAIT_BEFORE)
-        node_sync_failed(merge->base, errnum);
-    return -errnum;
-}
-
-static int flush_report(const struct merge *merge, int ret, struct err *err)
-{
-    return err_set(err,
-                   atomic_load(&merge->base->sync_error) ? ErrUnflushedData : ErrOpenFileFailed,
-                   -ret, "image '%s' cannot be made durable", merge->base->path);
-}
-
 int merge_copy(struct merge *merge, uint64_t *offset_bytes, uint64_t *copied_bytes, struct err *err)
 {
     struct chain_extent extent;
@@ -310,8 +270,9 @@ int merge_copy(struct merge *merge, uint64_t *offset_bytes, uint64_t *copied_byt
         return merge_report(merge, ret, "merged into", err);
     if (ret > 0)
         return 1;
-    if (extent.kind == EXTENT_DATA && (ret = merge_pace(merge, extent.length)) != 0)
-        return flush_report(merge, ret, err);
+    if (extent.kind == EXTENT_DATA &&
+        (ret = write_back_pace(&merge->write_back, merge->base, extent.length)) < 0)
+        return write_back_report(merge->base, ret, err);
     *offset_bytes += extent.length;
     *copied_bytes = extent.length;
     return 0;
@@ -321,7 +282,7 @@ int merge_flush(struct merge *merge, struct err *err)
 {
     assert(merge->state == MERGE_THAWED);
     int ret = node_flush(merge->base);
-    return ret ? flush_report(merge, ret, err) : 0;
+    return ret ? write_back_report(merge->base, ret, err) : 0;
 }
 
 /* ---- taking its place ---- */

@@ -132,11 +132,12 @@ static const struct {
 
 /* What a client may rely on; a name is never taken away while the major version stays. */
 static const char *const features[] = {
-    "allowed_clients", "changed_extents",  "clones",   "conditions",
-    "dry_run",         "event_stream",     "events",   "group_deadline",
-    "group_settle",    "idempotency_keys", "jobs",     "labels",
-    "list_filters",    "merge_patches",    "nbd_tls",  "respond_async",
-    "rest_tls",        "rollbacks",        "selector", "tokens",
+    "allowed_clients", "changed_extents", "clones",           "conditions",
+    "copies",          "dry_run",         "event_stream",     "events",
+    "group_deadline",  "group_settle",    "idempotency_keys", "jobs",
+    "labels",          "list_filters",    "merge_patches",    "nbd_tls",
+    "respond_async",   "rest_tls",        "rollbacks",        "selector",
+    "tokens",
 };
 
 void limits_get(struct service *service, const struct request *request, struct reply *reply)

@@ -112,7 +112,7 @@ static void write_jobs(FILE *text, const struct metrics *metrics)
     for (size_t i = 0; i < JOB_OUTCOME_COUNT; i++)
         fprintf(text, "snapgroupd_jobs_total{outcome=\"%s\"} %" PRIu64 "\n", outcomes[i],
                 counted(&metrics->jobs[i]));
-    metric_begin(text, "job_bytes_total", "counter", "Bytes that jobs have merged.");
+    metric_begin(text, "job_bytes_total", "counter", "Bytes that jobs have merged or copied.");
     fprintf(text, "snapgroupd_job_bytes_total %" PRIu64 "\n", counted(&metrics->job_bytes));
 }
 

@@ -8,6 +8,7 @@
 #include "service/context.h"
 #include "service/http/encode.h"
 #include "service/http/group-encode.h"
+#include "service/http/job-encode.h"
 #include "service/http/reply.h"
 #include "service/http/routes.h"
 #include "store/devices.h"
@@ -93,6 +94,18 @@ static enum rebuilt rebuild_device(struct service *service, const struct request
     return rebuild_pending(reply, &err);
 }
 
+/* The job as it is now. */
+static enum rebuilt rebuild_job(struct service *service, const char *id, struct reply *reply)
+{
+    struct err err;
+    CLEANUP_BY(job_row_clear) struct job_row row = {0};
+    int found = store_job_get(service->store, id, &row, &err);
+    if (found <= 0)
+        return found == 0 ? REBUILT_NOTHING : rebuild_pending(reply, &err);
+    reply_made(reply, 202, "/jobs", row.id, job_encode(&row));
+    return REBUILT_ANSWER;
+}
+
 enum rebuilt rebuild_answer(struct service *service, const struct request *request,
                             const char *kind, const char *id, struct reply *reply)
 {
@@ -100,6 +113,8 @@ enum rebuilt rebuild_answer(struct service *service, const struct request *reque
         return rebuild_group(service, request, id, reply);
     if (kind && strcmp(kind, "device") == 0)
         return rebuild_device(service, request, id, reply);
+    if (kind && strcmp(kind, "job") == 0)
+        return rebuild_job(service, id, reply);
     if (kind && strcmp(kind, "token") == 0) /* without its secret */
         return rebuild_created(service, request, token_get, "/tokens", id, reply);
     return REBUILT_NOTHING;

@@ -46,6 +46,8 @@ enum route_flags {
       &labels_patch_body)                                                                          \
     X("POST", "/snapshot-groups/{id}/rollbacks", rollback_create, SCOPE_ADMIN,                     \
       ROUTE_STORE | ROUTE_IDEMPOTENT, group_create_parameters, &rollback_create_body)              \
+    X("POST", "/snapshot-groups/{id}/copies", copy_create, SCOPE_ADMIN,                            \
+      ROUTE_STORE | ROUTE_IDEMPOTENT, group_create_parameters, &copy_create_body)                  \
     X("DELETE", "/snapshot-groups/{id}", snapshot_group_delete, SCOPE_ADMIN, ROUTE_STORE,          \
       group_create_parameters, NULL)                                                               \
     X("GET", "/jobs", job_list, SCOPE_READ, ROUTE_STORE | ROUTE_PAGE, job_parameters, NULL)        \
@@ -78,7 +80,7 @@ enum route_flags {
 /* Bodies: in the file of the handler, or group-body.c. */
 extern const struct decode_table device_create_body, device_patch_body, device_delete_body,
     snapshot_group_create_body, rollback_create_body, token_create_body, labels_patch_body,
-    job_patch_body;
+    job_patch_body, copy_create_body;
 
 #define ROUTE_HANDLER(method, path, handler, ...)                                                  \
     void handler(struct service *service, const struct request *request, struct reply *reply);

@@ -146,6 +146,9 @@ CREATE TABLE holds (
     PRIMARY KEY (group_id, name)
 ) STRICT, WITHOUT ROWID;
 
+-- jobs      `file_state` is of the file of a copy: `none`, there is none, or it is no more than any other image; `staged`: it
+--           may be there, under its first name, and goes, unless the job goes on, from `offset_bytes` if that is not 0;
+--           `whole`: all is durable, and it gets its name
 -- jobs      long work: `spec` is a JSON object, what was asked; `kept` a JSON array, of the images that stay and why. `sequence`
 --           orders them as that of groups does
 -- merges    the parts of a job: a push of all from above `base` up to `upper` into `base`, or, with `base` NULL, a file that
@@ -162,6 +165,8 @@ CREATE TABLE jobs (
     kept TEXT NOT NULL DEFAULT '[]',
     total_bytes INTEGER NOT NULL DEFAULT 0,
     done_bytes INTEGER NOT NULL DEFAULT 0,
+    file_state TEXT NOT NULL DEFAULT 'none' CHECK (file_state IN ('none', 'staged', 'whole')),
+    offset_bytes INTEGER NOT NULL DEFAULT 0,
     rate_bytes_per_second INTEGER NOT NULL,
     created_at_us INTEGER NOT NULL,
     finished_at_us INTEGER,
@@ -173,6 +178,7 @@ CREATE TABLE jobs (
 ) STRICT;
 CREATE INDEX jobs_state ON jobs (state, sequence);
 CREATE INDEX jobs_group ON jobs (group_id, sequence) WHERE group_id IS NOT NULL;
+CREATE INDEX jobs_files ON jobs (sequence) WHERE file_state <> 'none';
 CREATE INDEX jobs_finished ON jobs (sequence) WHERE finished_at_us IS NOT NULL;
 
 CREATE TABLE merges (
@@ -187,3 +193,23 @@ CREATE TABLE merges (
 ) STRICT;
 CREATE INDEX merges_job ON merges (job_id);
 CREATE UNIQUE INDEX merges_base ON merges (base) WHERE stage <> 'done';
+
+-- A key may have made a job, too.
+CREATE TABLE idempotency_keys_6 (
+    caller TEXT NOT NULL,
+    key TEXT NOT NULL,
+    request_hash TEXT NOT NULL,
+    request_id TEXT NOT NULL,
+    created_at_us INTEGER NOT NULL,
+    resource_kind TEXT CHECK (resource_kind IN ('device', 'group', 'token', 'job')),
+    resource_id TEXT,
+    status INTEGER,
+    headers TEXT,
+    body TEXT,
+    PRIMARY KEY (caller, key)
+) STRICT, WITHOUT ROWID;
+INSERT INTO idempotency_keys_6 SELECT * FROM idempotency_keys;
+DROP TABLE idempotency_keys;
+ALTER TABLE idempotency_keys_6 RENAME TO idempotency_keys;
+CREATE INDEX idempotency_keys_created ON idempotency_keys (created_at_us);
+CREATE INDEX idempotency_keys_caller ON idempotency_keys (caller, created_at_us);

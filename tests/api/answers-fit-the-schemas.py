@@ -4,6 +4,7 @@
 # Every operation is called with success, and with each failure that a caller can cause. As in every
 # test, main() compares the replies with api/openapi.yaml: status, headers, content type, body, and
 # for problems a code that is documented with that status.
+import json
 import os
 import sys
 import time
@@ -14,7 +15,8 @@ from openapi import SOURCE_DIR, operation_of, operations
 from snapgroupd import Daemon, expect, main, run, wait_until
 
 DISK = {"name": "vda", "image": "vda.qcow2", "format": "qcow2", "size_bytes": 1 << 20, "labels": {"a": "b"}}
-PAUSED, FINISHED = ("00000000-0000-4000-8000-00000000000%d" % number for number in (1, 2))
+PAUSED, FINISHED, COPY = ("00000000-0000-4000-8000-00000000000%d" % number for number in (1, 2, 3))
+COPIED = {"device": "vdb", "image": "copy.raw", "format": "raw"}
 CALLS = [
     (201, "POST", "/devices", DISK),
     (201, "POST", "/devices", {**DISK, "name": "vdb", "image": "vdb.raw", "format": "raw"}),
@@ -54,6 +56,13 @@ CALLS = [
     (200, "GET", "/snapshot-groups/g", None),
     (400, "GET", "/snapshot-groups/%00", None),
     (404, "GET", "/snapshot-groups/none", None),
+    (200, "POST", "/snapshot-groups/g/copies?dry_run=true", COPIED),
+    (202, "POST", "/snapshot-groups/g/copies", COPIED),
+    (400, "POST", "/snapshot-groups/g/copies", {"device": "vdb"}),
+    (404, "POST", "/snapshot-groups/none/copies", COPIED),
+    (409, "POST", "/snapshot-groups/g/copies", {**COPIED, "image": "busy.raw"}),
+    (422, "POST", "/snapshot-groups/g/copies", {**COPIED, "image": "vdb.raw"}),
+    (422, "POST", "/snapshot-groups/g/copies", {**COPIED, "format": "none"}),
     (200, "POST", "/snapshot-groups/g/rollbacks?dry_run=true", {"name": "h"}),
     (201, "POST", "/snapshot-groups/g/rollbacks", {"name": "h", "labels": {"a": "b"}, "disconnect": True}),
     (201, "POST", "/snapshot-groups/h/rollbacks", None),
@@ -171,6 +180,9 @@ def add_jobs(daemon):
         for job, state, finished in ((PAUSED, "paused", None), (FINISHED, "cancelled", time.time_ns() // 1000)):
             database.execute("INSERT INTO jobs (id, kind, state, spec, rate_bytes_per_second, created_at_us, finished_at_us) "
                              "VALUES (?, 'delete', ?, '{}', 0, 1, ?)", (job, state, finished))
+        spec = {"image": daemon.image("busy.raw"), "format": "raw", "directory": ""}
+        database.execute("INSERT INTO jobs (id, kind, state, spec, rate_bytes_per_second, created_at_us) "
+                         "VALUES (?, 'copy', 'paused', ?, 0, 1)", (COPY, json.dumps(spec)))
 
 
 def check_media_type(daemon, method, path):
@@ -202,7 +214,7 @@ def test():
         check_async(daemon, "/snapshot-groups/b/rollbacks", {})
         seen |= {("snapshot_group_create", "202"), ("rollback_create", "202")}
         for method, path in (("POST", "/devices"), ("POST", "/snapshot-groups"), ("DELETE", "/devices/vdb"),
-                             ("POST", "/snapshot-groups/g/rollbacks"),
+                             ("POST", "/snapshot-groups/g/rollbacks"), ("POST", "/snapshot-groups/g/copies"),
                              ("PATCH", "/devices/vdb"), ("PATCH", "/snapshot-groups/g"), ("POST", "/tokens"),
                              ("PATCH", "/jobs/" + PAUSED)):
             check_media_type(daemon, method, path)

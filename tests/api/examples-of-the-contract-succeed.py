@@ -55,6 +55,8 @@ def prepare(daemon, operation, body):
     """What an example expects to find."""
     if operation["operationId"] == "device_create" and "size_bytes" not in body and "from" not in body:
         run("truncate", "-s", "1M", daemon.image(body["image"]))
+    if operation["operationId"] == "copy_create":
+        os.makedirs(os.path.dirname(daemon.image(body["image"])), exist_ok=True)
     if operation["operationId"] == "device_create" and "from" in body:
         groups = [group["name"] for group in daemon.list("/snapshot-groups")]
         if body["from"]["group"] not in groups:

@@ -1,0 +1,398 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * See copies.h.
+ *
+ * Invariants:
+ *   I1. The row says `staged` before the file exists, and `none` only once it is gone or kept: a
+ *       start finds it. No assert: only a look at the disk would show.
+ *   I2. A file that is begun anew is empty: what was there is discarded before. No assert: the
+ *       block layer creates it, and fails if there is one.
+ */
+#include "service/copies.h"
+
+#include "base/cleanup.h"
+#include "base/log.h"
+#include "block/copy.h"
+#include "service/clock.h"
+#include "service/context.h"
+#include "service/idempotency.h"
+#include "service/job-control.h"
+#include "service/job-work.h"
+#include "service/leftovers.h"
+#include "service/names.h"
+#include "service/snapshot-groups.h"
+
+#include <assert.h>
+#include <cjson/cJSON.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { REPEAT_MS = 20, OPEN_TRIES = 250, STORE_WAIT_MS = 1000 };
+
+CLEANUP_DEFINE(cjson, cJSON *, cJSON_Delete)
+
+/* ---- what is copied where ---- */
+
+/* The member's export, by its group's id. Whoever deletes the group withdraws it for a moment,
+ * before he is refused. NULL and *err; DeviceNotFound: it is to be tried again. */
+static struct copy *member_open(struct service *service, const char *group_id, const char *device,
+                                struct err *err)
+{
+    char export[DEVICE_NAME_MAX + STORE_ID_CHARS + 2];
+    snprintf(export, sizeof(export), "%s@%s", device, group_id);
+    return copy_open(service->block, export, err);
+}
+
+static bool group_has(const struct group_row *group, const char *device)
+{
+    for (size_t i = 0; i < group->member_count; i++)
+        if (strcmp(group->members[i].device, device) == 0)
+            return true;
+    return false;
+}
+
+/* NULL: *err. */
+static struct copy *request_open(struct service *service, const struct copy_request *request,
+                                 struct group_row *group, enum copy_part *part, struct err *err)
+{
+    *part = COPY_PART_GROUP;
+    if (snapshot_groups_get_committed(service, request->group, group, err) != 0)
+        return NULL;
+    *part = COPY_PART_DEVICE;
+    if (!group_has(group, request->device)) {
+        err_set(err, ErrDeviceNotFound, 0, "device '%s' is no member of snapshot group '%s'",
+                request->device, group->name);
+        return NULL;
+    }
+    return member_open(service, group->id, request->device, err);
+}
+
+/* Fills *plan, also if there is not enough space. */
+static int request_plan(struct service *service, const struct copy_request *request,
+                        struct group_row *group, struct copy_plan *plan, enum copy_part *part,
+                        struct err *err)
+{
+    CLEANUP(copy) struct copy *copy = request_open(service, request, group, part, err);
+    if (!copy || copy_measure(copy, &plan->copy_bytes, err) != 0)
+        return -1;
+    *part = COPY_PART_IMAGE;
+    plan->image = block_resolve(service->block, request->image, err);
+    const struct copy_target target = {.path = plan->image, .format = request->format};
+    if (!plan->image || copy_check(service->block, &target, &plan->free_bytes, err) != 0)
+        return -1;
+    return job_work_check_space(plan->copy_bytes, plan->free_bytes, err);
+}
+
+int copies_plan(struct service *service, const struct copy_request *request, struct copy_plan *plan,
+                enum copy_part *part, struct err *err)
+{
+    CLEANUP_BY(group_row_clear) struct group_row group = {0};
+    *plan = (struct copy_plan){0};
+    return request_plan(service, request, &group, plan, part, err);
+}
+
+/* ---- beginning ---- */
+
+/* JSON object; heap, or NULL and *err. */
+static char *spec_format(struct service *service, const char *image, const char *format,
+                         struct err *err)
+{
+    char directory[FILE_IDENTITY_BYTES];
+    if (block_directory_identity(service->block, image, directory, err) != 0)
+        return NULL;
+    CLEANUP(cjson) cJSON *json = cJSON_CreateObject();
+    cJSON_AddStringToObject(json, "image", image);
+    cJSON_AddStringToObject(json, "format", format);
+    cJSON_AddStringToObject(json, "directory", directory);
+    char *spec = cJSON_PrintUnformatted(json);
+    if (!spec)
+        err_set(err, ErrOutOfResources, 0, "there is no memory for the job");
+    return spec;
+}
+
+static int copy_record(struct service *service, const struct copy_request *request,
+                       const struct job_row *row, const char *image, struct err *err)
+{
+    CLEANUP(store_transaction)
+    struct store_transaction *transaction = store_begin(service->store, err);
+    if (!transaction || store_job_insert_copy(transaction, row, image, err) != 0 ||
+        event_record_job(transaction, request->origin, EVENT_JOB_QUEUED, row->id, row->group_id,
+                         err) != 0 ||
+        key_record(transaction, request->origin, "job", row->id, err) != 0)
+        return -1;
+    return store_commit(steal(transaction), err);
+}
+
+int copies_begin(struct service *service, const struct copy_request *request, struct job_row *job,
+                 enum copy_part *part, struct err *err)
+{
+    static char none[] = "[]";
+    CLEANUP_BY(group_row_clear) struct group_row group = {0};
+    struct copy_plan plan = {0};
+    *job = (struct job_row){0};
+    int ret = request_plan(service, request, &group, &plan, part, err);
+    CLEANUP_FREE char *image = plan.image;
+    CLEANUP_FREE char *spec = ret == 0 ? spec_format(service, image, request->format, err) : NULL;
+    if (!spec)
+        return -1;
+    struct job_row row = {.kind = JOB_COPY,
+                          .group_id = group.id,
+                          .device = (char *)request->device,
+                          .spec = spec,
+                          .kept = none,
+                          .total_bytes = plan.copy_bytes,
+                          .created_at_us = clock_now_us()};
+    id_new(row.id);
+    if (copy_record(service, request, &row, image, err) != 0) {
+        *part = err->code == ErrGroupDeleting ? COPY_PART_GROUP
+                : err->code == ErrDeviceInUse ? COPY_PART_IMAGE
+                                              : COPY_PART_ITSELF;
+        return -1;
+    }
+    job_control_wake(service->job_control);
+    return store_job_get(service->store, row.id, job, err) < 0 ? -1 : 0;
+}
+
+/* ---- what a job is about ---- */
+
+static char *spec_text(const cJSON *spec, const char *name)
+{
+    const char *text = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(spec, name));
+    return text ? strdup(text) : NULL;
+}
+
+struct copy_spec {
+    char *image, *format, *directory; /* heap */
+    struct copy_target target;        /* borrows them */
+};
+
+static void copy_spec_clear(struct copy_spec *spec)
+{
+    free(spec->image);
+    free(spec->format);
+    free(spec->directory);
+}
+
+static int copy_spec_parse(const struct job_row *job, struct copy_spec *spec, struct err *err)
+{
+    CLEANUP(cjson) cJSON *json = cJSON_Parse(job->spec);
+    *spec = (struct copy_spec){.image = spec_text(json, "image"),
+                               .format = spec_text(json, "format"),
+                               .directory = spec_text(json, "directory")};
+    spec->target = (struct copy_target){.path = spec->image, .format = spec->format};
+    id_bytes(job->id, spec->target.id);
+    return spec->image && spec->format && spec->directory
+               ? 0
+               : err_set(err, ErrOutOfResources, 0, "there is no memory for job '%s'", job->id);
+}
+
+int copies_spec(const struct job_row *job, char **image, char **format, struct err *err)
+{
+    CLEANUP_BY(copy_spec_clear) struct copy_spec spec = {0};
+    if (copy_spec_parse(job, &spec, err) != 0)
+        return -1;
+    *image = steal(spec.image);
+    *format = steal(spec.format);
+    return 0;
+}
+
+/* ---- recording ---- */
+
+/* 1; 0: the job was changed meanwhile; -1. */
+static int file_record(struct service *service, const struct job_row *job, struct err *err)
+{
+    CLEANUP(store_transaction)
+    struct store_transaction *transaction = store_begin(service->store, err);
+    int changed = transaction ? store_job_update_file(transaction, job, err) : -1;
+    if (changed <= 0)
+        return changed;
+    return store_commit(steal(transaction), err) == 0 ? 1 : -1;
+}
+
+/* The same; waits for a store that fails, so that no copy begins anew for that. */
+static int file_record_patiently(struct service *service, const struct job_row *job,
+                                 struct err *err)
+{
+    for (;;) {
+        int changed = file_record(service, job, err);
+        if (changed >= 0 || (err->code != ErrStoreFailed && err->code != ErrStoreBusy) ||
+            job_control_sleep(service->job_control, STORE_WAIT_MS))
+            return changed;
+    }
+}
+
+/* ---- running ---- */
+
+struct copying {
+    struct service *service;
+    struct job_row *job;
+    const struct copy_spec *spec;
+    struct copy *copy;
+};
+
+/* 0; 1: stopped; -1. */
+static int copying_open(struct copying *copying, struct err *err)
+{
+    const struct job_row *job = copying->job;
+    for (int tries = 0;; tries++) {
+        copying->copy = member_open(copying->service, job->group_id, job->device, err);
+        if (copying->copy)
+            return 0;
+        if (err->code != ErrDeviceNotFound || tries == OPEN_TRIES)
+            return -1;
+        if (job_control_sleep(copying->service->job_control, REPEAT_MS))
+            return 1;
+    }
+}
+
+/* A file that was stopped goes on where it was; another one is made anew (I1, I2). *offset: where
+ * the copy begins. */
+static int copying_begin(struct copying *copying, uint64_t *offset, struct err *err)
+{
+    uint64_t free_bytes;
+    struct job_row *job = copying->job;
+    const struct copy_spec *spec = copying->spec;
+    bool is_continued = job->file_state == JOB_FILE_STAGED && job->offset_bytes > 0;
+    *offset = job->offset_bytes;
+    if (!is_continued &&
+        (block_image_discard(copying->service->block, spec->image, spec->directory, spec->target.id,
+                             err) != 0 ||
+         copy_check(copying->service->block, &spec->target, &free_bytes, err) != 0 ||
+         job_work_check_space(job->total_bytes, free_bytes, err) != 0))
+        return -1;
+    job->file_state = JOB_FILE_STAGED;
+    job->offset_bytes = 0;
+    job->done_bytes = is_continued ? job->done_bytes : 0;
+    if (file_record(copying->service, job, err) < 0)
+        return -1;
+    return copy_begin(copying->copy, &spec->target, is_continued, err);
+}
+
+static int copying_piece(void *context, uint64_t *offset, uint64_t *bytes, struct err *err)
+{
+    const struct copying *copying = context;
+    return copy_piece(copying->copy, offset, bytes, err);
+}
+
+/* While it goes on, only its progress is of interest, which waits for no store. */
+static int copying_save(void *context, uint64_t offset, enum job_save why, struct err *err)
+{
+    struct err unrecorded;
+    const struct copying *copying = context;
+    struct job_row *job = copying->job;
+    if (copy_flush(copying->copy, err) != 0)
+        return -1;
+    job->offset_bytes = why == JOB_SAVE_DUE ? 0 : offset;
+    if (why != JOB_SAVE_ALL && file_record(copying->service, job, &unrecorded) < 0)
+        log_warning("the progress of job %s is not recorded: %s", job->id, unrecorded.message);
+    return 0;
+}
+
+/* 0; 1: it was paused or cancelled at the last moment. */
+static int copying_end(struct copying *copying, struct err *err)
+{
+    struct job_row *job = copying->job;
+    if (copy_finish(copying->copy, err) != 0)
+        return -1;
+    job->file_state = JOB_FILE_WHOLE;
+    int changed = file_record_patiently(copying->service, job, err);
+    if (changed != 0)
+        return changed < 0 ? -1 : 0;
+    job->file_state = JOB_FILE_STAGED;
+    return file_record(copying->service, job, err) < 0 ? -1 : 1;
+}
+
+static int copying_run(struct copying *copying, struct err *err)
+{
+    uint64_t offset;
+    const struct job_work work = {copying, copying_piece, copying_save};
+    int ret = copying_open(copying, err);
+    if (ret == 0)
+        ret = copying_begin(copying, &offset, err);
+    if (ret == 0)
+        ret = job_work_run(copying->service, copying->job, &work, offset, err);
+    if (ret == 0)
+        ret = copying_end(copying, err);
+    if (copying->copy)
+        copy_close(copying->copy);
+    return ret;
+}
+
+static int file_keep(struct service *service, const struct copy_spec *spec, struct err *err)
+{
+    return block_image_keep(service->block, spec->image, spec->target.id, err);
+}
+
+int copies_run(struct service *service, struct job_row *job, struct err *err)
+{
+    struct err later;
+    CLEANUP_BY(copy_spec_clear) struct copy_spec spec = {0};
+    struct copying copying = {service, job, &spec, NULL};
+    if (copy_spec_parse(job, &spec, err) != 0)
+        return -1;
+    int ret = job->file_state == JOB_FILE_WHOLE ? 0 : copying_run(&copying, err);
+    if (ret != 0)
+        return ret;
+    if (copy_publish(service->block, &spec.target, err) != 0)
+        return -1;
+    if (file_keep(service, &spec, &later) == 0) /* else copies_settle() does it */
+        job->file_state = JOB_FILE_NONE;
+    return 0;
+}
+
+/* ---- settling ---- */
+
+static int file_settle(struct service *service, struct job_row *job, struct err *err)
+{
+    CLEANUP_BY(copy_spec_clear) struct copy_spec spec = {0};
+    if (copy_spec_parse(job, &spec, err) != 0)
+        return -1;
+    int ret = job->state == JOB_DONE ? file_keep(service, &spec, err)
+                                     : block_image_discard(service->block, spec.image,
+                                                           spec.directory, spec.target.id, err);
+    job->file_state = JOB_FILE_NONE;
+    return ret == 0 && file_record(service, job, err) >= 0 ? 0 : -1;
+}
+
+static int job_settle(struct service *service, const char *id, struct err *err)
+{
+    CLEANUP_BY(job_row_clear) struct job_row job = {0};
+    int found = store_job_get(service->store, id, &job, err);
+    if (found <= 0 || !job_state_is_finished(job.state) || job.file_state == JOB_FILE_NONE)
+        return found < 0 ? -1 : 0;
+    return file_settle(service, &job, err);
+}
+
+static bool leftover_retry(struct service *service, const struct leftover *leftover)
+{
+    struct err err;
+    return job_settle(service, leftover->id, &err) == 0;
+}
+
+void copies_settle(struct service *service, const char *id)
+{
+    struct err err;
+    struct leftover leftover = {.retry = leftover_retry};
+    if (job_settle(service, id, &err) == 0)
+        return;
+    snprintf(leftover.id, sizeof(leftover.id), "%s", id);
+    leftovers_add(service, &leftover, &err);
+}
+
+void copies_settle_all(struct service *service)
+{
+    struct err err;
+    uint64_t after = 0;
+    int found;
+    do {
+        CLEANUP_BY(job_row_clear) struct job_row job = {0};
+        found = store_job_next_file(service->store, after, &job, &err);
+        if (found > 0) {
+            copies_settle(service, job.id);
+            after = job.sequence;
+        }
+    } while (found > 0);
+    if (found < 0)
+        log_error("files of copies that were given up stay until the next start: %s", err.message);
+}

@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * See job-work.h.
+ */
+#include "service/job-work.h"
+
+#include "service/clock.h"
+#include "service/context.h"
+#include "service/job-control.h"
+#include "service/metrics.h"
+
+#include <errno.h>
+
+#define SAVE_BYTES  (256ULL << 20)
+#define SAVE_US     5000000ULL
+#define SPARE_BYTES (64ULL << 20)
+
+int job_work_check_space(uint64_t new_bytes, uint64_t free_bytes, struct err *err)
+{
+    uint64_t needed = new_bytes + SPARE_BYTES;
+    return needed <= free_bytes
+               ? 0
+               : err_set(err, ErrOpenFileFailed, ENOSPC,
+                         "up to %llu bytes are to be written, and %llu are free",
+                         (unsigned long long)needed, (unsigned long long)free_bytes);
+}
+
+int job_work_run(struct service *service, struct job_row *job, const struct job_work *work,
+                 uint64_t offset, struct err *err)
+{
+    uint64_t unsaved = 0, saved_us = clock_monotonic_us(), bytes;
+    for (;;) {
+        int ret = work->piece(work->context, &offset, &bytes, err);
+        if (ret < 0)
+            return -1;
+        job->done_bytes += bytes;
+        metrics_count_job_bytes(service->metrics, bytes);
+        unsaved += bytes;
+        bool is_stopped = ret == 0 && job_control_pace(service->job_control, bytes);
+        bool is_due = unsaved >= SAVE_BYTES || clock_monotonic_us() >= saved_us + SAVE_US;
+        enum job_save why = ret ? JOB_SAVE_ALL : is_stopped ? JOB_SAVE_STOPPED : JOB_SAVE_DUE;
+        if ((why != JOB_SAVE_DUE || is_due) && work->save(work->context, offset, why, err) != 0)
+            return -1;
+        if (why != JOB_SAVE_DUE)
+            return is_stopped;
+        if (is_due) {
+            unsaved = 0;
+            saved_us = clock_monotonic_us();
+        }
+    }
+}
