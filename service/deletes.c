@@ -20,7 +20,7 @@
 #include <sys/stat.h>
 
 enum {
-    CUT_TRIES = 300, /* while another group has the device */
+    CUT_TRIES = 300, /* while another group has the device, or one was detached */
     CUT_WAIT_MS = 100,
 };
 
@@ -441,8 +441,8 @@ static int cut_take(struct service *service, const struct cuts *cuts, struct err
     }
 }
 
-static int delete_cut(struct service *service, const struct group_row *group,
-                      const struct job_row *job, struct err *err)
+static int cut_try(struct service *service, const struct group_row *group,
+                   const struct job_row *job, struct err *err)
 {
     CLEANUP_FREE struct group_member *members = calloc(group->member_count + 1, sizeof(*members));
     CLEANUP_FREE char **devices = calloc(group->member_count + 1, sizeof(*devices));
@@ -455,6 +455,17 @@ static int delete_cut(struct service *service, const struct group_row *group,
         ret = cut_take(service, &cuts, err);
     for (size_t i = 0; i < cuts.count; i++)
         free(devices[i]);
+    return ret;
+}
+
+/* A device that was detached meanwhile is not cut. */
+static int delete_cut(struct service *service, const struct group_row *group,
+                      const struct job_row *job, struct err *err)
+{
+    int ret, tries = 0;
+    do
+        ret = cut_try(service, group, job, err);
+    while (ret < 0 && err->code == ErrDeviceNotFound && tries++ < CUT_TRIES);
     return ret;
 }
 

@@ -75,6 +75,8 @@ def in_any_order(daemon):
                 expect(content(daemon, export) == hash_of, "%s after a restart", export)
     expect([len(chain(daemon, device)) for device in ("a", "b")] == [2, 2], "%s", daemon.get("/devices"))
     expect(len(daemon.image_names()) == 4, "%s", daemon.image_names())
+    listed = [(group["kind"], group["state"]) for group in daemon.list("/snapshot-groups")]
+    expect(listed == [("snapshot", "deleted")] * 4, "cuts of jobs are nobody's groups: %s", listed)
 
 
 def clones_keep(daemon):
