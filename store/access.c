@@ -23,21 +23,12 @@ static int reader_execute(struct connection *reader, const char *sql, struct err
     return statement ? statement_step(reader, statement, ErrInternalError, "", err) : -1;
 }
 
-/* SQLite passes over an error of fcntl when it unlocks: the lock stays until the connection that
- * has it, and that is the writer, is closed. */
-static void reader_check_locks_locked(struct store *store)
-{
-    if (store->reader.has_failed && store->reader.is_locked_out)
-        store->writer.has_failed = true;
-}
-
 struct connection *reader_begin(struct store *store, struct err *err)
 {
     struct connection *reader = &store->reader;
     if (store->writer.has_failed && store_check(store, err) != 0)
         return NULL; /* without waiting for a reopening */
     pthread_mutex_lock(&reader->lock);
-    reader_check_locks_locked(store);
     if (store_check(store, err) == 0) {
         if (reader->has_failed)
             connection_close(reader);

@@ -18,7 +18,10 @@ int store_out_of_memory(struct err *err)
 int connection_fail(struct connection *connection, struct err *err)
 {
     connection->has_failed = true;
-    connection->is_locked_out = sqlite3_errcode(connection->db) == SQLITE_PROTOCOL;
+    /* SQLite passes over an error of fcntl when it unlocks: the lock stays until the connection
+     * that has it is closed, too. */
+    if (sqlite3_errcode(connection->db) == SQLITE_PROTOCOL && connection->other)
+        connection->other->has_failed = true;
     int errnum = sqlite3_system_errno(connection->db);
     if (sqlite3_errcode(connection->db) == SQLITE_FULL && !errnum)
         errnum = ENOSPC;
@@ -44,7 +47,6 @@ void connection_close(struct connection *connection)
         sqlite3_finalize(steal(connection->statements[i]));
     int rc = sqlite3_close(steal(connection->db));
     assert(rc == SQLITE_OK); /* else a statement was not finalised */
-    connection->is_locked_out = false;
     (void)rc;
 }
 

@@ -25,8 +25,8 @@ struct connection {
     pthread_mutex_t lock; /* its holder alone uses the connection */
     sqlite3 *db;          /* NULL: closed */
     const char *path;
-    atomic_bool has_failed; /* set and cleared under `lock`, read without */
-    bool is_locked_out;     /* and it failed because another connection keeps a lock */
+    atomic_bool has_failed;   /* cleared under `lock`, read without */
+    struct connection *other; /* NULL, or the one that keeps a lock if this one is locked out */
     sqlite3_stmt *statements[CONNECTION_STATEMENTS_MAX]; /* NULL: free */
     unsigned statement_next;                             /* the next one to give way to another */
 };

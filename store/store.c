@@ -259,6 +259,7 @@ static struct store *store_new(const char *path)
     }
     store->lock_fd = -1;
     store->writer.path = store->reader.path = store->file.path;
+    store->reader.other = &store->writer;
     store->transaction.writer = &store->writer;
     store_keys_keep(store, STORE_KEYS_SECONDS);
     pthread_mutex_init(&store->reader.lock, NULL);
