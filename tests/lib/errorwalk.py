@@ -1,18 +1,25 @@
 # SPDX-License-Identifier: Apache-2.0
-"""EIO and ENOSPC from every single file system call of a request that takes a group."""
+"""EIO, ENOSPC and ENOMEM from every single system call of a request that takes a group, rolls one
+back or clones a member, of the thread that runs it; and of one that finishes a member."""
 import os
 import re
 import sys
 
-from snapgroupd import Daemon, checksums, expect, group_body
-from strace import STRIDE, Strace, Walk, run_by
+from gates import Call, GatedDaemon
+from snapgroupd import DEADLINE_S, Daemon, checksums, expect, group_body, run, wait_until
+from strace import STRIDE, Strace, Walk, run_by, served_by, threads_named
 from writers import Disk, start_writers, stop_writers
 
 WRITING = {"openat", "openat2", "linkat", "unlinkat", "renameat2", "pwrite64", "pwritev", "pwritev2", "fsync",
-           "fdatasync", "ftruncate", "fallocate", "io_uring_enter", "fchown", "fchmod", "fsetxattr", "fremovexattr"}
+           "fdatasync", "sync_file_range", "ftruncate", "fallocate", "io_uring_enter", "fchown", "fchmod", "fsetxattr",
+           "fremovexattr"}
 READING = {"pread64", "preadv", "preadv2", "fstat", "newfstatat", "statx", "lseek", "fcntl", "faccessat",
            "faccessat2", "ioctl", "fgetxattr", "readlink", "readlinkat", "dup3", "getdents64", "io_uring_setup"}
-CALLS = {"EIO": WRITING | READING, "ENOSPC": WRITING}
+# What the kernel needs memory for; of the first ones the C library makes its own.
+MEMORY = {"mmap", "brk", "mprotect", "clone3", "openat", "openat2", "linkat", "unlinkat", "renameat2", "fstat",
+          "newfstatat", "statx", "readlink", "readlinkat", "faccessat2", "fsetxattr", "getdents64", "io_uring_setup",
+          "io_uring_enter", "fcntl", "pwrite64", "pread64", "preadv2", "fdatasync", "fsync", "sync_file_range"}
+CALLS = {"EIO": WRITING | READING, "ENOSPC": WRITING, "ENOMEM": MEMORY}
 SIZE_BYTES = 1 << 20
 NAMES = ["busya", "quieta", "busyb", "quietb"]
 FORMATS = ["raw", "raw", "qcow2", "qcow2"]
@@ -21,6 +28,7 @@ GROUPS_MAX = 12  # then everything starts afresh, with short chains
 
 class GroupErrors:
     """Snapshots of four disks, two of them busy."""
+    find_thread = staticmethod(run_by)
 
     def __init__(self, daemon, error):
         self.daemon = daemon
@@ -50,6 +58,9 @@ class GroupErrors:
     def before(self, name):
         pass
 
+    def after(self, name):
+        pass
+
     def request(self, name):
         return "POST", "/snapshot-groups", group_body(name, NAMES)
 
@@ -71,13 +82,10 @@ class GroupErrors:
         self.before(name)
         names = self.daemon.image_names()
         sums = checksums(self.quiet_images())
-        connection, thread = run_by(self.daemon)
-        with Strace(thread, *injection, output=os.path.join(self.daemon.directory, "strace")) as strace:
-            answer = connection.ask(*self.request(name))
-        connection.close()
+        answer, strace = self.ask(name, *injection)
         try:
             if not strace.injected:
-                expect(answer.status == 201, "there was no fault")
+                expect(answer and answer.status == 201, "there was no fault")
             self.judge(name, answer, names, sums)
             self.judge_devices(strace.injected or "")
             for writer in self.writers:
@@ -85,10 +93,22 @@ class GroupErrors:
             again = self.daemon.request(*self.request(name + "-next"))
             expect(again.status == 201, "without a fault: %s", again)
             self.groups += 1
+            self.after(name + "-next")
         except Exception:
             sys.stderr.write("spoiled: %s\nanswer: %s\n" % (strace.injected, answer))
             raise
         return strace
+
+    def strace(self, thread, *injection):
+        return Strace(thread, *injection, output=os.path.join(self.daemon.directory, "strace"))
+
+    def ask(self, name, *injection):
+        """The request; its answer, and the trace of the thread that faults hit."""
+        connection, thread = self.find_thread(self.daemon)
+        with self.strace(thread, *injection) as strace:
+            answer = connection.ask(*self.request(name))
+        connection.close()
+        return answer, strace
 
     def judge(self, name, answer, names, sums):
         groups = self.daemon.get("/snapshot-groups?limit=1")["items"]
@@ -184,12 +204,72 @@ class RollbackErrors(GroupErrors):
             expect(self.read("quieta").startswith("quieta" * 9), "quieta is not rolled back")
 
 
-def error_walk(kind):
+class FinishErrors(GroupErrors):
+    """The same; what is hit is the thread that finishes `member` after the cut, once it is the last
+    one. The group is committed whatever fails there."""
+    member = "busyb"
+
+    def ask(self, name, *injection):
+        gate = "seal-" + self.member
+        self.daemon.close_gate(gate)
+        call = Call(self.daemon, *self.request(name))
+        self.daemon.await_gate(gate)
+        thread = wait_until(lambda: (lambda named: len(named) == 1 and named[0])(
+            threads_named(self.daemon.pid, "group-finish")), "one thread to be left")
+        with self.strace(thread, *injection) as strace:
+            self.daemon.open_gate(gate)
+            call.join(DEADLINE_S)
+        return call.result, strace
+
+    def judge_refusal(self, answer, state, names):
+        expect(False, "the group is %s: %s", state, answer)
+
+
+class FinishRawErrors(FinishErrors):
+    member = "busya"
+
+
+class CloneErrors(GroupErrors):
+    """Clones of a member of a group of the same disks, which goes when it was compared with it."""
+    find_thread = staticmethod(served_by)
+
+    def begin_afresh(self):
+        super().begin_afresh()
+        self.daemon.snapshot("target", NAMES)
+
+    def request(self, name):
+        return "POST", "/devices", {"name": name, "from": {"group": "target", "device": "quietb"}}
+
+    def judge(self, name, answer, names, sums):
+        wait_until(lambda: self.daemon.request("GET", "/readyz").status == 200, "the daemon to be ready again")
+        found = self.daemon.request("GET", "/devices/" + name)
+        expect(found.status in (200, 404), "GET of the clone: %s", found)
+        if found.status == 404:
+            self.judge_refusal(answer, None, names)
+        else:
+            self.survivals += 1
+            expect(answer.status in (201, 503), "there is a clone, the answer is %s", answer)
+            there = self.daemon.image_names()
+            expect(there == sorted([*names, name + ".qcow2"]), "the directory was %s and is %s", names, there)
+            self.after(name)
+        expect(checksums(sums) == sums, "the quiet images have changed")
+
+    def after(self, name):
+        """The clone is as what it was made of; it goes, and its file with it."""
+        device = self.daemon.get("/devices/" + name)
+        expect(device["state"] == "online" and len(device["chain"]) == 2, "the clone: %s", device)
+        run("qemu-img", "compare", "--force-share", "-f", "qcow2", "-F", "qcow2", device["top"],
+            device["chain"][1]["image"])
+        answer = self.daemon.request("DELETE", "/devices/%s?files=delete" % name)
+        expect(answer.status == 204, "DELETE of the clone: %s", answer)
+
+
+def error_walk(kind, errors=("EIO", "ENOSPC"), stride=STRIDE, refusals_min=10):
     """Each fault at each call; what `kind` takes must be refused, or whole."""
-    with Daemon() as daemon:
-        for error, calls in CALLS.items():
+    with GatedDaemon() if issubclass(kind, FinishErrors) else Daemon() as daemon:
+        for error in errors:
             test = kind(daemon, error)
-            walk = Walk(lambda name: name in calls)
+            walk = Walk(lambda name: name in CALLS[error], stride)
             walk.saw(test.step(0).names)
             for name, number in walk:
                 strace = test.step(walk.steps, "inject=%s:error=%s:when=%d" % (name, error, number))
@@ -198,5 +278,5 @@ def error_walk(kind):
                     walk.next_name()
             test.end()
             print("%s: %d refusals, %d faults survived, %d failed devices, at %d kinds of call" %
-                  (error, test.refusals, test.survivals, test.failed_devices, len(walk.names)))
-            expect(test.refusals > 10 / STRIDE, "only %d refusals", test.refusals)
+                  (error, test.refusals, test.survivals, test.failed_devices, len(walk.names)), flush=True)
+            expect(test.refusals >= refusals_min / stride, "only %d refusals", test.refusals)

@@ -134,8 +134,9 @@ class Walk:
             ... walk.saw(strace.names) ... if it was not reached: walk.next_name()
     """
 
-    def __init__(self, is_wanted=lambda name: True):
+    def __init__(self, is_wanted=lambda name: True, stride=STRIDE):
         self.is_wanted = is_wanted
+        self.stride = stride
         self.names = []
         self.has_ended = False
         self.steps = 0
@@ -152,8 +153,8 @@ class Walk:
             if position == len(self.names):
                 return
             self.has_ended = False
-            number = 1 + (FIRST - 1 + 3 * position) % STRIDE
+            number = 1 + (FIRST - 1 + 3 * position) % self.stride
             while not self.has_ended:
                 self.steps += 1
                 yield self.names[position], number
-                number += STRIDE
+                number += self.stride

@@ -1,0 +1,303 @@
+# SPDX-License-Identifier: Apache-2.0
+"""EIO, ENOSPC and ENOMEM from single system calls while a group is deleted: of the thread that
+serves the request, of the one that runs the job, and of the one that serves an NBD client
+meanwhile.
+
+A disk more than those of deletewalk.py has a client that writes and flushes all the time, and
+readers compare the other disks and what is frozen of them with what is known until the job has
+ended. Whatever failed,
+  - no client gets an error, but the one whose own thread was hit; no device fails, but one whose
+    own top could not be synced;
+  - the job is done, or has failed and says why; or the call was refused and the group is as before;
+  - all views are the same to the byte;
+  - the call repeated succeeds, after which there is no file too many and none too few, and
+    qemu-img finds no error in any. What could not be synced is not written before the next boot.
+"""
+import os
+import re
+import shutil
+import sys
+import threading
+import time
+
+from deletewalk import DEVICES, SIZE_BYTES, Delete
+from errorwalk import CALLS
+from snapgroupd import Daemon, expect, qcow2_check, wait_until
+from strace import Strace, Walk, served_by, threads_named
+from writers import Disk, start_writers, stop_writers
+
+BUSY = "busy"
+SYNCS = r"f(data)?sync|sync_file_range"
+FINISHED = ("done", "failed", "cancelled")
+
+
+class Reader(threading.Thread):
+    """Compares exports with what they are known to hold, until it is stopped."""
+
+    def __init__(self, daemon, known):
+        super().__init__(daemon=True)
+        self.handles = [(export, content, daemon.nbd(export)) for export, content in known.items()]
+        self.stopping = threading.Event()
+        self.rounds = 0
+        self.failure = None
+        self.start()
+
+    def run(self):
+        try:
+            while not self.stopping.is_set():
+                for export, content, handle in self.handles:
+                    expect(bytes(handle.pread(SIZE_BYTES, 0)) == content, "a reader of %s finds other content", export)
+                self.rounds += 1
+                self.stopping.wait(0.002)
+        except Exception as failure:  # Failure, or libnbd's; the test's own thread raises it
+            self.failure = failure
+
+    def stop(self):
+        rounds = self.rounds
+        wait_until(lambda: self.failure or self.rounds > rounds + 1, "a reader to go on")
+        self.stopping.set()
+        self.join()
+        self.handles = None
+        if self.failure:
+            raise self.failure
+
+
+class HitReader:
+    """Reads like the others, from a thread of the daemon that faults hit: each may cost one
+    request."""
+
+    def __init__(self, daemon, export, content):
+        before = set(threads_named(daemon.pid, "nbd-conn"))
+        self.handle, self.export, self.content = daemon.nbd(export), export, content
+        new = set(threads_named(daemon.pid, "nbd-conn")) - before
+        expect(len(new) == 1, "%d new threads serve one new NBD client", len(new))
+        self.thread = new.pop()
+        self.errors = 0
+
+    def read(self):
+        import nbd
+        try:
+            data = bytes(self.handle.pread(SIZE_BYTES, 0))
+        except nbd.Error:
+            self.errors += 1
+            return
+        expect(data == self.content, "the reader that was hit finds other content in %s", self.export)
+
+
+class Step:
+    """One DELETE, a part of it traced with faults. `hit`: whose calls these are."""
+
+    def __init__(self, test, injections):
+        self.test, self.daemon = test, test.daemon
+        self.injections = injections
+        self.answer = self.job = None
+        self.hit_reader = None
+        self.run = {"request": self.hit_request, "jobs": self.hit_jobs, "nbd": self.hit_nbd}[test.hit]
+
+    def strace(self, thread):
+        return Strace(thread, *self.injections, output=os.path.join(self.daemon.directory, "strace"))
+
+    def ask(self, connection):
+        self.answer = connection.ask("DELETE", "/snapshot-groups/" + self.test.delete.id)
+
+    def await_end(self):
+        self.job = self.test.await_job()
+
+    def hit_request(self):
+        connection, thread = served_by(self.daemon)
+        with self.strace(thread) as strace:
+            self.ask(connection)
+        connection.close()
+        self.await_end()
+        return strace
+
+    def hit_jobs(self):
+        named = threads_named(self.daemon.pid, "jobs")
+        expect(len(named) == 1, "%d threads run jobs", len(named))
+        connection = self.daemon.connection()
+        with self.strace(named[0]) as strace:
+            self.ask(connection)
+            self.await_end()
+        connection.close()
+        return strace
+
+    def hit_nbd(self):
+        self.hit_reader = HitReader(self.daemon, "vdb", self.test.delete.known["vdb"])
+        connection = self.daemon.connection()
+        with self.strace(self.hit_reader.thread) as strace:
+            self.ask(connection)
+            self.hit_reader.read()
+            self.await_end()
+            self.hit_reader.read()
+        connection.close()
+        expect(self.hit_reader.errors <= 1, "one fault costs %d requests", self.hit_reader.errors)
+        return strace
+
+
+class DeleteErrors:
+    """As a test of walk_errors(). `is_newest` as in deletewalk.py."""
+
+    def __init__(self, daemon, hit, is_newest):
+        self.daemon, self.hit, self.is_newest = daemon, hit, is_newest
+        self.refusals = self.failed_jobs = self.survivals = self.failed_devices = 0
+        self.writers = []
+        daemon.start()
+        for device, image_format in DEVICES.items():
+            daemon.create_device(device, image_format, SIZE_BYTES)
+        daemon.create_device(BUSY, "qcow2", SIZE_BYTES)
+        self.disk = Disk(BUSY, SIZE_BYTES)
+        self.writers = start_writers(daemon, [self.disk])
+        self.delete = Delete(daemon, "g", is_newest, [BUSY])
+
+    def end(self):
+        stop_writers(self.writers)
+        self.daemon.stop()
+        for name in self.daemon.image_names():
+            if name.endswith(".qcow2"):
+                qcow2_check(self.daemon.image(name))
+        self.daemon.wipe()
+
+    def get(self, path):
+        """While the daemon reads its database anew it is asked again."""
+        def ask():
+            answer = self.daemon.request("GET", path)
+            expect(answer.status in (200, 503), "GET %s: %s", path, answer)
+            return answer.status == 200 and answer.body
+        return wait_until(ask, "an answer of " + path)
+
+    def await_job(self):
+        """The newest job, if it is one of this group, once it has ended; else None."""
+        def look():
+            jobs = self.get("/jobs?limit=1")["items"]
+            job = jobs[0] if jobs and jobs[0]["group"] == self.delete.id else None
+            return [job] if not job or job["state"] in FINISHED else None
+        return wait_until(look, "the job to end")[0]
+
+    def step(self, step, *injections):
+        """One deletion; its trace."""
+        self.delete.before(step)
+        readers = [Reader(self.daemon, {export: content}) for export, content in self.delete.known.items()
+                   if not export.endswith("@" + self.delete.name)]
+        this = Step(self, injections)
+        strace = None
+        try:
+            strace = this.run()
+            for reader in readers:
+                reader.stop()
+            self.judge(this, strace.injected or "")
+        except Exception:
+            sys.stderr.write("spoiled: %s %s\nanswer: %s\njob: %s\n" % (
+                injections, strace and strace.injected, this.answer, this.job))
+            raise
+        return strace
+
+    def judge(self, this, injected):
+        state = self.get("/snapshot-groups/" + self.delete.id)["state"]
+        self.count(this, state)
+        expect(injected or state == "deleted", "there was no fault, and the group is %s: %s", state, this.job)
+        self.verify_views(state)
+        self.verify_devices(injected)
+        if state != "deleted":
+            self.verify_images()
+            self.repeat()
+        answer = self.daemon.request("DELETE", "/snapshot-groups/" + self.delete.name)
+        expect((answer.status, answer.body["code"]) == (404, "GroupNotFound"), "again: %s", answer)
+        self.delete.forget()
+        self.delete.verify_content()
+        self.delete.verify_files()
+        if re.match(SYNCS, injected) and self.daemon.images in injected:
+            self.boot()  # or the image would not be written again
+
+    def count(self, this, state):
+        if this.answer.status != 202:
+            self.refusals += 1
+            expect(this.answer.status >= 400 and this.answer.headers["Content-Type"] == "application/problem+json",
+                   "the refusal is %s", this.answer)
+            expect(state == "committed" or this.answer.status == 503, "%s, and the group is %s", this.answer, state)
+        elif this.job["state"] == "failed":
+            self.failed_jobs += 1
+            expect(state == "deleting" and this.job["error"]["code"], "the group is %s: %s", state, this.job)
+        else:
+            self.survivals += 1
+            expect((state, this.job["state"]) == ("deleted", "done"), "the group is %s: %s", state, this.job)
+
+    def verify_views(self, state):
+        self.delete.verify_content()
+        if state == "committed":
+            for device in DEVICES:
+                self.delete.verify_export("%s@%s" % (device, self.delete.name))
+
+    def verify_images(self):
+        for name in self.daemon.image_names():
+            if name.endswith(".qcow2") and not name.startswith("."):
+                qcow2_check(self.daemon.image(name))
+
+    def verify_devices(self, injected):
+        """One may have failed, if what failed was the sync of its own top: of its header, which is
+        written to while its clients write."""
+        shown = [self.get("/devices/" + device) for device in self.delete.devices]
+        failed = [device for device in shown if device["state"] == "failed"]
+        is_its_own = re.match(SYNCS, injected) and failed and failed[0]["top"] in failed[0]["reason"]
+        expect(not failed or (len(failed) == 1 and is_its_own), "failed devices: %s", failed)
+        if failed:
+            self.failed_devices += 1
+            self.boot()
+        for writer in self.writers:
+            writer.expect_progress()
+
+    def boot(self):
+        """As if the machine had been booted: what could not be synced is good again."""
+        stop_writers(self.writers)
+        self.daemon.stop()
+        shutil.rmtree(self.daemon.runtime)
+        os.mkdir(self.daemon.runtime)
+        self.daemon.start()
+        self.disk.verify_device(self.daemon)
+        self.writers = start_writers(self.daemon, [self.disk])
+
+    def repeat(self):
+        if self.try_again() == "deleted":
+            return
+        expect(self.await_job()["error"]["code"] in ("UnflushedData", "DeviceFailed"), "again: %s", self.await_job())
+        self.boot()
+        state = self.try_again()
+        expect(state == "deleted", "after a boot: the group is %s: %s", state, self.await_job())
+
+    def try_again(self):
+        """The state that one more DELETE leads to."""
+        def ask():
+            answer = self.daemon.request("DELETE", "/snapshot-groups/" + self.delete.id)
+            expect(answer.status in (202, 404, 503), "again: %s", answer)
+            return answer.status != 503
+        wait_until(ask, "the next DELETE to be accepted")
+        self.await_job()
+        return self.get("/snapshot-groups/" + self.delete.id)["state"]
+
+
+def walk_errors(daemon, hit, is_newest, error, stride):
+    """The fault at every `stride`th call; how many there were."""
+    began = time.monotonic()
+    test = DeleteErrors(daemon, hit, is_newest)
+    walk = Walk(lambda name: name in CALLS[error], stride)
+    walk.saw(test.step(0).names)
+    points = 0
+    for name, number in walk:
+        strace = test.step(walk.steps, "inject=%s:error=%s:when=%d" % (name, error, number))
+        walk.saw(strace.names)
+        points += strace.injected is not None
+        if not strace.injected:
+            walk.next_name()
+    test.end()
+    print("%s of the thread `%s`, %s: %d faults at %d kinds of call in %.0f s: %d refused, %d failed jobs, %d survived,"
+          " %d failed devices" % (error, hit, "newest" if is_newest else "older", points, len(walk.names),
+                                  time.monotonic() - began, test.refusals, test.failed_jobs, test.survivals,
+                                  test.failed_devices), flush=True)
+    return points
+
+
+def delete_error_walks(stride, hits=("request", "jobs", "nbd"), ages=(False, True), errors=tuple(CALLS)):
+    with Daemon() as daemon:
+        points = [walk_errors(daemon, hit, is_newest, error, stride)
+                  for hit in hits for is_newest in ages for error in errors]
+    print("%d faults while groups were deleted" % sum(points), flush=True)
+    expect(sum(points) > 0, "there were no faults")
