@@ -93,12 +93,22 @@ static void words_offer(const struct completing *completing, const char *words)
     }
 }
 
+/* Opens the client once, for a second. */
+static int client_ready(struct call *call)
+{
+    if (call->client)
+        return 0;
+    if (!call_has(call, OPTION_TIMEOUT))
+        call->uses[call->use_count++] = (struct option_use){OPTION_TIMEOUT, "1"};
+    return settings_read(call) != 0 ? -1 : client_open(call);
+}
+
 /* A page of a list; NULL: the daemon is away. */
 static cJSON *page_get(struct call *call, const char *path)
 {
     CLEANUP_REPLY struct reply reply = {0};
     cJSON *page = NULL;
-    if (!call->client && (settings_read(call) != 0 || client_open(call) != 0))
+    if (client_ready(call) != 0)
         return NULL;
     return client_get(call, path, &reply, &page) == 0 ? page : NULL;
 }
@@ -258,8 +268,6 @@ int run_complete(struct call *call)
     /* A line that is not whole yet is wrong in some way: what it has is taken nevertheless. */
     if (call_parse(&inner, count ? (int)count : 1, line) != 0 && !inner.uses)
         return fail_memory(&call->failure);
-    if (!call_has(&inner, OPTION_TIMEOUT))
-        inner.uses[inner.use_count++] = (struct option_use){OPTION_TIMEOUT, "1"};
     struct completing completing = {.call = &inner, .word = word, .prefix = ""};
     word_offer(&completing, count > 1 ? call->arguments[count - 2] : NULL);
     client_close(&inner);

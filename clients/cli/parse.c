@@ -123,7 +123,7 @@ static int arguments_check(struct call *call)
         if (!rows[i].is_optional && i >= call->argument_count)
             return fail(&call->failure, EXIT_USAGE, "'%s' lacks %s", call->command->words,
                         rows[i].name);
-        if (i < call->argument_count && !*call->arguments[i])
+        if (i < call->argument_count && !*call->arguments[i] && !call->command->is_hidden)
             return fail(&call->failure, EXIT_USAGE, "%s is empty", rows[i].name);
     }
     if (call->argument_count > most)
@@ -164,7 +164,7 @@ static int command_take(struct call *call)
 
 int call_parse(struct call *call, int argc, char **argv)
 {
-    call->uses = calloc((size_t)argc + OPTION_COUNT, sizeof(*call->uses));
+    call->uses = calloc((size_t)argc + 2 * OPTION_COUNT, sizeof(*call->uses));
     call->arguments = call->argument_list = calloc((size_t)argc + 1, sizeof(*call->arguments));
     if (!call->uses || !call->arguments)
         return fail_memory(&call->failure);

@@ -52,3 +52,8 @@ expect_ctl 4 device detach vdc --delete-file
 expect_ctl 0 device detach vdc --discard-unflushed
 expect_ctl 0 device list -o name
 [ "$OUTPUT" = vda ] || fail "left: $OUTPUT"
+
+expect_ctl 0 device resize vda 128M -o json
+expect_output '.size_bytes == 134217728'
+expect_ctl 1 device resize vda 64M
+grep -q InvalidValue <<<"$ERRORS" || fail "a smaller size: $ERRORS"
