@@ -196,6 +196,30 @@ int auth_check(const struct principal *principal, const struct http_head *head, 
     }
 }
 
+/* Whether the host is a name that somebody may own: with a dot, neither loopback nor an address. */
+static bool host_is_domain(const char *host)
+{
+    return host && strchr(host, '.') && !host_is_loopback(host) &&
+           host[strspn(host, "0123456789.:")] != '\0';
+}
+
+/* Whether no page that a browser shows for another site has sent the request. Browsers say for
+ * which site it is (Fetch Metadata, section 2.1); a page under a name of its own that leads here
+ * (DNS rebinding) has that name in Host. Over TCP auth_check() has looked at the name. */
+static int auth_check_page(const struct principal *principal, const struct http_head *head,
+                           struct err *err)
+{
+    const char *site = http_head_field(head, "Sec-Fetch-Site", 0);
+    bool is_unix = principal->kind == PRINCIPAL_UNIX;
+    if (site && strcasecmp(site, "same-origin") != 0 && strcasecmp(site, "none") != 0)
+        return err_set(err, ErrForbidden, 0, "a page of another site may not call; open /ui/ here");
+    if (is_unix && host_is_domain(head->host) && !http_head_field(head, "Authorization", 0))
+        return err_set(err, ErrForbidden, 0,
+                       "the Host header has the name of a site; let the proxy send localhost, or "
+                       "send a token");
+    return 0;
+}
+
 /* The token of "Bearer TOKEN" (RFC 6750, section 2.1); NULL: the request brings none. */
 static const char *head_token(const struct http_head *head)
 {
@@ -213,6 +237,8 @@ int auth_authorize(struct principal *principal, struct service *service,
     const char *token = head_token(head);
     if (needed == SCOPE_NONE && principal->kind != PRINCIPAL_UNIX_FORBIDDEN)
         return 0;
+    if (auth_check_page(principal, head, err) != 0)
+        return -1;
     if (http_head_field(head, "Authorization", 1))
         return err_set(err, ErrUnauthorized, 0, "there are two fields Authorization");
     if (has_field ? !token : principal->scope == SCOPE_NONE)

@@ -79,8 +79,8 @@ void principal_format(const struct principal *principal, char text[PRINCIPAL_TEX
 /* Whether the principal may send a request with this head at all. Forbidden. */
 int auth_check(const struct principal *principal, const struct http_head *head, struct err *err);
 
-/* Whether the request may do what needs the scope; fills principal->token if it has one.
- * Unauthorized, InsufficientScope, and the errors of tokens_check(). */
+/* Whether the request may do what needs the scope; fills principal->token if it has one. Forbidden
+ * (a page of another site), Unauthorized, InsufficientScope, and the errors of tokens_check(). */
 int auth_authorize(struct principal *principal, struct service *service,
                    const struct http_head *head, enum scope needed, struct err *err);
 
