@@ -6,8 +6,8 @@
 # From a fresh Debian 12 machine to a group snapshot: installs what is missing, builds snapgroupd,
 # starts it in a directory of its own, writes to two disks over NBD, freezes both with one curl
 # call, overwrites them, and shows that the frozen ones still hold what was there. Every command is
-# shown before it runs. The daemon is left running, with the next commands to try. Run again, it
-# starts over.
+# shown before it runs. The daemon is left running, with the address of its dashboard and the next
+# commands to try. Run again, it starts over.
 #
 # SNAPGROUPD_DIR names the directory; /tmp/snapgroupd-quickstart if it is not set.
 set -euo pipefail
@@ -81,7 +81,7 @@ start_over() {
 
 start_daemon() {
     local command="$executable --state-dir $directory/state --image-dir $directory/images"
-    command+=" --runtime-dir $directory/run"
+    command+=" --runtime-dir $directory/run --listen unix:$api --listen 127.0.0.1:0"
     printf '$ %s &\n' "$command"
     # shellcheck disable=SC2086 # words without blanks
     setsid nohup $command </dev/null >"$directory/daemon.log" 2>&1 &
@@ -144,10 +144,16 @@ for image in "$directory"/images/*.qcow2; do
     run "qemu-img check --force-share $image"
 done
 
+say 'A token for the dashboard, which is served over TCP'
+run "$executable token create --name dashboard --scope admin --runtime-dir $directory/run"
+port=$(sed -n 's/^api 127\.0\.0\.1:\([0-9]*\)$/\1/p' "$directory/daemon.log")
+
 overlay=$(curl -sS --unix-socket "$api" http://localhost/devices/vda | jq -r .top)
 cat <<END
 
 == Done. The daemon is running (pid $(cat "$pid_file"), log in $directory/daemon.log). What to try next:
+
+  In a browser on this machine: http://127.0.0.1:$port/ui/, with the token above
 
   curl -s --unix-socket $api http://localhost/devices | jq .
   curl -s --unix-socket $api http://localhost/snapshot-groups/before-upgrade | jq .
