@@ -15,33 +15,9 @@ import sys
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.realpath(__file__)), "..", "lib"))
 from deletewalk import DEVICES, SIZE_BYTES, Delete
-from killwalk import kill_walk
-from snapgroupd import Daemon, expect, main, wait_until
-from strace import CHANGES, threads_named
-
-
-class PatientConnection:
-    """Its answer comes when the job has ended."""
-
-    def __init__(self, connection):
-        self.connection = connection
-
-    def ask(self, method, path, body, **headers):
-        answer = self.connection.ask(method, path, body, **headers)
-        expect(answer.status == 202, "%s %s: %s", method, path, answer)
-        wait_until(lambda: self.connection.ask("GET", answer.headers["Location"]).body["state"] not in
-                   ("queued", "running"), "the job to end")
-        return answer
-
-    def close(self):
-        self.connection.close()
-
-
-def jobs_of(daemon):
-    """A fresh connection and the id of the one thread that runs jobs."""
-    named = threads_named(daemon.pid, "jobs")
-    expect(len(named) == 1, "%d threads run jobs", len(named))
-    return PatientConnection(daemon.connection()), named[0]
+from killwalk import jobs_of, kill_walk
+from snapgroupd import Daemon, main
+from strace import CHANGES
 
 
 def kill_deletes(prefix, is_newest):

@@ -29,6 +29,30 @@ class Kill:
         return "step %d, killed at %s: %s" % (self.step, self.where, self.strace and self.strace.last)
 
 
+class PatientConnection:
+    """Its answer comes when the job has ended."""
+
+    def __init__(self, connection):
+        self.connection = connection
+
+    def ask(self, method, path, body, **headers):
+        answer = self.connection.ask(method, path, body, **headers)
+        expect(answer.status == 202, "%s %s: %s", method, path, answer)
+        wait_until(lambda: self.connection.ask("GET", answer.headers["Location"]).body["state"] not in
+                   ("queued", "running"), "the job to end")
+        return answer
+
+    def close(self):
+        self.connection.close()
+
+
+def jobs_of(daemon):
+    """A fresh connection and the id of the thread that runs jobs while there is one at a time."""
+    named = threads_named(daemon.pid, "jobs")
+    expect(len(named) == 1, "%d threads run jobs", len(named))
+    return PatientConnection(daemon.connection()), named[0]
+
+
 def ask_and_kill(daemon, kill, find_thread, injection, method, path, body, headers=None):
     connection, thread = find_thread(daemon)
     output = os.path.join(daemon.directory, "strace")
