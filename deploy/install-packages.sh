@@ -19,8 +19,8 @@ build=(gcc libc6-dev cmake ninja-build pkg-config scdoc libcjson-dev libcurl4-gn
     uuid-dev xfslibs-dev zlib1g-dev libzstd-dev liburing-dev libgnutls28-dev libcmocka-dev)
 demo=(curl jq libnbd-bin qemu-utils util-linux)
 packaging=("${build[@]}" build-essential debhelper dh-apparmor fakeroot lintian)
-test=("${build[@]}" "${demo[@]}" "${packaging[@]}" acl apparmor btrfs-progs busybox-static clang clang-format dpkg-dev libclang-rt-14-dev e2fsprogs fio git gnutls-bin
-    iproute2 libnbd-dev mount nbdkit nodejs procps python3 python3-libnbd python3-jsonschema python3-yaml qemu-system-common qemu-system-x86 spin sqlite3 strace
+test=("${build[@]}" "${demo[@]}" "${packaging[@]}" acl apparmor autopkgtest btrfs-progs busybox-static clang clang-format dpkg-dev libclang-rt-14-dev e2fsprogs fio git gnutls-bin
+    iproute2 libnbd-dev mmdebstrap mount nbdkit nodejs piuparts procps python3 python3-apparmor python3-libnbd python3-jsonschema python3-yaml qemu-system-common qemu-system-x86 spin sqlite3 strace
     systemd wrk xfsprogs)
 test+=(chromium) # for clients/dashboard
 test+=(bash-completion libvirt-clients libxml2-utils nbd-client zsh) # for clients/cli

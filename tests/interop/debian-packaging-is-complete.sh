@@ -13,12 +13,18 @@ version=$(dpkg-parsechangelog --file "$debian/changelog" --show-field Version)
 grep -qF "project(snapgroupd VERSION ${version%-*} " "$SOURCE_DIR/CMakeLists.txt" ||
     fail "deploy/debian/changelog is of version $version, CMakeLists.txt is not"
 
-for package in $(sed -n '/^Build-Depends:/,/^[A-Z]/{s/^Build-Depends://; /^[A-Z]/d; s/(.*)//; s/,//; p}' "$debian/control"); do
+for package in $(sed -n '/^Build-Depends:/,/^[A-Z]/{s/^Build-Depends://; /^[A-Z]/d; s/[(<].*//; s/,//; p}' "$debian/control"); do
     case $package in
     debhelper-compat | dh-sequence-*) package=debhelper ;;
     esac
     sed -n '/^build=/,/)$/p; /^packaging=/,/)$/p' "$SOURCE_DIR/deploy/install-packages.sh" | grep -qw -- "$package" ||
         fail "deploy/install-packages.sh does not install $package for build-deb.sh"
+done
+
+# gcc and libc6-dev are there wherever packages are built.
+for package in $(sed -n '/^build=/,/)$/{s/^build=(//; s/)$//; p}' "$SOURCE_DIR/deploy/install-packages.sh"); do
+    [[ "$package" = gcc || "$package" = libc6-dev ]] || grep -qE "[ ,]$package( |,|$)" "$debian/control" ||
+        fail "deploy/debian/control lacks $package, with which snapgroupd is built"
 done
 
 # What is installed, and by which package: each line of *.install is a path, or a directory.
@@ -45,7 +51,7 @@ while read -r path; do
     [ -e "$TMP/root/$path" ] || fail "nothing installs $path, which a package has"
     rm -r "${TMP:?}/root/$path"
 done <"$TMP/listed"
-[ -z "$(find "$TMP/root" -type f)" ] || fail "no package has $(find "$TMP/root" -type f)"
+[ -z "$(find "$TMP/root" -type f)" ] || fail "no *.install in deploy/debian names $(find "$TMP/root" -type f -printf '%P ')"
 
 conf=$BUILD_DIR/installed/snapgroupd.conf
 while read -r option; do
