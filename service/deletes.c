@@ -301,7 +301,7 @@ static int job_insert(struct store_transaction *transaction, const struct origin
     id_new(row.id);
     memcpy(job->id, row.id, sizeof(job->id));
     if (store_job_insert(transaction, &row, err) != 0 ||
-        store_merge_adopt(transaction, row.id, group->id, err) != 0)
+        store_merge_adopt(transaction, row.id, group->id, err) < 0)
         return -1;
     return event_record_job(transaction, origin, EVENT_JOB_QUEUED, row.id, group->id, err);
 }
@@ -394,11 +394,15 @@ struct cuts {
     char **devices;               /* their names, owned */
 };
 
+/* Whether a merge for its group had that base; not one that another group's job has left. */
 static bool job_had_base(const struct job_row *job, const char *path)
 {
-    for (size_t i = 0; i < job->merge_count; i++)
-        if (job->merges[i].base && strcmp(job->merges[i].base, path) == 0)
+    for (size_t i = 0; i < job->merge_count; i++) {
+        const struct merge_row *merge = &job->merges[i];
+        bool is_own = !merge->group_id || strcmp(merge->group_id, job->group_id) == 0;
+        if (is_own && merge->base && strcmp(merge->base, path) == 0)
             return true;
+    }
     return false;
 }
 
@@ -491,7 +495,7 @@ static void planning_clear(struct planning *planning)
 }
 
 static int planning_add(struct planning *planning, const char *device, const char *base,
-                        const char *upper, struct err *err)
+                        const char *upper, uint64_t copy_bytes, struct err *err)
 {
     size_t count = planning->count + 1;
     struct merge_row *grown = realloc(planning->merges, count * sizeof(*grown));
@@ -503,8 +507,12 @@ static int planning_add(struct planning *planning, const char *device, const cha
         free(upper_copy);
         return err_set(err, ErrOutOfResources, 0, "there is no memory for the job");
     }
-    planning->merges[planning->count++] = (struct merge_row){
-        .device = (char *)device, .base = base_copy, .upper = upper_copy, .stage = MERGE_PLANNED};
+    planning->merges[planning->count++] = (struct merge_row){.device = (char *)device,
+                                                             .base = base_copy,
+                                                             .upper = upper_copy,
+                                                             .stage = MERGE_PLANNED,
+                                                             .group_id = planning->job->group_id,
+                                                             .copy_bytes = copy_bytes};
     return 0;
 }
 
@@ -530,7 +538,7 @@ static int planning_push(struct planning *planning, const struct tree *tree, siz
     if (ret != 0)
         return -1;
     planning->job->total_bytes += size.copy_bytes;
-    return planning_add(planning, device, lower->path, upper->path, err);
+    return planning_add(planning, device, lower->path, upper->path, size.copy_bytes, err);
 }
 
 static int planning_image(struct planning *planning, const struct tree *tree, size_t i,
@@ -541,7 +549,7 @@ static int planning_image(struct planning *planning, const struct tree *tree, si
     const char *device = member ? member->device : planning->group->members[0].device;
     char because[TREE_REASON_BYTES];
     if (image->fate == TREE_GOES)
-        return planning_add(planning, device, NULL, tree->rows[i].path, err);
+        return planning_add(planning, device, NULL, tree->rows[i].path, 0, err);
     if (image->fate == TREE_BASE)
         return planning_push(planning, tree, i, device, err);
     if (image->fate == TREE_PUSHED || !member || image->reason == TREE_UNDER_TOP)
@@ -650,11 +658,25 @@ static int delete_step(struct service *service, struct roots *roots, struct job_
     return ret ? ret : job_reload(service, job, err);
 }
 
+/* What other jobs have left undone in the trees of the group comes first: nothing can be planned
+ * near an image that is half written. */
+static int unfinished_adopt(struct service *service, struct job_row *job, struct err *err)
+{
+    CLEANUP(store_transaction)
+    struct store_transaction *transaction = store_begin(service->store, err);
+    int adopted = transaction ? store_merge_adopt(transaction, job->id, job->group_id, err) : -1;
+    if (adopted <= 0)
+        return adopted;
+    return store_commit(steal(transaction), err) == 0 ? job_reload(service, job, err) : -1;
+}
+
 int deletes_run(struct service *service, struct job_row *job, struct err *err)
 {
     CLEANUP_BY(roots_clear) struct roots roots = {0};
     size_t added;
     int ret;
+    if (unfinished_adopt(service, job, err) != 0)
+        return -1;
     do
         ret = delete_step(service, &roots, job, &added, err);
     while (ret == 0 && added > 0);

@@ -16,7 +16,8 @@
  *          done
  *
  * Each step is recorded, and may be repeated: after a restart, or by another DELETE when the job
- * has failed or was cancelled.
+ * has failed or was cancelled, of the same group or of another one with images of the tree: what
+ * was begun is finished first.
  */
 #ifndef SERVICE_DELETES_H
 #define SERVICE_DELETES_H

@@ -273,6 +273,8 @@ static int member_find(struct service *service, const char *group, const char *d
     CLEANUP_BY(group_row_clear) struct group_row row = {0};
     if (snapshot_groups_get(service, group, &row, err) != 0)
         return -1;
+    if (row.state == GROUP_DELETING)
+        return err_set(err, ErrGroupDeleting, 0, "snapshot group '%s' is being deleted", row.name);
     struct member_row *member = row.members;
     while (member < row.members + row.member_count && strcmp(member->device, device) != 0)
         member++;

@@ -118,7 +118,10 @@ struct push {
 static int push_piece(void *context, uint64_t *offset, uint64_t *bytes, struct err *err)
 {
     const struct push *push = context;
-    return merge_copy(push->merge, offset, bytes, err);
+    int ret = merge_copy(push->merge, offset, bytes, err);
+    if (ret >= 0)
+        push->row->pushed_bytes += *bytes;
+    return ret;
 }
 
 /* What was pushed is durable, and recorded. */

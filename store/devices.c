@@ -192,6 +192,10 @@ int store_device_insert(struct store_transaction *transaction, const struct devi
     if (device_change(transaction, "INSERT INTO devices (" NAMES ") VALUES (" VALUES ")", row,
                       err) != 0)
         return -1;
+    if (row->state != DEVICE_ROW_CREATING &&
+        images_check_attach(transaction_writer(transaction), row->chain, row->chain_count, err) !=
+            0)
+        return transaction_result(transaction, -1);
     if (row->state != DEVICE_ROW_CREATING)
         return device_record_chain(transaction, row, err);
     return row->origin_how ? clone_insert_image(transaction, row, err) : 0;

@@ -279,7 +279,7 @@ static int group_check_merges(struct connection *writer, const char *id, struct 
     sqlite3_stmt *statement =
         statement_begin(writer,
                         "SELECT base_file FROM members JOIN merges ON " IS_MERGED(
-                            "base_file") " WHERE group_id = :id LIMIT 1",
+                            "base_file") " WHERE members.group_id = :id LIMIT 1",
                         err);
     if (!statement)
         return -1;

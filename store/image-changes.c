@@ -74,6 +74,36 @@ int images_insert_unknown(struct connection *writer, const struct image_row *ima
                : 0;
 }
 
+/* One image, `backing` the one above it, or NULL if it is the top. What is pushed may be stood on
+ * until its place is taken. */
+#define CHECK_ATTACH                                                                               \
+    "WITH RECURSIVE " BUSY " SELECT 1 FROM busy WHERE busy_place = :path AND (:backing IS NULL "   \
+    "OR (NOT EXISTS (SELECT 1 FROM images WHERE path = :backing AND backing = :path) AND "         \
+    "NOT EXISTS (SELECT 1 FROM merges WHERE upper = :path AND stage IN ('planned', 'copying'))))"
+
+int images_check_attach(struct connection *writer, const struct image_row *chain, size_t count,
+                        struct err *err)
+{
+    for (size_t i = 0; i < count; i++) {
+        const struct image_row row = {.path = chain[i].path,
+                                      .backing = i > 0 ? chain[i - 1].path : NULL};
+        CLEANUP(statement)
+        sqlite3_stmt *statement = statement_begin(writer, CHECK_ATTACH, err);
+        if (!statement)
+            return -1;
+        row_bind(&images, statement, &row);
+        int found = statement_step(writer, statement, ErrInternalError, row.path, err);
+        if (found > 0)
+            return err_set(err, ErrGroupDeleting, 0,
+                           "image '%s' is being merged with another one, since a snapshot group "
+                           "that had it is being deleted",
+                           row.path);
+        if (found < 0)
+            return -1;
+    }
+    return 0;
+}
+
 /* ---- links ---- */
 
 /* The last image that is recorded from `path` on, if what is under it is not known: 1, *last (heap)

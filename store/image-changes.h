@@ -54,6 +54,19 @@ extern const char *const image_role_names[IMAGE_MADE + 1];
     "((base = " place " AND stage <> 'done') OR "                                                  \
     "(upper = " place " AND stage IN ('copied', 'redirected')))"
 
+/* The table of a recursive query: all images of merges that are not done, from upper to base. */
+#define BUSY                                                                                       \
+    "busy (merge, busy_place) AS (SELECT id, upper FROM merges WHERE stage <> 'done' UNION "       \
+    "SELECT id, base FROM merges WHERE stage <> 'done' AND base IS NOT NULL UNION "                \
+    "SELECT merge, backing FROM busy CROSS JOIN images ON path = busy_place "                      \
+    "CROSS JOIN merges ON merges.id = merge WHERE busy_place <> base AND backing IS NOT NULL)"
+
+/* Whether the chain of a device that is attached leaves all merges as they were planned: nothing
+ * stands on, or has as top, an image that one of them writes to or removes, but what did before.
+ * GroupDeleting. */
+int images_check_attach(struct connection *writer, const struct image_row *chain, size_t count,
+                        struct err *err);
+
 /* Records a chain, top to base: path, identity and format of each. The role of a top that is new is
  * `role`; if that is `attached`, it is kept no longer. */
 int images_insert_chain(struct connection *writer, const struct image_row *chain, size_t count,

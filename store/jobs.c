@@ -90,7 +90,8 @@ void job_rows_free(struct job_row *rows, size_t count)
 
 /* ---- changing ---- */
 
-/* Deletes a few of the oldest jobs that have finished and are too many or too old. */
+/* Deletes a few of the oldest jobs that have finished and are too many or too old; not those that
+ * have left a merge undone, which another job has to finish. */
 static int jobs_prune(struct connection *writer, uint64_t now_us, struct err *err)
 {
     const uint64_t age_us = (uint64_t)STORE_JOB_DAYS_MAX * 24 * 3600 * 1000000;
@@ -98,6 +99,7 @@ static int jobs_prune(struct connection *writer, uint64_t now_us, struct err *er
     sqlite3_stmt *statement = statement_begin(
         writer,
         "WITH old AS (SELECT sequence, finished_at_us FROM jobs WHERE finished_at_us IS NOT NULL "
+        "AND NOT EXISTS (SELECT 1 FROM merges WHERE job_id = jobs.id AND stage <> 'done') "
         "ORDER BY sequence LIMIT :count) DELETE FROM jobs WHERE sequence IN "
         "(SELECT sequence FROM old WHERE finished_at_us < :oldest OR sequence <= "
         "(SELECT sequence FROM jobs WHERE finished_at_us IS NOT NULL ORDER BY sequence DESC "
@@ -195,7 +197,7 @@ int store_job_update_state(struct store_transaction *transaction, const struct j
                        "error_message = :error_message "
                        "WHERE id = :id AND state IN ('queued', 'running')",
         [JOB_CANCELLED] = "UPDATE jobs SET state = :state, revision = revision + 1, "
-                          "finished_at_us = :finished_at_us, done_bytes = :done_bytes "
+                          "finished_at_us = :finished_at_us "
                           "WHERE id = :id AND state IN ('queued', 'running', 'paused') "
                           "AND file_state <> 'whole'",
     };
@@ -227,10 +229,10 @@ int store_job_update_plan(struct store_transaction *transaction, const struct jo
 int store_job_update_progress(struct store_transaction *transaction, const struct job_row *row,
                               struct err *err)
 {
-    return job_change(
-        transaction,
-        "UPDATE jobs SET done_bytes = :done_bytes, revision = revision + 1 " IS_UNFINISHED, row,
-        err);
+    return job_change(transaction,
+                      "UPDATE jobs SET done_bytes = :done_bytes, revision = revision + 1 "
+                      "WHERE id = :id AND (finished_at_us IS NULL OR state = 'cancelled')",
+                      row, err);
 }
 
 int store_job_update_file(struct store_transaction *transaction, const struct job_row *row,

@@ -98,8 +98,8 @@ int store_job_insert_copy(struct store_transaction *transaction, const struct jo
 /* Each of these changes the job with row->id, and counts up its revision. 1; 0: the change is not
  * one of the diagram, or the job is gone; -1: *err. */
 
-/* To row->state; a job that finishes gets finished_at_us, done_bytes and its error of the row,
- * one that is done file_state, too. */
+/* To row->state; a job that finishes gets finished_at_us, done_bytes and its error of the row, but
+ * one that is cancelled keeps its done_bytes; one that is done file_state, too. */
 int store_job_update_state(struct store_transaction *transaction, const struct job_row *row,
                            struct err *err);
 
@@ -111,7 +111,8 @@ int store_job_update_rate(struct store_transaction *transaction, const struct jo
 int store_job_update_plan(struct store_transaction *transaction, const struct job_row *row,
                           struct err *err);
 
-/* done_bytes, likewise; along with it goes a merge's offset. */
+/* done_bytes, likewise, and of one that was cancelled and has not stopped yet; along with it goes a
+ * merge's offset. */
 int store_job_update_progress(struct store_transaction *transaction, const struct job_row *row,
                               struct err *err);
 

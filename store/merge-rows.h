@@ -15,6 +15,9 @@
     X(upper, TEXT)                                                                                 \
     X(stage, CHOICE)                                                                               \
     X(offset_bytes, INTEGER)                                                                       \
+    X(group_id, TEXT_OR_NULL)                                                                      \
+    X(copy_bytes, INTEGER)                                                                         \
+    X(pushed_bytes, INTEGER)                                                                       \
     X(files, TEXT_OR_NULL)
 
 extern const char *const merge_stage_names[MERGE_STAGES];

@@ -26,13 +26,6 @@ const char *merge_stage_name(enum merge_stage stage)
 #define IS_FREE  "(NOT is_kept AND NOT " IS_TOP " AND NOT EXISTS (" IMAGE_GROUPS "))"
 #define CHILDREN "(SELECT count(*) FROM images AS child WHERE child.backing = images.path)"
 
-/* All images of merges that are not done. */
-#define BUSY                                                                                       \
-    "busy (merge, busy_place) AS (SELECT id, upper FROM merges WHERE stage <> 'done' UNION "       \
-    "SELECT id, base FROM merges WHERE stage <> 'done' AND base IS NOT NULL UNION "                \
-    "SELECT merge, backing FROM busy CROSS JOIN images ON path = busy_place "                      \
-    "CROSS JOIN merges ON merges.id = merge WHERE busy_place <> base AND backing IS NOT NULL)"
-
 #define CHAIN CHAIN_FROM(":upper")
 
 /* 1 if the images from upper down lead to base, and each allows it. */
@@ -94,22 +87,46 @@ int store_merge_insert(struct store_transaction *transaction, const char *job_id
     return result < 0 ? transaction_result(transaction, -1) : result;
 }
 
+/* Of jobs that have finished: of the group itself, in the same trees, and files that only have to
+ * be removed. Both tables end at the lowest images of their trees. */
+#define ADOPT                                                                                      \
+    "WITH RECURSIVE near (place) AS ("                                                             \
+    "SELECT backing_image FROM members WHERE group_id = :group_id AND backing_image IS NOT NULL "  \
+    "UNION SELECT backing FROM near CROSS JOIN images ON path = place "                            \
+    "WHERE backing IS NOT NULL), "                                                                 \
+    "unfinished (merge, place, is_due) AS ("                                                       \
+    "SELECT merges.id, coalesce(base, upper), stage = 'redirected' OR jobs.group_id = :group_id "  \
+    "FROM merges CROSS JOIN jobs ON jobs.id = job_id "                                             \
+    "WHERE stage <> 'done' AND finished_at_us IS NOT NULL "                                        \
+    "UNION SELECT merge, backing, is_due FROM unfinished CROSS JOIN images ON path = place "       \
+    "WHERE backing IS NOT NULL) "                                                                  \
+    "UPDATE merges SET job_id = :job_id WHERE id IN (SELECT merge FROM unfinished "                \
+    "WHERE is_due OR place IN (SELECT place FROM near))"
+#define SET_TOTAL                                                                                  \
+    "UPDATE jobs SET revision = revision + 1, total_bytes = done_bytes + "                         \
+    "(SELECT coalesce(sum(max(copy_bytes - pushed_bytes, 0)), 0) FROM merges "                     \
+    "WHERE job_id = :job_id AND stage IN ('planned', 'copying')) WHERE id = :job_id"
+
+/* How many rows a change changed, with both ids bound, or -1. */
+static int adopt_run(struct connection *writer, const char *sql, const char *job_id,
+                     const char *group_id, struct err *err)
+{
+    CLEANUP(statement) sqlite3_stmt *statement = statement_begin(writer, sql, err);
+    if (!statement)
+        return -1;
+    statement_bind_text(statement, ":job_id", job_id);
+    statement_bind_text(statement, ":group_id", group_id);
+    return statement_run(writer, statement, ErrInternalError, job_id, err);
+}
+
 int store_merge_adopt(struct store_transaction *transaction, const char *job_id,
                       const char *group_id, struct err *err)
 {
     struct connection *writer = transaction_writer(transaction);
-    CLEANUP(statement)
-    sqlite3_stmt *statement = statement_begin(
-        writer,
-        "UPDATE merges SET job_id = :job_id WHERE stage <> 'done' AND job_id IN "
-        "(SELECT id FROM jobs WHERE group_id = :group_id AND finished_at_us IS NOT NULL)",
-        err);
-    if (!statement)
-        return transaction_result(transaction, -1);
-    statement_bind_text(statement, ":job_id", job_id);
-    statement_bind_text(statement, ":group_id", group_id);
-    int changed = statement_run(writer, statement, ErrInternalError, job_id, err);
-    return transaction_result(transaction, changed < 0 ? -1 : 0);
+    int adopted = adopt_run(writer, ADOPT, job_id, group_id, err);
+    if (adopted > 0 && adopt_run(writer, SET_TOTAL, job_id, NULL, err) < 0)
+        adopted = -1;
+    return adopted < 0 ? transaction_result(transaction, -1) : adopted;
 }
 
 /* ---- going on ---- */
@@ -136,7 +153,8 @@ int store_merge_update_offset(struct store_transaction *transaction, const struc
                               struct err *err)
 {
     return merge_change(transaction,
-                        "UPDATE merges SET offset_bytes = :offset_bytes "
+                        "UPDATE merges SET offset_bytes = :offset_bytes, "
+                        "pushed_bytes = :pushed_bytes "
                         "WHERE id = :id AND stage = 'copying'",
                         row, err);
 }

@@ -26,8 +26,9 @@ const char *merge_stage_name(enum merge_stage stage); /* "planned" and so on */
 int store_merge_insert(struct store_transaction *transaction, const char *job_id,
                        struct merge_row *row, struct err *err);
 
-/* Gives the job with that id what earlier jobs of the group, which have finished, have left undone.
- */
+/* Gives the job with that id, of that group, what jobs that have finished have left undone: those
+ * of the group; in the trees of its images, where nothing could be planned near it; and files that
+ * only have to be removed. total_bytes of the job follows. How many merges that are, or -1. */
 int store_merge_adopt(struct store_transaction *transaction, const char *job_id,
                       const char *group_id, struct err *err);
 
@@ -38,7 +39,7 @@ int store_merge_adopt(struct store_transaction *transaction, const char *job_id,
 int store_merge_update_stage(struct store_transaction *transaction, const struct merge_row *row,
                              struct err *err);
 
-/* row->offset_bytes, while it is copying. */
+/* row->offset_bytes and pushed_bytes, while it is copying. */
 int store_merge_update_offset(struct store_transaction *transaction, const struct merge_row *row,
                               struct err *err);
 

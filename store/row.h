@@ -210,6 +210,9 @@ struct merge_row {
     char *upper;
     enum merge_stage stage;
     uint64_t offset_bytes; /* below it all is pushed and durable */
+    char *group_id;        /* the group that is deleted by it; NULL: not known */
+    uint64_t copy_bytes;   /* to be pushed, when it was planned */
+    uint64_t pushed_bytes; /* of these, below offset_bytes */
     char *files; /* JSON array: what goes, lowest first, each with path, format, made_by and
                   * identity; NULL until it is redirected */
 };

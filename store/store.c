@@ -101,7 +101,9 @@ static void transaction_note_change(void *context, int operation, const char *da
     (void)operation;
     (void)database;
     (void)rowid;
-    if (strcmp(table, "devices") == 0)
+    /* A device shows who needs its images. */
+    if (strcmp(table, "devices") == 0 || strcmp(table, "groups") == 0 ||
+        strcmp(table, "images") == 0)
         transaction->changes_devices = true;
 }
 

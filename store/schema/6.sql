@@ -153,7 +153,9 @@ CREATE TABLE holds (
 --           orders them as that of groups does
 -- merges    the parts of a job: a push of all from above `base` up to `upper` into `base`, or, with `base` NULL, a file that
 --           only goes. Below `offset_bytes` all is pushed and durable. `files`: the images that go, from the lowest up, once
---           the merge is redirected: a JSON array of objects as service/deletes.c reads them
+--           the merge is redirected: a JSON array of objects as service/deletes.c reads them. `group_id`: the group that is
+--           deleted by it; a job may finish what one of another group has left. `copy_bytes` is how much there was to push
+--           when it was planned, `pushed_bytes` what was, of that below `offset_bytes`
 CREATE TABLE jobs (
     sequence INTEGER PRIMARY KEY AUTOINCREMENT,
     id TEXT NOT NULL UNIQUE,
@@ -189,6 +191,9 @@ CREATE TABLE merges (
     upper TEXT NOT NULL,
     stage TEXT NOT NULL CHECK (stage IN ('planned', 'copying', 'copied', 'redirected', 'done')),
     offset_bytes INTEGER NOT NULL DEFAULT 0,
+    group_id TEXT,
+    copy_bytes INTEGER NOT NULL DEFAULT 0,
+    pushed_bytes INTEGER NOT NULL DEFAULT 0,
     files TEXT
 ) STRICT;
 CREATE INDEX merges_job ON merges (job_id);

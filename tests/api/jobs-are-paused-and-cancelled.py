@@ -14,7 +14,7 @@ import time
 
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.realpath(__file__)), "..", "lib"))
-from snapgroupd import Daemon, expect, main, qcow2_check, wait_until
+from snapgroupd import Daemon, expect, main, qcow2_check, run, wait_until
 
 MIB = 1 << 20
 SIZE_BYTES = 8 * MIB
@@ -169,14 +169,59 @@ def cancelled(device):
     is_refused(daemon, job, "running")
     device.write(2 * MIB, 3 * MIB)
     device.verify("cancelled")
+    pushed = wait_until(lambda: job_of(daemon, job)["progress"]["done_bytes"], "the progress")
+    expect(0 < pushed <= MIB, "%s", job_of(daemon, job))
     daemon.restart()
+    merged_images_are_barred(device, group)
     expect(job_of(daemon, job)["state"] == "cancelled", "a restart: %s", job_of(daemon, job))
     group_is_deleting(daemon, job)
     device.verify("cancelled, after a restart")
     again = delete(daemon, group)
     expect(again["id"] != job["id"], "another job goes on")
+    total = again["progress"]["total_bytes"]
+    expect(total == job_of(daemon, job)["progress"]["total_bytes"] - pushed, "%s bytes are left, %s", total, again)
     speed_up(daemon, again)
     await_done(device, group, again)
+    expect(job_of(daemon, again)["progress"] == {"done_bytes": total, "total_bytes": total}, "%s", job_of(daemon, again))
+    expect(job_of(daemon, job)["progress"]["done_bytes"] == pushed, "%s", job_of(daemon, job))
+
+
+def merged_images_are_barred(device, group):
+    """Nothing is put on an image that is torn; the groups that are deleted say so."""
+    daemon = device.daemon
+    chain = [image["image"] for image in daemon.get("/devices/vda")["chain"]]
+    hand = daemon.image("hand.qcow2")
+    run("qemu-img", "create", "-q", "-u", "-f", "qcow2", "-b", chain[-1], "-F", "qcow2", hand, str(SIZE_BYTES))
+    for image, read_only in ((hand, False), (chain[-1], True), (chain[-2], True)):
+        answer = daemon.request("POST", "/devices", {"name": "hand", "image": image, "format": "qcow2",
+                                                     "read_only": read_only})
+        expect((answer.status, answer.body["code"]) == (409, "GroupDeleting"), "%s: %s", image, answer)
+    os.unlink(hand)
+    answer = daemon.request("GET", "/snapshot-groups/%s/members/vda/extents" % group)
+    expect((answer.status, answer.body["code"]) == (409, "GroupDeleting"), "%s", answer)
+
+
+def of_another_group(device):
+    """The next job of the tree, of whichever group, finishes what was left, and merges its own."""
+    daemon = device.daemon
+    group, job = begin(device)
+    change(daemon, job, "cancelled", state="cancelled")
+    device.take()
+    other = device.forget_oldest()
+    again = delete(daemon, other)
+    speed_up(daemon, again)
+    wait_until(lambda: job_of(daemon, again)["state"] not in ("queued", "running"), "the job to end")
+    ended = job_of(daemon, again)
+    expect(ended["state"] == "done" and not ended["kept"], "%s", ended)
+    expect(len(ended["merges"]) == 2 and not job_of(daemon, job)["merges"], "%s", ended)
+    progress = ended["progress"]
+    expect(progress["done_bytes"] == progress["total_bytes"], "%s", ended)
+    group_is_deleting(daemon, job)
+    device.verify("after both")
+    last = delete(daemon, group)
+    wait_until(lambda: job_of(daemon, last)["state"] == "done", "the job of nothing")
+    expect(daemon.get("/snapshot-groups/" + job["group"])["state"] == "deleted", "%s", last)
+    device.verify("after all three")
 
 
 def failed(device):
@@ -298,7 +343,7 @@ def test():
             database.execute("CREATE TRIGGER slow AFTER INSERT ON jobs BEGIN "
                              "UPDATE jobs SET rate_bytes_per_second = 1 WHERE id = NEW.id; END")
         device = Device(daemon)
-        for case in (paused, cancelled, failed, queued, in_line, stopped, killed):
+        for case in (paused, cancelled, of_another_group, failed, queued, in_line, stopped, killed):
             case(device)
 
 

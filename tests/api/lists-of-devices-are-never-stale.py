@@ -1,8 +1,8 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
 """The list of devices, which is kept as text, agrees with GET of each device after every change:
-attach, detach, group, client, write, failure; also page by page, and while others list and
-change."""
+attach, clone, detach, resize, group, its deletion, client, write, failure; also page by page, and
+while others list and change."""
 import os
 import random
 import sys
@@ -40,7 +40,9 @@ def expect_agreement(daemon, names, clients, step):
 
 def change(daemon, names, clients, number):
     """Makes one change and says which."""
-    kinds = ["attach"] + (["detach", "group", "connect", "write"] if names else []) + (["disconnect"] if clients else [])
+    groups = [group["name"] for group in daemon.get("/snapshot-groups?state=committed")["items"]]
+    kinds = ["attach"] + (["detach", "group", "resize", "connect", "write"] if names else [])
+    kinds += (["disconnect"] if clients else []) + (["clone", "delete"] if groups else [])
     kind = random.choice(kinds)
     name = random.choice(sorted(names)) if names else None
     if kind == "attach":
@@ -54,6 +56,21 @@ def change(daemon, names, clients, number):
         names.remove(name)
     elif kind == "group":
         daemon.snapshot("g%d" % number, sorted(names))
+    elif kind == "resize":
+        answer = daemon.request("PATCH", "/devices/" + name, {"size_bytes": (2 << 20) + 512 * number})
+        expect(answer.status == 200, "%s", answer)
+    elif kind == "clone":
+        group = random.choice(groups)
+        device = random.choice(daemon.get("/snapshot-groups/" + group)["members"])["device"]
+        name = "clone%d" % number
+        answer = daemon.request("POST", "/devices", {"name": name, "from": {"group": group, "device": device}})
+        expect(answer.status == 201, "%s", answer)
+        names.add(name)
+    elif kind == "delete":
+        group = random.choice(groups)
+        answer = daemon.request("DELETE", "/snapshot-groups/" + group)
+        expect(answer.status == 202, "%s", answer)
+        wait_until(lambda: daemon.get(answer.headers["Location"])["state"] == "done", "the job")
     elif kind == "connect":
         clients[name] = daemon.nbd(name)
     elif kind == "disconnect":

@@ -91,6 +91,11 @@ TEST(every_field_comes_back)
     assert_int_equal(change(store_job_update_plan, &row), 0); /* it has finished */
     assert_int_equal(change(store_job_update_progress, &row), 0);
     assert_int_equal(change(store_job_update_rate, &row), 0);
+    job_must_insert(2, 1);
+    assert_int_equal(change_state(2, JOB_CANCELLED, 24), 1);
+    struct job_row cancelled = job_example(2);
+    cancelled.done_bytes = 25; /* until it has stopped */
+    assert_int_equal(change(store_job_update_progress, &cancelled), 1);
     assert_int_equal(store_job_get(store, row.id, &got, &err), 1);
     assert_int_equal(got.total_bytes, 21);
     assert_string_equal(got.kept, "[2]");
@@ -200,6 +205,10 @@ TEST(finished_jobs_are_kept_within_bounds)
 {
     const unsigned many = STORE_JOBS_MAX + 10;
     job_must_insert(1, 1); /* never finishes */
+    job_must_insert(2, 1); /* has left a merge undone */
+    change_state(2, JOB_FAILED, 1);
+    store_sql("INSERT INTO merges (job_id, device, base, upper, stage) SELECT id, 'vda', '/i/a', "
+              "'/i/b', 'redirected' FROM jobs WHERE state = 'failed'");
     for (unsigned i = 0; i < many; i++) {
         job_must_insert(1000 + i, 1);
         change_state(1000 + i, JOB_CANCELLED, DAY_US + i);
@@ -214,7 +223,9 @@ TEST(finished_jobs_are_kept_within_bounds)
         job_must_insert(9100 + i, DAY_US + 70 + STORE_JOB_DAYS_MAX * DAY_US);
     assert_int_equal(store_number("SELECT count(*) FROM jobs WHERE state = 'cancelled'"),
                      STORE_JOBS_MAX - 60);
-    assert_int_equal(store_number("SELECT min(finished_at_us) FROM jobs"), DAY_US + 70);
+    assert_int_equal(store_number("SELECT min(finished_at_us) FROM jobs WHERE state <> 'failed'"),
+                     DAY_US + 70);
+    assert_int_equal(store_number("SELECT count(*) FROM merges"), 1);
 }
 
 static int delete_group(unsigned id, uint64_t revision)

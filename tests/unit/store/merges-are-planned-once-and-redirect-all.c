@@ -258,3 +258,99 @@ TEST(what_named_the_upper_image_names_the_base)
     assert_int_equal(store_number("SELECT group_concat(identity) = '0' FROM frozen_files"), 1);
     assert_int_equal(store_number("SELECT count(*) FROM pragma_foreign_key_check"), 0);
 }
+
+/* Another job, of that group. */
+static int adopt(unsigned id, const char *of_group)
+{
+    char group_id[STORE_ID_CHARS + 1];
+    snprintf(group_id, sizeof(group_id), "%s", of_group);
+    struct job_row job = {.spec = "{}", .kept = "[]", .group_id = group_id};
+    snprintf(job.id, sizeof(job.id), "%s", id_text(id));
+    assert_int_equal(STORE_CHANGE(store_job_insert, &job), 0);
+    struct store_transaction *transaction = store_begin(store, &err);
+    int adopted = store_merge_adopt(transaction, job.id, group_id, &err);
+    assert_int_equal(store_commit(transaction, &err), 0);
+    return adopted;
+}
+
+TEST(what_a_job_left_undone_is_finished_by_the_next_one_of_its_tree)
+{
+    chain_create();
+    group_delete("g11");
+    group_delete("g12");
+    struct merge_row row = merge("/i/t0", "/i/t1");
+    row.group_id = "group";
+    row.copy_bytes = 1000;
+    assert_int_equal(plan_row(&row), 1);
+    assert_int_equal(go_on(&row, MERGE_COPYING), 1);
+    row.offset_bytes = 4096;
+    row.pushed_bytes = 300;
+    struct store_transaction *transaction = store_begin(store, &err);
+    assert_int_equal(store_merge_update_offset(transaction, &row, &err), 1);
+    assert_int_equal(store_commit(transaction, &err), 0);
+    assert_int_equal(adopt(2, id_text(12)), 0); /* the job has not finished */
+    store_sql("UPDATE jobs SET state = 'cancelled', finished_at_us = 1");
+    assert_int_equal(adopt(3, "of another tree"), 0);
+    assert_int_equal(adopt(4, id_text(12)), 1);
+    struct job_row job;
+    assert_int_equal(store_job_get(store, id_text(4), &job, &err), 1);
+    assert_int_equal(job.merge_count, 1);
+    assert_int_equal(job.total_bytes, 700);
+    assert_string_equal(job.merges[0].group_id, "group");
+    assert_int_equal(job.merges[0].pushed_bytes, 300);
+    job_row_clear(&job);
+}
+
+TEST(files_that_only_have_to_go_are_removed_by_any_job)
+{
+    chain_create();
+    group_delete("g11");
+    struct merge_row row = merge("/i/t0", "/i/t1");
+    assert_int_equal(plan_row(&row), 1);
+    for (enum merge_stage stage = MERGE_COPYING; stage <= MERGE_REDIRECTED; stage++)
+        assert_int_equal(go_on(&row, stage), 1);
+    store_sql("UPDATE jobs SET state = 'failed', finished_at_us = 1");
+    assert_int_equal(adopt(2, "of another tree"), 1);
+}
+
+static int attach(const char *name, unsigned id, struct image_row *chain, size_t count)
+{
+    struct device_row device = device_example(name, id);
+    device.image = device.top = chain[0].path;
+    device.chain = chain;
+    device.chain_count = count;
+    return STORE_CHANGE(store_device_insert, &device);
+}
+
+/* t0 <- t2 is being merged, with t1 in between. */
+TEST(nothing_is_put_on_images_that_are_merged)
+{
+    struct image_row chain[] = {{.path = "/i/hand", .format = "qcow2"},
+                                {.path = "/i/t2", .format = "qcow2"},
+                                {.path = "/i/t1", .format = "qcow2"},
+                                {.path = "/i/t0", .format = "raw"}};
+    chain_create();
+    group_delete("g11");
+    group_delete("g12");
+    struct merge_row row = merge("/i/t0", "/i/t2");
+    assert_int_equal(plan_row(&row), 1);
+    for (enum merge_stage stage = MERGE_PLANNED; stage <= MERGE_COPIED; stage++) {
+        if (stage > MERGE_PLANNED)
+            assert_int_equal(go_on(&row, stage), 1);
+        for (size_t first = 1; first < 4; first++) { /* itself, and an overlay of it */
+            struct image_row hand[4] = {{.path = "/i/other", .format = "qcow2"}};
+            memcpy(&hand[1], &chain[first], (4 - first) * sizeof(*chain));
+            assert_int_equal(attach("top", 50, &chain[first], 4 - first), -1);
+            assert_int_equal(err.code, ErrGroupDeleting);
+            if (first == 1 && stage < MERGE_COPIED)
+                continue;
+            assert_int_equal(attach("over", 51, hand, 5 - first), -1);
+            assert_int_equal(err.code, ErrGroupDeleting);
+        }
+        if (stage == MERGE_PLANNED)
+            assert_int_equal(attach("hand", 52, chain, 4), 0); /* found before its place is taken */
+    }
+    struct device_row hand = device_example("hand", 52);
+    assert_int_equal(STORE_CHANGE(store_device_delete, &hand), 0);
+    assert_int_equal(attach("hand", 53, chain, 4), 0); /* as it stood there before */
+}
