@@ -4,8 +4,12 @@
  * all the same: nothing is replaced, and at whatever step the making was cut short, recovery
  * removes the files that the given id made and no others.
  */
+#include "block/image/stage.h"
 #include "block/overlay.h"
 #include "tests/lib/disks.h"
+
+#include <errno.h>
+#include <unistd.h>
 
 static struct err err;
 
@@ -75,6 +79,49 @@ TEST(test_mark_that_was_cut_short)
     assert_int_equal(0, block_image_discard(block, "new.raw", NULL, owner_id, &err));
     shell("rm new.raw");
     scratch_listing_must_be(before);
+}
+
+/* Made under its first name, as a copy is. */
+static void staged_must_create(const struct image_place *place)
+{
+    CLEANUP_CLOSE int fd = stage_create(place, owner_id, &err);
+    assert_true(fd >= 0);
+    assert_int_equal(5, write(fd, "whole", 5));
+}
+
+static void published_must_be_kept(struct block *block, const struct image_place *place)
+{
+    for (int i = 0; i < 2; i++) /* as after a kill */
+        assert_int_equal(0, stage_publish_durably(place, owner_id, &err));
+    assert_int_equal(0, block_image_keep(block, "new.raw", owner_id, &err));
+    assert_int_equal(0, stage_publish_durably(place, owner_id, &err));
+    assert_int_equal(0, shell_status("grep -q whole new.raw && rm new.raw"));
+}
+
+TEST(test_publishing_goes_on_where_it_was_cut_short)
+{
+    struct block *block = *state;
+    CLEANUP_FREE char *before = scratch_listing();
+    struct image_dir dir;
+    CLEANUP_PLACE struct image_place place = IMAGE_PLACE_INIT;
+    assert_int_equal(0, image_dir_open(&dir, ".", &err));
+    assert_int_equal(0, image_place_open(&dir, "new.raw", &place, &err));
+
+    staged_must_create(&place);
+    published_must_be_kept(block, &place);
+
+    staged_must_create(&place); /* killed before the rename */
+    shell("touch \"$(basename .snapgroupd-*.tmp .tmp).mark\"");
+    published_must_be_kept(block, &place);
+
+    staged_must_create(&place);
+    shell("echo precious > new.raw");
+    assert_int_equal(-1, stage_publish_durably(&place, owner_id, &err));
+    assert_int_equal(EEXIST, err.errnum);
+    assert_int_equal(0, block_image_discard(block, "new.raw", NULL, owner_id, &err));
+    assert_int_equal(0, shell_status("grep -q precious new.raw && rm new.raw"));
+    scratch_listing_must_be(before);
+    image_dir_close(&dir);
 }
 
 TEST(test_overlays)

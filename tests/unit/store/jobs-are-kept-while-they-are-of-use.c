@@ -109,6 +109,63 @@ TEST(every_field_comes_back)
 }
 
 /* Which states a job comes to from which; by what leads there. */
+static int change_file(unsigned id, enum job_file_state file_state, uint64_t offset_bytes)
+{
+    struct job_row row = job_example(id);
+    row.file_state = file_state;
+    row.offset_bytes = offset_bytes;
+    return change(store_job_update_file, &row);
+}
+
+static void file_must_be(unsigned id, enum job_file_state file_state, uint64_t offset_bytes)
+{
+    struct job_row got;
+    assert_int_equal(store_job_get(store, id_text(id), &got, &err), 1);
+    assert_int_equal(got.file_state, file_state);
+    assert_int_equal(got.offset_bytes, offset_bytes);
+    job_row_clear(&got);
+}
+
+/* The oldest finished job with a file; 0: there is none. */
+static void next_file_must_be(uint64_t after, unsigned id)
+{
+    struct job_row got = {0};
+    assert_int_equal(store_job_next_file(store, after, &got, &err), id != 0);
+    if (id)
+        assert_string_equal(got.id, id_text(id));
+    job_row_clear(&got);
+}
+
+TEST(files_of_copies_have_states)
+{
+    for (unsigned id = 1; id <= 3; id++)
+        job_must_insert(id, 1);
+    assert_int_equal(change_file(1, JOB_FILE_NONE, 0), 0); /* it has not finished */
+    assert_int_equal(change_file(1, JOB_FILE_WHOLE, 0), 0);
+    assert_int_equal(change_file(1, JOB_FILE_STAGED, 4096), 1);
+    file_must_be(1, JOB_FILE_STAGED, 4096);
+    assert_int_equal(change_state(1, JOB_RUNNING, 0), 1);
+    assert_int_equal(change_file(1, JOB_FILE_WHOLE, 0), 1);
+    file_must_be(1, JOB_FILE_WHOLE, 0);
+    assert_int_equal(change_state(1, JOB_PAUSED, 0), 0); /* it ends itself */
+    assert_int_equal(change_state(1, JOB_CANCELLED, 1), 0);
+    assert_int_equal(change_file(1, JOB_FILE_STAGED, 0), 0);
+    assert_int_equal(change_state(1, JOB_DONE, 1), 1);
+    file_must_be(1, JOB_FILE_NONE, 0); /* as the row said */
+
+    for (unsigned id = 2; id <= 3; id++) {
+        assert_int_equal(change_file(id, JOB_FILE_STAGED, 0), 1);
+        next_file_must_be(0, id == 2 ? 0 : 2);
+        assert_int_equal(change_state(id, JOB_CANCELLED, 1), 1);
+    }
+    next_file_must_be(2, 3);
+    job_must_insert(4, (STORE_JOB_DAYS_MAX + 1) * DAY_US); /* the old ones go, but for files */
+    next_file_must_be(0, 2);
+    assert_int_equal(change_file(2, JOB_FILE_NONE, 0), 1);
+    assert_int_equal(change_file(3, JOB_FILE_NONE, 0), 1);
+    next_file_must_be(0, 0);
+}
+
 TEST(only_the_changes_of_the_diagram_are_made)
 {
     static const bool is_allowed[JOB_STATES][JOB_STATES] = {
