@@ -36,6 +36,16 @@ def changed_in_place(host):
     expect_result(host("device", name="vda"), changed=False, failed=False)
 
 
+def grown(host):
+    disk = {**DISK, "name": "big", "image": "big.qcow2"}
+    host.twice("device", **disk)
+    checked, done = host.twice("device", **{**disk, "size_bytes": 4 * MIB - 100})
+    expect(done["device"]["size_bytes"] == 4 * MIB and checked["diff"]["after"]["size_bytes"] == 4 * MIB, "%s, %s", checked, done)
+    host.twice("device", name="big", size_bytes=5 * MIB, labels={"app": "big"})
+    smaller = expect_result(host("device", **disk), failed=True, changed=False)
+    expect([one["field"] for one in smaller["differences"]] == ["size_bytes"], "%s", smaller)
+
+
 def refused(host):
     for field, value, other in (("image", "other.qcow2", None), ("format", "raw", "qcow2"), ("read_only", True, False),
                                 ("size_bytes", MIB, 3 * MIB), ("cluster_size_bytes", 32768, 65536), ("extended_l2", False, True)):
@@ -92,6 +102,7 @@ def test():
         refused(host)
         listed(host)
         detached(host)
+        grown(host)
 
 
 main(test)

@@ -116,7 +116,8 @@ class Host:
         self.socket = os.path.join(daemon.runtime, "api.sock")
 
     def start(self, module, check_mode=False, **options):
-        return self.collection.start_module(module, check_mode, **{"socket": self.socket, **options})
+        options = {"socket": self.socket, **options}
+        return self.collection.start_module(module, check_mode, **{name: options[name] for name in options if options[name] is not None})
 
     def finish(self, running):
         return self.collection.finish_module(running)

@@ -111,15 +111,20 @@ def path_of(*parts):
     return ''.join('/' + quote(to_bytes(part), safe='') for part in parts)
 
 
-def problem_of(status, text):
-    """The problem in a reply; what stands between us and the daemon may have sent something else.
-    """
+def decoded(text):
+    """The JSON object; None: it is none."""
     try:
-        problem = json.loads(text)
-        if isinstance(problem, dict) and 'code' in problem:
-            return dict(dict(detail='', retryable=False, status=status), **problem)
+        body = json.loads(text)
     except ValueError:
-        pass
+        return None
+    return body if isinstance(body, dict) else None
+
+
+def problem_of(status, text):
+    """The problem in a reply; what is between us and the daemon may have sent something else."""
+    problem = decoded(text)
+    if problem and 'code' in problem:
+        return dict(dict(detail='', retryable=False, status=status), **problem)
     return dict(status=status, code='NotAProblem', retryable=status in (502, 503, 504),
                 detail='the answer %d is not of snapgroupd: %s' % (status, text[:200]))
 
@@ -164,7 +169,7 @@ class Client:
         hidden = getattr(cause, '__context__', None)
         number = getattr(cause, 'errno', None) or getattr(hidden, 'errno', None)
         hopeless = number in HOPELESS_ERRNOS or isinstance(error, FileNotFoundError) or \
-            isinstance(cause, (ValueError, http.client.InvalidURL, socket.gaierror)) or \
+            isinstance(cause, (str, ValueError, http.client.InvalidURL, socket.gaierror)) or \
             isinstance(cause, ssl.SSLError) and not isinstance(cause, CUT_OFF)
         return Unreachable('snapgroupd at %s does not answer: %s' % (self.address, to_text(cause) or type(cause).__name__),
                            not hopeless)
@@ -203,8 +208,9 @@ class Client:
             wait = pause
             try:
                 status, headers, text = self.attempt(method, url, data, fields)
-                if status < 400:
-                    return Reply(status, headers, json.loads(text) if text else None, attempts)
+                body = decoded(text)
+                if status == 204 or 200 <= status < 300 and body is not None:
+                    return Reply(status, headers, body, attempts)
                 problem = problem_of(status, text)
                 failure, retryable = Refused(status, problem), problem['retryable']
                 wait = max(pause, seconds_of(headers.get('Retry-After')))

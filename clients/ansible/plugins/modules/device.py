@@ -94,7 +94,7 @@ EXAMPLES = r'''
     name: vda
     image: vda.qcow2
     format: qcow2
-    size_bytes: "{{ '1 GiB' | human_to_bytes }}"
+    size_bytes: "{{ '1G' | human_to_bytes }}"
     labels:
       app: db
 
@@ -153,7 +153,7 @@ device:
     size_bytes:
       description:
         - The size that clients see, a multiple of 512; the rest of an incomplete last sector reads as zeros. 0 for a
-          device that could not be opened.
+          device that could not be opened. Clients that were connected when it grew see the size of before.
       returned: always
       type: int
     read_only:

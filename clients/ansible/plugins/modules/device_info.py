@@ -83,7 +83,7 @@ devices:
     size_bytes:
       description:
         - The size that clients see, a multiple of 512; the rest of an incomplete last sector reads as zeros. 0 for a
-          device that could not be opened.
+          device that could not be opened. Clients that were connected when it grew see the size of before.
       returned: always
       type: int
     read_only:

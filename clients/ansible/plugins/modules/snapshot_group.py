@@ -145,7 +145,10 @@ snapshot_group:
       type: str
     kind:
       description:
-        - A C(rollback) keeps what devices had when they were rolled back to another group.
+        - >-
+          A C(rollback) keeps what devices had when they were rolled back to another group. A C(cut) was made by a
+          job, or by a new size of a device; it has no name, keeps nothing, and is in no list: it is what C(holder)
+          names meanwhile.
       returned: always
       type: str
     rolled_back_to:
@@ -454,7 +457,10 @@ plan:
       type: str
     kind:
       description:
-        - A C(rollback) keeps what devices had when they were rolled back to another group.
+        - >-
+          A C(rollback) keeps what devices had when they were rolled back to another group. A C(cut) was made by a
+          job, or by a new size of a device; it has no name, keeps nothing, and is in no list: it is what C(holder)
+          names meanwhile.
       returned: always
       type: str
     rolled_back_to:
@@ -868,7 +874,7 @@ def take(module, client):
     try:
         group = client.make('/snapshot-groups', request(params), lambda made: groups.find(client, made['id']), **headers)
     except api.Refused as refused:
-        if refused.code != 'GroupExists':
+        if refused.code != 'GroupExists' or groups.find(client, params['name']) is None:
             raise
         return None
     return groups.await_group(client, group, params['wait_timeout']) if params['wait'] else group
@@ -886,8 +892,8 @@ def present(module, client):
         if group is not None:
             return update(module, client, group, None, True)
         group = groups.find(client, params['name'])  # somebody else was faster: is it the same?
-        if group is None:
-            raise api.Failed("snapshot group '%s' has come and gone meanwhile" % params['name'])
+    if group is None:
+        raise api.Failed("snapshot group '%s' has come and gone meanwhile" % params['name'])
     if group['state'] == 'deleting':
         raise api.Failed("snapshot group '%s' is being deleted; wait until it is gone" % params['name'], snapshot_group=group)
     found = differences(client, group, params)

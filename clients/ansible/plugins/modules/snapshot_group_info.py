@@ -92,7 +92,10 @@ snapshot_groups:
       type: str
     kind:
       description:
-        - A C(rollback) keeps what devices had when they were rolled back to another group.
+        - >-
+          A C(rollback) keeps what devices had when they were rolled back to another group. A C(cut) was made by a
+          job, or by a new size of a device; it has no name, keeps nothing, and is in no list: it is what C(holder)
+          names meanwhile.
       returned: always
       type: str
     rolled_back_to:

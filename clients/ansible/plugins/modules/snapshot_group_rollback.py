@@ -106,7 +106,10 @@ snapshot_group:
       type: str
     kind:
       description:
-        - A C(rollback) keeps what devices had when they were rolled back to another group.
+        - >-
+          A C(rollback) keeps what devices had when they were rolled back to another group. A C(cut) was made by a
+          job, or by a new size of a device; it has no name, keeps nothing, and is in no list: it is what C(holder)
+          names meanwhile.
       returned: always
       type: str
     rolled_back_to:
@@ -415,7 +418,10 @@ plan:
       type: str
     kind:
       description:
-        - A C(rollback) keeps what devices had when they were rolled back to another group.
+        - >-
+          A C(rollback) keeps what devices had when they were rolled back to another group. A C(cut) was made by a
+          job, or by a new size of a device; it has no name, keeps nothing, and is in no list: it is what C(holder)
+          names meanwhile.
       returned: always
       type: str
     rolled_back_to:
@@ -500,7 +506,7 @@ devices:
     size_bytes:
       description:
         - The size that clients see, a multiple of 512; the rest of an incomplete last sector reads as zeros. 0 for a
-          device that could not be opened.
+          device that could not be opened. Clients that were connected when it grew see the size of before.
       returned: always
       type: int
     read_only:

@@ -65,7 +65,7 @@ EXAMPLES = r'''
 - name: Store it, if it is new
   ansible.builtin.copy:
     content: "{{ dashboard.secret }}"
-    dest: "{{ ansible_env.HOME }}/dashboard.token"
+    dest: ~/dashboard.token
     mode: '0600'
   when: dashboard.secret is not none
   no_log: true
