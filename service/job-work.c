@@ -11,13 +11,16 @@
 
 #include <errno.h>
 
-#define SAVE_BYTES  (256ULL << 20)
-#define SAVE_US     5000000ULL
-#define SPARE_BYTES (64ULL << 20)
+#define SAVE_BYTES (256ULL << 20)
+#define SAVE_US    5000000ULL
+/* For tables of the image, and of its file system. */
+#define SPARE_LEAST_BYTES (1ULL << 20)
+#define SPARE_MOST_BYTES  (64ULL << 20)
 
 int job_work_check_space(uint64_t new_bytes, uint64_t free_bytes, struct err *err)
 {
-    uint64_t needed = new_bytes + SPARE_BYTES;
+    uint64_t spare = SPARE_LEAST_BYTES + new_bytes / 32;
+    uint64_t needed = new_bytes + (spare < SPARE_MOST_BYTES ? spare : SPARE_MOST_BYTES);
     return needed <= free_bytes
                ? 0
                : err_set(err, ErrOpenFileFailed, ENOSPC,

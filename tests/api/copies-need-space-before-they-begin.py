@@ -33,7 +33,7 @@ def await_end(daemon, location):
 
 
 def is_refused(daemon, small, image_format):
-    fill(small, 68 * MIB)
+    fill(small, 9 * MIB)
     for query in ("?dry_run=true", ""):
         answer = daemon.request("POST", COPIES + query, body_of(image_format))
         expect((answer.status, answer.body["code"], answer.body["pointer"]) == (507, "OpenFileFailed", "/image"), "%s", answer)
@@ -59,7 +59,7 @@ def test():
     with Daemon() as daemon:
         small = daemon.image("small")
         os.mkdir(small)
-        run("mount", "-t", "tmpfs", "-o", "size=80M", "none", small)
+        run("mount", "-t", "tmpfs", "-o", "size=20M", "none", small)
         try:
             daemon.start()
             daemon.create_device("vda", "raw", 8 * MIB)

@@ -10,7 +10,9 @@ verified:
              dependent writes up to one moment
     devices  exist as promised, on the chain of the groups; every change acknowledged before a
              completed flush, or with FUA, is present; nothing else is
-    files    those of devices and groups, and no others
+    copies   exist if they were told to be done, and are what the group froze; others are made by
+             themselves, or were never begun
+    files    those of devices, groups and copies, and no others
     use      the devices can be written, flushed and frozen
 
 Everything happens in a mount namespace of the test's own, so that nothing stays mounted or looped,
@@ -36,7 +38,7 @@ import time
 import powerlog
 from filesystems import KINDS
 from powerwork import BALLAST, UNKNOWN, DiskDaemon, record
-from snapgroupd import SNAPGROUPD, expect, qcow2_check, run
+from snapgroupd import SNAPGROUPD, expect, qcow2_check, run, wait_until
 
 GROUPS = 4  # taken in a round
 LIFE_EVERY = 4  # states
@@ -161,6 +163,7 @@ class Checker:
                 files.add(creation.image)
         expect(not there, "nobody asked for %s", sorted(there))
         self.check_dependent()
+        files.update(self.check_copies())
         self.kind = "files"
         for group in self.committed:
             files.update(group.files)
@@ -186,6 +189,31 @@ class Checker:
         oldest = [device.durable(block, self.is_due) for block in range(len(device.events))]
         self.contents[device] = self.read(device.name, device)
         device.verify(self.contents[device], oldest, device.issued_now(), device.name)
+
+    def check_copies(self):
+        """Their images, once all jobs have ended."""
+        self.kind = "copies"
+        jobs = {os.path.basename(job["image"]): job for job in self.ended_jobs()}
+        copies = {copy.image: copy for copy in self.work.copies}
+        expect(set(jobs) <= set(copies), "nobody asked for %s", sorted(set(jobs) - set(copies)))
+        for image, copy in copies.items():
+            expect(image in jobs or not self.is_due(copy.answered), "%s is lost", image)
+            if image in jobs:
+                expect(jobs[image]["state"] == "done" and copy.group in self.committed, "%s", jobs[image])
+                self.check_copy(copy)
+        return set(jobs)
+
+    def ended_jobs(self):
+        wait_until(lambda: all(job["state"] not in ("queued", "running") for job in self.daemon.list("/jobs")),
+                   "the jobs to end")
+        return self.daemon.list("/jobs")
+
+    def check_copy(self, copy):
+        raw = os.path.join(self.daemon.directory, "raw")
+        run("qemu-img", "convert", "-f", copy.format, "-O", "raw", self.daemon.image(copy.image), raw)
+        frozen = self.read("%s@%s" % (copy.device.name, copy.group.name), copy.device)
+        with open(raw, "rb") as data:
+            expect(data.read() == frozen, "%s is not what was frozen", copy.image)
 
     def check_dependent(self):
         promised = max([number for position, number in self.work.dependent.promises

@@ -56,12 +56,21 @@ class Group:
         self.newest = [device.issued_now() for device in self.devices]
 
 
+class Copy:
+    """Of a device's member of a group, to that image; `answered`: the job had ended well."""
+
+    def __init__(self, group, device, image_format, number, position):
+        self.group, self.device, self.format, self.issued = group, device, image_format, position
+        self.image = "copy%d.%s" % (number, image_format)
+        self.answered = None
+
+
 class Work:
     def __init__(self, daemon, disk, seed, is_filled):
         self.daemon, self.disk, self.is_filled = daemon, disk, is_filled
         self.random = random.Random(seed)
         self.begin = self.ready = None
-        self.creations, self.groups = [], []
+        self.creations, self.groups, self.copies = [], [], []
         based = [0xba5e << 32 | block for block in range(BLOCKS)]
         self.devices = [Device("vda", "raw", SIZE_BYTES, 1 << 40),
                         Device("vdb", "qcow2", SIZE_BYTES, 2 << 40),
@@ -191,6 +200,18 @@ class Work:
         wait_until(lambda: self.daemon.request("DELETE", path).status == 204, "DELETE " + path)
         creation.delete_answered = self.disk.position()
 
+    def copy(self, device, image_format):
+        """Of the newest group that has the device."""
+        group = [group for group in self.groups if group.told == "committed" and device in group.devices][-1]
+        copy = Copy(group, device, image_format, len(self.copies), self.disk.position())
+        self.copies.append(copy)
+        answer = self.daemon.request("POST", "/snapshot-groups/%s/copies" % group.name,
+                                     {"device": device.name, "image": copy.image, "format": image_format})
+        expect(answer.status == 202, "a copy: %s", answer)
+        path = answer.headers["Location"]
+        wait_until(lambda: self.daemon.get(path)["state"] == "done", "a copy to be made")
+        copy.answered = self.disk.position()
+
     def let_clients_write(self):
         for client in self.writers + [self.dependent]:
             client.expect_steps(STEPS_BETWEEN_GROUPS)
@@ -202,6 +223,8 @@ class Work:
             self.take(self.devices if i % 2 == 0 else self.random.sample(self.devices, 2))
             if i % 3 == 0:
                 with self.room():
+                    if not self.is_filled:  # a group may have found no space
+                        self.copy(self.devices[i // 3 % 3], "qcow2" if i % 2 == 0 else "raw")
                     extras.append(self.come("x%d" % i, "qcow2" if i % 2 else "raw"))
             elif i % 3 == 1:
                 self.take(self.devices, snapshot_file="missing/o.qcow2")
