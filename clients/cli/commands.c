@@ -96,7 +96,7 @@ const struct command command_rows[] = {
      .details = "Without --since: all that is allocated. What no extent covers has not changed."},
     {.words = "group copy", .run = run_group_copy,
      .arguments = {OF("GROUP", FROM_GROUPS), OF("DEVICE", FROM_DEVICES), IS("IMAGE")},
-     .options = POSTS | WAITS | BIT(FORMAT), .needed = BIT(FORMAT),
+     .options = POSTS | WAITS | BIT(FORMAT) | BIT(DRY_RUN), .needed = BIT(FORMAT),
      .summary = "Copies a frozen disk to an image of its own",
      .details = "IMAGE is a new file beneath the image directory. A job does it, and this command waits for\n"
                 "its end."},

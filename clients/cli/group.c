@@ -38,6 +38,9 @@ static const struct column extent_columns[] = {
 };
 static const struct resource extent = RESOURCE("offset_bytes", extent_columns);
 
+/* What a dry run of a delete or a copy shows: it has no name. */
+static const struct resource plan = {"image", NULL, 0};
+
 int run_group_list(struct call *call)
 {
     return list_show(call, &(struct list){.path = "/snapshot-groups",
@@ -87,7 +90,7 @@ int run_group_delete(struct call *call)
         .method = "DELETE", .path = path, .match = call_option(call, OPTION_MATCH)};
     if (client_send(call, &request, &reply) != 0)
         return -1;
-    return is_dry ? result_whole(call, &reply, &group_resource) : job_finish(call, &reply);
+    return is_dry ? result_whole(call, &reply, &plan) : job_finish(call, &reply);
 }
 
 int run_group_hold(struct call *call)
@@ -118,19 +121,20 @@ int run_group_extents(struct call *call)
 int run_group_copy(struct call *call)
 {
     CLEANUP_FREE char *path = uri_path("snapshot-groups", call_argument(call, 0), "copies", NULL);
+    CLEANUP_FREE char *target = NULL;
     CLEANUP_REPLY struct reply reply = {0};
     CLEANUP_JSON cJSON *body = cJSON_CreateObject();
-    bool waits = false;
+    bool is_dry = call_has(call, OPTION_DRY_RUN), waits = false;
     if (wait_wanted(call, &waits) != 0)
         return -1;
-    if (!body)
+    if (!body || !path || asprintf(&target, "%s%s", path, is_dry ? "?dry_run=true" : "") < 0)
         return fail_memory(&call->failure);
     if (body_add_text(call, body, "device", call_argument(call, 1)) != 0 ||
         body_add_text(call, body, "image", call_argument(call, 2)) != 0 ||
         body_add_option(call, body, "format", OPTION_FORMAT) != 0)
         return -1;
-    struct request request = {.method = "POST", .path = path};
+    struct request request = {.method = "POST", .path = target};
     if (body_send(call, request, body, &reply) != 0)
         return -1;
-    return job_finish(call, &reply);
+    return is_dry ? result_whole(call, &reply, &plan) : job_finish(call, &reply);
 }

@@ -47,8 +47,10 @@ void result_write_name(const cJSON *object, const struct resource *resource)
     const cJSON *name = cell_value(object, resource->name_path);
     if (cJSON_IsString(name))
         line_write(name->valuestring);
+    else if (cJSON_IsNumber(name))
+        printf("%.0f\n", name->valuedouble);
     else
-        printf("%.0f\n", cJSON_GetNumberValue(name));
+        puts("-");
 }
 
 static void scalar_put(const cJSON *value)

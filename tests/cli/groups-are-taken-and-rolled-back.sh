@@ -3,7 +3,8 @@
 # label: static
 #
 # The commands of groups do what they say: take, with a dry run, by names and by labels; list, show,
-# update, hold, extents, clones of a member, rollback, delete, which waits for its job.
+# update, hold, extents, clones and copies of a member, rollback, delete. Copies and deletes wait for
+# their jobs.
 . "$(dirname "$0")/../lib/functions.sh"
 start_daemon
 for name in vda vdb; do
@@ -52,6 +53,14 @@ expect_output '.items == [{offset_bytes: 1048576, length_bytes: 65536, zero: fal
 expect_ctl 0 device clone vda@before copy --label app=test
 api GET /devices/copy
 expect_json '.origin.how == "clone" and .labels == {app: "test"}'
+expect_ctl 0 group copy after vda alone.raw --format raw --dry-run -o json
+expect_output '.copy_bytes == 65536'
+expect_ctl 0 group copy after vda alone.raw --format raw
+grep -Eq ' copy +done ' <<<"$OUTPUT" || fail "copied: $OUTPUT"
+qemu-img compare -f raw -F raw "$IMAGES/alone.raw" "$(nbd_uri vda@after)" >/dev/null
+expect_ctl 1 group copy after vda alone.raw --format raw
+expect_ctl 3 group copy after nothing other.raw --format raw
+
 expect_ctl 0 group hold after me
 expect_ctl 0 group hold after me
 expect_ctl 4 group delete after
@@ -75,7 +84,7 @@ expect_ctl 3 group delete after
 expect_ctl 0 group delete later --no-wait -o json
 expect_output '.kind == "delete"'
 expect_ctl 0 job watch "$(jq -r .id <<<"$OUTPUT")"
-expect_ctl 0 job list --state done -o name
+expect_ctl 0 job list --state=done -o name
 grep -qxF "$job" <<<"$OUTPUT" || fail "jobs: $OUTPUT"
 expect_ctl 0 job show "$job"
 grep -qxF 'state: done' <<<"$OUTPUT" || fail "shown: $OUTPUT"
