@@ -3,8 +3,8 @@
 # label: static
 # label: slow
 #
-# EXAMPLES of each module succeed as they are written, and so does the play of docs/ansible.md, whose
-# second run changes nothing.
+# EXAMPLES of each module succeed as they are written, and so does the play of docs/ansible.md,
+# whose second run changes nothing.
 import os
 import re
 import sys

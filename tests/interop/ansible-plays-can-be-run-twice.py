@@ -2,9 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 # label: static
 #
-# A play over TLS with a token changes what it should, and in check mode nothing: no file, no row, no
-# event. Its second run changes nothing, and neither does one over the Unix socket. Who has no valid
-# token, or does not trust the daemon's certificate, is told so.
+# A play over TLS with a token changes what it should, and in check mode nothing: no file, no row,
+# no event. Its second run changes nothing, and neither does one over the Unix socket. Who has no
+# valid token, or does not trust the daemon's certificate, is told so.
 import os
 import sqlite3
 import sys

@@ -4,8 +4,8 @@
 #
 # A task is carried out once, whatever happens between it and its answer: answers that are lost, a
 # daemon that is killed before and after the cut, 20 hosts at once. What is retryable is sent again,
-# after Retry-After, with the same Idempotency-Key; another task has another key. A daemon that cannot
-# be reached is reported, and so are answers that are not a daemon's.
+# after Retry-After, with the same Idempotency-Key; another task has another key. A daemon that
+# cannot be reached is reported, and so are answers that are not a daemon's.
 import os
 import socket
 import sys

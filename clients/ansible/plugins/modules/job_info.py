@@ -91,6 +91,16 @@ jobs:
         - The only device that it is about.
       returned: always
       type: str
+    image:
+      description:
+        - Of a copy, the absolute path of the image that it makes.
+      returned: always
+      type: str
+    format:
+      description:
+        - Of a copy, the format of that image.
+      returned: always
+      type: str
     progress:
       description:
         - How far it is.
@@ -233,7 +243,8 @@ jobs:
           description:
             - >-
               Of C(DeviceInUse), where it is known: who has the device. C(group): the snapshot group with that id.
-              C(export): clients of the NBD export of that name. C(detach): a running DELETE of that device.
+              C(export): clients of the NBD export of that name. C(detach): a running DELETE of that device. C(job): a
+              job that has not finished.
           returned: sometimes
           type: dict
           contains:

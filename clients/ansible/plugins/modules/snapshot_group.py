@@ -378,7 +378,8 @@ snapshot_group:
           description:
             - >-
               Of C(DeviceInUse), where it is known: who has the device. C(group): the snapshot group with that id.
-              C(export): clients of the NBD export of that name. C(detach): a running DELETE of that device.
+              C(export): clients of the NBD export of that name. C(detach): a running DELETE of that device. C(job): a
+              job that has not finished.
           returned: sometimes
           type: dict
           contains:
@@ -584,6 +585,16 @@ job:
         - The only device that it is about.
       returned: always
       type: str
+    image:
+      description:
+        - Of a copy, the absolute path of the image that it makes.
+      returned: always
+      type: str
+    format:
+      description:
+        - Of a copy, the format of that image.
+      returned: always
+      type: str
     progress:
       description:
         - How far it is.
@@ -726,7 +737,8 @@ job:
           description:
             - >-
               Of C(DeviceInUse), where it is known: who has the device. C(group): the snapshot group with that id.
-              C(export): clients of the NBD export of that name. C(detach): a running DELETE of that device.
+              C(export): clients of the NBD export of that name. C(detach): a running DELETE of that device. C(job): a
+              job that has not finished.
           returned: sometimes
           type: dict
           contains:

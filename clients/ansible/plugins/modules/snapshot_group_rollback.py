@@ -339,7 +339,8 @@ snapshot_group:
           description:
             - >-
               Of C(DeviceInUse), where it is known: who has the device. C(group): the snapshot group with that id.
-              C(export): clients of the NBD export of that name. C(detach): a running DELETE of that device.
+              C(export): clients of the NBD export of that name. C(detach): a running DELETE of that device. C(job): a
+              job that has not finished.
           returned: sometimes
           type: dict
           contains:
