@@ -21,6 +21,7 @@
 #include "service/leftovers.h"
 #include "service/names.h"
 #include "service/snapshot-groups.h"
+#include "store/job-conflicts.h"
 
 #include <assert.h>
 #include <cjson/cJSON.h>

@@ -20,6 +20,7 @@
 #include "service/metrics.h"
 #include "service/names.h"
 #include "store/groups.h"
+#include "store/job-conflicts.h"
 
 #include <assert.h>
 #include <stdlib.h>

@@ -90,11 +90,6 @@ void job_rows_free(struct job_row *rows, size_t count);
 int store_job_insert(struct store_transaction *transaction, const struct job_row *row,
                      struct err *err);
 
-/* The same of a copy of a frozen member: its group is committed still, and no other copy that has
- * not finished makes the file `image`. Codes: GroupDeleting, DeviceInUse (of the image). */
-int store_job_insert_copy(struct store_transaction *transaction, const struct job_row *row,
-                          const char *image, struct err *err);
-
 /* Each of these changes the job with row->id, and counts up its revision. 1; 0: the change is not
  * one of the diagram, or the job is gone; -1: *err. */
 
@@ -139,9 +134,6 @@ int store_job_next_file(struct store *store, uint64_t after, struct job_row *row
 /* The oldest job in that state of those later than `after` (a `sequence`; 0: of all). */
 int store_job_next(struct store *store, enum job_state state, uint64_t after, struct job_row *row,
                    struct err *err);
-
-/* Whether two jobs are about images of one tree: 1, 0 or -1. */
-int store_job_is_near(struct store *store, const char *id, const char *other, struct err *err);
 
 /* Newest first, up to `limit` jobs in `state` (JOB_STATES: in any) with a sequence below `before`
  * (0: from the newest); fewer, if they take more than a page may. *next: the `before` that goes on;

@@ -25,7 +25,7 @@ IMAGE = {'access.h', 'amend.h', 'chain.h', 'drivers.h', 'file-io.h', 'file-table
 TLS = {'base/tls': {'certificates.h', 'credentials.h', 'limits.h', 'peer.h'}}
 DEVICE = {'clients.h', 'device.h', 'exports.h', 'object.h', 'registry.h', 'retry.h'}
 STORE = {'store.h', 'devices.h', 'groups.h', 'events.h', 'idempotency.h', 'frozen-files.h', 'holds.h', 'images.h',
-         'image-keepers.h', 'jobs.h', 'limits.h', 'merges.h', 'tokens.h', 'row.h'}
+         'image-keepers.h', 'job-conflicts.h', 'jobs.h', 'limits.h', 'merges.h', 'tokens.h', 'row.h'}
 ANY = None
 MAY_INCLUDE = {
     'base': {},
