@@ -8,7 +8,7 @@ import sys
 
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.realpath(__file__)), "..", "lib"))
-from errorwalk import CloneErrors, FinishErrors, error_walk
+from errorwalk import CloneErrors, FinishErrors, ResizeErrors, error_walk
 from joberrors import delete_error_walks
 from snapgroupd import main
 from strace import STRIDE
@@ -21,6 +21,7 @@ def test():
         delete_error_walks(stride * SLOWER, [hit], [True], ["EIO"])
     error_walk(FinishErrors, ["EIO"], 6 * SLOWER, 0)
     error_walk(CloneErrors, ["EIO"], 40 * SLOWER)
+    error_walk(ResizeErrors, ["EIO"], 40 * SLOWER, 1)
 
 
 main(test)

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """EIO, ENOSPC and ENOMEM from every single system call of a request that takes a group, rolls one
-back or clones a member, of the thread that runs it; and of one that finishes a member."""
+back, clones a member or lets a disk grow, of the thread that runs it; and of one that finishes a
+member."""
 import os
 import re
 import sys
@@ -28,6 +29,7 @@ GROUPS_MAX = 12  # then everything starts afresh, with short chains
 
 class GroupErrors:
     """Snapshots of four disks, two of them busy."""
+    STATUS = 201
     find_thread = staticmethod(run_by)
 
     def __init__(self, daemon, error):
@@ -85,13 +87,13 @@ class GroupErrors:
         answer, strace = self.ask(name, *injection)
         try:
             if not strace.injected:
-                expect(answer and answer.status == 201, "there was no fault")
+                expect(answer and answer.status == self.STATUS, "there was no fault")
             self.judge(name, answer, names, sums)
             self.judge_devices(strace.injected or "")
             for writer in self.writers:
                 writer.expect_progress()
             again = self.daemon.request(*self.request(name + "-next"))
-            expect(again.status == 201, "without a fault: %s", again)
+            expect(again.status == self.STATUS, "without a fault: %s", again)
             self.groups += 1
             self.after(name + "-next")
         except Exception:
@@ -227,6 +229,36 @@ class FinishErrors(GroupErrors):
 
 class FinishRawErrors(FinishErrors):
     member = "busya"
+
+
+class ResizeErrors(GroupErrors):
+    """A busy one of the disks grows."""
+    STATUS = 200
+    device = "busyb"
+
+    def before(self, name):
+        self.size_bytes = self.daemon.get("/devices/" + self.device)["size_bytes"]
+
+    def request(self, name):
+        growth = 8192 if name.endswith("-next") else 4096
+        return "PATCH", "/devices/" + self.device, {"size_bytes": self.size_bytes + growth, "labels": {"last": name}}
+
+    def judge(self, name, answer, names, sums):
+        device = self.daemon.get("/devices/" + self.device)
+        if device["size_bytes"] == self.size_bytes:
+            self.judge_refusal(answer, None, names)
+            expect(device["labels"].get("last") != name, "the labels were changed alone: %s", device)
+        else:
+            self.survivals += 1
+            self.groups += 1
+            expect(answer.status in (200, 503), "it has grown, the answer is %s", answer)
+            expect(device["size_bytes"] == self.size_bytes + 4096, "%s", device)
+            there = self.daemon.image_names()
+            expect(there == sorted([*names, os.path.basename(device["top"])]), "%s, %s: %s", names, there, device)
+            handle = self.daemon.nbd(self.device)
+            expect(handle.pread(4096, self.size_bytes) == bytes(4096), "what is past the old end")
+            handle.shutdown()
+        expect(checksums(sums) == sums, "the quiet images have changed")
 
 
 class CloneErrors(GroupErrors):

@@ -13,6 +13,7 @@ verified:
     copies   exist if they were told to be done, and are what the group froze; others are made by
              themselves, or were never begun
     files    those of devices, groups and copies, and no others
+    sizes    devices have grown as promised; what is past the old end is zeros
     use      the devices can be written, flushed and frozen
 
 Everything happens in a mount namespace of the test's own, so that nothing stays mounted or looped,
@@ -152,7 +153,7 @@ class Checker:
     def check_devices(self):
         self.kind = "devices"
         there = {device["name"]: device for device in self.daemon.list("/devices")}
-        files = {"base.raw", "vdc.qcow2"}
+        files, self.grown = {"base.raw", "vdc.qcow2"}, set()
         self.contents = {}
         for creation in self.work.creations:
             is_there = creation.device.name in there
@@ -165,6 +166,7 @@ class Checker:
         self.check_dependent()
         files.update(self.check_copies())
         self.kind = "files"
+        files |= self.grown
         for group in self.committed:
             files.update(group.files)
         names = set(self.daemon.image_names())
@@ -180,8 +182,10 @@ class Checker:
                    "%s is not there", name)
 
     def check_device(self, device, shown):
-        chain = [group.files[group.devices.index(device)] for group in reversed(self.committed)
-                 if device in group.devices]
+        overlays = [(group.issued, group.files[group.devices.index(device)]) for group in self.committed
+                    if device in group.devices]
+        overlays += [(growth.issued, growth.file) for growth in self.check_size(device, shown)]
+        chain = [file for _, file in sorted(overlays, reverse=True)]
         chain += self.work.chains.get(device.name, [os.path.basename(shown["image"])])
         found = [os.path.basename(image["image"]) for image in shown["chain"]]
         expect(shown["state"] == "online" and found == chain, "%s should have the chain %s: %s",
@@ -211,9 +215,28 @@ class Checker:
     def check_copy(self, copy):
         raw = os.path.join(self.daemon.directory, "raw")
         run("qemu-img", "convert", "-f", copy.format, "-O", "raw", self.daemon.image(copy.image), raw)
-        frozen = self.read("%s@%s" % (copy.device.name, copy.group.name), copy.device)
+        handle = self.daemon.nbd("%s@%s" % (copy.device.name, copy.group.name))
+        frozen = bytes(handle.pread(handle.get_size(), 0))
+        handle.shutdown()
         with open(raw, "rb") as data:
             expect(data.read() == frozen, "%s is not what was frozen", copy.image)
+
+    def check_size(self, device, shown):
+        """The growths that have been."""
+        there = [growth for growth in self.work.growths
+                 if growth.device is device and growth.size_bytes <= shown["size_bytes"]]
+        for growth in self.work.growths:
+            expect(growth.device is not device or growth in there or not self.is_due(growth.answered),
+                   "%s has not grown to %d: %s", device.name, growth.size_bytes, shown)
+            expect(growth not in there or self.is_possible(growth.issued), "%s has grown too early", device.name)
+        size_bytes = max([growth.size_bytes for growth in there], default=device.size_bytes)
+        expect(shown["size_bytes"] == size_bytes, "%s should have %d bytes: %s", device.name, size_bytes, shown)
+        self.grown.update(growth.file for growth in there)
+        handle = self.daemon.nbd(device.name)
+        past = size_bytes - device.size_bytes
+        expect(not past or handle.pread(past, device.size_bytes) == bytes(past), "%s past its old end", device.name)
+        handle.shutdown()
+        return there
 
     def check_dependent(self):
         promised = max([number for position, number in self.work.dependent.promises

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """One round of work on a recorded disk: three devices with different formats whose clients are
-always busy, while groups of them are taken (one is refused) and other devices are created and
-detached. The result is a record of requests and replies, each with its position (see
+always busy, while groups of them are taken (one is refused), one grows, and other devices are
+created and detached. The result is a record of requests and replies, each with its position (see
 powerload.py)."""
 import array
 import contextlib
@@ -15,6 +15,7 @@ from snapgroupd import SNAPGROUPD, Daemon, expect, run, wait_until
 
 SIZE_BYTES = 768 << 10
 EXTRA_BYTES = 192 << 10
+GROWTH_BYTES = 65 << 10
 STEPS_BETWEEN_GROUPS = 6
 BALLAST = "ballast"  # the file that fills the images' file system
 UNKNOWN = "unknown"  # what a group came to that was answered with an error of the store
@@ -65,12 +66,20 @@ class Copy:
         self.answered = None
 
 
+class Growth:
+    """A device that was given a larger size; `file` is the overlay that came with it."""
+
+    def __init__(self, device, size_bytes, issued):
+        self.device, self.size_bytes, self.issued = device, size_bytes, issued
+        self.answered = self.file = None
+
+
 class Work:
     def __init__(self, daemon, disk, seed, is_filled):
         self.daemon, self.disk, self.is_filled = daemon, disk, is_filled
         self.random = random.Random(seed)
         self.begin = self.ready = None
-        self.creations, self.groups, self.copies = [], [], []
+        self.creations, self.groups, self.copies, self.growths = [], [], [], []
         based = [0xba5e << 32 | block for block in range(BLOCKS)]
         self.devices = [Device("vda", "raw", SIZE_BYTES, 1 << 40),
                         Device("vdb", "qcow2", SIZE_BYTES, 2 << 40),
@@ -183,6 +192,15 @@ class Work:
         states = {row["name"]: row["state"] for row in self.daemon.list("/snapshot-groups")}
         group.note(states.get(group.name), self.disk.position())
 
+    def grow(self, device):
+        """Nobody writes to what is past the old end."""
+        grown = sum(growth.device is device for growth in self.growths)
+        growth = Growth(device, device.size_bytes + (grown + 1) * GROWTH_BYTES, self.disk.position())
+        self.growths.append(growth)
+        answer = self.daemon.request("PATCH", "/devices/" + device.name, {"size_bytes": growth.size_bytes})
+        expect(answer.status == 200, "%s grows: %s", device.name, answer)
+        growth.answered, growth.file = self.disk.position(), os.path.basename(answer.body["top"])
+
     def come(self, name, image_format):
         """Another device, with data in it."""
         device = Device(name, image_format, EXTRA_BYTES, len(self.creations) + 1 << 40)
@@ -228,6 +246,8 @@ class Work:
                     extras.append(self.come("x%d" % i, "qcow2" if i % 2 else "raw"))
             elif i % 3 == 1:
                 self.take(self.devices, snapshot_file="missing/o.qcow2")
+                with self.room():
+                    self.grow(self.random.choice(self.devices))
             else:
                 with self.room():
                     self.go(extras.pop())
