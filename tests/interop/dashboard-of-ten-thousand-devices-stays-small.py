@@ -62,6 +62,7 @@ def groups(browser, crowd):
                "pages of groups are asked for once each, and no more than that")
     expect(rows(browser) <= ROWS_MAX, "there are %d rows", rows(browser))
     browser.shoot("groups-of-100000-1280-dark")
+    browser.picture("groups")
 
 
 def test():

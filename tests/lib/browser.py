@@ -97,6 +97,11 @@ class Browser:
         os.makedirs(SCREENSHOTS, exist_ok=True)
         self.ask("screenshot", path=os.path.join(SCREENSHOTS, name + ".png"), full=full)
 
+    def picture(self, name):
+        """Keeps one for docs/dashboard/, smaller: copy it there when the page looks otherwise."""
+        os.makedirs(os.path.join(SCREENSHOTS, "docs"), exist_ok=True)
+        self.ask("picture", path=os.path.join(SCREENSHOTS, "docs", name + ".webp"))
+
     def expect_no_complaint(self, where):
         complaints = self.ask("complaints")
         expect(not complaints, "%s: the page complains: %s", where, complaints)

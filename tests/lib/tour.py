@@ -9,6 +9,10 @@ from browser import Gate
 from snapgroupd import Daemon, expect, wait_until
 
 
+# Those of docs/dashboard.md.
+PICTURES = {"device": "light", "group": "light", "rollback": "dark", "pauses": "light"}
+
+
 class Tour:
     def __init__(self, daemon, browser, url, width, theme):
         self.daemon, self.browser, self.url, self.width, self.theme = daemon, browser, url, width, theme
@@ -17,6 +21,8 @@ class Tour:
         """What is true of every view."""
         where = "%s-%s-%s" % (name, self.width, self.theme)
         self.browser.shoot(where)
+        if self.width == 1280 and PICTURES.get(name) == self.theme:
+            self.browser.picture(name)
         self.browser.expect_accessible(where)
         self.browser.expect_fits(where)
         self.browser.expect_no_complaint(where)

@@ -4,7 +4,7 @@
 // with a line, {"value": ...} or {"error": ...}. Ends when its input does.
 import { createInterface } from "node:readline";
 import { createRequire } from "node:module";
-import { readFileSync } from "node:fs";
+import { readFileSync, writeFileSync } from "node:fs";
 
 const [modules, executablePath] = process.argv.slice(2);
 const require = createRequire(modules + "/");
@@ -59,6 +59,12 @@ const ops = {
     document.getElementById(node.getAttribute("aria-describedby"))?.textContent ?? null),
   evaluate: ({ script }) => page.evaluate(script),
   screenshot: async ({ path, full }) => { await page.screenshot({ path, fullPage: Boolean(full), animations: "disabled" }); },
+  async picture({ path }) {
+    const session = await context.newCDPSession(page);
+    const { data } = await session.send("Page.captureScreenshot", { format: "webp", quality: 70 });
+    writeFileSync(path, Buffer.from(data, "base64"));
+    await session.detach();
+  },
   complaints: () => complaints.splice(0),
   transfers: () => transfers.splice(0),
   url: () => page.url(),
