@@ -69,16 +69,14 @@ static void members_put(const cJSON *value, int depth)
     cJSON_ArrayForEach(member, value)
     {
         printf("%*s", 2 * depth, "");
-        if (member->string) {
+        if (member->string)
             text_write(stdout, member->string, strlen(member->string), TEXT_LINE);
-            fputs(": ", stdout);
-        } else {
-            fputs("- ", stdout);
-        }
+        putchar(member->string ? ':' : '-');
         if ((cJSON_IsObject(member) || cJSON_IsArray(member)) && member->child) {
             putchar('\n');
             members_put(member, depth + 1);
         } else {
+            putchar(' ');
             scalar_put(member);
         }
     }

@@ -3,8 +3,8 @@
 # label: static
 #
 # The commands of groups do what they say: take, with a dry run, by names and by labels; list, show,
-# update, hold, extents, clones and copies of a member, rollback, delete. Copies and deletes wait for
-# their jobs.
+# update, hold, extents, clones and copies of a member, rollback, delete. Copies and deletes wait
+# for their jobs.
 . "$(dirname "$0")/../lib/functions.sh"
 start_daemon
 for name in vda vdb; do

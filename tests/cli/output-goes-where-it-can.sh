@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 # label: static
 #
-# A reader that closes the pipe is no failure, a full disk is one; a closed standard output and input
-# too do no harm. In the C locale, without HOME and without a terminal everything works, and other
+# A reader that closes the pipe is no failure, a full disk is one; closed standard output and input
+# do no harm. In the C locale, without HOME and without a terminal everything works, and other
 # characters are escaped. Lists whose pages are bounded by their bytes come whole, in every form.
 . "$(dirname "$0")/../lib/functions.sh"
 start_daemon

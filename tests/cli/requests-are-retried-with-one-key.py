@@ -112,7 +112,8 @@ def replies_are_lost():
                           ("token", "create", "t", "--scope", "read"), ("token", "revoke", "t")):
             with FakeServer(Losing(daemon)) as server:
                 done = ctl(server.path, *arguments)
-                wanted = 1 if arguments[:2] == ("token", "create") else 0  # its secret is lost with the reply
+                # The secret of a token is lost with the reply.
+                wanted = 1 if arguments[:2] == ("token", "create") else 0
                 expect(done.status == wanted, "%s: %s", arguments, done)
                 expect(len(server.requests) >= 2, "%s: nothing was lost", arguments)
         expect([device["name"] for device in daemon.list("/devices")] == ["vda"], "the devices are others")

@@ -47,7 +47,7 @@ def expect_harmless(text, what):
 
 
 def on_terminal(path, words):
-    """The output of a command whose standard output is a terminal (which adds the CR of newlines)."""
+    """The output of a command on a terminal, which adds the CR of newlines."""
     leader, follower = pty.openpty()
     with subprocess.Popen([SNAPGROUPCTL, "--socket", path, *words], stdin=subprocess.DEVNULL, stdout=follower, stderr=subprocess.PIPE,
                           env=environment()) as process:
@@ -134,7 +134,8 @@ def aligned():
     items = [{"name": name, "state": "online"} for name in names]
     with FakeServer(lambda request: reply(200, json.dumps({"items": items, "next": None}))) as server:
         lines = ctl(server.path, "device", "list").output.decode().splitlines()
-        widths = [4, 5, 6, 7, 5, 9]  # of NAME and the names: wide characters count twice, combining ones not at all
+        # Of NAME and the names: wide characters count twice, combining ones not at all.
+        widths = [4, 5, 6, 7, 5, 9]
         for line, width in zip(lines, widths):
             name = re.match(r"\S+", line).group()
             gap = len(line) - len(line[len(name):].lstrip()) - len(name)
