@@ -27,8 +27,9 @@
 #include <unistd.h>
 
 enum {
-    MAP_BYTES = 1 << 30, /* mapped at a time */
-    BLOCK_BYTES = 4096,  /* the least that is left out of data */
+    MAP_BYTES = 1 << 30,     /* mapped at a time */
+    BLOCK_BYTES = 4096,      /* the least that is left out of data */
+    CLUSTER_BYTES = 1 << 16, /* unless the disk needs larger ones; no extended L2: others read it */
 };
 
 enum copy_state { COPY_OPEN, COPY_WRITING, COPY_FINISHED };
@@ -122,7 +123,10 @@ int copy_check(struct block *block, const struct copy_target *target, uint64_t *
 static int image_create(struct copy *copy, const struct driver *driver,
                         const unsigned char id[OWNER_ID_BYTES], struct err *err)
 {
-    const struct image_spec spec = {.size_bytes = device_size_bytes(copy->device)};
+    const uint64_t size_bytes = device_size_bytes(copy->device);
+    const struct cluster_shape shape =
+        driver_overlay_shape((struct cluster_shape){.cluster_bytes = CLUSTER_BYTES}, size_bytes);
+    const struct image_spec spec = {.size_bytes = size_bytes, .cluster_bytes = shape.cluster_bytes};
     CLEANUP(node) struct node *top = device_top(copy->device);
     CLEANUP_CLOSE int fd = stage_create(&copy->place, id, err);
     return fd >= 0 && driver->create(fd, &spec, err) == 0 &&
