@@ -23,7 +23,7 @@ function locate({ role, name, label, css, text, within, nth }) {
 }
 
 const ops = {
-  async open({ width, height, theme, motion = "no-preference" }) {
+  async open({ width, height, theme, motion = "reduce" }) {
     await context?.close();
     context = await browser.newContext({ viewport: { width, height }, colorScheme: theme, reducedMotion: motion });
     page = await context.newPage();
