@@ -107,7 +107,7 @@ deploy/install-packages.sh build demo
 
 say 'Building'
 cmake --preset release --log-level=WARNING
-cmake --build build/release --target snapgroupd
+cmake --build build/release --target snapgroupd snapgroupctl
 
 start_over
 say "Starting the daemon in $directory"
@@ -155,8 +155,13 @@ cat <<END
 
   In a browser on this machine: http://127.0.0.1:$port/ui/, with the token above
 
+  export SNAPGROUPCTL_SOCKET=$api PATH=$PWD/build/release:\$PATH; . <(snapgroupctl completion bash)
+  snapgroupctl device list
+  snapgroupctl group show before-upgrade
+  snapgroupctl group rollback before-upgrade --name undo
+  snapgroupctl attach vda --as qemu
+
   curl -s --unix-socket $api http://localhost/devices | jq .
-  curl -s --unix-socket $api http://localhost/snapshot-groups/before-upgrade | jq .
   curl -s --unix-socket $api http://localhost/openapi.yaml
   nbdinfo --list 'nbd+unix:///?socket=$nbd'
   qemu-img info --force-share --backing-chain $overlay

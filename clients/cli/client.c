@@ -176,8 +176,11 @@ static size_t header_take(char *line, size_t size, size_t count, void *context)
     if (value)
         reply->is_json = memmem(value, bytes, "json", 4) != NULL;
     value = header_value(line, length, "Retry-After", &bytes);
-    if (value && bytes < 7)
-        reply->retry_after_ms = strtol(value, NULL, 10) * 1000;
+    if (value && bytes < 7) {
+        char seconds[8];
+        snprintf(seconds, sizeof(seconds), "%.*s", (int)bytes, value);
+        reply->retry_after_ms = strtol(seconds, NULL, 10) * 1000;
+    }
     return length;
 }
 
@@ -274,8 +277,13 @@ static enum exchange exchange_judge(struct client *client, CURLcode code, int64_
     case CURLE_COULDNT_CONNECT:
         fail(failure, EXIT_UNREACHABLE, "cannot connect to %s: %s%s", client->where,
              os_error ? strerror((int)os_error) : why,
-             os_error == ENOENT ? "; is snapgroupd running?" : "");
+             os_error == ENOENT   ? "; is snapgroupd running?"
+             : os_error == EACCES ? "; root may call, and groups that --allow-group of it names"
+                                  : "");
         return os_error == EACCES || os_error == EPERM ? EXCHANGE_FAILED : EXCHANGE_UNSENT;
+    case CURLE_SSL_CONNECT_ERROR: /* not one of certificates: the server may be ending */
+        fail(failure, EXIT_UNREACHABLE, "%s: %s", client->where, why);
+        return EXCHANGE_UNSENT;
     case CURLE_GOT_NOTHING:
     case CURLE_SEND_ERROR:
     case CURLE_RECV_ERROR:

@@ -80,7 +80,7 @@ const struct option_row option_rows[OPTION_COUNT] = {
     [OPTION_LIMIT] = {"limit", 'n', .value = "N", .help = "at most so many; else all"},
     [OPTION_MATCH] = {"match", 0, .value = "ETAG", .help = "only if it still has this ETag"},
     [OPTION_NAME] = {"name", 0, .value = "NAME",
-                     .help = "the name of the group to make, or to list"},
+                     .help = "the name of the group to make; of lists: only what has it"},
     [OPTION_NBD] = {"nbd", 0, .value = "ADDRESS",
                     .help =
                         "where the daemon serves NBD: unix:PATH, HOST[:PORT] or tls:HOST[:PORT]"},

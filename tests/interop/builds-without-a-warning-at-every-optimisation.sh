@@ -14,7 +14,7 @@ build() {
     rm -rf "$tree"
     cmake -S "$SOURCE_DIR" -B "$tree" -G Ninja --log-level=WARNING -DCMAKE_C_COMPILER="$1" \
         -DCMAKE_BUILD_TYPE=None -DCMAKE_C_FLAGS="$2" >/dev/null
-    cmake --build "$tree" --target snapgroupd 2>&1 | grep -E '(warning|error|FAILED):' || true
+    cmake --build "$tree" --target snapgroupd snapgroupctl 2>&1 | grep -E '(warning|error|FAILED):' || true
 }
 
 distribution="$(dpkg-buildflags --get CFLAGS) $(dpkg-buildflags --get CPPFLAGS)"
