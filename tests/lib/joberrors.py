@@ -246,8 +246,11 @@ class DeleteErrors:
             writer.expect_progress()
 
     def boot(self):
-        """As if the machine had been booted: what could not be synced is good again."""
+        """As if the machine had been booted: what could not be synced is good again, and of a
+        device that has failed only what was flushed is left for sure."""
         stop_writers(self.writers)
+        if self.get("/devices/" + BUSY)["state"] == "failed":
+            self.disk.acknowledged = list(self.disk.flushed)
         self.daemon.stop()
         shutil.rmtree(self.daemon.runtime)
         os.mkdir(self.daemon.runtime)

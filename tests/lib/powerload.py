@@ -14,7 +14,8 @@ order:
     may be read after a power failure: (what it made) ^-----------------------^
 
 A change is a write of one 64-bit number, unlike any other, repeated all over the block; or zeroes;
-or a discard, after which a sector holds zeros or what it held before.
+or a discard, after which a sector holds zeros or what it held before; or a rollback, after which it
+holds what was read of the frozen member, a frozenset of numbers.
 """
 import array
 import contextlib
@@ -75,7 +76,10 @@ class Device:
         events = self.events[block]
         while events[oldest] == DISCARD or oldest in self.refused[block]:
             oldest -= 1
-        return {0 if event == DISCARD else event for event in events[oldest:newest + 1]}
+        words = set()
+        for event in events[oldest:newest + 1]:
+            words |= event if isinstance(event, frozenset) else {0 if event == DISCARD else event}
+        return words
 
     def verify(self, content, oldest, newest, what):
         for block in range(BLOCKS):

@@ -77,8 +77,7 @@ class Part:
         return [] if at is None else [self.offset + at]
 
 
-def parts(mountpoint, kind, is_split):
-    disk_bytes = DISK_BYTES[kind]
+def parts(mountpoint, kind, is_split, disk_bytes):
     if not is_split:
         return [Part(kind, mountpoint, 0, disk_bytes)]
     directories = [os.path.join(mountpoint, name) for name in ("images", "state")]
@@ -100,9 +99,9 @@ def mounted(path, of_disk):
 class Disk:
     """The recorded disk, mounted between begin and end. Files lie in `directory`."""
 
-    def __init__(self, directory, mountpoint, kind, is_split):
-        self.bytes = DISK_BYTES[kind]
-        self.mountpoint, self.parts = mountpoint, parts(mountpoint, kind, is_split)
+    def __init__(self, directory, mountpoint, kind, is_split, spare_bytes=0):
+        self.bytes = DISK_BYTES[kind] + spare_bytes
+        self.mountpoint, self.parts = mountpoint, parts(mountpoint, kind, is_split, self.bytes)
         self.base, self.content, self.export, self.log = (
             os.path.join(directory, name) for name in ("base.raw", "disk.raw", "disk", "log"))
         self.recorder = None

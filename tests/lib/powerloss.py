@@ -38,7 +38,7 @@ import time
 
 import powerlog
 from filesystems import KINDS
-from powerwork import BALLAST, UNKNOWN, DiskDaemon, record
+from powerwork import BALLAST, UNKNOWN, DiskDaemon, Work, record
 from snapgroupd import SNAPGROUPD, expect, qcow2_check, run, wait_until
 
 GROUPS = 4  # taken in a round
@@ -166,11 +166,13 @@ class Checker:
         self.check_dependent()
         files.update(self.check_copies())
         self.kind = "files"
-        files |= self.grown
-        for group in self.committed:
-            files.update(group.files)
+        files = self.files_expected(files)
         names = set(self.daemon.image_names())
         expect(names == files, "orphans %s, missing %s", sorted(names - files), sorted(files - names))
+
+    def files_expected(self, files):
+        """`files` are of devices."""
+        return files.union(self.grown, *[group.files for group in self.committed])
 
     def check_creation(self, creation, is_there):
         name = creation.device.name
@@ -197,7 +199,7 @@ class Checker:
     def check_copies(self):
         """Their images, once all jobs have ended."""
         self.kind = "copies"
-        jobs = {os.path.basename(job["image"]): job for job in self.ended_jobs()}
+        jobs = {os.path.basename(job["image"]): job for job in self.ended_jobs() if job["kind"] == "copy"}
         copies = {copy.image: copy for copy in self.work.copies}
         expect(set(jobs) <= set(copies), "nobody asked for %s", sorted(set(jobs) - set(copies)))
         for image, copy in copies.items():
@@ -318,7 +320,7 @@ def check_states(numbered):
     with open(durable_path, "r+b") as durable, open(crash_path, "w+b") as crash, \
             DiskDaemon(this.mountpoint) as daemon:
         disk = mmap.mmap(durable.fileno(), 0)
-        checker = Checker(daemon, this.log, this.work)
+        checker = (this.work.checker or Checker)(daemon, this.log, this.work)
         done = 0
         for number, state in numbered:
             this.log.apply(disk, done, state.flush)
@@ -343,7 +345,7 @@ def keep(this, durable, crash_path, state):
                 state.apply(this.log, left, this.whole)
 
 
-def one_round(directory, count, jobs, seed, groups, executable, environment):
+def one_round(directory, count, jobs, seed, groups, executable, environment, work_kind):
     """Records a round and checks `count` states of it: (states by kind, failures). What the seed
     says:
 
@@ -357,8 +359,8 @@ def one_round(directory, count, jobs, seed, groups, executable, environment):
         jobs = 1  # older kernels do not mount two copies of one
     mountpoint = os.path.join(directory, "disk.d")
     os.makedirs(mountpoint, exist_ok=True)
-    with powerlog.Disk(directory, mountpoint, kind, seed // 2 % 2 == 1) as disk:
-        work = record(disk, seed, seed % 5 in (1, 3), groups, executable, environment)
+    with powerlog.Disk(directory, mountpoint, kind, seed // 2 % 2 == 1, work_kind.spare_bytes) as disk:
+        work = record(disk, seed, seed % 5 in (1, 3), groups, executable, environment, work_kind)
     log = powerlog.Log(disk.log)
     log.verify(disk)
     states = powerlog.states(log, log.count(work.begin), count, seed)
@@ -380,7 +382,7 @@ def number(name, default):
     return int(os.environ.get("POWER_LOSS_" + name) or default)
 
 
-def power_losses(count, seed, rounds=1, groups=GROUPS, executable=SNAPGROUPD, environment=None):
+def power_losses(count, seed, rounds=1, groups=GROUPS, executable=SNAPGROUPD, environment=None, kind=Work):
     """(kind, text) of all that was lost in `count` states of so many rounds at least, with that
     many groups."""
     jobs = number("JOBS", os.cpu_count())
@@ -392,7 +394,7 @@ def power_losses(count, seed, rounds=1, groups=GROUPS, executable=SNAPGROUPD, en
         tempfile.tempdir = directory
         try:
             for first in range(0, count, in_round):
-                work = (seed, groups, executable, environment)
+                work = (seed, groups, executable, environment, kind)
                 of_round = one_round(directory, min(in_round, count - first), jobs, *work)
                 kinds += of_round[0]
                 failures += [("seed %d: %s" % (seed, state), kind, text) for state, kind, text in of_round[1]]
@@ -407,9 +409,9 @@ def power_losses(count, seed, rounds=1, groups=GROUPS, executable=SNAPGROUPD, en
     return [(kind, text) for _, kind, text in failures]
 
 
-def expect_no_losses(count):
+def expect_no_losses(count, kind=Work, rounds=len(KINDS)):
     """Half as many states where every call takes longer, as tests/run.sh says."""
     if int(os.environ.get("CRASH_STRIDE") or 1) > 1:
         count //= 2
-    failures = power_losses(number("STATES", count), number("SEED", time.time_ns() % 1000000), len(KINDS))
+    failures = power_losses(number("STATES", count), number("SEED", time.time_ns() % 1000000), rounds, kind=kind)
     expect(not failures, "%d states failed", len(failures))

@@ -75,6 +75,9 @@ class Growth:
 
 
 class Work:
+    checker = None  # of powerloss.py, unless there is another
+    spare_bytes = 0  # by which the disk is larger
+
     def __init__(self, daemon, disk, seed, is_filled):
         self.daemon, self.disk, self.is_filled = daemon, disk, is_filled
         self.random = random.Random(seed)
@@ -105,9 +108,13 @@ class Work:
         run("sync", "-f", daemon.state)
         self.begin = self.disk.position()
 
-    def create(self, device, **more):
+    def creation(self, device):
         creation = Creation(device, self.disk.position())
         self.creations.append(creation)
+        return creation
+
+    def create(self, device, **more):
+        creation = self.creation(device)
         self.daemon.create_device(device.name, device.format, device.size_bytes, **more)
         creation.answered = self.disk.position()
         return creation
@@ -122,6 +129,10 @@ class Work:
         self.creations.append(based)
         daemon.attach_device("vdc", based.image, "qcow2")
         based.answered = self.disk.position()
+        self.start_clients()
+
+    def start_clients(self):
+        daemon = self.daemon
         self.dependent = Dependent(daemon, self.disk, self.devices)
         self.writers = [Writer(daemon, self.disk, device, number, self.random.random())
                         for device in self.devices for number in range(CLIENTS)]
@@ -154,7 +165,7 @@ class Work:
     def stop(self):
         for client in self.clients:
             client.stop()
-        for handle in [writer.handle for writer in self.writers] + self.dependent.handles:
+        for handle in [writer.handle for writer in self.writers] + (self.dependent.handles if self.dependent else []):
             handle.shutdown()
 
     def ask(self, devices, **refused):
@@ -254,11 +265,11 @@ class Work:
         self.let_clients_write()
 
 
-def record(disk, seed, is_filled, groups, executable=SNAPGROUPD, environment=None):
+def record(disk, seed, is_filled, groups, executable=SNAPGROUPD, environment=None, kind=Work):
     """Works on the disk; what was promised. In every other round the daemon is killed and
     recovers."""
     with DiskDaemon(disk.mountpoint, executable, environment) as daemon:
-        work = Work(daemon, disk, seed, is_filled)
+        work = kind(daemon, disk, seed, is_filled)
         work.prepare()
         work.start()
         work.run(groups)

@@ -1,0 +1,236 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Rounds of powerloss.py in which groups are rolled back to, deleted, or cloned from, under clients
+that write. What a state must hold, besides:
+
+    rollback  all devices hold what the group holds to which they were rolled back, or none does;
+              all do once it was answered, or if the group that keeps what was there is committed
+    delete    the group is as before, or is being deleted, which it is for sure once that was
+              answered; the job goes on by itself and is done, and the call repeated does the rest
+    clone     exists, whole, or does not; once it was answered it exists
+
+While jobs go on and afterwards every view is the same to the byte, and the directory has the images
+of all chains, of devices and of groups, and no others.
+"""
+import array
+import json
+import os
+
+from powerload import BLOCK_BYTES, BLOCKS, CLIENTS, Device, Writeback, Writer
+from powerloss import Checker
+from powerwork import Group, Work
+from snapgroupd import expect, run, wait_until
+
+
+def words_of(content, device):
+    """What each block holds."""
+    return [frozenset(array.array("Q", content[block * device.stride:block * device.stride + BLOCK_BYTES]))
+            for block in range(BLOCKS)]
+
+
+class LifeGroup(Group):
+    """delete_*: the positions of its deletion. rolled_back: what the rollback whose safety group it
+    is made of the devices' blocks, as numbers of events."""
+    delete_issued = delete_answered = None
+    rolled_back = None
+
+
+class LifeWork(Work):
+    """`operations` are done by turns, each after a group of all devices was taken."""
+    operations = ("rollback", "delete", "clone")
+    groups_before = 2
+    spare_bytes = 128 << 20  # a job leaves 64 MiB of the file system
+
+    def __init__(self, daemon, disk, seed, is_filled):
+        super().__init__(daemon, disk, seed, False)
+        self.done = 0
+        self.writeback = None
+
+    @property
+    def checker(self):
+        return LifeChecker
+
+    def start_clients(self):
+        self.writers = [Writer(self.daemon, self.disk, device, number, self.random.random())
+                        for device in self.devices for number in range(CLIENTS)]
+        self.clients = self.writers + [Writeback(self.daemon.images, self.random.random())]
+        for client in self.clients:
+            client.start()
+
+    def let_clients_write(self):
+        for client in self.writers:
+            client.expect_steps(6)
+
+    def ask(self, devices, **refused):
+        group, body = super().ask(devices, **refused)
+        self.groups[-1] = group = self.life_group(group)
+        return group, body
+
+    @staticmethod
+    def life_group(group):
+        life = LifeGroup.__new__(LifeGroup)
+        life.__dict__.update(group.__dict__)
+        return life
+
+    def run(self, groups):
+        for i in range(groups + self.groups_before):
+            self.let_clients_write()
+            self.take(self.devices)
+            if i == self.groups_before - 1:
+                self.begin = self.disk.position()  # states are of what comes now
+            if i >= self.groups_before:
+                self.operate(self.operations[i % len(self.operations)])
+        self.let_clients_write()
+
+    def operate(self, operation):
+        self.done += 1
+        alive = [group for group in self.groups if group.told == "committed" and not group.delete_issued]
+        group = alive[-2 if self.random.random() < 0.7 else -1]
+        {"rollback": self.roll_back, "delete": self.delete, "clone": self.clone}[operation](group)
+
+    def read(self, export, device):
+        handle = self.daemon.nbd(export)
+        content = bytes(handle.pread(device.size_bytes, 0))
+        handle.shutdown()
+        return content
+
+    def roll_back(self, target):
+        self.stop()
+        safety = LifeGroup("r%d" % self.done, self.devices, self.disk.position())
+        self.groups.append(safety)
+        safety.newest = [device.issued_now() for device in self.devices]
+        safety.rolled_back = []
+        for device in self.devices:
+            words = words_of(self.read("%s@%s" % (device.name, target.name), device), device)
+            for events, held in zip(device.events, words):
+                events.append(held)
+            safety.rolled_back.append(device.issued_now())
+        answer = self.daemon.request("POST", "/snapshot-groups/%s/rollbacks" % target.name, {"name": safety.name})
+        expect(answer.status == 201, "rollback to %s: %s", target.name, answer)
+        safety.told, safety.answered = "committed", self.disk.position()
+        for device in self.devices:
+            device.acknowledged = device.issued_now()
+            device.promise(safety.answered, device.acknowledged)
+        self.start_clients()
+
+    def delete(self, group):
+        group.delete_issued = self.disk.position()
+        answer = self.daemon.request("DELETE", "/snapshot-groups/" + group.name)
+        expect(answer.status == 202, "DELETE of %s: %s", group.name, answer)
+        group.delete_answered = self.disk.position()
+        wait_until(lambda: self.daemon.get(answer.headers["Location"])["state"] == "done",
+                   "the deletion of " + group.name)
+
+    def clone(self, group):
+        source = self.devices[self.done % len(self.devices)]
+        words = words_of(self.read("%s@%s" % (source.name, group.name), source), source)
+        device = Device("c%d" % self.done, "qcow2", source.size_bytes, self.done + 16 << 40, words)
+        creation = self.creation(device)
+        answer = self.daemon.request("POST", "/devices", {"name": device.name, "image": creation.image,
+                                                          "from": {"group": group.name, "device": source.name}})
+        expect(answer.status == 201, "clone of %s: %s", group.name, answer)
+        creation.answered = self.disk.position()
+        writer = Writer(self.daemon, self.disk, device, 0, self.random.random())
+        for _ in range(3):
+            writer.step()
+        writer.flush()
+        writer.handle.shutdown()
+
+
+class RollbackWork(LifeWork):
+    operations = ("rollback",)
+
+
+class DeleteWork(LifeWork):
+    operations = ("delete",)
+
+
+class CloneWork(LifeWork):
+    operations = ("clone",)
+
+
+class LifeChecker(Checker):
+    def check_groups(self):
+        self.kind = "groups"
+        shown = {group["name"]: group for group in self.daemon.list("/snapshot-groups") if group["kind"] != "cut"}
+        self.committed = []
+        for group in self.work.groups:
+            there = shown.pop(group.name, None)
+            self.check_state(group, there and there["state"])
+        expect(not shown, "nobody asked for %s", sorted(shown))
+        for group in self.committed:
+            self.check_frozen(group)
+
+    def check_state(self, group, state):
+        expect(state in (None, "committed", "aborted", "deleting", "deleted"), "%s is %s", group.name, state)
+        expect(not state or self.is_possible(group.issued), "%s is there too early", group.name)
+        is_deleted = state in ("deleting", "deleted")
+        expect(not is_deleted or self.is_possible(group.delete_issued), "%s is %s too early", group.name, state)
+        if self.is_due(group.delete_answered):
+            expect(state in (None, "deleting", "deleted"), "%s is %s, and was deleted", group.name, state)
+        elif self.is_due(group.answered) and not self.is_possible(group.delete_issued):
+            expect(state == group.told, "%s is %s, was %s", group.name, state, group.told)
+        if state == "committed":
+            self.committed.append(group)
+
+    def check_frozen(self, group):
+        for i, device in enumerate(group.devices):
+            export = "%s@%s" % (device.name, group.name)
+            device.verify(self.read(export, device), group.oldest[i], group.newest[i], export)
+
+    def check_device(self, device, shown):
+        expect(shown["state"] == "online", "%s is %s", device.name, shown)
+        oldest = [device.durable(block, self.is_due) for block in range(BLOCKS)]
+        newest = device.issued_now()
+        for group in self.work.groups:
+            if group.rolled_back and device in group.devices:
+                events = group.rolled_back[group.devices.index(device)]
+                if group in self.committed:
+                    oldest = list(map(max, oldest, events))
+                elif not self.is_possible(group.delete_issued):
+                    newest = [min(now, event - 1) for now, event in zip(newest, events)]
+        self.contents[device] = self.read(device.name, device)
+        device.verify(self.contents[device], oldest, newest, device.name)
+
+    def check_dependent(self):
+        """Jobs go on by themselves; all views stay as they are."""
+        self.kind = "jobs"
+        self.await_jobs()
+        for group in self.committed:
+            if self.is_possible(group.delete_issued):  # it had not begun
+                answer = self.daemon.request("DELETE", "/snapshot-groups/" + group.name)
+                expect(answer.status == 202, "DELETE of %s again: %s", group.name, answer)
+        self.await_jobs()
+        self.committed = [group for group in self.committed if not self.is_possible(group.delete_issued)]
+        states = {group["name"]: group["state"] for group in self.daemon.list("/snapshot-groups")}
+        for group in self.work.groups:
+            expect(states.get(group.name) != "deleting", "%s is not deleted", group.name)
+        self.kind = "views"
+        for device, content in self.contents.items():
+            expect(self.read(device.name, device) == content, "%s is changed by its jobs", device.name)
+        for group in self.committed:
+            self.check_frozen(group)
+
+    def await_jobs(self):
+        def are_done():
+            jobs = self.daemon.list("/jobs")
+            for job in jobs:
+                expect(job["state"] in ("queued", "running", "done"), "%s", job)
+            return all(job["state"] == "done" for job in jobs)
+        wait_until(are_done, "the jobs to be done")
+
+    def files_expected(self, files):
+        """The images of all chains."""
+        files = {"base.raw"}
+        for device in self.daemon.list("/devices"):
+            chain = self.daemon.get("/devices/" + device["name"])["chain"]
+            files |= {os.path.basename(image["image"]) for image in chain}
+        for group in self.committed:
+            for member in self.daemon.get("/snapshot-groups/" + group.name)["members"]:
+                files |= self.chain_of(member["backing_file"])
+        return files
+
+    def chain_of(self, path):
+        if path.endswith(".raw"):
+            return {os.path.basename(path)}
+        chain = json.loads(run("qemu-img", "info", "-U", "--backing-chain", "--output=json", path))
+        return {os.path.basename(image["filename"]) for image in chain}
