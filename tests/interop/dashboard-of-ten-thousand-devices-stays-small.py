@@ -13,7 +13,8 @@ import sys
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.realpath(__file__)), "..", "lib"))
 from browser import Browser
-from crowd import Crowd
+from crowd import Crowd, device, group
+from openapi import SPEC, fits
 from snapgroupd import Daemon, expect, main, wait_until
 
 DEVICES, GROUPS = 10000, 100000
@@ -65,7 +66,15 @@ def groups(browser, crowd):
     browser.picture("groups")
 
 
+def contract():
+    """What stands for the daemon says what a daemon could say."""
+    for number in range(100):
+        for name, value in (("Device", device(number)), ("SnapshotGroup", group(number))):
+            fits(value, SPEC["components"]["schemas"][name], "%s %d" % (name, number))
+
+
 def test():
+    contract()
     with Daemon() as daemon, Browser() as browser, Crowd(daemon, DEVICES, GROUPS) as crowd:
         daemon.start()
         browser.open(1280, "dark")

@@ -62,6 +62,7 @@ export class Job extends View {
       ["Kind", text(job.kind)],
       ["Group", job.group ? link("groups", job.group) : "–"],
       ["Device", job.device ? link("devices", job.device) : "–"],
+      ...(job.image ? [["Makes", html`${file(job.image)}, ${text(job.format)}`]] : []),
       ["Rate", job.rate_bytes_per_second ? `at most ${bytes(job.rate_bytes_per_second)} a second` : "no limit"],
       ["Created", time(job.created_at)],
       ["Finished", time(job.finished_at)],
