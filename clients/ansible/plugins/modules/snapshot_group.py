@@ -26,6 +26,7 @@ options:
   name:
     description:
       - The name of the group. Of one that is there already, also its id.
+      - A play that is to freeze the disks each time it is run gives each group a name of its own, such as one with a date.
     type: str
     required: true
   state:

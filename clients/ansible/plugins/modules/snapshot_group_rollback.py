@@ -72,7 +72,7 @@ EXAMPLES = r'''
   block:
     - name: Freeze the disks
       snapgroupd.storage.snapshot_group:
-        name: before-migration
+        name: before-change
         selector:
           app: db
     - name: Migrate
@@ -81,7 +81,7 @@ EXAMPLES = r'''
   rescue:
     - name: Roll back, however often this is run
       snapgroupd.storage.snapshot_group_rollback:
-        group: before-migration
+        group: before-change
         disconnect: true
         force: true
 '''
