@@ -33,14 +33,16 @@ class Qemu:
         self.output = open(os.path.join(daemon.directory, "qemu.out"), "w+")
         self.process = subprocess.Popen(["setpriv", "--pdeathsig", "KILL", "bash", "-c", line + text],
                                         stdin=subprocess.DEVNULL, stdout=self.output)
-        wait_until(lambda: os.path.exists(self.path) or self.process.poll() is not None, "QEMU's monitor")
-        expect(self.process.poll() is None, "QEMU ends with %s: %s", self.process.poll(), text)
         self.socket = socket.socket(socket.AF_UNIX)
         self.socket.settimeout(DEADLINE_S)
-        self.socket.connect(self.path)
+        wait_until(self.is_connected, "QEMU's monitor")
         self.file = self.socket.makefile("rw")
         self.file.readline()
         self.ask("qmp_capabilities")
+
+    def is_connected(self):
+        expect(self.process.poll() is None, "QEMU ends with %s", self.process.poll())
+        return self.socket.connect_ex(self.path) == 0
 
     def ask(self, command, **arguments):
         self.file.write(json.dumps({"execute": command, "arguments": arguments}) + "\n")
