@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 #
-# Usage: deploy/quickstart.sh
+# Usage: deploy/quickstart.sh [--installed]
 #
 # From a fresh Debian 12 machine to a group snapshot: installs what is missing, builds snapgroupd,
 # starts it in a directory of its own, writes to two disks over NBD, freezes both with one curl
@@ -9,15 +9,25 @@
 # shown before it runs. The daemon is left running, with the address of its dashboard and the next
 # commands to try. Run again, it starts over.
 #
+# --installed: uses the daemon of the Debian package, which must be running, in place of one that is
+# built and started here; its disks vda and vdb must not exist yet, and stay.
+#
 # SNAPGROUPD_DIR names the directory; /tmp/snapgroupd-quickstart if it is not set.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 directory=${SNAPGROUPD_DIR:-/tmp/snapgroupd-quickstart}
 executable=$PWD/build/release/snapgroupd
+images=$directory/images
 api=$directory/run/api.sock
 nbd=$directory/run/nbd.sock
 marker=$directory/made-by-quickstart
 pid_file=$directory/snapgroupd.pid
+installed=''
+if [ "${1-}" = --installed ]; then
+    installed=yes
+    images=/var/lib/snapgroupd/images
+    api=/run/snapgroupd/api.sock nbd=/run/snapgroupd/nbd.sock
+fi
 
 say() {
     printf '\n== %s\n' "$*"
@@ -65,7 +75,7 @@ is_ready_or_gone() {
 }
 
 start_over() {
-    if is_running; then
+    if [ ! "$installed" ] && is_running; then
         say 'Stopping the daemon of an earlier run'
         run "kill $(cat "$pid_file")"
         await is_gone || stop_with_message "It does not stop: look at $directory/daemon.log"
@@ -102,16 +112,22 @@ post() {
     stop_with_message "SNAPGROUPD_DIR must be absolute, at most 80 characters, without blanks"
 [ -r /proc/self/status ] || stop_with_message '/proc is not mounted: mount it first'
 
-say 'Installing what is missing'
-deploy/install-packages.sh build demo
+build() {
+    say 'Installing what is missing'
+    deploy/install-packages.sh build demo
+    say 'Building'
+    cmake --preset release --log-level=WARNING
+    cmake --build build/release --target snapgroupd snapgroupctl
+}
 
-say 'Building'
-cmake --preset release --log-level=WARNING
-cmake --build build/release --target snapgroupd snapgroupctl
-
+[ "$installed" ] || build
 start_over
-say "Starting the daemon in $directory"
-start_daemon
+if [ "$installed" ]; then
+    is_ready >/dev/null || stop_with_message "No daemon is ready on $api"
+else
+    say "Starting the daemon in $directory"
+    start_daemon
+fi
 
 say 'Creating two disks of 64 MiB: vda is a qcow2 image, vdb a raw one'
 post /devices '{"name":"vda","image":"vda.qcow2","format":"qcow2","size_bytes":67108864}'
@@ -140,9 +156,14 @@ done
 echo 'Both are identical, to the byte.'
 
 say "QEMU's tools find the files in order"
-for image in "$directory"/images/*.qcow2; do
+for image in "$images"/vda*.qcow2 "$images"/vdb*.qcow2; do
     run "qemu-img check --force-share $image"
 done
+
+if [ "$installed" ]; then
+    say 'Done. What to try next: snapgroupctl device list; snapgroupctl group show before-upgrade'
+    exit 0
+fi
 
 say 'A token for the dashboard, which is served over TCP'
 run "$executable token create --name dashboard --scope admin --runtime-dir $directory/run"

@@ -3,12 +3,12 @@
 # label: slow
 # timeout: 7200
 #
-# An upgrade of the package leaves the daemon running: of two clients that write all the time, one of
-# libnbd and one behind a QEMU with reconnect-delay, none gets an error, and a group is taken between
-# the upgrade and the restart. A restart by hand then disconnects only the one that does not
-# reconnect; nothing that was acknowledged is lost. With systemd the package itself restarts a daemon
-# without clients, and no other. A purge keeps images and database, with which a later installation
-# goes on.
+# An upgrade of the package leaves the daemon running: of two clients that write all the time, one
+# of libnbd and one behind a QEMU with reconnect-delay, none gets an error, and a group is taken
+# between the upgrade and the restart. A restart by hand then disconnects only the one that does
+# not reconnect; nothing that was acknowledged is lost. With systemd the package itself restarts a
+# daemon without clients, and no other. A purge keeps images and database, with which a later
+# installation goes on.
 import os
 import subprocess
 import sys
