@@ -204,15 +204,7 @@ bool block_format_known(const char *format)
 
 int block_format_check_create(const char *format, struct err *err)
 {
-    char names[DRIVER_NAMES_BYTES];
-    const struct driver *driver = driver_find(format);
-    if (!driver)
-        return err_set(err, ErrInvalidBlockFormat, 0, "unknown format '%s', use %s", format,
-                       driver_names(names));
-    if (!driver->create)
-        return err_set(err, ErrInvalidBlockFormat, 0,
-                       "images of format '%s' cannot be created; attach an existing one", format);
-    return 0;
+    return driver_find_creating(format, err) ? 0 : -1;
 }
 
 static int image_write(int fd, const struct image_place *place, const char *format,

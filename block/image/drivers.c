@@ -32,6 +32,21 @@ const char *driver_names(char text[DRIVER_NAMES_BYTES])
     return text;
 }
 
+const struct driver *driver_find_creating(const char *name, struct err *err)
+{
+    char names[DRIVER_NAMES_BYTES];
+    const struct driver *driver = driver_find(name);
+    if (driver && driver->create)
+        return driver;
+    if (driver)
+        err_set(err, ErrInvalidBlockFormat, 0,
+                "images of format '%s' cannot be created; attach an existing one", name);
+    else
+        err_set(err, ErrInvalidBlockFormat, 0, "unknown format '%s', use %s", name,
+                driver_names(names));
+    return NULL;
+}
+
 struct cluster_shape driver_overlay_shape(struct cluster_shape wanted, uint64_t size_bytes)
 {
     struct cluster_shape shape = wanted;

@@ -15,6 +15,9 @@ void driver_register(const struct driver *driver);
 const struct driver *driver_find(const char *name);
 const char *driver_names(char text[DRIVER_NAMES_BYTES]);
 
+/* The same, if it can create images. NULL and *err (InvalidBlockFormat). */
+const struct driver *driver_find_creating(const char *name, struct err *err);
+
 /* The shape that overlays of a disk of that size get: the default for a shape of 0, fitted. */
 struct cluster_shape driver_overlay_shape(struct cluster_shape wanted, uint64_t size_bytes);
 

@@ -107,7 +107,7 @@ int copy_check(struct block *block, const struct copy_target *target, uint64_t *
 {
     CLEANUP_PLACE struct image_place place = IMAGE_PLACE_INIT;
     struct statvfs fs;
-    if (block_format_check_create(target->format, err) != 0 ||
+    if (!driver_find_creating(target->format, err) ||
         image_place_open(&block->dir, target->path, &place, err) != 0 ||
         image_place_check_free(&place, err) != 0)
         return -1;
@@ -139,9 +139,8 @@ int copy_begin(struct copy *copy, const struct copy_target *target, bool is_cont
                struct err *err)
 {
     assert(copy->state == COPY_OPEN);
-    const struct driver *driver = driver_find(target->format);
-    if (block_format_check_create(target->format, err) != 0 ||
-        image_place_open(&copy->block->dir, target->path, &copy->place, err) != 0)
+    const struct driver *driver = driver_find_creating(target->format, err);
+    if (!driver || image_place_open(&copy->block->dir, target->path, &copy->place, err) != 0)
         return -1;
     CLEANUP_CLOSE int fd = is_continued ? stage_open(&copy->place, target->id, err)
                                         : image_create(copy, driver, target->id, err);
