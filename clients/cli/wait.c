@@ -65,13 +65,13 @@ static void bar_draw(struct waiting *waiting, const cJSON *json, const char *sta
     fputs("\r\x1b[K[", stderr);
     for (int i = 0; i < BAR_COLUMNS; i++)
         fputc(i < part * BAR_COLUMNS ? '=' : ' ', stderr);
-    fprintf(stderr, "] %3.0f%%  ", floor(part * 100));
+    fprintf(stderr, "] %3d%%  ", (int)(part * 100));
     cell_write_bytes(stderr, done);
     fputs(" of ", stderr);
     cell_write_bytes(stderr, total);
     if (seconds > 0.5) {
         fputs("  ", stderr);
-        cell_write_bytes(stderr, floor((done - waiting->began_bytes) / seconds));
+        cell_write_bytes(stderr, (done - waiting->began_bytes) / seconds);
         fputs("/s", stderr);
     }
     fputs("  ", stderr);
