@@ -34,12 +34,28 @@ static void listing_release(struct listing *listing)
     free(listing->next);
 }
 
+/* Writes an option that filters, as a parameter; not the cursor, once the next page has one. */
+static void filter_put(const struct listing *listing, enum option option, FILE *to, unsigned *count)
+{
+    const char *value;
+    char name[32];
+    size_t at = 0;
+    snprintf(name, sizeof(name), "%s", listing->call->option_rows[option].name);
+    for (char *dash; (dash = strchr(name, '-'));)
+        *dash = '_';
+    if (listing->next && strcmp(name, listing->list->cursor) == 0)
+        return;
+    while ((value = call_next(listing->call, option, &at)))
+        uri_parameter(to, count, name, value);
+}
+
 /* The path of the next page, which the caller frees. */
 static char *page_path(const struct listing *listing)
 {
     static const enum option filters[] = {
         OPTION_STATE, OPTION_KIND,          OPTION_NAME,           OPTION_DEVICE, OPTION_GROUP,
         OPTION_LABEL, OPTION_CREATED_AFTER, OPTION_CREATED_BEFORE, OPTION_SINCE,  OPTION_AFTER};
+    int64_t most = listing->list->page_items_max;
     char *path = NULL, limit[24];
     size_t bytes = 0;
     unsigned count = 0;
@@ -47,18 +63,8 @@ static char *page_path(const struct listing *listing)
     if (!to)
         return NULL;
     fputs(listing->list->path, to);
-    for (size_t i = 0; i < sizeof(filters) / sizeof(*filters); i++) {
-        const char *value;
-        char name[32];
-        size_t at = 0;
-        snprintf(name, sizeof(name), "%s", listing->call->option_rows[filters[i]].name);
-        for (char *dash; (dash = strchr(name, '-'));)
-            *dash = '_';
-        bool is_passed = listing->next && strcmp(name, listing->list->cursor) == 0;
-        while (!is_passed && (value = call_next(listing->call, filters[i], &at)))
-            uri_parameter(to, &count, name, value);
-    }
-    int64_t most = listing->list->page_items_max;
+    for (size_t i = 0; i < sizeof(filters) / sizeof(*filters); i++)
+        filter_put(listing, filters[i], to, &count);
     snprintf(limit, sizeof(limit), "%lld",
              (long long)(listing->left < most ? listing->left : most));
     uri_parameter(to, &count, "limit", limit);

@@ -119,6 +119,19 @@ static int qemu_print(const struct export *export, struct failure *failure)
 
 /* ---- libvirt ---- */
 
+static void libvirt_host_put(const struct export *export)
+{
+    if (export->socket) {
+        fputs("    <host transport='unix' socket='", stdout);
+        xml_put(export->socket);
+        puts("'/>");
+    } else {
+        fputs("    <host name='", stdout);
+        xml_put(export->host);
+        printf("' port='%d'/>\n", export->port);
+    }
+}
+
 static int libvirt_print(const struct export *export, struct failure *failure)
 {
     (void)failure;
@@ -137,15 +150,7 @@ static int libvirt_print(const struct export *export, struct failure *failure)
            export->is_read_only ? "" : " discard='unmap'");
     xml_put(export->name);
     printf("'%s>\n", export->has_tls ? " tls='yes'" : "");
-    if (export->socket) {
-        fputs("    <host transport='unix' socket='", stdout);
-        xml_put(export->socket);
-        puts("'/>");
-    } else {
-        fputs("    <host name='", stdout);
-        xml_put(export->host);
-        printf("' port='%d'/>\n", export->port);
-    }
+    libvirt_host_put(export);
     printf("    <!-- <reconnect delay='%d'/> -->\n"
            "  </source>\n  <target dev='%s' bus='virtio'/>\n",
            RECONNECT_S, is_disk_name ? export->name : "vda");
