@@ -165,6 +165,10 @@ int block_frozen_add(struct block *block, const char *device, const char *group_
 int block_frozen_withdraw(struct block *block, const char *device, const char *group_id,
                           struct err *err);
 
+/* Whether it could be taken back now. DeviceInUse. */
+int block_frozen_check_unused(struct block *block, const char *device, const char *group_id,
+                              struct err *err);
+
 /* A file that a group froze, or one beneath it. It is never written through this daemon again,
  * whatever its name: block_device_open() fails with DeviceInUse. A group lists its files
  * (group_member_info) for the record and marks them in group_cut(); a restart marks them by

@@ -255,16 +255,53 @@ static int group_check(const struct group_row *group, struct err *err)
     }
 }
 
-int delete_plan(struct service *service, const char *id_or_name, struct delete_plan *plan,
-                struct err *err)
+/* DeviceInUse. */
+static int group_check_copies(struct service *service, const struct group_row *group,
+                              struct err *err)
+{
+    CLEANUP_BY(job_row_clear) struct job_row job = {0};
+    int found = store_job_get_copy(service->store, group->id, &job, err);
+    if (found <= 0)
+        return found;
+    err_set(err, ErrDeviceInUse, 0, "'%s@%s' is being copied: job '%s' is %s", job.device,
+            group->name, job.id, job_state_name(job.state));
+    return err_add_holder(err, "job", job.id);
+}
+
+/* The group, if it may be deleted as far as its row says. */
+static int group_get(struct service *service, const char *id_or_name,
+                     const struct condition *condition, struct group_row *group, struct err *err)
+{
+    if (snapshot_groups_get(service, id_or_name, group, err) != 0 ||
+        condition_check(condition, group->id, group->revision, err) != 0 ||
+        group_check(group, err) != 0)
+        return -1;
+    if (group->holds)
+        return err_set(err, ErrGroupHeld, 0, "snapshot group '%s' is held by %s", group->name,
+                       group->holds);
+    return group_check_copies(service, group, err);
+}
+
+static int members_check_unused(struct service *service, const struct group_row *group,
+                                struct err *err)
+{
+    for (size_t i = 0; i < group->member_count; i++)
+        if (block_frozen_check_unused(service->block, group->members[i].device, group->id, err) !=
+            0)
+            return -1;
+    return 0;
+}
+
+int delete_plan(struct service *service, const char *id_or_name, const struct condition *condition,
+                struct delete_plan *plan, struct err *err)
 {
     CLEANUP_BY(group_row_clear) struct group_row group = {0};
     CLEANUP(cjson) cJSON *kept = cJSON_CreateArray();
     struct estimate estimate = {service, &group, plan, kept};
     const struct tree_visit visit = {service, &group, NULL, estimate_tree, &estimate};
     *plan = (struct delete_plan){.free_bytes = UINT64_MAX};
-    if (snapshot_groups_get(service, id_or_name, &group, err) != 0 ||
-        group_check(&group, err) != 0 || trees_visit(&visit, err) != 0)
+    if (group_get(service, id_or_name, condition, &group, err) != 0 ||
+        members_check_unused(service, &group, err) != 0 || trees_visit(&visit, err) != 0)
         return -1;
     plan->kept = cJSON_PrintUnformatted(kept);
     return plan->kept ? 0 : err_set(err, ErrOutOfResources, 0, "there is no memory for the plan");
@@ -332,33 +369,13 @@ static int job_find_unfinished(struct service *service, const struct group_row *
     return 0;
 }
 
-/* DeviceInUse. */
-static int group_check_copies(struct service *service, const struct group_row *group,
-                              struct err *err)
-{
-    CLEANUP_BY(job_row_clear) struct job_row job = {0};
-    int found = store_job_get_copy(service->store, group->id, &job, err);
-    if (found <= 0)
-        return found;
-    err_set(err, ErrDeviceInUse, 0, "'%s@%s' is being copied: job '%s' is %s", job.device,
-            group->name, job.id, job_state_name(job.state));
-    return err_add_holder(err, "job", job.id);
-}
-
 /* 1: begun; 0: the group was changed meanwhile; -1. */
 static int delete_try(struct service *service, const char *id_or_name,
                       const struct condition *condition, const struct origin *origin,
                       struct job_row *job, struct err *err)
 {
     CLEANUP_BY(group_row_clear) struct group_row group = {0};
-    if (snapshot_groups_get(service, id_or_name, &group, err) != 0 ||
-        condition_check(condition, group.id, group.revision, err) != 0 ||
-        group_check(&group, err) != 0)
-        return -1;
-    if (group.holds)
-        return err_set(err, ErrGroupHeld, 0, "snapshot group '%s' is held by %s", group.name,
-                       group.holds);
-    if (group_check_copies(service, &group, err) != 0)
+    if (group_get(service, id_or_name, condition, &group, err) != 0)
         return -1;
     int found = group.state == GROUP_DELETING ? job_find_unfinished(service, &group, job, err) : 0;
     if (found != 0)

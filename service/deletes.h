@@ -36,10 +36,9 @@ struct delete_plan {
     char *kept;           /* JSON array of {"device","image","because"}; heap */
 };
 
-/* Codes: GroupNotFound, DeviceInUse (the group is not finished), StoreFailed, and as merge_open().
- */
-int delete_plan(struct service *service, const char *id_or_name, struct delete_plan *plan,
-                struct err *err);
+/* Codes: those of delete_begin(), and as merge_open(). */
+int delete_plan(struct service *service, const char *id_or_name, const struct condition *condition,
+                struct delete_plan *plan, struct err *err);
 
 /* Begins: the group cannot come back. *job is its job, a new one unless one has not finished.
  * Codes: GroupNotFound, GroupHeld, DeviceInUse (not finished, or a client reads a member),

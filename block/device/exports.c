@@ -179,18 +179,33 @@ static struct frozen *frozen_await_locked(struct block *block, const char *name)
     return frozen;
 }
 
-int block_frozen_withdraw(struct block *block, const char *device, const char *group_id,
-                          struct err *err)
+/* The same, if nobody has it open. DeviceInUse. */
+static int frozen_await_unused_locked(struct block *block, const char *device, const char *group_id,
+                                      struct frozen **frozen, struct err *err)
 {
     char alias[DEVICE_NAME_MAX + 64];
     snprintf(alias, sizeof(alias), "%s@%s", device, group_id);
+    *frozen = frozen_await_locked(block, alias);
+    return *frozen && (*frozen)->device ? export_report_clients((*frozen)->device, err) : 0;
+}
+
+int block_frozen_check_unused(struct block *block, const char *device, const char *group_id,
+                              struct err *err)
+{
+    struct frozen *frozen;
     LOCK_GUARD(&block->lock);
-    struct frozen *frozen = frozen_await_locked(block, alias);
-    if (!frozen)
-        return 0;
-    if (frozen->device)
-        return export_report_clients(frozen->device, err);
-    frozen_remove_locked(block, frozen);
+    return frozen_await_unused_locked(block, device, group_id, &frozen, err);
+}
+
+int block_frozen_withdraw(struct block *block, const char *device, const char *group_id,
+                          struct err *err)
+{
+    struct frozen *frozen;
+    LOCK_GUARD(&block->lock);
+    if (frozen_await_unused_locked(block, device, group_id, &frozen, err) != 0)
+        return -1;
+    if (frozen)
+        frozen_remove_locked(block, frozen);
     return 0;
 }
 

@@ -136,7 +136,9 @@ static void reply_delete_plan(struct service *service, const struct request *req
 {
     struct err err;
     struct delete_plan plan;
-    if (delete_plan(service, request->argument, &plan, &err) != 0) {
+    struct condition condition;
+    if (delete_plan(service, request->argument, request_condition(request, &condition), &plan,
+                    &err) != 0) {
         reply_error(reply, &err);
         return;
     }

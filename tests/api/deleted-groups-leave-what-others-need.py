@@ -3,7 +3,8 @@
 #
 # DELETE of a group merges its frozen images into what stands on them, as a job: devices and other
 # groups give what they gave, files that nobody needs go, and those that are needed stay, with the
-# reason. A dry run says before what is done then. Contents come from qemu-io and nbdcopy.
+# reason. A dry run says before what is done then, or refuses it alike. Contents come from qemu-io
+# and nbdcopy.
 import hashlib
 import os
 import subprocess
@@ -128,20 +129,28 @@ def readers_keep(daemon):
                                    "device 'reader' uses it"), "%s", kept)
 
 
+def refused_alike(daemon, group, status, code, **headers):
+    """By a dry run too, with the same words."""
+    answers = [daemon.request("DELETE", "/snapshot-groups/%s%s" % (group, query), **headers) for query in ("?dry_run=true", "")]
+    problems = []
+    for answer in answers:
+        expect((answer.status, answer.body["code"]) == (status, code), "%s", answer)
+        problems.append({key: value for key, value in answer.body.items() if key not in ("request_id", "instance")})
+    expect(problems[0] == problems[1], "%s", problems)
+
+
 def refused(daemon):
     daemon.snapshot("held", ["c"])
     daemon.request("PUT", "/snapshot-groups/held/holds/backup")
-    answer = daemon.request("DELETE", "/snapshot-groups/held")
-    expect((answer.status, answer.body["code"]) == (409, "GroupHeld"), "%s", answer)
+    refused_alike(daemon, "held", 409, "GroupHeld")
     daemon.request("DELETE", "/snapshot-groups/held/holds/backup")
+    refused_alike(daemon, "held", 412, "PreconditionFailed", If_Match='"00000000-1-0"')
     reader = daemon.nbd("c@held")
-    answer = daemon.request("DELETE", "/snapshot-groups/held")
-    expect((answer.status, answer.body["code"]) == (409, "DeviceInUse"), "%s", answer)
+    refused_alike(daemon, "held", 409, "DeviceInUse")
     reader.shutdown()
     wait_until(lambda: daemon.request("DELETE", "/snapshot-groups/held").status == 202, "the reader to leave")
-    for path, code in (("/snapshot-groups/none", "GroupNotFound"), ("/snapshot-groups/kept", "GroupNotFound")):
-        answer = daemon.request("DELETE", path)
-        expect((answer.status, answer.body["code"]) == (404, code), "%s", answer)
+    for group in ("none", "kept"):
+        refused_alike(daemon, group, 404, "GroupNotFound")
     expect(daemon.request("GET", "/jobs/none").body["code"] == "JobNotFound", "a job")
 
 
