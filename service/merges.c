@@ -273,22 +273,6 @@ static int merge_remove_files(struct service *service, const struct job_row *job
     return merge_enter(service, job, row, MERGE_DONE, err);
 }
 
-/* Reads which files go. */
-static int merge_reload(struct service *service, const struct job_row *job, struct merge_row *row,
-                        struct err *err)
-{
-    CLEANUP_BY(job_row_clear) struct job_row now = {0};
-    if (store_job_get(service->store, job->id, &now, err) < 0)
-        return -1;
-    for (size_t i = 0; i < now.merge_count; i++)
-        if (now.merges[i].id == row->id) {
-            free(row->files);
-            row->files = steal(now.merges[i].files);
-            row->stage = now.merges[i].stage;
-        }
-    return 0;
-}
-
 int merges_carry_out(struct service *service, struct job_row *job, struct merge_row *row,
                      struct err *err)
 {
@@ -296,8 +280,8 @@ int merges_carry_out(struct service *service, struct job_row *job, struct merge_
     if (row->stage < MERGE_REDIRECTED)
         ret = row->base ? merge_open_and_run(service, job, row, err)
                         : merge_record(service, job, row, store_merge_redirect, err);
-    if (ret == 0)
-        ret = merge_reload(service, job, row, err);
+    if (ret == 0 && store_merge_reload(service->store, row, err) < 0) /* which files go */
+        ret = -1;
     if (ret == 0 && row->stage == MERGE_REDIRECTED)
         ret = merge_remove_files(service, job, row, err);
     return ret;

@@ -131,6 +131,25 @@ int store_merge_adopt(struct store_transaction *transaction, const char *job_id,
 
 /* ---- going on ---- */
 
+int store_merge_reload(struct store *store, struct merge_row *row, struct err *err)
+{
+    struct merge_row now = {0};
+    CLEANUP_BY(query_end) struct query query = {0};
+    sqlite3_stmt *statement =
+        query_begin(&query, store, "SELECT " NAMES ", id FROM merges WHERE id = :id", err);
+    if (!statement)
+        return -1;
+    statement_bind_int(statement, ":id", (int64_t)row->id);
+    int found = statement_step(query.reader, statement, ErrInternalError, row->upper, err);
+    if (found <= 0)
+        return found;
+    if (row_load(&merge_table, statement, &now, err) != 0)
+        return -1;
+    row_clear(&merge_table, row);
+    *row = now;
+    return 1;
+}
+
 static int merge_change(struct store_transaction *transaction, const char *sql,
                         const struct merge_row *row, struct err *err)
 {

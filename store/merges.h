@@ -14,6 +14,7 @@
 #include "base/err.h"
 #include "store/row.h"
 
+struct store;
 struct store_transaction;
 
 const char *merge_stage_name(enum merge_stage stage); /* "planned" and so on */
@@ -31,6 +32,10 @@ int store_merge_insert(struct store_transaction *transaction, const char *job_id
  * only have to be removed. total_bytes of the job follows. How many merges that are, or -1. */
 int store_merge_adopt(struct store_transaction *transaction, const char *job_id,
                       const char *group_id, struct err *err);
+
+/* Reads the merge with row->id anew: another job may have it by now. 1; 0: it is gone, and *row
+ * stays as it was; -1: *err. */
+int store_merge_reload(struct store *store, struct merge_row *row, struct err *err);
 
 /* Each of these changes the merge with row->id. 1; 0: it is not in the stage before, or is gone;
  * -1: *err. */

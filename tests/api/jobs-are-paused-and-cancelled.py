@@ -224,6 +224,25 @@ def of_another_group(device):
     device.verify("after all three")
 
 
+def taken_over(device):
+    """A job that is cancelled ends a merge that is past its bytes, though another one has it by
+    then. A trigger makes sure of the moment; the job itself is not stopped."""
+    daemon = device.daemon
+    group, job = begin(device)
+    with daemon.stopped_database() as database:
+        heir = database.execute("SELECT id FROM jobs WHERE state = 'cancelled'").fetchone()[0]
+        database.execute("CREATE TRIGGER taken AFTER UPDATE ON merges WHEN NEW.stage = 'copied' AND "
+                         "NOT EXISTS (SELECT 1 FROM merges WHERE job_id = '%s') BEGIN "
+                         "UPDATE merges SET job_id = '%s' WHERE id = NEW.id; END" % (heir, heir))
+    speed_up(daemon, job)
+    wait_until(lambda: job_of(daemon, job)["state"] == "done", "the job to end")
+    with daemon.stopped_database() as database:
+        database.execute("DROP TRIGGER taken")
+    stages = [merge["stage"] for merge in job_of(daemon, {"id": heir})["merges"]]
+    expect(stages == ["done"], "%s", stages)
+    await_done(device, group, job)
+
+
 def failed(device):
     daemon = device.daemon
     device.take()
@@ -343,7 +362,7 @@ def test():
             database.execute("CREATE TRIGGER slow AFTER INSERT ON jobs BEGIN "
                              "UPDATE jobs SET rate_bytes_per_second = 1 WHERE id = NEW.id; END")
         device = Device(daemon)
-        for case in (paused, cancelled, of_another_group, failed, queued, in_line, stopped, killed):
+        for case in (paused, cancelled, of_another_group, taken_over, failed, queued, in_line, stopped, killed):
             case(device)
 
 
