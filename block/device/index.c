@@ -464,11 +464,11 @@ struct unit {
 
 static void unit_begin(struct index *index, uint64_t offset, struct unit *unit)
 {
+    LOCK_GUARD(&index->lock); /* the device may grow: the end is that of the count of changes */
     unit->start = offset - offset % UNIT_BYTES;
     unit->end = unit->start + UNIT_BYTES;
     if (unit->end > index->size_bytes)
         unit->end = index->size_bytes;
-    LOCK_GUARD(&index->lock);
     unit->changes = index_slot(index, offset / RANGE_BYTES)->changes;
     struct index_page *page = page_find(index, offset / RANGE_BYTES);
     uint64_t entry = page ? page->entries[offset % RANGE_BYTES / UNIT_BYTES] : UNKNOWN;
