@@ -81,6 +81,7 @@ int clone_source_place(struct clone_source *source, struct device_row *row, stru
     row->origin_how = strdup("clone");
     row->origin_group = strdup(source->group.id);
     row->origin_device = strdup(source->member->device);
+    row->origin_base = source->member->backing_image;
     row->has_origin = true;
     row->origin_at_us = row->created_at_us;
     if (!row->origin_how || !row->origin_group || !row->origin_device)

@@ -15,6 +15,7 @@
 #include "service/labels.h"
 #include "service/names.h"
 #include "store/image-keepers.h"
+#include "store/merges.h"
 
 #include <assert.h>
 #include <stdio.h>
@@ -131,12 +132,30 @@ static int device_attach(struct service *service, struct device_row *row,
     if (device_row_spec(row, &spec, err) != 0)
         return -1;
     spec.discard_unflushed = request->discard_unflushed;
+    row->chain_seen = store_merges_generation(service->store);
     if (block_device_open(service->block, &spec, err) != 0)
         return -1;
     *state = ADD_OPENED;
     return device_row_identify_new(service, row, err) != 0
                ? -1
                : device_row_write_attached(service, store_device_insert, row, request->origin, err);
+}
+
+/* The row says ATTACHED. The chain is looked at within the transaction: whatever a merge takes out
+ * of it from now on is recorded after it. */
+static int creation_finish(struct service *service, struct device_row *row,
+                           const struct origin *origin, struct err *err)
+{
+    CLEANUP(store_transaction)
+    struct store_transaction *transaction = store_begin(service->store, err);
+    if (!transaction || device_row_identify_new(service, row, err) != 0)
+        return -1;
+    struct device_row attached = *row;
+    attached.state = DEVICE_ROW_ATTACHED;
+    if (store_device_update_state(transaction, &attached, err) != 0 ||
+        event_record(transaction, origin, EVENT_DEVICE_ATTACHED, row->name, NULL, err) != 0)
+        return -1;
+    return store_commit(steal(transaction), err);
 }
 
 /* Inserts the row CREATING, with the request's key. */
@@ -180,12 +199,7 @@ static int device_create_image(struct service *service, struct device_row *row,
         block_device_open(service->block, &spec, err) != 0)
         return -1;
     *state = ADD_OPENED;
-    if (device_row_identify_new(service, row, err) != 0)
-        return -1;
-    struct device_row attached = *row;
-    attached.state = DEVICE_ROW_ATTACHED;
-    if (device_row_write_attached(service, store_device_update_state, &attached, request->origin,
-                                  err) != 0)
+    if (creation_finish(service, row, request->origin, err) != 0)
         return -1;
     return source->clone ? 0 : block_image_keep(service->block, row->image, id, err);
 }

@@ -30,6 +30,7 @@ struct store_transaction {
     enum transaction_state state;
     bool changes_devices;                     /* a row of `devices` */
     atomic_uint_least64_t devices_generation; /* any thread */
+    atomic_uint_least64_t merges_generation;  /* any thread: store_merges_generation() */
     bool has_events;                          /* inserted by it */
     pthread_mutex_t listener_lock;            /* taken last; nothing waits under it */
     int listener_fd; /* listener_lock: store_events_listen(), + 1; 0: nobody listens */

@@ -148,8 +148,17 @@ static int clone_find_base(struct connection *writer, const struct device_row *r
     return path && !*base ? store_out_of_memory(err) : 0;
 }
 
-static int clone_check_merges(struct connection *writer, const char *base, struct err *err)
+static int clone_report_merge(const char *base, struct err *err)
 {
+    return err_set(err, ErrDeviceInUse, 0, "image '%s' is being merged; try again", base);
+}
+
+/* Whether the image is the one that was opened, and stays. */
+static int clone_check_base(struct connection *writer, const struct device_row *row,
+                            const char *base, struct err *err)
+{
+    if (row->origin_base && strcmp(row->origin_base, base) != 0)
+        return clone_report_merge(row->origin_base, err);
     CLEANUP(statement)
     sqlite3_stmt *statement =
         statement_begin(writer, "SELECT 1 FROM merges WHERE " IS_MERGED(":base"), err);
@@ -157,9 +166,7 @@ static int clone_check_merges(struct connection *writer, const char *base, struc
         return -1;
     statement_bind_text(statement, ":base", base);
     int found = statement_step(writer, statement, ErrInternalError, base, err);
-    return found > 0
-               ? err_set(err, ErrDeviceInUse, 0, "image '%s' is being merged; try again", base)
-               : found;
+    return found > 0 ? clone_report_merge(base, err) : found;
 }
 
 static int clone_insert_image(struct store_transaction *transaction, const struct device_row *row,
@@ -170,7 +177,7 @@ static int clone_insert_image(struct store_transaction *transaction, const struc
     struct device_row top = *row;
     top.top_image = row->top;
     if (clone_find_base(writer, row, &base, err) != 0 ||
-        (base && clone_check_merges(writer, base, err) != 0))
+        (base && clone_check_base(writer, row, base, err) != 0))
         return transaction_result(transaction, -1);
     const struct image_row image = {.path = row->top,
                                     .format = row->top_format,
@@ -186,18 +193,27 @@ static int clone_insert_image(struct store_transaction *transaction, const struc
 
 /* ---- changing ---- */
 
+/* A merge may have ended since the chain was opened: then it has images that are gone. */
+static int chain_check(struct store_transaction *transaction, const struct device_row *row,
+                       struct err *err)
+{
+    struct connection *writer = transaction_writer(transaction);
+    bool has_merged = atomic_load(&transaction->merges_generation) != row->chain_seen;
+    if (images_check_attach(writer, row->chain, row->chain_count, err) != 0 ||
+        (has_merged && images_check_unmerged(writer, row->chain, row->chain_count, err) != 0))
+        return transaction_result(transaction, -1);
+    return 0;
+}
+
 int store_device_insert(struct store_transaction *transaction, const struct device_row *row,
                         struct err *err)
 {
     if (device_change(transaction, "INSERT INTO devices (" NAMES ") VALUES (" VALUES ")", row,
                       err) != 0)
         return -1;
-    if (row->state != DEVICE_ROW_CREATING &&
-        images_check_attach(transaction_writer(transaction), row->chain, row->chain_count, err) !=
-            0)
-        return transaction_result(transaction, -1);
     if (row->state != DEVICE_ROW_CREATING)
-        return device_record_chain(transaction, row, err);
+        return chain_check(transaction, row, err) != 0 ? -1
+                                                       : device_record_chain(transaction, row, err);
     return row->origin_how ? clone_insert_image(transaction, row, err) : 0;
 }
 

@@ -272,14 +272,22 @@ static int group_check_devices(struct connection *writer, const char *id, struct
     return err_add_holder(err, "group", (const char *)sqlite3_column_text(statement, 2));
 }
 
-/* Whether all images that a rollback's overlays are on stay as they are. */
+/* Whether all images that a rollback's overlays are on are those that its target has now, and stay
+ * as they are. */
 static int group_check_merges(struct connection *writer, const char *id, struct err *err)
 {
     CLEANUP(statement)
     sqlite3_stmt *statement =
         statement_begin(writer,
-                        "SELECT base_file FROM members JOIN merges ON " IS_MERGED(
-                            "base_file") " WHERE members.group_id = :id LIMIT 1",
+                        "SELECT base_file FROM members WHERE group_id = :id AND "
+                        "base_file IS NOT NULL AND "
+                        "(EXISTS (SELECT 1 FROM merges WHERE " IS_MERGED(
+                            "base_file") ") OR NOT EXISTS (SELECT 1 FROM members AS target "
+                                         "WHERE target.group_id = (SELECT rolled_back_to "
+                                         "FROM groups WHERE id = :id) "
+                                         "AND target.device = members.device AND "
+                                         "coalesce(target.backing_image, target.backing_file) = "
+                                         "members.base_file)) LIMIT 1",
                         err);
     if (!statement)
         return -1;

@@ -81,14 +81,19 @@ int images_insert_unknown(struct connection *writer, const struct image_row *ima
     "OR (NOT EXISTS (SELECT 1 FROM images WHERE path = :backing AND backing = :path) AND "         \
     "NOT EXISTS (SELECT 1 FROM merges WHERE upper = :path AND stage IN ('planned', 'copying'))))"
 
-int images_check_attach(struct connection *writer, const struct image_row *chain, size_t count,
-                        struct err *err)
+/* Its base, or one that went. */
+#define CHECK_UNMERGED                                                                             \
+    "SELECT 1 FROM merges WHERE stage IN ('redirected', 'done') AND (base = :path OR EXISTS "      \
+    "(SELECT 1 FROM json_each(files) WHERE json_extract(json_each.value, '$.path') = :path))"
+
+/* `sql` finds an image that a merge has. */
+static int chain_check(struct connection *writer, const char *sql, const struct image_row *chain,
+                       size_t count, struct err *err)
 {
     for (size_t i = 0; i < count; i++) {
         const struct image_row row = {.path = chain[i].path,
                                       .backing = i > 0 ? chain[i - 1].path : NULL};
-        CLEANUP(statement)
-        sqlite3_stmt *statement = statement_begin(writer, CHECK_ATTACH, err);
+        CLEANUP(statement) sqlite3_stmt *statement = statement_begin(writer, sql, err);
         if (!statement)
             return -1;
         row_bind(&images, statement, &row);
@@ -102,6 +107,18 @@ int images_check_attach(struct connection *writer, const struct image_row *chain
             return -1;
     }
     return 0;
+}
+
+int images_check_attach(struct connection *writer, const struct image_row *chain, size_t count,
+                        struct err *err)
+{
+    return chain_check(writer, CHECK_ATTACH, chain, count, err);
+}
+
+int images_check_unmerged(struct connection *writer, const struct image_row *chain, size_t count,
+                          struct err *err)
+{
+    return chain_check(writer, CHECK_UNMERGED, chain, count, err);
 }
 
 /* ---- links ---- */

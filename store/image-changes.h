@@ -67,6 +67,11 @@ extern const char *const image_role_names[IMAGE_MADE + 1];
 int images_check_attach(struct connection *writer, const struct image_row *chain, size_t count,
                         struct err *err);
 
+/* Of a chain that was read before some merge ended: whether none that has ended, or is about to,
+ * had an image of it. GroupDeleting. */
+int images_check_unmerged(struct connection *writer, const struct image_row *chain, size_t count,
+                          struct err *err);
+
 /* Records a chain, top to base: path, identity and format of each. The role of a top that is new is
  * `role`; if that is `attached`, it is kept no longer. */
 int images_insert_chain(struct connection *writer, const struct image_row *chain, size_t count,

@@ -157,10 +157,23 @@ static int merge_change(struct store_transaction *transaction, const char *sql,
     return changed < 0 ? transaction_result(transaction, -1) : changed;
 }
 
+/* Within the transaction, so that none that begins later sees the number before. */
+static void merges_note_change(struct store_transaction *transaction)
+{
+    atomic_fetch_add(&transaction->merges_generation, 1);
+}
+
+uint64_t store_merges_generation(const struct store *store)
+{
+    return atomic_load(&store->transaction.merges_generation);
+}
+
 int store_merge_update_stage(struct store_transaction *transaction, const struct merge_row *row,
                              struct err *err)
 {
     assert(row->stage == MERGE_COPYING || row->stage == MERGE_COPIED || row->stage == MERGE_DONE);
+    if (row->stage == MERGE_DONE)
+        merges_note_change(transaction);
     return merge_change(transaction,
                         "UPDATE merges SET stage = :stage WHERE id = :id AND stage = "
                         "CASE :stage WHEN 'copying' THEN iif(base IS NULL, '', 'planned') "
@@ -215,6 +228,7 @@ int store_merge_redirect(struct store_transaction *transaction, const struct mer
         "DELETE FROM images WHERE path IN (" GOING("path") ")",
         NULL,
     };
+    merges_note_change(transaction);
     int changed = merge_change(transaction,
                                "UPDATE merges SET stage = 'redirected' WHERE id = :id AND stage = "
                                "iif(base IS NULL, 'planned', 'copied')",

@@ -48,6 +48,10 @@ int store_merge_update_stage(struct store_transaction *transaction, const struct
 int store_merge_update_offset(struct store_transaction *transaction, const struct merge_row *row,
                               struct err *err);
 
+/* Another number before each change of a merge to MERGE_REDIRECTED and to MERGE_DONE is made: a
+ * chain that was read while this stayed the same is still there, as far as merges go. */
+uint64_t store_merges_generation(const struct store *store);
+
 /* To MERGE_REDIRECTED: what names upper names base from now on, the children and the members of
  * groups; the rows of upper and of all between go. With base NULL, that of upper goes. */
 int store_merge_redirect(struct store_transaction *transaction, const struct merge_row *row,

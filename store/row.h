@@ -74,6 +74,10 @@ struct device_row {
     char *top_image;    /* the path of its row in `images`; or NULL: there is none yet */
     size_t chain_count; /* of the open device, top to base: path, identity and format of each; */
     struct image_row *chain; /* to be recorded with the device; never read back */
+    uint64_t chain_seen;     /* of one that is inserted: store_merges_generation() before its files
+                              * were opened */
+    char *origin_base;       /* of a clone that is inserted: the path of the frozen image that was
+                              * opened for it; borrowed */
     bool read_only;
     uint32_t cluster_size_bytes; /* of overlays to come */
     bool extended_l2;

@@ -316,6 +316,7 @@ TEST(files_that_only_have_to_go_are_removed_by_any_job)
 static int attach(const char *name, unsigned id, struct image_row *chain, size_t count)
 {
     struct device_row device = device_example(name, id);
+    device.chain_seen = store_merges_generation(store);
     device.image = device.top = chain[0].path;
     device.chain = chain;
     device.chain_count = count;
@@ -353,4 +354,73 @@ TEST(nothing_is_put_on_images_that_are_merged)
     struct device_row hand = device_example("hand", 52);
     assert_int_equal(STORE_CHANGE(store_device_delete, &hand), 0);
     assert_int_equal(attach("hand", 53, chain, 4), 0); /* as it stood there before */
+}
+
+/* An attach that opened its files before a merge was done has a chain of files that are gone. */
+TEST(chains_that_were_read_before_a_merge_was_done_are_not_recorded)
+{
+    struct image_row hand[] = {{.path = "/i/hand", .format = "qcow2"},
+                               {.path = "/i/t1", .format = "qcow2"},
+                               {.path = "/i/t0", .format = "raw"}};
+    struct image_row other = {.path = "/i/other", .format = "raw"};
+    chain_create();
+    group_delete("g11");
+    struct merge_row row = merge("/i/t0", "/i/t1");
+    assert_int_equal(plan_row(&row), 1);
+    struct device_row device = device_example("hand", 50), apart = device_example("apart", 51);
+    device.chain_seen = apart.chain_seen = store_merges_generation(store);
+    device.chain = hand;
+    device.chain_count = 3;
+    apart.chain = &other;
+    apart.chain_count = 1;
+    device.image = device.top = hand[0].path;
+    apart.image = apart.top = other.path;
+    for (enum merge_stage stage = MERGE_COPYING; stage <= MERGE_DONE; stage++)
+        assert_int_equal(go_on(&row, stage), 1);
+    assert_int_equal(STORE_CHANGE(store_device_insert, &device), -1);
+    assert_int_equal(err.code, ErrGroupDeleting);
+    device.chain = &hand[1]; /* the image that went, itself */
+    device.chain_count = 2;
+    device.image = device.top = hand[1].path;
+    assert_int_equal(STORE_CHANGE(store_device_insert, &device), -1);
+    assert_int_equal(err.code, ErrGroupDeleting);
+    assert_int_equal(STORE_CHANGE(store_device_insert, &apart), 0);
+    assert_int_equal(attach("hand", 52, &hand[2], 1), 0); /* opened since */
+    assert_int_equal(store_number("SELECT count(*) FROM images WHERE path = '/i/t1'"), 0);
+}
+
+/* A merge may be done between the opening of the frozen image and the row of what stands on it. */
+TEST(clones_and_rollbacks_stand_on_the_image_that_the_group_has_now)
+{
+    struct image_row *rows;
+    size_t count;
+    chain_create();
+    group_delete("g11");
+    struct merge_row row = merge("/i/t0", "/i/t1");
+    assert_int_equal(plan_row(&row), 1);
+    for (enum merge_stage stage = MERGE_COPYING; stage <= MERGE_DONE; stage++)
+        assert_int_equal(go_on(&row, stage), 1);
+    char origin[STORE_ID_CHARS + 1];
+    snprintf(origin, sizeof(origin), "%s", id_text(12));
+    struct device_row clone = device_example("clone", 50);
+    clone.state = DEVICE_ROW_CREATING;
+    clone.origin_how = "clone";
+    clone.origin_group = origin;
+    clone.origin_device = "vda";
+    clone.origin_base = "/i/t1";
+    assert_int_equal(STORE_CHANGE(store_device_insert, &clone), -1);
+    assert_int_equal(err.code, ErrDeviceInUse);
+    clone.origin_base = "/i/t0";
+    assert_int_equal(STORE_CHANGE(store_device_insert, &clone), 0);
+    struct group_row back = group_example(20, "vda", "/i/t3", "/i/t4");
+    back.kind = GROUP_KIND_ROLLBACK;
+    back.rolled_back_to = origin;
+    back.members[0].base_file = "/i/t1";
+    assert_int_equal(STORE_CHANGE(store_group_insert, &back), -1);
+    assert_int_equal(err.code, ErrDeviceInUse);
+    back.members[0].base_file = "/i/t0";
+    assert_int_equal(STORE_CHANGE(store_group_insert, &back), 0);
+    assert_int_equal(store_image_tree(store, "/i/t4", &rows, &count, &err), 0);
+    assert_true(rows[0].is_complete);
+    image_rows_free(rows, count);
 }
