@@ -49,21 +49,43 @@ static void request_fill(struct clone_source *source, const struct device_reques
         source->request.allowed_clients = source->member->allowed_clients;
 }
 
-int clone_source_open(struct service *service, const struct device_request *request,
-                      struct clone_source *source, enum device_part *part, struct err *err)
+static int source_open(struct service *service, const struct device_from *from,
+                       struct clone_source *source, enum device_part *part, struct err *err)
 {
-    const struct device_from *from = &request->from;
-    source->request = *request;
-    if (!from->group)
-        return 0;
     *part = DEVICE_PART_GROUP;
     if (snapshot_groups_get_committed(service, from->group, &source->group, err) != 0)
         return -1;
     *part = DEVICE_PART_MEMBER;
     source->member = group_find_member(&source->group, from->device, err);
     source->clone = source->member ? member_open(service, source, err) : NULL;
-    if (!source->clone)
-        return -1;
+    return source->clone ? 0 : -1;
+}
+
+/* Whether the image that could not be opened was merged with another one meanwhile, whose place is
+ * known now. */
+static bool source_has_moved(struct service *service, const struct clone_source *source)
+{
+    struct err ignored;
+    CLEANUP_BY(group_row_clear) struct group_row now = {0};
+    if (!source->member || store_group_get(service->store, source->group.id, &now, &ignored) != 0)
+        return false;
+    const struct member_row *member = group_find_member(&now, source->member->device, &ignored);
+    return !member || now.state != GROUP_COMMITTED ||
+           strcmp(member->backing_file, source->member->backing_file) != 0;
+}
+
+int clone_source_open(struct service *service, const struct device_request *request,
+                      struct clone_source *source, enum device_part *part, struct err *err)
+{
+    source->request = *request;
+    if (!request->from.group)
+        return 0;
+    while (source_open(service, &request->from, source, part, err) != 0) {
+        if (err->code != ErrOpenFileFailed || !source_has_moved(service, source))
+            return -1;
+        source->member = NULL;
+        group_row_clear(&source->group);
+    }
     request_fill(source, request);
     *part = DEVICE_PART_ITSELF;
     return 0;

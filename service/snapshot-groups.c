@@ -46,6 +46,41 @@ static int name_check(struct service *service, const char *name, struct err *err
     return err->code == ErrGroupNotFound ? 0 : -1;
 }
 
+/* ---- rollbacks ---- */
+
+static int base_check(const struct group_row *target, const struct group_member *member,
+                      struct err *err)
+{
+    for (size_t i = 0; i < target->member_count; i++) {
+        const struct member_row *now = &target->members[i];
+        const char *image = now->backing_image ? now->backing_image : now->backing_file;
+        if (strcmp(now->device, member->device) == 0 && strcmp(image, member->base->image) != 0)
+            return err_set(err, ErrDeviceInUse, 0,
+                           "image '%s' was merged with another one meanwhile; try again",
+                           member->base->image);
+    }
+    return 0;
+}
+
+/* A rollback looks at the images of its target, and opens them; a merge may end in between. If that
+ * is why it failed *err says so. */
+static void merge_explain(struct service *service, const struct snapshot_group_request *request,
+                          struct err *err)
+{
+    struct err cause = *err;
+    CLEANUP_BY(group_row_clear) struct group_row target = {0};
+    if (!request->rolled_back_to ||
+        (err->code != ErrOpenFileFailed && err->code != ErrNotRelated) ||
+        snapshot_groups_get_committed(service, request->rolled_back_to, &target, err) != 0)
+        return;
+    for (size_t i = 0; i < request->count; i++)
+        if (base_check(&target, &request->members[i], err) != 0)
+            return;
+    *err = cause;
+}
+
+/* ---- beginning ---- */
+
 static int take_begin(struct service *service, struct settlement *settlement,
                       struct group_progress *progress, const struct group_members *members,
                       struct err *err)
@@ -55,6 +90,8 @@ static int take_begin(struct service *service, struct settlement *settlement,
     id_bytes(settlement->row.id, id);
     settlement->group =
         group_begin(service->block, id, members->list, members->request->count, &failed, err);
+    if (!settlement->group)
+        merge_explain(service, members->request, err);
     if (settlement->group) {
         settlement->memory = GROUP_MEMORY_HELD;
         if (group_row_fill(service, &settlement->row, members, settlement->group, err) != 0)
@@ -215,6 +252,7 @@ static int plan_run(struct plan *plan, const char *name, struct err *err)
         group_plan(service->block, members->list, members->request->count, plan_member, plan,
                    &failed, err) == 0)
         return plan_try_insert(service, row, err);
+    merge_explain(service, members->request, err);
     if (failed == SIZE_MAX)
         return -1;
     struct err cause = *err;

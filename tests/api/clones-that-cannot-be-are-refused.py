@@ -11,6 +11,7 @@ import threading
 
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.realpath(__file__)), "..", "lib"))
+from gates import Call, GatedDaemon
 from snapgroupd import Daemon, expect, main, run, wait_until
 from strace import Strace, run_by
 
@@ -147,7 +148,26 @@ def repeated(daemon):
     expect(events[-1] == "device.attached", "events: %s", events)
 
 
+def merged_meanwhile():
+    """The image is merged away just before it is opened: the clone is of what took its place."""
+    with GatedDaemon() as daemon:
+        daemon.start()
+        daemon.create_device("vda", "qcow2", SIZE_BYTES)
+        for group in ("g", "h"):
+            daemon.snapshot(group, ["vda"])
+        daemon.close_gate("clone")
+        call = Call(daemon, "POST", "/devices", {"name": "new", "from": {"group": "h", "device": "vda"}})
+        daemon.await_gate("clone")
+        job = "/jobs/" + daemon.request("DELETE", "/snapshot-groups/g").body["id"]
+        wait_until(lambda: daemon.get(job)["state"] == "done", "the images are merged")
+        daemon.open_gate("clone")
+        expect(call.answer().status == 201, "%s", call.answer())
+        clone = daemon.get("/devices/new")
+        expect(clone["chain"][1]["image"] == daemon.image("vda.qcow2"), "%s", clone)
+
+
 def test():
+    merged_meanwhile()
     with Daemon() as daemon:
         daemon.start()
         for name in ("vda", "vdb"):

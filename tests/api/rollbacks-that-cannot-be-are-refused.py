@@ -135,6 +135,23 @@ def races(daemon):
     expect(made.status == 201, "%s", made)
 
 
+def merges(daemon):
+    """The image that was to be gone back to is merged away just before it is opened."""
+    daemon.create_device("vdd", "qcow2", SIZE_BYTES)
+    for group in ("d", "e"):
+        daemon.snapshot(group, ["vdd"])
+    daemon.close_gate("begin")
+    call = Call(daemon, "POST", "/snapshot-groups/e/rollbacks", {"name": "beside"})
+    daemon.await_gate("begin")
+    job = "/jobs/" + daemon.request("DELETE", "/snapshot-groups/d").body["id"]
+    wait_until(lambda: daemon.get(job)["state"] == "done", "the images are merged")
+    daemon.open_gate("begin")
+    answer = call.answer()
+    expect((answer.status, answer.body["code"], answer.body["retryable"]) == (409, "DeviceInUse", True), "%s", answer)
+    made = daemon.request("POST", "/snapshot-groups/e/rollbacks", {"name": "beside"})
+    expect(made.status == 201, "%s", made)
+
+
 def test():
     with GatedDaemon() as daemon:
         daemon.start()
@@ -147,6 +164,7 @@ def test():
         files(daemon)
         members(daemon)
         races(daemon)
+        merges(daemon)
 
 
 main(test)

@@ -4,6 +4,7 @@
  * test wants, at one step of a group. STEP_GATES in the environment names a directory; a step waits
  * there if it has a file STEP.closed, until that is removed, and creates STEP.reached meanwhile.
  */
+#include "block/clone.h"
 #include "block/device/member.h"
 #include "block/group.h"
 #include "store/groups.h"
@@ -51,6 +52,8 @@ static const char *seal_step(const struct member *member)
         return __real_##name arguments;                                                            \
     }
 
+GATE("clone", struct clone *, clone_begin,
+     (struct block * block, const struct clone_base *base, struct err *err), (block, base, err))
 GATE("begin", struct group *, group_begin,
      (struct block * block, const unsigned char id[OWNER_ID_BYTES],
       const struct group_member *members, size_t count, size_t *failed, struct err *err),
