@@ -22,6 +22,8 @@
 enum {
     CUT_TRIES = 300, /* while another group has the device, or one was detached */
     CUT_WAIT_MS = 100,
+    PLAN_TRIES = 250,
+    PLAN_WAIT_MS = 20,
 };
 
 CLEANUP_DEFINE(cjson, cJSON *, cJSON_Delete)
@@ -631,6 +633,22 @@ static int delete_plan_next(struct service *service, const struct group_row *gro
     return trees_visit(&visit, err) == 0 ? planning_record(&planning, added, err) : -1;
 }
 
+/* The image of a device that is being closed is in use for a moment more. 0; 1: stopped; -1. */
+static int delete_plan_wait(struct service *service, const struct group_row *group,
+                            struct roots *roots, struct job_row *job, size_t *added,
+                            struct err *err)
+{
+    const uint64_t total_bytes = job->total_bytes;
+    for (int tries = 0; delete_plan_next(service, group, roots, job, added, err) != 0; tries++) {
+        if (err->code != ErrDeviceInUse || tries == PLAN_TRIES)
+            return -1;
+        job->total_bytes = total_bytes;
+        if (job_control_sleep(service->job_control, PLAN_WAIT_MS))
+            return 1;
+    }
+    return 0;
+}
+
 /* ---- running ---- */
 
 static int job_reload(struct service *service, struct job_row *job, struct err *err)
@@ -671,7 +689,7 @@ static int delete_step(struct service *service, struct roots *roots, struct job_
         return -1;
     ret = delete_cut(service, &group, job, err);
     if (ret == 0)
-        ret = delete_plan_next(service, &group, roots, job, added, err);
+        ret = delete_plan_wait(service, &group, roots, job, added, err);
     return ret ? ret : job_reload(service, job, err);
 }
 

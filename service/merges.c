@@ -191,14 +191,18 @@ static int redirect_try(struct service *service, struct merge *merge, const stru
     return ret ? ret : merge_redirect(merge, err);
 }
 
+/* An image of a device that is being closed is in use for a moment more. */
 static int merge_take_place(struct service *service, struct merge *merge, const struct job_row *job,
                             struct merge_row *row, struct err *err)
 {
     int ret;
-    while ((ret = redirect_try(service, merge, row, err)) == 1)
+    for (int tries = 0; (ret = redirect_try(service, merge, row, err)) != 0; tries++) {
+        if (ret < 0 && (err->code != ErrDeviceInUse || tries == BEGIN_TRIES))
+            return -1;
         if (job_control_sleep(service->job_control, REPEAT_MS))
             return 1;
-    if (ret != 0 || merge_record(service, job, row, store_merge_redirect, err) != 0)
+    }
+    if (merge_record(service, job, row, store_merge_redirect, err) != 0)
         return -1;
     row->stage = MERGE_REDIRECTED;
     return 0;
