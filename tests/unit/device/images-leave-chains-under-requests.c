@@ -116,6 +116,7 @@ static void redirect(struct block *block, struct device *device)
     struct node *lower = chain_find(device, "lower.qcow2");
     struct node *upper = chain_find(device, "upper.qcow2");
     assert_non_null(upper);
+    assert_int_equal(0, exports_move(block, upper, lower, &err)); /* as a merge does before */
     int ret = redirect_chains(block, upper, lower, &err);
     if (ret)
         fail_msg("%d: %s", ret, err.message);
