@@ -62,8 +62,8 @@ run_tests() {
 # Where every call takes longer, the crash tests walk over a part of the calls, and fewer malformed
 # requests are sent; each build takes another part, and others.
 case $preset in
-asan) export CRASH_STRIDE=${CRASH_STRIDE:-8} CRASH_FIRST=${CRASH_FIRST:-1} MALFORMED_SEED=${MALFORMED_SEED:-11} ;;
-tsan) export CRASH_STRIDE=${CRASH_STRIDE:-8} CRASH_FIRST=${CRASH_FIRST:-5} MALFORMED_SEED=${MALFORMED_SEED:-12} ;;
+asan) export CRASH_STRIDE=${CRASH_STRIDE:-8} CRASH_FIRST=${CRASH_FIRST:-2} MALFORMED_SEED=${MALFORMED_SEED:-11} ;;
+tsan) export CRASH_STRIDE=${CRASH_STRIDE:-8} CRASH_FIRST=${CRASH_FIRST:-6} MALFORMED_SEED=${MALFORMED_SEED:-12} ;;
 esac
 [ "$preset" = dev ] || export MALFORMED_REQUESTS=${MALFORMED_REQUESTS:-3000}
 
