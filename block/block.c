@@ -195,6 +195,14 @@ char *block_resolve(struct block *block, const char *path, struct err *err)
     return steal(place.path);
 }
 
+int block_path_check_free(struct block *block, const char *path, struct err *err)
+{
+    CLEANUP_PLACE struct image_place place = IMAGE_PLACE_INIT;
+    return image_place_open(&block->dir, path, &place, err) != 0
+               ? -1
+               : image_place_check_free(&place, err);
+}
+
 bool block_format_known(const char *format)
 {
     return driver_find(format) != NULL;

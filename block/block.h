@@ -75,6 +75,9 @@ const char *block_image_dir(const struct block *block);
  * opened. */
 char *block_resolve(struct block *block, const char *path, struct err *err);
 
+/* Whether nothing has that path now. OpenFileFailed: EEXIST, and others as of block_resolve(). */
+int block_path_check_free(struct block *block, const char *path, struct err *err);
+
 /* Whether a driver of that name exists. */
 bool block_format_known(const char *format);
 

@@ -5,6 +5,7 @@
 #include "service/clones.h"
 
 #include "service/context.h"
+#include "service/default-files.h"
 #include "service/snapshot-groups.h"
 
 #include <assert.h>
@@ -37,16 +38,19 @@ static struct clone *member_open(struct service *service, const struct clone_sou
 }
 
 /* The exports of a clone admit those of the member, unless the request says otherwise. */
-static void request_fill(struct clone_source *source, const struct device_request *request)
+static int request_fill(struct service *service, struct clone_source *source,
+                        const struct device_request *request, struct err *err)
 {
-    snprintf(source->image, sizeof(source->image), "%s.qcow2", request->name);
     source->request = *request;
     source->request.format = "qcow2";
     source->request.create = true;
-    if (!request->image)
-        source->request.image = source->image;
     if (!request->allowed_clients)
         source->request.allowed_clients = source->member->allowed_clients;
+    if (request->image)
+        return 0;
+    source->image = default_file_choose(service, request->name, NULL, err);
+    source->request.image = source->image;
+    return source->image ? 0 : -1;
 }
 
 static int source_open(struct service *service, const struct device_from *from,
@@ -86,15 +90,15 @@ int clone_source_open(struct service *service, const struct device_request *requ
         source->member = NULL;
         group_row_clear(&source->group);
     }
-    request_fill(source, request);
     *part = DEVICE_PART_ITSELF;
-    return 0;
+    return request_fill(service, source, request, err);
 }
 
 void clone_source_close(struct clone_source *source)
 {
     if (source->clone)
         clone_free(source->clone);
+    free(source->image);
     group_row_clear(&source->group);
 }
 

@@ -24,8 +24,8 @@ struct clone_source {
     struct group_row group;
     const struct member_row *member; /* of the group */
     struct clone *clone;             /* NULL: not a clone */
-    char image[DEVICE_NAME_MAX + sizeof(".qcow2")];
-    struct device_request request; /* with what a clone has by default; borrowed from all above */
+    char *image;                     /* what it has by default; NULL: one is named */
+    struct device_request request;   /* with what a clone has by default; borrowed from all above */
 };
 
 /* Fills source->request, which is `request` if that names nothing to clone. *part: what the error

@@ -6,10 +6,12 @@
 
 #include "service/clock.h"
 #include "service/context.h"
+#include "service/default-files.h"
 #include "service/events.h"
+#include "service/names.h"
 
 #include <assert.h>
-#include <stdio.h>
+#include <errno.h>
 #include <string.h>
 
 static int out_of_memory(struct err *err)
@@ -27,25 +29,64 @@ void group_members_clear(struct group_members *members)
     free(members->list);
 }
 
-int group_members_fill(struct group_members *members, const char *group_name, struct err *err)
+/* The default file of that member, as far as it is known now. */
+static char *member_choose_file(struct service *service, const struct group_members *members,
+                                size_t position, struct err *err)
+{
+    const struct snapshot_group_request *request = members->request;
+    return default_file_choose(service, request->members[position].device,
+                               request->name ? request->name : members->id, err);
+}
+
+int group_members_fill(struct service *service, struct group_members *members, const char *id,
+                       struct err *err)
 {
     size_t count = members->request->count;
+    members->id = id;
     members->list = calloc(count + 1, sizeof(*members->list));
     if (!members->list)
         return out_of_memory(err);
     for (size_t i = 0; i < count; i++) {
         struct group_member *member = &members->list[i];
-        char *path;
         *member = members->request->members[i];
         if (!member->format)
             member->format = "qcow2";
-        if (member->snapshot_file)
-            continue;
-        if (asprintf(&path, "%s+%s.qcow2", member->device, group_name) < 0)
-            return out_of_memory(err);
-        member->snapshot_file = path;
+        if (!member->snapshot_file)
+            member->snapshot_file = member_choose_file(service, members, i, err);
+        if (!member->snapshot_file)
+            return -1;
     }
     return 0;
+}
+
+/* Whether that member failed because its default file has come meanwhile; it has another one now.
+ */
+static bool members_choose_again(struct service *service, const struct group_members *members,
+                                 size_t failed, const struct err *err)
+{
+    struct err second;
+    if (failed == SIZE_MAX || err->code != ErrOpenFileFailed || err->errnum != EEXIST ||
+        members->request->members[failed].snapshot_file)
+        return false;
+    char *other = member_choose_file(service, members, failed, &second);
+    bool is_other = other && strcmp(other, members->list[failed].snapshot_file) != 0;
+    free(is_other ? (char *)members->list[failed].snapshot_file : other);
+    if (is_other)
+        members->list[failed].snapshot_file = other;
+    return is_other;
+}
+
+struct group *group_members_begin(struct service *service, const struct group_members *members,
+                                  size_t *failed_member, struct err *err)
+{
+    unsigned char id[OWNER_ID_BYTES];
+    struct group *group;
+    id_bytes(members->id, id);
+    do
+        group = group_begin(service->block, id, members->list, members->request->count,
+                            failed_member, err);
+    while (!group && members_choose_again(service, members, *failed_member, err));
+    return group;
 }
 
 /* ---- the row ---- */

@@ -14,7 +14,7 @@ struct origin;
 struct service;
 
 /* What a client asks for; strings are borrowed. A member's snapshot_file and format may be NULL:
- * then they are "DEVICE+NAME.qcow2" in the image directory, and "qcow2". */
+ * then they are a default file (default-files.h), and "qcow2". */
 struct snapshot_group_request {
     const char *name;           /* or NULL: the id */
     const char *labels;         /* JSON text */
@@ -31,11 +31,18 @@ struct snapshot_group_request {
 /* The request's members, with defaults in place of what they lack. */
 struct group_members {
     const struct snapshot_group_request *request;
+    const char *id; /* of the group; borrowed */
     struct group_member *list;
 };
 
-/* Fills the list; `group_name` is part of default paths. Cleared in every case. OutOfResources. */
-int group_members_fill(struct group_members *members, const char *group_name, struct err *err);
+/* Fills the list, of the group with that id. Cleared in every case. OutOfResources. */
+int group_members_fill(struct service *service, struct group_members *members, const char *id,
+                       struct err *err);
+
+/* Begins the group; a default file that has come since the list was filled is replaced by another
+ * one. *failed_member and codes: as of group_begin(). */
+struct group *group_members_begin(struct service *service, const struct group_members *members,
+                                  size_t *failed_member, struct err *err);
 void group_members_clear(struct group_members *members);
 
 /* Fills all of the row but the members. OutOfResources. */

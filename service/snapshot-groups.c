@@ -85,11 +85,8 @@ static int take_begin(struct service *service, struct settlement *settlement,
                       struct group_progress *progress, const struct group_members *members,
                       struct err *err)
 {
-    unsigned char id[OWNER_ID_BYTES];
     size_t failed = SIZE_MAX;
-    id_bytes(settlement->row.id, id);
-    settlement->group =
-        group_begin(service->block, id, members->list, members->request->count, &failed, err);
+    settlement->group = group_members_begin(service, members, &failed, err);
     if (!settlement->group)
         merge_explain(service, members->request, err);
     if (settlement->group) {
@@ -160,7 +157,8 @@ static int take_run(struct service *service, struct settlement *settlement,
     CLEANUP_BY(group_members_clear) struct group_members members = {.request = request};
     const char *name = request->name ? request->name : settlement->row.id;
     size_t failed = SIZE_MAX;
-    if (group_members_fill(&members, name, err) != 0 || name_check(service, name, err) != 0 ||
+    if (name_check(service, name, err) != 0 ||
+        group_members_fill(service, &members, settlement->row.id, err) != 0 ||
         target_check(service, request, err) != 0 ||
         take_begin(service, settlement, progress, &members, err) != 0)
         return -1;
@@ -272,7 +270,8 @@ int snapshot_groups_plan(struct service *service, const struct snapshot_group_re
     *row = (struct group_row){0};
     id_new(row->id);
     const char *name = request->name ? request->name : row->id;
-    return group_members_fill(&members, name, err) == 0 ? plan_run(&plan, name, err) : -1;
+    return group_members_fill(service, &members, row->id, err) == 0 ? plan_run(&plan, name, err)
+                                                                    : -1;
 }
 
 /* ---- reading ---- */

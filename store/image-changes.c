@@ -192,11 +192,7 @@ int images_insert_made(struct connection *writer, const struct image_row *image,
                 "VALUES (:path, :format, :backing, :role, :made_by, :is_complete) "
                 "ON CONFLICT (path) DO UPDATE SET identity = NULL, format = excluded.format, "
                 "backing = excluded.backing, role = excluded.role, made_by = excluded.made_by, "
-                "is_kept = 0, is_complete = excluded.is_complete WHERE "
-                "NOT EXISTS (SELECT 1 FROM images AS child WHERE child.backing = images.path) AND "
-                "NOT EXISTS (SELECT 1 FROM devices WHERE top_image = images.path) AND "
-                "NOT EXISTS (SELECT 1 FROM members JOIN groups ON groups.id = group_id "
-                "WHERE backing_image = images.path AND state NOT IN ('aborted', 'deleted'))",
+                "is_kept = 0, is_complete = excluded.is_complete WHERE " IMAGE_IS_UNNEEDED,
                 image, ErrInternalError, image->path, err);
     return changed == 0  ? err_set(err, ErrDeviceInUse, 0,
                                    "the file that was at '%s' is still needed; put it back, or "

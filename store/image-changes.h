@@ -41,6 +41,13 @@ extern const char *const image_role_names[IMAGE_MADE + 1];
     "WHERE members.backing_image = images.path AND groups.kind <> 'cut' AND "                      \
     "groups.state NOT IN ('aborting', 'aborted', 'deleting', 'deleted')"
 
+/* A condition of a row of `images`: another file may take its place. */
+#define IMAGE_IS_UNNEEDED                                                                          \
+    "NOT EXISTS (SELECT 1 FROM images AS child WHERE child.backing = images.path) AND "            \
+    "NOT EXISTS (SELECT 1 FROM devices WHERE top_image = images.path) AND "                        \
+    "NOT EXISTS (SELECT 1 FROM members JOIN groups ON groups.id = group_id "                       \
+    "WHERE backing_image = images.path AND state NOT IN ('aborted', 'deleted'))"
+
 /* The device of which an image of `images` becomes the top when the group that makes it has ended.
  */
 #define IMAGE_TO_BE_TOP                                                                            \

@@ -30,6 +30,10 @@ void image_rows_free(struct image_row *rows, size_t count);
 /* 1: *row; 0: there is none; -1: *err. */
 int store_image_get(struct store *store, const char *path, struct image_row *row, struct err *err);
 
+/* Whether an image that is recorded at that path may not be replaced by another one: something
+ * stands on it, a device has it as its top, or a group has frozen it. 1; 0; -1: *err. */
+int store_image_is_needed(struct store *store, const char *path, struct err *err);
+
 /* The image and all that is recorded to be under it, top to base. *rows is heap; free with
  * image_rows_free, like those of the next ones. */
 int store_image_chain(struct store *store, const char *path, struct image_row **rows, size_t *count,

@@ -59,14 +59,9 @@ def refused_meanwhile(daemon):
 
 
 def nobody_in_vain(daemon):
-    """The second member fails: its overlay's name is taken, or it is gone."""
+    """The second member fails: it is gone."""
     handle = daemon.nbd("vda")
-    with open(daemon.image("vdb+vain.qcow2"), "w"):
-        pass
-    answer = daemon.request("POST", ROLLBACKS, {"name": "vain", "disconnect": True})
-    expect((answer.status, answer.body["code"], answer.body["device"]) == (422, "OpenFileFailed", "vdb"), "%s", answer)
     handle.pwrite(b"a" * 512, 0)
-    os.unlink(daemon.image("vdb+vain.qcow2"))
     expect(daemon.request("DELETE", "/devices/vdb").status == 204, "detach")
     for query in ("", "?dry_run=true"):
         answer = daemon.request("POST", ROLLBACKS + query, {"name": "vain", "disconnect": True})

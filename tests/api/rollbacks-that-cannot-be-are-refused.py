@@ -77,14 +77,6 @@ def clients(daemon):
     reader.shutdown()
 
 
-def files(daemon):
-    with open(daemon.image("vdb+r.qcow2"), "w"):
-        pass
-    answer = refuse(daemon, 422, "OpenFileFailed", device="vdb")
-    expect("vdb+r.qcow2" in answer.body["detail"], "%s", answer)
-    os.unlink(daemon.image("vdb+r.qcow2"))
-
-
 def members(daemon):
     """One was detached; one is another disk now, one cannot be written."""
     expect(daemon.request("DELETE", "/devices/vdb").status == 204, "detach")
@@ -161,7 +153,6 @@ def test():
         bodies(daemon)
         aborted(daemon)
         clients(daemon)
-        files(daemon)
         members(daemon)
         races(daemon)
         merges(daemon)

@@ -41,7 +41,9 @@ options:
     description: The name that the disk had in the group. Needed with C(present).
     type: str
   image:
-    description: The file to create. The default is C(NAME.qcow2) in the image directory.
+    description:
+      - The file to create. The default is C(NAME.qcow2) in the image directory, or the first of C(NAME++2.qcow2) and so
+        on that is free.
     type: str
   cluster_size_bytes:
     description: The cluster size of the file, and of later overlays.
