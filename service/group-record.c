@@ -41,6 +41,14 @@ int group_row_write(struct service *service,
 }
 
 /* The row has the member's device and clients once it was read from the store. */
+int group_row_try_insert(struct service *service, struct group_row *row, struct err *err)
+{
+    CLEANUP(store_transaction)
+    struct store_transaction *transaction = store_begin(service->store, err);
+    row->state = GROUP_PREPARING;
+    return transaction ? store_group_insert(transaction, row, err) : -1;
+}
+
 static int member_offer(struct service *service, const struct group_row *row,
                         const struct member_row *member, struct err *err)
 {

@@ -20,6 +20,10 @@ int group_row_write(struct service *service,
                     const struct group_row *row, const struct origin *origin, enum event_kind kind,
                     struct err *err);
 
+/* Whether the store would take the row, of a group that begins; it is rid of it again. As
+ * store_group_insert(). */
+int group_row_try_insert(struct service *service, struct group_row *row, struct err *err);
+
 /* Records in `row` why it is aborted; `member` is SIZE_MAX if no member is to blame. */
 void group_row_fail(struct group_row *row, const struct err *err, size_t member);
 

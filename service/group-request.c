@@ -9,6 +9,7 @@
 #include "service/default-files.h"
 #include "service/events.h"
 #include "service/names.h"
+#include "store/groups.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -87,6 +88,39 @@ struct group *group_members_begin(struct service *service, const struct group_me
                             failed_member, err);
     while (!group && members_choose_again(service, members, *failed_member, err));
     return group;
+}
+
+/* ---- checks ---- */
+
+int group_name_check(struct service *service, const char *name, struct err *err)
+{
+    CLEANUP_BY(group_row_clear) struct group_row now = {0};
+    if (store_group_get(service->store, name, &now, err) == 0)
+        return err_set(err, ErrGroupExists, 0, "there is a snapshot group '%s' already", name);
+    return err->code == ErrGroupNotFound ? 0 : -1;
+}
+
+static int base_check(const struct group_row *target, const struct group_member *member,
+                      struct err *err)
+{
+    for (size_t i = 0; i < target->member_count; i++) {
+        const struct member_row *now = &target->members[i];
+        const char *image = now->backing_image ? now->backing_image : now->backing_file;
+        if (strcmp(now->device, member->device) == 0 && strcmp(image, member->base->image) != 0)
+            return err_set(err, ErrDeviceInUse, 0,
+                           "image '%s' was merged with another one meanwhile; try again",
+                           member->base->image);
+    }
+    return 0;
+}
+
+int group_bases_check(const struct snapshot_group_request *request, const struct group_row *target,
+                      struct err *err)
+{
+    for (size_t i = 0; i < request->count; i++)
+        if (base_check(target, &request->members[i], err) != 0)
+            return -1;
+    return 0;
 }
 
 /* ---- the row ---- */

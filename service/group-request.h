@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * What a client asks of POST /snapshot-groups, or of a rollback: the members with their defaults,
- * and the row that follows. Called by snapshot-groups.c.
+ * what is checked before they are held, and the row that follows. Called by snapshot-groups.c.
  */
 #ifndef SERVICE_GROUP_REQUEST_H
 #define SERVICE_GROUP_REQUEST_H
@@ -44,6 +44,15 @@ int group_members_fill(struct service *service, struct group_members *members, c
 struct group *group_members_begin(struct service *service, const struct group_members *members,
                                   size_t *failed_member, struct err *err);
 void group_members_clear(struct group_members *members);
+
+/* So that a call sent twice is refused for its name, not for its files, which exist too. The insert
+ * decides. GroupExists. */
+int group_name_check(struct service *service, const char *name, struct err *err);
+
+/* Whether the images that a rollback goes back to are still those of its target. DeviceInUse: they
+ * were merged. */
+int group_bases_check(const struct snapshot_group_request *request, const struct group_row *target,
+                      struct err *err);
 
 /* Fills all of the row but the members. OutOfResources. */
 int group_row_begin(struct group_row *row, const struct snapshot_group_request *request,

@@ -36,32 +36,6 @@ static void refusal_record(struct service *service, struct settlement *settlemen
 
 /* ---- steps ---- */
 
-/* So that a call sent twice is refused for its name, not for its files, which exist too. The insert
- * decides. */
-static int name_check(struct service *service, const char *name, struct err *err)
-{
-    CLEANUP_BY(group_row_clear) struct group_row now = {0};
-    if (store_group_get(service->store, name, &now, err) == 0)
-        return err_set(err, ErrGroupExists, 0, "there is a snapshot group '%s' already", name);
-    return err->code == ErrGroupNotFound ? 0 : -1;
-}
-
-/* ---- rollbacks ---- */
-
-static int base_check(const struct group_row *target, const struct group_member *member,
-                      struct err *err)
-{
-    for (size_t i = 0; i < target->member_count; i++) {
-        const struct member_row *now = &target->members[i];
-        const char *image = now->backing_image ? now->backing_image : now->backing_file;
-        if (strcmp(now->device, member->device) == 0 && strcmp(image, member->base->image) != 0)
-            return err_set(err, ErrDeviceInUse, 0,
-                           "image '%s' was merged with another one meanwhile; try again",
-                           member->base->image);
-    }
-    return 0;
-}
-
 /* A rollback looks at the images of its target, and opens them; a merge may end in between. If that
  * is why it failed *err says so. */
 static void merge_explain(struct service *service, const struct snapshot_group_request *request,
@@ -73,13 +47,9 @@ static void merge_explain(struct service *service, const struct snapshot_group_r
         (err->code != ErrOpenFileFailed && err->code != ErrNotRelated) ||
         snapshot_groups_get_committed(service, request->rolled_back_to, &target, err) != 0)
         return;
-    for (size_t i = 0; i < request->count; i++)
-        if (base_check(&target, &request->members[i], err) != 0)
-            return;
-    *err = cause;
+    if (group_bases_check(request, &target, err) == 0)
+        *err = cause;
 }
-
-/* ---- beginning ---- */
 
 static int take_begin(struct service *service, struct settlement *settlement,
                       struct group_progress *progress, const struct group_members *members,
@@ -157,7 +127,7 @@ static int take_run(struct service *service, struct settlement *settlement,
     CLEANUP_BY(group_members_clear) struct group_members members = {.request = request};
     const char *name = request->name ? request->name : settlement->row.id;
     size_t failed = SIZE_MAX;
-    if (name_check(service, name, err) != 0 ||
+    if (group_name_check(service, name, err) != 0 ||
         group_members_fill(service, &members, settlement->row.id, err) != 0 ||
         target_check(service, request, err) != 0 ||
         take_begin(service, settlement, progress, &members, err) != 0)
@@ -229,27 +199,18 @@ static int plan_member(void *context, size_t position, const struct group_member
     return group_row_fill_member(plan->service, plan->row, plan->members, position, info, err);
 }
 
-/* Whether the store would take the row, which it is rid of again. */
-static int plan_try_insert(struct service *service, struct group_row *row, struct err *err)
-{
-    CLEANUP(store_transaction)
-    struct store_transaction *transaction = store_begin(service->store, err);
-    row->state = GROUP_PREPARING;
-    return transaction ? store_group_insert(transaction, row, err) : -1;
-}
-
 static int plan_run(struct plan *plan, const char *name, struct err *err)
 {
     size_t failed = SIZE_MAX;
     struct service *service = plan->service;
     struct group_row *row = plan->row;
     const struct group_members *members = plan->members;
-    if (name_check(service, name, err) != 0)
+    if (group_name_check(service, name, err) != 0)
         return -1;
     if (group_row_begin(row, members->request, err) == 0 &&
         group_plan(service->block, members->list, members->request->count, plan_member, plan,
                    &failed, err) == 0)
-        return plan_try_insert(service, row, err);
+        return group_row_try_insert(service, row, err);
     merge_explain(service, members->request, err);
     if (failed == SIZE_MAX)
         return -1;
