@@ -4,9 +4,11 @@
  */
 #include "service/deletes.h"
 
+#include "base/log.h"
 #include "service/clock.h"
 #include "service/context.h"
 #include "service/group-record.h"
+#include "service/images.h"
 #include "service/job-control.h"
 #include "service/merges.h"
 #include "service/names.h"
@@ -50,6 +52,18 @@ static size_t tree_find(const struct tree *tree, const char *path)
     return TREE_NONE;
 }
 
+/* An image whose file is gone is no child of the one under it, unless a device has it as top, which
+ * still needs what is under it once the file is put back. */
+static void tree_mark_gone(struct tree *tree)
+{
+    for (size_t i = 0; i < tree->count; i++) {
+        if (tree->rows[i].device || !images_file_is_gone(tree->rows[i].path))
+            continue;
+        tree->images[i].is_gone = true;
+        free(steal(tree->rows[i].backing));
+    }
+}
+
 /* The tree of that image, planned as if the group needed none of it. */
 static int tree_load(struct service *service, const char *path, const char *group,
                      struct tree *tree, struct err *err)
@@ -62,6 +76,7 @@ static int tree_load(struct service *service, const char *path, const char *grou
     for (size_t i = 0; i < tree->count; i++)
         if (tree->rows[i].group_name && strcmp(tree->rows[i].group_name, group) == 0)
             tree->images[i].is_member = false;
+    tree_mark_gone(tree);
     tree_plan(tree->images, tree->count);
     return 0;
 }
@@ -403,6 +418,44 @@ int delete_begin(struct service *service, const char *id_or_name, const struct c
     return done > 0 ? 0 : -1;
 }
 
+/* ---- files that somebody removed ---- */
+
+static bool tree_has_child(const struct tree *tree, size_t i, const bool *forgotten)
+{
+    for (size_t j = i + 1; j < tree->count; j++)
+        if (tree->images[j].backing == i && !forgotten[j])
+            return true;
+    return false;
+}
+
+/* From the leaves down; what still has something on it stays. */
+static int tree_forget(void *context, const struct tree *tree, struct err *err)
+{
+    struct service *service = context;
+    CLEANUP_FREE bool *forgotten = calloc(tree->count + 1, sizeof(*forgotten));
+    CLEANUP(store_transaction) struct store_transaction *transaction = NULL;
+    if (!forgotten)
+        return err_set(err, ErrOutOfResources, 0, "there is no memory for the trees");
+    for (size_t i = tree->count; i-- > 0;) {
+        if (!tree->images[i].is_gone || tree_has_child(tree, i, forgotten))
+            continue;
+        if (!transaction && !(transaction = store_begin(service->store, err)))
+            return -1;
+        if (store_image_forget(transaction, tree->rows[i].path, err) != 0)
+            return -1;
+        forgotten[i] = true;
+        log_info("image '%s' is gone, and keeps nothing under it", tree->rows[i].path);
+    }
+    return transaction ? store_commit(steal(transaction), err) : 0;
+}
+
+static int delete_forget(struct service *service, const struct group_row *group,
+                         struct roots *roots, struct err *err)
+{
+    const struct tree_visit visit = {service, group, roots, tree_forget, service};
+    return trees_visit(&visit, err);
+}
+
 /* ---- cutting ---- */
 
 struct cuts {
@@ -687,7 +740,9 @@ static int delete_step(struct service *service, struct roots *roots, struct job_
     if (store_group_get(service->store, job->group_id, &group, err) != 0 ||
         roots_begin(roots, group.member_count, err) != 0)
         return -1;
-    ret = delete_cut(service, &group, job, err);
+    ret = delete_forget(service, &group, roots, err);
+    if (ret == 0)
+        ret = delete_cut(service, &group, job, err);
     if (ret == 0)
         ret = delete_plan_wait(service, &group, roots, job, added, err);
     return ret ? ret : job_reload(service, job, err);

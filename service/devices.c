@@ -272,7 +272,7 @@ static int device_end(struct service *service, const struct device_row *row, boo
     unsigned char id[OWNER_ID_BYTES];
     if (discard_unflushed)
         return block_device_abandon(service->block, row->name, true, err);
-    if (!row->removed_by)
+    if (!row->removed_by || images_file_is_gone(row->top))
         return block_device_close(service->block, row->name, err);
     id_bytes(row->removed_by, id);
     return block_device_remove(service->block, row->name, id, err);

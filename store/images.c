@@ -123,11 +123,14 @@ int store_image_forget(struct store_transaction *transaction, const char *path, 
     const struct image_row row = {.path = (char *)path};
     bool has_failed =
         row_run(&images, writer,
-                "UPDATE images SET backing = NULL, is_complete = 0 WHERE path = :path", &row,
-                ErrInternalError, path, err) < 0 ||
+                "UPDATE images SET backing = NULL, is_complete = 0 WHERE path = :path AND "
+                "NOT EXISTS (SELECT 1 FROM devices WHERE top_image = images.path) AND "
+                "NOT EXISTS (" IMAGE_TO_BE_TOP ")",
+                &row, ErrInternalError, path, err) < 0 ||
         row_run(&images, writer,
                 "DELETE FROM images WHERE path = :path AND NOT EXISTS (" IMAGE_GROUPS ") AND "
                 "NOT EXISTS (SELECT 1 FROM devices WHERE top_image = images.path) AND "
+                "NOT EXISTS (" IMAGE_TO_BE_TOP ") AND "
                 "NOT EXISTS (SELECT 1 FROM images AS child WHERE child.backing = images.path)",
                 &row, ErrInternalError, path, err) < 0;
     return transaction_result(transaction, has_failed ? -1 : 0);

@@ -50,8 +50,9 @@ int store_image_tree(struct store *store, const char *path, struct image_row **r
 int store_image_list_incomplete(struct store *store, const char *after, size_t limit,
                                 struct image_row **rows, size_t *count, struct err *err);
 
-/* The file of an image does not exist any more: its row goes, unless a group or a device names it,
- * or another image stands on it; then it is no child of any image from now on. */
+/* The file of an image does not exist any more: its row goes, unless a group names it or another
+ * image stands on it; then it is no child of any image from now on. That of a device's top, or of
+ * one that is to be, stays as it is. */
 int store_image_forget(struct store_transaction *transaction, const char *path, struct err *err);
 
 /* Records the chain of an image that no device has open, top to base: path, identity and format of

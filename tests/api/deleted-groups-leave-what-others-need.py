@@ -110,6 +110,23 @@ def branches_go(daemon):
     expect(len(chain(daemon, "f")) == 2, "%s", chain(daemon, "f"))
 
 
+def removed_by_hand(daemon):
+    """The file of a detached clone is removed by its operator: it keeps nothing any more."""
+    daemon.create_device("h", "qcow2", 4 * MIB)
+    for number in (1, 2):
+        write(daemon, "h", number, 0, MIB)
+        daemon.snapshot("h%d" % number, ["h"])
+    answer = daemon.request("POST", "/devices", {"name": "hc", "from": {"group": "h2", "device": "h"}})
+    expect(answer.status == 201, "%s", answer)
+    expect(daemon.request("DELETE", "/devices/hc").status == 204, "detach")
+    os.unlink(daemon.image("hc.qcow2"))
+    before = content(daemon, "h")
+    for group in ("h1", "h2"):
+        job, plan = delete(daemon, group)
+        expect(not job["kept"] and not plan["kept"] and job["merges"], "%s: %s %s", group, job, plan)
+    expect(content(daemon, "h") == before and len(chain(daemon, "h")) == 2, "%s", chain(daemon, "h"))
+
+
 def readers_keep(daemon):
     """A device that is read-only cannot be cut; what is under it stays until it is gone."""
     daemon.create_device("e", "qcow2", 4 * MIB)
@@ -186,6 +203,7 @@ def test():
         in_any_order(daemon)
         clones_keep(daemon)
         branches_go(daemon)
+        removed_by_hand(daemon)
         readers_keep(daemon)
         cancelled_and_continued(daemon)
         refused(daemon)

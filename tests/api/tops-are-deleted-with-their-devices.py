@@ -40,6 +40,19 @@ def refused(daemon, name, reason, status=409, code="ImageIsKept", query="?files=
     expect(daemon.image_names() == before and daemon.get("/devices/" + name) == device, "%s has changed", name)
 
 
+def gone(daemon):
+    """A file that its operator removed is no reason to keep the device, online or failed."""
+    for fails in (False, True):
+        clone(daemon, "vdg", "g1", "vda")
+        os.unlink(daemon.image("vdg.qcow2"))
+        if fails:
+            daemon.stop()
+            daemon.start()
+        deleted(daemon, "vdg")
+        clone(daemon, "vdg", "g1", "vda")
+        deleted(daemon, "vdg", "vdg.qcow2")
+
+
 def test():
     with Daemon() as daemon:
         daemon.start()
@@ -55,6 +68,7 @@ def test():
         refused(daemon, "vdb", "connected client", code="DeviceInUse")
         handle.shutdown()
         deleted(daemon, "vdb", "vdb.qcow2")
+        gone(daemon)
         expect(daemon.get("/snapshot-groups/g1")["members"][0]["clones"] == ["vdc"], "vdb is listed")
         clone(daemon, "vdb", "g1", "vda")  # its path is free again
         daemon.snapshot("g2", ["vdb"])
