@@ -195,6 +195,26 @@ static uint64_t file_bytes(const char *path)
     return stat(path, &st) == 0 ? (uint64_t)st.st_blocks * 512 : 0;
 }
 
+/* The lowest image of a run, from *base up, that can take what is above it. 0; 1: there is none,
+ * and *err says why it is not *base; -1: *err. */
+static int push_find(struct service *service, const struct tree *tree, size_t *base, size_t upper,
+                     struct merge_size *size, struct err *err)
+{
+    struct err other, *why = err;
+    for (size_t at = *base; at != upper; at = tree->images[at].child, why = &other) {
+        if (merges_check(service, tree->rows, tree->count, &tree->rows[at], &tree->rows[upper],
+                         size, why) == 0) {
+            *base = at;
+            return 0;
+        }
+        if (why->code != ErrInvalidValue) {
+            *err = *why;
+            return -1;
+        }
+    }
+    return 1;
+}
+
 /* 0, also if it cannot be done: then the image stays. */
 static int estimate_push(struct estimate *estimate, const struct tree *tree, size_t base,
                          size_t upper, struct err *err)
@@ -202,15 +222,11 @@ static int estimate_push(struct estimate *estimate, const struct tree *tree, siz
     struct merge_size size;
     const struct image_row *lower = &tree->rows[base];
     const struct member_row *member = member_of(estimate->group, lower->path);
-    int ret = merges_check(estimate->service, tree->rows, tree->count, lower, &tree->rows[upper],
-                           &size, err);
-    if (ret != 0 && err->code == ErrInvalidValue) {
-        if (member)
-            kept_add(estimate->kept, member->device, lower->path, err->message);
-        return 0;
-    }
+    int ret = push_find(estimate->service, tree, &base, upper, &size, err);
+    if (ret > 0 && member)
+        kept_add(estimate->kept, member->device, lower->path, err->message);
     if (ret != 0)
-        return -1;
+        return ret < 0 ? -1 : 0;
     estimate->plan->copy_bytes += size.copy_bytes;
     if (size.free_bytes < estimate->plan->free_bytes)
         estimate->plan->free_bytes = size.free_bytes;
@@ -600,17 +616,16 @@ static int planning_push(struct planning *planning, const struct tree *tree, siz
                          const char *device, struct err *err)
 {
     struct merge_size size;
-    const struct image_row *lower = &tree->rows[base];
-    const struct image_row *upper = &tree->rows[tree->images[base].partner];
-    int ret = merges_check(planning->service, tree->rows, tree->count, lower, upper, &size, err);
-    if (ret != 0 && err->code == ErrInvalidValue) {
-        planning_keep(planning, device, lower->path, err->message);
-        return 0;
-    }
+    const char *lowest = tree->rows[base].path;
+    const size_t upper = tree->images[base].partner;
+    int ret = push_find(planning->service, tree, &base, upper, &size, err);
+    if (ret > 0)
+        planning_keep(planning, device, lowest, err->message);
     if (ret != 0)
-        return -1;
+        return ret < 0 ? -1 : 0;
     planning->job->total_bytes += size.copy_bytes;
-    return planning_add(planning, device, lower->path, upper->path, size.copy_bytes, err);
+    return planning_add(planning, device, tree->rows[base].path, tree->rows[upper].path,
+                        size.copy_bytes, err);
 }
 
 static int planning_image(struct planning *planning, const struct tree *tree, size_t i,
