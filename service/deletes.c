@@ -94,15 +94,44 @@ static void roots_clear(struct roots *roots)
     free(roots->paths);
 }
 
-static int roots_begin(struct roots *roots, size_t count, struct err *err)
+static int roots_set(struct roots *roots, size_t member, const char *path, struct err *err)
+{
+    char *copy = strdup(path);
+    if (!copy)
+        return err_set(err, ErrOutOfResources, 0, "there is no memory for the trees");
+    free(roots->paths[member]);
+    roots->paths[member] = copy;
+    return 0;
+}
+
+/* As the spec of a job has them: {"roots":[PATH or null, ...]}, one for each member. */
+static int roots_begin(struct roots *roots, size_t count, const char *spec, struct err *err)
 {
     if (roots->paths)
         return 0;
+    CLEANUP(cjson) cJSON *json = cJSON_Parse(spec);
+    const cJSON *list = cJSON_GetObjectItemCaseSensitive(json, "roots");
     roots->paths = calloc(count + 1, sizeof(*roots->paths));
     if (!roots->paths)
         return err_set(err, ErrOutOfResources, 0, "there is no memory for the trees");
     roots->count = count;
+    for (size_t i = 0; i < count; i++) {
+        const char *path = cJSON_GetStringValue(cJSON_GetArrayItem(list, (int)i));
+        if (path && roots_set(roots, i, path, err) != 0)
+            return -1;
+    }
     return 0;
+}
+
+/* Heap, or NULL. */
+static char *roots_print(const struct roots *roots)
+{
+    CLEANUP(cjson) cJSON *spec = cJSON_CreateObject();
+    cJSON *list = cJSON_AddArrayToObject(spec, "roots");
+    for (size_t i = 0; i < roots->count; i++)
+        cJSON_AddItemToArray(list, roots->paths[i] ? cJSON_CreateString(roots->paths[i])
+                                                   : cJSON_CreateNull());
+    return cJSON_PrintUnformatted(spec);
 }
 
 /* What is done with the tree of a group's members. */
@@ -133,11 +162,9 @@ static const char *tree_place(const struct tree_visit *visit, size_t member)
 static int root_note(const struct tree_visit *visit, size_t member, const struct tree *tree,
                      struct err *err)
 {
-    char **root = visit->roots && tree->count > 0 ? &visit->roots->paths[member] : NULL;
-    if (!root || *root)
+    if (!visit->roots || tree->count == 0 || visit->roots->paths[member])
         return 0;
-    *root = strdup(tree->rows[0].path);
-    return *root ? 0 : err_set(err, ErrOutOfResources, 0, "there is no memory for the trees");
+    return roots_set(visit->roots, member, tree->rows[0].path, err);
 }
 
 /* Each tree once, in the order of their first members. */
@@ -359,13 +386,39 @@ static int members_withdraw(struct service *service, const struct group_row *gro
     return 0;
 }
 
-static int job_insert(struct store_transaction *transaction, const struct origin *origin,
-                      const struct group_row *group, struct job_row *job, struct err *err)
+/* Those of the job before, of members whose images have gone by it; else as the rows have them. */
+static int roots_find(struct service *service, const struct group_row *group, struct roots *roots,
+                      struct err *err)
 {
-    static char no_spec[] = "{}", none[] = "[]";
+    CLEANUP_BY(job_row_clear) struct job_row before = {0};
+    int found = store_job_get_of_group(service->store, group->id, &before, err);
+    if (found < 0 ||
+        roots_begin(roots, group->member_count, found > 0 ? before.spec : "{}", err) != 0)
+        return -1;
+    for (size_t i = 0; i < group->member_count; i++) {
+        struct image_row *rows;
+        size_t count;
+        const char *image = group->members[i].backing_image;
+        if (!image)
+            continue;
+        if (store_image_chain(service->store, image, &rows, &count, err) != 0)
+            return -1;
+        int ret = count > 0 ? roots_set(roots, i, rows[count - 1].path, err) : 0;
+        image_rows_free(rows, count);
+        if (ret != 0)
+            return -1;
+    }
+    return 0;
+}
+
+static int job_insert(struct store_transaction *transaction, const struct origin *origin,
+                      const struct group_row *group, char *spec, struct job_row *job,
+                      struct err *err)
+{
+    static char none[] = "[]";
     struct job_row row = {.kind = JOB_DELETE,
                           .group_id = (char *)group->id,
-                          .spec = no_spec,
+                          .spec = spec,
                           .kept = none,
                           .created_at_us = clock_now_us()};
     id_new(row.id);
@@ -380,12 +433,18 @@ static int job_insert(struct store_transaction *transaction, const struct origin
 static int delete_record(struct service *service, const struct group_row *group,
                          const struct origin *origin, struct job_row *job, struct err *err)
 {
+    CLEANUP_BY(roots_clear) struct roots roots = {0};
+    if (roots_find(service, group, &roots, err) != 0)
+        return -1;
+    CLEANUP_FREE char *spec = roots_print(&roots);
+    if (!spec)
+        return err_set(err, ErrOutOfResources, 0, "there is no memory for the job");
     CLEANUP(store_transaction)
     struct store_transaction *transaction = store_begin(service->store, err);
     int changed = transaction ? store_group_update_deleting(transaction, group, err) : -1;
     if (changed <= 0)
         return changed;
-    if (job_insert(transaction, origin, group, job, err) != 0)
+    if (job_insert(transaction, origin, group, spec, job, err) != 0)
         return -1;
     return store_commit(steal(transaction), err) == 0 ? 1 : -1;
 }
@@ -753,7 +812,7 @@ static int delete_step(struct service *service, struct roots *roots, struct job_
     if (ret != 0)
         return ret;
     if (store_group_get(service->store, job->group_id, &group, err) != 0 ||
-        roots_begin(roots, group.member_count, err) != 0)
+        roots_begin(roots, group.member_count, job->spec, err) != 0)
         return -1;
     ret = delete_forget(service, &group, roots, err);
     if (ret == 0)

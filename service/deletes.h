@@ -15,6 +15,9 @@
  *          redirected  the rows, too; the files go
  *          done
  *
+ * The job's spec names the lowest images of the trees: after all images of the group have gone, its
+ * trees are still found by them.
+ *
  * Each step is recorded, and may be repeated: after a restart, or by another DELETE when the job
  * has failed or was cancelled, of the same group or of another one with images of the tree: what
  * was begun is finished first.

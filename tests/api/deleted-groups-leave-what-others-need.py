@@ -12,6 +12,7 @@ import sys
 
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.realpath(__file__)), "..", "lib"))
+from gates import GatedDaemon
 from snapgroupd import Daemon, expect, main, qcow2_check, wait_until
 
 MIB = 1 << 20
@@ -94,8 +95,7 @@ def clones_keep(daemon):
     expect((content(daemon, "c"), content(daemon, "clone")) == before, "contents")
 
 
-def branches_go(daemon):
-    """A branch that goes leaves a run of two images, which is merged by the same job."""
+def branches_make(daemon):
     daemon.create_device("f", "qcow2", 4 * MIB)
     write(daemon, "f", 1, 0, MIB)
     daemon.snapshot("f1", ["f"])
@@ -103,11 +103,35 @@ def branches_go(daemon):
     for group, safety in (("f1", "branch"), ("branch", "back")):
         answer = daemon.request("POST", "/snapshot-groups/%s/rollbacks" % group, {"name": safety})
         expect(answer.status == 201, "%s", answer)
+
+
+def branches_go(daemon):
+    """A branch that goes leaves a run of two images, which is merged by the same job."""
+    branches_make(daemon)
     before = content(daemon, "f")
     for group in ("f1", "branch", "back"):
         delete(daemon, group)
     expect(content(daemon, "f") == before, "contents")
     expect(len(chain(daemon, "f")) == 2, "%s", chain(daemon, "f"))
+
+
+def killed_after_a_branch():
+    """The job knows the tree of which the group has nothing any more, after a restart too."""
+    with GatedDaemon() as daemon:
+        daemon.start()
+        branches_make(daemon)
+        before = content(daemon, "f")
+        for group in ("f1", "branch"):
+            delete(daemon, group)
+        daemon.close_gate("merged")
+        job = daemon.request("DELETE", "/snapshot-groups/back").body
+        daemon.await_gate("merged")
+        daemon.kill()
+        daemon.forget_gate("merged")
+        daemon.start()
+        expect(ended(daemon, job)["state"] == "done", "%s", daemon.get("/jobs/" + job["id"]))
+        expect(content(daemon, "f") == before, "contents")
+        expect(len(chain(daemon, "f")) == 2, "%s", chain(daemon, "f"))
 
 
 def removed_by_hand(daemon):
@@ -198,6 +222,7 @@ def cancelled_and_continued(daemon):
 
 
 def test():
+    killed_after_a_branch()
     with Daemon() as daemon:
         daemon.start()
         in_any_order(daemon)

@@ -8,6 +8,7 @@
 #include "block/device/member.h"
 #include "block/group.h"
 #include "store/groups.h"
+#include "store/merges.h"
 
 #include <fcntl.h>
 #include <limits.h>
@@ -72,4 +73,7 @@ GATE("finish", void, group_finish_begin, (struct group * group), (group))
 GATE(seal_step(member), uint64_t, member_seal, (struct member * member), (member))
 GATE("committed", int, store_group_update_committed,
      (struct store_transaction * transaction, const struct group_row *row, struct err *err),
+     (transaction, row, err))
+GATE(row->stage == MERGE_DONE ? "merged" : "merging", int, store_merge_update_stage,
+     (struct store_transaction * transaction, const struct merge_row *row, struct err *err),
      (transaction, row, err))
