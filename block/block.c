@@ -288,6 +288,14 @@ int block_directory_identity(struct block *block, const char *path,
     return image_directory_identity(&block->dir, path, identity, err);
 }
 
+bool block_image_is_gone(struct block *block, const char *path, const char *identity)
+{
+    struct err ignored;
+    CLEANUP_PLACE struct image_place place = IMAGE_PLACE_INIT;
+    return *identity && image_place_find(&block->dir, path, identity, &place, &ignored) > 0 &&
+           image_place_check_free(&place, &ignored) == 0;
+}
+
 int block_image_discard(struct block *block, const char *path, const char *directory,
                         const unsigned char id[OWNER_ID_BYTES], struct err *err)
 {

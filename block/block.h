@@ -104,6 +104,10 @@ int block_image_keep(struct block *block, const char *path, const unsigned char 
 int block_directory_identity(struct block *block, const char *path,
                              char identity[FILE_IDENTITY_BYTES], struct err *err);
 
+/* Whether somebody removed the file of that identity: its file system is there, and its directory
+ * has no such name. False where that is not known: its storage may be away. */
+bool block_image_is_gone(struct block *block, const char *path, const char *identity);
+
 /* The image is not wanted: removes both names, if `id` made them. Idempotent. `directory` is from
  * block_directory_identity(): where the directory does not exist or is on another file system, the
  * storage is away and nothing is known of the image (OpenFileFailed). NULL: not known; then a

@@ -8,7 +8,6 @@
 #include "service/clock.h"
 #include "service/context.h"
 #include "service/group-record.h"
-#include "service/images.h"
 #include "service/job-control.h"
 #include "service/merges.h"
 #include "service/names.h"
@@ -54,10 +53,12 @@ static size_t tree_find(const struct tree *tree, const char *path)
 
 /* An image whose file is gone is no child of the one under it, unless a device has it as top, which
  * still needs what is under it once the file is put back. */
-static void tree_mark_gone(struct tree *tree)
+static void tree_mark_gone(struct service *service, struct tree *tree)
 {
     for (size_t i = 0; i < tree->count; i++) {
-        if (tree->rows[i].device || !images_file_is_gone(tree->rows[i].path))
+        const struct image_row *row = &tree->rows[i];
+        if (row->device || !row->identity ||
+            !block_image_is_gone(service->block, row->path, row->identity))
             continue;
         tree->images[i].is_gone = true;
         free(steal(tree->rows[i].backing));
@@ -76,7 +77,7 @@ static int tree_load(struct service *service, const char *path, const char *grou
     for (size_t i = 0; i < tree->count; i++)
         if (tree->rows[i].group_name && strcmp(tree->rows[i].group_name, group) == 0)
             tree->images[i].is_member = false;
-    tree_mark_gone(tree);
+    tree_mark_gone(service, tree);
     tree_plan(tree->images, tree->count);
     return 0;
 }

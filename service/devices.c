@@ -272,7 +272,8 @@ static int device_end(struct service *service, const struct device_row *row, boo
     unsigned char id[OWNER_ID_BYTES];
     if (discard_unflushed)
         return block_device_abandon(service->block, row->name, true, err);
-    if (!row->removed_by || images_file_is_gone(row->top))
+    if (!row->removed_by ||
+        block_image_is_gone(service->block, row->top, row->top_identity ? row->top_identity : ""))
         return block_device_close(service->block, row->name, err);
     id_bytes(row->removed_by, id);
     return block_device_remove(service->block, row->name, id, err);

@@ -9,11 +9,8 @@
 #include "store/devices.h"
 #include "store/images.h"
 
-#include <errno.h>
-#include <libgen.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #define COMPLETE_PAGE_ROWS 100
 
@@ -41,15 +38,6 @@ int images_fill_chain(struct device_row *row, const struct device_info *info, st
     row->chain = chain_rows(info->chain, info->chain_length, err);
     row->chain_count = row->chain ? info->chain_length : 0;
     return row->chain ? 0 : -1;
-}
-
-bool images_file_is_gone(const char *path)
-{
-    struct stat st;
-    if (lstat(path, &st) == 0 || errno != ENOENT)
-        return false;
-    CLEANUP_FREE char *directory = strdup(path);
-    return directory && stat(dirname(directory), &st) == 0 && S_ISDIR(st.st_mode);
 }
 
 /* ---- devices ---- */

@@ -11,12 +11,7 @@
 #include "block/block.h"
 #include "store/row.h"
 
-#include <stdbool.h>
-
 struct service;
-
-/* Whether somebody removed the file: its directory is there, and has no such name. */
-bool images_file_is_gone(const char *path);
 
 /* Fills row->chain, once, from the report of the open device. OutOfResources. */
 int images_fill_chain(struct device_row *row, const struct device_info *info, struct err *err);
