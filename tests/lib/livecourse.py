@@ -93,7 +93,8 @@ def dry_run(life, _):
     """Says what it would do, and does nothing."""
     group, _ = member(life)
     if group:
-        life.call("DELETE", "/snapshot-groups/%s?dry_run=true" % group.name, None, set())
+        planned = Delete(life, group)
+        life.call("DELETE", planned.path + "?dry_run=true", None, planned.refusals)
         planned = RollBack(life, group)
         life.call("POST", planned.path + "?dry_run=true", planned.body, planned.refusals)
 
