@@ -494,6 +494,59 @@ int delete_begin(struct service *service, const char *id_or_name, const struct c
     return done > 0 ? 0 : -1;
 }
 
+/* ---- planning a tree again ---- */
+
+/* Whether there is something to do in the tree: 1, and a deleted group by which it is done, as it
+ * had an image there; 0; -1. */
+static int replan_find(struct service *service, const struct tree *tree,
+                       char group_id[STORE_ID_CHARS + 1], struct err *err)
+{
+    bool is_due = false, has_group = false;
+    for (size_t i = 0; i < tree->count; i++) {
+        const struct tree_image *image = &tree->images[i];
+        bool is_surplus = image->fate == TREE_STAYS && image->reason == TREE_UNDER_TOP;
+        is_due |= image->fate == TREE_GOES || image->fate == TREE_BASE;
+        int found =
+            has_group && !is_surplus
+                ? 0
+                : store_group_find_deleted(service->store, tree->rows[i].path, group_id, err);
+        if (found < 0)
+            return -1;
+        has_group |= found > 0;
+        if (found > 0 && is_surplus)
+            return 1; /* the group's image is what is left to do */
+    }
+    return is_due && has_group;
+}
+
+int delete_replan(struct service *service, const char *image, const struct origin *origin,
+                  struct err *err)
+{
+    char group_id[STORE_ID_CHARS + 1];
+    struct job_row job = {0};
+    CLEANUP_BY(tree_clear) struct tree tree = {0};
+    CLEANUP_BY(group_row_clear) struct group_row group = {0};
+    CLEANUP_BY(roots_clear) struct roots roots = {0};
+    if (tree_load(service, image, "", &tree, err) != 0)
+        return -1;
+    int found = replan_find(service, &tree, group_id, err);
+    if (found <= 0)
+        return found;
+    if (store_group_get(service->store, group_id, &group, err) != 0 ||
+        roots_find(service, &group, &roots, err) != 0)
+        return -1;
+    CLEANUP_FREE char *spec = roots_print(&roots);
+    if (!spec)
+        return err_set(err, ErrOutOfResources, 0, "there is no memory for the job");
+    CLEANUP(store_transaction)
+    struct store_transaction *transaction = store_begin(service->store, err);
+    if (!transaction || job_insert(transaction, origin, &group, spec, &job, err) != 0 ||
+        store_commit(steal(transaction), err) != 0)
+        return -1;
+    job_control_wake(service->job_control);
+    return 0;
+}
+
 /* ---- files that somebody removed ---- */
 
 static bool tree_has_child(const struct tree *tree, size_t i, const bool *forgotten)

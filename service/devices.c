@@ -9,12 +9,14 @@
 #include "service/clock.h"
 #include "service/clones.h"
 #include "service/context.h"
+#include "service/deletes.h"
 #include "service/device-change.h"
 #include "service/idempotency.h"
 #include "service/images.h"
 #include "service/labels.h"
 #include "service/names.h"
 #include "store/image-keepers.h"
+#include "store/images.h"
 #include "store/merges.h"
 
 #include <assert.h>
@@ -333,6 +335,25 @@ static int creation_remove(struct service *service, const struct device_row *row
     return -1;
 }
 
+/* The image on which the top of the device stands: heap, or NULL. */
+static char *device_find_backing(struct service *service, const struct device_row *row)
+{
+    struct err ignored;
+    CLEANUP_BY(image_row_clear) struct image_row top = {0};
+    return row->top_image && store_image_get(service->store, row->top_image, &top, &ignored) > 0
+               ? steal(top.backing)
+               : NULL;
+}
+
+/* The top has gone, and maybe was what kept images under it. */
+static void device_replan(struct service *service, const char *backing, const struct origin *origin)
+{
+    struct err err;
+    if (backing && delete_replan(service, backing, origin, &err) != 0)
+        log_warning("what is under image '%s' is looked at with the next delete only: %s", backing,
+                    err.message);
+}
+
 int devices_remove(struct service *service, const char *name, const struct device_detach *how,
                    const struct origin *origin, const struct condition *condition, struct err *err)
 {
@@ -351,11 +372,14 @@ int devices_remove(struct service *service, const char *name, const struct devic
         return -1;
     CLEANUP(device_row_change)
     struct device_row_change *removal = device_removal_new(&row, origin, err);
+    CLEANUP_FREE char *backing = how->deletes_top ? device_find_backing(service, &row) : NULL;
     if (!removal || device_detach(service, &row, how, condition, err) != 0)
         return -1;
     struct err later;
     if (device_row_change_settle(service, steal(removal), &later) != 0)
         log_warning("device '%s' is detached; its row is deleted later: %s", name, later.message);
+    else
+        device_replan(service, backing, origin);
     return 0;
 }
 

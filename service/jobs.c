@@ -70,6 +70,23 @@ static void job_count(struct metrics *metrics, enum job_state state)
         metrics_count_job(metrics, JOB_OUTCOME_CANCELLED);
 }
 
+/* The group of a job that is done, unless it was deleted before (delete_replan()). */
+static int group_record_deleted(struct service *service, struct store_transaction *transaction,
+                                const struct job_row *row, const struct origin *origin,
+                                struct err *err)
+{
+    CLEANUP_BY(group_row_clear) struct group_row now = {0};
+    struct group_row deleted = {.state = GROUP_DELETED};
+    memcpy(deleted.id, row->group_id, sizeof(deleted.id));
+    if (store_group_get(service->store, row->group_id, &now, err) != 0)
+        return -1;
+    if (now.state == GROUP_DELETED)
+        return 0;
+    return store_group_update_deleted(transaction, &deleted, err) != 0
+               ? -1
+               : event_record(transaction, origin, EVENT_GROUP_DELETED, NULL, deleted.id, err);
+}
+
 /* 1; 0: it is in another state by now; -1. */
 static int job_write(struct service *service, const struct job_row *row,
                      const struct origin *origin, struct err *err)
@@ -82,13 +99,9 @@ static int job_write(struct service *service, const struct job_row *row,
     if (event_record_job(transaction, origin, job_event(row->state), row->id, row->group_id, err) !=
         0)
         return -1;
-    if (row->state == JOB_DONE && row->kind == JOB_DELETE) {
-        struct group_row deleted = {.state = GROUP_DELETED};
-        memcpy(deleted.id, row->group_id, sizeof(deleted.id));
-        if (store_group_update_deleted(transaction, &deleted, err) != 0 ||
-            event_record(transaction, origin, EVENT_GROUP_DELETED, NULL, deleted.id, err) != 0)
-            return -1;
-    }
+    if (row->state == JOB_DONE && row->kind == JOB_DELETE &&
+        group_record_deleted(service, transaction, row, origin, err) != 0)
+        return -1;
     if (store_commit(steal(transaction), err) != 0)
         return -1;
     job_count(service->metrics, row->state);

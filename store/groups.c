@@ -496,3 +496,22 @@ int store_group_update_deleted(struct store_transaction *transaction, const stru
                                                         "WHERE id = :id AND state = 'deleting'",
                                                         row, GROUP_DELETED, err));
 }
+
+int store_group_find_deleted(struct store *store, const char *image, char id[STORE_ID_CHARS + 1],
+                             struct err *err)
+{
+    CLEANUP_BY(query_end) struct query query = {0};
+    sqlite3_stmt *statement =
+        query_begin(&query, store,
+                    "SELECT groups.id FROM members JOIN groups ON groups.id = group_id "
+                    "WHERE backing_image = :image AND state = 'deleted' AND kind <> 'cut' "
+                    "ORDER BY sequence DESC LIMIT 1",
+                    err);
+    if (!statement)
+        return -1;
+    statement_bind_text(statement, ":image", image);
+    int found = statement_step(query.reader, statement, ErrInternalError, image, err);
+    if (found > 0)
+        snprintf(id, STORE_ID_CHARS + 1, "%s", (const char *)sqlite3_column_text(statement, 0));
+    return found;
+}

@@ -89,4 +89,9 @@ int store_group_list(struct store *store, const struct group_list_filter *filter
                      struct err *err);
 void group_rows_free(struct group_row *rows, size_t count);
 
+/* The last group that was deleted, but whose frozen image is there still, since something
+ * else needed it. 1: its id; 0: there is none; -1: *err. */
+int store_group_find_deleted(struct store *store, const char *image, char id[STORE_ID_CHARS + 1],
+                             struct err *err);
+
 #endif

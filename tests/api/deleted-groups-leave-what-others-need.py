@@ -93,6 +93,12 @@ def clones_keep(daemon):
     expect(len(job["kept"]) == 1 and job["kept"] == plan["kept"] and job["kept"][0]["device"] == "c", "%s %s", job, plan)
     expect(plan["copy_bytes"] == 0 and not job["merges"], "%s %s", job, plan)
     expect((content(daemon, "c"), content(daemon, "clone")) == before, "contents")
+    answer = daemon.request("DELETE", "/devices/clone?files=delete")
+    expect(answer.status == 204, "%s", answer)
+    job = daemon.get("/jobs")["items"][0]
+    expect(job["group"] == daemon.get("/jobs")["items"][1]["group"] and ended(daemon, job)["state"] == "done", "%s", job)
+    expect(not daemon.get("/jobs/" + job["id"])["kept"], "what the clone had kept is merged: %s", job)
+    expect(content(daemon, "c") == before[0] and len(chain(daemon, "c")) == 2, "%s", chain(daemon, "c"))
 
 
 def branches_make(daemon):
@@ -100,6 +106,7 @@ def branches_make(daemon):
     write(daemon, "f", 1, 0, MIB)
     daemon.snapshot("f1", ["f"])
     write(daemon, "f", 2, 0, MIB)
+    wait_until(lambda: daemon.get("/devices/f")["clients"] == 0, "the client to be gone")
     for group, safety in (("f1", "branch"), ("branch", "back")):
         answer = daemon.request("POST", "/snapshot-groups/%s/rollbacks" % group, {"name": safety})
         expect(answer.status == 201, "%s", answer)

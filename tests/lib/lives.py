@@ -89,6 +89,13 @@ class Life:
         for job, name in list(self.jobs.items()):
             self.await_job(job, name)
 
+    def await_plans(self):
+        """Jobs that nobody asked for: of a tree from which a top has gone."""
+        end = time.monotonic() + DEADLINE_S
+        for state in ("queued", "running"):
+            while [job for job in self.list("/jobs?state=" + state) if job["id"] not in self.jobs]:
+                expect(time.monotonic() < end, "a job does not end: %s", self.list("/jobs?state=" + state))
+
     def await_job(self, job, name):
         end = time.monotonic() + DEADLINE_S
         while True:

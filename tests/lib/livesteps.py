@@ -231,6 +231,8 @@ class Detach(Change):
         disk = life.disks.pop(self.name)
         life.changed_tree()
         life.has_branched = True
+        if self.files == "delete":
+            life.await_plans()
         if self.files == "delete" or disk.read_only:
             life.unplanned |= self.beneath
             return
