@@ -19,6 +19,8 @@
 #include "store/database-file.h"
 #include "store/table.h"
 
+#define STORE_HISTORIES 3 /* of groups; see group-prune.c */
+
 enum transaction_state {
     TRANSACTION_CLOSED,
     TRANSACTION_OPEN,
@@ -34,7 +36,8 @@ struct store_transaction {
     bool has_events;                          /* inserted by it */
     pthread_mutex_t listener_lock;            /* taken last; nothing waits under it */
     int listener_fd; /* listener_lock: store_events_listen(), + 1; 0: nobody listens */
-    atomic_uint_least64_t keys_kept_us; /* store_keys_keep(); any thread */
+    uint64_t pruned_after[STORE_HISTORIES]; /* sequences of groups: where group-prune.c goes on */
+    atomic_uint_least64_t keys_kept_us;     /* store_keys_keep(); any thread */
 };
 
 struct store {

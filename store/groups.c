@@ -27,6 +27,7 @@
 #include "store/access.h"
 #include "store/frozen-files.h"
 #include "store/group-list.h"
+#include "store/group-prune.h"
 #include "store/image-changes.h"
 #include "store/members.h"
 
@@ -78,9 +79,6 @@ static const struct column columns[] = {COLUMN_ENTRIES(COLUMNS) COLUMN_ENTRY(
     sequence, INTEGER) COLUMN_ENTRY(revision, INTEGER) COLUMN_ENTRY(holds, TEXT_OR_NULL)};
 static const struct table groups = {TABLE("groups"), .choices = state_names,
                                     .choice_count = GROUP_DELETED + 1};
-
-/* More than one, so that a backlog ends; few, so that no insert takes long. */
-#define PRUNED_AT_ONCE 8
 
 const char *group_state_name(enum group_state state)
 {
@@ -315,36 +313,17 @@ static int group_check_target(struct connection *writer, const struct group_row 
     return found < 0 ? -1 : 0;
 }
 
-/* Deletes a few of the oldest failed attempts that are too many or too old; a clock that goes back
- * keeps some for longer. */
-static int groups_prune(struct connection *writer, uint64_t now_us, struct err *err)
+static int group_insert(struct store_transaction *transaction, const struct group_row *row,
+                        struct err *err)
 {
-    const uint64_t age_us = (uint64_t)STORE_ABORTED_DAYS_MAX * 24 * 3600 * 1000000;
-    CLEANUP(statement)
-    sqlite3_stmt *statement = statement_begin(
-        writer,
-        "WITH old AS (SELECT sequence, created_at_us FROM groups WHERE state = 'aborted' "
-        "ORDER BY sequence LIMIT :count) DELETE FROM groups WHERE sequence IN "
-        "(SELECT sequence FROM old WHERE created_at_us < :oldest OR sequence <= "
-        "(SELECT sequence FROM groups WHERE state = 'aborted' ORDER BY sequence DESC LIMIT 1 "
-        "OFFSET :kept))",
-        err);
-    if (!statement)
-        return -1;
-    statement_bind_int(statement, ":oldest", now_us > age_us ? (int64_t)(now_us - age_us) : 0);
-    statement_bind_int(statement, ":kept", STORE_ABORTED_GROUPS_MAX);
-    statement_bind_int(statement, ":count", PRUNED_AT_ONCE);
-    return statement_run(writer, statement, ErrInternalError, "", err) < 0 ? -1 : 0;
-}
-
-static int group_insert(struct connection *writer, const struct group_row *row, struct err *err)
-{
+    struct connection *writer = transaction_writer(transaction);
     if (group_run(writer,
                   "INSERT INTO groups (" NAMES ", sequence, is_late) VALUES (" VALUES
                   ", (SELECT coalesce(max(sequence), 0) + 1 FROM groups), :created_at_us < "
                   "(SELECT coalesce(max(created_at_us), 0) FROM groups WHERE is_late = 0))",
                   row->id, row, err) < 0 ||
-        members_insert(writer, row, err) != 0 || groups_prune(writer, row->created_at_us, err) != 0)
+        members_insert(writer, row, err) != 0 ||
+        groups_prune(transaction, row->created_at_us, err) != 0)
         return -1;
     if (row->state != GROUP_PREPARING)
         return 0;
@@ -358,9 +337,8 @@ static int group_insert(struct connection *writer, const struct group_row *row, 
 int store_group_insert(struct store_transaction *transaction, const struct group_row *row,
                        struct err *err)
 {
-    struct connection *writer = transaction_writer(transaction);
     assert(row->state == GROUP_PREPARING || row->state == GROUP_ABORTED);
-    return transaction_result(transaction, group_insert(writer, row, err));
+    return transaction_result(transaction, group_insert(transaction, row, err));
 }
 
 /* A change of state that hit no row: the group does not exist, or is in another state. Returns

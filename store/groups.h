@@ -29,8 +29,8 @@ void group_row_clear(struct group_row *row);
 /* Inserts the group with its members, in state GROUP_PREPARING or (a failed attempt) GROUP_ABORTED.
  * GroupExists: a group that is neither aborting nor aborted has this name. DeviceInUse: another
  * group of one of the devices is `committing`, and has that member not settled. GroupNotFound: the
- * group to which a rollback goes back is not committed. Deletes a few failed attempts that are too
- * many or too old. */
+ * group to which a rollback goes back is not committed. Deletes a few failed attempts and deleted
+ * groups that are too many or too old. */
 int store_group_insert(struct store_transaction *transaction, const struct group_row *row,
                        struct err *err);
 

@@ -11,6 +11,8 @@
 #define STORE_KEYS_MAX           10000 /* of one caller */
 #define STORE_ABORTED_GROUPS_MAX 1000
 #define STORE_ABORTED_DAYS_MAX   30
+#define STORE_DELETED_GROUPS_MAX 1000 /* to which nothing refers */
+#define STORE_DELETED_DAYS_MAX   30
 #define STORE_HOLDS_MAX          64         /* of one group; no more are taken */
 #define STORE_JOBS_MAX           1000       /* that have finished */
 #define STORE_JOB_DAYS_MAX       30         /* after their end */

@@ -93,6 +93,8 @@
     X("expired_token_days", STORE_TOKEN_DAYS_MAX)                                                  \
     X("aborted_groups", STORE_ABORTED_GROUPS_MAX)                                                  \
     X("aborted_group_days", STORE_ABORTED_DAYS_MAX)                                                \
+    X("deleted_groups", STORE_DELETED_GROUPS_MAX)                                                  \
+    X("deleted_group_days", STORE_DELETED_DAYS_MAX)                                                \
     X("events", STORE_EVENTS_MAX)                                                                  \
     X("event_days", STORE_EVENT_DAYS_MAX)                                                          \
     X("idempotency_keys", STORE_KEYS_MAX)                                                          \

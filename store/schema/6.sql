@@ -45,6 +45,7 @@ ALTER TABLE devices ADD COLUMN origin_group TEXT;
 ALTER TABLE devices ADD COLUMN origin_device TEXT;
 ALTER TABLE devices ADD COLUMN origin_at_us INTEGER;
 ALTER TABLE devices ADD COLUMN removed_by TEXT;
+CREATE INDEX devices_origin ON devices (origin_group) WHERE origin_group IS NOT NULL;
 CREATE INDEX devices_clones ON devices (origin_group, origin_device, name) WHERE origin_how = 'clone';
 ALTER TABLE members ADD COLUMN backing_image TEXT REFERENCES images (path) ON DELETE SET NULL
     DEFERRABLE INITIALLY DEFERRED;
@@ -92,6 +93,9 @@ CREATE UNIQUE INDEX groups_name ON groups (name)
     WHERE state NOT IN ('aborting', 'aborted', 'deleted') AND kind <> 'cut';
 CREATE UNIQUE INDEX groups_sequence ON groups (sequence);
 CREATE INDEX groups_state ON groups (state, sequence);
+CREATE INDEX groups_deleted ON groups (sequence) WHERE state = 'deleted' AND kind <> 'cut';
+CREATE INDEX groups_deleted_cuts ON groups (sequence) WHERE state = 'deleted' AND kind = 'cut';
+CREATE INDEX groups_rolled_back ON groups (rolled_back_to) WHERE rolled_back_to IS NOT NULL;
 CREATE INDEX groups_created ON groups (created_at_us, sequence) WHERE is_late = 0;
 CREATE INDEX groups_late ON groups (sequence) WHERE is_late = 1;
 CREATE TRIGGER group_terms_insert AFTER INSERT ON groups BEGIN
@@ -197,6 +201,7 @@ CREATE TABLE merges (
     files TEXT
 ) STRICT;
 CREATE INDEX merges_job ON merges (job_id);
+CREATE INDEX merges_group ON merges (group_id) WHERE group_id IS NOT NULL;
 CREATE UNIQUE INDEX merges_base ON merges (base) WHERE stage <> 'done';
 
 -- A key may have made a job, too.
@@ -216,5 +221,6 @@ CREATE TABLE idempotency_keys_6 (
 INSERT INTO idempotency_keys_6 SELECT * FROM idempotency_keys;
 DROP TABLE idempotency_keys;
 ALTER TABLE idempotency_keys_6 RENAME TO idempotency_keys;
+CREATE INDEX idempotency_keys_group ON idempotency_keys (resource_id) WHERE resource_kind = 'group';
 CREATE INDEX idempotency_keys_created ON idempotency_keys (created_at_us);
 CREATE INDEX idempotency_keys_caller ON idempotency_keys (caller, created_at_us);

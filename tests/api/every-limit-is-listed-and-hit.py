@@ -39,6 +39,8 @@ ELSEWHERE = {
     "api/failing-callers-are-slowed-down.py": ["failed_proofs", "failed_proof_interval_ms"],
     "api/expired-tokens-are-deleted-in-time.py": ["expired_token_days"],
     "api/failed-attempts-are-kept-within-bounds.py": ["aborted_group_days"],
+    "api/deleted-groups-go-once-nothing-needs-them.py": ["deleted_groups"],
+    "unit/store/deleted-groups-are-kept-while-they-are-of-use.c": ["deleted_group_days"],
     "api/keys-are-kept-as-long-as-configured.py": ["idempotency_key_seconds"],
     "unit/store/jobs-are-kept-while-they-are-of-use.c": ["finished_jobs", "finished_job_days"],
     "unit/store/events-are-kept-in-order-within-bounds.c": ["events", "event_days"],

@@ -87,7 +87,9 @@ static char *content(void)
         "position; SELECT name, id, state, image, top FROM devices ORDER BY name; "
         "SELECT * FROM group_terms; SELECT * FROM sqlite_sequence; "
         "SELECT name FROM sqlite_schema WHERE type IN ('trigger', 'index') AND name NOT GLOB "
-        "'sqlite_*' AND name NOT GLOB '*_image' AND name <> 'devices_clones' AND "
+        "'sqlite_*' AND name NOT GLOB '*_image' AND name NOT GLOB 'groups_deleted*' AND name NOT "
+        "IN "
+        "('devices_clones', 'devices_origin', 'groups_rolled_back', 'idempotency_keys_group') AND "
         "tbl_name NOT IN ('images', 'jobs', 'merges') ORDER BY name\"");
 }
 
