@@ -11,16 +11,27 @@ import time
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.realpath(__file__)), "..", "lib"))
 from prober import Prober
-from snapgroupd import Daemon, expect, main
+from snapgroupd import Daemon, expect, main, wait_until
+from strace import threads
 
 PERIOD_US = 250
 STOPPED_MS = 60
+
+
+def is_stopped(pid):
+    """All threads: each stops when it next would run."""
+    states = []
+    for thread in threads(pid):
+        with open("/proc/%d/task/%s/stat" % (pid, thread)) as stat:
+            states.append(stat.read().rpartition(")")[2].split()[0])
+    return set(states) == {"T"}
 
 
 def stopped_window(daemon, prober):
     """How long the server was stopped at least, in us, and the window."""
     prober.begin()
     os.kill(daemon.pid, signal.SIGSTOP)
+    wait_until(lambda: is_stopped(daemon.pid), "the daemon to stop")
     begun = time.monotonic()
     time.sleep(STOPPED_MS / 1e3)  # the pause itself
     stopped_us = int((time.monotonic() - begun) * 1e6)
