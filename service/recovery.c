@@ -12,6 +12,7 @@
  *   group committing,        its frozen images are made durable, marking names      committed:
  *   oldest first             of its overlays are removed                             tops move
  *   group committed          files that an older daemon froze are protected          stays
+ *   group committed lately   marking names of its overlays are removed               stays
  *   device ATTACHED          its chain is opened from the recorded top, or it        stays
  *                            is a failed device; a chain that changed is recorded
  *   image not complete       its chain is opened, to list it                         is complete
@@ -43,6 +44,8 @@
 #include <string.h>
 
 #define RECOVERY_PAGE_ROWS 1000
+/* Longer than file systems keep changes of directories in memory (btrfs: 30 s). */
+#define TIDY_US (120 * 1000000ULL)
 
 /* ---- devices ---- */
 
@@ -140,6 +143,48 @@ static int group_adopt(struct service *service, struct group_row *row, struct er
     return frozen_files_adopt(service, row, err);
 }
 
+static uint64_t group_committed_at(const struct group_row *row)
+{
+    return row->created_at_us + (row->has_duration ? row->duration_us : 0);
+}
+
+static void group_tidy(struct service *service, const struct group_row *row)
+{
+    unsigned char id[OWNER_ID_BYTES];
+    struct err err;
+    id_bytes(row->id, id);
+    for (size_t i = 0; i < row->member_count; i++)
+        if (block_image_keep(service->block, row->members[i].snapshot_file, id, &err) != 0)
+            log_error("group %s: %s", row->id, err.message);
+}
+
+/* A power failure may bring back marking names that were removed just before it, whatever was
+ * synced: those of the last groups. A page without any of them is the last. */
+static int groups_tidy(struct service *service, struct err *err)
+{
+    const struct group_list_filter filter = {.state = "committed"};
+    uint64_t before = 0, newest_us = 0;
+    bool goes_on = true;
+    while (goes_on) {
+        struct group_row *rows;
+        size_t count;
+        if (store_group_list(service->store, &filter, before, RECOVERY_PAGE_ROWS, &rows, &count,
+                             &before, err) != 0)
+            return -1;
+        goes_on = false;
+        for (size_t i = 0; i < count; i++) {
+            uint64_t at_us = group_committed_at(&rows[i]);
+            newest_us = at_us > newest_us ? at_us : newest_us;
+            if (at_us + TIDY_US < newest_us)
+                continue;
+            group_tidy(service, &rows[i]);
+            goes_on = before > 0;
+        }
+        group_rows_free(rows, count);
+    }
+    return 0;
+}
+
 /* Calls `each` for every group in `state`, oldest first; `each` may change the state. */
 static int groups_each(struct service *service, enum group_state state,
                        int (*each)(struct service *, struct group_row *, struct err *),
@@ -165,7 +210,7 @@ int recovery_run(struct service *service, struct err *err)
         groups_each(service, GROUP_PREPARING, group_settle_row, err) != 0 ||
         groups_each(service, GROUP_COMMITTING, group_settle_row, err) != 0 ||
         groups_each(service, GROUP_COMMITTED, group_adopt, err) != 0 ||
-        devices_each(service, devices_restore_page, err) != 0)
+        groups_tidy(service, err) != 0 || devices_each(service, devices_restore_page, err) != 0)
         return -1;
     block_journals_finish(service->block);
     if (images_complete(service, err) != 0 ||
