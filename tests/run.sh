@@ -4,13 +4,14 @@
 # Usage: tests/run.sh [LABEL...]
 #
 # Installs what is missing, builds with warnings as errors, and runs every test but `slow` and
-# `bench`, or those with one of the labels named: unit, api, cli, interop, crash, static, fuzz,
-# slow, bench. Ends with ctest's summary; the exit status is 0 only if everything passed.
+# `bench`, or those with one of the labels named: unit, api, cli, interop, crash, static,
+# once, fuzz, slow, bench. Ends with ctest's summary; the exit status is 0 only if everything passed.
 #
 # SNAPGROUPD_PRESET=dev|asan|tsan|fuzz selects the build under test, dev by default. With dev the
 # code must also build with clang and without asserts, and be formatted as .clang-format says, and
 # the commits must pass tests/lib/commit-gate; `static` tests, which judge the tree and not what was
-# built, run with dev alone unless they are named. In a chroot, /proc must be mounted.
+# built, and those to be run `once`, whose time goes to other programs, run with dev alone unless they
+# are named. In a chroot, /proc must be mounted.
 #
 # JOBS=N runs N tests at a time; by default two for each core, since most of them wait half of the
 # time: for disks, deadlines and each other.
@@ -47,7 +48,9 @@ run_tests() {
     for label in slow bench; do
         [[ " $* " == *" $label "* ]] || without+=("$label")
     done
-    [ "$preset" = dev ] || [[ " $* " == *" static "* ]] || without+=(static)
+    for label in static once; do
+        [ "$preset" = dev ] || [[ " $* " == *" $label "* ]] || without+=("$label")
+    done
     [ $# -eq 0 ] || only=(--label-regex "^($(IFS='|' && echo "$*"))\$")
     [ "${#without[@]}" -eq 0 ] ||
         only+=(--label-exclude "^($(IFS='|' && echo "${without[*]}"))\$")
@@ -62,8 +65,8 @@ run_tests() {
 # Where every call takes longer, the crash tests walk over a part of the calls, and fewer malformed
 # requests are sent; each build takes another part, and others.
 case $preset in
-asan) export CRASH_STRIDE=${CRASH_STRIDE:-8} CRASH_FIRST=${CRASH_FIRST:-2} MALFORMED_SEED=${MALFORMED_SEED:-11} ;;
-tsan) export CRASH_STRIDE=${CRASH_STRIDE:-8} CRASH_FIRST=${CRASH_FIRST:-6} MALFORMED_SEED=${MALFORMED_SEED:-12} ;;
+asan) export CRASH_STRIDE=${CRASH_STRIDE:-12} CRASH_FIRST=${CRASH_FIRST:-2} MALFORMED_SEED=${MALFORMED_SEED:-11} ;;
+tsan) export CRASH_STRIDE=${CRASH_STRIDE:-12} CRASH_FIRST=${CRASH_FIRST:-6} MALFORMED_SEED=${MALFORMED_SEED:-12} ;;
 esac
 [ "$preset" = dev ] || export MALFORMED_REQUESTS=${MALFORMED_REQUESTS:-3000}
 

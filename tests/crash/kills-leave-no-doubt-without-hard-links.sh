@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
+# label: once
 #
 # Where link(2) fails, as on FAT, a kill at a system call of creating a device, of detaching it or
 # of a group snapshot is recovered as well as elsewhere: the tests of those, with a daemon without

@@ -1,5 +1,6 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
+# label: once
 #
 # The power-loss tests detect missing syncs. snapgroupd-lost-syncs skips syncs and reports success:
 # without those of images, flushed writes are lost; without every second one, qemu-img finds errors;

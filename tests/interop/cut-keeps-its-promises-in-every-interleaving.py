@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
+# label: once
 """SPIN finds no interleaving of a small cut that breaks a promise, and one for each rule left out.
 
 The rules left out come first: a model that can break nothing proves nothing.

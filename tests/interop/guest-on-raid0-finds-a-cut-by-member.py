@@ -1,5 +1,6 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
+# label: once
 #
 # The test with a guest on RAID 0 detects a cut that is made member by member.
 # snapgroupd-cut-by-member cuts one disk, lets the guest make 4 more steps, and only then cuts the

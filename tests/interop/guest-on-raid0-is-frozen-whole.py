@@ -1,5 +1,6 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
+# label: once
 #
 # A guest (Debian's cloud kernel in QEMU) writes, syncs and removes files on ext4 on a RAID 0 of two
 # disks while 12 groups of both disks are taken. A second guest mounts every frozen pair, as after a

@@ -1,5 +1,6 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
+# label: once
 #
 # Hourly snapshots of eight devices, of which the newest of the last 24 hours, 7 days and 12 months
 # are kept, all others deleted, as a policy would. The clock is simulated: a name is an hour, and

@@ -514,7 +514,7 @@ plan:
       type: dict
 delete_plan:
   description:
-    - In check mode, what deleting the group would do.
+    - In check mode, what deleting the group would do. Null if holds are to be released first.
   returned: in check mode, if a group would be deleted
   type: dict
   contains:
@@ -941,11 +941,11 @@ def check_removal(module, client, group):
     if group['state'] == 'deleting':
         job = job_of(client, group)
         return dict(result, job=job, changed=job is None or job['state'] in ENDED)
-    # The daemon's dry run does not look at holds, as its plan is of use before they are released.
     left = sorted(set(group['holds']) - set(module.params['release'] or []))
     if left:
         raise api.Failed("snapshot group '%s' is held: %s" % (group['name'], ', '.join(left)), snapshot_group=group)
-    result['delete_plan'] = client.request('DELETE', api.path_of('snapshot-groups', group['id']), query=[('dry_run', 'true')]).body
+    if not group['holds']:  # else the dry run is refused, as the call would be now
+        result['delete_plan'] = client.request('DELETE', api.path_of('snapshot-groups', group['id']), query=[('dry_run', 'true')]).body
     return result
 
 
