@@ -4,14 +4,14 @@
 # Usage: tests/run.sh [LABEL...]
 #
 # Installs what is missing, builds with warnings as errors, and runs every test but `slow` and
-# `bench`, or those with one of the labels named: unit, api, cli, interop, crash, static,
-# once, fuzz, slow, bench. Ends with ctest's summary; the exit status is 0 only if everything passed.
+# `bench`, or those with one of the labels named: unit, api, cli, interop, crash, static, once,
+# fuzz, slow, bench. Ends with ctest's summary; the exit status is 0 only if everything passed.
 #
 # SNAPGROUPD_PRESET=dev|asan|tsan|fuzz selects the build under test, dev by default. With dev the
 # code must also build with clang and without asserts, and be formatted as .clang-format says, and
 # the commits must pass tests/lib/commit-gate; `static` tests, which judge the tree and not what was
-# built, and those to be run `once`, whose time goes to other programs, run with dev alone unless they
-# are named. In a chroot, /proc must be mounted.
+# built, and those to be run `once`, whose time goes to other programs, run with dev alone unless
+# they are named. In a chroot, /proc must be mounted.
 #
 # JOBS=N runs N tests at a time; by default two for each core, since most of them wait half of the
 # time: for disks, deadlines and each other.
