@@ -209,6 +209,7 @@ static void connection_serve(uint64_t random)
     connection.stream.start = connection.stream.end = 0;
     connection.stream.deadline_ms = 0;
     connection.shared = &shared;
+    shared.failures.count = 0; /* or one more 403 than a peer may cause would be a 429 */
     http_pipeline_serve(&connection);
     MUST(service.memory.taken_bytes == 0 && service.calls == 0);
 }
