@@ -12,11 +12,11 @@
  *   group committing,        its frozen images are made durable, marking names      committed:
  *   oldest first             of its overlays are removed                             tops move
  *   group committed          files that an older daemon froze are protected          stays
- *   group committed lately   marking names of its overlays are removed               stays
  *   device ATTACHED          its chain is opened from the recorded top, or it        stays
  *                            is a failed device; a chain that changed is recorded
  *   image not complete       its chain is opened, to list it                         is complete
- *   group committed          its frozen members are offered                          stays
+ *   group committed          its frozen members are offered; of the last ones the    stays
+ *                            marking names of their overlays are removed
  *
  * Devices are opened side by side, and so are frozen images made durable, by a bounded number of
  * threads; everything else is done by one.
@@ -123,24 +123,13 @@ static int devices_each(struct service *service,
 
 /* ---- groups ---- */
 
-static int group_settle_row(struct service *service, struct group_row *row, struct err *err)
+static int group_settle_row(struct service *service, struct group_row *row, void *context,
+                            struct err *err)
 {
+    (void)context;
     log_warning("group %s was not finished; it is %s", row->id,
                 row->state == GROUP_COMMITTING ? "committed" : "aborted");
     return settlement_recover(service, row, err);
-}
-
-static int group_offer(struct service *service, struct group_row *row, struct err *err)
-{
-    (void)err;
-    for (size_t i = 0; i < row->member_count; i++)
-        group_offer_member(service, row, i);
-    return 0;
-}
-
-static int group_adopt(struct service *service, struct group_row *row, struct err *err)
-{
-    return frozen_files_adopt(service, row, err);
 }
 
 static uint64_t group_committed_at(const struct group_row *row)
@@ -148,6 +137,16 @@ static uint64_t group_committed_at(const struct group_row *row)
     return row->created_at_us + (row->has_duration ? row->duration_us : 0);
 }
 
+static int group_adopt(struct service *service, struct group_row *row, void *context,
+                       struct err *err)
+{
+    uint64_t *newest_us = context, at_us = group_committed_at(row);
+    *newest_us = at_us > *newest_us ? at_us : *newest_us;
+    return frozen_files_adopt(service, row, err);
+}
+
+/* A power failure may bring back marking names that were removed just before it, whatever was
+ * synced. */
 static void group_tidy(struct service *service, const struct group_row *row)
 {
     unsigned char id[OWNER_ID_BYTES];
@@ -158,37 +157,23 @@ static void group_tidy(struct service *service, const struct group_row *row)
             log_error("group %s: %s", row->id, err.message);
 }
 
-/* A power failure may bring back marking names that were removed just before it, whatever was
- * synced: those of the last groups. A page without any of them is the last. */
-static int groups_tidy(struct service *service, struct err *err)
+static int group_offer(struct service *service, struct group_row *row, void *context,
+                       struct err *err)
 {
-    const struct group_list_filter filter = {.state = "committed"};
-    uint64_t before = 0, newest_us = 0;
-    bool goes_on = true;
-    while (goes_on) {
-        struct group_row *rows;
-        size_t count;
-        if (store_group_list(service->store, &filter, before, RECOVERY_PAGE_ROWS, &rows, &count,
-                             &before, err) != 0)
-            return -1;
-        goes_on = false;
-        for (size_t i = 0; i < count; i++) {
-            uint64_t at_us = group_committed_at(&rows[i]);
-            newest_us = at_us > newest_us ? at_us : newest_us;
-            if (at_us + TIDY_US < newest_us)
-                continue;
-            group_tidy(service, &rows[i]);
-            goes_on = before > 0;
-        }
-        group_rows_free(rows, count);
-    }
+    (void)err;
+    const uint64_t *newest_us = context;
+    if (group_committed_at(row) + TIDY_US >= *newest_us)
+        group_tidy(service, row);
+    for (size_t i = 0; i < row->member_count; i++)
+        group_offer_member(service, row, i);
     return 0;
 }
 
 /* Calls `each` for every group in `state`, oldest first; `each` may change the state. */
 static int groups_each(struct service *service, enum group_state state,
-                       int (*each)(struct service *, struct group_row *, struct err *),
-                       struct err *err)
+                       int (*each)(struct service *, struct group_row *, void *context,
+                                   struct err *),
+                       void *context, struct err *err)
 {
     uint64_t after = 0;
     for (;;) {
@@ -196,7 +181,7 @@ static int groups_each(struct service *service, enum group_state state,
         int found = store_group_next(service->store, state, after, &row, err);
         if (found <= 0)
             return found;
-        if (each(service, &row, err) != 0)
+        if (each(service, &row, context, err) != 0)
             return -1;
         after = row.sequence;
     }
@@ -204,17 +189,18 @@ static int groups_each(struct service *service, enum group_state state,
 
 int recovery_run(struct service *service, struct err *err)
 {
+    uint64_t newest_us = 0; /* when the last group was committed */
     if (frozen_files_protect(service, err) != 0 ||
         devices_each(service, devices_finish_page, err) != 0 ||
-        groups_each(service, GROUP_ABORTING, group_settle_row, err) != 0 ||
-        groups_each(service, GROUP_PREPARING, group_settle_row, err) != 0 ||
-        groups_each(service, GROUP_COMMITTING, group_settle_row, err) != 0 ||
-        groups_each(service, GROUP_COMMITTED, group_adopt, err) != 0 ||
-        groups_tidy(service, err) != 0 || devices_each(service, devices_restore_page, err) != 0)
+        groups_each(service, GROUP_ABORTING, group_settle_row, NULL, err) != 0 ||
+        groups_each(service, GROUP_PREPARING, group_settle_row, NULL, err) != 0 ||
+        groups_each(service, GROUP_COMMITTING, group_settle_row, NULL, err) != 0 ||
+        groups_each(service, GROUP_COMMITTED, group_adopt, &newest_us, err) != 0 ||
+        devices_each(service, devices_restore_page, err) != 0)
         return -1;
     block_journals_finish(service->block);
     if (images_complete(service, err) != 0 ||
-        groups_each(service, GROUP_COMMITTED, group_offer, err) != 0)
+        groups_each(service, GROUP_COMMITTED, group_offer, &newest_us, err) != 0)
         return -1;
     return event_report(service, &origin_daemon, EVENT_RECOVERY_DONE, NULL, NULL, err);
 }
