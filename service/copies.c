@@ -18,20 +18,18 @@
 #include "service/idempotency.h"
 #include "service/job-control.h"
 #include "service/job-work.h"
+#include "service/json.h"
 #include "service/leftovers.h"
 #include "service/names.h"
 #include "service/snapshot-groups.h"
 #include "store/job-conflicts.h"
 
 #include <assert.h>
-#include <cjson/cJSON.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 enum { REPEAT_MS = 20, OPEN_TRIES = 250, STORE_WAIT_MS = 1000 };
-
-CLEANUP_DEFINE(cjson, cJSON *, cJSON_Delete)
 
 /* ---- what is copied where ---- */
 

@@ -5,7 +5,7 @@
  * goes; one that others stand on stays.
  *
  *   group  committed --delete_begin--> deleting --(all its merges done)--> deleted
- *   job    queued --> running: deletes_run
+ *   job    queued --> running: deletes_run (delete-run.h)
  *              cut the devices whose tops stand on these images
  *              plan, and record the merges; carry them out; plan again
  *
@@ -54,8 +54,5 @@ int delete_begin(struct service *service, const char *id_or_name, const struct c
  * OutOfResources. */
 int delete_replan(struct service *service, const char *image, const struct origin *origin,
                   struct err *err);
-
-/* Runs the job to its end. 0; 1: it was told to stop; -1: *err. The job's thread only. */
-int deletes_run(struct service *service, struct job_row *job, struct err *err);
 
 #endif

@@ -15,7 +15,7 @@
 #include "service/clock.h"
 #include "service/context.h"
 #include "service/copies.h"
-#include "service/deletes.h"
+#include "service/delete-run.h"
 #include "service/job-control.h"
 #include "service/metrics.h"
 #include "service/names.h"

@@ -16,16 +16,14 @@
 #include "service/context.h"
 #include "service/job-control.h"
 #include "service/job-work.h"
+#include "service/json.h"
 #include "service/names.h"
 #include "store/images.h"
 
 #include <assert.h>
-#include <cjson/cJSON.h>
 #include <string.h>
 
 enum { REPEAT_MS = 20, BEGIN_TRIES = 500 };
-
-CLEANUP_DEFINE(cjson, cJSON *, cJSON_Delete)
 
 /* ---- the images ---- */
 

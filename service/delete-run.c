@@ -1,0 +1,376 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * See delete-run.h.
+ */
+#include "service/delete-run.h"
+
+#include "base/log.h"
+#include "service/context.h"
+#include "service/events.h"
+#include "service/group-trees.h"
+#include "service/job-control.h"
+#include "service/json.h"
+#include "service/snapshot-groups.h"
+
+#include <assert.h>
+#include <string.h>
+
+enum {
+    CUT_TRIES = 300, /* while another group has the device, or one was detached */
+    CUT_WAIT_MS = 100,
+    PLAN_TRIES = 250,
+    PLAN_WAIT_MS = 20,
+};
+/* ---- files that somebody removed ---- */
+
+static bool tree_has_child(const struct tree *tree, size_t i, const bool *forgotten)
+{
+    for (size_t j = i + 1; j < tree->count; j++)
+        if (tree->images[j].backing == i && !forgotten[j])
+            return true;
+    return false;
+}
+
+/* From the leaves down; what still has something on it stays. */
+static int tree_forget(void *context, const struct tree *tree, struct err *err)
+{
+    struct service *service = context;
+    CLEANUP_FREE bool *forgotten = calloc(tree->count + 1, sizeof(*forgotten));
+    CLEANUP(store_transaction) struct store_transaction *transaction = NULL;
+    if (!forgotten)
+        return err_set(err, ErrOutOfResources, 0, "there is no memory for the trees");
+    for (size_t i = tree->count; i-- > 0;) {
+        if (!tree->images[i].is_gone || tree_has_child(tree, i, forgotten))
+            continue;
+        if (!transaction && !(transaction = store_begin(service->store, err)))
+            return -1;
+        if (store_image_forget(transaction, tree->rows[i].path, err) != 0)
+            return -1;
+        forgotten[i] = true;
+        log_info("image '%s' is gone, and keeps nothing under it", tree->rows[i].path);
+    }
+    return transaction ? store_commit(steal(transaction), err) : 0;
+}
+
+static int delete_forget(struct service *service, const struct group_row *group,
+                         struct roots *roots, struct err *err)
+{
+    const struct tree_visit visit = {service, group, roots, tree_forget, service};
+    return trees_visit(&visit, err);
+}
+
+/* ---- cutting ---- */
+
+struct cuts {
+    const struct group_row *group;
+    const struct job_row *job;
+    size_t count;
+    struct group_member *members; /* room for one of each of the group's */
+    char **devices;               /* their names, owned */
+};
+
+/* Whether a merge for its group had that base; not one that another group's job has left. */
+static bool job_had_base(const struct job_row *job, const char *path)
+{
+    for (size_t i = 0; i < job->merge_count; i++) {
+        const struct merge_row *merge = &job->merges[i];
+        bool is_own = !merge->group_id || strcmp(merge->group_id, job->group_id) == 0;
+        if (is_own && merge->base && strcmp(merge->base, path) == 0)
+            return true;
+    }
+    return false;
+}
+
+/* The devices whose tops stand on images of the group; not those that this job has cut before. */
+static int cuts_find(void *context, const struct tree *tree, struct err *err)
+{
+    struct cuts *cuts = context;
+    for (size_t i = 0; i < tree->count; i++) {
+        const struct tree_image *image = &tree->images[i];
+        if (image->fate != TREE_STAYS || image->reason != TREE_UNDER_TOP ||
+            !member_of(cuts->group, tree->rows[i].path) ||
+            job_had_base(cuts->job, tree->rows[i].path))
+            continue;
+        assert(cuts->count < cuts->group->member_count);
+        char *device = strdup(tree->rows[image->child].device);
+        if (!device)
+            return err_set(err, ErrOutOfResources, 0, "there is no memory for the job");
+        cuts->devices[cuts->count] = device;
+        cuts->members[cuts->count++].device = device;
+    }
+    return 0;
+}
+
+/* 0; 1: stopped; -1. */
+static int cut_take(struct service *service, const struct cuts *cuts, struct err *err)
+{
+    const struct snapshot_group_request request = {.is_cut = true,
+                                                   .labels = "{}",
+                                                   .origin = &origin_daemon,
+                                                   .count = cuts->count,
+                                                   .members = cuts->members};
+    for (int tries = 0;; tries++) {
+        CLEANUP_BY(group_row_clear) struct group_row row = {0};
+        if (snapshot_groups_take(service, &request, NULL, &row, err) == 0)
+            return 0;
+        if (err->code != ErrDeviceInUse || tries == CUT_TRIES)
+            return -1;
+        if (job_control_sleep(service->job_control, CUT_WAIT_MS))
+            return 1;
+    }
+}
+
+static int cut_try(struct service *service, const struct group_row *group,
+                   const struct job_row *job, struct err *err)
+{
+    CLEANUP_FREE struct group_member *members = calloc(group->member_count + 1, sizeof(*members));
+    CLEANUP_FREE char **devices = calloc(group->member_count + 1, sizeof(*devices));
+    if (!members || !devices)
+        return err_set(err, ErrOutOfResources, 0, "there is no memory for the job");
+    struct cuts cuts = {.group = group, .job = job, .members = members, .devices = devices};
+    const struct tree_visit visit = {service, group, NULL, cuts_find, &cuts};
+    int ret = trees_visit(&visit, err);
+    if (ret == 0 && cuts.count > 0)
+        ret = cut_take(service, &cuts, err);
+    for (size_t i = 0; i < cuts.count; i++)
+        free(devices[i]);
+    return ret;
+}
+
+/* A device that was detached meanwhile is not cut. */
+static int delete_cut(struct service *service, const struct group_row *group,
+                      const struct job_row *job, struct err *err)
+{
+    int ret, tries = 0;
+    do
+        ret = cut_try(service, group, job, err);
+    while (ret < 0 && err->code == ErrDeviceNotFound && tries++ < CUT_TRIES);
+    return ret;
+}
+
+/* ---- planning ---- */
+
+struct planning {
+    struct service *service;
+    const struct group_row *group;
+    struct job_row *job;
+    cJSON *kept;
+    size_t count;
+    struct merge_row *merges; /* heap; `base` and `upper` are owned */
+};
+
+static void planning_clear(struct planning *planning)
+{
+    for (size_t i = 0; i < planning->count; i++) {
+        free(planning->merges[i].base);
+        free(planning->merges[i].upper);
+    }
+    free(planning->merges);
+    cJSON_Delete(planning->kept);
+}
+
+static int planning_add(struct planning *planning, const char *device, const char *base,
+                        const char *upper, uint64_t copy_bytes, struct err *err)
+{
+    size_t count = planning->count + 1;
+    struct merge_row *grown = realloc(planning->merges, count * sizeof(*grown));
+    char *base_copy = base ? strdup(base) : NULL, *upper_copy = strdup(upper);
+    if (grown)
+        planning->merges = grown;
+    if (!grown || !upper_copy || (base && !base_copy)) {
+        free(base_copy);
+        free(upper_copy);
+        return err_set(err, ErrOutOfResources, 0, "there is no memory for the job");
+    }
+    planning->merges[planning->count++] = (struct merge_row){.device = (char *)device,
+                                                             .base = base_copy,
+                                                             .upper = upper_copy,
+                                                             .stage = MERGE_PLANNED,
+                                                             .group_id = planning->job->group_id,
+                                                             .copy_bytes = copy_bytes};
+    return 0;
+}
+
+/* The image stays; not to be told of what has taken the place of a member's image. */
+static void planning_keep(struct planning *planning, const char *device, const char *image,
+                          const char *because)
+{
+    if (!job_had_base(planning->job, image))
+        kept_add(planning->kept, device, image, because);
+}
+
+static int planning_push(struct planning *planning, const struct tree *tree, size_t base,
+                         const char *device, struct err *err)
+{
+    struct merge_size size;
+    const char *lowest = tree->rows[base].path;
+    const size_t upper = tree->images[base].partner;
+    int ret = push_find(planning->service, tree, &base, upper, &size, err);
+    if (ret > 0)
+        planning_keep(planning, device, lowest, err->message);
+    if (ret != 0)
+        return ret < 0 ? -1 : 0;
+    planning->job->total_bytes += size.copy_bytes;
+    return planning_add(planning, device, tree->rows[base].path, tree->rows[upper].path,
+                        size.copy_bytes, err);
+}
+
+static int planning_image(struct planning *planning, const struct tree *tree, size_t i,
+                          struct err *err)
+{
+    const struct tree_image *image = &tree->images[i];
+    const struct member_row *member = member_of(planning->group, tree->rows[i].path);
+    const char *device = member ? member->device : planning->group->members[0].device;
+    char because[TREE_REASON_BYTES];
+    if (image->fate == TREE_GOES)
+        return planning_add(planning, device, NULL, tree->rows[i].path, 0, err);
+    if (image->fate == TREE_BASE)
+        return planning_push(planning, tree, i, device, err);
+    if (image->fate == TREE_PUSHED || !member || image->reason == TREE_UNDER_TOP)
+        return 0;
+    tree_explain(tree->images, tree->rows, i, because);
+    planning_keep(planning, device, tree->rows[i].path, because);
+    return 0;
+}
+
+/* From the leaves down: what goes is no child of what is planned next. */
+static int planning_tree(void *context, const struct tree *tree, struct err *err)
+{
+    for (size_t i = tree->count; i-- > 0;)
+        if (planning_image(context, tree, i, err) != 0)
+            return -1;
+    return 0;
+}
+
+/* 1; 0: it may not be done now, and the image stays. */
+static int planning_insert(struct planning *planning, struct merge_row *merge,
+                           struct store_transaction *transaction, struct err *err)
+{
+    int inserted = store_merge_insert(transaction, planning->job->id, merge, err);
+    const char *image = merge->base ? merge->base : merge->upper;
+    if (inserted == 0 && member_of(planning->group, image))
+        planning_keep(
+            planning, merge->device, image,
+            "it was put to use meanwhile, or another job has begun with an image near it");
+    return inserted;
+}
+
+/* In one transaction, which checks each merge again: *added are those that may still be done. */
+static int planning_record(struct planning *planning, size_t *added, struct err *err)
+{
+    struct job_row row = *planning->job;
+    CLEANUP(store_transaction)
+    struct store_transaction *transaction = store_begin(planning->service->store, err);
+    *added = 0;
+    for (size_t i = 0; transaction && i < planning->count; i++) {
+        int inserted = planning_insert(planning, &planning->merges[i], transaction, err);
+        if (inserted < 0)
+            return -1;
+        *added += (size_t)inserted;
+    }
+    CLEANUP_FREE char *kept = cJSON_PrintUnformatted(planning->kept);
+    row.kept = kept;
+    if (!kept)
+        return err_set(err, ErrOutOfResources, 0, "there is no memory for the job");
+    if (!transaction || store_job_update_plan(transaction, &row, err) < 0)
+        return -1;
+    return store_commit(steal(transaction), err);
+}
+
+/* Records what is to be merged next. */
+static int delete_plan_next(struct service *service, const struct group_row *group,
+                            struct roots *roots, struct job_row *job, size_t *added,
+                            struct err *err)
+{
+    CLEANUP_BY(planning_clear)
+    struct planning planning = {service, group, job, cJSON_CreateArray(), 0, NULL};
+    const struct tree_visit visit = {service, group, roots, planning_tree, &planning};
+    return trees_visit(&visit, err) == 0 ? planning_record(&planning, added, err) : -1;
+}
+
+/* The image of a device that is being closed is in use for a moment more. 0; 1: stopped; -1. */
+static int delete_plan_wait(struct service *service, const struct group_row *group,
+                            struct roots *roots, struct job_row *job, size_t *added,
+                            struct err *err)
+{
+    const uint64_t total_bytes = job->total_bytes;
+    for (int tries = 0; delete_plan_next(service, group, roots, job, added, err) != 0; tries++) {
+        if (err->code != ErrDeviceInUse || tries == PLAN_TRIES)
+            return -1;
+        job->total_bytes = total_bytes;
+        if (job_control_sleep(service->job_control, PLAN_WAIT_MS))
+            return 1;
+    }
+    return 0;
+}
+
+/* ---- running ---- */
+
+static int job_reload(struct service *service, struct job_row *job, struct err *err)
+{
+    struct job_row now;
+    int found = store_job_get(service->store, job->id, &now, err);
+    if (found <= 0)
+        return found < 0 ? -1 : err_set(err, ErrJobNotFound, 0, "job '%s' is gone", job->id);
+    job_row_clear(job);
+    *job = now;
+    return 0;
+}
+
+static int merges_run(struct service *service, struct job_row *job, struct err *err)
+{
+    for (size_t i = 0; i < job->merge_count; i++) {
+        int ret = job->merges[i].stage == MERGE_DONE
+                      ? 0
+                      : merges_carry_out(service, job, &job->merges[i], err);
+        if (ret != 0)
+            return ret;
+        if (job_control_is_stopped(service->job_control))
+            return 1;
+    }
+    return 0;
+}
+
+/* The group as it is now: its members' images change with each merge. */
+static int delete_step(struct service *service, struct roots *roots, struct job_row *job,
+                       size_t *added, struct err *err)
+{
+    CLEANUP_BY(group_row_clear) struct group_row group = {0};
+    int ret = merges_run(service, job, err);
+    if (ret != 0)
+        return ret;
+    if (store_group_get(service->store, job->group_id, &group, err) != 0 ||
+        roots_begin(roots, group.member_count, job->spec, err) != 0)
+        return -1;
+    ret = delete_forget(service, &group, roots, err);
+    if (ret == 0)
+        ret = delete_cut(service, &group, job, err);
+    if (ret == 0)
+        ret = delete_plan_wait(service, &group, roots, job, added, err);
+    return ret ? ret : job_reload(service, job, err);
+}
+
+/* What other jobs have left undone in the trees of the group comes first: nothing can be planned
+ * near an image that is half written. */
+static int unfinished_adopt(struct service *service, struct job_row *job, struct err *err)
+{
+    CLEANUP(store_transaction)
+    struct store_transaction *transaction = store_begin(service->store, err);
+    int adopted = transaction ? store_merge_adopt(transaction, job->id, job->group_id, err) : -1;
+    if (adopted <= 0)
+        return adopted;
+    return store_commit(steal(transaction), err) == 0 ? job_reload(service, job, err) : -1;
+}
+
+int deletes_run(struct service *service, struct job_row *job, struct err *err)
+{
+    CLEANUP_BY(roots_clear) struct roots roots = {0};
+    size_t added;
+    int ret;
+    if (unfinished_adopt(service, job, err) != 0)
+        return -1;
+    do
+        ret = delete_step(service, &roots, job, &added, err);
+    while (ret == 0 && added > 0);
+    return ret;
+}

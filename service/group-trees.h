@@ -1,0 +1,74 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The trees of images in which the members of a group stand: what deleting the group is planned
+ * with (deletes.c), and carried out (delete-run.c). The plan of a tree itself is in tree.h.
+ */
+#ifndef SERVICE_GROUP_TREES_H
+#define SERVICE_GROUP_TREES_H
+
+#include "service/merges.h"
+#include "service/tree.h"
+#include "store/groups.h"
+#include "store/images.h"
+
+struct cJSON;
+struct service;
+
+/* ---- a tree ---- */
+
+struct tree {
+    struct image_row *rows;
+    size_t count;
+    struct tree_image *images;
+};
+
+void tree_clear(struct tree *tree);
+
+/* The tree of that image, planned as if the group needed none of it. */
+int tree_load(struct service *service, const char *path, const char *group, struct tree *tree,
+              struct err *err);
+
+/* The lowest image of a run, from *base up, that can take what is above it. 0; 1: there is none,
+ * and *err says why it is not *base; -1: *err. */
+int push_find(struct service *service, const struct tree *tree, size_t *base, size_t upper,
+              struct merge_size *size, struct err *err);
+
+/* ---- the lowest images ---- */
+
+/* The lowest images of the trees of a group's members, which stay when those of members go. */
+struct roots {
+    size_t count;
+    char **paths; /* NULL: not known */
+};
+
+void roots_clear(struct roots *roots);
+
+/* As the spec of a job has them: {"roots":[PATH or null, ...]}, one for each member; those that
+ * were begun stay. */
+int roots_begin(struct roots *roots, size_t count, const char *spec, struct err *err);
+
+/* The spec of a new job of the group: those of the job before, of members whose images have gone by
+ * it; else as the rows have them. Heap, or NULL and *err. */
+char *roots_spec(struct service *service, const struct group_row *group, struct err *err);
+
+/* ---- all trees of a group ---- */
+
+/* What is done with the tree of a group's members. */
+struct tree_visit {
+    struct service *service;
+    const struct group_row *group;
+    struct roots *roots; /* by which a tree is found whose member's image has gone; or NULL */
+    int (*each)(void *context, const struct tree *tree, struct err *err);
+    void *context;
+};
+
+/* Each tree once, in the order of their first members. What `each` gives, if it is not 0. */
+int trees_visit(const struct tree_visit *visit, struct err *err);
+
+/* The group's member that has the image; NULL: none. */
+const struct member_row *member_of(const struct group_row *group, const char *image);
+
+/* Adds to the array of images that stay. */
+void kept_add(struct cJSON *kept, const char *device, const char *image, const char *because);
+
+#endif
