@@ -27,7 +27,6 @@
 #include <unistd.h>
 
 enum {
-    MAP_BYTES = 1 << 30,     /* mapped at a time */
     BLOCK_BYTES = 4096,      /* the least that is left out of data */
     CLUSTER_BYTES = 1 << 16, /* unless the disk needs larger ones; no extended L2: others read it */
 };
@@ -84,8 +83,7 @@ static int read_report(const struct copy *copy, int ret, struct err *err)
 
 static int copy_map(struct copy *copy, uint64_t offset, struct device_extent *extent)
 {
-    uint64_t left = device_size_bytes(copy->device) - offset;
-    extent->length = left < MAP_BYTES ? left : MAP_BYTES;
+    extent->length = device_size_bytes(copy->device) - offset;
     return device_map(copy->device, offset, extent);
 }
 

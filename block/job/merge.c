@@ -28,7 +28,7 @@
 #include <sys/statvfs.h>
 #include <unistd.h>
 
-enum { MAP_BYTES = 1 << 30 }; /* mapped at a time */
+enum { ZEROS_BYTES = 1 << 30 }; /* that are pushed at a time */
 
 enum merge_state { MERGE_FROZEN, MERGE_THAWED, MERGE_REDIRECTED };
 
@@ -142,8 +142,7 @@ void merge_close(struct merge *merge)
 /* What the images above base hold from `offset` on. */
 static int merge_map(struct merge *merge, uint64_t offset, struct chain_extent *extent)
 {
-    uint64_t left = merge->upper->size_bytes - offset;
-    extent->length = left < MAP_BYTES ? left : MAP_BYTES;
+    extent->length = merge->upper->size_bytes - offset;
     return walks_map(&merge->walks, merge->layers, merge->count, merge->floor, offset, 0, extent);
 }
 
@@ -226,8 +225,9 @@ int merge_begin(struct merge *merge, struct err *err)
     return -1;
 }
 
-/* Finds what is to be pushed from *offset on: its place, and at most a piece of it. 0, 1 if there
- * is nothing any more, or -errno. */
+/* Finds what is to be pushed from *offset on: its place, and at most a piece of it. What the images
+ * do not hold costs nothing but the tables in which it is missing. 0, 1 if there is nothing any
+ * more, or -errno. */
 static int merge_find(struct merge *merge, uint64_t *offset, struct chain_extent *extent)
 {
     for (; *offset < merge->upper->size_bytes; *offset += extent->length) {
@@ -236,8 +236,9 @@ static int merge_find(struct merge *merge, uint64_t *offset, struct chain_extent
             return ret;
         if (extent->kind == EXTENT_BACKING)
             continue;
-        if (extent->kind == EXTENT_DATA && extent->length > MERGE_PIECE_BYTES)
-            extent->length = MERGE_PIECE_BYTES;
+        uint64_t most = extent->kind == EXTENT_DATA ? MERGE_PIECE_BYTES : ZEROS_BYTES;
+        if (extent->length > most)
+            extent->length = most;
         return 0;
     }
     return 1;
