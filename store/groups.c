@@ -329,7 +329,7 @@ static int group_insert(struct store_transaction *transaction, const struct grou
         return 0;
     if ((row->rolled_back_to && (group_check_target(writer, row, err) != 0 ||
                                  group_check_merges(writer, row->id, err) != 0)) ||
-        images_insert_overlays(writer, row->id, err) != 0)
+        images_insert_overlays(writer, row->id, row->member_count, err) != 0)
         return -1;
     return group_check_devices(writer, row->id, err);
 }

@@ -4,6 +4,7 @@
  */
 #include "store/image-changes.h"
 
+#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -23,14 +24,27 @@ static const struct table images = {TABLE("images"), .choices = image_role_names
     "NOT EXISTS (SELECT 1 FROM images AS child WHERE child.backing = images.path) AND "            \
     "NOT EXISTS (SELECT 1 FROM devices WHERE top_image = images.path AND id <> :id)"
 
-/* Runs a change with :id bound. */
-static int change_by_id(struct connection *writer, const char *sql, const char *id, struct err *err)
+/* Runs a change with :id bound; how many rows it changed, or -1. */
+static int count_by_id(struct connection *writer, const char *sql, const char *id, struct err *err)
 {
     CLEANUP(statement) sqlite3_stmt *statement = statement_begin(writer, sql, err);
     if (!statement)
         return -1;
     statement_bind_text(statement, ":id", id);
-    return statement_run(writer, statement, ErrInternalError, id, err) < 0 ? -1 : 0;
+    return statement_run(writer, statement, ErrInternalError, id, err);
+}
+
+static int change_by_id(struct connection *writer, const char *sql, const char *id, struct err *err)
+{
+    return count_by_id(writer, sql, id, err) < 0 ? -1 : 0;
+}
+
+/* Returns -1. */
+static int image_refuse(const char *path, struct err *err)
+{
+    return err_set(err, ErrDeviceInUse, 0,
+                   "the file that was at '%s' is still needed; put it back, or choose another name",
+                   path);
 }
 
 /* ---- chains ---- */
@@ -194,12 +208,7 @@ int images_insert_made(struct connection *writer, const struct image_row *image,
                 "backing = excluded.backing, role = excluded.role, made_by = excluded.made_by, "
                 "is_kept = 0, is_complete = excluded.is_complete WHERE " IMAGE_IS_UNNEEDED,
                 image, ErrInternalError, image->path, err);
-    return changed == 0  ? err_set(err, ErrDeviceInUse, 0,
-                                   "the file that was at '%s' is still needed; put it back, or "
-                                    "choose another name",
-                                   image->path)
-           : changed < 0 ? -1
-                         : 0;
+    return changed == 0 ? image_refuse(image->path, err) : changed < 0 ? -1 : 0;
 }
 
 int images_delete_unmade(struct connection *writer, const char *device_id, struct err *err)
@@ -213,7 +222,25 @@ int images_delete_unmade(struct connection *writer, const char *device_id, struc
 
 /* ---- overlays ---- */
 
-int images_insert_overlays(struct connection *writer, const char *group_id, struct err *err)
+/* What is away under the name of an overlay keeps its row. Returns -1. */
+static int overlays_refuse(struct connection *writer, const char *group_id, struct err *err)
+{
+    CLEANUP(statement)
+    sqlite3_stmt *statement =
+        statement_begin(writer,
+                        "SELECT path FROM members JOIN images ON path = snapshot_file "
+                        "WHERE group_id = :id AND made_by IS NOT :id LIMIT 1",
+                        err);
+    if (!statement)
+        return -1;
+    statement_bind_text(statement, ":id", group_id);
+    int found = statement_step(writer, statement, ErrInternalError, group_id, err);
+    assert(found != 0);
+    return found < 0 ? -1 : image_refuse((const char *)sqlite3_column_text(statement, 0), err);
+}
+
+int images_insert_overlays(struct connection *writer, const char *group_id, size_t count,
+                           struct err *err)
 {
     if (change_by_id(writer,
                      "UPDATE members SET backing_image = "
@@ -221,7 +248,7 @@ int images_insert_overlays(struct connection *writer, const char *group_id, stru
                      "WHERE group_id = :id",
                      group_id, err) != 0)
         return -1;
-    return change_by_id(
+    int changed = count_by_id(
         writer,
         "INSERT INTO images (path, format, backing, role, made_by, is_complete) "
         "SELECT snapshot_file, members.format, base.path, 'made', :id, base.path IS NOT NULL "
@@ -229,8 +256,11 @@ int images_insert_overlays(struct connection *writer, const char *group_id, stru
         "WHERE group_id = :id "
         "ON CONFLICT (path) DO UPDATE SET identity = NULL, format = excluded.format, "
         "backing = excluded.backing, role = excluded.role, made_by = excluded.made_by, "
-        "is_kept = 0, is_complete = excluded.is_complete",
+        "is_kept = 0, is_complete = excluded.is_complete WHERE " IMAGE_IS_UNNEEDED,
         group_id, err);
+    if (changed < 0)
+        return -1;
+    return (size_t)changed == count ? 0 : overlays_refuse(writer, group_id, err);
 }
 
 int images_identify_overlays(struct connection *writer, const char *group_id, struct err *err)

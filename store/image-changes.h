@@ -100,9 +100,10 @@ int images_insert_made(struct connection *writer, const struct image_row *image,
 /* The image of a clone whose device goes while it is being created goes too. */
 int images_delete_unmade(struct connection *writer, const char *device_id, struct err *err);
 
-/* A group's overlays: recorded, on what each of them is put, with `preparing`; identified with
- * `committing`; gone with `aborted`. */
-int images_insert_overlays(struct connection *writer, const char *group_id, struct err *err);
+/* A group's overlays, `count` of them: recorded, on what each of them is put, with `preparing`
+ * (DeviceInUse: as images_insert_made()); identified with `committing`; gone with `aborted`. */
+int images_insert_overlays(struct connection *writer, const char *group_id, size_t count,
+                           struct err *err);
 int images_identify_overlays(struct connection *writer, const char *group_id, struct err *err);
 int images_delete_overlays(struct connection *writer, const char *group_id, struct err *err);
 

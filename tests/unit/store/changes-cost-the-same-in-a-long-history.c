@@ -89,7 +89,9 @@ static void key_must_be_kept(const char *text)
 static void group_must_run(unsigned id, enum group_state end)
 {
     struct frozen_file_row frozen = {(char *)(uintptr_t)id_text(id + 500), "/i/frozen"};
-    struct group_row row = group_example(id, "b", "/i/b", "/i/overlay"), now = {0};
+    char overlay[32];
+    snprintf(overlay, sizeof(overlay), "/i/overlay-%u", id);
+    struct group_row row = group_example(id, "b", "/i/b", overlay), now = {0};
     row.created_at_us = 10000;
     row.frozen = &frozen;
     row.frozen_count = 1;

@@ -168,6 +168,25 @@ TEST(an_overlay_stands_on_its_base)
     group_row_clear(&got);
 }
 
+/* What is away, on storage that is not mounted, may come back: nothing else gets its row. */
+TEST(an_overlay_replaces_no_image_that_is_needed)
+{
+    struct device_row row = attach("vda", 1, "ut", false);
+    attach("vdb", 2, "b", false);
+    group(11, "vda", "u", "v", GROUP_COMMITTED); /* v: a top; u: frozen; t: beneath it */
+    for (const char *path = "tuv"; *path; path++) {
+        char made[] = {'/', 'i', '/', *path, 0};
+        struct group_row other = group_example(12, "vdb", "/i/b", made);
+        assert_int_equal(STORE_CHANGE(store_group_insert, &other), -1);
+        assert_int_equal(err.code, ErrDeviceInUse);
+        assert_non_null(strstr(err.message, made));
+        images_must_be("b< attached t< given u<t attached v<u made");
+    }
+    assert_int_equal(STORE_CHANGE(store_device_delete, &row), 0);
+    group(12, "vdb", "b", "v", GROUP_COMMITTED); /* of a detached device: the file may go */
+    images_must_be("b< attached t< given u<t attached v<b made");
+}
+
 /* A name of a group that only cuts is nobody's. */
 TEST(cuts_have_no_name)
 {
