@@ -89,10 +89,11 @@ static int device_change_size(struct service *service, const char *name,
 }
 
 int devices_change(struct service *service, const char *name, const struct device_change *change,
-                   struct err *err)
+                   struct device_view *view, struct err *err)
 {
     int done = 0, resized = 0;
     struct device_change rest = *change;
+    *view = (struct device_view){0};
     NAME_HOLD(service, name);
     if (change->size_bytes && (resized = device_change_size(service, name, change, err)) < 0)
         return -1;
@@ -100,5 +101,5 @@ int devices_change(struct service *service, const char *name, const struct devic
         rest.condition = NULL; /* it held, and the name is held */
     while (done == 0)
         done = device_change_try(service, name, &rest, err);
-    return done > 0 ? 0 : -1;
+    return done > 0 ? devices_get(service, name, view, err) : -1;
 }

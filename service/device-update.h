@@ -9,6 +9,7 @@
 #ifndef SERVICE_DEVICE_UPDATE_H
 #define SERVICE_DEVICE_UPDATE_H
 
+#include "service/devices.h"
 #include "service/labels.h"
 
 struct device_change {
@@ -21,8 +22,9 @@ struct device_change {
     int (*apply)(void *context, struct device_row *row, struct err *err);
 };
 
-/* DeviceNotFound, PreconditionFailed, and the codes of `apply`, the store and resize_run(). */
+/* `view` is the device afterwards, before anybody can detach it; to be cleared in every case.
+ * DeviceNotFound, PreconditionFailed, and the codes of `apply`, the store and resize_run(). */
 int devices_change(struct service *service, const char *name, const struct device_change *change,
-                   struct err *err);
+                   struct device_view *view, struct err *err);
 
 #endif

@@ -5,9 +5,10 @@
  * Invariants:
  *   I1. A row says `copying` before the first byte of base is written, and `copied` after the last
  *       one is durable. No assert: only a look at the disk would show.
- *   I2. Once the row says `copied`, the store puts nothing on upper any more, and what was put
- *       there before is open, or was given up, when all openings have ended: then all that stand
- *       on it are found. No assert: it is the store's and the block layer's to keep.
+ *   I2. Once the row says `copied`, the store puts nothing on upper any more. What was put there
+ *       before has a row until it was given up; its file, if it is not there yet, is waited for. So
+ *       all that stand on upper are found once all openings have ended. No assert: it is the
+ *       store's and the block layer's to keep.
  *   I3. A file goes after its row, by the id in its header.
  */
 #include "service/merges.h"
@@ -21,6 +22,7 @@
 #include "store/images.h"
 
 #include <assert.h>
+#include <errno.h>
 #include <string.h>
 
 enum { REPEAT_MS = 20, BEGIN_TRIES = 500 };
@@ -44,7 +46,15 @@ static const struct image_row *row_find(const struct image_row *rows, size_t cou
     return NULL;
 }
 
-/* Calls `each` for the images that stand on upper. */
+/* The row of an overlay or a clone comes before its file. Returns -1. */
+static int child_explain(const struct merge_image *child, struct err *err)
+{
+    if (!child->identity && err->code == ErrOpenFileFailed && err->errnum == ENOENT)
+        err_set(err, ErrDeviceInUse, 0, "image '%s' is being made", child->path);
+    return -1;
+}
+
+/* Calls `each` for the images that stand on upper. DeviceInUse: one of them is being made. */
 static int children_each(struct merge *merge, const struct image_row *rows, size_t count,
                          const char *upper,
                          int (*each)(struct merge *, const struct merge_image *, struct err *),
@@ -53,7 +63,7 @@ static int children_each(struct merge *merge, const struct image_row *rows, size
     for (size_t i = 0; i < count; i++) {
         const struct merge_image child = {rows[i].path, rows[i].format, rows[i].identity};
         if (rows[i].backing && strcmp(rows[i].backing, upper) == 0 && each(merge, &child, err) != 0)
-            return -1;
+            return child_explain(&child, err);
     }
     return 0;
 }
@@ -189,7 +199,8 @@ static int redirect_try(struct service *service, struct merge *merge, const stru
     return ret ? ret : merge_redirect(merge, err);
 }
 
-/* An image of a device that is being closed is in use for a moment more. */
+/* An image of a device that is being closed is in use for a moment more; one that is being made
+ * stands on upper soon, or is given up. */
 static int merge_take_place(struct service *service, struct merge *merge, const struct job_row *job,
                             struct merge_row *row, struct err *err)
 {

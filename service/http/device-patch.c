@@ -87,8 +87,7 @@ void device_update(struct service *service, const struct request *request, struc
                                    .apply = device_apply};
     CLEANUP_BY(device_view_clear) struct device_view view = {0};
     if (size_check(body, &problem.err) != 0 ||
-        devices_change(service, request->argument, &change, &problem.err) != 0 ||
-        devices_get(service, request->argument, &view, &problem.err) != 0) {
+        devices_change(service, request->argument, &change, &view, &problem.err) != 0) {
         patch_locate(body, &problem);
         reply_problem(reply, &problem);
     } else {

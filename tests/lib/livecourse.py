@@ -9,7 +9,7 @@ import time
 
 from livemodel import Tree, format_of, is_mix
 from lives import GONE, Life
-from livesteps import (Attach, AttachFrozen, Clone, Create, Delete, Detach, Hold, Release, RollBack, Take, change,
+from livesteps import (Attach, AttachFrozen, Clone, Create, Delete, Detach, Grow, Hold, Release, RollBack, Take, change,
                        draw_change, make_way, member)
 from livewrites import pick, writable, write_some
 from snapgroupd import expect, run
@@ -133,6 +133,38 @@ def brief(answer):
     return answer.body["code"] if answer.status >= 400 else answer.status
 
 
+def grew_first(made, others):
+    """Whether a device had grown by the time another change froze it. Of two that grow it the
+    second makes it larger."""
+    for other, shown in others:
+        sizes = {member["device"]: member["size_bytes"] for member in shown.get("members", [])}
+        if made.name in sizes:
+            return sizes[made.name] == made.size
+        if isinstance(other, Grow) and other.name == made.name:
+            return made.size < other.size
+    return True
+
+
+def in_order(done):
+    """(change, reply) of those that succeeded, as they happened: replies say when, or what they
+    found there. What is deleted goes last."""
+    def place(each):
+        made, shown = each
+        if isinstance(made, (Delete, Detach)):
+            return 3, ""
+        if isinstance(made, Grow):
+            return (0 if grew_first(made, [other for other in done if other is not each]) else 2), ""
+        return 1, shown.get("cut_at") or shown.get("created_at")
+    return sorted(done, key=place)
+
+
+def may_be_refused(made, answer, other):
+    """Because of the other one."""
+    merged = isinstance(made, (AttachFrozen, RollBack)) and answer.status == 422
+    smaller = isinstance(made, Grow) and isinstance(other, (Grow, RollBack)) and answer.body["code"] == "InvalidValue"
+    return answer.body["code"] in BUSY or merged or smaller
+
+
 def two_at_once(life, templates):
     """Both are made, in some order, or one is refused because of the other."""
     pair = [draw_change(life, templates), draw_change(life, templates)]
@@ -154,16 +186,14 @@ def two_at_once(life, templates):
     for thread in threads:
         thread.join()
     done = []
-    for made, answer in zip(pair, answers):
+    for made, answer, other in zip(pair, answers, reversed(pair)):
         life.note("at once: %s %s %s: %s", made.method, made.path, made.body or "", brief(answer))
         life.count("at once %s" % ("refused " + answer.body["code"] if answer.status >= 400 else "done"))
-        is_merged = isinstance(made, (AttachFrozen, RollBack)) and answer.status == 422
-        expect(answer.status < 300 or answer.body["code"] in BUSY or is_merged, "at once: %s", answer)
+        expect(answer.status < 300 or may_be_refused(made, answer, other), "at once: %s", answer)
         if answer.status < 300:
-            done.append((answer.body.get("cut_at") or answer.body.get("created_at") or "" if answer.body else "", made, answer))
-    done.sort(key=lambda each: (isinstance(each[1], (Delete, Detach)), each[0]))
-    for _, made, answer in done:
-        made.apply(life, answer.body)
+            done.append((made, answer.body or {}))
+    for made, shown in in_order(done):
+        made.apply(life, shown)
         if isinstance(made, Delete):
             made.group.deleted_at = None  # what its job planned may be from before the other change
 

@@ -196,7 +196,7 @@ class Life:
         self.check_groups(groups)
         frozen = {}
         for group in groups.values():
-            for member in group["members"]:
+            for member in group["members"] if group["state"] == "committed" else []:
                 frozen.setdefault(member["backing_file"], []).append(group["name"])
         self.check_devices(shown, tree, frozen)
         self.check_files(shown, tree, frozen)
@@ -222,7 +222,10 @@ class Life:
 
     def check_devices(self, shown, tree, frozen):
         owners = {device["top"]: "device " + name for name, device in shown.items() if not device["read_only"]}
-        readers = {device["top"]: "device " + name for name, device in shown.items() if device["read_only"]}
+        readers = {}
+        for name, device in shown.items():
+            if device["read_only"]:
+                readers.setdefault(device["top"], set()).add("device " + name)
         for name, disk in self.disks.items():
             device = shown[name]
             origin = device["origin"] and tuple(device["origin"][key] for key in ("group", "device", "how"))
@@ -243,7 +246,7 @@ class Life:
             path = image["image"]
             above = [other for child in tree.children[path] if child not in chain for other in tree.above(child)]
             devices = {owners[other] for other in above if other in owners}
-            devices |= {readers[other] for other in above + [path] if other in readers}
+            devices |= {reader for other in above + [path] for reader in readers.get(other, ())}
             devices -= {"device " + device["name"]}
             images = {"image " + other for other in above if other in self.left}
             wanted = sorted({"group " + name for name in frozen.get(path, [])} | devices | images)

@@ -225,7 +225,8 @@ class Detach(Change):
                   for member in life.get("/snapshot-groups/" + group.id)["members"]}
         tree = Tree(life.daemon.images)
         self.beneath = set(tree.chain(top)) - life.named
-        return top not in life.named | frozen and not tree.children[top]
+        read = {disk.top for name, disk in life.disks.items() if disk.read_only and name != self.name}
+        return top not in life.named | frozen | read and not tree.children[top]
 
     def apply(self, life, shown):
         disk = life.disks.pop(self.name)
@@ -262,6 +263,7 @@ class AttachFrozen(Change):
     """A frozen image, which can only be read."""
 
     def __init__(self, life, group, device, read_only):
+        life.await_jobs()  # they may give its place to another image
         shown = life.get("/snapshot-groups/" + group.name)
         image = next(member["backing_file"] for member in shown["members"] if member["device"] == device)
         self.name, self.view = life.name("f"), group.members[device]

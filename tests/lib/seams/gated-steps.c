@@ -7,6 +7,7 @@
 #include "block/clone.h"
 #include "block/device/member.h"
 #include "block/group.h"
+#include "block/merge.h"
 #include "store/groups.h"
 #include "store/merges.h"
 
@@ -55,6 +56,9 @@ static const char *seal_step(const struct member *member)
 
 GATE("clone", struct clone *, clone_begin,
      (struct block * block, const struct clone_base *base, struct err *err), (block, base, err))
+GATE("create", int, clone_create,
+     (struct clone * clone, const unsigned char id[OWNER_ID_BYTES], struct err *err),
+     (clone, id, err))
 GATE("begin", struct group *, group_begin,
      (struct block * block, const unsigned char id[OWNER_ID_BYTES],
       const struct group_member *members, size_t count, size_t *failed, struct err *err),
@@ -77,3 +81,7 @@ GATE("committed", int, store_group_update_committed,
 GATE(row->stage == MERGE_DONE ? "merged" : "merging", int, store_merge_update_stage,
      (struct store_transaction * transaction, const struct merge_row *row, struct err *err),
      (transaction, row, err))
+GATE("info", int, block_device_info,
+     (struct block * block, const char *name, struct device_info *info, struct err *err),
+     (block, name, info, err))
+GATE("pushed", int, merge_flush, (struct merge * merge, struct err *err), (merge, err))
