@@ -16,9 +16,9 @@
 #include <strings.h>
 #include <time.h>
 
-#define REPLY_BYTES_MAX  ((size_t)256 << 20)
-#define PATIENCE_MS      120000
-#define STREAM_SILENCE_S 30 /* the daemon sends something every 10 s */
+#define REPLY_BYTES_MAX   ((size_t)256 << 20)
+#define PATIENCE_MS       120000
+#define STREAM_SILENCE_MS 30000 /* the daemon sends something every 10 s */
 
 struct client {
     CURL *curl;
@@ -37,7 +37,9 @@ struct exchanging {
     size_t taken_bytes;
     stream_take take; /* of a stream, or NULL */
     void *context;
-    bool has_ended; /* the stream, because `take` said so, or nobody reads standard output */
+    int64_t heard_ms; /* when the stream began, or last sent something */
+    bool is_silent;   /* it has sent nothing for too long */
+    bool has_ended;   /* the stream, because `take` said so, or nobody reads standard output */
 };
 
 void reply_release(struct reply *reply)
@@ -189,6 +191,7 @@ static size_t body_take(char *text, size_t size, size_t count, void *context)
     struct exchanging *exchanging = context;
     size_t bytes = size * count;
     long status = 0;
+    exchanging->heard_ms = clock_ms();
     curl_easy_getinfo(exchanging->client->curl, CURLINFO_RESPONSE_CODE, &status);
     if (exchanging->take && status == 200) {
         exchanging->has_ended = exchanging->take(exchanging->context, text, bytes) != 0;
@@ -198,7 +201,8 @@ static size_t body_take(char *text, size_t size, size_t count, void *context)
     return exchanging->taken_bytes > REPLY_BYTES_MAX ? 0 : fwrite(text, 1, bytes, exchanging->body);
 }
 
-/* Of a stream: ends it when the reader of standard output has gone. */
+/* Of a stream: ends it when the reader of standard output has gone, and when it is silent. curl's
+ * own limit is one of bytes a second, below which a stream is that lives. */
 static int progress_take(void *context, curl_off_t a, curl_off_t b, curl_off_t c, curl_off_t d)
 {
     (void)a, (void)b, (void)c, (void)d;
@@ -206,7 +210,9 @@ static int progress_take(void *context, curl_off_t a, curl_off_t b, curl_off_t c
     struct pollfd output = {.fd = STDOUT_FILENO};
     if (exchanging->take && poll(&output, 1, 0) == 1 && output.revents & (POLLERR | POLLNVAL))
         exchanging->has_ended = true;
-    return exchanging->has_ended;
+    exchanging->is_silent =
+        exchanging->take && clock_ms() - exchanging->heard_ms >= STREAM_SILENCE_MS;
+    return exchanging->has_ended || exchanging->is_silent;
 }
 
 static void header_add(struct curl_slist **headers, const char *name, const char *value)
@@ -317,13 +323,16 @@ static enum exchange exchange_run(struct exchanging *exchanging, const struct re
     curl_easy_setopt(curl, CURLOPT_XFERINFOFUNCTION, progress_take);
     curl_easy_setopt(curl, CURLOPT_XFERINFODATA, exchanging);
     curl_easy_setopt(curl, CURLOPT_NOPROGRESS, exchanging->take ? 0L : 1L);
-    curl_easy_setopt(curl, CURLOPT_LOW_SPEED_LIMIT, exchanging->take ? 1L : 0L);
-    curl_easy_setopt(curl, CURLOPT_LOW_SPEED_TIME, exchanging->take ? STREAM_SILENCE_S : 0L);
+    exchanging->heard_ms = clock_ms();
     CURLcode code = curl_easy_perform(curl);
     fclose(exchanging->body);
     curl_easy_getinfo(curl, CURLINFO_RESPONSE_CODE, &reply->status);
     if (exchanging->has_ended)
         return EXCHANGE_ENDED;
+    if (exchanging->is_silent) {
+        fail(failure, EXIT_UNREACHABLE, "%s sends nothing", client->where);
+        return EXCHANGE_LOST;
+    }
     return code == CURLE_OK ? EXCHANGE_REPLIED : exchange_judge(client, code, timeout_ms, failure);
 }
 

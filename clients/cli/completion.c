@@ -14,6 +14,9 @@
 #include <stdio.h>
 #include <string.h>
 
+#define PAGE_ITEMS_MAX "1000"
+#define WALK_TIMEOUT   "0.8" /* for all pages together: who has pressed a key waits */
+
 static const char bash_script[] =
     "# Completion of snapgroupctl for bash; made by `snapgroupctl completion bash`.\n"
     "_snapgroupctl() {\n"
@@ -93,53 +96,82 @@ static void words_offer(const struct completing *completing, const char *words)
     }
 }
 
-/* Opens the client once, for a second. */
+/* Opens the client once, for as long as somebody waits for a completion. */
 static int client_ready(struct call *call)
 {
     if (call->client)
         return 0;
+    for (size_t i = 0; i < call->use_count; i++)
+        if (call->uses[i].option == OPTION_TIMEOUT)
+            call->uses[i].value = WALK_TIMEOUT;
     if (!call_has(call, OPTION_TIMEOUT))
-        call->uses[call->use_count++] = (struct option_use){OPTION_TIMEOUT, "1"};
+        call->uses[call->use_count++] = (struct option_use){OPTION_TIMEOUT, WALK_TIMEOUT};
     return settings_read(call) != 0 ? -1 : client_open(call);
 }
 
-/* A page of a list; NULL: the daemon is away. */
+/* A page of a list; NULL: the daemon is away, or the time is over. */
 static cJSON *page_get(struct call *call, const char *path)
 {
     CLEANUP_REPLY struct reply reply = {0};
     cJSON *page = NULL;
-    if (client_ready(call) != 0)
+    if (client_ready(call) != 0 || clock_ms() >= client_deadline_ms(call->client))
         return NULL;
     return client_get(call, path, &reply, &page) == 0 ? page : NULL;
 }
 
-static void items_offer(const struct completing *completing, const char *path, const char *name)
+/* The path of a list's page; `cursor`: `next` of the page before, or NULL. The caller frees it. */
+static char *page_path(const char *list, const cJSON *cursor)
 {
-    CLEANUP_JSON cJSON *page = page_get(completing->call, path);
-    const cJSON *item;
-    cJSON_ArrayForEach(item, cJSON_GetObjectItemCaseSensitive(page, "items"))
-    {
-        const char *text = cJSON_GetStringValue(cell_value(item, name));
-        if (text)
-            offer(completing, text, strlen(text));
-    }
+    char *path = NULL;
+    size_t bytes = 0;
+    unsigned count = strchr(list, '?') ? 1 : 0;
+    FILE *to = open_memstream(&path, &bytes);
+    if (!to)
+        return NULL;
+    fputs(list, to);
+    uri_parameter(to, &count, "limit", PAGE_ITEMS_MAX);
+    if (cursor)
+        uri_parameter(to, &count, "cursor", cursor->valuestring);
+    fclose(to);
+    return path;
 }
 
-static void members_offer(const struct completing *completing)
+typedef void (*item_offer)(const struct completing *completing, const cJSON *item,
+                           const char *name);
+
+/* Offers the items of all pages, so far as they come in time. */
+static void list_offer(const struct completing *completing, const char *list, item_offer offer_item,
+                       const char *name)
 {
-    CLEANUP_JSON cJSON *page =
-        page_get(completing->call, "/snapshot-groups?state=committed&limit=1000");
-    const cJSON *group, *member;
-    cJSON_ArrayForEach(group, cJSON_GetObjectItemCaseSensitive(page, "items"))
+    CLEANUP_JSON cJSON *page = NULL;
+    const cJSON *item, *cursor = NULL;
+    do {
+        CLEANUP_FREE char *path = page_path(list, cursor);
+        cJSON_Delete(page);
+        page = path ? page_get(completing->call, path) : NULL;
+        cJSON_ArrayForEach(item, cJSON_GetObjectItemCaseSensitive(page, "items"))
+            offer_item(completing, item, name);
+        cursor = cJSON_GetObjectItemCaseSensitive(page, "next");
+    } while (cJSON_IsString(cursor));
+}
+
+static void name_offer(const struct completing *completing, const cJSON *item, const char *name)
+{
+    const char *text = cJSON_GetStringValue(cell_value(item, name));
+    if (text)
+        offer(completing, text, strlen(text));
+}
+
+static void members_offer(const struct completing *completing, const cJSON *group, const char *name)
+{
+    const char *group_name = cJSON_GetStringValue(cell_value(group, "name"));
+    const cJSON *member;
+    cJSON_ArrayForEach(member, cJSON_GetObjectItemCaseSensitive(group, "members"))
     {
-        cJSON_ArrayForEach(member, cJSON_GetObjectItemCaseSensitive(group, "members"))
-        {
-            const char *device = cJSON_GetStringValue(cell_value(member, "device"));
-            const char *name = cJSON_GetStringValue(cell_value(group, "name"));
-            CLEANUP_FREE char *text = NULL;
-            if (device && name && asprintf(&text, "%s@%s", device, name) >= 0)
-                offer(completing, text, strlen(text));
-        }
+        const char *device = cJSON_GetStringValue(cell_value(member, name));
+        CLEANUP_FREE char *text = NULL;
+        if (device && group_name && asprintf(&text, "%s@%s", device, group_name) >= 0)
+            offer(completing, text, strlen(text));
     }
 }
 
@@ -161,15 +193,15 @@ static void source_offer(const struct completing *completing, enum source source
     if (source == FROM_FILES)
         puts(":files");
     if (source == FROM_DEVICES || source == FROM_EXPORTS)
-        items_offer(completing, "/devices?limit=1000", "name");
+        list_offer(completing, "/devices", name_offer, "name");
     if (source == FROM_GROUPS)
-        items_offer(completing, "/snapshot-groups?state=committed&limit=1000", "name");
+        list_offer(completing, "/snapshot-groups?state=committed", name_offer, "name");
     if (source == FROM_MEMBERS || source == FROM_EXPORTS)
-        members_offer(completing);
+        list_offer(completing, "/snapshot-groups?state=committed", members_offer, "device");
     if (source == FROM_JOBS)
-        items_offer(completing, "/jobs?limit=1000", "id");
+        list_offer(completing, "/jobs", name_offer, "id");
     if (source == FROM_TOKENS)
-        items_offer(completing, "/tokens?limit=1000", "name");
+        list_offer(completing, "/tokens", name_offer, "name");
     if (source == FROM_HOLDS)
         holds_offer(completing);
 }
