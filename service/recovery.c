@@ -169,22 +169,30 @@ static int group_offer(struct service *service, struct group_row *row, void *con
     return 0;
 }
 
-/* Calls `each` for every group in `state`, oldest first; `each` may change the state. */
+/* Calls `each` for every group in `state`, oldest first, page by page; `each` may change that
+ * group's state. */
 static int groups_each(struct service *service, enum group_state state,
                        int (*each)(struct service *, struct group_row *, void *context,
                                    struct err *),
                        void *context, struct err *err)
 {
     uint64_t after = 0;
-    for (;;) {
-        CLEANUP_BY(group_row_clear) struct group_row row = {0};
-        int found = store_group_next(service->store, state, after, &row, err);
-        if (found <= 0)
-            return found;
-        if (each(service, &row, context, err) != 0)
+    size_t count;
+    do {
+        struct group_row *rows;
+        if (store_group_list_oldest(service->store, state, after, RECOVERY_PAGE_ROWS, &rows, &count,
+                                    err) != 0)
             return -1;
-        after = row.sequence;
-    }
+        int result = 0;
+        for (size_t i = 0; i < count && result == 0; i++) {
+            after = rows[i].sequence;
+            result = each(service, &rows[i], context, err);
+        }
+        group_rows_free(rows, count);
+        if (result != 0)
+            return -1;
+    } while (count > 0);
+    return 0;
 }
 
 int recovery_run(struct service *service, struct err *err)

@@ -149,20 +149,6 @@ int store_group_get(struct store *store, const char *id_or_name, struct group_ro
     return found < 0 ? -1 : 0;
 }
 
-int store_group_next(struct store *store, enum group_state state, uint64_t after,
-                     struct group_row *row, struct err *err)
-{
-    CLEANUP_BY(query_end) struct query query = {0};
-    sqlite3_stmt *statement = query_begin(
-        &query, store,
-        SELECT "WHERE state = :state AND sequence > :after ORDER BY sequence LIMIT 1", err);
-    if (!statement)
-        return -1;
-    statement_bind_text(statement, ":state", state_names[state]);
-    statement_bind_int(statement, ":after", (int64_t)after);
-    return group_load(query.reader, statement, row, err);
-}
-
 static size_t text_bytes(const char *text)
 {
     return text ? strlen(text) : 0;
@@ -229,6 +215,37 @@ int store_group_list(struct store *store, const struct group_list_filter *filter
     }
     *rows = loaded;
     return 0;
+}
+
+static int group_rows_step(struct connection *reader, sqlite3_stmt *statement, size_t limit,
+                           struct group_row *rows, size_t *count, struct err *err)
+{
+    int found = 1;
+    size_t bytes = 0;
+    while (*count < limit && bytes <= STORE_PAGE_BYTES_MAX &&
+           (found = group_load(reader, statement, &rows[*count], err)) > 0)
+        bytes += group_row_bytes(&rows[(*count)++]);
+    return found < 0 ? -1 : 0;
+}
+
+int store_group_list_oldest(struct store *store, enum group_state state, uint64_t after,
+                            size_t limit, struct group_row **rows, size_t *count, struct err *err)
+{
+    *count = 0;
+    *rows = calloc(limit, sizeof(**rows));
+    if (!*rows)
+        return store_out_of_memory(err);
+    CLEANUP_BY(query_end) struct query query = {0};
+    sqlite3_stmt *statement = query_begin(
+        &query, store, SELECT "WHERE state = :state AND sequence > :after ORDER BY sequence", err);
+    if (statement) {
+        statement_bind_text(statement, ":state", state_names[state]);
+        statement_bind_int(statement, ":after", (int64_t)after);
+        if (group_rows_step(query.reader, statement, limit, *rows, count, err) == 0)
+            return 0;
+    }
+    group_rows_free(steal(*rows), *count);
+    return -1;
 }
 
 /* ---- changing ---- */

@@ -72,11 +72,6 @@ int store_group_update_deleted(struct store_transaction *transaction, const stru
 int store_group_update_labels(struct store_transaction *transaction, const struct group_row *row,
                               struct err *err);
 
-/* The oldest group in that state of those later than `after` (a `sequence`; 0: of all). 1: *row; 0:
- * there is none; -1: *err. */
-int store_group_next(struct store *store, enum group_state state, uint64_t after,
-                     struct group_row *row, struct err *err);
-
 /* By id, or by the name of a group that is neither aborting nor aborted. GroupNotFound. */
 int store_group_get(struct store *store, const char *id_or_name, struct group_row *row,
                     struct err *err);
@@ -87,6 +82,11 @@ int store_group_get(struct store *store, const char *id_or_name, struct group_ro
 int store_group_list(struct store *store, const struct group_list_filter *filter, uint64_t before,
                      size_t limit, struct group_row **rows, size_t *count, uint64_t *next,
                      struct err *err);
+
+/* Oldest first, up to `limit` groups in that state later than `after` (a `sequence`; 0: of all);
+ * fewer, if they take more than a page may, but none only if there are no more. */
+int store_group_list_oldest(struct store *store, enum group_state state, uint64_t after,
+                            size_t limit, struct group_row **rows, size_t *count, struct err *err);
 void group_rows_free(struct group_row *rows, size_t count);
 
 /* The last group that was deleted, but whose frozen image is there still, since something

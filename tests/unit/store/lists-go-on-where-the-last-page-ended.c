@@ -66,19 +66,24 @@ TEST(pages_of_groups_are_bounded_in_bytes)
     assert_int_equal(before, 0);
 }
 
-TEST(the_next_group_of_a_state_is_the_oldest)
+TEST(the_oldest_groups_of_a_state_come_page_by_page)
 {
-    struct group_row row;
-    for (unsigned id = 1; id <= 5; id++)
-        insert_group(id, id == 2 || id == 4 ? GROUP_ABORTED : GROUP_PREPARING);
+    struct group_row *rows;
+    size_t count;
     uint64_t after = 0;
-    for (unsigned id = 1; id <= 5; id += 2) {
-        assert_int_equal(store_group_next(store, GROUP_PREPARING, after, &row, &err), 1);
-        assert_string_equal(row.id, id_text(id));
-        after = row.sequence;
-        group_row_clear(&row);
+    for (unsigned id = 1; id <= 7; id++)
+        insert_group(id, id == 2 || id == 4 ? GROUP_ABORTED : GROUP_PREPARING);
+    const unsigned pages[][3] = {{1, 3}, {5, 6}, {7}, {0}};
+    for (size_t page = 0; page < 4; page++) {
+        assert_int_equal(
+            store_group_list_oldest(store, GROUP_PREPARING, after, 2, &rows, &count, &err), 0);
+        for (size_t i = 0; i < count; i++) {
+            assert_string_equal(rows[i].id, id_text(pages[page][i]));
+            after = rows[i].sequence;
+        }
+        assert_int_equal(pages[page][count], 0);
+        group_rows_free(rows, count);
     }
-    assert_int_equal(store_group_next(store, GROUP_PREPARING, after, &row, &err), 0);
 }
 
 /* The page after that name must have the devices whose names are these letters. */
