@@ -15,8 +15,8 @@
  *   device ATTACHED          its chain is opened from the recorded top, or it        stays
  *                            is a failed device; a chain that changed is recorded
  *   image not complete       its chain is opened, to list it                         is complete
- *   group committed          its frozen members are offered; of the last ones the    stays
- *                            marking names of their overlays are removed
+ *   group committed          its frozen members are offered                          stays
+ *   group that ended lately  marking names of its overlays are removed               stays
  *
  * Devices are opened side by side, and so are frozen images made durable, by a bounded number of
  * threads; everything else is done by one.
@@ -137,33 +137,44 @@ static uint64_t group_committed_at(const struct group_row *row)
     return row->created_at_us + (row->has_duration ? row->duration_us : 0);
 }
 
+static int group_date(struct service *service, struct group_row *row, void *context,
+                      struct err *err)
+{
+    (void)service, (void)err;
+    uint64_t *newest_us = context, at_us = group_committed_at(row);
+    *newest_us = at_us > *newest_us ? at_us : *newest_us;
+    return 0;
+}
+
 static int group_adopt(struct service *service, struct group_row *row, void *context,
                        struct err *err)
 {
-    uint64_t *newest_us = context, at_us = group_committed_at(row);
-    *newest_us = at_us > *newest_us ? at_us : *newest_us;
+    group_date(service, row, context, err);
     return frozen_files_adopt(service, row, err);
 }
 
 /* A power failure may bring back marking names that were removed just before it, whatever was
  * synced. */
-static void group_tidy(struct service *service, const struct group_row *row)
+static int group_tidy(struct service *service, struct group_row *row, void *context,
+                      struct err *ignored)
 {
+    (void)ignored;
+    const uint64_t *newest_us = context;
+    if (group_committed_at(row) + TIDY_US < *newest_us)
+        return 0;
     unsigned char id[OWNER_ID_BYTES];
     struct err err;
     id_bytes(row->id, id);
     for (size_t i = 0; i < row->member_count; i++)
         if (block_image_keep(service->block, row->members[i].snapshot_file, id, &err) != 0)
             log_error("group %s: %s", row->id, err.message);
+    return 0;
 }
 
 static int group_offer(struct service *service, struct group_row *row, void *context,
                        struct err *err)
 {
-    (void)err;
-    const uint64_t *newest_us = context;
-    if (group_committed_at(row) + TIDY_US >= *newest_us)
-        group_tidy(service, row);
+    group_tidy(service, row, context, err);
     for (size_t i = 0; i < row->member_count; i++)
         group_offer_member(service, row, i);
     return 0;
@@ -195,15 +206,29 @@ static int groups_each(struct service *service, enum group_state state,
     return 0;
 }
 
+/* Tidies up after groups that are gone, of which the store keeps some. */
+static int groups_gone_tidy(struct service *service, uint64_t *newest_us, struct err *err)
+{
+    const enum group_state states[] = {GROUP_DELETING, GROUP_DELETED, GROUP_ABORTED};
+    for (size_t i = 0; i < sizeof(states) / sizeof(*states); i++)
+        if (groups_each(service, states[i], group_date, newest_us, err) != 0)
+            return -1;
+    for (size_t i = 0; i < sizeof(states) / sizeof(*states); i++)
+        if (groups_each(service, states[i], group_tidy, newest_us, err) != 0)
+            return -1;
+    return 0;
+}
+
 int recovery_run(struct service *service, struct err *err)
 {
-    uint64_t newest_us = 0; /* when the last group was committed */
+    uint64_t newest_us = 0; /* when the last group was committed or given up */
     if (frozen_files_protect(service, err) != 0 ||
         devices_each(service, devices_finish_page, err) != 0 ||
         groups_each(service, GROUP_ABORTING, group_settle_row, NULL, err) != 0 ||
         groups_each(service, GROUP_PREPARING, group_settle_row, NULL, err) != 0 ||
         groups_each(service, GROUP_COMMITTING, group_settle_row, NULL, err) != 0 ||
         groups_each(service, GROUP_COMMITTED, group_adopt, &newest_us, err) != 0 ||
+        groups_gone_tidy(service, &newest_us, err) != 0 ||
         devices_each(service, devices_restore_page, err) != 0)
         return -1;
     block_journals_finish(service->block);
