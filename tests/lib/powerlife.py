@@ -1,24 +1,30 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Rounds of powerloss.py in which groups are rolled back to, deleted, or cloned from, under clients
-that write. What a state must hold, besides:
+"""Rounds of powerloss.py in which groups are rolled back to, deleted, cloned from or copied, or
+disks grow, under clients that write and read. What a state must hold, besides:
 
     rollback  all devices hold what the group holds to which they were rolled back, or none does;
               all do once it was answered, or if the group that keeps what was there is committed
     delete    the group is as before, or is being deleted, which it is for sure once that was
               answered; the job goes on by itself and is done, and the call repeated does the rest
     clone     exists, whole, or does not; once it was answered it exists
+    copy      is what the group holds, once its job is done, which it is by itself; or never began
+    resize    the disk has grown, with zeros past the old end, or has not; once it was answered it has
 
 While jobs go on and afterwards every view is the same to the byte, and the directory has the images
 of all chains, of devices and of groups, and no others.
 """
 import array
-import json
 import os
+import random
+import struct
+import threading
 
-from powerload import BLOCK_BYTES, BLOCKS, CLIENTS, Device, Writeback, Writer
+from powerload import BLOCK_BYTES, BLOCKS, CLIENTS, Client, Device, Writeback, Writer
 from powerloss import Checker
 from powerwork import Group, Work
-from snapgroupd import expect, run, wait_until
+from snapgroupd import expect, wait_until
+
+QCOW2_HEADER = struct.Struct(">4sIQI")  # magic, version, offset and length of the backing name
 
 
 def words_of(content, device):
@@ -29,21 +35,51 @@ def words_of(content, device):
 
 class LifeGroup(Group):
     """delete_*: the positions of its deletion. rolled_back: what the rollback whose safety group it
-    is made of the devices' blocks, as numbers of events."""
+    is made of the devices' blocks, as numbers of events. seen: what was read of devices' members."""
     delete_issued = delete_answered = None
     rolled_back = None
+
+    def __init__(self, *arguments):
+        super().__init__(*arguments)
+        self.seen = {}
+
+
+class Reader(Client):
+    """Reads members of groups that are not being deleted: they stay what they were at first."""
+    REST_S = 0.01
+
+    def __init__(self, daemon, groups, seed):
+        super().__init__()
+        self.daemon, self.groups = daemon, groups
+        self.random = random.Random(seed)
+        self.lock = threading.Lock()  # whoever has it knows that no member is being read
+
+    def step(self):
+        with self.lock:
+            groups = [group for group in self.groups if group.told == "committed" and not group.delete_issued]
+            if groups:
+                self.read(self.random.choice(groups))
+
+    def read(self, group):
+        device = self.random.choice(group.devices)
+        export = "%s@%s" % (device.name, group.name)
+        handle = self.daemon.nbd(export)
+        content = bytes(handle.pread(handle.get_size(), 0))
+        handle.shutdown()
+        expect(group.seen.setdefault(device, content) == content, "%s has changed", export)
 
 
 class LifeWork(Work):
     """`operations` are done by turns, each after a group of all devices was taken."""
     operations = ("rollback", "delete", "clone")
+    group_type = LifeGroup
     groups_before = 2
     spare_bytes = 128 << 20  # a job leaves 64 MiB of the file system
 
     def __init__(self, daemon, disk, seed, is_filled):
         super().__init__(daemon, disk, seed, False)
         self.done = 0
-        self.writeback = None
+        self.reader = None
 
     @property
     def checker(self):
@@ -52,24 +88,14 @@ class LifeWork(Work):
     def start_clients(self):
         self.writers = [Writer(self.daemon, self.disk, device, number, self.random.random())
                         for device in self.devices for number in range(CLIENTS)]
-        self.clients = self.writers + [Writeback(self.daemon.images, self.random.random())]
+        self.reader = Reader(self.daemon, self.groups, self.random.random())
+        self.clients = self.writers + [self.reader, Writeback(self.daemon.images, self.random.random())]
         for client in self.clients:
             client.start()
 
     def let_clients_write(self):
         for client in self.writers:
             client.expect_steps(6)
-
-    def ask(self, devices, **refused):
-        group, body = super().ask(devices, **refused)
-        self.groups[-1] = group = self.life_group(group)
-        return group, body
-
-    @staticmethod
-    def life_group(group):
-        life = LifeGroup.__new__(LifeGroup)
-        life.__dict__.update(group.__dict__)
-        return life
 
     def run(self, groups):
         for i in range(groups + self.groups_before):
@@ -85,7 +111,10 @@ class LifeWork(Work):
         self.done += 1
         alive = [group for group in self.groups if group.told == "committed" and not group.delete_issued]
         group = alive[-2 if self.random.random() < 0.7 else -1]
-        {"rollback": self.roll_back, "delete": self.delete, "clone": self.clone}[operation](group)
+        begin = self.disk.position()
+        {"rollback": self.roll_back, "delete": self.delete, "clone": self.clone, "copy": self.copy_of,
+         "resize": self.resize}[operation](group)
+        self.spans.append((begin, self.disk.position()))
 
     def read(self, export, device):
         handle = self.daemon.nbd(export)
@@ -113,12 +142,29 @@ class LifeWork(Work):
         self.start_clients()
 
     def delete(self, group):
-        group.delete_issued = self.disk.position()
-        answer = self.daemon.request("DELETE", "/snapshot-groups/" + group.name)
-        expect(answer.status == 202, "DELETE of %s: %s", group.name, answer)
+        with self.reader.lock:
+            group.delete_issued = self.disk.position()
+        answer = self.ask_for_delete(group)
         group.delete_answered = self.disk.position()
         wait_until(lambda: self.daemon.get(answer.headers["Location"])["state"] == "done",
                    "the deletion of " + group.name)
+
+    def ask_for_delete(self, group):
+        """It is refused as long as the daemon has not seen that the last reader is gone."""
+        answers = []
+
+        def is_refused():
+            answers.append(self.daemon.request("DELETE", "/snapshot-groups/" + group.name))
+            return answers[-1].status == 409 and answers[-1].body["code"] == "DeviceInUse"
+        wait_until(lambda: not is_refused(), "the end of those who read " + group.name)
+        expect(answers[-1].status == 202, "DELETE of %s: %s", group.name, answers[-1])
+        return answers[-1]
+
+    def copy_of(self, group):
+        self.copy(group.devices[self.done % len(group.devices)], "raw" if self.done % 2 else "qcow2", group)
+
+    def resize(self, group):
+        self.grow(self.random.choice(group.devices))
 
     def clone(self, group):
         source = self.devices[self.done % len(self.devices)]
@@ -146,6 +192,15 @@ class DeleteWork(LifeWork):
 
 class CloneWork(LifeWork):
     operations = ("clone",)
+
+
+class CopyWork(LifeWork):
+    operations = ("copy",)
+
+
+class ResizeWork(LifeWork):
+    """What a resize has left is merged by the next delete: the lower image grows then."""
+    operations = ("resize", "delete")
 
 
 class LifeChecker(Checker):
@@ -188,6 +243,7 @@ class LifeChecker(Checker):
                     oldest = list(map(max, oldest, events))
                 elif not self.is_possible(group.delete_issued):
                     newest = [min(now, event - 1) for now, event in zip(newest, events)]
+        self.check_size(device, shown)
         self.contents[device] = self.read(device.name, device)
         device.verify(self.contents[device], oldest, newest, device.name)
 
@@ -219,8 +275,8 @@ class LifeChecker(Checker):
         wait_until(are_done, "the jobs to be done")
 
     def files_expected(self, files):
-        """The images of all chains."""
-        files = {"base.raw"}
+        """The images of all chains, and copies."""
+        files = {"base.raw"} | files & {copy.image for copy in self.work.copies}
         for device in self.daemon.list("/devices"):
             chain = self.daemon.get("/devices/" + device["name"])["chain"]
             files |= {os.path.basename(image["image"]) for image in chain}
@@ -230,7 +286,12 @@ class LifeChecker(Checker):
         return files
 
     def chain_of(self, path):
-        if path.endswith(".raw"):
-            return {os.path.basename(path)}
-        chain = json.loads(run("qemu-img", "info", "-U", "--backing-chain", "--output=json", path))
-        return {os.path.basename(image["filename"]) for image in chain}
+        """As the images' headers have it."""
+        files = {os.path.basename(path)}
+        with open(path, "rb") as image:
+            magic, _, offset, length = QCOW2_HEADER.unpack(image.read(QCOW2_HEADER.size))
+            if magic != b"QFI\xfb" or not offset:
+                return files
+            image.seek(offset)
+            name = image.read(length).decode()
+        return files | self.chain_of(os.path.join(os.path.dirname(path), name))

@@ -20,8 +20,11 @@ A state is what the disk may hold after a power failure at `cut`, when it had do
                          ^flush  ^cut        writes since then any part, in any order
 
 but a sector never goes back: where several writes of one sector survive, the last of them is what
-is read. A part of a write is made of blocks, or of sectors where the kind says `torn`. The block
-with the superblock of ext4 or btrfs is never torn: they need a disk that writes its sectors as one.
+is read. A part of a write is made of blocks, or of sectors where the kind says `torn`. Some blocks
+are never torn, for their file systems need a disk that writes the sectors of a block as one: that
+with the superblock of ext4 or btrfs; and those of the trees and directories of xfs, which recovery
+passes over if their first sector is newer than what the log has, so that a torn one fails its
+checksum and the mount.
 
 The disk has one file system, with images/ and state/ in it; or one for each, of the same kind. Then
 a sync of the database carries nothing of the images along.
@@ -51,7 +54,10 @@ class Part:
     MKFS = {"ext4": ["mkfs.ext4", "-q", "-F", "-b", str(BLOCK_BYTES), "-N", "256", "-J", "size=4", "-E",
                      "nodiscard,lazy_itable_init=0,lazy_journal_init=0"],
             "xfs": MKFS["xfs"], "btrfs": MKFS["btrfs"]}
-    SUPERBLOCK = {"ext4": 0, "xfs": None, "btrfs": 64 << 10}
+    SUPERBLOCK = {"ext4": 0, "btrfs": 64 << 10}
+    # What blocks of trees and directories begin with; some have it at 8.
+    XFS_BLOCKS = (b"BMA3", b"AB3B", b"AB3C", b"IAB3", b"FIB3", b"RMB3", b"R3FC", b"XDB3", b"XDD3", b"XDF3", b"XSLM")
+    XFS_NODES = (b"\x3e\xbe", b"\x3d\xf1", b"\x3d\xff", b"\x3b\xee")
     # Copies of a disk are mounted at the same time.
     OPTIONS = {"ext4": "", "xfs": ",nouuid", "btrfs": ""}
 
@@ -71,10 +77,11 @@ class Part:
         run("mount", "-o", "loop,offset=%d,sizelimit=%d%s" % (self.offset, self.bytes, self.OPTIONS[self.kind]),
             path, self.mountpoint)
 
-    def whole(self):
-        """Offsets on the disk of the blocks that are never torn."""
-        at = self.SUPERBLOCK[self.kind]
-        return [] if at is None else [self.offset + at]
+    def is_whole(self, offset, block):
+        """Whether the block there is never torn."""
+        if self.kind == "xfs":
+            return block[:4] in self.XFS_BLOCKS or block[8:10] in self.XFS_NODES
+        return offset == self.offset + self.SUPERBLOCK[self.kind]
 
 
 def parts(mountpoint, kind, is_split, disk_bytes):
@@ -205,6 +212,7 @@ class Log:
 
 
 KINDS = ("all", "half", "one missing", "one alone", "blocks", "torn")
+TRIES = 20  # for each state that is drawn
 
 
 class State:
@@ -217,42 +225,75 @@ class State:
     def __str__(self):
         return "flush %d, cut %d, %s, seed %d" % (self.flush, self.cut, self.kind, self.seed)
 
-    def apply(self, log, disk, whole):
-        """Makes the disk that has log[0:flush] what the power failure left. The blocks at `whole`
-        are never torn."""
-        writes = log.entries[self.flush:self.cut]
+    def apply(self, log, disk, is_whole):
+        """Makes the disk that has log[0:flush] what the power failure left. Blocks of which
+        is_whole(offset, content) are never torn."""
+        for i, begin, end in self.pieces(log, is_whole):
+            entry = log.entries[i]
+            disk[entry.offset + begin:entry.offset + end] = log.bytes_of(entry)[begin:end]
+
+    def pieces(self, log, is_whole):
+        """(i, begin, end): what of log[flush:cut] is there, bytes begin to end of entry i."""
         draw = random.Random(self.seed)
-        odd = draw.randrange(len(writes)) if writes else 0
-        for i, entry in enumerate(writes):
-            if self.kind == "all" or (self.kind == "half" and draw.random() < 0.5) or \
+        odd = self.flush + draw.randrange(self.cut - self.flush) if self.cut > self.flush else None
+        for i in range(self.flush, self.cut):
+            entry = log.entries[i]
+            if self.kind in ("blocks", "torn"):
+                yield from self.parts(i, log, draw, is_whole)
+            elif self.kind == "all" or (self.kind == "half" and draw.random() < 0.5) or \
                     (self.kind == "one missing" and i != odd) or (self.kind == "one alone" and i == odd):
-                disk[entry.offset:entry.offset + entry.bytes] = log.bytes_of(entry)
-            elif self.kind in ("blocks", "torn"):
-                self.apply_parts(entry, log.bytes_of(entry), disk, draw, whole)
+                yield i, 0, entry.bytes
 
-    def apply_parts(self, entry, data, disk, draw, whole):
-        for at in range(0, entry.bytes, BLOCK_BYTES):
-            offset = entry.offset + at
-            unit = SECTOR_BYTES if self.kind == "torn" and offset not in whole else BLOCK_BYTES
-            for part in range(at, min(at + BLOCK_BYTES, entry.bytes), unit):
+    def parts(self, i, log, draw, is_whole):
+        entry, data = log.entries[i], log.bytes_of(log.entries[i])
+        begin = 0
+        while begin < entry.bytes:
+            offset = entry.offset + begin
+            end = min(begin + BLOCK_BYTES - offset % BLOCK_BYTES, entry.bytes)
+            is_torn = self.kind == "torn" and not is_whole(offset, data[begin:end])
+            for at in range(begin, end, SECTOR_BYTES if is_torn else BLOCK_BYTES):
                 if draw.random() < 0.5:
-                    end = min(part + unit, entry.bytes)
-                    disk[entry.offset + part:entry.offset + end] = data[part:end]
+                    yield i, at, min(at + SECTOR_BYTES, end) if is_torn else end
+            begin = end
 
 
-def states(log, first, count, seed):
-    """`count` states after log[0:first], in the order of their flushes: up to half of them as a
-    flush left the disk (every flush, if there are no more), the others with parts of what came
-    after one."""
-    draw = random.Random(seed)
+class Draw:
+    """Draws states, no two alike."""
+
+    def __init__(self, log, is_whole, seed):
+        self.log, self.is_whole = log, is_whole
+        self.random = random.Random(seed)
+        self.drawn, self.known = [], set()
+
+    def add(self, state):
+        pieces = frozenset(state.pieces(self.log, self.is_whole))
+        if (state.flush, pieces) not in self.known:
+            self.known.add((state.flush, pieces))
+            self.drawn.append(state)
+
+    def add_many(self, windows, count):
+        """Up to half of them as a flush left the disk (every flush, if there are no more), the
+        others with parts of what came after one; fewer, if there are not so many."""
+        end = len(self.drawn) + count
+        for flush, _ in self.random.sample(windows, min(len(windows), count // 2)):
+            self.add(State(flush, flush, "prefix", 0))
+        for number in range(TRIES * count):
+            if len(self.drawn) < end:
+                flush, last = self.random.choice(windows)
+                cut = last if self.random.random() < 0.5 else self.random.randint(flush + 1, last)
+                self.add(State(flush, cut, KINDS[number % len(KINDS)], self.random.getrandbits(32)))
+
+
+def states(log, first, count, seed, is_whole, spans=()):
+    """`count` states after log[0:first], or some fewer, no two alike, in the order of their
+    flushes; three of four, if there are so many, of the entries in `spans`."""
+    draw = Draw(log, is_whole, seed)
     flushes = [i + 1 for i in log.flushes if i + 1 >= first]
     windows = [(flush, end - 1) for flush, end in zip(flushes, flushes[1:] + [len(log.entries) + 1])]
     windows = [(flush, end) for flush, end in windows if end > flush]
     expect(windows, "nothing was written after the beginning")
-    chosen = flushes if len(flushes) <= count // 2 else draw.sample(flushes, count // 2)
-    drawn = [State(flush, flush, "prefix", 0) for flush in chosen]
-    while len(drawn) < count:
-        flush, end = draw.choice(windows)
-        cut = end if draw.random() < 0.5 else draw.randint(flush + 1, end)
-        drawn.append(State(flush, cut, KINDS[len(drawn) % len(KINDS)], draw.getrandbits(32)))
-    return sorted(drawn, key=lambda state: (state.flush, state.cut))
+    busy = [(flush, end) for flush, end in windows if any(begin < end and flush < last for begin, last in spans)]
+    if busy:
+        draw.add_many(busy, count * 3 // 4)
+    draw.add_many(windows, count - len(draw.drawn))
+    return sorted(draw.drawn, key=lambda state: (state.flush, state.cut))

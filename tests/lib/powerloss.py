@@ -20,7 +20,8 @@ Everything happens in a mount namespace of the test's own, so that nothing stays
 however it ends. The file system is ext4, xfs or btrfs, and in some rounds it is filled and emptied
 at random, as the seed says. POWER_LOSS_STATES, _SEED, _JOBS and _ROUND (states a round) say how
 much is done; the work itself depends on the moment, so a seed repeats the kinds of failure but not
-the bytes. POWER_LOSS_KEEP names a directory for disks that failed, as the power failure left them.
+the bytes. POWER_LOSS_KEEP names a directory for disks that failed, as the power failure left them,
+each with what the daemon and the kernel said.
 """
 import collections
 import concurrent.futures
@@ -70,15 +71,18 @@ class Images:
 
     def check(self):
         # A staged image, whose name begins with a dot, need not be whole.
-        for path in sorted(glob.glob(os.path.join(self.directory, "*.qcow2"))):
-            with open(path, "rb") as image:
-                content = hashlib.blake2b()
-                for offset, data in data_of(image.fileno()):
-                    content.update(b"%d %d:" % (offset, len(data)) + data)
-                content.update(b"%d" % os.fstat(image.fileno()).st_size)
-            if content.digest() not in self.good:
-                qcow2_check(path)
-                self.good.add(content.digest())
+        digests = {path: self.digest(path) for path in sorted(glob.glob(os.path.join(self.directory, "*.qcow2")))}
+        qcow2_check(*[path for path, digest in digests.items() if digest not in self.good])
+        self.good.update(digests.values())
+
+    @staticmethod
+    def digest(path):
+        content = hashlib.blake2b()
+        with open(path, "rb") as image:
+            for offset, data in data_of(image.fileno()):
+                content.update(b"%d %d:" % (offset, len(data)) + data)
+            content.update(b"%d" % os.fstat(image.fileno()).st_size)
+        return content.digest()
 
 
 class Checker:
@@ -272,10 +276,12 @@ class Round:
     """State that workers inherit."""
     current = None
 
-    def __init__(self, directory, mountpoint, log, work, disk):
-        self.directory, self.mountpoint = directory, mountpoint
+    def __init__(self, name, directory, mountpoint, log, work, disk):
+        self.name, self.directory, self.mountpoint = name, directory, mountpoint
         self.log, self.work, self.base, self.parts = log, work, disk.base, disk.parts
-        self.whole = {offset for part in disk.parts for offset in part.whole()}
+
+    def is_whole(self, offset, block):
+        return any(part.is_whole(offset, block) for part in self.parts)
 
 
 def worker_begin():
@@ -328,22 +334,31 @@ def check_states(numbered):
             done = state.flush
             copy_sparse(durable.fileno(), crash.fileno())
             with mmap.mmap(crash.fileno(), 0) as left:
-                state.apply(this.log, left, this.whole)
+                state.apply(this.log, left, this.is_whole)
             failure = check_mounted(checker, crash_path, state, number % LIFE_EVERY == 0)
             if failure:
                 failures.append((str(state),) + failure)
-                keep(this, durable, crash_path, state)
+                keep(this, durable, state, failure, daemon)
+            os.truncate(daemon.log_path, 0)
     shutil.rmtree(directory)
     return failures
 
 
-def keep(this, durable, crash_path, state):
+def keep(this, durable, state, failure, daemon):
     directory = os.environ.get("POWER_LOSS_KEEP")
-    if directory:
-        with open(os.path.join(directory, "%s.raw" % str(state).replace(" ", "-")), "w+b") as kept:
-            copy_sparse(durable.fileno(), kept.fileno())
-            with mmap.mmap(kept.fileno(), 0) as left:
-                state.apply(this.log, left, this.whole)
+    if not directory:
+        return
+    path = os.path.join(directory, "%s %s" % (this.name, state)).replace(" ", "-").replace(",", "")
+    with open(path + ".raw", "w+b") as kept:
+        copy_sparse(durable.fileno(), kept.fileno())
+        with mmap.mmap(kept.fileno(), 0) as left:
+            state.apply(this.log, left, this.is_whole)
+    with open(path + ".txt", "w") as text, open(daemon.log_path, errors="replace") as log:
+        text.write("%s: %s\n--- daemon\n%s--- kernel\n%s" % (*failure, log.read(), kernel_says()))
+
+
+def kernel_says():
+    return "".join(run("dmesg").splitlines(True)[-40:])
 
 
 def one_round(directory, count, jobs, seed, groups, executable, environment, work_kind):
@@ -357,21 +372,22 @@ def one_round(directory, count, jobs, seed, groups, executable, environment, wor
     """
     kind = KINDS[seed % len(KINDS)]
     if kind == "btrfs":
-        jobs = 1  # older kernels do not mount two copies of one
+        jobs = 1  # the second copy that is mounted has another fsid, and its files another identity
     mountpoint = os.path.join(directory, "disk.d")
     os.makedirs(mountpoint, exist_ok=True)
     with powerlog.Disk(directory, mountpoint, kind, seed // 2 % 2 == 1, work_kind.spare_bytes) as disk:
         work = record(disk, seed, seed % 5 in (1, 3), groups, executable, environment, work_kind)
     log = powerlog.Log(disk.log)
     log.verify(disk)
-    states = powerlog.states(log, log.count(work.begin), count, seed)
     work.daemon = work.disk = None
-    Round.current = Round(directory, mountpoint, log, work, disk)
+    this = Round.current = Round("seed %d %s" % (seed, kind), directory, mountpoint, log, work, disk)
+    spans = [(log.count(begin), log.count(end)) for begin, end in work.spans]
+    states = powerlog.states(log, log.count(work.begin), count, seed, this.is_whole, spans)
     numbered = list(enumerate(states))
     share = -(-len(states) // (jobs * 4))
     with concurrent.futures.ProcessPoolExecutor(
             jobs, multiprocessing.get_context("fork"), worker_begin) as pool:
-        parts = pool.map(check_states, [numbered[i:i + share] for i in range(0, count, share)])
+        parts = pool.map(check_states, [numbered[i:i + share] for i in range(0, len(states), share)])
         failures = [failure for part in parts for failure in part]
     print("seed %d: %d %s, %d entries, %d flushes, %d groups, %d changes refused" %
           (seed, len(disk.parts), kind, len(log.entries), len(log.flushes), len(work.groups), work.refusals()),

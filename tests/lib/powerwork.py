@@ -76,12 +76,14 @@ class Growth:
 
 class Work:
     checker = None  # of powerloss.py, unless there is another
+    group_type = Group
     spare_bytes = 0  # by which the disk is larger
 
     def __init__(self, daemon, disk, seed, is_filled):
         self.daemon, self.disk, self.is_filled = daemon, disk, is_filled
         self.random = random.Random(seed)
         self.begin = self.ready = None
+        self.spans = []  # positions between which most states are to be, if there are any
         self.creations, self.groups, self.copies, self.growths = [], [], [], []
         based = [0xba5e << 32 | block for block in range(BLOCKS)]
         self.devices = [Device("vda", "raw", SIZE_BYTES, 1 << 40),
@@ -172,7 +174,7 @@ class Work:
         """What a group is asked for with; with snapshot_file its last member cannot be."""
         members = [{"device": device.name} for device in devices]
         members[-1].update(refused)
-        group = Group("g%d" % len(self.groups), devices, self.disk.position())
+        group = self.group_type("g%d" % len(self.groups), devices, self.disk.position())
         self.groups.append(group)
         return group, {"name": group.name, "devices": members}
 
@@ -229,9 +231,10 @@ class Work:
         wait_until(lambda: self.daemon.request("DELETE", path).status == 204, "DELETE " + path)
         creation.delete_answered = self.disk.position()
 
-    def copy(self, device, image_format):
-        """Of the newest group that has the device."""
-        group = [group for group in self.groups if group.told == "committed" and device in group.devices][-1]
+    def newest_group(self, device):
+        return [group for group in self.groups if group.told == "committed" and device in group.devices][-1]
+
+    def copy(self, device, image_format, group):
         copy = Copy(group, device, image_format, len(self.copies), self.disk.position())
         self.copies.append(copy)
         answer = self.daemon.request("POST", "/snapshot-groups/%s/copies" % group.name,
@@ -253,7 +256,8 @@ class Work:
             if i % 3 == 0:
                 with self.room():
                     if not self.is_filled:  # a group may have found no space
-                        self.copy(self.devices[i // 3 % 3], "qcow2" if i % 2 == 0 else "raw")
+                        device = self.devices[i // 3 % 3]
+                        self.copy(device, "qcow2" if i % 2 == 0 else "raw", self.newest_group(device))
                     extras.append(self.come("x%d" % i, "qcow2" if i % 2 else "raw"))
             elif i % 3 == 1:
                 self.take(self.devices, snapshot_file="missing/o.qcow2")

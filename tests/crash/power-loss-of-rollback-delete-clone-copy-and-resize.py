@@ -4,7 +4,8 @@
 # timeout: 14400
 #
 # 2,000 disks each that a power failure could have left while groups were rolled back to, deleted,
-# and cloned from, under clients that write; tests/lib/powerlife.py tells what must hold.
+# cloned from and copied, and while disks grew, under clients that write and read;
+# tests/lib/powerlife.py tells what must hold. POWER_LOSS_WORK names some of the five,
 # POWER_LOSS_STATES and the other variables of tests/lib/powerloss.py make it longer or shorter.
 import os
 import sys
@@ -12,9 +13,17 @@ import sys
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.realpath(__file__)), "..", "lib"))
 from filesystems import own_mounts
-from powerlife import CloneWork, DeleteWork, RollbackWork
+from powerlife import CloneWork, CopyWork, DeleteWork, ResizeWork, RollbackWork
 from powerloss import expect_no_losses
 from snapgroupd import main
 
+KINDS = {"rollback": RollbackWork, "delete": DeleteWork, "clone": CloneWork, "copy": CopyWork, "resize": ResizeWork}
+
+
+def test():
+    for name in os.environ.get("POWER_LOSS_WORK", " ".join(KINDS)).split():
+        expect_no_losses(2000, KINDS[name])
+
+
 own_mounts()
-main(lambda: [expect_no_losses(2000, kind) for kind in (RollbackWork, DeleteWork, CloneWork)])
+main(test)
