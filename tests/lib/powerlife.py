@@ -8,7 +8,7 @@ disks grow, under clients that write and read. What a state must hold, besides:
               answered; the job goes on by itself and is done, and the call repeated does the rest
     clone     exists, whole, or does not; once it was answered it exists
     copy      is what the group holds, once its job is done, which it is by itself; or never began
-    resize    the disk has grown, with zeros past the old end, or has not; once it was answered it has
+    resize    the disk has grown, with zeros past the old end, or has not; it has once answered
 
 While jobs go on and afterwards every view is the same to the byte, and the directory has the images
 of all chains, of devices and of groups, and no others.
@@ -35,7 +35,7 @@ def words_of(content, device):
 
 class LifeGroup(Group):
     """delete_*: the positions of its deletion. rolled_back: what the rollback whose safety group it
-    is made of the devices' blocks, as numbers of events. seen: what was read of devices' members."""
+    is made of the devices' blocks, as numbers of events. seen: what was read of the members."""
     delete_issued = delete_answered = None
     rolled_back = None
 
