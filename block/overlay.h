@@ -14,4 +14,8 @@ int block_overlay_discard(struct block *block, const char *path, const char *dir
                           const char *format, const unsigned char id[OWNER_ID_BYTES],
                           struct err *err);
 
+/* Whether another process has the image open, as its locks show. False where it has none, and if
+ * this process has it open as well: a lock does not say whose it is. */
+bool block_overlay_is_used(struct block *block, const char *path);
+
 #endif

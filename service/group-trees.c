@@ -4,6 +4,7 @@
  */
 #include "service/group-trees.h"
 
+#include "block/overlay.h"
 #include "service/context.h"
 #include "service/json.h"
 #include "store/jobs.h"
@@ -40,6 +41,19 @@ static void tree_mark_gone(struct service *service, struct tree *tree)
     }
 }
 
+/* An overlay that the daemon does not know of may stand on an image that would go. */
+static bool tree_mark_used(struct service *service, struct tree *tree)
+{
+    bool is_any = false;
+    for (size_t i = 0; i < tree->count; i++) {
+        struct tree_image *image = &tree->images[i];
+        image->is_used = image->fate == TREE_GOES && !image->is_gone &&
+                         block_overlay_is_used(service->block, tree->rows[i].path);
+        is_any |= image->is_used;
+    }
+    return is_any;
+}
+
 int tree_load(struct service *service, const char *path, const char *group, struct tree *tree,
               struct err *err)
 {
@@ -53,6 +67,8 @@ int tree_load(struct service *service, const char *path, const char *group, stru
             tree->images[i].is_member = false;
     tree_mark_gone(service, tree);
     tree_plan(tree->images, tree->count);
+    if (tree_mark_used(service, tree))
+        tree_plan(tree->images, tree->count);
     return 0;
 }
 

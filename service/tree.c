@@ -18,13 +18,14 @@ bool tree_is_needed(const struct tree_image *image)
 
 bool tree_is_mergeable(const struct tree_image *image)
 {
-    return image->role != IMAGE_GIVEN && !image->is_gone && !tree_is_needed(image) &&
-           image->children == 1;
+    return image->role != IMAGE_GIVEN && !image->is_gone && !image->is_used &&
+           !tree_is_needed(image) && image->children == 1;
 }
 
 bool tree_is_removable(const struct tree_image *image)
 {
-    return image->role == IMAGE_MADE && !tree_is_needed(image) && image->children == 0;
+    return image->role == IMAGE_MADE && !tree_is_needed(image) && !image->is_used &&
+           image->children == 0;
 }
 
 /* ---- planning ---- */
@@ -82,6 +83,7 @@ static bool child_may_be_pushed(const struct tree_image *child, enum tree_reason
               : child->is_top             ? TREE_UNDER_TOP
               : child->is_kept            ? TREE_UNDER_KEPT
               : child->role != IMAGE_MADE ? TREE_UNDER_ATTACHED
+              : child->is_used            ? TREE_UNDER_USED
                                           : TREE_REASONS;
     return *reason == TREE_REASONS;
 }
@@ -115,6 +117,7 @@ static enum tree_reason image_reason(const struct tree_image *image)
            : image->is_kept             ? TREE_IS_KEPT
            : image->is_gone             ? TREE_IS_GONE
            : image->children > 1        ? TREE_HAS_BRANCHES
+           : image->is_used             ? TREE_IS_USED
            : image->role == IMAGE_GIVEN ? TREE_IS_GIVEN
                                         : TREE_IS_ATTACHED;
 }
@@ -208,10 +211,12 @@ static const char *const reasons[TREE_REASONS] = {
     [TREE_IS_KEPT] = "a device that was detached had it",
     [TREE_IS_GONE] = "its file does not exist",
     [TREE_HAS_BRANCHES] = "several images, one of them '%s', stand on it",
+    [TREE_IS_USED] = "another process has it open",
     [TREE_IS_GIVEN] = "it was given with a device, and is neither written nor removed",
     [TREE_IS_ATTACHED] = "it was attached by name, and is not removed",
     [TREE_UNDER_ATTACHED] = "image '%s', which stands on it, was attached by name, and is not "
                             "removed",
+    [TREE_UNDER_USED] = "another process has image '%s', which stands on it, open",
     [TREE_UNDER_TOP] = "image '%s', which stands on it, is the top of a device; it is merged after "
                        "the next snapshot",
     [TREE_UNDER_READ] = "image '%s', which stands on it, is attached read-only",

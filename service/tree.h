@@ -8,6 +8,9 @@
  *   mergeable   not given, not needed, exactly one child: its child may be pushed into it
  *   removable   made, not needed, no child
  *
+ * An image that another process has open is neither; an overlay may stand on it of which the daemon
+ * does not know.
+ *
  * Removable images go first, from the leaves down. Then each maximal run L <- ... <- U is one push,
  * so that what was written is copied once, however many images the run has: every image from L up
  * to, not including, U is mergeable; all above L, up to U, are made; and U is frozen, and no top
@@ -52,9 +55,11 @@ enum tree_reason {
     TREE_IS_KEPT,        /* the top of a detached device */
     TREE_IS_GONE,        /* its file does not exist, and it was not made */
     TREE_HAS_BRANCHES,   /* several images stand on it */
+    TREE_IS_USED,        /* another process has it open */
     TREE_IS_GIVEN,       /* it is never written or removed */
     TREE_IS_ATTACHED,    /* nothing stands on it, but it is the operator's */
     TREE_UNDER_ATTACHED, /* the image on it is the operator's, and would have to go */
+    TREE_UNDER_USED,     /* another process has the image on it open */
     TREE_UNDER_TOP,      /* the image on it is the top of a device, to be cut first */
     TREE_UNDER_READ,     /* the image on it is the top of a device that is read-only */
     TREE_UNDER_KEPT,     /* the image on it is the top of a detached device */
@@ -68,6 +73,7 @@ struct tree_image {
     bool is_member, is_top, is_kept;
     bool is_read;     /* the top of a device that is read-only, which cannot be cut */
     bool is_gone;     /* its file does not exist, its directory does */
+    bool is_used;     /* another process has its file open */
     bool is_complete; /* what is under it is known */
     /* The plan. */
     enum tree_fate fate;

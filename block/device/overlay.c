@@ -5,12 +5,16 @@
 #include "block/overlay.h"
 
 #include "block/device/object.h"
+#include "block/device/opener.h"
 #include "block/image/drivers.h"
+#include "block/image/file-table.h"
+#include "block/image/lock.h"
 #include "block/image/stage.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 /* Unlinks the overlay if its header says that `id` made it. */
@@ -52,4 +56,20 @@ int block_overlay_discard(struct block *block, const char *path, const char *dir
     if (fsync(place.dirfd) != 0)
         return err_set(err, ErrOpenFileFailed, errno, "removal of '%s' is not durable", place.path);
     return 0;
+}
+
+bool block_overlay_is_used(struct block *block, const char *path)
+{
+    struct err ignored;
+    struct stat st;
+    char user[USER_BYTES];
+    bool is_writer;
+    CLEANUP_PLACE struct image_place place = IMAGE_PLACE_INIT;
+    if (image_place_find(&block->dir, path, NULL, &place, &ignored) <= 0)
+        return false;
+    CLEANUP_CLOSE int fd =
+        openat(place.dirfd, place.name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+    return fd >= 0 && fstat(fd, &st) == 0 &&
+           !file_table_user(block->files, st.st_dev, st.st_ino, user, sizeof(user), &is_writer) &&
+           image_is_locked(fd);
 }

@@ -30,7 +30,7 @@
 #include <string.h>
 
 enum { BYTE_DOES = 100, BYTE_BARS = 200 };
-enum { USE_READ = 0, USE_WRITE = 1, USE_RESIZE = 3 };
+enum { USE_READ = 0, USE_WRITE = 1, USE_RESIZE = 3, USE_COUNT = 5 };
 
 /* The bytes of each user; a 0 ends the list. "Bars" comes first, so that another writer is reported
  * as one. */
@@ -51,11 +51,16 @@ static int byte_set(int fd, short type, short byte)
     return ret == 0 ? 0 : -errno;
 }
 
-/* Whether another description holds it: 1 or 0, or -errno. */
+/* Whether another description holds one of them: 1 or 0, or -errno. */
+static int bytes_are_held(int fd, short first, short count)
+{
+    struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = first, .l_len = count};
+    return fcntl(fd, F_OFD_GETLK, &lock) != 0 ? -errno : lock.l_type != F_UNLCK;
+}
+
 static int byte_is_held(int fd, short byte)
 {
-    struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = byte, .l_len = 1};
-    return fcntl(fd, F_OFD_GETLK, &lock) != 0 ? -errno : lock.l_type != F_UNLCK;
+    return bytes_are_held(fd, byte, 1);
 }
 
 /* The opposite byte: "bars" of a "does" and "does" of a "bars". */
@@ -134,6 +139,12 @@ int image_lock_to_reader(int fd)
 int image_lock_share(int fd)
 {
     return bytes_take(fd, reader_bytes);
+}
+
+bool image_is_locked(int fd)
+{
+    return bytes_are_held(fd, BYTE_DOES, USE_COUNT) > 0 ||
+           bytes_are_held(fd, BYTE_BARS, USE_COUNT) > 0;
 }
 
 void image_unlock(int fd)

@@ -30,6 +30,10 @@ int image_lock_to_reader(int fd);
  * already; conflicts are not checked. 0 or -errno. */
 int image_lock_share(int fd);
 
+/* Whether another description, of any process, has the image behind `fd` locked. Acquires nothing,
+ * so that nobody is refused meanwhile. */
+bool image_is_locked(int fd);
+
 /* Releases all bytes of a description, at once even if I/O still uses it. */
 void image_unlock(int fd);
 

@@ -59,7 +59,7 @@ static bool is_watched(const struct tree_image *before, size_t i)
     for (size_t under = i; under != TREE_NONE; under = before[under].backing)
         if (before[under].is_gone)
             return false;
-    return tree_is_needed(&before[i]);
+    return tree_is_needed(&before[i]) || before[i].is_used;
 }
 
 static void views_must_be(const struct model *model, const struct tree_image *before,
@@ -148,12 +148,13 @@ static void nothing_must_be_left(const struct tree_image *rest, size_t count)
                 children++;
                 child = j;
             }
-        bool is_needed = rest[i].is_member || rest[i].is_top || rest[i].is_kept;
+        bool is_needed = rest[i].is_member || rest[i].is_top || rest[i].is_kept || rest[i].is_used;
         if (is_needed || !rest[root].is_complete)
             continue;
         assert_false(children == 0 && rest[i].role == IMAGE_MADE);
         assert_false(children == 1 && rest[i].role != IMAGE_GIVEN && !rest[i].is_gone &&
-                     rest[child].role == IMAGE_MADE && !rest[child].is_top && !rest[child].is_kept);
+                     rest[child].role == IMAGE_MADE && !rest[child].is_top &&
+                     !rest[child].is_kept && !rest[child].is_used);
     }
 }
 
@@ -246,7 +247,7 @@ TEST(every_tree_of_six_images)
 
 /* ---- larger ones ---- */
 
-TEST(random_trees_with_what_is_gone_and_not_known)
+TEST(random_trees_with_what_is_gone_or_used_and_not_known)
 {
     struct random random = random_seeded(1);
     for (unsigned round = 0; round < 20000; round++) {
@@ -261,6 +262,7 @@ TEST(random_trees_with_what_is_gone_and_not_known)
                                 (enum image_role)random_below(&random, IMAGE_MADE + 1), need);
             image->is_complete = !is_root || random_below(&random, 4) != 0;
             image->is_gone = random_below(&random, 10) == 0;
+            image->is_used = !image->is_gone && random_below(&random, 10) == 0;
         }
         plan_once(&model);
     }
