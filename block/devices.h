@@ -141,8 +141,9 @@ int block_failures_fd(const struct block *block);
  * the same. Never 0. */
 uint64_t device_info_stamp(const struct device_info *info);
 
-/* The stamps that reports of block_device_info_known() would have. 0: there is no such device. */
-void block_device_stamps(struct block *block, const char *const *names, size_t count,
+/* The stamps that reports of block_device_info() would have, or, unless `may_wait`, those of
+ * block_device_info_known(). 0: there is no such device. */
+void block_device_stamps(struct block *block, const char *const *names, size_t count, bool may_wait,
                          uint64_t *stamps);
 
 /* ---- frozen members ---- */

@@ -133,6 +133,41 @@ static bool cache_begin(struct service *service)
     return false;
 }
 
+/* A text that was made anew. */
+struct fresh {
+    size_t position;
+    uint64_t stamp;
+    char *text; /* heap */
+    size_t bytes;
+};
+
+/* Keeps the text if there is room, and takes it then. Under the lock for writing. */
+static void fresh_keep_locked(struct device_cache *cache, struct fresh *fresh)
+{
+    struct entry *entry = &cache->entries[fresh->position];
+    cache->text_bytes -= entry->text ? entry->bytes : 0;
+    free(steal(entry->text));
+    if (fresh->bytes > DEVICE_CACHE_BYTES - cache->text_bytes)
+        return;
+    entry->text = steal(fresh->text);
+    entry->bytes = fresh->bytes;
+    entry->stamp = fresh->stamp;
+    cache->text_bytes += entry->bytes;
+    assert(cache->text_bytes <= DEVICE_CACHE_BYTES); /* 2 */
+}
+
+/* Keeps the fresh texts, if the entries are still the ones that they belong to. */
+static void fresh_keep(struct device_cache *cache, uint64_t generation, struct fresh *fresh,
+                       size_t count)
+{
+    if (count == 0)
+        return;
+    pthread_rwlock_wrlock(&cache->lock);
+    for (size_t i = 0; i < count && cache->generation == generation; i++)
+        fresh_keep_locked(cache, &fresh[i]);
+    pthread_rwlock_unlock(&cache->lock);
+}
+
 /* ---- one device ---- */
 
 /* The position of the first entry after the name. */
@@ -149,37 +184,81 @@ static size_t entries_after(const struct device_cache *cache, const char *after)
     return low;
 }
 
-static int row_get_locked(const struct device_cache *cache, const char *name,
-                          struct device_row *row, struct err *err)
+static int text_set(struct device_text *text, const struct device_row *row, char *heap,
+                    size_t bytes, struct err *err)
+{
+    *text = (struct device_text){.text = heap, .bytes = bytes, .revision = row->revision};
+    strcpy(text->id, row->id);
+    return heap ? 0
+                : err_set(err, ErrOutOfResources, 0, "there is no memory for device '%s'",
+                          row->name);
+}
+
+static int text_encode(struct service *service, const struct device_view *view,
+                       device_encoder *encode, struct device_text *text, struct err *err)
+{
+    char *made = encode(service, view);
+    return text_set(text, &view->row, made, made ? strlen(made) : 0, err);
+}
+
+/* Copies the entry's text, if it is of that stamp; if not, its row, and says where it is. */
+static int entry_copy_locked(const struct device_cache *cache, const char *name, uint64_t stamp,
+                             struct device_text *text, struct device_row *row, size_t *position,
+                             struct err *err)
 {
     size_t next = entries_after(cache, name);
     const struct entry *entry = next > 0 ? &cache->entries[next - 1] : NULL;
     if (!entry || strcmp(entry->row.name, name) != 0 || entry->row.state == DEVICE_ROW_CREATING)
         return err_set(err, ErrDeviceNotFound, 0, "there is no device '%s'", name);
-    return device_row_copy(row, &entry->row, err);
+    *position = next - 1;
+    if (!entry->text || entry->stamp != stamp)
+        return device_row_copy(row, &entry->row, err);
+    char *copy = malloc(entry->bytes + 1);
+    if (copy)
+        memcpy(copy, entry->text, entry->bytes + 1);
+    return text_set(text, &entry->row, copy, entry->bytes, err);
 }
 
-int device_cache_get(struct service *service, const char *name, struct device_view *view,
-                     struct err *err)
+/* Keeps a copy; without memory it is made again by the next call. */
+static void text_keep(struct device_cache *cache, uint64_t generation, size_t position,
+                      const struct device_view *view, const struct device_text *text)
 {
+    struct fresh fresh = {.position = position,
+                          .stamp = device_info_stamp(&view->info),
+                          .text = strdup(text->text),
+                          .bytes = text->bytes};
+    if (fresh.text)
+        fresh_keep(cache, generation, &fresh, 1);
+    free(fresh.text);
+}
+
+/* The stamp, which may wait for storage, is taken first: nobody waits under the lock. */
+int device_cache_get(struct service *service, const char *name, device_encoder *encode,
+                     struct device_text *text, struct err *err)
+{
+    uint64_t stamp;
+    size_t position = 0;
+    CLEANUP_BY(device_view_clear) struct device_view view = {0};
     struct device_cache *cache = service->device_cache;
-    *view = (struct device_view){0};
+    *text = (struct device_text){0};
+    block_device_stamps(service->block, &name, 1, true, &stamp);
     if (!cache_begin(service))
-        return devices_get(service, name, view, err);
-    int result = row_get_locked(cache, name, &view->row, err);
+        return devices_get(service, name, &view, err) == 0
+                   ? text_encode(service, &view, encode, text, err)
+                   : -1;
+    uint64_t generation = cache->generation;
+    int result = entry_copy_locked(cache, name, stamp, text, &view.row, &position, err);
     pthread_rwlock_unlock(&cache->lock);
-    return result == 0 ? device_view_fill(service, view, true, err) : -1;
+    if (result != 0 || text->text)
+        return result;
+    if (device_view_fill(service, &view, true, err) != 0 ||
+        text_encode(service, &view, encode, text, err) != 0)
+        return -1;
+    text_keep(cache, generation, position, &view, text);
+    return 0;
 }
 
 /* ---- a page ---- */
-
-/* A text that was made anew. */
-struct fresh {
-    size_t position;
-    uint64_t stamp;
-    char *text; /* heap */
-    size_t bytes;
-};
 
 /* What a page is gathered into. Zeroed at first. */
 struct gathering {
@@ -326,7 +405,7 @@ static int page_gather(struct service *service, const struct device_filter *filt
         entries_find(service, filter, entries_after(cache, after), limit, positions, &end);
     for (i = 0; i < count; i++)
         gathering->names[i] = cache->entries[positions[i]].row.name;
-    block_device_stamps(service->block, gathering->names, count, gathering->stamps);
+    block_device_stamps(service->block, gathering->names, count, false, gathering->stamps);
     for (i = 0; i < count && ftell(gathering->text) <= (long)STORE_PAGE_BYTES_MAX; i++) {
         const struct entry *entry = &cache->entries[positions[i]];
         if (entry->row.state == DEVICE_ROW_CREATING || gathering->stamps[i] == 0)
@@ -343,28 +422,6 @@ static int page_gather(struct service *service, const struct device_filter *filt
         snprintf(gathering->page->last, sizeof(gathering->page->last), "%s",
                  cache->entries[end - 1].row.name);
     return 0;
-}
-
-/* Keeps the fresh texts, if the entries are still the ones that they belong to. */
-static void page_keep(struct device_cache *cache, uint64_t generation, struct gathering *gathering)
-{
-    if (gathering->fresh_count == 0)
-        return;
-    pthread_rwlock_wrlock(&cache->lock);
-    for (size_t i = 0; i < gathering->fresh_count && cache->generation == generation; i++) {
-        struct fresh *fresh = &gathering->fresh[i];
-        struct entry *entry = &cache->entries[fresh->position];
-        cache->text_bytes -= entry->text ? entry->bytes : 0;
-        free(steal(entry->text));
-        if (fresh->bytes > DEVICE_CACHE_BYTES - cache->text_bytes)
-            continue;
-        entry->text = steal(fresh->text);
-        entry->bytes = fresh->bytes;
-        entry->stamp = fresh->stamp;
-        cache->text_bytes += entry->bytes;
-        assert(cache->text_bytes <= DEVICE_CACHE_BYTES); /* 2 */
-    }
-    pthread_rwlock_unlock(&cache->lock);
 }
 
 /* The same from the store, for rows that change too often. */
@@ -402,7 +459,7 @@ int device_cache_list(struct service *service, const struct device_filter *filte
         uint64_t generation = cache->generation;
         result = page_gather(service, filter, after, limit, encode, &gathering, err);
         pthread_rwlock_unlock(&cache->lock);
-        page_keep(cache, generation, &gathering);
+        fresh_keep(cache, generation, gathering.fresh, gathering.fresh_count);
     } else if (result == 0) {
         result = page_read(service, filter, after, limit, encode, &gathering, err);
     }

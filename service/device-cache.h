@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The rows of devices, and their texts for lists, which are read far more often than anything
+ * The rows of devices, and their texts, which are read far more often than anything
  * changes. An entry is right as long as no row of `devices` has changed (store_devices_generation)
  * and, for its text, the device's stamp is the same (block_device_stamps). Both are compared at
  * every call: nobody has to remember to invalidate anything.
@@ -19,9 +19,20 @@ struct device_cache;
 struct device_cache *device_cache_new(struct err *err);
 void device_cache_free(struct device_cache *cache);
 
-/* As devices_get(). */
-int device_cache_get(struct service *service, const char *name, struct device_view *view,
-                     struct err *err);
+/* Makes a device's heap text; NULL without memory. */
+typedef char *device_encoder(const struct service *service, const struct device_view *view);
+
+/* A device's text, and what its version is made of. */
+struct device_text {
+    char *text; /* heap */
+    size_t bytes;
+    char id[STORE_ID_CHARS + 1];
+    uint64_t revision;
+};
+
+/* As devices_get(), encoded: what it reports is looked at, and may wait for storage. */
+int device_cache_get(struct service *service, const char *name, device_encoder *encode,
+                     struct device_text *text, struct err *err);
 
 /* A page of texts, as of devices_list(). Heap. */
 struct device_page {
@@ -30,9 +41,6 @@ struct device_page {
     bool has_more;
     char last[DEVICE_NAME_MAX + 1]; /* if has_more: the name to continue after */
 };
-
-/* Makes a device's heap text; NULL without memory. */
-typedef char *device_encoder(const struct service *service, const struct device_view *view);
 
 /* What a list has; all that is given must hold. Zeroed: all devices. */
 #define DEVICE_FILTER_LABELS_MAX 8

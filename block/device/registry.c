@@ -271,13 +271,13 @@ static void stamping_begin_locked(struct block *block, const char *name, struct 
     stamping->top = device_top(device);
 }
 
-static uint64_t stamping_end(struct block *block, const struct stamping *stamping)
+static uint64_t stamping_end(struct block *block, const struct stamping *stamping, bool may_wait)
 {
     READERS_GUARD(&block->walkers);
     uint64_t hash = stamping->hash;
     for (struct node *node = stamping->top; node; node = node->backing)
         hash = stamp_add(hash, node->path, node->driver->name, node->size_bytes,
-                         node_allocated_bytes(node, false));
+                         node_allocated_bytes(node, may_wait));
     if (stamping->top)
         node_unref(stamping->top);
     return stamp_end(hash);
@@ -291,7 +291,7 @@ static void stampings_forget(struct block *block, const struct stamping *stampin
             pthread_cond_broadcast(&block->changed);
 }
 
-void block_device_stamps(struct block *block, const char *const *names, size_t count,
+void block_device_stamps(struct block *block, const char *const *names, size_t count, bool may_wait,
                          uint64_t *stamps)
 {
     struct stamping stampings[STAMPS_AT_A_TIME];
@@ -302,7 +302,7 @@ void block_device_stamps(struct block *block, const char *const *names, size_t c
             stamping_begin_locked(block, names[i], &stampings[i]);
         pthread_mutex_unlock(&block->lock);
         for (size_t i = 0; i < some; i++)
-            stamps[i] = stampings[i].device ? stamping_end(block, &stampings[i]) : 0;
+            stamps[i] = stampings[i].device ? stamping_end(block, &stampings[i], may_wait) : 0;
         stampings_forget(block, stampings, some);
         names += some;
         stamps += some;

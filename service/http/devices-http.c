@@ -261,14 +261,24 @@ static void reply_device_error(struct reply *reply, const struct request *reques
     reply_problem(reply, &problem);
 }
 
+static char *device_print(const struct service *service, const struct device_view *view)
+{
+    struct cJSON *json = device_encode(service, view);
+    char *text = cJSON_PrintUnformatted(json);
+    cJSON_Delete(json);
+    return text;
+}
+
 void device_get(struct service *service, const struct request *request, struct reply *reply)
 {
     struct err err;
-    CLEANUP_BY(device_view_clear) struct device_view view = {0};
-    if (device_cache_get(service, request->argument, &view, &err) != 0)
+    struct device_text text;
+    if (device_cache_get(service, request->argument, device_print, &text, &err) != 0) {
         reply_device_error(reply, request, &err);
-    else
-        reply_device(service, reply, &view);
+        return;
+    }
+    reply_text(reply, "application/json", text.text, text.bytes);
+    reply_tag_row(reply, text.id, text.revision, reply->body);
 }
 
 static int device_detach_decode(const struct request *request, struct device_detach *how,
@@ -298,14 +308,6 @@ void device_delete(struct service *service, const struct request *request, struc
         reply_problem(reply, &problem);
     else
         reply_nothing(reply);
-}
-
-static char *device_print(const struct service *service, const struct device_view *view)
-{
-    struct cJSON *json = device_encode(service, view);
-    char *text = cJSON_PrintUnformatted(json);
-    cJSON_Delete(json);
-    return text;
 }
 
 /* Consumes the page. Its text is long: it is copied once, to where it stays. */
