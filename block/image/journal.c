@@ -227,6 +227,7 @@ static struct journal *journal_map(int dirfd, const char *name, int fd)
     void *mapping = mmap(NULL, FILE_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
     if (mapping == MAP_FAILED)
         return NULL;
+    madvise(mapping, FILE_BYTES, MADV_RANDOM); /* a page at a time: reading ahead fills it all */
     journal->header = mapping;
     journal->dirfd = dirfd;
     snprintf(journal->name, sizeof(journal->name), "%s", name);
