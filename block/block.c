@@ -189,18 +189,18 @@ const char *block_image_dir(const struct block *block)
 
 char *block_resolve(struct block *block, const char *path, struct err *err)
 {
+    bool is_taken;
+    return block_resolve_new(block, path, &is_taken, err);
+}
+
+char *block_resolve_new(struct block *block, const char *path, bool *is_taken, struct err *err)
+{
+    struct err refusal;
     CLEANUP_PLACE struct image_place place = IMAGE_PLACE_INIT;
     if (image_place_open(&block->dir, path, &place, err) != 0)
         return NULL;
+    *is_taken = image_place_check_free(&place, &refusal) != 0 && refusal.errnum == EEXIST;
     return steal(place.path);
-}
-
-int block_path_check_free(struct block *block, const char *path, struct err *err)
-{
-    CLEANUP_PLACE struct image_place place = IMAGE_PLACE_INIT;
-    return image_place_open(&block->dir, path, &place, err) != 0
-               ? -1
-               : image_place_check_free(&place, err);
 }
 
 bool block_format_known(const char *format)

@@ -75,8 +75,8 @@ const char *block_image_dir(const struct block *block);
  * opened. */
 char *block_resolve(struct block *block, const char *path, struct err *err);
 
-/* Whether nothing has that path now. OpenFileFailed: EEXIST, and others as of block_resolve(). */
-int block_path_check_free(struct block *block, const char *path, struct err *err);
+/* The same; *is_taken: whether something has that path now. */
+char *block_resolve_new(struct block *block, const char *path, bool *is_taken, struct err *err);
 
 /* Whether a driver of that name exists. */
 bool block_format_known(const char *format);

@@ -29,12 +29,9 @@ static char *default_file_name(const char *device, const char *group, unsigned n
 static bool default_file_is_taken(struct service *service, const char *name)
 {
     struct err err;
-    CLEANUP_FREE char *path = block_resolve(service->block, name, &err);
-    if (!path)
-        return false;
-    return block_path_check_free(service->block, path, &err) != 0
-               ? err.errnum == EEXIST
-               : store_image_is_needed(service->store, path, &err) > 0;
+    bool is_taken;
+    CLEANUP_FREE char *path = block_resolve_new(service->block, name, &is_taken, &err);
+    return path && (is_taken || store_image_is_needed(service->store, path, &err) > 0);
 }
 
 char *default_file_choose(struct service *service, const char *device, const char *group,

@@ -9,7 +9,7 @@
  *                                                                \--> ABORTED      FINISHED
  *
  *   begin    for each member in list order: hold its device, check the path of its overlay. Nothing
- *            is created. Begin to flush the images to be frozen, side by side.
+ *            is created. Begin to look for the images to be frozen and to flush them, side by side.
  *   prepare  create the overlays (group-create.h); wait for the flushes.
  *   cut      arm every overlay; store the epoch (cut.h).
  *   finish   each member by itself (finish.c, and member.h for its states): wait until its old top
@@ -50,16 +50,16 @@
 
 /* ---- flush ---- */
 
-static void flush_at(void *group, size_t position)
+static void ready_at(void *group, size_t position)
 {
-    member_flush(&((struct group *)group)->members[position]);
+    member_ready(group, &((struct group *)group)->members[position]);
 }
 
 /* Nobody sees that, so it may run while the caller records the group and overlays are created. */
 static void group_begin_flush(struct group *group)
 {
     group->is_flushing = true;
-    parallel_begin(&group->flushing, group->count, flush_at, group);
+    parallel_begin(&group->flushing, group->count, ready_at, group);
 }
 
 static void group_end_flush(struct group *group)
@@ -74,7 +74,7 @@ static int group_check_flush(struct group *group, size_t *failed_member, struct 
 {
     group_end_flush(group);
     for (size_t i = 0; i < group->count; i++)
-        if (member_check_flush(&group->members[i], err) != 0) {
+        if (member_check_ready(group, &group->members[i], err) != 0) {
             *failed_member = i;
             return -1;
         }

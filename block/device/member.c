@@ -215,8 +215,7 @@ static int member_look_at_backing(struct group *group, struct member *member,
     const struct node *below = base ? member->base : top;
     if (member->size_bytes && member_check_growth(member, top, err) != 0)
         return -1;
-    /* The overlay names its backing file by path, and a restart opens all of them by theirs. */
-    if (opener_check_in_place(top, err) != 0)
+    if (group->is_plan && opener_check_in_place(top, err) != 0)
         return -1;
     size_t images = 0;
     for (const struct node *node = below; node; node = node->backing)
@@ -248,15 +247,25 @@ int member_begin(struct group *group, struct member *member, const struct group_
     return member_look_at_backing(group, member, spec->base, err);
 }
 
-void member_flush(struct member *member)
+/* The overlay names its backing file by path, and a restart opens all of them by theirs. */
+static int member_check_in_place(struct group *group, const struct member *member, struct err *err)
 {
-    member->flushed = device_flush(member->device);
+    READERS_GUARD(&group->block->walkers);
+    CLEANUP(node) struct node *top = device_top(member->device);
+    return opener_check_in_place(top, err);
 }
 
-int member_check_flush(const struct member *member, struct err *err)
+void member_ready(struct group *group, struct member *member)
+{
+    struct err err;
+    member->flushed = device_flush(member->device);
+    member->is_in_place = member_check_in_place(group, member, &err) == 0;
+}
+
+int member_check_ready(struct group *group, const struct member *member, struct err *err)
 {
     if (member->flushed == 0)
-        return 0;
+        return member->is_in_place ? 0 : member_check_in_place(group, member, err);
     enum err_code code = device_has_failed(member->device) ? ErrDeviceFailed : ErrOpenFileFailed;
     return err_set(err, code, -member->flushed, "device '%s' cannot be flushed before it is frozen",
                    member->device->name);

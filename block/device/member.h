@@ -39,7 +39,8 @@ struct member {
     struct index *index;     /* of a rollback: the overlay's; the old one after the cut */
     uint64_t size_bytes;     /* of the overlay, if the disk grows; else 0 */
     struct index_room *room; /* if it grows: of its index, once it is staged */
-    int flushed;             /* result of member_flush() */
+    int flushed;             /* these two: results of member_ready(); 0 or -errno */
+    bool is_in_place;
     bool is_staged;
     bool is_published;
     bool names_changed; /* the directory is to be synced */
@@ -99,12 +100,13 @@ struct group {
 int member_begin(struct group *group, struct member *member, const struct group_member *spec,
                  struct err *err);
 
-/* Flushes the image to be frozen, while everything still runs: little is left to flush later, and a
- * disk that fails now fails the attempt, not the snapshot. Any thread. */
-void member_flush(struct member *member);
+/* Flushes the image to be frozen, and looks whether each of the chain is under its path, while
+ * everything still runs: little is left to flush later, and a disk that fails now fails the
+ * attempt, not the snapshot. Any thread. */
+void member_ready(struct group *group, struct member *member);
 
 /* DeviceFailed or OpenFileFailed if that failed. */
-int member_check_flush(const struct member *member, struct err *err);
+int member_check_ready(struct group *group, const struct member *member, struct err *err);
 
 /* Writes the overlay under its staged name and opens it. Any thread. */
 int member_stage(struct group *group, struct member *member, struct err *err);

@@ -534,10 +534,10 @@ char *block_resolve(struct block *block, const char *path, struct err *err)
     return NULL;
 }
 
-int block_path_check_free(struct block *block, const char *path, struct err *err)
+char *block_resolve_new(struct block *block, const char *path, bool *is_taken, struct err *err)
 {
-    (void)block, (void)path, (void)err;
-    return 0;
+    (void)block, (void)path, (void)is_taken, (void)err;
+    return NULL;
 }
 
 /* ---- the test ---- */
