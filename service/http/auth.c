@@ -203,9 +203,38 @@ static bool host_is_domain(const char *host)
            host[strspn(host, "0123456789.:")] != '\0';
 }
 
+/* Whether the origin, "http://HOST" or "https://HOST" (RFC 6454, section 6.2), has the host of the
+ * header Host; there the default port may be written out. "null" has no host. */
+static bool origin_is_host(const char *origin, const char *host)
+{
+    bool is_https = strncasecmp(origin, "https://", 8) == 0;
+    const char *port = is_https ? ":443" : ":80";
+    if (!host || (!is_https && strncasecmp(origin, "http://", 7) != 0))
+        return false;
+    origin += is_https ? 8 : 7;
+    size_t length = strlen(origin);
+    return strncasecmp(host, origin, length) == 0 &&
+           (host[length] == '\0' || strcmp(host + length, port) == 0);
+}
+
+/* Whether all pages that sent the request are of this host. A token needs no such proof: no page
+ * of another site can add it. */
+static bool origins_are_host(const struct http_head *head)
+{
+    const char *origin;
+    if (http_head_field(head, "Authorization", 0))
+        return true;
+    for (size_t i = 0; (origin = http_head_field(head, "Origin", i)); i++)
+        if (!origin_is_host(origin, head->host))
+            return false;
+    return true;
+}
+
 /* Whether no page that a browser shows for another site has sent the request. Browsers say for
- * which site it is (Fetch Metadata, section 2.1); a page under a name of its own that leads here
- * (DNS rebinding) has that name in Host. Over TCP auth_check() has looked at the name. */
+ * which site it is (Fetch Metadata, section 2.1), but not to an address without TLS; then what may
+ * change anything has the page's Origin, which must be the host. A page under a name of its own
+ * that leads here (DNS rebinding) has that name in Host. Over TCP auth_check() has looked at the
+ * name. */
 static int auth_check_page(const struct principal *principal, const struct http_head *head,
                            struct err *err)
 {
@@ -217,6 +246,10 @@ static int auth_check_page(const struct principal *principal, const struct http_
         return err_set(err, ErrForbidden, 0,
                        "the Host header has the name of a site; let the proxy send localhost, or "
                        "send a token");
+    if (!site && !origins_are_host(head))
+        return err_set(err, ErrForbidden, 0,
+                       "the Origin header names another site than Host; open /ui/ here, let the "
+                       "proxy send the Host that it gets, or send a token");
     return 0;
 }
 

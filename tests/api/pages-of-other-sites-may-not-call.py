@@ -5,7 +5,8 @@
 # socket behind a proxy, where no token is needed, and also without a body, when a browser asks for
 # no leave. The dashboard's own calls are served, its files to links from anywhere, and so is
 # whatever is no browser. A site whose name leads to the proxy (DNS rebinding) is refused by its
-# name, unless a token is sent.
+# name, unless a token is sent. Where a browser does not say for which site a page is, as to a plain
+# proxy at an address, the page's Origin must be the Host, unless a token is sent.
 import os
 import sys
 
@@ -33,6 +34,28 @@ def sites(ask, way):
     served(ask("GET", "/devices"), way + "no browser")
 
 
+def origins():
+    """As a proxy passes them on; after 20 failures there would be 429."""
+    ours = (("http://192.0.2.7", "192.0.2.7"), ("http://192.0.2.7:8080", "192.0.2.7:8080"), ("HTTP://Storage", "storage"),
+            ("https://192.0.2.7", "192.0.2.7:443"), ("http://192.0.2.7", "192.0.2.7:80"), ("http://[2001:db8::1]", "[2001:db8::1]"))
+    foreign = (("http://evil.example", "192.0.2.7"), ("null", "192.0.2.7"), ("", "192.0.2.7"), ("http://192.0.2.7:81", "192.0.2.7"),
+               ("http://192.0.2.7", "192.0.2.70"), ("http://192.0.2.7", "192.0.2.7:443"), ("https://192.0.2.7", "192.0.2.7:80"),
+               ("http://192.0.2", "192.0.2.7"), ("ftp://192.0.2.7", "192.0.2.7"), ("http://", "192.0.2.7"))
+    with Daemon() as daemon:
+        daemon.start()
+        secret = daemon.create_token("t", "admin")
+        for origin, host in ours:
+            served(daemon.request("GET", "/devices", Origin=origin, Host=host), "%s to %s" % (origin, host))
+        for origin, host in foreign:
+            what = "%s to %s" % (origin, host)
+            refused(daemon.request("GET", "/devices", Origin=origin, Host=host), what)
+            served(daemon.request("GET", "/devices", Origin=origin, Host=host, Authorization="Bearer " + secret), what)
+            served(daemon.request("GET", "/devices", Origin=origin, Host=host, Sec_Fetch_Site="same-origin"), what)
+            served(daemon.request("GET", "/ui/", Origin=origin, Host=host), what)
+        # What a page could ask for without a body, and without leave.
+        refused(daemon.request("POST", "/snapshot-groups/monday/rollbacks", Origin="http://evil.example", Host="192.0.2.7"), "POST")
+
+
 def test():
     with Daemon() as daemon:
         daemon.listen_on_tcp()
@@ -57,6 +80,7 @@ def test():
             served(daemon.request("GET", "/ui/", Host=host), host)
             served(daemon.request("GET", "/devices", Host=host, Authorization="Bearer " + secret), host + " with a token")
         expect(len(daemon.list("/snapshot-groups")) == 1, "something was rolled back")
+    origins()
 
 
 main(test)

@@ -7,8 +7,8 @@ usage: rest.py [ROUNDS [SECONDS]]    (default: 5 rounds of 3 s)
 
 100 devices. In each round every job runs once, over plain HTTP and over TLS: wrk with one thread
 and 64 connections, for requests a second, the 99th percentile, and the processor time of the
-daemon. GET /livez reads no state: it is what the server, wrk and this machine can do at all, and the ratio
-to it, of the same round, is what counts between machines.
+daemon. GET /livez reads no state: it is what the server, wrk and this machine can do at all, and
+the ratio to it, of the same round, is what counts between machines.
 
 Then fio writes and reads 8 disks over NBD at once, alternately alone and beside 500 requests a
 second of GET /devices/NAME: the ratio of NBD's throughput.
