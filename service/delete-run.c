@@ -289,7 +289,7 @@ static int delete_plan_next(struct service *service, const struct group_row *gro
 }
 
 /* The image of a device that is being closed is in use for a moment more, and one that is being
- * made is not there yet. 0; 1: stopped; -1. */
+ * made is not there yet, or is gone before its row. 0; 1: stopped; -1. */
 static int delete_plan_wait(struct service *service, const struct group_row *group,
                             struct roots *roots, struct job_row *job, size_t *added,
                             struct err *err)

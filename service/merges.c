@@ -46,15 +46,18 @@ static const struct image_row *row_find(const struct image_row *rows, size_t cou
     return NULL;
 }
 
-/* The row of an overlay or a clone comes before its file. Returns -1. */
-static int child_explain(const struct merge_image *child, struct err *err)
+/* The row of an overlay or a clone comes before its file, and that of a top that goes with its
+ * device, after it. Returns -1. */
+static int child_explain(const struct image_row *child, struct err *err)
 {
-    if (!child->identity && err->code == ErrOpenFileFailed && err->errnum == ENOENT)
-        err_set(err, ErrDeviceInUse, 0, "image '%s' is being made", child->path);
+    bool is_changing = !child->identity || child->device;
+    if (is_changing && err->code == ErrOpenFileFailed && err->errnum == ENOENT)
+        err_set(err, ErrDeviceInUse, 0, "image '%s' is being made, or removed", child->path);
     return -1;
 }
 
-/* Calls `each` for the images that stand on upper. DeviceInUse: one of them is being made. */
+/* Calls `each` for the images that stand on upper. DeviceInUse: one of them is not there yet, or
+ * its row is there still. */
 static int children_each(struct merge *merge, const struct image_row *rows, size_t count,
                          const char *upper,
                          int (*each)(struct merge *, const struct merge_image *, struct err *),
@@ -63,7 +66,7 @@ static int children_each(struct merge *merge, const struct image_row *rows, size
     for (size_t i = 0; i < count; i++) {
         const struct merge_image child = {rows[i].path, rows[i].format, rows[i].identity};
         if (rows[i].backing && strcmp(rows[i].backing, upper) == 0 && each(merge, &child, err) != 0)
-            return child_explain(&child, err);
+            return child_explain(&rows[i], err);
     }
     return 0;
 }
@@ -199,8 +202,8 @@ static int redirect_try(struct service *service, struct merge *merge, const stru
     return ret ? ret : merge_redirect(merge, err);
 }
 
-/* An image of a device that is being closed is in use for a moment more; one that is being made
- * stands on upper soon, or is given up. */
+/* An image of a device that is being closed is in use for a moment more; one that is being made or
+ * removed is there soon, or its row goes. */
 static int merge_take_place(struct service *service, struct merge *merge, const struct job_row *job,
                             struct merge_row *row, struct err *err)
 {

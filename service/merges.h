@@ -12,7 +12,7 @@ struct service;
 
 /* Whether the push can be made at all: the images are of one size, and the headers of those on
  * upper have room for base's name. `rows` are its tree. InvalidValue; DeviceInUse: one of them is
- * still being made. */
+ * being made, or removed. */
 int merges_check(struct service *service, const struct image_row *rows, size_t count,
                  const struct image_row *base, const struct image_row *upper,
                  struct merge_size *size, struct err *err);

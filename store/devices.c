@@ -302,6 +302,14 @@ static const char *needed_by(sqlite3_stmt *statement, int column)
     return (const char *)sqlite3_column_text(statement, column);
 }
 
+/* The top is about to be another one. */
+static int top_is_being_frozen(const struct device_row *row, const char *group, struct err *err)
+{
+    err_set(err, ErrDeviceInUse, 0, "device '%s' is being frozen by snapshot group '%s'", row->name,
+            group);
+    return err_add_holder(err, "group", group);
+}
+
 int store_device_find_maker(struct store *store, const struct device_row *row, char **made_by,
                             struct err *err)
 {
@@ -311,7 +319,10 @@ int store_device_find_maker(struct store *store, const struct device_row *row, c
         "SELECT made_by, (SELECT path FROM images AS above WHERE above.backing = images.path "
         "LIMIT 1), (SELECT groups.name FROM members JOIN groups ON groups.id = group_id "
         "WHERE backing_image = images.path AND state NOT IN ('aborted', 'deleted') LIMIT 1), "
-        "(SELECT name FROM devices WHERE top_image = images.path AND id <> :id LIMIT 1) "
+        "(SELECT name FROM devices WHERE top_image = images.path AND id <> :id LIMIT 1), "
+        "(SELECT groups.id FROM members JOIN groups ON groups.id = group_id "
+        "WHERE backing_image = images.path AND NOT is_settled AND "
+        "state IN ('preparing', 'committing', 'cut') LIMIT 1) "
         "FROM images WHERE path = (SELECT top_image FROM devices WHERE id = :id)",
         err);
     if (!statement)
@@ -320,6 +331,8 @@ int store_device_find_maker(struct store *store, const struct device_row *row, c
     int found = statement_step(query.reader, statement, ErrInternalError, row->name, err);
     if (found < 0)
         return -1;
+    if (found > 0 && needed_by(statement, 4))
+        return top_is_being_frozen(row, needed_by(statement, 4), err);
     if (found == 0 || !needed_by(statement, 0))
         return top_is_kept(row, "is no overlay or clone that this daemon made", NULL, err);
     if (needed_by(statement, 1))

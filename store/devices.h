@@ -57,7 +57,7 @@ int store_device_get(struct store *store, const char *name, struct device_row *r
                      struct err *err); /* DeviceNotFound */
 
 /* The id in the header of the device's top (heap), if this daemon made that, and nothing but the
- * device needs it. ImageIsKept: not so. */
+ * device needs it. ImageIsKept: not so; DeviceInUse: a group is about to freeze it. */
 int store_device_find_maker(struct store *store, const struct device_row *row, char **made_by,
                             struct err *err);
 

@@ -5,8 +5,9 @@
 # detached and attached again, over trees of up to 12 images; also two calls at once, and with the
 # daemon killed in and between calls. Devices and groups that are left always read as a model of
 # flat content has them, show what it knows, refuse what it forbids, and leave the files that it
-# expects. A failure prints its seed and its steps. LIVES=100000 STEPS=12 is the full run; SEED,
-# FIRST and KIND (0: alone, 1: kills, 2: two at once) repeat a part, but for what depends on time.
+# expects. A failure prints its seed and its steps. SEED, FIRST, LIVES and KIND (0: alone, 1: kills,
+# 2: two at once) repeat a part, but for what depends on time. Many more lives, without clients, are
+# those of unit/service/random-lives-match-flat-files.
 import os
 import sys
 import tempfile

@@ -16,6 +16,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
@@ -23,7 +24,7 @@
 #include <unistd.h>
 
 static struct {
-    uint64_t countdown; /* calls until the end; 0: not armed */
+    _Atomic uint64_t countdown; /* calls, of any thread, until the end; 0: not armed */
     bool after;
 } doom;
 
@@ -37,7 +38,10 @@ static void die(void)
 /* Whether this call is the last one; if it is not to be entered, does not return. */
 static bool doom_due(void)
 {
-    if (!doom.countdown || --doom.countdown)
+    uint64_t left = atomic_load(&doom.countdown);
+    while (left > 0 && !atomic_compare_exchange_weak(&doom.countdown, &left, left - 1))
+        continue;
+    if (left != 1)
         return false;
     if (!doom.after)
         die();
