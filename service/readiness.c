@@ -278,13 +278,16 @@ static void sweep_queue_locked(struct readiness *readiness, struct sweep *sweep)
     pthread_cond_signal(&readiness->asked);
 }
 
-/* Has one more thread work on the sweep, unless one is about to. */
+/* Has one more thread work on the sweep, unless one is about to. Where there is no thread none of
+ * its files is looked at. */
 static void sweep_step_locked(struct readiness *readiness, struct sweep *sweep)
 {
-    if (!sweep->is_queued && sweep->taken < sweep->count)
-        sweep_queue_locked(readiness, sweep);
-    if (readiness->queued > readiness->idle && readiness->thread_count < THREADS_MAX)
+    bool is_wanting = !sweep->is_queued && sweep->taken < sweep->count;
+    unsigned queued = readiness->queued + is_wanting;
+    if (queued > readiness->idle && readiness->thread_count < THREADS_MAX)
         thread_start_locked(readiness);
+    if (is_wanting && readiness->thread_count > 0)
+        sweep_queue_locked(readiness, sweep);
 }
 
 /* Whether nothing would come of waiting: every thread that there can be is stuck. */
