@@ -9,17 +9,26 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
-int file_read(int fd, void *buf, uint64_t offset, uint64_t length)
+/* How much there was before the end of the file, or -errno. */
+static int64_t file_read_some(int fd, void *buf, uint64_t offset, uint64_t length)
 {
     for (uint64_t done = 0; done < length;) {
         ssize_t n = pread(fd, (char *)buf + done, length - done, (off_t)(offset + done));
         if (n < 0 && errno == EINTR)
             continue;
         if (n <= 0)
-            return n ? -errno : -EIO;
+            return n ? -errno : (int64_t)done;
         done += (uint64_t)n;
     }
-    return 0;
+    return (int64_t)length;
+}
+
+int file_read(int fd, void *buf, uint64_t offset, uint64_t length)
+{
+    int64_t done = file_read_some(fd, buf, offset, length);
+    if (done < 0)
+        return (int)done;
+    return (uint64_t)done == length ? 0 : -EIO;
 }
 
 int file_write(int fd, const void *buf, uint64_t offset, uint64_t length)
@@ -37,18 +46,10 @@ int file_write(int fd, const void *buf, uint64_t offset, uint64_t length)
 
 int file_read_padded(int fd, void *buf, uint64_t offset, uint64_t length)
 {
-    uint64_t done = 0;
-    while (done < length) {
-        ssize_t n = pread(fd, (char *)buf + done, length - done, (off_t)(offset + done));
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n < 0)
-            return -errno;
-        if (n == 0)
-            break;
-        done += (uint64_t)n;
-    }
-    memset((char *)buf + done, 0, length - done);
+    int64_t done = file_read_some(fd, buf, offset, length);
+    if (done < 0)
+        return (int)done;
+    memset((char *)buf + done, 0, length - (uint64_t)done);
     return 0;
 }
 

@@ -5,7 +5,6 @@
 # writes each disk and verifies what it wrote. fio sees no error and no mismatch, every group reads
 # as when it was taken, no chain is longer than the groups and two, and no file is left over.
 # SECONDS=600 is the full run; SEED changes the order.
-import hashlib
 import os
 import random
 import subprocess
@@ -65,20 +64,11 @@ class Course:
         self.taken, self.longest = 0, 0
 
     def ask(self, method, path, body=None):
-        """A job that cuts a device, or a reader that has not gone, is waited for."""
-        def ask():
-            answer = self.daemon.request(method, path, body)
-            return None if answer.status == 409 and answer.body["code"] == "DeviceInUse" else answer
         del EXCHANGES[EXCHANGES_MAX:]
-        return wait_until(ask, "%s %s" % (method, path))
+        return self.daemon.request_when_free(method, path, body)
 
     def hashes(self, name):
-        hashes = []
-        for device in DEVICES:
-            handle = self.daemon.nbd("%s@%s" % (device, name))
-            hashes.append(hashlib.sha256(handle.pread(SIZE_BYTES, 0)).hexdigest())
-            handle.shutdown()
-        return hashes
+        return [self.daemon.content_hash("%s@%s" % (device, name)) for device in DEVICES]
 
     def take(self):
         self.taken += 1

@@ -6,7 +6,6 @@
 # it wrote. In the end each device is the same as a flat reference, over NBD and for qemu-img by
 # path, groups that are left read as when they were taken, no chain is longer than its groups
 # and two, and no file is left over. SEED and ROUNDS change the course.
-import hashlib
 import os
 import random
 import sys
@@ -116,26 +115,16 @@ class Course:
         self.number += 1
         name = "g%d" % self.number
         body = {"name": name, "devices": [{"device": device} for device in DEVICES]}
-        answer = wait_until(lambda: self.ask_again("POST", "/snapshot-groups", body), "the devices to be free")
+        answer = self.daemon.request_when_free("POST", "/snapshot-groups", body)
         expect(answer.status == 201, "%s", answer)
         self.groups[name] = self.hashes(name)
 
-    def ask_again(self, method, path, body=None):
-        """None while a job cuts one of the devices, or a reader has not gone."""
-        answer = self.daemon.request(method, path, body)
-        return None if answer.status == 409 and answer.body["code"] == "DeviceInUse" else answer
-
     def hashes(self, name):
-        hashes = []
-        for device in DEVICES:
-            handle = self.daemon.nbd("%s@%s" % (device, name))
-            hashes.append(hashlib.sha256(handle.pread(SIZE_BYTES, 0)).hexdigest())
-            handle.shutdown()
-        return hashes
+        return [self.daemon.content_hash("%s@%s" % (device, name)) for device in DEVICES]
 
     def delete(self, name):
         self.groups.pop(name, None)
-        answer = wait_until(lambda: self.ask_again("DELETE", "/snapshot-groups/" + name), "the readers to go")
+        answer = self.daemon.request_when_free("DELETE", "/snapshot-groups/" + name)
         expect(answer.status == 202, "%s", answer)
         return answer.body["id"]
 

@@ -141,14 +141,7 @@ def walk_errors(image_format, find_thread, error, stride):
     with Daemon() as daemon:
         test = CopyErrors(daemon, image_format, find_thread)
         walk = Walk(lambda name: name in CALLS[error], stride)
-        walk.saw(test.step(0).names)
-        points = 0
-        for name, number in walk:
-            strace = test.step(walk.steps, "inject=%s:error=%s:when=%d" % (name, error, number))
-            walk.saw(strace.names)
-            points += strace.injected is not None
-            if not strace.injected:
-                walk.next_name()
+        points = walk.inject(test.step, error)
     print("%s of a copy to %s: %d faults at %d kinds of call in %.0f s: %d refused, %d failed, %d survived" % (
         error, image_format, points, len(walk.names), time.monotonic() - began, test.refusals, test.failures,
         test.survivals), flush=True)

@@ -302,12 +302,7 @@ def error_walk(kind, errors=("EIO", "ENOSPC"), stride=STRIDE, refusals_min=10):
         for error in errors:
             test = kind(daemon, error)
             walk = Walk(lambda name: name in CALLS[error], stride)
-            walk.saw(test.step(0).names)
-            for name, number in walk:
-                strace = test.step(walk.steps, "inject=%s:error=%s:when=%d" % (name, error, number))
-                walk.saw(strace.names)
-                if not strace.injected:
-                    walk.next_name()
+            walk.inject(test.step, error)
             test.end()
             print("%s: %d refusals, %d faults survived, %d failed devices, at %d kinds of call" %
                   (error, test.refusals, test.survivals, test.failed_devices, len(walk.names)), flush=True)

@@ -289,14 +289,7 @@ def walk_errors(daemon, hit, is_newest, error, stride):
     began = time.monotonic()
     test = DeleteErrors(daemon, hit, is_newest)
     walk = Walk(lambda name: name in CALLS[error], stride)
-    walk.saw(test.step(0).names)
-    points = 0
-    for name, number in walk:
-        strace = test.step(walk.steps, "inject=%s:error=%s:when=%d" % (name, error, number))
-        walk.saw(strace.names)
-        points += strace.injected is not None
-        if not strace.injected:
-            walk.next_name()
+    points = walk.inject(test.step, error)
     test.end()
     print("%s of the thread `%s`, %s: %d faults at %d kinds of call in %.0f s: %d refused, %d failed jobs, %d survived,"
           " %d failed devices" % (error, hit, "newest" if is_newest else "older", points, len(walk.names),

@@ -378,6 +378,19 @@ class Daemon:
         handle.connect_uri(self.nbd_uri(export))
         return handle
 
+    def request_when_free(self, method, path, body=None):
+        """Waits for a job that cuts one of the devices, or a reader that has not gone."""
+        def ask():
+            answer = self.request(method, path, body)
+            return None if answer.status == 409 and answer.body["code"] == "DeviceInUse" else answer
+        return wait_until(ask, "%s %s" % (method, path))
+
+    def content_hash(self, export):
+        handle = self.nbd(export)
+        content = handle.pread(handle.get_size(), 0)
+        handle.shutdown()
+        return hashlib.sha256(content).hexdigest()
+
     # ---- files ----
 
     def image(self, name):

@@ -158,3 +158,16 @@ class Walk:
                 self.steps += 1
                 yield self.names[position], number
                 number += self.stride
+
+    def inject(self, step, error):
+        """Has each call fail in a step(number, expression) of its own; the first one is without a
+        fault. How many calls failed."""
+        points = 0
+        self.saw(step(0).names)
+        for name, number in self:
+            strace = step(self.steps, "inject=%s:error=%s:when=%d" % (name, error, number))
+            self.saw(strace.names)
+            points += strace.injected is not None
+            if not strace.injected:
+                self.next_name()
+        return points
