@@ -116,6 +116,16 @@ void life_view_grow(struct life_view *view, uint64_t size_bytes)
     view->size_bytes = size_bytes;
 }
 
+void life_left_fill(struct life_left *left, const char *file, bool is_raw, unsigned tree,
+                    const struct life_view *view)
+{
+    snprintf(left->file, sizeof(left->file), "%s", file);
+    left->is_raw = is_raw;
+    left->tree = tree;
+    life_view_copy(&left->view, view);
+    left->is_used = true;
+}
+
 void life_data(const struct life_change *change, unsigned char *bytes)
 {
     struct random random = random_seeded(change->seed);

@@ -27,6 +27,7 @@ enum {
     LIFE_FILES_MAX = 256,
     LIFE_IMAGES_MAX = 12, /* when there are so many, none is added */
     LIFE_NAME_BYTES = 80,
+    LIFE_EXPORT_BYTES = 2 * LIFE_NAME_BYTES,
     LIFE_LOG_BYTES = 1 << 16,
     LIFE_VIEW_BYTES = 3 << 19,
 };
@@ -142,6 +143,9 @@ void life_view_copy(struct life_view *to, const struct life_view *from);
 
 /* Past the end it has zeros. */
 void life_view_grow(struct life_view *view, uint64_t size_bytes);
+
+void life_left_fill(struct life_left *left, const char *file, bool is_raw, unsigned tree,
+                    const struct life_view *view);
 
 /* What a write gives. */
 void life_data(const struct life_change *change, unsigned char *bytes);
