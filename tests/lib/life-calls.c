@@ -63,7 +63,7 @@ static int ask_write(struct living *living, const struct life_change *change, st
 
 static int ask_take(struct living *living, const struct life_change *change, struct err *err)
 {
-    char files[LIFE_MEMBERS_MAX][LIFE_NAME_BYTES + 4];
+    char files[LIFE_MEMBERS_MAX][LIFE_NAME_BYTES + 24];
     struct group_member members[LIFE_MEMBERS_MAX] = {0};
     CLEANUP_BY(group_row_clear) struct group_row row = {0};
     const struct snapshot_group_request request = {.name = change->name,
