@@ -14,7 +14,8 @@
 int store_job_insert_copy(struct store_transaction *transaction, const struct job_row *row,
                           const char *image, struct err *err);
 
-/* Whether two jobs are about images of one tree: 1, 0 or -1. */
+/* Whether two jobs are about images of one tree: 1, 0 or -1. What the images of their groups were
+ * is told by the `roots` of their specs once those have gone (service/group-trees.h). */
 int store_job_is_near(struct store *store, const char *id, const char *other, struct err *err);
 
 #endif
