@@ -135,6 +135,36 @@ int images_check_unmerged(struct connection *writer, const struct image_row *cha
     return chain_check(writer, CHECK_UNMERGED, chain, count, err);
 }
 
+/* A device that would write to the image, and one that has it in its chain. */
+#define USER_THAT_WRITES                                                                           \
+    "SELECT name FROM devices WHERE top_image = :path AND read_only = 0 AND id <> :id LIMIT 1"
+#define USER                                                                                       \
+    "WITH RECURSIVE above (place) AS (VALUES (:path) UNION "                                       \
+    "SELECT path FROM above CROSS JOIN images ON backing = place) "                                \
+    "SELECT name FROM above CROSS JOIN devices ON top_image = place WHERE id <> :id LIMIT 1"
+
+int images_check_users(struct connection *writer, const struct device_row *row, struct err *err)
+{
+    for (size_t i = 0; i < row->chain_count; i++) {
+        const char *path = row->chain[i].path;
+        const bool is_written = i == 0 && !row->read_only;
+        CLEANUP(statement)
+        sqlite3_stmt *statement =
+            statement_begin(writer, is_written ? USER : USER_THAT_WRITES, err);
+        if (!statement)
+            return -1;
+        statement_bind_text(statement, ":path", path);
+        statement_bind_text(statement, ":id", row->id);
+        int found = statement_step(writer, statement, ErrInternalError, path, err);
+        if (found > 0)
+            return err_set(err, ErrDeviceInUse, 0, "image '%s' is in use by device '%s'", path,
+                           (const char *)sqlite3_column_text(statement, 0));
+        if (found < 0)
+            return -1;
+    }
+    return 0;
+}
+
 /* ---- links ---- */
 
 /* The last image that is recorded from `path` on, if what is under it is not known: 1, *last (heap)

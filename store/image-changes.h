@@ -74,6 +74,11 @@ extern const char *const image_role_names[IMAGE_MADE + 1];
 int images_check_attach(struct connection *writer, const struct image_row *chain, size_t count,
                         struct err *err);
 
+/* Whether all devices could be open at once with that chain as well, the way they would be refused
+ * each other's images: one that is written to is in no other chain. So a device whose storage is
+ * away finds its images as it left them. DeviceInUse. */
+int images_check_users(struct connection *writer, const struct device_row *row, struct err *err);
+
 /* Of a chain that was read before some merge ended: whether none that has ended, or is about to,
  * had an image of it. GroupDeleting. */
 int images_check_unmerged(struct connection *writer, const struct image_row *chain, size_t count,

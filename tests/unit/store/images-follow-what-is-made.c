@@ -187,6 +187,30 @@ TEST(an_overlay_replaces_no_image_that_is_needed)
     images_must_be("b< attached t< given u<t attached v<b made");
 }
 
+static void attach_must_be_refused(const char *letters, bool read_only, const char *by)
+{
+    struct device_row row = device_example("vdz", 20);
+    chain_example(letters, &row);
+    row.read_only = read_only;
+    assert_int_equal(STORE_CHANGE(store_device_insert, &row), -1);
+    assert_int_equal(err.code, ErrDeviceInUse);
+    assert_non_null(strstr(err.message, by));
+}
+
+/* The block layer, which knows open images only, does not see a device that is away. */
+TEST(devices_exclude_each_other_open_or_not)
+{
+    attach("vda", 1, "tb", false);
+    attach("vdb", 2, "rb", true);
+    attach_must_be_refused("b", false, "'vda'");  /* would write under both */
+    attach_must_be_refused("ut", false, "'vda'"); /* would stand on what is written to */
+    attach_must_be_refused("tb", true, "'vda'");
+    attach_must_be_refused("rb", false, "'vdb'");
+    attach("vdc", 3, "b", true);
+    attach("vdd", 4, "sb", false);
+    attach("vde", 5, "rb", true);
+}
+
 /* A name of a group that only cuts is nobody's. */
 TEST(cuts_have_no_name)
 {
