@@ -7,7 +7,8 @@
  * needs. In one life of eight the process is killed now and then: between two steps, at a call that
  * changes a file, or at any moment; the next one starts as a daemon does, and goes on.
  *
- * LIVES=100000 is the full run, STEPS their length; FIRST=N LIVES=1 repeats life N.
+ * LIVES=100000 is the full run, about an hour, STEPS their length; FIRST=N LIVES=1 repeats life N,
+ * but for what depends on time: where jobs are when another step is made, and some of the kills.
  */
 #include "tests/lib/killable.h"
 #include "tests/lib/life-draws.h"
@@ -443,7 +444,7 @@ TEST(lives_match_flat_files)
 {
     struct course course = {.life = life_new(), .steps = environment_number("STEPS", 16)};
     const uint64_t first = environment_number("FIRST", 1);
-    const uint64_t lives = environment_number("LIVES", TEST_SANITIZED ? 16 : 120);
+    const uint64_t lives = environment_number("LIVES", TEST_SANITIZED ? 16 : 80);
     char path[PATH_MAX / 2];
     snprintf(course.directory, sizeof(course.directory), "%s/%s", scratch_dir(), life_dir);
     snprintf(path, sizeof(path), "%s/%s", scratch_dir(), template_dir);
