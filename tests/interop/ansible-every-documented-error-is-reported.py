@@ -4,8 +4,7 @@
 # label: slow
 #
 # Every error that the contract documents for the call of a module is reported by it, as it is: with
-# its code, its status, and its text, in which nothing is evaluated. 20 hosts of ansible-playbook at
-# once share a daemon, and find one another's work done.
+# its code, its status, and its text, in which nothing is evaluated.
 import os
 import re
 import sys
@@ -56,28 +55,6 @@ def documented_errors(host, server, path):
     expect(count > 100, "only %d errors are documented", count)
 
 
-PLAY = """
-- hosts: all
-  gather_facts: false
-  module_defaults: {group/snapgroupd.storage.snapgroupd: {socket: %s, retry_for: 300}}
-  tasks:
-    - snapgroupd.storage.device: {name: "{{ item }}", image: "{{ item }}.raw", format: raw, size_bytes: 1048576}
-      loop: [shared, "{{ inventory_hostname }}"]
-    - snapgroupd.storage.snapshot_group: {name: shared, devices: [{device: shared}]}
-    - snapgroupd.storage.snapshot_group: {name: "of-{{ inventory_hostname }}", devices: [{device: "{{ inventory_hostname }}"}]}
-"""
-
-
-def twenty_hosts(host):
-    hosts = "".join("host-%d ansible_connection=local\n" % number for number in range(20))
-    text = PLAY % host.socket
-    first = host.collection.playbook(text, "--forks", "20", inventory=hosts)
-    # One device task and one group task of each host; the shared group is one host's change.
-    expect(first.status == 0 and first.sum("changed") == 20 + 20 + 1, "%s", first.text)
-    expect(len(host.daemon.list("/devices")) == 21 and len(host.daemon.list("/snapshot-groups")) == 21, "there are others")
-    host.collection.playbook(text, "--forks", "20", inventory=hosts).expect(changed=0, unreachable=0)
-
-
 def test():
     with Collection() as collection, Daemon() as daemon:
         daemon.start()
@@ -85,7 +62,6 @@ def test():
         server = Server(os.path.join(daemon.directory, "scripted.sock"), Scripted)
         documented_errors(host, server, server.path)
         server.close()
-        twenty_hosts(host)
 
 
 main(test)

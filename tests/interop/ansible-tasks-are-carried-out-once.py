@@ -64,6 +64,7 @@ def twenty_hosts(host):
     """All want the same things: one makes each of them, and all others find it as described."""
     for module, options in (("device", dict(name="all", image="all.raw", format="raw", size_bytes=MIB, labels={"a": "b"})),
                             ("snapshot_group", dict(name="all", devices=BOTH)),
+                            ("snapshot_group_rollback", dict(group="all", name="back")),
                             ("token", dict(name="all", scope="read"))):
         results = [host.finish(running) for running in [host.start(module, retry_for=60, **options) for _ in range(20)]]
         changed = sum(expect_result(result, failed=False)["changed"] for result in results)

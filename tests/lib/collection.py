@@ -99,10 +99,10 @@ class Collection:
     # ---- playbooks ----
 
     def playbook(self, text, *arguments, inventory="localhost ansible_connection=local\n", **more):
-        """A play, which may fail. `text`: YAML, or what is written as YAML."""
-        for name, content in (("play.yml", text if isinstance(text, str) else yaml.safe_dump(text)), ("hosts", inventory)):
+        """A play, which may fail. `text`, `inventory`: YAML, or what is written as YAML."""
+        for name, content in (("play.yml", text), ("hosts", inventory)):
             with open(os.path.join(self.directory, name), "w", encoding="utf-8") as file:
-                file.write(content)
+                file.write(content if isinstance(content, str) else yaml.safe_dump(content))
         done = subprocess.run(["ansible-playbook", "-i", "hosts", "play.yml", *arguments], stdin=subprocess.DEVNULL, text=True,
                               capture_output=True, cwd=self.directory, env={**self.environment, **more}, timeout=10 * DEADLINE_S)
         return Play(done)

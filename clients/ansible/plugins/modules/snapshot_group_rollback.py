@@ -697,6 +697,17 @@ def done_before(module, client, target, devices):
                 diff=dict(before=dict(members=shown(devices)), after=dict(members=shown(devices))))
 
 
+def done_beside(module, client, target, refused):
+    """The devices, once somebody else who was faster has done the same; or None."""
+    existing = refused.problem.get('existing') if refused.code == 'GroupExists' else None
+    group = client.get('snapshot-groups', existing['id'])[0] if existing and existing['same_request'] else None
+    if group is None:
+        return None
+    groups.await_group(client, group, module.params['wait_timeout'])
+    devices = devices_of(client, target)
+    return devices if all_stand_there(devices, target) else None
+
+
 def work(module, client):
     params = module.params
     target = groups.find(client, params['group']) or dict(id=params['group'], members=[])
@@ -710,7 +721,13 @@ def work(module, client):
         sizes = dict((member['device'], member['size_bytes']) for member in target['members'])
         return dict(changed=True, snapshot_group=None, plan=plan, devices=devices,
                     diff=dict(before=before, after=dict(members=planned(plan['members'], sizes))))
-    group = client.make(path, request(params), lambda made: params['force'] or all_stand_there(devices_of(client, target), target))
+    try:
+        group = client.make(path, request(params), lambda made: params['force'] or all_stand_there(devices_of(client, target), target))
+    except api.Refused as refused:
+        devices = None if params['force'] else done_beside(module, client, target, refused)
+        if devices is None:
+            raise
+        return done_before(module, client, target, devices)
     group = groups.await_group(client, group, params['wait_timeout'])
     after = devices_of(client, target)
     return dict(changed=True, snapshot_group=group, devices=after, diff=dict(before=before, after=dict(members=shown(after))))
