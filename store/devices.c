@@ -199,9 +199,9 @@ static int chain_check(struct store_transaction *transaction, const struct devic
 {
     struct connection *writer = transaction_writer(transaction);
     bool has_merged = atomic_load(&transaction->merges_generation) != row->chain_seen;
-    if (images_check_users(writer, row, err) != 0 ||
-        images_check_attach(writer, row->chain, row->chain_count, err) != 0 ||
-        (has_merged && images_check_unmerged(writer, row->chain, row->chain_count, err) != 0))
+    if (images_check_attach(writer, row->chain, row->chain_count, err) != 0 ||
+        (has_merged && images_check_unmerged(writer, row->chain, row->chain_count, err) != 0) ||
+        images_check_users(writer, row, err) != 0)
         return transaction_result(transaction, -1);
     return 0;
 }

@@ -385,7 +385,13 @@ TEST(chains_that_were_read_before_a_merge_was_done_are_not_recorded)
     assert_int_equal(STORE_CHANGE(store_device_insert, &device), -1);
     assert_int_equal(err.code, ErrGroupDeleting);
     assert_int_equal(STORE_CHANGE(store_device_insert, &apart), 0);
-    assert_int_equal(attach("hand", 52, &hand[2], 1), 0); /* opened since */
+    device = device_example("hand", 52); /* opened since, beneath the top */
+    device.chain_seen = store_merges_generation(store);
+    device.chain = &hand[2];
+    device.chain_count = 1;
+    device.image = device.top = hand[2].path;
+    device.read_only = true;
+    assert_int_equal(STORE_CHANGE(store_device_insert, &device), 0);
     assert_int_equal(store_number("SELECT count(*) FROM images WHERE path = '/i/t1'"), 0);
 }
 
