@@ -48,8 +48,8 @@ struct merge_size {
 
 /* Opens the chain of upper, or takes it as it is open: to be measured it may be the top of a
  * device, which is frozen before anything else. Nothing is changed. NULL and *err: NotRelated (base
- * is not in it), InvalidValue (base is larger, or cannot become as large as upper), and as
- * block_device_open(). */
+ * is not in it), InvalidValue (base is larger, cannot become as large as upper, or has hard
+ * links), and as block_device_open(). */
 struct merge *merge_open(struct block *block, const struct merge_image *base,
                          const struct merge_image *upper, struct err *err);
 void merge_close(struct merge *merge);

@@ -23,8 +23,10 @@
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
 
@@ -48,6 +50,19 @@ struct merge {
 
 /* ---- opening ---- */
 
+/* Under another name the file may be a copy that somebody keeps, or have an overlay on it. */
+static int base_check_names(const struct node *base, struct err *err)
+{
+    struct stat st;
+    if (fstat(base->fd, &st) != 0)
+        return err_set(err, ErrOpenFileFailed, errno, "image '%s' cannot be examined", base->path);
+    return st.st_nlink <= 1 ? 0
+                            : err_set(err, ErrInvalidValue, 0,
+                                      "image '%s' has %ju names (hard links), and is not written "
+                                      "to under any of them",
+                                      base->path, (uintmax_t)st.st_nlink);
+}
+
 static int merge_list_layers(struct merge *merge, const struct merge_image *base, struct err *err)
 {
     for (struct node *node = merge->upper; node; node = node->backing)
@@ -68,6 +83,8 @@ static int merge_list_layers(struct merge *merge, const struct merge_image *base
         strcmp(known, merge->base->identity.text) != 0)
         return err_set(err, ErrOpenFileFailed, 0,
                        "image '%s' is not the file that was recorded under this path", base->path);
+    if (base_check_names(merge->base, err) != 0)
+        return -1;
     if (merge->base->size_bytes > merge->upper->size_bytes)
         return err_set(err, ErrInvalidValue, 0, "image '%s' is larger than '%s'", merge->base->path,
                        merge->upper->path);
