@@ -3,7 +3,7 @@
 
 Blocks of ```console have lines "# COMMAND", with the text of a here-document below it, and then
 its output; "..." there stands for any lines. All commands run in one shell, as those of a reader
-do. Standard error counts as output.
+do. Standard error counts as output, and a time there stands for any.
 """
 import re
 import subprocess
@@ -11,6 +11,7 @@ import subprocess
 from snapgroupd import DEADLINE_S, expect
 
 MARK = "--- end of command "
+TIME = re.compile(r"\d{4}\\-\d\d\\-\d\dT\d\d:\d\d:\d\dZ")  # as re.escape() leaves it
 HERE = re.compile(r"<<'(\w+)'$")
 
 
@@ -35,7 +36,8 @@ def transcript(path):
 
 def expected(lines):
     """A regular expression for output; "..." are any lines, or none."""
-    return "".join(r"(?:.*\n)*?" if line == "..." else re.escape(line) + "\n" for line in lines)
+    text = "".join(r"(?:.*\n)*?" if line == "..." else re.escape(line) + "\n" for line in lines)
+    return TIME.sub(lambda match: re.sub("[0-9]", r"\\d", match.group()), text)
 
 
 class Shell:
