@@ -12,6 +12,7 @@
 #include <fcntl.h>
 #include <ftw.h>
 #include <inttypes.h>
+#include <limits.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -21,7 +22,7 @@
 
 enum { MEMORY_NEEDED_MIB = 1024 };
 
-static char directory[256];
+static char directory[PATH_MAX]; /* realpath() with checks of the compiler wants no less */
 static struct image_dir images;
 
 static const char *scratch_parent(void)
