@@ -22,7 +22,7 @@
 struct unsettled;
 struct name_hold;
 struct group_runs;
-struct extent_runs;
+struct storage_calls;
 struct readiness;
 struct metrics;
 struct device_cache;
@@ -64,7 +64,7 @@ struct service {
     struct metrics *metrics;
     struct device_cache *device_cache;
     struct group_runs *group_runs;
-    struct extent_runs *extent_runs;
+    struct storage_calls *storage_calls;
     struct readiness *readiness; /* of frozen images */
     struct tokens *tokens;       /* once the store is open (tokens.h) */
     atomic_uint calls;           /* running calls that need the store (admission.h) */

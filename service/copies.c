@@ -16,12 +16,14 @@
 #include "service/clock.h"
 #include "service/context.h"
 #include "service/idempotency.h"
+#include "service/image-looks.h"
 #include "service/job-control.h"
 #include "service/job-work.h"
 #include "service/json.h"
 #include "service/leftovers.h"
 #include "service/names.h"
 #include "service/snapshot-groups.h"
+#include "service/storage-calls.h"
 #include "store/job-conflicts.h"
 
 #include <assert.h>
@@ -33,73 +35,151 @@ enum { REPEAT_MS = 20, OPEN_TRIES = 250, STORE_WAIT_MS = 1000 };
 
 /* ---- what is copied where ---- */
 
-/* The member's export, by its group's id. Whoever deletes the group withdraws it for a moment,
- * before he is refused. NULL and *err; DeviceNotFound: it is to be tried again. */
+/* The member's export, by its group's id; heap. */
+static char *export_name(const char *device, const char *group_id)
+{
+    char *name;
+    return asprintf(&name, "%s@%s", device, group_id) < 0 ? NULL : name;
+}
+
+/* Whoever deletes the group withdraws the export for a moment, before he is refused. NULL and *err;
+ * DeviceNotFound: it is to be tried again. */
 static struct copy *member_open(struct service *service, const char *group_id, const char *device,
                                 struct err *err)
 {
-    char export[DEVICE_NAME_MAX + STORE_ID_CHARS + 2];
-    snprintf(export, sizeof(export), "%s@%s", device, group_id);
-    return copy_open(service->block, export, err);
+    CLEANUP_FREE char *export = export_name(device, group_id);
+    if (export)
+        return copy_open(service->block, export, err);
+    err_set(err, ErrOutOfResources, 0, "there is no memory for a copy");
+    return NULL;
 }
 
-static bool group_has(const struct group_row *group, const char *device)
+/* What is asked of storage before a copy begins, by a thread of storage-calls.h. */
+struct planning {
+    char *export, *wanted, *format, *storage; /* heap; the last one: of the member's chain */
+    enum copy_part part;                      /* that it is looking at */
+    struct copy_plan plan;                    /* what it found */
+    char identity[FILE_IDENTITY_BYTES];       /* of the directory of plan.image */
+};
+
+static void planning_free(void *context)
+{
+    struct planning *planning = context;
+    if (!planning)
+        return;
+    free(planning->export);
+    free(planning->wanted);
+    free(planning->format);
+    free(planning->storage);
+    free(planning->plan.image);
+    free(planning);
+}
+CLEANUP_DEFINE(planning, struct planning *, planning_free)
+
+/* Fills the plan, also if there is not enough space. */
+static int planning_work(void *context, struct block *block, struct err *err)
+{
+    struct planning *planning = context;
+    struct copy_plan *plan = &planning->plan;
+    CLEANUP(copy) struct copy *copy = copy_open(block, planning->export, err);
+    if (!copy || copy_measure(copy, &plan->copy_bytes, err) != 0)
+        return -1;
+    planning->part = COPY_PART_IMAGE;
+    plan->image = block_resolve(block, planning->wanted, err);
+    const struct copy_target target = {.path = plan->image, .format = planning->format};
+    if (!plan->image || copy_check(block, &target, &plan->free_bytes, err) != 0 ||
+        block_directory_identity(block, plan->image, planning->identity, err) != 0)
+        return -1;
+    return job_work_check_space(plan->copy_bytes, plan->free_bytes, err);
+}
+
+static struct planning *planning_new(struct service *service, const struct copy_request *request,
+                                     const char *group_id, const char *image, struct err *err)
+{
+    CLEANUP(planning) struct planning *planning = calloc(1, sizeof(*planning));
+    if (planning) {
+        planning->part = COPY_PART_DEVICE;
+        planning->export = export_name(request->device, group_id);
+        planning->wanted = strdup(request->image);
+        planning->format = strdup(request->format);
+    }
+    if (!planning || !planning->export || !planning->wanted || !planning->format) {
+        err_set(err, ErrOutOfResources, 0, "there is no memory for the plan of a copy");
+        return NULL;
+    }
+    planning->storage = chain_storage(service, image, err);
+    return planning->storage ? steal(planning) : NULL;
+}
+
+/* Waits no longer than PLAN_WAIT_MAX_MS for storage that does not answer. *planning is NULL then.
+ */
+static int planning_call(struct service *service, struct planning **planning, struct err *err)
+{
+    CLEANUP_FREE char *what = NULL;
+    if (asprintf(&what, "'%s' or of its copy", (*planning)->export) < 0)
+        return err_set(err, ErrOutOfResources, 0, "there is no memory for the plan of a copy");
+    struct storage_call call = {.what = what,
+                                .storage = (*planning)->storage,
+                                .wait_ms = PLAN_WAIT_MAX_MS,
+                                .is_long = true,
+                                .calls_max = SERVICE_CALLS_MAX,
+                                .work = planning_work,
+                                .free = planning_free,
+                                .context = *planning};
+    int ret = storage_call(service->storage_calls, &call, err);
+    *planning = call.context;
+    return ret;
+}
+
+static const struct member_row *group_find(const struct group_row *group, const char *device)
 {
     for (size_t i = 0; i < group->member_count; i++)
         if (strcmp(group->members[i].device, device) == 0)
-            return true;
-    return false;
+            return &group->members[i];
+    return NULL;
 }
 
-/* NULL: *err. */
-static struct copy *request_open(struct service *service, const struct copy_request *request,
-                                 struct group_row *group, enum copy_part *part, struct err *err)
+/* *planning: what was found, also where something was refused; NULL: nothing. */
+static int request_plan(struct service *service, const struct copy_request *request,
+                        struct group_row *group, struct planning **planning, enum copy_part *part,
+                        struct err *err)
 {
     *part = COPY_PART_GROUP;
     if (snapshot_groups_get_committed(service, request->group, group, err) != 0)
-        return NULL;
+        return -1;
     *part = COPY_PART_DEVICE;
-    if (!group_has(group, request->device)) {
-        err_set(err, ErrDeviceNotFound, 0, "device '%s' is no member of snapshot group '%s'",
-                request->device, group->name);
-        return NULL;
-    }
-    return member_open(service, group->id, request->device, err);
-}
-
-/* Fills *plan, also if there is not enough space. */
-static int request_plan(struct service *service, const struct copy_request *request,
-                        struct group_row *group, struct copy_plan *plan, enum copy_part *part,
-                        struct err *err)
-{
-    CLEANUP(copy) struct copy *copy = request_open(service, request, group, part, err);
-    if (!copy || copy_measure(copy, &plan->copy_bytes, err) != 0)
-        return -1;
-    *part = COPY_PART_IMAGE;
-    plan->image = block_resolve(service->block, request->image, err);
-    const struct copy_target target = {.path = plan->image, .format = request->format};
-    if (!plan->image || copy_check(service->block, &target, &plan->free_bytes, err) != 0)
-        return -1;
-    return job_work_check_space(plan->copy_bytes, plan->free_bytes, err);
+    const struct member_row *member = group_find(group, request->device);
+    if (!member || !member->backing_file)
+        return err_set(err, ErrDeviceNotFound, 0, "device '%s' is no member of snapshot group '%s'",
+                       request->device, group->name);
+    *part = COPY_PART_ITSELF;
+    *planning = planning_new(service, request, group->id, member->backing_file, err);
+    int ret = *planning ? planning_call(service, planning, err) : -1;
+    if (*planning)
+        *part = (*planning)->part;
+    return ret;
 }
 
 int copies_plan(struct service *service, const struct copy_request *request, struct copy_plan *plan,
                 enum copy_part *part, struct err *err)
 {
     CLEANUP_BY(group_row_clear) struct group_row group = {0};
+    CLEANUP(planning) struct planning *planning = NULL;
     *plan = (struct copy_plan){0};
-    return request_plan(service, request, &group, plan, part, err);
+    int ret = request_plan(service, request, &group, &planning, part, err);
+    if (planning) {
+        *plan = planning->plan;
+        planning->plan.image = NULL;
+    }
+    return ret;
 }
 
 /* ---- beginning ---- */
 
-/* JSON object; heap, or NULL and *err. */
-static char *spec_format(struct service *service, const char *image, const char *format,
+/* JSON object; heap, or NULL and *err. `directory`: its identity. */
+static char *spec_format(const char *image, const char *format, const char *directory,
                          struct err *err)
 {
-    char directory[FILE_IDENTITY_BYTES];
-    if (block_directory_identity(service->block, image, directory, err) != 0)
-        return NULL;
     CLEANUP(cjson) cJSON *json = cJSON_CreateObject();
     cJSON_AddStringToObject(json, "image", image);
     cJSON_AddStringToObject(json, "format", format);
@@ -128,11 +208,12 @@ int copies_begin(struct service *service, const struct copy_request *request, st
 {
     static char none[] = "[]";
     CLEANUP_BY(group_row_clear) struct group_row group = {0};
-    struct copy_plan plan = {0};
+    CLEANUP(planning) struct planning *planning = NULL;
     *job = (struct job_row){0};
-    int ret = request_plan(service, request, &group, &plan, part, err);
-    CLEANUP_FREE char *image = plan.image;
-    CLEANUP_FREE char *spec = ret == 0 ? spec_format(service, image, request->format, err) : NULL;
+    if (request_plan(service, request, &group, &planning, part, err) != 0)
+        return -1;
+    const struct copy_plan *plan = &planning->plan;
+    CLEANUP_FREE char *spec = spec_format(plan->image, request->format, planning->identity, err);
     if (!spec)
         return -1;
     struct job_row row = {.kind = JOB_COPY,
@@ -140,10 +221,10 @@ int copies_begin(struct service *service, const struct copy_request *request, st
                           .device = (char *)request->device,
                           .spec = spec,
                           .kept = none,
-                          .total_bytes = plan.copy_bytes,
+                          .total_bytes = plan->copy_bytes,
                           .created_at_us = clock_now_us()};
     id_new(row.id);
-    if (copy_record(service, request, &row, image, err) != 0) {
+    if (copy_record(service, request, &row, plan->image, err) != 0) {
         *part = err->code == ErrGroupDeleting ? COPY_PART_GROUP
                 : err->code == ErrDeviceInUse ? COPY_PART_IMAGE
                                               : COPY_PART_ITSELF;

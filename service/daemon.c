@@ -19,7 +19,6 @@
 #include "service/context.h"
 #include "service/device-cache.h"
 #include "service/directory.h"
-#include "service/extents.h"
 #include "service/failures.h"
 #include "service/group-runs.h"
 #include "service/group-settlement.h"
@@ -31,6 +30,7 @@
 #include "service/readiness.h"
 #include "service/recovery.h"
 #include "service/reload.h"
+#include "service/storage-calls.h"
 #include "service/tokens.h"
 #include "service/unsettled.h"
 #include "store/idempotency.h"
@@ -295,8 +295,8 @@ static int daemon_close(struct service *service, int result, struct err *err)
         jobs_close(service->jobs);
     if (service->group_runs)
         group_runs_close(service->group_runs);
-    if (service->extent_runs)
-        extent_runs_close(service->extent_runs);
+    if (service->storage_calls)
+        storage_calls_close(service->storage_calls);
     if (service->readiness)
         readiness_close(service->readiness);
     if (unsettled_resolve(service, &closing) != 0)
@@ -320,9 +320,9 @@ static int daemon_live(struct service *service, const struct options *options,
         .service = service,
         .reload = {.service = service, .started = options, .runtime_dir = runtime_dir}};
     service->group_runs = group_runs_new(service, err);
-    service->extent_runs = extent_runs_new(service->block, err);
+    service->storage_calls = storage_calls_new(service->block, err);
     service->readiness = readiness_new(service->block, err);
-    if (!service->group_runs || !service->extent_runs || !service->readiness ||
+    if (!service->group_runs || !service->storage_calls || !service->readiness ||
         end_watch_begin(&watch, err) != 0)
         return daemon_close(service, -1, err);
     int result = daemon_serve(service, options, runtime_dir, &watch, err);

@@ -9,7 +9,9 @@
 #include "service/events.h"
 #include "service/group-trees.h"
 #include "service/job-control.h"
+#include "service/job-work.h"
 #include "service/json.h"
+#include "service/merges.h"
 #include "service/snapshot-groups.h"
 
 #include <assert.h>
@@ -151,10 +153,8 @@ static int delete_cut(struct service *service, const struct group_row *group,
 /* ---- planning ---- */
 
 struct planning {
-    struct service *service;
-    const struct group_row *group;
+    struct tree_plan steps;
     struct job_row *job;
-    cJSON *kept;
     size_t count;
     struct merge_row *merges; /* heap; `base` and `upper` are owned */
 };
@@ -166,7 +166,7 @@ static void planning_clear(struct planning *planning)
         free(planning->merges[i].upper);
     }
     free(planning->merges);
-    cJSON_Delete(planning->kept);
+    cJSON_Delete(planning->steps.kept);
 }
 
 static int planning_add(struct planning *planning, const char *device, const char *base,
@@ -191,55 +191,45 @@ static int planning_add(struct planning *planning, const char *device, const cha
     return 0;
 }
 
-/* The image stays; not to be told of what has taken the place of a member's image. */
-static void planning_keep(struct planning *planning, const char *device, const char *image,
-                          const char *because)
+/* What has taken the place of a member's image. */
+static bool planning_is_silent(void *context, const char *image)
 {
-    if (!job_had_base(planning->job, image))
-        kept_add(planning->kept, device, image, because);
+    const struct planning *planning = context;
+    return job_had_base(planning->job, image);
 }
 
-static int planning_push(struct planning *planning, const struct tree *tree, size_t base,
-                         const char *device, struct err *err)
+/* Whether the push is of an image of the group: its base, or one that goes; all are of one that was
+ * deleted before (delete_replan()). */
+static bool step_is_own(const struct tree_step *step, const struct group_row *group)
 {
-    struct merge_size size;
-    const char *lowest = tree->rows[base].path;
-    const size_t upper = tree->images[base].partner;
-    int ret = push_find(planning->service, tree, &base, upper, &size, err);
-    if (ret > 0)
-        planning_keep(planning, device, lowest, err->message);
-    if (ret != 0)
-        return ret < 0 ? -1 : 0;
-    planning->job->total_bytes += size.copy_bytes;
-    return planning_add(planning, device, tree->rows[base].path, tree->rows[upper].path,
-                        size.copy_bytes, err);
+    const struct tree *tree = step->tree;
+    size_t i = step->upper;
+    if (group->state == GROUP_DELETED)
+        return true;
+    while (i != step->base && !member_of(group, tree->rows[tree->images[i].backing].path))
+        i = tree->images[i].backing;
+    return i != step->base;
 }
 
-static int planning_image(struct planning *planning, const struct tree *tree, size_t i,
-                          struct err *err)
+/* What other groups have left in the tree is done if there is room. */
+static int planning_step(void *context, const struct tree_step *step, struct err *err)
 {
-    const struct tree_image *image = &tree->images[i];
-    const struct member_row *member = member_of(planning->group, tree->rows[i].path);
-    const char *device = member ? member->device : planning->group->members[0].device;
-    char because[TREE_REASON_BYTES];
-    if (image->fate == TREE_GOES)
-        return planning_add(planning, device, NULL, tree->rows[i].path, 0, err);
-    if (image->fate == TREE_BASE)
-        return planning_push(planning, tree, i, device, err);
-    if (image->fate == TREE_PUSHED || !member || image->reason == TREE_UNDER_TOP)
+    struct planning *planning = context;
+    struct err none;
+    if (step->base != TREE_NONE && !step_is_own(step, planning->steps.group) &&
+        job_work_check_space(step->size.new_bytes, step->size.free_bytes, &none) != 0)
         return 0;
-    tree_explain(tree->images, tree->rows, i, because);
-    planning_keep(planning, device, tree->rows[i].path, because);
-    return 0;
+    const struct image_row *rows = step->tree->rows;
+    planning->job->total_bytes += step->size.copy_bytes;
+    return planning_add(planning, step->device,
+                        step->base == TREE_NONE ? NULL : rows[step->base].path,
+                        rows[step->upper].path, step->size.copy_bytes, err);
 }
 
-/* From the leaves down: what goes is no child of what is planned next. */
 static int planning_tree(void *context, const struct tree *tree, struct err *err)
 {
-    for (size_t i = tree->count; i-- > 0;)
-        if (planning_image(context, tree, i, err) != 0)
-            return -1;
-    return 0;
+    const struct planning *planning = context;
+    return tree_take_steps(&planning->steps, tree, err);
 }
 
 /* 1; 0: it may not be done now, and the image stays. */
@@ -248,9 +238,9 @@ static int planning_insert(struct planning *planning, struct merge_row *merge,
 {
     int inserted = store_merge_insert(transaction, planning->job->id, merge, err);
     const char *image = merge->base ? merge->base : merge->upper;
-    if (inserted == 0 && member_of(planning->group, image))
-        planning_keep(
-            planning, merge->device, image,
+    if (inserted == 0 && member_of(planning->steps.group, image))
+        tree_plan_keep(
+            &planning->steps, merge->device, image,
             "it was put to use meanwhile, or another job has begun with an image near it");
     return inserted;
 }
@@ -260,7 +250,7 @@ static int planning_record(struct planning *planning, size_t *added, struct err 
 {
     struct job_row row = *planning->job;
     CLEANUP(store_transaction)
-    struct store_transaction *transaction = store_begin(planning->service->store, err);
+    struct store_transaction *transaction = store_begin(planning->steps.service->store, err);
     *added = 0;
     for (size_t i = 0; transaction && i < planning->count; i++) {
         int inserted = planning_insert(planning, &planning->merges[i], transaction, err);
@@ -268,7 +258,7 @@ static int planning_record(struct planning *planning, size_t *added, struct err 
             return -1;
         *added += (size_t)inserted;
     }
-    CLEANUP_FREE char *kept = cJSON_PrintUnformatted(planning->kept);
+    CLEANUP_FREE char *kept = cJSON_PrintUnformatted(planning->steps.kept);
     row.kept = kept;
     if (!kept)
         return err_set(err, ErrOutOfResources, 0, "there is no memory for the job");
@@ -283,7 +273,13 @@ static int delete_plan_next(struct service *service, const struct group_row *gro
                             struct err *err)
 {
     CLEANUP_BY(planning_clear)
-    struct planning planning = {service, group, job, cJSON_CreateArray(), 0, NULL};
+    struct planning planning = {.steps = {.service = service,
+                                          .group = group,
+                                          .kept = cJSON_CreateArray(),
+                                          .is_silent = planning_is_silent,
+                                          .step = planning_step,
+                                          .context = &planning},
+                                .job = job};
     const struct tree_visit visit = {service, group, roots, planning_tree, &planning};
     return trees_visit(&visit, err) == 0 ? planning_record(&planning, added, err) : -1;
 }

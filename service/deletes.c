@@ -14,75 +14,35 @@
 #include "service/snapshot-groups.h"
 
 #include <string.h>
-#include <sys/stat.h>
 
 /* ---- the dry run ---- */
 
 struct estimate {
-    struct service *service;
-    const struct group_row *group;
+    struct tree_plan steps;
     struct delete_plan *plan;
-    cJSON *kept;
 };
 
-static uint64_t file_bytes(const char *path)
+static int estimate_step(void *context, const struct tree_step *step, struct err *err)
 {
-    struct stat st;
-    return stat(path, &st) == 0 ? (uint64_t)st.st_blocks * 512 : 0;
-}
-
-/* 0, also if it cannot be done: then the image stays. */
-static int estimate_push(struct estimate *estimate, const struct tree *tree, size_t base,
-                         size_t upper, struct err *err)
-{
-    struct merge_size size;
-    const struct image_row *lower = &tree->rows[base];
-    const struct member_row *member = member_of(estimate->group, lower->path);
-    int ret = push_find(estimate->service, tree, &base, upper, &size, err);
-    if (ret > 0 && member)
-        kept_add(estimate->kept, member->device, lower->path, err->message);
-    if (ret != 0)
-        return ret < 0 ? -1 : 0;
-    estimate->plan->copy_bytes += size.copy_bytes;
-    if (size.free_bytes < estimate->plan->free_bytes)
-        estimate->plan->free_bytes = size.free_bytes;
-    for (size_t i = upper; i != base; i = tree->images[i].backing)
-        estimate->plan->freed_bytes += file_bytes(tree->rows[i].path);
-    return 0;
-}
-
-static int estimate_image(struct estimate *estimate, const struct tree *tree, size_t i,
-                          struct err *err)
-{
-    const struct tree_image *image = &tree->images[i];
-    const struct member_row *member = member_of(estimate->group, tree->rows[i].path);
-    char because[TREE_REASON_BYTES];
-    switch (image->fate) {
-    case TREE_GOES:
-        estimate->plan->freed_bytes += file_bytes(tree->rows[i].path);
+    (void)err;
+    struct delete_plan *plan = ((struct estimate *)context)->plan;
+    const struct tree *tree = step->tree;
+    if (step->base == TREE_NONE) {
+        plan->freed_bytes += tree->looks[step->upper].file_bytes;
         return 0;
-    case TREE_BASE:
-        return estimate_push(estimate, tree, i, image->partner, err);
-    case TREE_PUSHED:
-        return 0;
-    case TREE_STAYS:
-        break;
     }
-    if (!member)
-        return 0;
-    if (image->reason == TREE_UNDER_TOP) /* which is cut first */
-        return estimate_push(estimate, tree, i, image->child, err);
-    tree_explain(tree->images, tree->rows, i, because);
-    kept_add(estimate->kept, member->device, tree->rows[i].path, because);
+    plan->copy_bytes += step->size.copy_bytes;
+    if (step->size.free_bytes < plan->free_bytes)
+        plan->free_bytes = step->size.free_bytes;
+    for (size_t i = step->upper; i != step->base; i = tree->images[i].backing)
+        plan->freed_bytes += tree->looks[i].file_bytes;
     return 0;
 }
 
 static int estimate_tree(void *context, const struct tree *tree, struct err *err)
 {
-    for (size_t i = 0; i < tree->count; i++)
-        if (estimate_image(context, tree, i, err) != 0)
-            return -1;
-    return 0;
+    const struct estimate *estimate = context;
+    return tree_take_steps(&estimate->steps, tree, err);
 }
 
 /* GroupNotFound, DeviceInUse. */
@@ -146,7 +106,13 @@ int delete_plan(struct service *service, const char *id_or_name, const struct co
 {
     CLEANUP_BY(group_row_clear) struct group_row group = {0};
     CLEANUP(cjson) cJSON *kept = cJSON_CreateArray();
-    struct estimate estimate = {service, &group, plan, kept};
+    struct estimate estimate = {.steps = {.service = service,
+                                          .group = &group,
+                                          .has_cuts = true,
+                                          .kept = kept,
+                                          .step = estimate_step,
+                                          .context = &estimate},
+                                .plan = plan};
     const struct tree_visit visit = {service, &group, NULL, estimate_tree, &estimate};
     *plan = (struct delete_plan){.free_bytes = UINT64_MAX};
     if (group_get(service, id_or_name, condition, &group, err) != 0 ||

@@ -2,9 +2,8 @@
  *
  * Changed extents: what differs between a group's member and that of an older group, page by page.
  *
- * Pages are listed by threads of a bounded set, and a call waits for its page no longer than
- * EXTENT_WAIT_MAX_MS: storage that hangs holds neither callers nor, in other directories, other
- * pages. A page ends early where its storage is slow.
+ * A call waits for its page no longer than EXTENT_WAIT_MAX_MS (storage-calls.h). A page ends early
+ * where its storage is slow.
  */
 #ifndef SERVICE_EXTENTS_H
 #define SERVICE_EXTENTS_H
@@ -13,15 +12,7 @@
 #include "block/extents.h"
 #include "service/limits.h"
 
-struct block;
 struct service;
-struct extent_runs;
-
-/* NULL and *err (OutOfResources). */
-struct extent_runs *extent_runs_new(struct block *block, struct err *err);
-
-/* Waits for storage that is being waited for. The caller starts nothing more. */
-void extent_runs_close(struct extent_runs *runs);
 
 /* The ids or names of two groups, the name of a device in both. */
 struct extents_request {

@@ -4,7 +4,6 @@
  */
 #include "service/group-trees.h"
 
-#include "block/overlay.h"
 #include "service/context.h"
 #include "service/json.h"
 #include "store/jobs.h"
@@ -17,6 +16,7 @@ void tree_clear(struct tree *tree)
 {
     image_rows_free(tree->rows, tree->count);
     free(tree->images);
+    free(tree->looks);
 }
 
 static size_t tree_find(const struct tree *tree, const char *path)
@@ -29,27 +29,28 @@ static size_t tree_find(const struct tree *tree, const char *path)
 
 /* An image whose file is gone is no child of the one under it, unless a device has it as top, which
  * still needs what is under it once the file is put back. */
-static void tree_mark_gone(struct service *service, struct tree *tree)
+static void tree_mark_gone(struct tree *tree)
 {
     for (size_t i = 0; i < tree->count; i++) {
-        const struct image_row *row = &tree->rows[i];
-        if (row->device || !row->identity ||
-            !block_image_is_gone(service->block, row->path, row->identity))
+        if (tree->rows[i].device || !tree->looks[i].is_gone)
             continue;
         tree->images[i].is_gone = true;
         free(steal(tree->rows[i].backing));
     }
 }
 
-/* An overlay that the daemon does not know of may stand on an image that would go. */
-static bool tree_mark_used(struct service *service, struct tree *tree)
+/* An overlay that the daemon does not know of may stand on an image that would go. 1: some are in
+ * use, which changes the plan; 0; -1. */
+static int tree_mark_used(struct service *service, struct tree *tree, struct err *err)
 {
-    bool is_any = false;
+    int is_any = 0;
+    for (size_t i = 0; i < tree->count; i++)
+        tree->looks[i].asks_use = tree->images[i].fate == TREE_GOES && !tree->images[i].is_gone;
+    if (images_look_used(service, tree->rows, tree->count, tree->looks, err) != 0)
+        return -1;
     for (size_t i = 0; i < tree->count; i++) {
-        struct tree_image *image = &tree->images[i];
-        image->is_used = image->fate == TREE_GOES && !image->is_gone &&
-                         block_overlay_is_used(service->block, tree->rows[i].path);
-        is_any |= image->is_used;
+        tree->images[i].is_used = tree->looks[i].is_used;
+        is_any |= tree->looks[i].is_used;
     }
     return is_any;
 }
@@ -62,32 +63,20 @@ int tree_load(struct service *service, const char *path, const char *group, stru
     tree->images = tree_from_rows(tree->rows, tree->count, err);
     if (!tree->images)
         return -1;
+    tree->looks = calloc(tree->count + 1, sizeof(*tree->looks));
+    if (!tree->looks)
+        return err_set(err, ErrOutOfResources, 0, "there is no memory for the trees");
+    if (images_look(service, tree->rows, tree->count, tree->looks, err) != 0)
+        return -1;
     for (size_t i = 0; i < tree->count; i++)
         if (tree->rows[i].group_name && strcmp(tree->rows[i].group_name, group) == 0)
             tree->images[i].is_member = false;
-    tree_mark_gone(service, tree);
+    tree_mark_gone(tree);
     tree_plan(tree->images, tree->count);
-    if (tree_mark_used(service, tree))
+    int used = tree_mark_used(service, tree, err);
+    if (used > 0)
         tree_plan(tree->images, tree->count);
-    return 0;
-}
-
-int push_find(struct service *service, const struct tree *tree, size_t *base, size_t upper,
-              struct merge_size *size, struct err *err)
-{
-    struct err other, *why = err;
-    for (size_t at = *base; at != upper; at = tree->images[at].child, why = &other) {
-        if (merges_check(service, tree->rows, tree->count, &tree->rows[at], &tree->rows[upper],
-                         size, why) == 0) {
-            *base = at;
-            return 0;
-        }
-        if (why->code != ErrInvalidValue) {
-            *err = *why;
-            return -1;
-        }
-    }
-    return 1;
+    return used < 0 ? -1 : 0;
 }
 
 /* ---- the lowest images ---- */
@@ -228,11 +217,83 @@ const struct member_row *member_of(const struct group_row *group, const char *im
     return NULL;
 }
 
-void kept_add(struct cJSON *kept, const char *device, const char *image, const char *because)
+/* ---- what deleting the group does with a tree ---- */
+
+void tree_plan_keep(const struct tree_plan *plan, const char *device, const char *image,
+                    const char *because)
 {
+    if (plan->is_silent && plan->is_silent(plan->context, image))
+        return;
     cJSON *item = cJSON_CreateObject();
     cJSON_AddStringToObject(item, "device", device);
     cJSON_AddStringToObject(item, "image", image);
     cJSON_AddStringToObject(item, "because", because);
-    cJSON_AddItemToArray(kept, item);
+    cJSON_AddItemToArray(plan->kept, item);
+}
+
+/* The lowest image of the run, from step->base up, that can take what is above it. 0; 1: there is
+ * none, and *err says why it is not the first; -1: *err. */
+static int push_find(const struct tree_plan *plan, struct tree_step *step, struct err *err)
+{
+    struct err other, *why = err;
+    const struct tree *tree = step->tree;
+    for (size_t at = step->base; at != step->upper; at = tree->images[at].child, why = &other) {
+        if (push_look(plan->service, tree->rows, tree->count, &tree->rows[at],
+                      &tree->rows[step->upper], &step->size, why) == 0) {
+            step->base = at;
+            return 0;
+        }
+        if (why->code != ErrInvalidValue) {
+            *err = *why;
+            return -1;
+        }
+    }
+    return 1;
+}
+
+/* An image that can take nothing stays. */
+static int push_step(const struct tree_plan *plan, struct tree_step *step, struct err *err)
+{
+    const char *lowest = step->tree->rows[step->base].path;
+    int ret = push_find(plan, step, err);
+    if (ret < 0)
+        return -1;
+    if (ret > 0 && member_of(plan->group, lowest))
+        tree_plan_keep(plan, step->device, lowest, err->message);
+    return ret > 0 ? 0 : plan->step(plan->context, step, err);
+}
+
+static int image_step(const struct tree_plan *plan, const struct tree *tree, size_t i,
+                      struct err *err)
+{
+    const struct tree_image *image = &tree->images[i];
+    const struct member_row *member = member_of(plan->group, tree->rows[i].path);
+    struct tree_step step = {.tree = tree,
+                             .device = member ? member->device : plan->group->members[0].device,
+                             .base = i,
+                             .upper = image->partner};
+    bool is_cut_first = image->fate == TREE_STAYS && image->reason == TREE_UNDER_TOP && member;
+    char because[TREE_REASON_BYTES];
+    if (image->fate == TREE_GOES) {
+        step.base = TREE_NONE;
+        step.upper = i;
+        return plan->step(plan->context, &step, err);
+    }
+    if (is_cut_first)
+        step.upper = image->child;
+    if (image->fate == TREE_BASE || (is_cut_first && plan->has_cuts))
+        return push_step(plan, &step, err);
+    if (image->fate == TREE_STAYS && member && !is_cut_first) {
+        tree_explain(tree->images, tree->rows, i, because);
+        tree_plan_keep(plan, step.device, tree->rows[i].path, because);
+    }
+    return 0;
+}
+
+int tree_take_steps(const struct tree_plan *plan, const struct tree *tree, struct err *err)
+{
+    for (size_t i = tree->count; i-- > 0;)
+        if (image_step(plan, tree, i, err) != 0)
+            return -1;
+    return 0;
 }

@@ -6,7 +6,7 @@
 #ifndef SERVICE_GROUP_TREES_H
 #define SERVICE_GROUP_TREES_H
 
-#include "service/merges.h"
+#include "service/image-looks.h"
 #include "service/tree.h"
 #include "store/groups.h"
 #include "store/images.h"
@@ -20,18 +20,15 @@ struct tree {
     struct image_row *rows;
     size_t count;
     struct tree_image *images;
+    struct image_look *looks; /* at their files */
 };
 
 void tree_clear(struct tree *tree);
 
-/* The tree of that image, planned as if the group needed none of it. */
+/* The tree of that image, planned as if the group needed none of it. As images_look(), and
+ * StoreFailed. */
 int tree_load(struct service *service, const char *path, const char *group, struct tree *tree,
               struct err *err);
-
-/* The lowest image of a run, from *base up, that can take what is above it. 0; 1: there is none,
- * and *err says why it is not *base; -1: *err. */
-int push_find(struct service *service, const struct tree *tree, size_t *base, size_t upper,
-              struct merge_size *size, struct err *err);
 
 /* ---- the lowest images ---- */
 
@@ -68,7 +65,33 @@ int trees_visit(const struct tree_visit *visit, struct err *err);
 /* The group's member that has the image; NULL: none. */
 const struct member_row *member_of(const struct group_row *group, const char *image);
 
-/* Adds to the array of images that stay. */
-void kept_add(struct cJSON *kept, const char *device, const char *image, const char *because);
+/* ---- what deleting the group does with a tree ---- */
+
+/* A step, of an image, or of the run from `base` to `upper`. */
+struct tree_step {
+    const struct tree *tree;
+    const char *device;     /* a member whose image it is; else the group's first */
+    size_t base, upper;     /* base: TREE_NONE: upper goes without a push */
+    struct merge_size size; /* of the push */
+};
+
+struct tree_plan {
+    struct service *service;
+    const struct group_row *group;
+    bool has_cuts;      /* yet to come: what will be pushed after them counts */
+    struct cJSON *kept; /* array of {"device","image","because"}: the group's images that stay */
+    /* Whether an image that stays is not to be told of; or NULL. */
+    bool (*is_silent)(void *context, const char *image);
+    int (*step)(void *context, const struct tree_step *step, struct err *err);
+    void *context;
+};
+
+/* Makes the steps, from the leaves down: what goes is no child of what comes next. What a step
+ * gives, if it is not 0; as push_look(). */
+int tree_take_steps(const struct tree_plan *plan, const struct tree *tree, struct err *err);
+
+/* An image of the group stays. */
+void tree_plan_keep(const struct tree_plan *plan, const char *device, const char *image,
+                    const char *because);
 
 #endif

@@ -24,6 +24,9 @@
 #define EXTENT_CALLS_MAX   64
 #define EXTENT_WAIT_MAX_MS 10000
 
+/* How long the plan of a delete or a copy waits for storage that does not answer. */
+#define PLAN_WAIT_MAX_MS 5000
+
 /* Jobs that run at the same time. */
 #define JOBS_RUNNING_MAX 2
 

@@ -46,13 +46,15 @@ static const struct image_row *row_find(const struct image_row *rows, size_t cou
     return NULL;
 }
 
-/* The row of an overlay or a clone comes before its file, and that of a top that goes with its
- * device, after it. Returns -1. */
-static int child_explain(const struct image_row *child, struct err *err)
+bool row_is_changing(const struct image_row *row)
 {
-    bool is_changing = !child->identity || child->device;
+    return !row->identity || row->device;
+}
+
+int merge_child_explain(const char *path, bool is_changing, struct err *err)
+{
     if (is_changing && err->code == ErrOpenFileFailed && err->errnum == ENOENT)
-        err_set(err, ErrDeviceInUse, 0, "image '%s' is being made, or removed", child->path);
+        err_set(err, ErrDeviceInUse, 0, "image '%s' is being made, or removed", path);
     return -1;
 }
 
@@ -66,28 +68,14 @@ static int children_each(struct merge *merge, const struct image_row *rows, size
     for (size_t i = 0; i < count; i++) {
         const struct merge_image child = {rows[i].path, rows[i].format, rows[i].identity};
         if (rows[i].backing && strcmp(rows[i].backing, upper) == 0 && each(merge, &child, err) != 0)
-            return child_explain(&rows[i], err);
+            return merge_child_explain(child.path, row_is_changing(&rows[i]), err);
     }
     return 0;
 }
 
-int merges_check(struct service *service, const struct image_row *rows, size_t count,
-                 const struct image_row *base, const struct image_row *upper,
-                 struct merge_size *size, struct err *err)
-{
-    struct merge *merge = merges_open(service, base, upper, err);
-    if (!merge)
-        return -1;
-    int ret = children_each(merge, rows, count, upper->path, merge_can_rename, err);
-    if (ret == 0)
-        ret = merge_measure(merge, size, err);
-    merge_close(merge);
-    return ret;
-}
-
 /* ---- recording ---- */
 
-/* With the job's progress, if bytes were pushed. */
+/* With the job's progress, if bytes were pushed. 0; 1: the merge is gone, or in another stage. */
 static int
 merge_record(struct service *service, const struct job_row *job, const struct merge_row *row,
              int query(struct store_transaction *, const struct merge_row *, struct err *),

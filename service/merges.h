@@ -10,12 +10,13 @@
 
 struct service;
 
-/* Whether the push can be made at all: the images are of one size, and the headers of those on
- * upper have room for base's name. `rows` are its tree. InvalidValue; DeviceInUse: one of them is
- * being made, or removed. */
-int merges_check(struct service *service, const struct image_row *rows, size_t count,
-                 const struct image_row *base, const struct image_row *upper,
-                 struct merge_size *size, struct err *err);
+/* Whether the file may not be there although the row is: that of an overlay or a clone comes before
+ * its file, and that of a top that goes with its device, after it. */
+bool row_is_changing(const struct image_row *row);
+
+/* Explains why an image that stands on another one could not be opened: DeviceInUse, if it is
+ * changing and not there. Returns -1. */
+int merge_child_explain(const char *path, bool is_changing, struct err *err);
 
 /* 0: it is done; 1: the job was told to stop; -1: *err. */
 int merges_carry_out(struct service *service, struct job_row *job, struct merge_row *row,

@@ -42,6 +42,7 @@
     X("group_deadline_ms", GROUP_DEADLINE_MAX_MS)                                                  \
     X("group_settle_ms", GROUP_SETTLE_MAX_MS)                                                      \
     X("extent_wait_ms", EXTENT_WAIT_MAX_MS)                                                        \
+    X("plan_wait_ms", PLAN_WAIT_MAX_MS)                                                            \
     X("rollback_disconnect_ms", ROLLBACK_DISCONNECT_MS)                                            \
     /* of what it names */                                                                         \
     X("device_name_chars", DEVICE_NAME_MAX)                                                        \

@@ -25,6 +25,7 @@ ABSENT = [{"device": "absent"}]
 ELSEWHERE = {
     "api/changed-extents-are-listed-page-by-page.py": ["page_extents"],
     "crash/extents-on-hung-storage-hold-nobody-up.py": ["extent_calls", "extent_wait_ms"],
+    "crash/plans-on-hung-storage-hold-nobody-up.py": ["plan_wait_ms"],
     "api/limits-of-images-and-nbd-hold.py": [
         "chain_images", "qcow2_l1_table_bytes", "qcow2_refcount_table_bytes", "qcow2_snapshots", "qcow2_snapshot_table_bytes",
         "qcow2_snapshot_l1_tables_bytes", "qcow2_backing_name_bytes", "nbd_option_bytes", "nbd_skipped_option_bytes",

@@ -10,6 +10,7 @@
 #include "service/leftovers.h"
 #include "service/metrics.h"
 #include "service/recovery.h"
+#include "service/storage-calls.h"
 #include "service/unsettled.h"
 
 #include <errno.h>
@@ -51,6 +52,7 @@ int service_begin(struct service *service, const char *directory, struct err *er
     if (!(service->metrics = metrics_new(err)) || !(service->store = store_open(database, err)) ||
         !(service->block = block_open(images, err)) ||
         !(service->group_runs = group_runs_new(service, err)) ||
+        !(service->storage_calls = storage_calls_new(service->block, err)) ||
         block_journals_open(service->block, run, err) != 0 || recovery_run(service, err) != 0 ||
         !(service->jobs = jobs_new(service, err)))
         return -1;
@@ -65,6 +67,8 @@ int service_end(struct service *service, struct err *err)
         jobs_close(service->jobs);
     if (service->group_runs)
         group_runs_close(service->group_runs);
+    if (service->storage_calls)
+        storage_calls_close(service->storage_calls);
     int ret = service->store ? unsettled_resolve(service, &unsettled) : 0;
     if (ret != 0)
         *err = unsettled;
