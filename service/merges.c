@@ -83,18 +83,30 @@ merge_record(struct service *service, const struct job_row *job, const struct me
 {
     CLEANUP(store_transaction)
     struct store_transaction *transaction = store_begin(service->store, err);
-    if (!transaction || query(transaction, row, err) < 0 ||
-        store_job_update_progress(transaction, job, err) < 0)
+    int changed = transaction ? query(transaction, row, err) : -1;
+    if (changed < 0 || store_job_update_progress(transaction, job, err) < 0 ||
+        store_commit(steal(transaction), err) != 0)
         return -1;
-    return store_commit(steal(transaction), err);
+    return changed == 0;
 }
 
+/* The same of a merge that no other job drops: 0; -1. */
+static int merge_save(struct service *service, const struct job_row *job,
+                      const struct merge_row *row,
+                      int query(struct store_transaction *, const struct merge_row *, struct err *),
+                      struct err *err)
+{
+    return merge_record(service, job, row, query, err) < 0 ? -1 : 0;
+}
+
+/* 0; 1: it was only planned, and another job has dropped it, since this one has ended; -1. */
 static int merge_enter(struct service *service, const struct job_row *job, struct merge_row *row,
                        enum merge_stage stage, struct err *err)
 {
     assert(stage == row->stage + 1); /* the diagram */
     row->stage = stage;
-    return merge_record(service, job, row, store_merge_update_stage, err);
+    int ret = merge_record(service, job, row, store_merge_update_stage, err);
+    return ret > 0 && stage != MERGE_COPYING ? 0 : ret;
 }
 
 /* ---- pushing ---- */
@@ -131,7 +143,7 @@ static int push_save(void *context, uint64_t offset, enum job_save why, struct e
     if (merge_flush(push->merge, err) != 0)
         return -1;
     push->row->offset_bytes = offset;
-    return merge_record(push->service, push->job, push->row, store_merge_update_offset, err);
+    return merge_save(push->service, push->job, push->row, store_merge_update_offset, err);
 }
 
 /* 0: all is pushed; 1: stopped. */
@@ -158,10 +170,13 @@ static int push_begin(struct service *service, struct merge *merge, struct err *
 static int merge_push(struct service *service, struct merge *merge, struct job_row *job,
                       struct merge_row *row, struct err *err)
 {
-    if (row->stage == MERGE_PLANNED && (push_check_space(merge, err) != 0 ||
-                                        merge_enter(service, job, row, MERGE_COPYING, err) != 0))
-        return -1;
-    int ret = push_begin(service, merge, err);
+    int ret = 0;
+    if (row->stage == MERGE_PLANNED)
+        ret = push_check_space(merge, err) != 0
+                  ? -1
+                  : merge_enter(service, job, row, MERGE_COPYING, err);
+    if (ret == 0)
+        ret = push_begin(service, merge, err);
     if (ret != 0)
         return ret;
     ret = push_copy(service, merge, job, row, err);
@@ -202,7 +217,7 @@ static int merge_take_place(struct service *service, struct merge *merge, const 
         if (job_control_sleep(service->job_control, REPEAT_MS))
             return 1;
     }
-    if (merge_record(service, job, row, store_merge_redirect, err) != 0)
+    if (merge_save(service, job, row, store_merge_redirect, err) != 0)
         return -1;
     row->stage = MERGE_REDIRECTED;
     return 0;
@@ -283,7 +298,7 @@ int merges_carry_out(struct service *service, struct job_row *job, struct merge_
     int ret = 0;
     if (row->stage < MERGE_REDIRECTED)
         ret = row->base ? merge_open_and_run(service, job, row, err)
-                        : merge_record(service, job, row, store_merge_redirect, err);
+                        : merge_save(service, job, row, store_merge_redirect, err);
     if (ret == 0 && store_merge_reload(service->store, row, err) < 0) /* which files go */
         ret = -1;
     if (ret == 0 && row->stage == MERGE_REDIRECTED)

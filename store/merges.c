@@ -87,9 +87,9 @@ int store_merge_insert(struct store_transaction *transaction, const char *job_id
     return result < 0 ? transaction_result(transaction, -1) : result;
 }
 
-/* Of jobs that have finished: of the group itself, in the same trees, and files that only have to
- * be removed. Both tables end at the lowest images of their trees. */
-#define ADOPT                                                                                      \
+/* Of jobs that have finished, the `heritage` of a job: of the group itself, in the same trees, and
+ * files that only have to be removed. Both tables end at the lowest images of their trees. */
+#define HERITAGE                                                                                   \
     "WITH RECURSIVE near (place) AS ("                                                             \
     "SELECT backing_image FROM members WHERE group_id = :group_id AND backing_image IS NOT NULL "  \
     "UNION SELECT backing FROM near CROSS JOIN images ON path = place "                            \
@@ -99,15 +99,18 @@ int store_merge_insert(struct store_transaction *transaction, const char *job_id
     "FROM merges CROSS JOIN jobs ON jobs.id = job_id "                                             \
     "WHERE stage <> 'done' AND finished_at_us IS NOT NULL "                                        \
     "UNION SELECT merge, backing, is_due FROM unfinished CROSS JOIN images ON path = place "       \
-    "WHERE backing IS NOT NULL) "                                                                  \
-    "UPDATE merges SET job_id = :job_id WHERE id IN (SELECT merge FROM unfinished "                \
-    "WHERE is_due OR place IN (SELECT place FROM near))"
+    "WHERE backing IS NOT NULL), "                                                                 \
+    "heritage (merge) AS (SELECT merge FROM unfinished "                                           \
+    "WHERE is_due OR place IN (SELECT place FROM near)) "
+#define DROP                                                                                       \
+    HERITAGE "DELETE FROM merges WHERE stage = 'planned' AND id IN (SELECT merge FROM heritage)"
+#define ADOPT HERITAGE "UPDATE merges SET job_id = :job_id WHERE id IN (SELECT merge FROM heritage)"
 #define SET_TOTAL                                                                                  \
     "UPDATE jobs SET revision = revision + 1, total_bytes = done_bytes + "                         \
     "(SELECT coalesce(sum(max(copy_bytes - pushed_bytes, 0)), 0) FROM merges "                     \
     "WHERE job_id = :job_id AND stage IN ('planned', 'copying')) WHERE id = :job_id"
 
-/* How many rows a change changed, with both ids bound, or -1. */
+/* How many rows a change changed, with the ids bound that it names, or -1. */
 static int adopt_run(struct connection *writer, const char *sql, const char *job_id,
                      const char *group_id, struct err *err)
 {
@@ -123,7 +126,8 @@ int store_merge_adopt(struct store_transaction *transaction, const char *job_id,
                       const char *group_id, struct err *err)
 {
     struct connection *writer = transaction_writer(transaction);
-    int adopted = adopt_run(writer, ADOPT, job_id, group_id, err);
+    int dropped = adopt_run(writer, DROP, NULL, group_id, err);
+    int adopted = dropped < 0 ? -1 : adopt_run(writer, ADOPT, job_id, group_id, err);
     if (adopted > 0 && adopt_run(writer, SET_TOTAL, job_id, NULL, err) < 0)
         adopted = -1;
     return adopted < 0 ? transaction_result(transaction, -1) : adopted;

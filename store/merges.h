@@ -29,7 +29,8 @@ int store_merge_insert(struct store_transaction *transaction, const char *job_id
 
 /* Gives the job with that id, of that group, what jobs that have finished have left undone: those
  * of the group; in the trees of its images, where nothing could be planned near it; and files that
- * only have to be removed. total_bytes of the job follows. How many merges that are, or -1. */
+ * only have to be removed. Merges of these that are only planned are dropped: nothing was pushed,
+ * and each job plans anew. total_bytes of the job follows. How many merges it has got, or -1. */
 int store_merge_adopt(struct store_transaction *transaction, const char *job_id,
                       const char *group_id, struct err *err);
 
