@@ -23,7 +23,7 @@
 
 struct copy;
 
-enum { COPY_PIECE_BYTES = 1 << 20 };
+enum { COPY_PIECE_BYTES = 256 << 10 };
 
 struct copy_target {
     const char *path; /* absolute */

@@ -31,7 +31,7 @@
 
 struct merge;
 
-enum { MERGE_PIECE_BYTES = 1 << 20 };
+enum { MERGE_PIECE_BYTES = 256 << 10 };
 
 struct merge_image {
     const char *path; /* absolute */

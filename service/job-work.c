@@ -1,6 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * See job-work.h.
+ *
+ * After each piece the thread yields its processor: the kernel may let it go on for milliseconds
+ * although a thread with a guest's request waits, and most of what requests wait for beside a job
+ * is that. Pieces are short, so that such a wait is.
  */
 #include "service/job-work.h"
 
@@ -10,6 +14,7 @@
 #include "service/metrics.h"
 
 #include <errno.h>
+#include <sched.h>
 
 #define SAVE_BYTES (256ULL << 20)
 #define SAVE_US    5000000ULL
@@ -36,6 +41,7 @@ int job_work_run(struct service *service, struct job_row *job, const struct job_
         int ret = work->piece(work->context, &offset, &bytes, err);
         if (ret < 0)
             return -1;
+        sched_yield();
         job->done_bytes += bytes;
         metrics_count_job_bytes(service->metrics, bytes);
         unsaved += bytes;

@@ -8,7 +8,7 @@
 #include <fcntl.h>
 
 enum {
-    WRITE_BACK_BYTES = 8 << 20, /* begun after so many */
+    WRITE_BACK_BYTES = 2 << 20, /* begun after so many: what the kernel does at once */
     OUTSTANDING_BYTES = 24 << 20,
 };
 
