@@ -82,6 +82,9 @@ int merge_rename(struct merge *merge, const struct merge_image *child, struct er
  * of these devices has to end first; the call is to be repeated. */
 int merge_redirect(struct merge *merge, struct err *err);
 
+/* How long the last merge_redirect() held the locks of all devices: no request waits for them. */
+uint64_t merge_locked_us(const struct merge *merge);
+
 /* Base is read-only again, and gives back the space that the push let go; before merge_redirect(),
  * as when a push is given up, that waits until next time. After a failed sync it is read-only all
  * the same; after another error, as on a full disk, it stays writable: the call may be repeated, or

@@ -18,6 +18,7 @@
 #include "service/job-control.h"
 #include "service/job-work.h"
 #include "service/json.h"
+#include "service/metrics.h"
 #include "service/names.h"
 #include "store/images.h"
 
@@ -217,6 +218,7 @@ static int merge_take_place(struct service *service, struct merge *merge, const 
         if (job_control_sleep(service->job_control, REPEAT_MS))
             return 1;
     }
+    metrics_count_redirect(service->metrics, merge_locked_us(merge));
     if (merge_save(service, job, row, store_merge_redirect, err) != 0)
         return -1;
     row->stage = MERGE_REDIRECTED;

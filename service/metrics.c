@@ -9,6 +9,8 @@
 
 static const uint64_t pause_bounds_us[HISTOGRAM_BUCKETS] = {
     100, 250, 500, 1000, 2500, 5000, 10000, 25000, 50000, 100000, 250000, 500000, 1000000};
+static const uint64_t redirect_bounds_us[HISTOGRAM_BUCKETS] = {
+    5, 10, 25, 50, 100, 200, 500, 1000, 2500, 5000, 10000, 100000, 1000000};
 static const uint64_t duration_bounds_us[HISTOGRAM_BUCKETS] = {
     2500,   5000,    10000,   25000,   50000,    100000,  250000,
     500000, 1000000, 2500000, 5000000, 10000000, 30000000};
@@ -22,6 +24,7 @@ struct metrics *metrics_new(struct err *err)
     }
     metrics->group_pause.bounds_us = pause_bounds_us;
     metrics->group_duration.bounds_us = duration_bounds_us;
+    metrics->redirect.bounds_us = redirect_bounds_us;
     return metrics;
 }
 
@@ -57,6 +60,11 @@ void metrics_count_job(struct metrics *metrics, enum job_outcome outcome)
 void metrics_count_job_bytes(struct metrics *metrics, uint64_t bytes)
 {
     count(&metrics->job_bytes, bytes);
+}
+
+void metrics_count_redirect(struct metrics *metrics, uint64_t locked_us)
+{
+    histogram_add(&metrics->redirect, locked_us);
 }
 
 void metrics_count_pause(struct metrics *metrics, uint64_t pause_us, uint64_t duration_us)

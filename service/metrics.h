@@ -38,6 +38,7 @@ struct metrics {
     atomic_uint_least64_t jobs[JOB_OUTCOME_COUNT];
     atomic_uint_least64_t job_bytes;
     struct histogram group_pause, group_duration; /* of committed groups */
+    struct histogram redirect;                    /* of merges that took an image's place */
     /* By the position of the route (the last one: none), its name, which is NULL until it is
      * counted, and by status - METRICS_STATUS_MIN. */
     _Atomic(const char *) operations[METRICS_OPERATIONS_MAX + 1];
@@ -52,6 +53,7 @@ void metrics_free(struct metrics *metrics);
 void metrics_count_group(struct metrics *metrics, enum group_outcome outcome);
 void metrics_count_job(struct metrics *metrics, enum job_outcome outcome);
 void metrics_count_job_bytes(struct metrics *metrics, uint64_t bytes);
+void metrics_count_redirect(struct metrics *metrics, uint64_t locked_us);
 void metrics_count_pause(struct metrics *metrics, uint64_t pause_us, uint64_t duration_us);
 
 /* `position`: of the route; METRICS_OPERATIONS_MAX: none. `operation` is kept. */

@@ -370,11 +370,12 @@ void index_free(struct index *index)
 
 void index_drop_heir(struct index *index)
 {
-    pthread_mutex_lock(&index->memory->lock);
-    for (uint64_t i = 0; i < index->slot_count; i++)
+    /* Page by page: requests of all devices wait for the lock. Nobody adds one any more. */
+    for (uint64_t i = 0; i < index->slot_count; i++) {
+        LOCK_GUARD(&index->memory->lock);
         if (index->slots[i].page)
             page_free(index->memory, index->slots[i].page);
-    pthread_mutex_unlock(&index->memory->lock);
+    }
     walks_destroy(&index->walks);
     pthread_mutex_destroy(&index->lock);
     free(index->slots);

@@ -16,6 +16,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 /* A device whose chain gets shorter. It stays while it is listed here. */
 struct redirected {
@@ -153,17 +154,29 @@ static void redirect_end(struct redirect *redirect)
         node_unref((struct node *)redirect->bypass.out);
 }
 
-int redirect_chains(struct block *block, struct node *upper, struct node *lower, struct err *err)
+static uint64_t clock_us(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000;
+}
+
+int redirect_chains(struct block *block, struct node *upper, struct node *lower,
+                    uint64_t *locked_us, struct err *err)
 {
     struct redirect redirect = {.block = block, .bypass = {upper, lower}};
     readers_wait(&block->walkers);
     pthread_mutex_lock(&block->cut.lock);
     pthread_mutex_lock(&block->lock);
+    uint64_t begun_us = clock_us();
     int ret = redirect_list_locked(&redirect, err);
     if (ret == 0 && !redirect.is_busy)
         redirect_exchange_locked(&redirect);
+    uint64_t ended_us = clock_us();
     pthread_mutex_unlock(&block->lock);
     pthread_mutex_unlock(&block->cut.lock);
+    if (locked_us)
+        *locked_us = ended_us - begun_us;
     redirect_end(&redirect);
     return ret == 0 && redirect.is_busy ? 1 : ret;
 }

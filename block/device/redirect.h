@@ -26,7 +26,9 @@
  * as that does; no request waits. 0: done. 1: a device is within a cut, or is being rolled back to
  * a chain with `upper`: the call is to be repeated once that has ended, for all that stands on
  * `upper` then. -1 and *err (OutOfResources): to be repeated too. In each case all chains give what
- * they gave. */
-int redirect_chains(struct block *block, struct node *upper, struct node *lower, struct err *err);
+ * they gave. *locked_us, unless it is NULL: how long the locks of all devices were held, which only
+ * cuts, and changes of the list of devices, wait for. */
+int redirect_chains(struct block *block, struct node *upper, struct node *lower,
+                    uint64_t *locked_us, struct err *err);
 
 #endif

@@ -45,7 +45,8 @@ struct merge {
     struct walk_memory *walk_memory;
     struct walks walks;
     struct write_back write_back;
-    void *buffer; /* of MERGE_PIECE_BYTES */
+    uint64_t locked_us; /* by the last redirection */
+    void *buffer;       /* of MERGE_PIECE_BYTES */
 };
 
 /* ---- opening ---- */
@@ -340,10 +341,15 @@ int merge_redirect(struct merge *merge, struct err *err)
     assert(merge->state != MERGE_REDIRECTED);
     if (exports_move(merge->block, merge->upper, merge->base, err) != 0)
         return -1;
-    int ret = redirect_chains(merge->block, merge->upper, merge->base, err);
+    int ret = redirect_chains(merge->block, merge->upper, merge->base, &merge->locked_us, err);
     if (ret == 0 && merge->state == MERGE_THAWED)
         merge->state = MERGE_REDIRECTED;
     return ret;
+}
+
+uint64_t merge_locked_us(const struct merge *merge)
+{
+    return merge->locked_us;
 }
 
 int merge_end(struct merge *merge, struct err *err)

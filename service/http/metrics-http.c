@@ -114,6 +114,8 @@ static void write_jobs(FILE *text, const struct metrics *metrics)
                 counted(&metrics->jobs[i]));
     metric_begin(text, "job_bytes_total", "counter", "Bytes that jobs have merged or copied.");
     fprintf(text, "snapgroupd_job_bytes_total %" PRIu64 "\n", counted(&metrics->job_bytes));
+    write_histogram(text, "job_redirect_seconds", &metrics->redirect,
+                    "How long a job held the devices' locks to take a merged image out of chains.");
 }
 
 /* ---- devices ---- */

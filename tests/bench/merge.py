@@ -8,54 +8,35 @@ usage: merge.py [ROUNDS] [MIB]    (default: 5 rounds, 1024 MiB)
 A disk of twice that size, two frozen images and a top. The upper frozen image has the data in one
 piece, or in every other 64 KiB; the first group is deleted. The time is that from the call to the
 end of the job, which includes that all is durable. qemu-storage-daemon does the same in turn, by
-block-commit of the middle image, and then fdatasync of the lower one. Meanwhile a client writes
-4 KiB 500 times a second to the disk; its latency counts from when a write was due. It writes for a
-second before as well. Images are qcow2 with extended L2, in the page cache. Prints the machine,
-the rates, and the client's latencies in ms: alone, and during the merge.
+block-commit of the middle image, and then fdatasync of the lower one. Meanwhile the
+prober (prober.c) writes 4 KiB 500 times a second to the disk; its latency counts from when a write
+was due. It writes for a second before as well. Images are qcow2 with extended L2, in the page
+cache. Prints the machine, the rates, and the prober's latencies in ms: alone, and during the merge.
+
+At last images without data are merged, so that a job does little but redirect the chain past one,
+while the prober writes 4000 times a second. Prints how long the devices' locks were held for that,
+as the daemon counts it, and by how much the longest request of such a job exceeds that of an equal
+window without one: what all of the job costs a request, its syncs and the unlink included.
 """
 import os
 import statistics
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.realpath(__file__)), "..", "lib"))
 import nbd  # noqa: E402
 from peers import arguments  # noqa: E402
+from prober import Prober  # noqa: E402
 from qsdgroups import Monitor  # noqa: E402
 from snapgroupd import Daemon, run, wait_until  # noqa: E402
 
 MIB = 1 << 20
 PIECE = 64 << 10
 SHAPES = ("one piece", "every other 64 KiB")
-WRITES_A_SECOND = 500
-
-
-class Writer(threading.Thread):
-    """Writes on a schedule until it is stopped; `latencies` in ms."""
-
-    def __init__(self, uri):
-        super().__init__()
-        self.handle = nbd.NBD()
-        self.handle.connect_uri(uri)
-        self.is_over = threading.Event()
-        self.latencies = []
-
-    def run(self):
-        due, data = time.monotonic(), b"w" * 4096
-        while not self.is_over.is_set():
-            due += 1 / WRITES_A_SECOND
-            time.sleep(max(0, due - time.monotonic()))
-            self.handle.pwrite(data, len(self.latencies) * 4096 % (64 * MIB))
-            self.latencies.append((time.monotonic() - due) * 1000)
-
-    def stop(self):
-        self.is_over.set()
-        self.join()
-        self.handle.shutdown()
-        return self.latencies
+PERIOD_US, REDIRECT_PERIOD_US = 2000, 250
+REDIRECTS = 20
 
 
 def fill(uri, shape, mib):
@@ -70,16 +51,52 @@ def fill(uri, shape, mib):
 
 
 def measured(uri, work):
-    """Rate-independent: the seconds of work(), and the latencies before and during it."""
-    writer = Writer(uri)
-    writer.start()
-    time.sleep(1)
-    alone = len(writer.latencies)
-    begun = time.monotonic()
-    work()
-    seconds = time.monotonic() - begun
-    latencies = writer.stop()
-    return seconds, latencies[:alone], latencies[alone:]
+    """The seconds of work(), and the prober's windows before and during it."""
+    with Prober([("write", PERIOD_US, uri)]) as prober:
+        prober.begin()
+        time.sleep(1)
+        alone = prober.end()
+        prober.begin()
+        begun = time.monotonic()
+        work()
+        seconds = time.monotonic() - begun
+        return seconds, alone, prober.end()
+
+
+def redirects(daemon, uri):
+    """By how many ms the longest request of each job exceeds that of an equal window after it."""
+    beyond = []
+    daemon.snapshot("r0", ["d"])
+    with Prober([("write", REDIRECT_PERIOD_US, uri)]) as prober:
+        for number in range(REDIRECTS):
+            daemon.snapshot("r%d" % (number + 1), ["d"])
+            prober.begin()
+            begun = time.monotonic()
+            delete(daemon, "r%d" % number)
+            seconds = time.monotonic() - begun
+            during = prober.end()
+            prober.begin()
+            time.sleep(seconds)
+            beyond.append((during.longest_us() - prober.end().longest_us()) / 1000)
+    return beyond
+
+
+def delete(daemon, group):
+    path = "/jobs/" + daemon.request("DELETE", "/snapshot-groups/" + group).body["id"]
+    wait_until(lambda: daemon.get(path)["state"] == "done", "the job")
+
+
+def print_redirects():
+    with Daemon() as daemon:
+        daemon.start()
+        daemon.create_device("d", "qcow2", 64 * MIB)
+        beyond = redirects(daemon, daemon.nbd_uri("d"))
+        counts = dict(line.rsplit(" ", 1) for line in daemon.request("GET", "/metrics").body.splitlines() if "job_redirect" in line)
+    name = "snapgroupd_job_redirect_seconds_"
+    count = int(counts[name + "count"])
+    print("redirect: locks held for %.0f us (mean of %d), %s of them for at most 200 us; longest request beyond an equal window: "
+          "median %.2f ms, most %.2f ms" % (1e6 * float(counts[name + "sum"]) / count, count, counts[name + 'bucket{le="0.0002"}'],
+                                            statistics.median(beyond), max(beyond)), flush=True)
 
 
 def ours(_, shape, mib):
@@ -90,10 +107,7 @@ def ours(_, shape, mib):
         fill(daemon.nbd_uri("d"), shape, mib)
         daemon.snapshot("two", ["d"])
 
-        def work():
-            path = "/jobs/" + daemon.request("DELETE", "/snapshot-groups/one").body["id"]
-            wait_until(lambda: daemon.get(path)["state"] == "done", "the job")
-        return measured(daemon.nbd_uri("d"), work)
+        return measured(daemon.nbd_uri("d"), lambda: delete(daemon, "one"))
 
 
 class QSD:
@@ -144,10 +158,6 @@ def theirs(directory, shape, mib):
     return result
 
 
-def percentile(values, part):
-    return sorted(values)[min(len(values) - 1, int(len(values) * part))]
-
-
 def main():
     rounds, mib = arguments(1024, "%d MiB")
     for shape in SHAPES:
@@ -158,12 +168,11 @@ def main():
                     sides[name].append(side(directory, shape, mib))
         for name, results in sides.items():
             rate = statistics.median(mib / seconds for seconds, _, _ in results)
-            texts = ["%s: %s" % (when, ", ".join("%s %.2f" % (what, statistics.median(of(result[part]) for result in results))
-                                                 for what, of in (("p50", statistics.median),
-                                                                  ("p99", lambda values: percentile(values, 0.99)),
-                                                                  ("max", max))))
+            texts = ["%s: %s" % (when, ", ".join("%s %.2f" % (what, statistics.median(result[part].disks[0][of] / 1000 for result in results))
+                                                 for what, of in (("p50", "p50_us"), ("p99", "p99_us"), ("max", "max_us"))))
                      for part, when in ((1, "alone"), (2, "during"))]
             print("%-18s %-10s %6.0f MiB/s; %s" % (shape, name, rate, "; ".join(texts)), flush=True)
+    print_redirects()
 
 
 if __name__ == "__main__":

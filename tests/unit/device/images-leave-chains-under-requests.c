@@ -117,7 +117,7 @@ static void redirect(struct block *block, struct device *device)
     struct node *upper = chain_find(device, "upper.qcow2");
     assert_non_null(upper);
     assert_int_equal(0, exports_move(block, upper, lower, &err)); /* as a merge does before */
-    int ret = redirect_chains(block, upper, lower, &err);
+    int ret = redirect_chains(block, upper, lower, NULL, &err);
     if (ret)
         fail_msg("%d: %s", ret, err.message);
 }
@@ -212,7 +212,7 @@ TEST(test_within_a_cut)
     group_cut(group, &cut_at_us);
     struct device *device = disk(block, "a");
     assert_int_equal(1, redirect_chains(block, chain_find(device, "upper.qcow2"),
-                                        chain_find(device, "lower.qcow2"), &err));
+                                        chain_find(device, "lower.qcow2"), NULL, &err));
     assert_non_null(chain_find(device, "upper.qcow2"));
     faulty_let_writes_go();
     pthread_join(thread, NULL);
@@ -244,10 +244,10 @@ TEST(test_during_a_rollback)
         fail_msg("%s", err.message);
     struct device *device = disk(block, "a");
     assert_int_equal(1, redirect_chains(block, chain_find(device, "upper.qcow2"),
-                                        chain_find(device, "lower.qcow2"), &err));
+                                        chain_find(device, "lower.qcow2"), NULL, &err));
     assert_int_equal(0, group_prepare(group, &failed, &err));
     assert_int_equal(1, redirect_chains(block, chain_find(device, "upper.qcow2"),
-                                        chain_find(device, "lower.qcow2"), &err));
+                                        chain_find(device, "lower.qcow2"), NULL, &err));
     assert_int_equal(0, group_abort(group, &err));
     group_free(group);
     redirect(block, device);
