@@ -30,16 +30,12 @@ def served_by_qemu(daemon, image):
 
 
 def delete(daemon, group):
-    """Returns what the job kept, after comparing that with the dry run."""
-    plan = daemon.request("DELETE", "/snapshot-groups/%s?dry_run=true" % group)
-    expect(plan.status == 200, "%s", plan)
+    """Returns what the job kept. A dry run may not know: this daemon has the image open then, too."""
     job = daemon.request("DELETE", "/snapshot-groups/" + group).body["id"]
     wait_until(lambda: daemon.get("/jobs/" + job)["state"] not in ("queued", "running"), "the job")
     ended = daemon.get("/jobs/" + job)
     expect(ended["state"] == "done", "%s", ended)
-    kept = [image["image"] for image in ended["kept"]]
-    expect([image["image"] for image in plan.body["kept"]] == kept, "%s, %s", plan, ended)
-    return kept
+    return [image["image"] for image in ended["kept"]]
 
 
 def test():
