@@ -30,7 +30,7 @@ def served_by_qemu(daemon, image):
 
 
 def delete(daemon, group):
-    """Returns what the job kept. A dry run may not know: this daemon has the image open then, too."""
+    """Returns what the job kept. Before it, the daemon may have the image open, too."""
     job = daemon.request("DELETE", "/snapshot-groups/" + group).body["id"]
     wait_until(lambda: daemon.get("/jobs/" + job)["state"] not in ("queued", "running"), "the job")
     ended = daemon.get("/jobs/" + job)
