@@ -81,6 +81,12 @@ void group_run_release(struct group_run *run)
     run_release_locked(run);
 }
 
+bool group_runs_is_busy(struct group_runs *runs)
+{
+    LOCK_GUARD(&runs->lock);
+    return runs->active_count > 0;
+}
+
 static size_t text_bytes(const char *text)
 {
     return text ? strlen(text) + 1 : 0;

@@ -61,6 +61,9 @@ enum group_awaited {
 enum group_awaited group_run_await(struct group_run *run, const struct group_row **row,
                                    struct err *err);
 
+/* Whether one is running or queued. */
+bool group_runs_is_busy(struct group_runs *runs);
+
 void group_run_release(struct group_run *run);
 CLEANUP_DEFINE(group_run, struct group_run *, group_run_release)
 

@@ -5,6 +5,10 @@
  *   commit --> eventfd --> thread: reads the new events once, as text, into `recent`
  *                                              sends each subscriber what it lacks
  *
+ * Where there are many subscribers that takes milliseconds of a processor, for each pass. A pass
+ * for new events then begins a moment later, and not while a group runs, for GATHER_MAX_MS at most:
+ * the group has the processors to itself, and its events go out together, after its answer.
+ *
  * A subscriber is a position in the table of events: `after` is the last event that it got or did
  * not ask for. What it lacks comes from `recent`, or, if it is further behind, a page at a time
  * from the store, when its socket takes more. So one that does not read costs a page and its
@@ -29,6 +33,7 @@
 #include "service/context.h"
 #include "service/event-feed.h"
 #include "service/events.h"
+#include "service/group-runs.h"
 #include "service/http/event-text.h"
 #include "service/tokens.h"
 #include "store/tokens.h"
@@ -43,6 +48,7 @@
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 
 #define RECENT_EVENTS     256
@@ -51,6 +57,9 @@
 #define SOCKET_SEND_BYTES (64 << 10)
 #define TICK_MS           1000
 #define EPOLL_EVENTS_MAX  64
+#define GATHER_FROM       64 /* subscribers */
+#define GATHER_MS         10
+#define GATHER_MAX_MS     100
 
 struct subscriber {
     struct subscribers *subscribers;
@@ -83,6 +92,7 @@ struct subscribers {
     bool is_stopping;
     /* The thread's. */
     struct subscriber *live;
+    bool is_crowded;       /* there are more than GATHER_FROM */
     uint64_t newest;       /* the last event read */
     bool has_token_events; /* among those read last: a token may be gone */
     struct recent_event recent[RECENT_EVENTS];
@@ -367,6 +377,7 @@ static bool subscribers_admit(struct subscribers *subscribers)
     pthread_mutex_lock(&subscribers->lock);
     struct subscriber *arriving = steal(subscribers->arriving);
     bool is_stopping = subscribers->is_stopping;
+    subscribers->is_crowded = subscribers->count > GATHER_FROM;
     pthread_mutex_unlock(&subscribers->lock);
     for (struct subscriber *next; arriving; arriving = next) {
         next = arriving->next_arriving;
@@ -411,11 +422,22 @@ static void subscribers_serve(struct subscribers *subscribers, bool is_end)
     subscribers->has_token_events = false;
 }
 
+/* Waits for the events that are to come with those that there are. */
+static void subscribers_gather(const struct subscribers *subscribers)
+{
+    const struct timespec moment = {.tv_nsec = GATHER_MS * 1000000};
+    int waited_ms = 0;
+    do {
+        nanosleep(&moment, NULL);
+        waited_ms += GATHER_MS;
+    } while (waited_ms < GATHER_MAX_MS && group_runs_is_busy(subscribers->service->group_runs));
+}
+
 /* Waits for new events, subscribers, and sockets that take more. */
 static void subscribers_wait(struct subscribers *subscribers)
 {
     struct epoll_event events[EPOLL_EVENTS_MAX];
-    uint64_t wakes;
+    uint64_t wakes = 0;
     int count = epoll_wait(subscribers->epoll_fd, events, EPOLL_EVENTS_MAX, TICK_MS);
     for (int i = 0; i < count; i++) {
         struct subscriber *subscriber = events[i].data.ptr;
@@ -428,6 +450,8 @@ static void subscribers_wait(struct subscribers *subscribers)
             subscriber->is_over = true;
         subscriber->is_blocked = false;
     }
+    if (wakes > 0 && subscribers->is_crowded)
+        subscribers_gather(subscribers);
 }
 
 static void *subscribers_run(void *arg)
