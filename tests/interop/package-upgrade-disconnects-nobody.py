@@ -45,8 +45,8 @@ def git(*arguments, **more):
 
 
 def older_commit():
-    """The one before the newest file of the schema, if the others have not changed since; while that
-    is being written, the one that last changed the schema."""
+    """The one before the newest file of the schema, if the others have not changed since; while
+    that is being written, the one that last changed the schema."""
     files = sorted(os.listdir(os.path.join(SOURCE_DIR, "store", "schema")), key=lambda name: int(name.split(".")[0]))
     before = git("log", "--diff-filter=A", "--format=%P", "-1", "--", "store/schema/" + files[-1]).strip()
     if not git("diff", "--name-only", before, "HEAD", "--", *("store/schema/" + name for name in files[:-1])):
