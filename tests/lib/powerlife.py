@@ -24,7 +24,16 @@ from powerloss import Checker
 from powerwork import Group, Work
 from snapgroupd import expect, wait_until
 
+# Of a deletion, bytes per second: it stands after each piece until the rate is given again. So a
+# power failure finds it at work, and who reads after that sees what would show of it.
+PIECE_BY_PIECE = 1
 QCOW2_HEADER = struct.Struct(">4sIQI")  # magic, version, offset and length of the backing name
+
+
+def limit_rate(daemon, path, bytes_per_second):
+    """Of a job, which may have ended."""
+    answer = daemon.request("PATCH", path, {"rate_bytes_per_second": bytes_per_second})
+    expect(answer.status == 200 or answer.body["code"] == "JobFinished", "PATCH of %s: %s", path, answer)
 
 
 def words_of(content, device):
@@ -73,7 +82,8 @@ class LifeWork(Work):
     """`operations` are done by turns, each after a group of all devices was taken."""
     operations = ("rollback", "delete", "clone")
     group_type = LifeGroup
-    groups_before = 2
+    groups_before = 3
+    slow_deletions = 0.5  # of all of them: those that go piece by piece
     spare_bytes = 128 << 20  # a job leaves 64 MiB of the file system
 
     def __init__(self, daemon, disk, seed, is_filled):
@@ -93,6 +103,12 @@ class LifeWork(Work):
         for client in self.clients:
             client.start()
 
+    def take(self, devices, **refused):
+        """Each image has other blocks than the one under it, which shows."""
+        super().take(devices, **refused)
+        for writer in self.writers:
+            writer.chosen = self.random.sample(writer.blocks, len(writer.blocks) // 3)
+
     def let_clients_write(self):
         for client in self.writers:
             client.expect_steps(6)
@@ -110,7 +126,7 @@ class LifeWork(Work):
     def operate(self, operation):
         self.done += 1
         alive = [group for group in self.groups if group.told == "committed" and not group.delete_issued]
-        group = alive[-2 if self.random.random() < 0.7 else -1]
+        group = alive[-self.random.choice((1, 2, 2, 3, 3, 3))]
         begin = self.disk.position()
         {"rollback": self.roll_back, "delete": self.delete, "clone": self.clone, "copy": self.copy_of,
          "resize": self.resize}[operation](group)
@@ -146,8 +162,14 @@ class LifeWork(Work):
             group.delete_issued = self.disk.position()
         answer = self.ask_for_delete(group)
         group.delete_answered = self.disk.position()
-        wait_until(lambda: self.daemon.get(answer.headers["Location"])["state"] == "done",
-                   "the deletion of " + group.name)
+        path = answer.headers["Location"]
+        is_slow = self.random.random() < self.slow_deletions
+
+        def is_done():
+            if is_slow:
+                limit_rate(self.daemon, path, PIECE_BY_PIECE)
+            return self.daemon.get(path)["state"] == "done"
+        wait_until(is_done, "the deletion of " + group.name)
 
     def ask_for_delete(self, group):
         """It is refused as long as the daemon has not seen that the last reader is gone."""
@@ -250,6 +272,8 @@ class LifeChecker(Checker):
     def check_dependent(self):
         """Jobs go on by themselves; all views stay as they are."""
         self.kind = "jobs"
+        for job in self.daemon.list("/jobs"):
+            limit_rate(self.daemon, "/jobs/" + job["id"], 0)
         self.await_jobs()
         for group in self.committed:
             if self.is_possible(group.delete_issued):  # it had not begun

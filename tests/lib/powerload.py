@@ -140,7 +140,7 @@ class Writer(Client):
         import nbd
         self.nbd = nbd
         self.disk, self.device = disk, device
-        self.blocks = range(number, BLOCKS, CLIENTS)
+        self.blocks = self.chosen = range(number, BLOCKS, CLIENTS)  # chosen: those it changes now
         self.handle = daemon.nbd(device.name)
         self.random = random.Random(seed)
 
@@ -150,7 +150,7 @@ class Writer(Client):
             self.flush()
         else:
             fua = self.nbd.CMD_FLAG_FUA if self.random.random() < 0.05 else 0
-            self.change(self.random.choice(self.blocks), draw, fua)
+            self.change(self.random.choice(self.chosen), draw, fua)
 
     def change(self, block, draw, fua):
         try:

@@ -38,6 +38,7 @@ import signal
 import struct
 import subprocess
 
+import loops
 from filesystems import MKFS
 from snapgroupd import DEADLINE_S, expect, run, wait_until
 
@@ -59,7 +60,7 @@ class Part:
     XFS_BLOCKS = (b"BMA3", b"AB3B", b"AB3C", b"IAB3", b"FIB3", b"RMB3", b"R3FC", b"XDB3", b"XDD3", b"XDF3", b"XSLM")
     XFS_NODES = (b"\x3e\xbe", b"\x3d\xf1", b"\x3d\xff", b"\x3b\xee")
     # Copies of a disk are mounted at the same time.
-    OPTIONS = {"ext4": "", "xfs": ",nouuid", "btrfs": ""}
+    OPTIONS = {"ext4": "", "xfs": "nouuid", "btrfs": ""}
 
     def __init__(self, kind, mountpoint, offset, size):
         self.kind, self.mountpoint, self.offset, self.bytes = kind, mountpoint, offset, size
@@ -74,8 +75,7 @@ class Part:
         os.unlink(made)
 
     def mount(self, path):
-        run("mount", "-o", "loop,offset=%d,sizelimit=%d%s" % (self.offset, self.bytes, self.OPTIONS[self.kind]),
-            path, self.mountpoint)
+        loops.mount(path, self.offset, self.bytes, self.kind, self.mountpoint, self.OPTIONS[self.kind])
 
     def is_whole(self, offset, block):
         """Whether the block there is never torn."""
@@ -99,7 +99,7 @@ def mounted(path, of_disk):
     with contextlib.ExitStack() as mounts:
         for part in of_disk:
             part.mount(path)
-            mounts.callback(run, "umount", part.mountpoint)
+            mounts.callback(loops.umount, part.mountpoint)
         yield
 
 

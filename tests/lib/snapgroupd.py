@@ -259,7 +259,8 @@ class Daemon:
             readable, _, _ = select.select([self.process.stdout], [], [], max(left, 0))
             expect(readable, "the daemon was not ready within %d s", DEADLINE_S)
             part = os.read(self.process.stdout.fileno(), 4096)
-            expect(part, "the daemon ended before it was ready")
+            # 126 or 127: there is no program that can be run, or it is being linked.
+            expect(part, "the daemon ended before it was ready, with %s", part or self.process.wait(DEADLINE_S))
             said += part
         self.said = said.decode()  # the addresses, among others
 
