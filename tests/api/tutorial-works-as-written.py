@@ -11,7 +11,7 @@ import sys
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.realpath(__file__)), "..", "lib"))
 from filesystems import own_mounts
-from snapgroupd import SOURCE_DIR, Daemon, expect, main
+from snapgroupd import BUILD_DIR, SOURCE_DIR, Daemon, expect, main
 from tutorial import Shell, follow, transcript
 
 
@@ -22,10 +22,15 @@ def test():
         daemon.start()
         srv = os.path.join(daemon.directory, "srv")
         os.mkdir(srv)
-        mine = [(command.replace("/run/snapgroupd", daemon.runtime).replace("/srv", srv), lines)
-                for command, lines in commands if not command.startswith("apt-get") and "/var/lib/" not in command]
+
+        def mine(text):
+            return text.replace("/run/snapgroupd", daemon.runtime).replace("/srv", srv)
+
+        os.environ["SNAPGROUPCTL_SOCKET"] = os.path.join(daemon.runtime, "api.sock")
+        os.environ["PATH"] = BUILD_DIR + ":" + os.environ["PATH"]
         shell = Shell()
-        follow(shell, mine)
+        follow(shell, [(mine(command), [mine(line) for line in lines]) for command, lines in commands
+                       if not command.startswith("apt-get") and "/var/lib/" not in command])
         shell.close()
 
 
