@@ -76,7 +76,8 @@ class HitReader:
     def __init__(self, daemon, export, content):
         before = set(threads_named(daemon.pid, "nbd-conn"))
         self.handle, self.export, self.content = daemon.nbd(export), export, content
-        new = set(threads_named(daemon.pid, "nbd-conn")) - before
+        # It may serve before it has its name.
+        new = wait_until(lambda: set(threads_named(daemon.pid, "nbd-conn")) - before, "the thread of a new NBD client")
         expect(len(new) == 1, "%d new threads serve one new NBD client", len(new))
         self.thread = new.pop()
         self.errors = 0
