@@ -30,6 +30,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
@@ -147,9 +148,17 @@ static uint64_t *latest_slot(struct journal *journal, uint64_t place)
 
 int journal_boot_id(char boot_id[BOOT_ID_BYTES], struct err *err)
 {
-    CLEANUP_CLOSE int fd = open("/proc/sys/kernel/random/boot_id", O_RDONLY | O_CLOEXEC);
-    if (fd < 0 || read(fd, boot_id, BOOT_ID_BYTES) != BOOT_ID_BYTES)
-        return err_set(err, ErrOpenFileFailed, errno, "the boot id of this system cannot be read");
+    static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+    static char known[BOOT_ID_BYTES]; /* once it was read; it begins with no 0 */
+    LOCK_GUARD(&lock);
+    if (!*known) {
+        CLEANUP_CLOSE int fd = open("/proc/sys/kernel/random/boot_id", O_RDONLY | O_CLOEXEC);
+        if (fd < 0 || read(fd, boot_id, BOOT_ID_BYTES) != BOOT_ID_BYTES)
+            return err_set(err, ErrOpenFileFailed, errno,
+                           "the boot id of this system cannot be read");
+        memcpy(known, boot_id, BOOT_ID_BYTES);
+    }
+    memcpy(boot_id, known, BOOT_ID_BYTES);
     return 0;
 }
 
