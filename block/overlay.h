@@ -14,6 +14,11 @@ int block_overlay_discard(struct block *block, const char *path, const char *dir
                           const char *format, const unsigned char id[OWNER_ID_BYTES],
                           struct err *err);
 
+/* Before a start discards an overlay that its device was to take along: gives up what only its
+ * journal has. Nothing happens to another file of that path. */
+int block_overlay_forget(struct block *block, const char *path, const char *format,
+                         const unsigned char id[OWNER_ID_BYTES], struct err *err);
+
 /* Whether another process has the image open, as its locks show. False where it has none, and if
  * this process has it open as well: a lock does not say whose it is. */
 bool block_overlay_is_used(struct block *block, const char *path);

@@ -160,6 +160,7 @@ static bool top_remove(struct service *service, const struct device_row *row)
     id_bytes(row->removed_by, id);
     if (store_device_find_maker(service->store, row, &made_by, &err) == 0 &&
         strcmp(made_by, row->removed_by) == 0 &&
+        block_overlay_forget(service->block, row->top, row->top_format, id, &err) == 0 &&
         block_overlay_discard(service->block, row->top, NULL, row->top_format, id, &err) == 0)
         return true;
     log_warning("the image of device '%s' stays: %s", row->name,

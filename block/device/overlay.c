@@ -58,6 +58,19 @@ int block_overlay_discard(struct block *block, const char *path, const char *dir
     return 0;
 }
 
+int block_overlay_forget(struct block *block, const char *path, const char *format,
+                         const unsigned char id[OWNER_ID_BYTES], struct err *err)
+{
+    const struct driver *driver = driver_find(format);
+    unsigned char found[OWNER_ID_BYTES];
+    CLEANUP_FREE char *canonical = NULL;
+    struct err ignored;
+    CLEANUP_CLOSE int fd = image_open(&block->dir, path, true, &canonical, &ignored);
+    bool is_it = fd >= 0 && driver && driver->group_id && driver->group_id(fd, found) == 0 &&
+                 memcmp(found, id, OWNER_ID_BYTES) == 0;
+    return is_it ? journal_recovery_forget(block->journals, fd, canonical, err) : 0;
+}
+
 bool block_overlay_is_used(struct block *block, const char *path)
 {
     struct err ignored;

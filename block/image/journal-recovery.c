@@ -300,6 +300,15 @@ void journal_recovery_discard(struct journal_dir *dir, struct node *node)
         unlinkat(journal_dir_fd(dir), name, 0);
 }
 
+int journal_recovery_forget(struct journal_dir *dir, int fd, const char *path, struct err *err)
+{
+    struct sweep sweep = {dir, {.is_restored = true, .discard_unflushed = true}, err, 0};
+    const struct chain_file file = {.fd = fd, .path = path};
+    struct err ignored;
+    sweep_admit(&sweep, &file, NULL, NULL, &ignored);
+    return sweep.ret;
+}
+
 /* ---- images that no device opens ---- */
 
 /* Replays and flushes the image that is open as `fd`. */
