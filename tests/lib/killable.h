@@ -51,8 +51,9 @@ static bool doom_due(void)
 ssize_t pwrite64(int fd, const void *buf, size_t length, off64_t offset)
 {
     bool due = doom_due();
-    /* A kill ends a long write between two pages. */
-    size_t part = due && length > 4096 ? length / 2 & ~(size_t)4095 : length;
+    /* A kill ends a long write between two pages of the file: it tears no sector. */
+    off64_t middle = (offset + (off64_t)(length / 2)) & ~(off64_t)511;
+    size_t part = due && length > 4096 ? (size_t)(middle - offset) : length;
     ssize_t n = syscall(SYS_pwrite64, fd, buf, part, offset);
     if (due)
         die();
