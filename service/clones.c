@@ -15,12 +15,11 @@
 static const struct member_row *group_find_member(const struct group_row *group, const char *device,
                                                   struct err *err)
 {
-    for (size_t i = 0; i < group->member_count; i++)
-        if (strcmp(group->members[i].device, device) == 0)
-            return &group->members[i];
-    err_set(err, ErrDeviceNotFound, 0, "device '%s' is no member of snapshot group '%s'", device,
-            group->name);
-    return NULL;
+    const struct member_row *member = group_row_member(group, device);
+    if (!member)
+        err_set(err, ErrDeviceNotFound, 0, "device '%s' is no member of snapshot group '%s'",
+                device, group->name);
+    return member;
 }
 
 static struct clone *member_open(struct service *service, const struct clone_source *source,

@@ -111,8 +111,7 @@ static struct planning *planning_new(struct service *service, const struct copy_
     return planning->storage ? steal(planning) : NULL;
 }
 
-/* Waits no longer than PLAN_WAIT_MAX_MS for storage that does not answer. *planning is NULL then.
- */
+/* *planning is NULL then if it may still go on. */
 static int planning_call(struct service *service, struct planning **planning, struct err *err)
 {
     CLEANUP_FREE char *what = NULL;
@@ -120,23 +119,12 @@ static int planning_call(struct service *service, struct planning **planning, st
         return err_set(err, ErrOutOfResources, 0, "there is no memory for the plan of a copy");
     struct storage_call call = {.what = what,
                                 .storage = (*planning)->storage,
-                                .wait_ms = PLAN_WAIT_MAX_MS,
-                                .is_long = true,
-                                .calls_max = SERVICE_CALLS_MAX,
                                 .work = planning_work,
                                 .free = planning_free,
                                 .context = *planning};
-    int ret = storage_call(service->storage_calls, &call, err);
+    int ret = plan_call(service, &call, err);
     *planning = call.context;
     return ret;
-}
-
-static const struct member_row *group_find(const struct group_row *group, const char *device)
-{
-    for (size_t i = 0; i < group->member_count; i++)
-        if (strcmp(group->members[i].device, device) == 0)
-            return &group->members[i];
-    return NULL;
 }
 
 /* *planning: what was found, also where something was refused; NULL: nothing. */
@@ -148,7 +136,7 @@ static int request_plan(struct service *service, const struct copy_request *requ
     if (snapshot_groups_get_committed(service, request->group, group, err) != 0)
         return -1;
     *part = COPY_PART_DEVICE;
-    const struct member_row *member = group_find(group, request->device);
+    const struct member_row *member = group_row_member(group, request->device);
     if (!member || !member->backing_file)
         return err_set(err, ErrDeviceNotFound, 0, "device '%s' is no member of snapshot group '%s'",
                        request->device, group->name);

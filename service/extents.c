@@ -82,10 +82,8 @@ static int member_find(struct service *service, const char *group, const char *d
         return -1;
     if (row.state == GROUP_DELETING)
         return err_set(err, ErrGroupDeleting, 0, "snapshot group '%s' is being deleted", row.name);
-    struct member_row *member = row.members;
-    while (member < row.members + row.member_count && strcmp(member->device, device) != 0)
-        member++;
-    if (member == row.members + row.member_count || !member_is_frozen(&row, member))
+    struct member_row *member = group_row_member(&row, device);
+    if (!member || !member_is_frozen(&row, member))
         return err_set(err, ErrDeviceNotFound, 0, "snapshot group '%s' has no frozen member '%s'",
                        row.name, device);
     snprintf(name, EXPORT_BYTES, "%s@%s", device, row.id);

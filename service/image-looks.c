@@ -57,6 +57,14 @@ char *chain_storage(struct service *service, const char *path, struct err *err)
     return storage;
 }
 
+int plan_call(struct service *service, struct storage_call *call, struct err *err)
+{
+    call->wait_ms = PLAN_WAIT_MAX_MS;
+    call->is_long = true;
+    call->calls_max = SERVICE_CALLS_MAX;
+    return storage_call(service->storage_calls, call, err);
+}
+
 /* ---- copies of rows ---- */
 
 struct image_copy {
@@ -123,13 +131,10 @@ static int looking_call(struct service *service, struct looking **looking,
         return err_set(err, ErrOutOfResources, 0, "there is no memory to look at images");
     struct storage_call call = {.what = what,
                                 .storage = (*looking)->storage,
-                                .wait_ms = PLAN_WAIT_MAX_MS,
-                                .is_long = true,
-                                .calls_max = SERVICE_CALLS_MAX,
                                 .work = work,
                                 .free = looking_free,
                                 .context = *looking};
-    int ret = storage_call(service->storage_calls, &call, err);
+    int ret = plan_call(service, &call, err);
     *looking = call.context;
     return ret;
 }

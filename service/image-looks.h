@@ -12,6 +12,10 @@
 #include <stddef.h>
 
 struct service;
+struct storage_call;
+
+/* As storage_call(), with the wait and the limits of all plans, which it fills in. */
+int plan_call(struct service *service, struct storage_call *call, struct err *err);
 
 /* The directories of the images, each once: the `storage` of a call that looks at them all. Heap,
  * or NULL and *err (OutOfResources). */

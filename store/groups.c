@@ -100,6 +100,14 @@ const char *group_row_state_name(const struct group_row *row)
     return group_row_is_cut(row) ? GROUP_STATE_CUT : group_state_name(row->state);
 }
 
+struct member_row *group_row_member(const struct group_row *row, const char *device)
+{
+    for (size_t i = 0; i < row->member_count; i++)
+        if (strcmp(row->members[i].device, device) == 0)
+            return &row->members[i];
+    return NULL;
+}
+
 void group_row_clear(struct group_row *row)
 {
     member_rows_free(row->members, row->member_count);

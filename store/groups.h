@@ -24,6 +24,9 @@ const char *group_kind_name(enum group_kind kind);    /* "snapshot" and so on */
 bool group_row_is_cut(const struct group_row *row);
 const char *group_row_state_name(const struct group_row *row);
 
+/* The group's member of that device, or NULL. */
+struct member_row *group_row_member(const struct group_row *row, const char *device);
+
 void group_row_clear(struct group_row *row);
 
 /* Inserts the group with its members, in state GROUP_PREPARING or (a failed attempt) GROUP_ABORTED.
