@@ -9,8 +9,8 @@ import sys
 
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.realpath(__file__)), "..", "lib"))
-from filesystems import own_mounts
-from snapgroupd import Daemon, expect, main, run, wait_until
+from filesystems import own_mounts, small_directory
+from snapgroupd import Daemon, expect, main, wait_until
 
 MIB = 1 << 20
 COPIES = "/snapshot-groups/frozen/copies"
@@ -56,30 +56,24 @@ def fails_on_the_way(daemon, small, image_format):
 
 
 def test():
-    with Daemon() as daemon:
-        small = daemon.image("small")
-        os.mkdir(small)
-        run("mount", "-t", "tmpfs", "-o", "size=20M", "none", small)
-        try:
-            daemon.start()
-            daemon.create_device("vda", "raw", 8 * MIB)
-            handle = daemon.nbd("vda")
-            handle.pwrite(b"\x11" * (8 * MIB), 0)
-            handle.shutdown()
-            daemon.snapshot("frozen", ["vda"])
-            with daemon.stopped_database() as database:
-                database.execute("CREATE TRIGGER slow AFTER INSERT ON jobs BEGIN "
-                                 "UPDATE jobs SET rate_bytes_per_second = 1 WHERE id = NEW.id; END")
-            for image_format in ("raw", "qcow2"):
-                is_refused(daemon, small, image_format)
-                fails_on_the_way(daemon, small, image_format)
-            with daemon.stopped_database() as database:
-                database.execute("DROP TRIGGER slow")
-            answer = daemon.request("POST", COPIES, body_of("qcow2"))
-            expect(answer.status == 202 and await_end(daemon, answer.headers["Location"])["state"] == "done", "%s", answer)
-            daemon.stop()
-        finally:
-            run("umount", "--lazy", small)
+    with Daemon() as daemon, small_directory(daemon, "20M") as small:
+        daemon.start()
+        daemon.create_device("vda", "raw", 8 * MIB)
+        handle = daemon.nbd("vda")
+        handle.pwrite(b"\x11" * (8 * MIB), 0)
+        handle.shutdown()
+        daemon.snapshot("frozen", ["vda"])
+        with daemon.stopped_database() as database:
+            database.execute("CREATE TRIGGER slow AFTER INSERT ON jobs BEGIN "
+                             "UPDATE jobs SET rate_bytes_per_second = 1 WHERE id = NEW.id; END")
+        for image_format in ("raw", "qcow2"):
+            is_refused(daemon, small, image_format)
+            fails_on_the_way(daemon, small, image_format)
+        with daemon.stopped_database() as database:
+            database.execute("DROP TRIGGER slow")
+        answer = daemon.request("POST", COPIES, body_of("qcow2"))
+        expect(answer.status == 202 and await_end(daemon, answer.headers["Location"])["state"] == "done", "%s", answer)
+        daemon.stop()
 
 
 own_mounts()

@@ -6,30 +6,14 @@
 # went away is done all the same. Many rounds, since each is over in milliseconds.
 import os
 import sys
-import threading
 
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.realpath(__file__)), "..", "lib"))
-from snapgroupd import Daemon, expect, group_body, main, wait_until
+from snapgroupd import Daemon, at_once, expect, group_body, main, wait_until
 
 ROUNDS = 30
 SIZE_BYTES = 65536
 BLOCK = 4096
-
-
-def at_once(daemon, *requests):
-    """The answers, in order."""
-    answers = [None] * len(requests)
-
-    def ask(number):
-        answers[number] = daemon.request(*requests[number])
-
-    threads = [threading.Thread(target=ask, args=(number,)) for number in range(len(requests))]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    return answers
 
 
 def write(daemon, name, value):
@@ -48,8 +32,8 @@ def job_is_done(daemon, answer):
 
 def group_beside(daemon, name):
     """Who comes second is refused."""
-    taken, deleted = at_once(daemon, ("POST", "/snapshot-groups", group_body(name + "-b", [name])),
-                             ("DELETE", "/snapshot-groups/" + name + "-a"))
+    taken, deleted = at_once(lambda: daemon.request("POST", "/snapshot-groups", group_body(name + "-b", [name])),
+                             lambda: daemon.request("DELETE", "/snapshot-groups/" + name + "-a"))
     job_is_done(daemon, deleted)
     if taken.status != 201:
         expect(taken.body["code"] == "DeviceInUse", "%s", taken)
@@ -62,7 +46,8 @@ def group_beside(daemon, name):
 
 def detach_beside(daemon, name):
     daemon.snapshot(name + "-c", [name])
-    detached, deleted = at_once(daemon, ("DELETE", "/devices/" + name), ("DELETE", "/snapshot-groups/" + name + "-c"))
+    detached, deleted = at_once(lambda: daemon.request("DELETE", "/devices/" + name),
+                                lambda: daemon.request("DELETE", "/snapshot-groups/" + name + "-c"))
     expect(detached.status == 204 or detached.body["code"] == "DeviceInUse", "%s", detached)
     job_is_done(daemon, deleted)
 

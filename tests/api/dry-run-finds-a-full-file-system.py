@@ -9,8 +9,8 @@ import sys
 
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.realpath(__file__)), "..", "lib"))
-from filesystems import own_mounts
-from snapgroupd import Daemon, expect, main, run
+from filesystems import own_mounts, small_directory
+from snapgroupd import Daemon, expect, main
 
 BODY = {"devices": [{"device": "vda"}, {"device": "vdb", "snapshot_file": "small/b"}]}
 
@@ -24,26 +24,20 @@ def ask(daemon, query, status):
 
 
 def test():
-    with Daemon() as daemon:
-        small = daemon.image("small")
-        os.mkdir(small)
-        run("mount", "-t", "tmpfs", "-o", "size=1M", "none", small)
-        try:
-            daemon.start()
-            for name in ("vda", "vdb"):
-                daemon.create_device(name, "raw", 1 << 20)
-            subprocess.run(["dd", "if=/dev/zero", "of=" + small + "/filler", "bs=64K"], stderr=subprocess.DEVNULL,
-                           check=False)  # until it is full
-            names = daemon.image_names()
-            for query in ("?dry_run=true", ""):
-                ask(daemon, query, 507)
-            expect(daemon.image_names() == names, "left behind: %s", daemon.image_names())
-            os.unlink(small + "/filler")
-            ask(daemon, "?dry_run=true", 200)
-            ask(daemon, "", 201)
-            daemon.stop()
-        finally:
-            run("umount", "--lazy", small)
+    with Daemon() as daemon, small_directory(daemon, "1M") as small:
+        daemon.start()
+        for name in ("vda", "vdb"):
+            daemon.create_device(name, "raw", 1 << 20)
+        subprocess.run(["dd", "if=/dev/zero", "of=" + small + "/filler", "bs=64K"], stderr=subprocess.DEVNULL,
+                       check=False)  # until it is full
+        names = daemon.image_names()
+        for query in ("?dry_run=true", ""):
+            ask(daemon, query, 507)
+        expect(daemon.image_names() == names, "left behind: %s", daemon.image_names())
+        os.unlink(small + "/filler")
+        ask(daemon, "?dry_run=true", 200)
+        ask(daemon, "", 201)
+        daemon.stop()
 
 
 own_mounts()

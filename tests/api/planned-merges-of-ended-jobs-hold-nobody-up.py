@@ -9,8 +9,8 @@ import sys
 
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.realpath(__file__)), "..", "lib"))
-from filesystems import own_mounts
-from snapgroupd import Daemon, expect, main, run, wait_until
+from filesystems import own_mounts, small_directory
+from snapgroupd import Daemon, expect, main, wait_until
 
 MIB = 1 << 20
 
@@ -73,16 +73,10 @@ def steps(daemon, small):
 
 
 def test():
-    with Daemon() as daemon:
-        small = daemon.image("small")
-        os.mkdir(small)
-        run("mount", "-t", "tmpfs", "-o", "size=20M", "none", small)
-        try:
-            daemon.start()
-            steps(daemon, small)
-            daemon.stop()
-        finally:
-            run("umount", "--lazy", small)
+    with Daemon() as daemon, small_directory(daemon, "20M") as small:
+        daemon.start()
+        steps(daemon, small)
+        daemon.stop()
 
 
 own_mounts()

@@ -5,15 +5,15 @@ after plan_wait_ms, or at once where it is known to hang, and a delete's job fai
 Meanwhile groups of other devices are planned, deleted and copied. Once the storage answers, so is
 what has failed, as far as there is room.
 """
+import functools
 import os
 import sys
-import threading
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
 from filesystems import own_mounts
 from slowfiles import HangingFile
-from snapgroupd import Daemon, expect, main, wait_until
+from snapgroupd import Daemon, at_once, expect, main, wait_until
 
 MIB = 1 << 20
 GROUPS = ("deleted", "planned", "copied")
@@ -27,17 +27,10 @@ def plans(deleted, copied, device):
 
 def ask_all(daemon, requests):
     """Sends them at once; (answer, seconds) of each."""
-    answers = [None] * len(requests)
-
-    def ask(number):
+    def ask(request):
         start = time.monotonic()
-        answers[number] = (daemon.request(*requests[number]), time.monotonic() - start)
-    threads = [threading.Thread(target=ask, args=(number,)) for number in range(len(requests))]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    return answers
+        return daemon.request(*request), time.monotonic() - start
+    return at_once(*(functools.partial(ask, request) for request in requests))
 
 
 def job_ends(daemon, location, state):

@@ -39,6 +39,18 @@ def own_mounts():
     os.execvp("unshare", ["unshare", "--mount"] + sys.argv)
 
 
+@contextlib.contextmanager
+def small_directory(daemon, size):
+    """A directory for images with so much room ("20M"); the daemon is stopped before it goes."""
+    directory = daemon.image("small")
+    os.mkdir(directory)
+    run("mount", "-t", "tmpfs", "-o", "size=" + size, "none", directory)
+    try:
+        yield directory
+    finally:
+        run("umount", "--lazy", directory)
+
+
 class FileSystem:
     def __init__(self, kind, directory, mountpoint, size_bytes=BYTES):
         self.mountpoint = mountpoint
