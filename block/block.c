@@ -189,8 +189,7 @@ const char *block_image_dir(const struct block *block)
 
 char *block_resolve(struct block *block, const char *path, struct err *err)
 {
-    bool is_taken;
-    return block_resolve_new(block, path, &is_taken, err);
+    return block_resolve_new(block, path, NULL, err);
 }
 
 char *block_resolve_new(struct block *block, const char *path, bool *is_taken, struct err *err)
@@ -199,7 +198,8 @@ char *block_resolve_new(struct block *block, const char *path, bool *is_taken, s
     CLEANUP_PLACE struct image_place place = IMAGE_PLACE_INIT;
     if (image_place_open(&block->dir, path, &place, err) != 0)
         return NULL;
-    *is_taken = image_place_check_free(&place, &refusal) != 0 && refusal.errnum == EEXIST;
+    if (is_taken)
+        *is_taken = image_place_check_free(&place, &refusal) != 0 && refusal.errnum == EEXIST;
     return steal(place.path);
 }
 

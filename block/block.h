@@ -75,7 +75,7 @@ const char *block_image_dir(const struct block *block);
  * opened. */
 char *block_resolve(struct block *block, const char *path, struct err *err);
 
-/* The same; *is_taken: whether something has that path now. */
+/* The same; *is_taken, if asked for: whether something has that path now. */
 char *block_resolve_new(struct block *block, const char *path, bool *is_taken, struct err *err);
 
 /* Whether a driver of that name exists. */
