@@ -7,8 +7,10 @@
 # list and as a stream, and get and revoke tokens; meanwhile the file systems of the images and of
 # the state are filled and emptied, writes and syncs of the daemon get EIO, clients of NBD die in
 # the middle of a write and clients of REST before their answer, and every KILL_S seconds (default
-# 20) the daemon is killed. After each kill, and at the end:
-#   - every block is what its client was last told, or what an unanswered write was to make it;
+# 20) the daemon is killed. A device whose image's sync failed is detached with `discard_unflushed`
+# and attached again. After each kill, and at the end:
+#   - every block is what its client was last told, or what an unanswered write was to make it; after
+#     such a failed sync it may be as of the last flush or any write since, and is that from then on;
 #   - a key has one answer, and its group exists once, with that id;
 #   - frozen members are what they were when they were first read;
 #   - events have neither gap nor double, and every committed group has one `group.committed`;
@@ -24,7 +26,7 @@ sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.realpath(__file__)), "..", "lib"))
 from filesystems import FileSystem, own_mounts
 from snapgroupd import Daemon, Failure, expect, main, qcow2_check, wait_until
-from soak import DISKS, SIZE_BYTES, Events, Faults, Groups, Stream, Tokens, Writer
+from soak import DISKS, SIZE_BYTES, Events, Faults, Groups, Operator, Stream, Tokens, Writer
 
 SOAK_S = float(os.environ.get("SOAK_S", "1800"))
 KILL_S = float(os.environ.get("KILL_S", "20"))
@@ -52,7 +54,8 @@ class Soak:
             daemon.create_device(name, "qcow2", SIZE_BYTES, image="disk/%s.qcow2" % name)
         self.writers = [Writer(daemon, name) for name in DISKS]
         self.groups, self.events, self.stream, self.tokens = Groups(daemon), Events(daemon), Stream(daemon), Tokens(daemon)
-        self.loops = self.writers + [self.groups, self.events, self.stream, self.tokens]
+        self.operator = Operator(daemon, self.writers)
+        self.loops = self.writers + [self.groups, self.events, self.stream, self.tokens, self.operator]
         self.kills, self.counts = 0, {}
 
     def run(self):
@@ -133,9 +136,10 @@ class Soak:
         expect(not left, "SIGTERM leaves journals: %s", left)
 
     def report(self):
-        print("%d kills, %s, %d writes, %d groups answered (%d after a client's death, %d committed), %d events (%d in the "
+        print("%d kills, %s, %d failed syncs accepted (%d blocks lost writes), %d writes, %d groups answered (%d after a client's death, %d committed), %d events (%d in the "
               "stream, resumed %d times), %d tokens" % (
-                  self.kills, self.counts, sum(writer.writes for writer in self.writers), len(self.groups.answers),
+                  self.kills, self.counts, self.operator.accepted, sum(writer.returned for writer in self.writers),
+                  sum(writer.writes for writer in self.writers), len(self.groups.answers),
                   self.groups.deaths, sum(answer.status == 201 for answer in self.groups.answers.values()),
                   len(self.events.items), len(self.stream.ids), self.stream.resumed, self.tokens.used))
 

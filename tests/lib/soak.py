@@ -55,13 +55,15 @@ class Loop(threading.Thread):
 
 
 class Writer(Loop):
-    """allowed[block]: the numbers that each word of the block may be."""
+    """allowed[block]: the numbers that each word of the block may be. unflushed[block]: what else it
+    may be once unflushed data are discarded, since a flush was to make something newer durable."""
 
     def __init__(self, daemon, name):
         super().__init__()
         self.daemon, self.name, self.handle, self.number = daemon, name, None, 0
         self.random = random.Random(name)
         self.allowed = [{0} for _ in range(BLOCKS)]
+        self.unflushed, self.returned = {}, 0  # blocks that lost their last write
         self.lock = threading.Lock()  # held while a request is under way
         self.end_of = None  # (the handle, its descriptor)
         self.writes = 0
@@ -92,22 +94,91 @@ class Writer(Loop):
     def write(self, block):
         if self.random.random() < 0.05:
             self.handle.flush()
+            self.unflushed.clear()
             return
-        self.number += 1
-        self.allowed[block] = self.allowed[block] | {self.number}
-        self.handle.pwrite(array.array("Q", [self.number]).tobytes() * (BLOCK_BYTES // 8), block * BLOCK_BYTES)
-        self.allowed[block] = {self.number}
+        number = 0
+        if self.random.random() < 0.9:
+            number = self.number = self.number + 1
+        self.unflushed.setdefault(block, set()).update(self.allowed[block])
+        self.allowed[block] = self.allowed[block] | {number}
+        if number:
+            self.handle.pwrite(array.array("Q", [number]).tobytes() * (BLOCK_BYTES // 8), block * BLOCK_BYTES)
+        else:
+            self.handle.zero(BLOCK_BYTES, block * BLOCK_BYTES)  # which only the image's tables record
+        self.allowed[block] = {number}
         self.writes += 1
 
     def verify(self):
         with self.lock:
-            handle = self.daemon.nbd(self.name)
-            there = array.array("Q", bytes(handle.pread(SIZE_BYTES, 0)))
-            handle.shutdown()
-            words = BLOCK_BYTES // 8
-            for block, allowed in enumerate(self.allowed):
-                found = set(there[block * words:(block + 1) * words])
-                expect(found <= allowed, "%s, block %d: %s, allowed %s", self.name, block, found, allowed)
+            for block, found in enumerate(self.read()):
+                self.expect(block, found, self.allowed[block])
+
+    def accept(self):
+        """Unflushed data were discarded; what there is counts from now on. The caller has the lock."""
+        for block, found in enumerate(self.read()):
+            self.expect(block, found, self.allowed[block] | self.unflushed.get(block, set()))
+            self.returned += not found <= self.allowed[block]
+            self.allowed[block] = found
+        self.unflushed.clear()
+
+    def read(self):
+        """The numbers of each block."""
+        handle = self.daemon.nbd(self.name)
+        there = array.array("Q", bytes(handle.pread(SIZE_BYTES, 0)))
+        handle.shutdown()
+        words = BLOCK_BYTES // 8
+        return [set(there[first:first + words]) for first in range(0, len(there), words)]
+
+    def expect(self, block, found, allowed):
+        expect(found <= allowed, "%s, block %d: %s, allowed %s", self.name, block, found, allowed)
+
+
+class Operator(Loop):
+    """Accepts what a failed sync has lost: detaches the device, unflushed data and all, and attaches
+    its image again, through kills and full disks. Nothing else is a reason to discard."""
+
+    def __init__(self, daemon, writers):
+        super().__init__(0.2)
+        self.daemon, self.writers, self.accepted = daemon, writers, 0
+
+    def step(self):
+        for writer in self.writers:
+            if self.find_failed(writer.name):
+                with writer.lock:
+                    self.attach_anew(writer)
+
+    def find_failed(self, name):
+        """Its answer, if a sync has failed the device."""
+        answer = self.daemon.request("GET", "/devices/" + name)
+        return answer.status == 200 and "could not be made durable" in (answer.body["reason"] or "") and answer
+
+    def attach_anew(self, writer):
+        import nbd
+        top = None
+        while not self.ending.is_set():
+            try:
+                top = self.detach(writer.name) or top
+                if top and self.attach(writer.name, top):
+                    writer.accept()
+                    self.accepted += 1
+                    return
+            except (*GONE, nbd.Error):
+                pass
+            time.sleep(0.05)
+
+    def detach(self, name):
+        """What is to be attached, if it was the top until this call, however that ends."""
+        failed = self.find_failed(name)
+        if not failed:
+            return None
+        self.daemon.request("DELETE", "/devices/" + name, {"discard_unflushed": True}, If_Match=failed.headers["ETag"])
+        return failed.body["top"]
+
+    def attach(self, name, top):
+        answer = self.daemon.request("POST", "/devices", {"name": name, "image": top, "format": "qcow2"})
+        expect(answer.status == 201 or answer.body["retryable"] or answer.body["code"] == "DeviceExists", "%s", answer)
+        there = self.daemon.request("GET", "/devices/" + name)
+        return there.status == 200 and there.body["state"] == "online"
 
 
 class Groups(Loop):
@@ -285,7 +356,7 @@ class Faults(Loop):
         super().__init__(0.3)
         self.daemon, self.disks, self.writers = daemon, disks, writers
         self.random = random.Random(seed)
-        self.counts = {"full": 0, "room": 0, "EIO": 0, "sync": 0, "cut": 0, "dead": 0}
+        self.counts = {"full": 0, "room": 0, "EIO": 0, "log": 0, "sync": 0, "cut": 0, "dead": 0}
 
     def step(self):
         kind = self.random.choice(sorted(self.counts))
@@ -297,9 +368,10 @@ class Faults(Loop):
                 disk.leave(None)
         elif kind == "EIO":
             self.fail_calls("pwrite64")
+        elif kind == "log":
+            self.fail_calls("fdatasync", os.path.join(self.daemon.state, "snapgroupd.db-wal"))
         elif kind == "sync":
-            # Of the database only: a device whose sync failed is failed for good.
-            self.fail_calls("fdatasync", "-P", os.path.join(self.daemon.state, "snapgroupd.db-wal"))
+            self.fail_sync_of(self.random.choice(self.writers).name)
         elif kind == "dead":
             self.random.choice(self.writers).die()
         else:
@@ -307,10 +379,32 @@ class Faults(Loop):
             connection.request("GET", "/snapshot-groups?limit=1000")
             connection.sock.close()
 
-    def fail_calls(self, name, *only):
+    def fail_sync_of(self, name):
+        device, process = self.daemon.request("GET", "/devices/" + name), self.daemon.process
+        path = process and device.status == 200 and name_when_opened(process.pid, self.daemon.image(device.body["top"]))
+        if path:
+            self.fail_calls("fdatasync", path)
+
+    def fail_calls(self, name, path=None):
         """strace may wait for ever for a thread of a daemon that is killed meanwhile."""
         process = self.daemon.process
         if process:
+            first = self.random.randrange(1, 4 if path else 40)
             subprocess.run(["timeout", "--kill-after=1", "0.5", "strace", "-f", "-q", "-o", "/dev/null", "-p", str(process.pid),
-                            "-e", "inject=%s:error=EIO:when=%d+40" % (name, self.random.randrange(1, 4 if only else 40)), *only],
+                            "-e", "inject=%s:error=EIO:when=%d+40" % (name, first), *(["-P", path] if path else [])],
                            stderr=subprocess.DEVNULL, check=False)
+
+
+def name_when_opened(pid, path):
+    """An overlay was opened by the name that it had before it was published, by which strace knows
+    it. None: the process does not have it open, or is gone."""
+    folder = "/proc/%d/fd" % pid
+    try:
+        wanted = os.stat(path)
+        for number in os.listdir(folder):
+            link = os.path.join(folder, number)
+            if os.path.samestat(os.stat(link), wanted):
+                return os.readlink(link).removesuffix(" (deleted)")
+    except FileNotFoundError:
+        pass
+    return None
