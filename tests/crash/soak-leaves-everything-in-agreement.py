@@ -9,8 +9,8 @@
 # the middle of a write and clients of REST before their answer, and every KILL_S seconds (default
 # 20) the daemon is killed. A device whose image's sync failed is detached with `discard_unflushed`
 # and attached again. After each kill, and at the end:
-#   - every block is what its client was last told, or what an unanswered write was to make it; after
-#     such a failed sync it may be as of the last flush or any write since, and is that from then on;
+#   - every block is what its client was last told, or what an unanswered write was to make it;
+#     after such a failed sync it is as of the last flush or a write since, from then on only that;
 #   - a key has one answer, and its group exists once, with that id;
 #   - frozen members are what they were when they were first read;
 #   - events have neither gap nor double, and every committed group has one `group.committed`;

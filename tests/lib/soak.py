@@ -55,8 +55,8 @@ class Loop(threading.Thread):
 
 
 class Writer(Loop):
-    """allowed[block]: the numbers that each word of the block may be. unflushed[block]: what else it
-    may be once unflushed data are discarded, since a flush was to make something newer durable."""
+    """allowed[block]: the numbers that each word of the block may be. unflushed[block]: the others
+    since the last flush, which it may be once unflushed data are discarded."""
 
     def __init__(self, daemon, name):
         super().__init__()
@@ -104,7 +104,7 @@ class Writer(Loop):
         if number:
             self.handle.pwrite(array.array("Q", [number]).tobytes() * (BLOCK_BYTES // 8), block * BLOCK_BYTES)
         else:
-            self.handle.zero(BLOCK_BYTES, block * BLOCK_BYTES)  # which only the image's tables record
+            self.handle.zero(BLOCK_BYTES, block * BLOCK_BYTES)  # only tables record it
         self.allowed[block] = {number}
         self.writes += 1
 
@@ -114,7 +114,7 @@ class Writer(Loop):
                 self.expect(block, found, self.allowed[block])
 
     def accept(self):
-        """Unflushed data were discarded; what there is counts from now on. The caller has the lock."""
+        """Unflushed data were discarded: what is read now counts. The caller has the lock."""
         for block, found in enumerate(self.read()):
             self.expect(block, found, self.allowed[block] | self.unflushed.get(block, set()))
             self.returned += not found <= self.allowed[block]
@@ -134,8 +134,8 @@ class Writer(Loop):
 
 
 class Operator(Loop):
-    """Accepts what a failed sync has lost: detaches the device, unflushed data and all, and attaches
-    its image again, through kills and full disks. Nothing else is a reason to discard."""
+    """Accepts what a failed sync has lost: detaches the device, discarding unflushed data, and
+    attaches its image again, through kills and full disks. Nothing else is a reason to discard."""
 
     def __init__(self, daemon, writers):
         super().__init__(0.2)
