@@ -5,10 +5,12 @@
 
 usage: subscribers.py [ROUNDS [GROUPS]]    (default: 5 rounds of 10 groups)
 
-1,000 streams of GET /events, 100 of which never read and have more to read than their sockets hold.
-In each round GROUPS groups of 4 disks are taken without them, then as many beside them, with the
-same pause between two. The readers are a process of their own, which takes the time that others
-leave; all get every event.
+Two daemons: one has 1,000 streams of GET /events, 100 of which never read and have more to read
+than their sockets hold; the other one has none. In each round both take GROUPS groups of 4 disks in
+turn, with a pause between two, as clients on a schedule leave; then GROUPS each without a pause, so
+that the events of one group are sent while the next one runs. So chains are as deep, and other work
+on the machine is as much, on both sides. The readers are a process of their own, which takes the
+time that others leave; all get every event. `chrt -f 10 subscribers.py` keeps other work out.
 
 Printed are the median times of a group, their ratio, and what SIGTERM takes with all streams open.
 """
@@ -28,6 +30,7 @@ from snapgroupd import Daemon, wait_until  # noqa: E402
 
 READERS, DEAF, BACKLOG = 900, 100, 20000
 PAUSE_S = 0.1
+QUIET = ("--log-level", "warning")
 DISKS = ["vda", "vdb", "vdc", "vdd"]
 
 
@@ -65,6 +68,13 @@ def read_on(streams, told):
             os.write(told, b".")
 
 
+def take_what_is_left():
+    if os.sched_getscheduler(0) == os.SCHED_FIFO:
+        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))
+    else:
+        os.nice(19)
+
+
 class Subscribers:
     """All of them, for as long as the block lasts. wait() until the readers have the next group."""
 
@@ -76,7 +86,7 @@ class Subscribers:
         self.pid = os.fork()
         if self.pid == 0:
             try:
-                os.nice(19)  # it takes what groups and the daemon leave
+                take_what_is_left()
                 streams = [subscribe(self.daemon, b"") for _ in range(READERS)]
                 read_on({stream.fileno(): stream for stream in streams}, told)
             finally:
@@ -99,40 +109,65 @@ class Subscribers:
             stream.close()
 
 
-def take(daemon, count, name):
-    taken = []
-    for number in range(count):
-        began = time.monotonic()
-        daemon.snapshot("%s-%d" % (name, number), DISKS)
-        taken.append((time.monotonic() - began) * 1000)
+def take(daemon, name):
+    began = time.monotonic()
+    daemon.snapshot(name, DISKS)
+    return (time.monotonic() - began) * 1000
+
+
+class Sides:
+    """The times of groups, without subscribers and beside them."""
+
+    def __init__(self, what):
+        self.what, self.alone, self.beside = what, [], []
+
+    def print(self):
+        alone, beside = statistics.median(self.alone), statistics.median(self.beside)
+        print("a group, %s: %.1f ms alone, %.1f ms beside %d subscribers: %.3f" % (
+            self.what, alone, beside, READERS + DEAF, beside / alone))
+
+
+def take_round(paced, unpaced, lonely, crowded, count, number):
+    """Who comes first changes from one round to the next."""
+    sides = [(lonely, paced.alone, unpaced.alone), (crowded, paced.beside, unpaced.beside)]
+    sides = sides[::-1] if number % 2 else sides
+    for turn in range(count):
+        for daemon, times, _ in sides:
+            times.append(take(daemon, "paced%d-%d" % (number, turn)))
+            time.sleep(PAUSE_S)
+    for daemon, _, times in sides:
+        times += [take(daemon, "unpaced%d-%d" % (number, turn)) for turn in range(count)]
         time.sleep(PAUSE_S)
-    return taken
+
+
+def begin(daemon):
+    daemon.start()
+    for name in DISKS:
+        daemon.create_device(name, "qcow2", 64 << 20)
 
 
 def main():
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     rounds, count = arguments(10, "%d groups")
-    with Daemon(arguments=("--log-level", "warning")) as daemon:
-        daemon.start()
-        with daemon.stopped_database() as database:
+    with Daemon(arguments=QUIET) as lonely, Daemon(arguments=QUIET) as crowded:
+        begin(lonely)
+        begin(crowded)
+        lonely.restart()
+        with crowded.stopped_database() as database:
             database.executemany("INSERT INTO events (at_us, kind, actor, detail) "
                                  "VALUES (strftime('%s') * 1000000, 'device.failed', 'bench', ?)", [("{}",)] * BACKLOG)
-        for name in DISKS:
-            daemon.create_device(name, "qcow2", 64 << 20)
-        alone, beside = [], []
+        paced, unpaced = Sides("%.1f s after the last" % PAUSE_S), Sides("back to back")
         for number in range(rounds):
-            alone += take(daemon, count, "alone%d" % number)
-            with Subscribers(daemon) as subscribers:
-                beside += take(daemon, count, "beside%d" % number)
-                for _ in range(count):
+            with Subscribers(crowded) as subscribers:
+                take_round(paced, unpaced, lonely, crowded, count, number)
+                for _ in range(2 * count):
                     subscribers.wait()
-        print("a group: %.1f ms alone, %.1f ms beside %d subscribers: %.3f" % (
-            statistics.median(alone), statistics.median(beside), READERS + DEAF,
-            statistics.median(beside) / statistics.median(alone)))
-        with Subscribers(daemon):
+        paced.print()
+        unpaced.print()
+        with Subscribers(crowded):
             began = time.monotonic()
-            daemon.stop()
+            crowded.stop()
             print("SIGTERM: %.2f s" % (time.monotonic() - began))
 
 
