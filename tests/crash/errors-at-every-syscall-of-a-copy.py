@@ -4,8 +4,9 @@
 # timeout: 7200
 #
 # EIO from every single file system call of a copy of a frozen member, ENOSPC from every one that
-# writes, and ENOMEM from every one that takes memory, of the thread that serves the request and of
-# the one that runs the job, to raw and to qcow2; tests/lib/copywalk.py tells what must hold.
+# writes, and ENOMEM from every one that takes memory, of the thread that serves the request, of the
+# one that looks at the images for it and of the one that runs the job, to raw and to qcow2;
+# tests/lib/copywalk.py tells what must hold.
 import os
 import sys
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A frozen member to be copied, and what must hold of its copies. Errors from single system calls
-while it is copied, of the thread that serves the request or of the one that runs the job. Whatever
-failed,
+while it is copied, of the thread that serves the request, of the one that looks at the images for
+it, or of the one that runs the job. Whatever failed,
   - the image is whole and has its name, and the job is done; or the job has failed and says why, or
     the call was refused, and nothing of the image is left;
   - the device and the frozen member read as before, and the device is online;
@@ -15,7 +15,7 @@ import time
 from errorwalk import CALLS
 from killwalk import jobs_of
 from snapgroupd import Daemon, expect, run, wait_until
-from strace import Strace, Walk, served_by
+from strace import Strace, Walk, served_by, threads_named
 
 SIZE_BYTES = 512 << 10
 
@@ -136,20 +136,30 @@ class CopyErrors:
         self.frozen.remove(image + "-again")
 
 
+def planned_by(daemon):
+    """A fresh connection and the id of the thread that looks at the images for its requests."""
+    answer = daemon.request("POST", "/snapshot-groups/frozen/copies?dry_run=true",
+                            {"device": "vda", "image": "planned", "format": "raw"})
+    expect(answer.status == 200, "a plan: %s", answer)
+    named = threads_named(daemon.pid, "storage-calls")
+    expect(len(named) == 1, "%d threads plan", len(named))
+    return daemon.connection(), named[0]
+
+
 def walk_errors(image_format, find_thread, error, stride):
     began = time.monotonic()
     with Daemon() as daemon:
         test = CopyErrors(daemon, image_format, find_thread)
         walk = Walk(lambda name: name in CALLS[error], stride)
         points = walk.inject(test.step, error)
-    print("%s of a copy to %s: %d faults at %d kinds of call in %.0f s: %d refused, %d failed, %d survived" % (
-        error, image_format, points, len(walk.names), time.monotonic() - began, test.refusals, test.failures,
-        test.survivals), flush=True)
+    print("%s of a copy to %s, %s: %d faults at %d kinds of call in %.0f s: %d refused, %d failed, %d survived" % (
+        error, image_format, find_thread.__name__, points, len(walk.names), time.monotonic() - began, test.refusals,
+        test.failures, test.survivals), flush=True)
     expect(points > 0, "there were no faults")
 
 
 def copy_error_walks(stride, formats=("raw", "qcow2"), errors=tuple(CALLS)):
     for image_format in formats:
         for error in errors:
-            for find_thread in (served_by, jobs_of):
+            for find_thread in (served_by, planned_by, jobs_of):
                 walk_errors(image_format, find_thread, error, stride)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """EIO, ENOSPC and ENOMEM from single system calls while a group is deleted: of the thread that
-serves the request, of the one that runs the job, and of the one that serves an NBD client
-meanwhile.
+serves the request, of the one that runs the job, of the one that looks at the images for the plans
+of both, and of the one that serves an NBD client meanwhile.
 
 A disk more than those of deletewalk.py has a client that writes and flushes all the time, and
 readers compare the other disks and what is frozen of them with what is known until the job has
@@ -100,7 +100,8 @@ class Step:
         self.injections = injections
         self.answer = self.job = None
         self.hit_reader = None
-        self.run = {"request": self.hit_request, "jobs": self.hit_jobs, "nbd": self.hit_nbd}[test.hit]
+        self.run = {"request": self.hit_request, "jobs": self.hit_jobs, "plans": self.hit_plans,
+                    "nbd": self.hit_nbd}[test.hit]
 
     def strace(self, thread):
         return Strace(thread, *self.injections, output=os.path.join(self.daemon.directory, "strace"))
@@ -120,8 +121,17 @@ class Step:
         return strace
 
     def hit_jobs(self):
-        named = threads_named(self.daemon.pid, "jobs")
-        expect(len(named) == 1, "%d threads run jobs", len(named))
+        return self.hit_named("jobs")
+
+    def hit_plans(self):
+        """The thread that has planned plans again, while there is one plan at a time."""
+        answer = self.daemon.request("DELETE", "/snapshot-groups/%s?dry_run=true" % self.test.delete.id)
+        expect(answer.status == 200, "a plan: %s", answer)
+        return self.hit_named("storage-calls")
+
+    def hit_named(self, name):
+        named = threads_named(self.daemon.pid, name)
+        expect(len(named) == 1, "%d threads are called %s", len(named), name)
         connection = self.daemon.connection()
         with self.strace(named[0]) as strace:
             self.ask(connection)
@@ -299,7 +309,7 @@ def walk_errors(daemon, hit, is_newest, error, stride):
     return points
 
 
-def delete_error_walks(stride, hits=("request", "jobs", "nbd"), ages=(False, True), errors=tuple(CALLS)):
+def delete_error_walks(stride, hits=("request", "jobs", "plans", "nbd"), ages=(False, True), errors=tuple(CALLS)):
     with Daemon() as daemon:
         points = [walk_errors(daemon, hit, is_newest, error, stride)
                   for hit in hits for is_newest in ages for error in errors]
