@@ -12,13 +12,14 @@
 import os
 import sys
 
+# all: also those at which a kill finds what the next one finds
+os.environ.setdefault("CRASH_CALLS", "changes")
 os.environ.setdefault("CRASH_STRIDE", "3")  # 1: every call
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.realpath(__file__)), "..", "lib"))
 from deletewalk import DEVICES, SIZE_BYTES, Delete
 from killwalk import jobs_of, kill_walk
 from snapgroupd import Daemon, main
-from strace import CHANGES
 
 
 def kill_deletes(prefix, is_newest):
@@ -27,8 +28,8 @@ def kill_deletes(prefix, is_newest):
         for device, image_format in DEVICES.items():
             daemon.create_device(device, image_format, SIZE_BYTES)
         delete = Delete(daemon, prefix, is_newest)
-        steps = kill_walk(daemon, 202, delete, is_wanted=CHANGES.__contains__)
-        kill_walk(daemon, 202, delete, jobs_of, steps, is_wanted=CHANGES.__contains__)
+        steps = kill_walk(daemon, 202, delete)
+        kill_walk(daemon, 202, delete, jobs_of, steps)
 
 
 def test():

@@ -88,13 +88,12 @@ def is_of_daemon(name):
     return name not in ("access", "clock_nanosleep", "restart_syscall")
 
 
-def kill_walk(daemon, status, test, find_thread=served_by, first_step=0, ask=ask_and_kill, is_wanted=is_of_daemon):
+def kill_walk(daemon, status, test, find_thread=served_by, first_step=0, ask=ask_and_kill):
     """test.before(step), with the daemon up; test.request(step) -> (method, path, body[, headers]);
     test.after_kill(kill), with the daemon down; test.after_restart(kill). An answer must have
-    `status`. Returns the number of steps, which are counted from `first_step`. It is killed at
-    calls of the names that `is_wanted` accepts."""
+    `status`. Returns the number of steps, which are counted from `first_step`."""
     began = time.monotonic()
-    walk = Walk(is_wanted)
+    walk = Walk(is_of_daemon)
 
     def step(where, *injection):
         kill = Kill(first_step + walk.steps, where)
