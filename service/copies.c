@@ -315,7 +315,7 @@ static int copying_open(struct copying *copying, struct err *err)
 }
 
 /* A file that was stopped goes on where it was; another one is made anew (I1, I2). *offset: where
- * the copy begins. */
+ * the copy begins. 0; 1: the job was cancelled meanwhile, and has no file; -1. */
 static int copying_begin(struct copying *copying, uint64_t *offset, struct err *err)
 {
     uint64_t free_bytes;
@@ -332,8 +332,9 @@ static int copying_begin(struct copying *copying, uint64_t *offset, struct err *
     job->file_state = JOB_FILE_STAGED;
     job->offset_bytes = 0;
     job->done_bytes = is_continued ? job->done_bytes : 0;
-    if (file_record(copying->service, job, err) < 0)
-        return -1;
+    int changed = file_record(copying->service, job, err);
+    if (changed <= 0)
+        return changed < 0 ? -1 : 1;
     return copy_begin(copying->copy, &spec->target, is_continued, err);
 }
 
