@@ -449,6 +449,16 @@ void copies_settle(struct service *service, const char *id)
     leftovers_add(service, &leftover, &err);
 }
 
+/* A power failure may bring back the names under which the file was written, whatever was synced
+ * (recovery.c). */
+static void names_tidy(struct service *service, const struct job_row *job)
+{
+    struct err err;
+    CLEANUP_BY(copy_spec_clear) struct copy_spec spec = {0};
+    if (copy_spec_parse(job, &spec, &err) != 0 || file_keep(service, &spec, &err) != 0)
+        log_error("job %s: %s", job->id, err.message);
+}
+
 void copies_settle_all(struct service *service)
 {
     struct err err;
@@ -457,10 +467,12 @@ void copies_settle_all(struct service *service)
     do {
         CLEANUP_BY(job_row_clear) struct job_row job = {0};
         found = store_job_next_file(service->store, after, &job, &err);
-        if (found > 0) {
+        if (found > 0 && job.file_state == JOB_FILE_NONE)
+            names_tidy(service, &job);
+        else if (found > 0)
             copies_settle(service, job.id);
+        if (found > 0)
             after = job.sequence;
-        }
     } while (found > 0);
     if (found < 0)
         log_error("files of copies that were given up stay until the next start: %s", err.message);

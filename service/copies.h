@@ -56,7 +56,8 @@ int copies_run(struct service *service, struct job_row *job, struct err *err);
  * done now is retried. */
 void copies_settle(struct service *service, const char *id);
 
-/* The same for all jobs, at a start. */
+/* The same for all jobs, at a start; and names that a power failure has brought back of files of
+ * the last ones are removed. */
 void copies_settle_all(struct service *service);
 
 #endif

@@ -48,6 +48,8 @@ static const struct column columns[] = {COLUMN_ENTRIES(COLUMNS) COLUMN_ENTRY(seq
 static const struct table jobs = {TABLE("jobs"), .choices = state_names,
                                   .choice_count = JOB_STATES};
 
+/* Longer than file systems keep changes of directories in memory (btrfs: 30 s). */
+#define LATELY "(SELECT max(finished_at_us) - 120000000 FROM jobs WHERE kind = 'copy')"
 /* More than one, so that a backlog ends; few, so that no insert takes long. */
 #define PRUNED_AT_ONCE 8
 
@@ -261,8 +263,9 @@ int store_job_get_copy(struct store *store, const char *group_id, struct job_row
 int store_job_next_file(struct store *store, uint64_t after, struct job_row *row, struct err *err)
 {
     return job_get(store,
-                   SELECT "WHERE finished_at_us IS NOT NULL AND file_state <> 'none' AND "
-                          "sequence > :number ORDER BY sequence LIMIT 1",
+                   SELECT "WHERE finished_at_us IS NOT NULL AND sequence > :number AND "
+                          "(file_state <> 'none' OR (kind = 'copy' AND finished_at_us >= " LATELY
+                          ")) ORDER BY sequence LIMIT 1",
                    "", after, row, err);
 }
 

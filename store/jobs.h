@@ -127,8 +127,8 @@ int store_job_get_of_group(struct store *store, const char *group_id, struct job
 int store_job_get_copy(struct store *store, const char *group_id, struct job_row *row,
                        struct err *err);
 
-/* The oldest job that has finished, but whose file is not JOB_FILE_NONE, of those later than
- * `after`. */
+/* The oldest job that has finished, but whose file is not JOB_FILE_NONE, or that is one of the
+ * copies that finished last, of those later than `after`. */
 int store_job_next_file(struct store *store, uint64_t after, struct job_row *row, struct err *err);
 
 /* The oldest job in that state of those later than `after` (a `sequence`; 0: of all). */
