@@ -12,8 +12,9 @@ import sys
 os.environ.setdefault("CRASH_CALLS", "changes")
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.realpath(__file__)), "..", "lib"))
+from killer import daemon_to_kill
 from killwalk import kill_walk
-from snapgroupd import Daemon, checksum, checksums, expect, main, qcow2_check, run
+from snapgroupd import checksum, checksums, expect, main, qcow2_check, run
 
 SIZE_BYTES = 4 << 20
 OTHER = "other.raw"
@@ -158,7 +159,7 @@ class Detach(Device):
 
 
 def test():
-    with Daemon() as daemon:
+    with daemon_to_kill() as daemon:
         daemon.start()
         daemon.create_device("other", "raw", SIZE_BYTES)
         for image_format in ("raw", "qcow2"):

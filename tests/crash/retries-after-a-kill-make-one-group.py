@@ -17,8 +17,9 @@ if "CRASH_ROUNDS" not in os.environ:
     os.environ.setdefault("CRASH_STRIDE", "5")
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.realpath(__file__)), "..", "lib"))
+from killer import daemon_to_kill
 from killwalk import kill_walk
-from snapgroupd import Daemon, expect, group_body, main
+from snapgroupd import expect, group_body, main
 from strace import run_by, served_by
 
 ROUNDS = int(os.environ.get("CRASH_ROUNDS", "1"))
@@ -113,7 +114,7 @@ def check_events(daemon, rows):
 
 
 def walk(make, find_thread):
-    with Daemon() as daemon:
+    with daemon_to_kill() as daemon:
         test, step = make(daemon), 0
         for _ in range(ROUNDS):
             step += kill_walk(daemon, 201, test, find_thread, step)

@@ -127,7 +127,7 @@ def begun_and_killed(daemon, attempt):
     for device in DEVICES:
         daemon.create_device(device, "raw", SIZE_BYTES)
     kill = Kill(1, "linkat")
-    ask_and_kill(daemon, kill, attempt.find_thread, ["inject=linkat:signal=KILL:when=%d" % attempt.link], *attempt.request())
+    ask_and_kill(daemon, kill, attempt.find_thread, ("linkat", attempt.link), *attempt.request())
     expect(not kill.answer, "answered %s", kill.answer)
 
 

@@ -11,6 +11,7 @@ import sys
 import time
 
 from gates import Call
+from killer import KillableDaemon, Watch
 from snapgroupd import DEADLINE_S, expect, wait_until
 from strace import Strace, Walk, served_by, threads_named
 
@@ -53,10 +54,17 @@ def jobs_of(daemon):
     return PatientConnection(daemon.connection()), named[0]
 
 
-def ask_and_kill(daemon, kill, find_thread, injection, method, path, body, headers=None):
+def watch(daemon, thread, call):
+    """call: (name, number) at which the daemon is killed; (): none."""
+    if isinstance(daemon, KillableDaemon):
+        return Watch(daemon, thread, *call)
+    injection = ["inject=%s:signal=KILL:when=%d" % call] if call else []
+    return Strace(thread, *injection, output=os.path.join(daemon.directory, "strace"))
+
+
+def ask_and_kill(daemon, kill, find_thread, call, method, path, body, headers=None):
     connection, thread = find_thread(daemon)
-    output = os.path.join(daemon.directory, "strace")
-    with Strace(thread, *injection, output=output) as kill.strace:
+    with watch(daemon, thread, call) as kill.strace:
         try:
             kill.answer = connection.ask(method, path, body, **(headers or {}))
         except (OSError, http.client.HTTPException):
@@ -68,13 +76,13 @@ def ask_and_kill(daemon, kill, find_thread, injection, method, path, body, heade
 def ask_and_kill_at(gate, thread_name):
     """The same for the thread of that name that comes to the gate while the request runs, from
     there on; the daemon is a GatedDaemon."""
-    def ask(daemon, kill, _, injection, method, path, body, headers=None):
+    def ask(daemon, kill, _, killed_at, method, path, body, headers=None):
         daemon.close_gate(gate)
         call = Call(daemon, method, path, body, **(headers or {}))
         daemon.await_gate(gate)
         thread = wait_until(lambda: (lambda named: len(named) == 1 and named[0])(threads_named(daemon.pid, thread_name)),
                             "one thread to be left")
-        with Strace(thread, *injection, output=os.path.join(daemon.directory, "strace")) as kill.strace:
+        with watch(daemon, thread, killed_at) as kill.strace:
             daemon.open_gate(gate)
             call.join(DEADLINE_S)
             kill.answer = call.result
@@ -95,11 +103,11 @@ def kill_walk(daemon, status, test, find_thread=served_by, first_step=0, ask=ask
     began = time.monotonic()
     walk = Walk(is_of_daemon)
 
-    def step(where, *injection):
+    def step(where, *call):
         kill = Kill(first_step + walk.steps, where)
         try:
             test.before(kill.step)
-            ask(daemon, kill, find_thread, injection, *test.request(kill.step))
+            ask(daemon, kill, find_thread, call, *test.request(kill.step))
             expect(not kill.answer or kill.answer.status == status, "answered %s", kill.answer)
             test.after_kill(kill)
             daemon.start()
@@ -113,8 +121,7 @@ def kill_walk(daemon, status, test, find_thread=served_by, first_step=0, ask=ask
     kill = step("none of its calls")
     expect(kill.answer, "there is no answer even without a fault")
     for name, number in walk:
-        if step("%s number %d" % (name, number),
-                "inject=%s:signal=KILL:when=%d" % (name, number)).answer:
+        if step("%s number %d" % (name, number), name, number).answer:
             walk.next_name()
     print("%d kills at %d kinds of call in %.1f s" %
           (walk.steps - len(walk.names), len(walk.names), time.monotonic() - began))

@@ -260,12 +260,14 @@ class Daemon:
     def start(self):
         expect(self.process is None, "start: the daemon is running already")
         with open(self.log_path, "a") as log:
-            self.process = subprocess.Popen(
-                ["setpriv", "--pdeathsig", "KILL", self.executable, "--state-dir", self.state,
-                 "--image-dir", self.images, "--runtime-dir", self.runtime] + self.arguments,
-                stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log,
-                env=self.environment)
+            self.process = subprocess.Popen(self.launcher() + [
+                self.executable, "--state-dir", self.state, "--image-dir", self.images, "--runtime-dir", self.runtime,
+            ] + self.arguments, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log, env=self.environment)
         self.await_ready()
+
+    def launcher(self):
+        """A command that becomes the one after it, which ends with this process."""
+        return ["setpriv", "--pdeathsig", "KILL"]
 
     def await_ready(self):
         end = time.monotonic() + DEADLINE_S
