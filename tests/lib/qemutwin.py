@@ -4,7 +4,7 @@
     with Twin(directory) as qemu:
         qemu.attach("vda", path, "qcow2")
         qemu.nbd("vda")                     a connected libnbd handle
-        qemu.snapshot({"vda": overlay})     blockdev-snapshot-sync of all of them, in one transaction
+        qemu.snapshot({"vda": overlay})     blockdev-snapshot-sync of all, in one transaction
         qemu.detach("vda")                  its images are closed
 """
 import os
