@@ -71,13 +71,18 @@ struct cuts {
     char **devices;               /* their names, owned */
 };
 
-/* Whether a merge for its group had that base; not one that another group's job has left. */
+/* Not one that another group's job has left. */
+static bool merge_is_own(const struct merge_row *merge, const struct job_row *job)
+{
+    return !merge->group_id || strcmp(merge->group_id, job->group_id) == 0;
+}
+
+/* Whether a merge for its group had that base. */
 static bool job_had_base(const struct job_row *job, const char *path)
 {
     for (size_t i = 0; i < job->merge_count; i++) {
         const struct merge_row *merge = &job->merges[i];
-        bool is_own = !merge->group_id || strcmp(merge->group_id, job->group_id) == 0;
-        if (is_own && merge->base && strcmp(merge->base, path) == 0)
+        if (merge_is_own(merge, job) && merge->base && strcmp(merge->base, path) == 0)
             return true;
     }
     return false;
@@ -314,12 +319,23 @@ static int job_reload(struct service *service, struct job_row *job, struct err *
     return 0;
 }
 
+/* Files that another group's job has left wait for the next job if they cannot be removed now: as a
+ * rule their storage is away. */
+static int merge_finish(struct service *service, struct job_row *job, struct merge_row *merge,
+                        struct err *err)
+{
+    int ret = merge->stage == MERGE_DONE ? 0 : merges_carry_out(service, job, merge, err);
+    if (ret >= 0 || merge_is_own(merge, job) || merge->stage != MERGE_REDIRECTED ||
+        err->code == ErrStoreFailed || err->code == ErrStoreBusy)
+        return ret;
+    log_warning("what a delete of group %s has left stays: %s", merge->group_id, err->message);
+    return 0;
+}
+
 static int merges_run(struct service *service, struct job_row *job, struct err *err)
 {
     for (size_t i = 0; i < job->merge_count; i++) {
-        int ret = job->merges[i].stage == MERGE_DONE
-                      ? 0
-                      : merges_carry_out(service, job, &job->merges[i], err);
+        int ret = merge_finish(service, job, &job->merges[i], err);
         if (ret != 0)
             return ret;
         if (job_control_is_stopped(service->job_control))
