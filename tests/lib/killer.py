@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """A daemon that dies as one of its threads enters a call that changes something, at a fraction of
-what strace costs (killer.c). Only the calls in CHANGES are seen.
+what strace costs (seams/killer.c). Only the calls in CHANGES are seen.
 
     with daemon_to_kill() as daemon:
         daemon.start()
@@ -40,7 +40,7 @@ class KillableDaemon(Daemon):
         for word in range(len(self.control)):
             self.control[word] = 0
         super().start()
-        expect(self.control[0] == len(CHANGES), "CHANGES and killer.c differ")
+        expect(self.control[0] == len(CHANGES), "CHANGES and seams/killer.c differ")
 
     def request(self, method, path, body=None, **headers):
         """Over one connection for its life, as a thread for each takes time, too."""
