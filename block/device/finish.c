@@ -23,6 +23,7 @@
 #include "base/log.h"
 #include "block/device/group-state.h"
 #include "block/device/rollback.h"
+#include "block/image/frozen-attribute.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -96,12 +97,22 @@ static bool finish_freeze(struct group *group, struct member *member)
     return is_frozen;
 }
 
+/* Marks the old top and all that it stands on, as far down as it was not marked before. */
+static void finish_mark(const struct member *member)
+{
+    for (const struct node *node = member->frozen;
+         node && !frozen_attribute_is_set(node->fd, &node->identity); node = node->backing)
+        frozen_attribute_set(node->fd, &node->identity);
+}
+
 /* F3 */
 static void finish_member(struct group *group, struct member *member)
 {
     struct finish *finish = &group->finish;
     finish_sealed(group, member, group->is_rollback ? 0 : member_seal(member));
     bool is_frozen = finish_freeze(group, member);
+    if (is_frozen)
+        finish_mark(member);
     LOCK_GUARD(&finish->lock);
     finish->stopped += !is_frozen;
     finish->frozen += is_frozen;

@@ -4,6 +4,8 @@
  */
 #include "block/device/opener.h"
 
+#include "block/image/frozen-attribute.h"
+
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
@@ -14,11 +16,30 @@ void opener_user(const struct device *device, char user[USER_BYTES])
     snprintf(user, USER_BYTES, "device '%s'", device->name);
 }
 
+/* Refuses to write a file that was frozen, though not by a group that is known here. */
+static int opener_check_attribute(const struct chain_file *file, struct err *err)
+{
+    if (!frozen_attribute_is_set(file->fd, &file->identity))
+        return 0;
+    return err_set(err, ErrDeviceInUse, 0,
+                   "image '%s' is frozen by a snapshot group that is not in this database, as if "
+                   "that were older than the image, or another daemon's: restore the newest one, "
+                   "attach the image read-only, or remove its attribute " FROZEN_ATTRIBUTE,
+                   file->path);
+}
+
+/* Files that were frozen by an older daemon, or just before this one was killed, are not marked. */
+static void opener_mark_frozen(struct block *block, const struct chain_file *file)
+{
+    if (file_table_is_frozen(block->files, &file->identity, file->path))
+        frozen_attribute_set(file->fd, &file->identity);
+}
+
 /* Refuses to write a frozen file; the message names the group if one offers the image. */
 static int opener_check_frozen(struct block *block, const struct chain_file *file, struct err *err)
 {
     if (!file_table_is_frozen(block->files, &file->identity, file->path))
-        return 0;
+        return opener_check_attribute(file, err);
     LOCK_GUARD(&block->lock);
     const struct frozen *frozen = block->frozen;
     while (frozen && strcmp(frozen->image, file->path) != 0)
@@ -71,6 +92,8 @@ int opener_admit(void *arg, const struct chain_file *file, struct file_claim **c
     *claim = file_table_claim(block->files, &use, err);
     if (!*claim || (!file->read_only && opener_check_frozen(block, file, err) != 0))
         return -1;
+    if (file->read_only)
+        opener_mark_frozen(block, file);
     return journal_recovery_admit(block->journals, &opener->terms, file, node, err);
 }
 
