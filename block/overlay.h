@@ -14,6 +14,13 @@ int block_overlay_discard(struct block *block, const char *path, const char *dir
                           const char *format, const unsigned char id[OWNER_ID_BYTES],
                           struct err *err);
 
+/* The same for an overlay that no client can have written to, and that stays if it has data all the
+ * same, in the file or in a journal: UnflushedData. So a database that was saved before the overlay
+ * was used, and is restored, removes nothing. */
+int block_overlay_discard_unused(struct block *block, const char *path, const char *directory,
+                                 const char *format, const unsigned char id[OWNER_ID_BYTES],
+                                 struct err *err);
+
 /* Before a start discards an overlay that its device was to take along: gives up what only its
  * journal has. Nothing happens to another file of that path. */
 int block_overlay_forget(struct block *block, const char *path, const char *format,

@@ -133,8 +133,8 @@ static int image_discard(struct service *service, const struct device_row *row, 
     unsigned char id[OWNER_ID_BYTES];
     id_bytes(row->id, id);
     return row->origin_how
-               ? block_overlay_discard(service->block, row->image, row->directory_identity,
-                                       row->format, id, err)
+               ? block_overlay_discard_unused(service->block, row->image, row->directory_identity,
+                                              row->format, id, err)
                : block_image_discard(service->block, row->image, row->directory_identity, id, err);
 }
 

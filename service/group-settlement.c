@@ -136,8 +136,8 @@ static int overlays_discard(struct service *service, const struct group_row *row
     id_bytes(row->id, id);
     for (size_t i = 0; i < row->member_count; i++) {
         const struct member_row *member = &row->members[i];
-        if (block_overlay_discard(service->block, member->snapshot_file, member->directory_identity,
-                                  member->format, id, err) != 0)
+        if (block_overlay_discard_unused(service->block, member->snapshot_file,
+                                         member->directory_identity, member->format, id, err) != 0)
             ret = -1;
     }
     return ret;

@@ -17,9 +17,51 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+/* ---- whether it is as it was made ---- */
+
+/* Data or zeros of its own, in its tables. */
+static int node_has_changes(struct node *node, bool *has)
+{
+    int ret = 0;
+    *has = false;
+    for (uint64_t at = 0; at < node->size_bytes && ret == 0 && !*has;) {
+        struct extent extent = {.length = node->size_bytes - at};
+        ret = node->driver->map(node, at, MAP_HOLES, &extent);
+        *has = ret == 0 && extent.kind != EXTENT_BACKING;
+        at += extent.length;
+    }
+    return ret;
+}
+
+static int overlay_check_unused(struct block *block, int fd, const struct image_place *place,
+                                const struct driver *driver, struct err *err)
+{
+    bool has_changes;
+    if (journal_recovery_check(block->journals, fd, place->path, err) != 0)
+        return -1;
+    CLEANUP_CLOSE int own = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+    if (own < 0)
+        return err_set(err, ErrOpenFileFailed, errno, "overlay '%s' cannot be opened", place->path);
+    CLEANUP(node) struct node *node = node_open(own, place->path, driver, true, NULL, err);
+    if (!node)
+        return -1;
+    steal_fd(&own);
+    int ret = node_has_changes(node, &has_changes);
+    if (ret)
+        return err_set(err, ErrOpenFileFailed, -ret, "overlay '%s' cannot be read", place->path);
+    return has_changes ? err_set(err, ErrUnflushedData, 0,
+                                 "overlay '%s' was to be removed, as one that was never used, but "
+                                 "it has data: was an older database restored?",
+                                 place->path)
+                       : 0;
+}
+
+/* ---- removing ---- */
+
 /* Unlinks the overlay if its header says that `id` made it. */
-static int overlay_unlink(const struct image_place *place, const struct driver *driver,
-                          const unsigned char id[OWNER_ID_BYTES], struct err *err)
+static int overlay_unlink(struct block *block, const struct image_place *place,
+                          const struct driver *driver, const unsigned char id[OWNER_ID_BYTES],
+                          bool must_be_unused, struct err *err)
 {
     CLEANUP_CLOSE int fd =
         openat(place->dirfd, place->name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
@@ -32,16 +74,19 @@ static int overlay_unlink(const struct image_place *place, const struct driver *
     int ret = driver->group_id(fd, found);
     if (ret && ret != -ENOENT)
         return err_set(err, ErrOpenFileFailed, -ret, "overlay '%s' cannot be read", place->path);
-    if (ret == 0 && memcmp(found, id, OWNER_ID_BYTES) == 0 &&
-        unlinkat(place->dirfd, place->name, 0) != 0)
+    if (ret || memcmp(found, id, OWNER_ID_BYTES) != 0)
+        return 0;
+    if (must_be_unused && overlay_check_unused(block, fd, place, driver, err) != 0)
+        return -1;
+    if (unlinkat(place->dirfd, place->name, 0) != 0)
         return err_set(err, ErrOpenFileFailed, errno, "overlay '%s' cannot be removed",
                        place->path);
     return 0;
 }
 
-int block_overlay_discard(struct block *block, const char *path, const char *directory,
-                          const char *format, const unsigned char id[OWNER_ID_BYTES],
-                          struct err *err)
+static int overlay_discard(struct block *block, const char *path, const char *directory,
+                           const char *format, const unsigned char id[OWNER_ID_BYTES],
+                           bool must_be_unused, struct err *err)
 {
     CLEANUP_PLACE struct image_place place = IMAGE_PLACE_INIT;
     const struct driver *driver = driver_find(format);
@@ -50,12 +95,27 @@ int block_overlay_discard(struct block *block, const char *path, const char *dir
     int found = image_place_find(&block->dir, path, directory, &place, err);
     if (found <= 0)
         return found;
-    if (stage_discard(&place, id, err) != 0 || overlay_unlink(&place, driver, id, err) != 0)
+    if (stage_discard(&place, id, err) != 0 ||
+        overlay_unlink(block, &place, driver, id, must_be_unused, err) != 0)
         return -1;
     /* Also if there was nothing: who unlinked it may have been killed before this. */
     if (fsync(place.dirfd) != 0)
         return err_set(err, ErrOpenFileFailed, errno, "removal of '%s' is not durable", place.path);
     return 0;
+}
+
+int block_overlay_discard(struct block *block, const char *path, const char *directory,
+                          const char *format, const unsigned char id[OWNER_ID_BYTES],
+                          struct err *err)
+{
+    return overlay_discard(block, path, directory, format, id, false, err);
+}
+
+int block_overlay_discard_unused(struct block *block, const char *path, const char *directory,
+                                 const char *format, const unsigned char id[OWNER_ID_BYTES],
+                                 struct err *err)
+{
+    return overlay_discard(block, path, directory, format, id, true, err);
 }
 
 int block_overlay_forget(struct block *block, const char *path, const char *format,

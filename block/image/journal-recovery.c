@@ -300,6 +300,24 @@ void journal_recovery_discard(struct journal_dir *dir, struct node *node)
         unlinkat(journal_dir_fd(dir), name, 0);
 }
 
+int journal_recovery_check(struct journal_dir *dir, int fd, const char *path, struct err *err)
+{
+    struct sweep sweep = {dir, {.is_restored = true}, err, 0};
+    const struct chain_file file = {.fd = fd, .path = path};
+    struct journal_image image;
+    struct leftover *journal;
+    if (!dir)
+        return 0;
+    if (image_examine(&file, &image, err) != 0 ||
+        journal_dir_find(dir, &image, path, JOURNAL_SUFFIX, &journal, err) != 0)
+        return -1;
+    if (!journal)
+        return 0;
+    int ret = sweep_leftover(&sweep, journal, path);
+    leftover_release(dir, journal);
+    return ret;
+}
+
 int journal_recovery_forget(struct journal_dir *dir, int fd, const char *path, struct err *err)
 {
     struct sweep sweep = {dir, {.is_restored = true, .discard_unflushed = true}, err, 0};

@@ -46,6 +46,10 @@ int journal_recovery_sweep(struct journal_dir *dir, const struct image_dir *imag
 /* Discards the node's journal and a note that a sync of it failed. */
 void journal_recovery_discard(struct journal_dir *dir, struct node *node);
 
+/* 0 if no journal has last writes of the image that is open as `fd`. UnflushedData, DeviceInUse,
+ * OpenFileFailed. */
+int journal_recovery_check(struct journal_dir *dir, int fd, const char *path, struct err *err);
+
 /* Deletes what is left over of the image that is open as `fd`, which is to be removed. DeviceInUse,
  * OpenFileFailed. */
 int journal_recovery_forget(struct journal_dir *dir, int fd, const char *path, struct err *err);

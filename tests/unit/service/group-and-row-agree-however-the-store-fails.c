@@ -507,9 +507,9 @@ int block_directory_identity(struct block *block, const char *path,
     return 0;
 }
 
-int block_overlay_discard(struct block *block, const char *path, const char *directory,
-                          const char *format, const unsigned char id[OWNER_ID_BYTES],
-                          struct err *err)
+int block_overlay_discard_unused(struct block *block, const char *path, const char *directory,
+                                 const char *format, const unsigned char id[OWNER_ID_BYTES],
+                                 struct err *err)
 {
     (void)block, (void)path, (void)directory, (void)format, (void)id;
     return err_set(err, ErrInternalError, 0, "no start here");
