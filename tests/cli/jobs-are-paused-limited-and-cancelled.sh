@@ -20,23 +20,25 @@ qemu-io -f raw -c 'write -P 2 0 4M' "$(nbd_uri vda)" >/dev/null
 
 expect_ctl 0 group delete two --no-wait -o name
 job=$OUTPUT
-expect_ctl 0 job limit "$job" 1M -o json
-expect_output '.rate_bytes_per_second == 1048576'
+expect_ctl 0 job limit "$job" 2K -o json
+expect_output '.rate_bytes_per_second == 2048'
 expect_ctl 0 job pause "$job" -o json
 is_state() { [ "$("$SNAPGROUPCTL" --socket "$RUNTIME/api.sock" -o json job show "$job" | jq -r .state)" = "$1" ]; }
 wait_until is_state paused
 expect_ctl 5 job watch "$job" --timeout 0.3
 grep -q 'still paused after --timeout' <<<"$ERRORS" || fail "says $ERRORS"
 [ "$(tr -dc '\r\033' <<<"$ERRORS" | wc -c)" = 0 ] || fail 'there is a bar without a terminal'
-script --quiet --return --command "'$SNAPGROUPCTL' --socket '$RUNTIME/api.sock' job watch '$job' --timeout 1" \
-    "$TMP/typescript" >/dev/null </dev/null || true
-grep -q '% .* of .*paused' "$TMP/typescript" || fail "no bar: $(cat -v "$TMP/typescript")"
+script --quiet --flush --command "'$SNAPGROUPCTL' --socket '$RUNTIME/api.sock' job watch '$job'" \
+    "$TMP/typescript" >/dev/null </dev/null &
+bar=$!
+wait_until grep -q '% .* of .*paused' "$TMP/typescript"
 
 "$SNAPGROUPCTL" --socket "$RUNTIME/api.sock" job watch "$job" >"$TMP/watched" 2>&1 &
 watch=$!
 expect_ctl 0 job cancel "$job"
 rc=0
 wait "$watch" || rc=$?
+wait "$bar"
 [ "$rc" = 1 ] && grep -q 'is cancelled' "$TMP/watched" || fail "the watch ends with $rc: $(cat "$TMP/watched")"
 expect_ctl 0 group delete two --no-wait -o name
 job=$OUTPUT
