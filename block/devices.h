@@ -176,7 +176,8 @@ int block_frozen_check_unused(struct block *block, const char *device, const cha
  * block_frozen_file_add() before any device is opened. */
 struct frozen_file {
     char identity[FILE_IDENTITY_BYTES];
-    char *path; /* absolute: where it was */
+    char *path;      /* absolute: where it was */
+    bool is_by_path; /* its file system keeps no identities: it is known by its path as well */
 };
 int block_frozen_file_add(struct block *block, const char *identity, const char *path,
                           struct err *err);
@@ -189,6 +190,14 @@ void chain_images_free(struct chain_image *chain, size_t length);
 
 /* The file is gone: another one may have its path. */
 void block_frozen_file_forget(struct block *block, const char *identity, const char *path);
+
+/* Whether the file at `image` is marked, and nobody here has it open: 1: *file, whose path is heap
+ * and where it is now; 0; -1: *err. Waits for storage. */
+int block_frozen_file_find(struct block *block, const char *image, struct frozen_file *file,
+                           struct err *err);
+
+/* Nothing needs the file as it was frozen: it may be opened for writing. */
+void block_frozen_file_release(struct block *block, const struct frozen_file *file);
 
 /* The files of the chain of `image` that are not marked yet, top to base, for groups recorded
  * without them. *files is heap, freed by frozen_files_free(). Codes: as for block_device_open(). */

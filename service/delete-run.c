@@ -4,7 +4,6 @@
  */
 #include "service/delete-run.h"
 
-#include "base/log.h"
 #include "service/context.h"
 #include "service/events.h"
 #include "service/group-trees.h"
@@ -23,41 +22,18 @@ enum {
     PLAN_TRIES = 250,
     PLAN_WAIT_MS = 20,
 };
+
 /* ---- files that somebody removed ---- */
 
-static bool tree_has_child(const struct tree *tree, size_t i, const bool *forgotten)
+static int tree_forget_gone(void *context, const struct tree *tree, struct err *err)
 {
-    for (size_t j = i + 1; j < tree->count; j++)
-        if (tree->images[j].backing == i && !forgotten[j])
-            return true;
-    return false;
-}
-
-/* From the leaves down; what still has something on it stays. */
-static int tree_forget(void *context, const struct tree *tree, struct err *err)
-{
-    struct service *service = context;
-    CLEANUP_FREE bool *forgotten = calloc(tree->count + 1, sizeof(*forgotten));
-    CLEANUP(store_transaction) struct store_transaction *transaction = NULL;
-    if (!forgotten)
-        return err_set(err, ErrOutOfResources, 0, "there is no memory for the trees");
-    for (size_t i = tree->count; i-- > 0;) {
-        if (!tree->images[i].is_gone || tree_has_child(tree, i, forgotten))
-            continue;
-        if (!transaction && !(transaction = store_begin(service->store, err)))
-            return -1;
-        if (store_image_forget(transaction, tree->rows[i].path, err) != 0)
-            return -1;
-        forgotten[i] = true;
-        log_info("image '%s' is gone, and keeps nothing under it", tree->rows[i].path);
-    }
-    return transaction ? store_commit(steal(transaction), err) : 0;
+    return tree_forget(context, tree, err);
 }
 
 static int delete_forget(struct service *service, const struct group_row *group,
                          struct roots *roots, struct err *err)
 {
-    const struct tree_visit visit = {service, group, roots, tree_forget, service};
+    const struct tree_visit visit = {service, group, roots, tree_forget_gone, service};
     return trees_visit(&visit, err);
 }
 

@@ -11,6 +11,7 @@
 #include "service/context.h"
 #include "service/deletes.h"
 #include "service/device-change.h"
+#include "service/frozen-release.h"
 #include "service/idempotency.h"
 #include "service/images.h"
 #include "service/labels.h"
@@ -125,6 +126,22 @@ enum add_state {
     ADD_OPENED,   /* the device too */
 };
 
+/* What was frozen, and is needed no longer, is freed for the device. */
+static int device_open(struct service *service, const struct device_row *row,
+                       const struct device_spec *spec, struct err *err)
+{
+    struct err why;
+    int ret = block_device_open(service->block, spec, err);
+    if (ret == 0 || err->code != ErrDeviceInUse || row->read_only)
+        return ret;
+    int released = frozen_file_release(service, row->image, &why);
+    if (released > 0)
+        return block_device_open(service->block, spec, err);
+    if (released < 0)
+        *err = why;
+    return -1;
+}
+
 static int device_attach(struct service *service, struct device_row *row,
                          const struct device_request *request, enum add_state *state,
                          struct err *err)
@@ -135,7 +152,7 @@ static int device_attach(struct service *service, struct device_row *row,
         return -1;
     spec.discard_unflushed = request->discard_unflushed;
     row->chain_seen = store_merges_generation(service->store);
-    if (block_device_open(service->block, &spec, err) != 0)
+    if (device_open(service, row, &spec, err) != 0)
         return -1;
     *state = ADD_OPENED;
     return device_row_identify_new(service, row, err) != 0

@@ -4,6 +4,7 @@
  */
 #include "service/group-trees.h"
 
+#include "base/log.h"
 #include "service/context.h"
 #include "service/json.h"
 #include "store/jobs.h"
@@ -77,6 +78,36 @@ int tree_load(struct service *service, const char *path, const char *group, stru
     if (used > 0)
         tree_plan(tree->images, tree->count);
     return used < 0 ? -1 : 0;
+}
+
+/* ---- files that somebody removed ---- */
+
+static bool tree_has_child(const struct tree *tree, size_t i, const bool *forgotten)
+{
+    for (size_t j = i + 1; j < tree->count; j++)
+        if (tree->images[j].backing == i && !forgotten[j])
+            return true;
+    return false;
+}
+
+/* From the leaves down. */
+int tree_forget(struct service *service, const struct tree *tree, struct err *err)
+{
+    CLEANUP_FREE bool *forgotten = calloc(tree->count + 1, sizeof(*forgotten));
+    CLEANUP(store_transaction) struct store_transaction *transaction = NULL;
+    if (!forgotten)
+        return err_set(err, ErrOutOfResources, 0, "there is no memory for the trees");
+    for (size_t i = tree->count; i-- > 0;) {
+        if (!tree->images[i].is_gone || tree_has_child(tree, i, forgotten))
+            continue;
+        if (!transaction && !(transaction = store_begin(service->store, err)))
+            return -1;
+        if (store_image_forget(transaction, tree->rows[i].path, err) != 0)
+            return -1;
+        forgotten[i] = true;
+        log_info("image '%s' is gone, and keeps nothing under it", tree->rows[i].path);
+    }
+    return transaction ? store_commit(steal(transaction), err) : 0;
 }
 
 /* ---- the lowest images ---- */

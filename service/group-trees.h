@@ -30,6 +30,10 @@ void tree_clear(struct tree *tree);
 int tree_load(struct service *service, const char *path, const char *group, struct tree *tree,
               struct err *err);
 
+/* Images whose files somebody removed keep nothing under them any more; one that still has
+ * something on it, or is the top of a device, stays as it is. StoreFailed, OutOfResources. */
+int tree_forget(struct service *service, const struct tree *tree, struct err *err);
+
 /* ---- the lowest images ---- */
 
 /* The lowest images of the trees of a group's members, which stay when those of members go. */

@@ -211,6 +211,32 @@ void block_frozen_file_forget(struct block *block, const char *identity, const c
     file_table_unmark(block->files, &known, path);
 }
 
+int block_frozen_file_find(struct block *block, const char *image, struct frozen_file *file,
+                           struct err *err)
+{
+    struct stat st;
+    struct identity identity;
+    CLEANUP_FREE char *path = NULL;
+    CLEANUP_CLOSE int fd = image_open(&block->dir, image, true, &path, err);
+    if (fd < 0)
+        return -1;
+    if (fstat(fd, &st) != 0 || identity_of(fd, &identity) != 0)
+        return err_set(err, ErrOpenFileFailed, errno, "image '%s' cannot be examined", path);
+    if (!file_table_is_frozen(block->files, &identity, path) ||
+        file_table_is_used(block->files, st.st_dev, st.st_ino))
+        return 0;
+    *file = (struct frozen_file){.path = steal(path), .is_by_path = !identity.is_lasting};
+    memcpy(file->identity, identity.text, sizeof(file->identity));
+    return 1;
+}
+
+void block_frozen_file_release(struct block *block, const struct frozen_file *file)
+{
+    struct identity identity = {.is_lasting = !file->is_by_path};
+    memcpy(identity.text, file->identity, sizeof(identity.text));
+    file_table_unfreeze(block->files, &identity, file->path);
+}
+
 struct node *opener_open_chain(struct block *block, const struct device *device,
                                const struct device_spec *spec, struct err *err)
 {

@@ -118,25 +118,24 @@ static const struct file_claim *file_main_claim(const struct file *file)
     return claim ? claim : file->claims;
 }
 
-static const struct frozen_mark *mark_find_locked(const struct file_table *table,
-                                                  const struct identity *identity)
+static struct frozen_mark *mark_find_locked(const struct file_table *table,
+                                            const struct identity *identity)
 {
     uint64_t hash = hash_text(identity->text);
     for (struct hash_link *link = hash_table_find(&table->identities, hash); link;
          link = link->next) {
-        const struct frozen_mark *mark = (struct frozen_mark *)link;
+        struct frozen_mark *mark = (struct frozen_mark *)link;
         if (identity_is_same(&mark->identity, identity))
             return mark;
     }
     return NULL;
 }
 
-static const struct frozen_mark *mark_find_path_locked(const struct file_table *table,
-                                                       const char *path)
+static struct frozen_mark *mark_find_path_locked(const struct file_table *table, const char *path)
 {
     struct hash_link *link = hash_table_find(&table->paths, hash_text(path));
     for (; link; link = link->next) {
-        const struct frozen_mark *mark = HASH_OBJECT(link, struct frozen_mark, by_path);
+        struct frozen_mark *mark = HASH_OBJECT(link, struct frozen_mark, by_path);
         if (strcmp(mark->path, path) == 0)
             return mark;
     }
@@ -261,6 +260,12 @@ struct node *file_table_shared(struct file_table *table, dev_t dev, ino_t ino,
     return file ? file_shared_locked(file, used_path, driver) : NULL;
 }
 
+bool file_table_is_used(struct file_table *table, dev_t dev, ino_t ino)
+{
+    LOCK_GUARD(&table->lock);
+    return file_find_locked(table, dev, ino) != NULL;
+}
+
 bool file_table_user(struct file_table *table, dev_t dev, ino_t ino, char *user, size_t bytes,
                      bool *is_writer)
 {
@@ -319,6 +324,13 @@ void file_table_freeze(struct file_table *table, struct frozen_mark *mark)
         frozen_mark_free(mark);
 }
 
+static void mark_drop_locked(struct file_table *table, struct frozen_mark *mark)
+{
+    hash_table_remove(&table->identities, &mark->by_identity);
+    hash_table_remove(&table->paths, &mark->by_path);
+    frozen_mark_free(mark);
+}
+
 static struct frozen_mark *mark_find_at_locked(const struct file_table *table,
                                                const struct identity *identity, const char *path)
 {
@@ -335,11 +347,19 @@ void file_table_unmark(struct file_table *table, const struct identity *identity
 {
     LOCK_GUARD(&table->lock);
     struct frozen_mark *mark = mark_find_at_locked(table, identity, path);
-    if (!mark)
-        return;
-    hash_table_remove(&table->identities, &mark->by_identity);
-    hash_table_remove(&table->paths, &mark->by_path);
-    frozen_mark_free(mark);
+    if (mark)
+        mark_drop_locked(table, mark);
+}
+
+void file_table_unfreeze(struct file_table *table, const struct identity *identity,
+                         const char *path)
+{
+    LOCK_GUARD(&table->lock);
+    struct frozen_mark *mark;
+    while ((mark = mark_find_locked(table, identity)) != NULL)
+        mark_drop_locked(table, mark);
+    while (!identity->is_lasting && (mark = mark_find_path_locked(table, path)) != NULL)
+        mark_drop_locked(table, mark);
 }
 
 bool file_table_is_frozen(struct file_table *table, const struct identity *identity,

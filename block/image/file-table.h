@@ -80,6 +80,8 @@ struct node *file_claim_share(struct file_claim *claim, const struct shared_imag
 struct node *file_table_shared(struct file_table *table, dev_t dev, ino_t ino,
                                const char *used_path, const struct driver *driver);
 
+bool file_table_is_used(struct file_table *table, dev_t dev, ino_t ino);
+
 /* Who uses the file: the writer if there is one, else one of the readers. False: nobody. */
 bool file_table_user(struct file_table *table, dev_t dev, ino_t ino, char *user, size_t bytes,
                      bool *is_writer);
@@ -98,6 +100,10 @@ void file_table_freeze(struct file_table *table, struct frozen_mark *mark);
 
 /* Drops the mark of that file at that path, which is gone. */
 void file_table_unmark(struct file_table *table, const struct identity *identity, const char *path);
+
+/* Drops all marks of that file, which is frozen no longer. */
+void file_table_unfreeze(struct file_table *table, const struct identity *identity,
+                         const char *path);
 
 bool file_table_is_frozen(struct file_table *table, const struct identity *identity,
                           const char *path);

@@ -36,6 +36,7 @@ CREATE TABLE images (
     CHECK ((role = 'made') = (made_by IS NOT NULL))
 ) STRICT;
 CREATE INDEX images_backing ON images (backing) WHERE backing IS NOT NULL;
+CREATE INDEX images_identity ON images (identity) WHERE identity IS NOT NULL;
 CREATE INDEX images_incomplete ON images (path) WHERE is_complete = 0;
 
 ALTER TABLE devices ADD COLUMN top_image TEXT REFERENCES images (path) DEFERRABLE INITIALLY DEFERRED;
