@@ -320,12 +320,6 @@ int block_nbd_set_tls(struct block *block, const struct nbd_tls_spec *spec, stru
     return block_nbd_start(block, err) ? -1 : nbd_server_set_tls(block->server, spec, err);
 }
 
-int block_nbd_reload_tls(struct block *block, const struct nbd_tls_spec *spec, struct err *err)
-{
-    assert(block->server);
-    return nbd_server_reload_tls(block->server, spec, err);
-}
-
 int block_nbd_check(const struct nbd_tls_spec *spec, const char *const *addresses, size_t count,
                     struct err *err)
 {

@@ -134,19 +134,15 @@ struct nbd_tls_spec {
     const char *psk_file; /* lines NAME:HEXKEY; or NULL: no pre-shared keys */
 };
 
-/* Enables TLS for NBD on every address, before the first block_nbd_listen(). Reads the files.
- * Codes: OpenFileFailed, InvalidValue; the message names the file. */
+/* TLS for NBD on every address, for connections that begin later; reads the files. On failure
+ * nothing changes. Codes: OpenFileFailed, InvalidValue, also if an address beyond loopback is served
+ * and clients would not have to prove who they are; the message names the file. */
 int block_nbd_set_tls(struct block *block, const struct nbd_tls_spec *spec, struct err *err);
 
 /* Whether block_nbd_set_tls() would succeed, and block_nbd_listen() take each address, as far as
  * that can be told without a socket. */
 int block_nbd_check(const struct nbd_tls_spec *spec, const char *const *addresses, size_t count,
                     struct err *err);
-
-/* Reads the files of a spec again, for later connections. Its mode is the same, and all its clients
- * must prove who they are if they had to before, and only then (InvalidValue). On failure nothing
- * changes. Codes: as above. */
-int block_nbd_reload_tls(struct block *block, const struct nbd_tls_spec *spec, struct err *err);
 
 /* Serves NBD on one more address: "unix:PATH" or "ADDR:PORT" (port 0: any free port). Beyond
  * loopback TLS is required in every mode, and must authenticate the client. Codes: InvalidValue,

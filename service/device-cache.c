@@ -201,17 +201,30 @@ static int text_encode(struct service *service, const struct device_view *view,
     return text_set(text, &view->row, made, made ? strlen(made) : 0, err);
 }
 
+/* A text has what the stamp is of, and whether NBD needs TLS, which a reload changes. */
+static uint64_t text_stamp(uint64_t stamp, bool needs_tls)
+{
+    return needs_tls ? ~stamp : stamp;
+}
+
+static bool entry_has_text(const struct service *service, const struct entry *entry, uint64_t stamp)
+{
+    return entry->text &&
+           entry->stamp == text_stamp(stamp, device_row_needs_tls(service, &entry->row));
+}
+
 /* Copies the entry's text, if it is of that stamp; if not, its row, and says where it is. */
-static int entry_copy_locked(const struct device_cache *cache, const char *name, uint64_t stamp,
+static int entry_copy_locked(const struct service *service, const char *name, uint64_t stamp,
                              struct device_text *text, struct device_row *row, size_t *position,
                              struct err *err)
 {
+    const struct device_cache *cache = service->device_cache;
     size_t next = entries_after(cache, name);
     const struct entry *entry = next > 0 ? &cache->entries[next - 1] : NULL;
     if (!entry || strcmp(entry->row.name, name) != 0 || entry->row.state == DEVICE_ROW_CREATING)
         return err_set(err, ErrDeviceNotFound, 0, "there is no device '%s'", name);
     *position = next - 1;
-    if (!entry->text || entry->stamp != stamp)
+    if (!entry_has_text(service, entry, stamp))
         return device_row_copy(row, &entry->row, err);
     char *copy = malloc(entry->bytes + 1);
     if (copy)
@@ -224,7 +237,7 @@ static void text_keep(struct device_cache *cache, uint64_t generation, size_t po
                       const struct device_view *view, const struct device_text *text)
 {
     struct fresh fresh = {.position = position,
-                          .stamp = device_info_stamp(&view->info),
+                          .stamp = text_stamp(device_info_stamp(&view->info), view->needs_tls),
                           .text = strdup(text->text),
                           .bytes = text->bytes};
     if (fresh.text)
@@ -247,7 +260,7 @@ int device_cache_get(struct service *service, const char *name, device_encoder *
                    ? text_encode(service, &view, encode, text, err)
                    : -1;
     uint64_t generation = cache->generation;
-    int result = entry_copy_locked(cache, name, stamp, text, &view.row, &position, err);
+    int result = entry_copy_locked(service, name, stamp, text, &view.row, &position, err);
     pthread_rwlock_unlock(&cache->lock);
     if (result != 0 || text->text)
         return result;
@@ -330,7 +343,7 @@ static int device_add(struct service *service, const struct device_row *row, siz
     }
     struct fresh *fresh = &gathering->fresh[gathering->fresh_count];
     *fresh = (struct fresh){.position = position,
-                            .stamp = device_info_stamp(&view.info),
+                            .stamp = text_stamp(device_info_stamp(&view.info), view.needs_tls),
                             .text = encode(service, &view)};
     view.row = (struct device_row){0};
     device_view_clear(&view);
@@ -410,7 +423,7 @@ static int page_gather(struct service *service, const struct device_filter *filt
         const struct entry *entry = &cache->entries[positions[i]];
         if (entry->row.state == DEVICE_ROW_CREATING || gathering->stamps[i] == 0)
             continue;
-        if (entry->text && entry->stamp == gathering->stamps[i])
+        if (entry_has_text(service, entry, gathering->stamps[i]))
             text_add(gathering, entry->text, entry->bytes);
         else if (device_add(service, &entry->row, positions[i], encode, gathering, err) != 0)
             return -1;

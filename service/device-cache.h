@@ -2,8 +2,8 @@
  *
  * The rows of devices, and their texts, which are read far more often than anything
  * changes. An entry is right as long as no row of `devices` has changed (store_devices_generation)
- * and, for its text, the device's stamp is the same (block_device_stamps). Both are compared at
- * every call: nobody has to remember to invalidate anything.
+ * and, for its text, the device's stamp is the same (block_device_stamps), and whether NBD needs
+ * TLS. All are compared at every call: nobody has to remember to invalidate anything.
  */
 #ifndef SERVICE_DEVICE_CACHE_H
 #define SERVICE_DEVICE_CACHE_H

@@ -415,10 +415,16 @@ static int device_view_find_keepers(struct service *service, struct device_view 
                                &view->keepers, &view->keeper_count, err);
 }
 
+bool device_row_needs_tls(const struct service *service, const struct device_row *row)
+{
+    return row->allowed_clients || block_nbd_needs_tls(service->block);
+}
+
 int device_view_fill(struct service *service, struct device_view *view, bool may_wait,
                      struct err *err)
 {
     const char *name = view->row.name;
+    view->needs_tls = device_row_needs_tls(service, &view->row);
     int result = may_wait ? block_device_info(service->block, name, &view->info, err)
                           : block_device_info_known(service->block, name, &view->info, err);
     return result == 0 ? device_view_find_keepers(service, view, err) : -1;

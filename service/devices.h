@@ -30,10 +30,15 @@ struct service;
 struct device_view {
     struct device_row row;
     struct device_info info;
+    bool needs_tls;             /* device_row_needs_tls() */
     struct keeper_row *keepers; /* of the images of its chain, apart from the device itself */
     size_t keeper_count;
 };
 void device_view_clear(struct device_view *view);
+
+/* Whether a client needs TLS for the device's export at the address that is reported, now: a reload
+ * may change it. */
+bool device_row_needs_tls(const struct service *service, const struct device_row *row);
 void device_views_free(struct device_view *views, size_t count);
 
 /* Codes: DeviceExists, DeviceInUse, OpenFileFailed, InvalidBlockFormat, UnflushedData, StoreFailed,

@@ -86,12 +86,12 @@ static const struct option_row rows[] = {
     {"tls-client-scope", RELOADS, OPTION_ADDRESS, "NAME=SCOPE", NULL, VALUE(tls_client_scopes),
      "what a client whose certificate has that name may do over\n"
      "REST without a token: read, snapshot or admin"},
-    {"nbd-tls", STARTS, OPTION_CHOICE, "off|optional|required", "off", VALUE(nbd_tls.mode),
+    {"nbd-tls", RELOADS, OPTION_CHOICE, "off|optional|required", "off", VALUE(nbd_tls.mode),
      "TLS for NBD"},
     {"nbd-tls-cert-dir", RELOADS, OPTION_TEXT, "DIR", NULL, VALUE(nbd_tls.cert_dir),
      "directory of server-cert.pem and server-key.pem, and for\n"
      "--nbd-tls-verify-peer of ca-cert.pem and, if any, ca-crl.pem"},
-    {"nbd-tls-verify-peer", STARTS, OPTION_FLAG, NULL, NULL, VALUE(nbd_tls.verify_peer),
+    {"nbd-tls-verify-peer", RELOADS, OPTION_FLAG, NULL, NULL, VALUE(nbd_tls.verify_peer),
      "every client needs a certificate of that CA, or a key"},
     {"nbd-tls-psk", RELOADS, OPTION_TEXT, "FILE", NULL, VALUE(nbd_tls.psk_file),
      "pre-shared keys: a line NAME:HEXKEY per client (psktool)"},

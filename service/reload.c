@@ -19,15 +19,6 @@
 
 enum { NAMES_BYTES = 512 };
 
-/* NBD's mode is that of the start. With another one it keeps its files until the restart. */
-static int nbd_reload(const struct reload *reload, const struct options *options, struct err *err)
-{
-    const struct nbd_tls_spec *old = &reload->started->nbd_tls, *new = &options->nbd_tls;
-    return old->mode != new->mode || old->verify_peer != new->verify_peer
-               ? 0
-               : block_nbd_reload_tls(reload->service->block, new, err);
-}
-
 static int reload_apply(const struct reload *reload, const struct options *options,
                         struct http *http, struct err *err)
 {
@@ -38,7 +29,7 @@ static int reload_apply(const struct reload *reload, const struct options *optio
         return -1;
     if (http_prepare_terms(http, &terms, err) != 0)
         return -1;
-    if (nbd_reload(reload, options, err) != 0) {
+    if (block_nbd_set_tls(reload->service->block, &options->nbd_tls, err) != 0) {
         http_cancel_terms(http);
         return -1;
     }

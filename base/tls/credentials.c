@@ -60,8 +60,6 @@ static int credentials_load_keys(struct tls_credentials *credentials, const char
     return 0;
 }
 
-CLEANUP_DEFINE(tls_credentials, struct tls_credentials *, tls_credentials_unref)
-
 struct tls_credentials *tls_credentials_new(const struct tls_spec *spec, struct err *err)
 {
     CLEANUP(tls_credentials) struct tls_credentials *credentials = calloc(1, sizeof(*credentials));

@@ -9,6 +9,7 @@
 #ifndef BASE_TLS_CREDENTIALS_H
 #define BASE_TLS_CREDENTIALS_H
 
+#include "base/cleanup.h"
 #include "base/err.h"
 
 #include <gnutls/gnutls.h>
@@ -35,6 +36,7 @@ struct tls_credentials;
 struct tls_credentials *tls_credentials_new(const struct tls_spec *spec, struct err *err);
 struct tls_credentials *tls_credentials_ref(struct tls_credentials *credentials);
 void tls_credentials_unref(struct tls_credentials *credentials);
+CLEANUP_DEFINE(tls_credentials, struct tls_credentials *, tls_credentials_unref)
 
 /* Whether every client proves who it is, with a certificate or a pre-shared key. */
 bool tls_credentials_authenticate(const struct tls_credentials *credentials);

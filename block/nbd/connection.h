@@ -62,18 +62,18 @@ struct nbd_server {
     pthread_mutex_t lock;
     pthread_cond_t left; /* a connection left `live`; monotonic clock */
     struct block *block;
-    struct nbd_limits limits;   /* a test changes them before they come into play */
-    struct nbd_budget budget;   /* memory beyond every connection's own */
-    enum nbd_tls_mode tls_mode; /* set before the first listener, then constant */
-    int wake_fd;                /* an eventfd: look at `is_stopping`, `finished` and `listeners` */
+    struct nbd_limits limits; /* a test changes them before they come into play */
+    struct nbd_budget budget; /* memory beyond every connection's own */
+    int wake_fd;              /* an eventfd: look at `is_stopping`, `finished` and `listeners` */
     atomic_bool is_stopping;
-    bool refusing;         /* nbd-accept's: it has told that it refuses connections */
-    unsigned spinning_max; /* constant */
-    atomic_uint spinning;  /* connections that watch their socket rather than sleep */
+    atomic_bool requires_tls; /* on every address; changes with `tls` */
+    bool refusing;            /* nbd-accept's: it has told that it refuses connections */
+    unsigned spinning_max;    /* constant */
+    atomic_uint spinning;     /* connections that watch their socket rather than sleep */
     struct nbd_pool pool;
 
     /* Guarded by lock. */
-    struct tls_credentials *tls; /* for the next handshake; NULL: tls_mode is NBD_TLS_OFF */
+    struct tls_credentials *tls; /* for the next handshake; NULL: it is not offered */
     bool accepting;              /* `acceptor` runs */
     pthread_t acceptor;
     size_t listener_count; /* only grows, until nbd-accept is gone */

@@ -294,11 +294,11 @@ static void handshake_identify(struct nbd_handshake *handshake)
         handshake->client.names[i] = handshake->names.list[i];
 }
 
-/* A reference to the credentials of now: they may be replaced at any time. */
+/* A reference to the credentials of now, which may be replaced at any time. NULL: none. */
 static struct tls_credentials *server_credentials(struct nbd_server *server)
 {
     LOCK_GUARD(&server->lock);
-    return tls_credentials_ref(server->tls);
+    return server->tls ? tls_credentials_ref(server->tls) : NULL;
 }
 
 static int option_starttls(struct nbd_handshake *handshake)
@@ -306,14 +306,15 @@ static int option_starttls(struct nbd_handshake *handshake)
     struct nbd_channel *channel = &handshake->connection->channel;
     if (channel->tls)
         return nbd_option_error(handshake, NBD_REP_ERR_INVALID, "TLS is already active");
-    if (handshake->connection->server->tls_mode == NBD_TLS_OFF)
+    CLEANUP(tls_credentials)
+    struct tls_credentials *credentials = server_credentials(handshake->connection->server);
+    if (!credentials)
         return nbd_option_error(handshake, NBD_REP_ERR_POLICY, "TLS is not offered here");
     if (handshake->length != 0)
         return nbd_option_error(handshake, NBD_REP_ERR_INVALID, "STARTTLS has no data");
     int ret = nbd_option_acknowledge(handshake);
     if (!ret)
-        ret = nbd_channel_start_tls(channel, server_credentials(handshake->connection->server),
-                                    handshake->deadline_ms);
+        ret = nbd_channel_start_tls(channel, steal(credentials), handshake->deadline_ms);
     if (!ret) {
         handshake_forget(handshake);
         handshake_identify(handshake);

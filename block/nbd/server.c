@@ -123,7 +123,7 @@ static struct nbd_connection *connection_new(struct nbd_server *server,
     connection->session.stop = &connection->stop;
     connection->client.hang_up = connection_hang_up;
     connection->channel.socket.fd = fd;
-    connection->tls_required = server->tls_mode == NBD_TLS_REQUIRED || listener->is_remote;
+    connection->tls_required = atomic_load(&server->requires_tls) || listener->is_remote;
     connection->peer = *peer;
     return steal(connection);
 }
@@ -339,38 +339,36 @@ int nbd_server_check(const struct nbd_tls_spec *spec, const char *const *address
     return 0;
 }
 
-int nbd_server_set_tls(struct nbd_server *server, const struct nbd_tls_spec *spec, struct err *err)
+static bool server_is_remote_locked(const struct nbd_server *server)
 {
-    assert(!server->accepting && !server->tls);
-    if (spec->mode == NBD_TLS_OFF)
-        return 0;
-    server->tls = credentials_new(spec, err);
-    if (!server->tls)
-        return -1;
-    server->tls_mode = spec->mode;
-    return 0;
+    bool is_remote = false;
+    for (size_t i = 0; i < server->listener_count; i++)
+        is_remote |= server->listeners[i].is_remote;
+    return is_remote;
 }
 
-int nbd_server_reload_tls(struct nbd_server *server, const struct nbd_tls_spec *spec,
-                          struct err *err)
+int nbd_server_set_tls(struct nbd_server *server, const struct nbd_tls_spec *spec, struct err *err)
 {
-    assert(spec->mode == server->tls_mode);
-    if (spec->mode == NBD_TLS_OFF)
-        return 0;
-    struct tls_credentials *new = credentials_new(spec, err);
-    if (!new)
+    struct tls_credentials *spare = NULL;
+    if (spec->mode != NBD_TLS_OFF && !(spare = credentials_new(spec, err)))
         return -1;
     pthread_mutex_lock(&server->lock);
-    struct tls_credentials *old = server->tls;
-    bool is_alike = tls_credentials_authenticate(new) == tls_credentials_authenticate(old);
-    if (is_alike)
-        server->tls = new;
+    bool is_enough =
+        !server_is_remote_locked(server) || (spare && tls_credentials_authenticate(spare));
+    if (is_enough) {
+        struct tls_credentials *old = server->tls;
+        server->tls = spare;
+        spare = old;
+        atomic_store(&server->requires_tls, spec->mode == NBD_TLS_REQUIRED);
+    }
     pthread_mutex_unlock(&server->lock);
-    tls_credentials_unref(is_alike ? old : new);
-    if (is_alike)
+    if (spare)
+        tls_credentials_unref(spare);
+    if (is_enough)
         return 0;
     return err_set(err, ErrInvalidValue, 0,
-                   "whether every NBD client must prove who it is changes with a restart only");
+                   "an NBD address beyond loopback is served, so every NBD client must go on "
+                   "proving who it is");
 }
 
 int nbd_server_listen(struct nbd_server *server, const char *address, struct err *err)
@@ -425,7 +423,7 @@ const char *nbd_server_reach(const struct nbd_server *server)
 bool nbd_server_needs_tls(const struct nbd_server *server)
 {
     const struct listener *best = server_best_listener(server);
-    return server->tls_mode == NBD_TLS_REQUIRED || (best && best->is_remote);
+    return atomic_load(&server->requires_tls) || (best && best->is_remote);
 }
 
 bool nbd_server_knows_clients(struct nbd_server *server)

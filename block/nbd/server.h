@@ -18,16 +18,15 @@ struct nbd_tls_spec;
 /* NULL: out of memory or descriptors. */
 struct nbd_server *nbd_server_new(struct block *block);
 
-/* TLS for all addresses, which are named after this. Codes: OpenFileFailed, InvalidValue. */
+/* Whether nbd_server_set_tls() would succeed, and nbd_server_listen() take each address, as far as
+ * that can be told without a socket. */
 int nbd_server_check(const struct nbd_tls_spec *spec, const char *const *addresses, size_t count,
                      struct err *err);
-int nbd_server_set_tls(struct nbd_server *server, const struct nbd_tls_spec *spec, struct err *err);
 
-/* Reads the files of a spec again, for handshakes that begin later. Its mode is that of
- * nbd_server_set_tls(); InvalidValue if clients need prove who they are by one spec and not by the
- * other. On failure nothing changes. Codes: as there. */
-int nbd_server_reload_tls(struct nbd_server *server, const struct nbd_tls_spec *spec,
-                          struct err *err);
+/* TLS on every address, for connections that begin later; reads the files. On failure nothing
+ * changes. Codes: OpenFileFailed; InvalidValue, also if an address beyond loopback is served and
+ * clients would not have to prove who they are. */
+int nbd_server_set_tls(struct nbd_server *server, const struct nbd_tls_spec *spec, struct err *err);
 
 int nbd_server_listen(struct nbd_server *server, const char *address, struct err *err);
 

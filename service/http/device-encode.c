@@ -32,13 +32,12 @@ static void uri_escape(const char *text, char *escaped, size_t bytes)
 }
 
 static void encode_export(struct cJSON *json, const struct service *service,
-                          const struct device_row *row)
+                          const struct device_view *view)
 {
-    const char *name = row->name;
-    bool needs_tls = row->allowed_clients || block_nbd_needs_tls(service->block);
+    const char *name = view->row.name;
     char uri[1024] = "", escaped[512];
     const char *address = block_nbd_reach(service->block);
-    const char *scheme = needs_tls ? "nbds" : "nbd";
+    const char *scheme = view->needs_tls ? "nbds" : "nbd";
     struct cJSON *export = cJSON_AddObjectToObject(json, "export");
     if (address && strncmp(address, "unix:", 5) == 0) {
         uri_escape(address + 5, escaped, sizeof(escaped));
@@ -113,7 +112,7 @@ struct cJSON *device_encode(const struct service *service, const struct device_v
     encode_text(json, "state", info->failed ? "failed" : "online");
     encode_text(json, "reason", info->reason);
     encode_chain(json, view);
-    encode_export(json, service, row);
+    encode_export(json, service, view);
     encode_number(json, "clients", info->clients);
     encode_origin(json, row);
     encode_json(json, "labels", row->labels);

@@ -217,13 +217,48 @@ def nbd_tls_cert_dir(daemon):
     daemon.reload({"nbd-tls-cert-dir": daemon.pki + "/server"})
 
 
+def is_taken(daemon, uri):
+    uri = uri % (daemon.port_of("nbd "), daemon.pki)
+    return subprocess.run(["nbdinfo", "--size", uri], capture_output=True, timeout=DEADLINE_S, check=False).returncode == 0
+
+
+PLAIN = "nbd://127.0.0.1:%d/vda#%s"
+BY_KEY = "nbds://alice@127.0.0.1:%d/vda?tls-psk-file=%s/psk"
+NAMELESS = "nbds://localhost:%d/vda?tls-certificates=%s"
+BY_NAME = NAMELESS + "/client"
+
+
 def nbd_tls_psk(daemon):
-    def is_taken():
-        uri = "nbds://alice@127.0.0.1:%d/vda?tls-psk-file=%s/psk" % (daemon.port_of("nbd "), daemon.pki)
-        return subprocess.run(["nbdinfo", "--size", uri], capture_output=True, timeout=DEADLINE_S, check=False).returncode == 0
-    expect(not is_taken(), "another key is taken")
+    expect(not is_taken(daemon, BY_KEY), "another key is taken")
     daemon.reload({"nbd-tls-psk": daemon.pki + "/psk"})
-    expect(is_taken(), "the new key is not taken")
+    expect(is_taken(daemon, BY_KEY), "the new key is not taken")
+
+
+def nbd_tls(daemon):
+    """Text that was kept does not say how to connect before."""
+    def find(is_plain, is_tls, scheme):
+        shown = [daemon.get("/devices/vda"), *daemon.list("/devices")]
+        expect(all(device["export"]["uri"].startswith(scheme + "+unix:") for device in shown), "%s: %s", scheme, shown)
+        expect(is_taken(daemon, PLAIN) == is_plain, "plain text, as %s", daemon.settings)
+        expect(is_taken(daemon, NAMELESS) == is_tls, "TLS, as %s", daemon.settings)
+
+    given = {name: value for name, value in daemon.settings.items() if name.startswith("nbd-tls")}
+    find(True, True, "nbd")
+    daemon.reload({"nbd-tls": "required"})
+    find(False, True, "nbds")
+    daemon.reload(dict.fromkeys(given))
+    find(True, False, "nbd")
+    daemon.reload(given)
+    find(True, True, "nbd")
+
+
+def nbd_tls_verify_peer(daemon):
+    expect(is_taken(daemon, NAMELESS), "a client without a certificate, before")
+    daemon.reload({"nbd-tls-verify-peer": "1"})
+    expect(not is_taken(daemon, NAMELESS), "a client without a certificate is taken")
+    expect(is_taken(daemon, BY_NAME), "a client with a certificate is not taken")
+    daemon.reload({"nbd-tls-verify-peer": None})
+    expect(is_taken(daemon, NAMELESS), "a client without a certificate, afterwards")
 
 
 def nothing_changes(daemon):
@@ -262,8 +297,6 @@ def test():
             expect(name.replace("-", "_") in globals(), "nothing here changes --%s", name)
             globals()[name.replace("-", "_")](daemon)
         nothing_changes(daemon)
-        daemon.reload({"nbd-tls": "required", "index-memory": "32M"},
-                      "reloaded: changed --index-memory; a restart is needed for --nbd-tls")
         client.shutdown()
         rest.close()
 

@@ -85,6 +85,7 @@ TEST(remote_addresses_need_proof)
         {.mode = NBD_TLS_REQUIRED, .cert_dir = "pki/server", .verify_peer = true},
         {.mode = NBD_TLS_OPTIONAL, .psk_file = "pki/psk"},
     };
+    struct err err;
     for (size_t i = 0; i < 3; i++) {
         nbd_server_free(served.server);
         served.server = nbd_server_new(served.block);
@@ -103,6 +104,12 @@ TEST(remote_addresses_need_proof)
         must_listen("0.0.0.0:0");
         must_refuse("192.0.2.1:0", ErrOpenFileFailed, "Cannot assign"); /* nobody's: RFC 5737 */
         assert_true(nbd_server_needs_tls(served.server));
+        for (size_t k = 0; k < 3; k++) { /* nor later */
+            assert_int_equal(nbd_server_set_tls(served.server, &weak[k], &err), -1);
+            assert_int_equal(err.code, ErrInvalidValue);
+            assert_non_null(strstr(err.message, "beyond loopback"));
+        }
+        assert_int_equal(nbd_server_set_tls(served.server, &strong[!i], &err), 0);
     }
 }
 

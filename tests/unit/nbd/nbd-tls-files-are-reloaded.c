@@ -50,7 +50,7 @@ TEST(new_files_count_for_new_connections)
     assert_true(tls_peer_is_answered(start("pki/client-revoked")));
     shell("cp pki/server-crl/ca-crl.pem pki/changing/");
     assert_true(tls_peer_is_answered(start("pki/client-revoked"))); /* not yet */
-    assert_int_equal(nbd_server_reload_tls(served.server, &setup.tls, &err), 0);
+    assert_int_equal(nbd_server_set_tls(served.server, &setup.tls, &err), 0);
     assert_false(tls_peer_is_answered(start("pki/client-revoked")));
     assert_true(tls_peer_is_answered(start("pki/client")));
     assert_true(tls_peer_is_answered(open_fd));
@@ -60,7 +60,7 @@ TEST(bad_files_change_nothing)
 {
     struct err err;
     shell("chmod o+r pki/changing/server-key.pem");
-    assert_int_equal(nbd_server_reload_tls(served.server, &setup.tls, &err), -1);
+    assert_int_equal(nbd_server_set_tls(served.server, &setup.tls, &err), -1);
     assert_non_null(strstr(err.message, "pki/changing/server-key.pem"));
     assert_true(tls_peer_is_answered(start("pki/client")));
 }
