@@ -135,8 +135,8 @@ struct nbd_tls_spec {
 };
 
 /* TLS for NBD on every address, for connections that begin later; reads the files. On failure
- * nothing changes. Codes: OpenFileFailed, InvalidValue, also if an address beyond loopback is served
- * and clients would not have to prove who they are; the message names the file. */
+ * nothing changes. Codes: OpenFileFailed; InvalidValue, also if an address beyond loopback is
+ * served and clients would not have to prove who they are. The message names the file, if any. */
 int block_nbd_set_tls(struct block *block, const struct nbd_tls_spec *spec, struct err *err);
 
 /* Whether block_nbd_set_tls() would succeed, and block_nbd_listen() take each address, as far as
