@@ -4,6 +4,7 @@
  */
 #include "service/delete-run.h"
 
+#include "base/log.h"
 #include "service/context.h"
 #include "service/events.h"
 #include "service/group-trees.h"
