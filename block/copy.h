@@ -28,6 +28,7 @@ enum { COPY_PIECE_BYTES = 256 << 10 };
 struct copy_target {
     const char *path; /* absolute */
     const char *format;
+    const char *directory; /* its identity; for copy_publish() */
     unsigned char id[OWNER_ID_BYTES];
 };
 
@@ -61,7 +62,7 @@ int copy_flush(struct copy *copy, struct err *err);
 int copy_finish(struct copy *copy, struct err *err);
 
 /* Gives the image its name; goes on where an earlier call was cut short. OpenFileFailed: the name
- * is not free any more, or the directory cannot be synced. */
+ * is not free any more, the directory cannot be synced, or its storage is away. */
 int copy_publish(struct block *block, const struct copy_target *target, struct err *err);
 
 #endif

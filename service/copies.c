@@ -248,7 +248,8 @@ static int copy_spec_parse(const struct job_row *job, struct copy_spec *spec, st
     *spec = (struct copy_spec){.image = spec_text(json, "image"),
                                .format = spec_text(json, "format"),
                                .directory = spec_text(json, "directory")};
-    spec->target = (struct copy_target){.path = spec->image, .format = spec->format};
+    spec->target = (struct copy_target){
+        .path = spec->image, .format = spec->format, .directory = spec->directory};
     id_bytes(job->id, spec->target.id);
     return spec->image && spec->format && spec->directory
                ? 0

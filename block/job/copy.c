@@ -256,7 +256,8 @@ int copy_finish(struct copy *copy, struct err *err)
 int copy_publish(struct block *block, const struct copy_target *target, struct err *err)
 {
     CLEANUP_PLACE struct image_place place = IMAGE_PLACE_INIT;
-    return image_place_open(&block->dir, target->path, &place, err) != 0
+    assert(target->directory); /* so that it is found, or *err says why not */
+    return image_place_find(&block->dir, target->path, target->directory, &place, err) < 0
                ? -1
                : stage_publish_durably(&place, target->id, err);
 }
