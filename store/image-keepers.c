@@ -12,6 +12,11 @@
 
 #define WALK_IMAGES_MAX 4096
 
+/* A condition of groups that have members, with their images. */
+#define GROUP_HAS_MEMBERS                                                                          \
+    "groups.kind <> 'cut' AND state NOT IN ('preparing', 'aborting', 'aborted', 'deleting', "      \
+    "'deleted')"
+
 #define ROW struct keeper_row
 #define COLUMNS(FIRST, X)                                                                          \
     FIRST(image, TEXT)                                                                             \
@@ -35,9 +40,8 @@ void keeper_rows_free(struct keeper_row *rows, size_t count)
  * the top). */
 static const char IMAGE_KEEPERS[] =
     "SELECT :image AS image, 'group' AS kind, groups.name AS name FROM members "
-    "CROSS JOIN groups ON groups.id = group_id WHERE backing_image = :image AND "
-    "groups.kind <> 'cut' AND "
-    "state NOT IN ('preparing', 'aborting', 'aborted', 'deleting', 'deleted') "
+    "CROSS JOIN groups ON groups.id = group_id WHERE backing_image = :image "
+    "AND " GROUP_HAS_MEMBERS " "
     "UNION ALL SELECT :image, 'device', name FROM devices "
     "WHERE top_image = :image AND id <> :id AND state <> 'creating' "
     "UNION ALL SELECT :image, 'branch', :name WHERE EXISTS "
@@ -51,7 +55,11 @@ static const char BRANCH_KEEPERS[] =
     "UNION ALL SELECT path FROM branch CROSS JOIN images ON backing = place LIMIT :walk) "
     "SELECT :image AS image, 'device' AS kind, name FROM branch "
     "CROSS JOIN devices ON top_image = place WHERE state <> 'creating' "
-    "UNION ALL SELECT :image, 'image', path FROM branch CROSS JOIN images ON path = place "
+    "UNION SELECT :image, 'group', groups.name FROM branch "
+    "CROSS JOIN members ON backing_image = place CROSS JOIN groups ON groups.id = group_id "
+    "WHERE " GROUP_HAS_MEMBERS " AND NOT EXISTS (SELECT 1 FROM members AS own "
+    "WHERE own.group_id = groups.id AND own.backing_image = :image) "
+    "UNION SELECT :image, 'image', path FROM branch CROSS JOIN images ON path = place "
     "WHERE is_kept AND NOT EXISTS (SELECT 1 FROM devices WHERE top_image = path) "
     "ORDER BY kind, name LIMIT :limit";
 

@@ -14,9 +14,9 @@
 struct store;
 
 /* Those of each image of the chain, paths from top to base: the group that froze it; other devices
- * whose top it is; and of what else is on top of it other devices, and the tops of detached ones.
- * Of these at most STORE_KEEPERS_MAX, then KEEPER_OTHERS. `device_id`: the device that has the
- * chain. *rows is heap; free with keeper_rows_free. */
+ * whose top it is; and of what else is on top of it other devices, groups, tops of detached
+ * devices. Of these at most STORE_KEEPERS_MAX, then KEEPER_OTHERS. `device_id`: the device that has
+ * the chain. *rows is heap; free with keeper_rows_free. */
 int store_image_keepers(struct store *store, const char *const *chain, size_t length,
                         const char *device_id, struct keeper_row **rows, size_t *count,
                         struct err *err);

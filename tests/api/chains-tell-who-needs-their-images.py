@@ -1,8 +1,8 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
 #
-# `kept_for` of each image of a chain: the group that froze it, and what else is on top of it: other
-# devices, and what detached ones left. It is the same in lists, never stale, and there after a
+# `kept_for` of each image of a chain: the group that froze it, and what else is on top of it, on
+# other branches: other devices, groups, and what detached devices left. It is the same in lists, never stale, and there after a
 # restart. Where many clones are on one image, a few are named.
 import os
 import sys
@@ -53,23 +53,24 @@ def test():
              vdb={"vda.qcow2": ["group g1", "device vda"], "vdb.qcow2": []})
         daemon.snapshot("g2", ["vda", "vdb"])
         clone(daemon, "vdc", "g2", "vdb")
-        vda = {"vda.qcow2": ["group g1", "device vdb", "device vdc"], "vda+g1.qcow2": ["group g2"],
+        vda = {"vda.qcow2": ["group g1", "device vdb", "device vdc", "group g2"], "vda+g1.qcow2": ["group g2"],
                "vda+g2.qcow2": []}
-        vdb = {"vda.qcow2": ["group g1", "device vda"], "vdb.qcow2": ["group g2", "device vdc"], "vdb+g2.qcow2": []}
+        lowest = ["group g1", "device vda", "group g2"]
+        vdb = {"vda.qcow2": lowest, "vdb.qcow2": ["group g2", "device vdc"], "vdb+g2.qcow2": []}
         same(daemon, vda=vda, vdb=vdb,
-             vdc={"vda.qcow2": ["group g1", "device vda"], "vdb.qcow2": ["group g2", "device vdb"], "vdc.qcow2": []})
+             vdc={"vda.qcow2": lowest, "vdb.qcow2": ["group g2", "device vdb"], "vdc.qcow2": []})
         for end in (daemon.stop, daemon.kill):
             end()
             daemon.start()
             same(daemon, vda=vda, vdb=vdb)
         detach(daemon, "vdc")
         left = "image " + daemon.image("vdc.qcow2")
-        same(daemon, vda={**vda, "vda.qcow2": ["group g1", "device vdb", left]},
+        same(daemon, vda={**vda, "vda.qcow2": ["group g1", "device vdb", "group g2", left]},
              vdb={**vdb, "vdb.qcow2": ["group g2", left]})
         answer = daemon.request("POST", "/devices", {"name": "ro", "image": "vda.qcow2", "format": "qcow2",
                                                      "read_only": True})
         expect(answer.status == 201, "a frozen image is attached to be read: %s", answer)
-        same(daemon, vda={**vda, "vda.qcow2": ["group g1", "device ro", "device vdb", left]})
+        same(daemon, vda={**vda, "vda.qcow2": ["group g1", "device ro", "device vdb", "group g2", left]})
         detach(daemon, "ro")
         daemon.attach_device("vdc", "vdc.qcow2", "qcow2")
         same(daemon, vda=vda, vdb=vdb)
