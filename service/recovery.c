@@ -137,19 +137,10 @@ static uint64_t group_committed_at(const struct group_row *row)
     return row->created_at_us + (row->has_duration ? row->duration_us : 0);
 }
 
-static int group_date(struct service *service, struct group_row *row, void *context,
-                      struct err *err)
-{
-    (void)service, (void)err;
-    uint64_t *newest_us = context, at_us = group_committed_at(row);
-    *newest_us = at_us > *newest_us ? at_us : *newest_us;
-    return 0;
-}
-
 static int group_adopt(struct service *service, struct group_row *row, void *context,
                        struct err *err)
 {
-    group_date(service, row, context, err);
+    (void)context;
     return frozen_files_adopt(service, row, err);
 }
 
@@ -211,9 +202,6 @@ static int groups_gone_tidy(struct service *service, uint64_t *newest_us, struct
 {
     const enum group_state states[] = {GROUP_DELETING, GROUP_DELETED, GROUP_ABORTED};
     for (size_t i = 0; i < sizeof(states) / sizeof(*states); i++)
-        if (groups_each(service, states[i], group_date, newest_us, err) != 0)
-            return -1;
-    for (size_t i = 0; i < sizeof(states) / sizeof(*states); i++)
         if (groups_each(service, states[i], group_tidy, newest_us, err) != 0)
             return -1;
     return 0;
@@ -227,7 +215,8 @@ int recovery_run(struct service *service, struct err *err)
         groups_each(service, GROUP_ABORTING, group_settle_row, NULL, err) != 0 ||
         groups_each(service, GROUP_PREPARING, group_settle_row, NULL, err) != 0 ||
         groups_each(service, GROUP_COMMITTING, group_settle_row, NULL, err) != 0 ||
-        groups_each(service, GROUP_COMMITTED, group_adopt, &newest_us, err) != 0 ||
+        groups_each(service, GROUP_COMMITTED, group_adopt, NULL, err) != 0 ||
+        store_group_newest(service->store, &newest_us, err) != 0 ||
         groups_gone_tidy(service, &newest_us, err) != 0 ||
         devices_each(service, devices_restore_page, err) != 0)
         return -1;

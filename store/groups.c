@@ -256,6 +256,17 @@ int store_group_list_oldest(struct store *store, enum group_state state, uint64_
     return -1;
 }
 
+int store_group_newest(struct store *store, uint64_t *at_us, struct err *err)
+{
+    CLEANUP_BY(query_end) struct query query = {0};
+    sqlite3_stmt *statement = query_begin(
+        &query, store, "SELECT max(created_at_us + coalesce(duration_us, 0)) FROM groups", err);
+    if (!statement || statement_step(query.reader, statement, ErrInternalError, "", err) < 0)
+        return -1;
+    *at_us = (uint64_t)sqlite3_column_int64(statement, 0);
+    return 0;
+}
+
 /* ---- changing ---- */
 
 /* Runs a query of the group with that id, `row` bound if given; how many rows it changed, or -1. */

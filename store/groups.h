@@ -92,6 +92,9 @@ int store_group_list_oldest(struct store *store, enum group_state state, uint64_
                             size_t limit, struct group_row **rows, size_t *count, struct err *err);
 void group_rows_free(struct group_row *rows, size_t count);
 
+/* When the last group of all that are kept was committed or given up; 0: there is none. */
+int store_group_newest(struct store *store, uint64_t *at_us, struct err *err);
+
 /* The last group that was deleted, but whose frozen image is there still, since something
  * else needed it. 1: its id; 0: there is none; -1: *err. */
 int store_group_find_deleted(struct store *store, const char *image, char id[STORE_ID_CHARS + 1],

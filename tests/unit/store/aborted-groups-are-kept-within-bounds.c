@@ -27,6 +27,17 @@ static void must_be_there(unsigned id, bool wanted)
         group_row_clear(&row);
 }
 
+TEST(the_newest_of_all_states_is_found)
+{
+    uint64_t at_us = 1;
+    assert_int_equal(store_group_newest(store, &at_us, &err), 0);
+    assert_int_equal(at_us, 0);
+    insert(1, GROUP_ABORTED, NOW_US);
+    insert(2, GROUP_PREPARING, NOW_US - 1);
+    assert_int_equal(store_group_newest(store, &at_us, &err), 0);
+    assert_int_equal(at_us, NOW_US);
+}
+
 TEST(the_newest_are_kept)
 {
     insert(1, GROUP_PREPARING, NOW_US);
