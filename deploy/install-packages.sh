@@ -21,7 +21,7 @@ demo=(curl jq libnbd-bin qemu-utils util-linux)
 packaging=("${build[@]}" build-essential debhelper dh-apparmor fakeroot gnutls-bin jq libnbd-bin lintian qemu-utils)
 test=("${build[@]}" "${demo[@]}" "${packaging[@]}" acl apparmor autopkgtest btrfs-progs busybox-static clang clang-format dpkg-dev libclang-rt-14-dev e2fsprogs fio git gnutls-bin
     iproute2 libnbd-dev mmdebstrap mount nbdkit nodejs piuparts procps python3 python3-apparmor python3-libnbd python3-jsonschema python3-yaml qemu-system-common qemu-system-x86 spin sqlite3 strace
-    systemd wrk xfsprogs)
+    systemd systemd-container wrk xfsprogs)
 test+=(chromium) # for clients/dashboard
 test+=(bash-completion libvirt-clients libxml2-utils nbd-client zsh) # for clients/cli
 test+=(libgssapi-krb5-2 libicu72 libldap-2.5-0 libreadline8 libxml2 tzdata) # for PostgreSQL

@@ -6,11 +6,10 @@ mirror: the one that this machine's apt has.
     with Debian() as debian:
         debian.install("curl")
         debian.run("curl --version")      a script of bash; Failure unless it succeeds
-        daemon = debian.start_daemon()    as the unit would: systemd does not run there
 
-build_packages() builds this tree's packages on the machine that runs the test. To repeat a test
-soon, SNAPGROUPD_PACKAGES names a directory that has them, and DEBIAN_BASE the archive of a minimal
-Debian.
+No service starts there; lib/booted.py has one where systemd runs. build_packages() builds this
+tree's packages on the machine that runs the test. To repeat a test soon, SNAPGROUPD_PACKAGES names
+a directory that has them, and DEBIAN_BASE the archive of a minimal Debian.
 """
 import os
 import shutil
@@ -18,10 +17,10 @@ import subprocess
 import sys
 import tempfile
 
-from snapgroupd import DEADLINE_S, SOURCE_DIR, expect, wait_until
+from snapgroupd import SOURCE_DIR, expect
 
 RELEASE = "bookworm"
-LONG_S = 3600
+LONG_S = 7200  # CTest ends a test before
 ENVIRONMENT = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/root", "LC_ALL": "C.UTF-8",
                "DEBIAN_FRONTEND": "noninteractive", "TMPDIR": "/tmp"}
 API = "/run/snapgroupd/api.sock"
@@ -116,11 +115,13 @@ class Debian:
         return self
 
     def __exit__(self, kind, value, traceback):
-        subprocess.run(["umount", "--recursive", "--lazy", self.root + "/dev", self.root + "/run", self.root + "/proc"],
-                       check=False)
-        if os.path.ismount(self.root + "/dev"):
-            raise RuntimeError("%s is still mounted" % self.root)
+        self.unmount()
         shutil.rmtree(self.directory)
+
+    def unmount(self):
+        for place in ("/dev", "/run", "/proc"):
+            if os.path.ismount(self.root + place):
+                tool("umount", "--recursive", "--lazy", self.root + place)
 
     def mount(self, *arguments):
         *options, place = arguments
@@ -156,30 +157,3 @@ class Debian:
         for path in paths:
             shutil.copy(path, self.path(inside))
         return [os.path.join(inside, os.path.basename(path)) for path in paths]
-
-    def start_daemon(self):
-        """Starts the installed daemon with the user and the privileges of its unit, and waits until
-        it is ready."""
-        self.run("systemd-tmpfiles --create snapgroupd.conf")
-        log = open(os.path.join(self.directory, "daemon.log"), "ab")
-        drop = ["setpriv", "--reuid=snapgroupd", "--regid=snapgroupd", "--clear-groups", "--no-new-privs",
-                "--bounding-set=-all", "--inh-caps=-all"]
-        daemon = subprocess.Popen(self.command("sh", "-c", "umask 077; exec %s /usr/bin/snapgroupd" % " ".join(drop)),
-                                  stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=log)
-        log.close()
-        wait_until(lambda: daemon.poll() is not None or self.is_ready(), "the daemon is ready")
-        expect(daemon.poll() is None, "the daemon ends with %s: %s", daemon.returncode, self.log())
-        return daemon
-
-    def is_ready(self):
-        return subprocess.run(self.command("curl", "-sf", "--unix-socket", API, "http://localhost/readyz"),
-                              stdout=subprocess.DEVNULL, check=False).returncode == 0
-
-    def log(self):
-        with open(os.path.join(self.directory, "daemon.log"), encoding="utf-8", errors="replace") as log:
-            return log.read()
-
-    def stop_daemon(self, daemon):
-        daemon.terminate()
-        status = daemon.wait(DEADLINE_S)
-        expect(status == 0, "the daemon ends with %d: %s", status, self.log())

@@ -41,12 +41,12 @@ def expected(lines):
 
 
 class Shell:
-    """A shell that runs one command after another; what it left running ends with it. `command`
-    goes before, such as chroot."""
+    """A shell that runs one command after another; what it left running ends with it. With a
+    `command`, such as nsenter, it is on another machine, with which that ends."""
 
     def __init__(self, *command):
         alone = ["unshare", "--pid", "--fork", "--kill-child"]
-        self.process = subprocess.Popen([*alone, *command, "bash"], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+        self.process = subprocess.Popen([*(command or alone), "bash"], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
                                         stderr=subprocess.STDOUT, text=True)
         self.count = 0
 
@@ -69,12 +69,9 @@ class Shell:
         self.process.wait(DEADLINE_S)
 
 
-def follow(shell, commands, before=lambda command: None, after=lambda command: None):
-    """Runs the commands; each must succeed and print what it should. `before` and `after` do for a
-    command what the machine of a reader would do, and this one cannot."""
+def follow(shell, commands):
+    """Runs the commands; each must succeed and print what it should."""
     for command, lines in commands:
-        before(command)
         output, status = shell.run(command)
         expect(status == 0, "%s\nends with %d: %s", command, status, output)
         expect(re.fullmatch(expected(lines), output), "%s\nprints:\n%s\ninstead of:\n%s", command, output, "\n".join(lines))
-        after(command)
