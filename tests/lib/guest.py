@@ -8,9 +8,10 @@ the test's guests.
         guest.tell("stop")
         guest.await_end()
 
-A guest's disks are exports of the daemon, by the serial number that the guest knows them by. What
-it says goes, line by line, to `hear` on a thread of the guest's own; what that raises, expect_line
-and await_end raise. With KVM where it works, else interpreted; GUEST_ACCEL names another of QEMU's
+A guest's disks are exports of the daemon, by the serial number that the guest knows them by.
+`files` are in its memory, too: path there -> path here; of a program, its libraries. What the guest
+says goes, line by line, to `hear` on a thread of the guest's own; what that raises, expect_line and
+await_end raise. With KVM where it works, else interpreted; GUEST_ACCEL names another of QEMU's
 accelerators. Leaving the block ends QEMU, whatever happened.
 """
 import collections
@@ -73,12 +74,14 @@ def put_modules(root, version):
         dep.writelines("%s:%s\n" % (path, needs[path]) for path in wanted)
 
 
-def make_initramfs(directory, version, role):
+def make_initramfs(directory, version, role, files):
     """The path of an archive, new in the directory."""
     root = tempfile.mkdtemp(dir=directory)
-    for program in PROGRAMS:
-        put(root, program, ("/bin/" if program.startswith("/bin/") else "/sbin/") + os.path.basename(program))
-        for library in libraries(program):
+    programs = {("/bin/" if program.startswith("/bin/") else "/sbin/") + os.path.basename(program): program
+                for program in PROGRAMS}
+    for target, source in {**programs, **files}.items():
+        put(root, source, target)
+        for library in libraries(source) if os.access(source, os.X_OK) else ():
             put(root, library, library)
     put(root, "/etc/mke2fs.conf", "/etc/mke2fs.conf")
     put(root, os.path.join(ROLES, "init.sh"), "/init")
@@ -116,7 +119,7 @@ def drive_arguments(daemon, exports, thrown_away):
 
 
 class Guest:
-    def __init__(self, daemon, role, exports, hear, thrown_away=False):
+    def __init__(self, daemon, role, exports, hear, thrown_away=False, files=None):
         self.directory = tempfile.mkdtemp(dir=daemon.directory)
         kernels = glob.glob(GUEST_FILES + "/boot/vmlinuz-*")
         expect(len(kernels) == 1, "not one kernel in %s: run deploy/install-packages.sh test", GUEST_FILES)
@@ -130,7 +133,7 @@ class Guest:
             "setpriv", "--pdeathsig", "KILL", "qemu-system-x86_64", "-nodefaults", "-no-user-config",
             "-display", "none", "-no-reboot", "-m", str(MEMORY_MIB),
             "-machine", "pc,accel=" + (os.environ.get("GUEST_ACCEL") or ("kvm:tcg" if kvm_works() else "tcg")),
-            "-kernel", kernels[0], "-initrd", make_initramfs(self.directory, version, role),
+            "-kernel", kernels[0], "-initrd", make_initramfs(self.directory, version, role, files or {}),
             "-append", KERNEL_ARGUMENTS, "-serial", "file:" + self.kernel_log,
             "-chardev", "stdio,id=test,signal=off", "-serial", "chardev:test",
             *drive_arguments(daemon, exports, thrown_away)]
