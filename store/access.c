@@ -56,6 +56,13 @@ sqlite3_stmt *query_begin(struct query *query, struct store *store, const char *
     return query->statement;
 }
 
+int query_find(struct query *query, struct store *store, const char *sql, const char *key,
+               struct err *err)
+{
+    query->reader = reader_begin(store, err);
+    return query->reader ? statement_find(query->reader, &query->statement, sql, key, err) : -1;
+}
+
 void query_end(struct query *query)
 {
     if (query->statement)
@@ -68,12 +75,8 @@ int reader_get(struct store *store, const struct table *table, const char *sql, 
                void *row, struct err *err)
 {
     CLEANUP_BY(query_end) struct query query = {0};
-    sqlite3_stmt *statement = query_begin(&query, store, sql, err);
-    if (!statement)
-        return -1;
-    statement_bind_text(statement, ":key", key);
-    int found = statement_step(query.reader, statement, ErrInternalError, key, err);
-    return found > 0 && row_load(table, statement, row, err) != 0 ? -1 : found;
+    int found = query_find(&query, store, sql, key, err);
+    return found > 0 && row_load(table, query.statement, row, err) != 0 ? -1 : found;
 }
 
 int reader_list(struct store *store, const struct table *table, const char *sql, const char *after,

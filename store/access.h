@@ -66,6 +66,11 @@ sqlite3_stmt *query_begin(struct query *query, struct store *store, const char *
                           struct err *err);
 void query_end(struct query *query);
 
+/* Begins a query, and looks for the row that `sql` finds for :key: 1; 0: there is none; -1:
+ * *err. */
+int query_find(struct query *query, struct store *store, const char *sql, const char *key,
+               struct err *err);
+
 /* The row that `sql` finds for :key: 1; 0: there is none; -1: *err. */
 int reader_get(struct store *store, const struct table *table, const char *sql, const char *key,
                void *row, struct err *err);

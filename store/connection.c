@@ -116,6 +116,17 @@ int statement_step(struct connection *connection, sqlite3_stmt *statement, enum 
                    connection->path);
 }
 
+int statement_find(struct connection *connection, sqlite3_stmt **statement, const char *sql,
+                   const char *key, struct err *err)
+{
+    assert(!*statement);
+    *statement = statement_begin(connection, sql, err);
+    if (!*statement)
+        return -1;
+    statement_bind_text(*statement, ":key", key);
+    return statement_step(connection, *statement, ErrInternalError, key, err);
+}
+
 int statement_run(struct connection *connection, sqlite3_stmt *statement, enum err_code taken,
                   const char *name, struct err *err)
 {

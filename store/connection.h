@@ -59,6 +59,11 @@ void statement_bind_int(sqlite3_stmt *statement, const char *parameter, int64_t 
 int statement_step(struct connection *connection, sqlite3_stmt *statement, enum err_code taken,
                    const char *name, struct err *err);
 
+/* Begins `*statement`, which was NULL, and looks for the row that `sql` finds for :key: 1; 0: there
+ * is none; -1: *err. */
+int statement_find(struct connection *connection, sqlite3_stmt **statement, const char *sql,
+                   const char *key, struct err *err);
+
 /* Runs a change; how many rows it changed, or -1 and *err. */
 int statement_run(struct connection *connection, sqlite3_stmt *statement, enum err_code taken,
                   const char *name, struct err *err);

@@ -159,13 +159,9 @@ static int clone_check_base(struct connection *writer, const struct device_row *
 {
     if (row->origin_base && strcmp(row->origin_base, base) != 0)
         return clone_report_merge(row->origin_base, err);
-    CLEANUP(statement)
-    sqlite3_stmt *statement =
-        statement_begin(writer, "SELECT 1 FROM merges WHERE " IS_MERGED(":base"), err);
-    if (!statement)
-        return -1;
-    statement_bind_text(statement, ":base", base);
-    int found = statement_step(writer, statement, ErrInternalError, base, err);
+    CLEANUP(statement) sqlite3_stmt *statement = NULL;
+    int found = statement_find(writer, &statement, "SELECT 1 FROM merges WHERE " IS_MERGED(":key"),
+                               base, err);
     return found > 0 ? clone_report_merge(base, err) : found;
 }
 

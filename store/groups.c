@@ -285,18 +285,14 @@ static int group_run(struct connection *writer, const char *sql, const char *id,
 /* Invariant 1. The group's members are inserted already. */
 static int group_check_devices(struct connection *writer, const char *id, struct err *err)
 {
-    CLEANUP(statement)
-    sqlite3_stmt *statement = statement_begin(
-        writer,
+    CLEANUP(statement) sqlite3_stmt *statement = NULL;
+    int found = statement_find(
+        writer, &statement,
         "SELECT other.device, groups.name, groups.id FROM groups "
         "JOIN members AS other ON other.group_id = groups.id "
-        "JOIN members AS ours ON ours.group_id = :id AND ours.device_id = other.device_id "
+        "JOIN members AS ours ON ours.group_id = :key AND ours.device_id = other.device_id "
         "WHERE groups.state = 'committing' AND other.is_settled = 0 LIMIT 1",
-        err);
-    if (!statement)
-        return -1;
-    statement_bind_text(statement, ":id", id);
-    int found = statement_step(writer, statement, ErrInternalError, id, err);
+        id, err);
     if (found <= 0)
         return found;
     err_set(err, ErrDeviceInUse, 0,
@@ -310,23 +306,19 @@ static int group_check_devices(struct connection *writer, const char *id, struct
  * as they are. */
 static int group_check_merges(struct connection *writer, const char *id, struct err *err)
 {
-    CLEANUP(statement)
-    sqlite3_stmt *statement =
-        statement_begin(writer,
-                        "SELECT base_file FROM members WHERE group_id = :id AND "
-                        "base_file IS NOT NULL AND "
-                        "(EXISTS (SELECT 1 FROM merges WHERE " IS_MERGED(
-                            "base_file") ") OR NOT EXISTS (SELECT 1 FROM members AS target "
-                                         "WHERE target.group_id = (SELECT rolled_back_to "
-                                         "FROM groups WHERE id = :id) "
-                                         "AND target.device = members.device AND "
-                                         "coalesce(target.backing_image, target.backing_file) = "
-                                         "members.base_file)) LIMIT 1",
-                        err);
-    if (!statement)
-        return -1;
-    statement_bind_text(statement, ":id", id);
-    int found = statement_step(writer, statement, ErrInternalError, id, err);
+    CLEANUP(statement) sqlite3_stmt *statement = NULL;
+    int found =
+        statement_find(writer, &statement,
+                       "SELECT base_file FROM members WHERE group_id = :key AND "
+                       "base_file IS NOT NULL AND "
+                       "(EXISTS (SELECT 1 FROM merges WHERE " IS_MERGED(
+                           "base_file") ") OR NOT EXISTS (SELECT 1 FROM members AS target "
+                                        "WHERE target.group_id = (SELECT rolled_back_to "
+                                        "FROM groups WHERE id = :key) "
+                                        "AND target.device = members.device AND "
+                                        "coalesce(target.backing_image, target.backing_file) = "
+                                        "members.base_file)) LIMIT 1",
+                       id, err);
     return found > 0 ? err_set(err, ErrDeviceInUse, 0, "image '%s' is being merged; try again",
                                (const char *)sqlite3_column_text(statement, 0))
                      : found;
@@ -336,13 +328,10 @@ static int group_check_merges(struct connection *writer, const char *id, struct 
 static int group_check_target(struct connection *writer, const struct group_row *row,
                               struct err *err)
 {
-    CLEANUP(statement)
-    sqlite3_stmt *statement =
-        statement_begin(writer, "SELECT 1 FROM groups WHERE id = :id AND state = 'committed'", err);
-    if (!statement)
-        return -1;
-    statement_bind_text(statement, ":id", row->rolled_back_to);
-    int found = statement_step(writer, statement, ErrInternalError, row->id, err);
+    CLEANUP(statement) sqlite3_stmt *statement = NULL;
+    int found = statement_find(writer, &statement,
+                               "SELECT 1 FROM groups WHERE id = :key AND state = 'committed'",
+                               row->rolled_back_to, err);
     if (found == 0)
         return err_set(err, ErrGroupNotFound, 0, "there is no snapshot group '%s' any more",
                        row->rolled_back_to);
@@ -382,13 +371,9 @@ int store_group_insert(struct store_transaction *transaction, const struct group
 static int group_report_state(struct connection *writer, const char *id, enum group_state to,
                               struct err *err)
 {
-    CLEANUP(statement)
-    sqlite3_stmt *statement =
-        statement_begin(writer, "SELECT state FROM groups WHERE id = :id", err);
-    if (!statement)
-        return -1;
-    statement_bind_text(statement, ":id", id);
-    int found = statement_step(writer, statement, ErrInternalError, id, err);
+    CLEANUP(statement) sqlite3_stmt *statement = NULL;
+    int found =
+        statement_find(writer, &statement, "SELECT state FROM groups WHERE id = :key", id, err);
     if (found < 0)
         return -1;
     if (found == 0)
@@ -515,17 +500,13 @@ int store_group_find_deleted(struct store *store, const char *image, char id[STO
                              struct err *err)
 {
     CLEANUP_BY(query_end) struct query query = {0};
-    sqlite3_stmt *statement =
-        query_begin(&query, store,
-                    "SELECT groups.id FROM members JOIN groups ON groups.id = group_id "
-                    "WHERE backing_image = :image AND state = 'deleted' AND kind <> 'cut' "
-                    "ORDER BY sequence DESC LIMIT 1",
-                    err);
-    if (!statement)
-        return -1;
-    statement_bind_text(statement, ":image", image);
-    int found = statement_step(query.reader, statement, ErrInternalError, image, err);
+    int found = query_find(&query, store,
+                           "SELECT groups.id FROM members JOIN groups ON groups.id = group_id "
+                           "WHERE backing_image = :key AND state = 'deleted' AND kind <> 'cut' "
+                           "ORDER BY sequence DESC LIMIT 1",
+                           image, err);
     if (found > 0)
-        snprintf(id, STORE_ID_CHARS + 1, "%s", (const char *)sqlite3_column_text(statement, 0));
+        snprintf(id, STORE_ID_CHARS + 1, "%s",
+                 (const char *)sqlite3_column_text(query.statement, 0));
     return found;
 }

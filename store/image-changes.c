@@ -172,17 +172,13 @@ int images_check_users(struct connection *writer, const struct device_row *row, 
 static int images_find_last(struct connection *writer, const char *path, char **last, size_t *depth,
                             struct err *err)
 {
-    CLEANUP(statement)
-    sqlite3_stmt *statement =
-        statement_begin(writer,
-                        "WITH RECURSIVE " CHAIN_FROM(
-                            ":path") "SELECT place, depth FROM chain "
-                                     "CROSS JOIN images ON path = place WHERE is_complete = 0",
-                        err);
-    if (!statement)
-        return -1;
-    statement_bind_text(statement, ":path", path);
-    int found = statement_step(writer, statement, ErrInternalError, path, err);
+    CLEANUP(statement) sqlite3_stmt *statement = NULL;
+    int found =
+        statement_find(writer, &statement,
+                       "WITH RECURSIVE " CHAIN_FROM(
+                           ":key") "SELECT place, depth FROM chain "
+                                   "CROSS JOIN images ON path = place WHERE is_complete = 0",
+                       path, err);
     if (found <= 0)
         return found;
     *last = strdup((const char *)sqlite3_column_text(statement, 0));
@@ -255,16 +251,11 @@ int images_delete_unmade(struct connection *writer, const char *device_id, struc
 /* What is away under the name of an overlay keeps its row. Returns -1. */
 static int overlays_refuse(struct connection *writer, const char *group_id, struct err *err)
 {
-    CLEANUP(statement)
-    sqlite3_stmt *statement =
-        statement_begin(writer,
-                        "SELECT path FROM members JOIN images ON path = snapshot_file "
-                        "WHERE group_id = :id AND made_by IS NOT :id LIMIT 1",
-                        err);
-    if (!statement)
-        return -1;
-    statement_bind_text(statement, ":id", group_id);
-    int found = statement_step(writer, statement, ErrInternalError, group_id, err);
+    CLEANUP(statement) sqlite3_stmt *statement = NULL;
+    int found = statement_find(writer, &statement,
+                               "SELECT path FROM members JOIN images ON path = snapshot_file "
+                               "WHERE group_id = :key AND made_by IS NOT :key LIMIT 1",
+                               group_id, err);
     assert(found != 0);
     return found < 0 ? -1 : image_refuse((const char *)sqlite3_column_text(statement, 0), err);
 }

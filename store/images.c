@@ -49,13 +49,9 @@ int store_image_get(struct store *store, const char *path, struct image_row *row
 int store_image_is_needed(struct store *store, const char *path, struct err *err)
 {
     CLEANUP_BY(query_end) struct query query = {0};
-    sqlite3_stmt *statement =
-        query_begin(&query, store,
-                    "SELECT 1 FROM images WHERE path = :path AND NOT (" IMAGE_IS_UNNEEDED ")", err);
-    if (!statement)
-        return -1;
-    statement_bind_text(statement, ":path", path);
-    return statement_step(query.reader, statement, ErrInternalError, path, err);
+    return query_find(&query, store,
+                      "SELECT 1 FROM images WHERE path = :key AND NOT (" IMAGE_IS_UNNEEDED ")",
+                      path, err);
 }
 
 /* The rows of `sql` with :path bound. */

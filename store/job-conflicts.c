@@ -13,11 +13,8 @@
 static int id_find(struct connection *writer, const char *sql, const char *key,
                    char id[STORE_ID_CHARS + 1], struct err *err)
 {
-    CLEANUP(statement) sqlite3_stmt *statement = statement_begin(writer, sql, err);
-    if (!statement)
-        return -1;
-    statement_bind_text(statement, ":key", key);
-    int found = statement_step(writer, statement, ErrInternalError, key, err);
+    CLEANUP(statement) sqlite3_stmt *statement = NULL;
+    int found = statement_find(writer, &statement, sql, key, err);
     if (found > 0)
         snprintf(id, STORE_ID_CHARS + 1, "%s", (const char *)sqlite3_column_text(statement, 0));
     return found;
