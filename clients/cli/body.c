@@ -39,28 +39,28 @@ int body_add_flag(struct call *call, cJSON *body, const char *name, enum option 
                : fail_memory(&call->failure);
 }
 
-int body_add_size(struct call *call, cJSON *body, const char *name, enum option option)
+/* Adds what `read`, a function of values.h, makes of the option. */
+static int body_add_number(struct call *call, cJSON *body, const char *name, enum option option,
+                           int read(const char *, const char *, int64_t *, struct failure *))
 {
     char what[40];
     const char *value = call_option(call, option);
-    int64_t size;
+    int64_t number;
     if (!value)
         return 0;
-    if (value_size(option_text(call, option, what), value, &size, &call->failure) != 0)
+    if (read(option_text(call, option, what), value, &number, &call->failure) != 0)
         return -1;
-    return cJSON_AddNumberToObject(body, name, (double)size) ? 0 : fail_memory(&call->failure);
+    return cJSON_AddNumberToObject(body, name, (double)number) ? 0 : fail_memory(&call->failure);
+}
+
+int body_add_size(struct call *call, cJSON *body, const char *name, enum option option)
+{
+    return body_add_number(call, body, name, option, value_size);
 }
 
 int body_add_time(struct call *call, cJSON *body, const char *name, enum option option)
 {
-    char what[40];
-    const char *value = call_option(call, option);
-    int64_t time_ms;
-    if (!value)
-        return 0;
-    if (value_time(option_text(call, option, what), value, &time_ms, &call->failure) != 0)
-        return -1;
-    return cJSON_AddNumberToObject(body, name, (double)time_ms) ? 0 : fail_memory(&call->failure);
+    return body_add_number(call, body, name, option, value_time);
 }
 
 int body_add_labels(struct call *call, cJSON *body, const char *name, enum option option)

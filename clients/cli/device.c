@@ -26,20 +26,12 @@ static const struct resource device = RESOURCE("name", columns);
 
 int run_device_list(struct call *call)
 {
-    return list_show(call, &(struct list){.path = "/devices",
-                                          .cursor = "cursor",
-                                          .page_items_max = 1000,
-                                          .resource = &device});
+    return list_show_kind(call, "devices", &device);
 }
 
 int run_device_show(struct call *call)
 {
-    CLEANUP_FREE char *path = uri_path("devices", call_argument(call, 0), NULL);
-    CLEANUP_REPLY struct reply reply = {0};
-    CLEANUP_JSON cJSON *json = NULL;
-    if (client_get(call, path, &reply, &json) != 0)
-        return -1;
-    return result_whole(call, &reply, &device);
+    return list_show_one(call, "devices", &device);
 }
 
 /* Sends a POST of a device, and shows the device. */

@@ -43,20 +43,12 @@ static const struct resource plan = {"image", NULL, 0};
 
 int run_group_list(struct call *call)
 {
-    return list_show(call, &(struct list){.path = "/snapshot-groups",
-                                          .cursor = "cursor",
-                                          .page_items_max = 1000,
-                                          .resource = &group_resource});
+    return list_show_kind(call, "snapshot-groups", &group_resource);
 }
 
 int run_group_show(struct call *call)
 {
-    CLEANUP_FREE char *path = uri_path("snapshot-groups", call_argument(call, 0), NULL);
-    CLEANUP_REPLY struct reply reply = {0};
-    CLEANUP_JSON cJSON *json = NULL;
-    if (client_get(call, path, &reply, &json) != 0)
-        return -1;
-    return result_whole(call, &reply, &group_resource);
+    return list_show_one(call, "snapshot-groups", &group_resource);
 }
 
 int run_group_update(struct call *call)

@@ -29,19 +29,12 @@ static const struct resource job = RESOURCE("id", columns);
 
 int run_job_list(struct call *call)
 {
-    return list_show(
-        call, &(struct list){
-                  .path = "/jobs", .cursor = "cursor", .page_items_max = 1000, .resource = &job});
+    return list_show_kind(call, "jobs", &job);
 }
 
 int run_job_show(struct call *call)
 {
-    CLEANUP_FREE char *path = uri_path("jobs", call_argument(call, 0), NULL);
-    CLEANUP_REPLY struct reply reply = {0};
-    CLEANUP_JSON cJSON *json = NULL;
-    if (client_get(call, path, &reply, &json) != 0)
-        return -1;
-    return result_whole(call, &reply, &job);
+    return list_show_one(call, "jobs", &job);
 }
 
 int run_job_watch(struct call *call)

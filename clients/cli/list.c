@@ -180,3 +180,23 @@ int list_show(struct call *call, const struct list *list)
     } while (listing.next && !ferror(stdout));
     return listing.output == OUTPUT_JSON ? json_write(&listing, &reply) : 0;
 }
+
+int list_show_kind(struct call *call, const char *kind, const struct resource *resource)
+{
+    CLEANUP_FREE char *path = uri_path(kind, NULL);
+    if (!path)
+        return fail_memory(&call->failure);
+    return list_show(
+        call, &(struct list){
+                  .path = path, .cursor = "cursor", .page_items_max = 1000, .resource = resource});
+}
+
+int list_show_one(struct call *call, const char *kind, const struct resource *resource)
+{
+    CLEANUP_FREE char *path = uri_path(kind, call_argument(call, 0), NULL);
+    CLEANUP_REPLY struct reply reply = {0};
+    CLEANUP_JSON cJSON *json = NULL;
+    if (client_get(call, path, &reply, &json) != 0)
+        return -1;
+    return result_whole(call, &reply, resource);
+}

@@ -22,4 +22,8 @@ struct list {
  * together. */
 int list_show(struct call *call, const struct list *list);
 
+/* Shows all of a kind, "devices" of /devices; and the one that the first argument names. */
+int list_show_kind(struct call *call, const char *kind, const struct resource *resource);
+int list_show_one(struct call *call, const char *kind, const struct resource *resource);
+
 #endif

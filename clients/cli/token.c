@@ -28,20 +28,12 @@ static const struct resource new_token = RESOURCE("secret", new_columns);
 
 int run_token_list(struct call *call)
 {
-    return list_show(call, &(struct list){.path = "/tokens",
-                                          .cursor = "cursor",
-                                          .page_items_max = 1000,
-                                          .resource = &token});
+    return list_show_kind(call, "tokens", &token);
 }
 
 int run_token_show(struct call *call)
 {
-    CLEANUP_FREE char *path = uri_path("tokens", call_argument(call, 0), NULL);
-    CLEANUP_REPLY struct reply reply = {0};
-    CLEANUP_JSON cJSON *json = NULL;
-    if (client_get(call, path, &reply, &json) != 0)
-        return -1;
-    return result_whole(call, &reply, &token);
+    return list_show_one(call, "tokens", &token);
 }
 
 int run_token_create(struct call *call)
