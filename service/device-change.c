@@ -74,27 +74,23 @@ int device_row_write(struct service *service,
     return store_commit(steal(transaction), err);
 }
 
-int device_row_write_attached(struct service *service,
-                              int query(struct store_transaction *, const struct device_row *,
-                                        struct err *),
-                              const struct device_row *row, const struct origin *origin,
-                              struct err *err)
+int device_row_insert_attached(struct service *service, const struct device_row *row,
+                               const struct origin *origin, struct err *err)
 {
     CLEANUP(store_transaction)
     struct store_transaction *transaction = store_begin(service->store, err);
-    if (!transaction || query(transaction, row, err) != 0 ||
+    if (!transaction || store_device_insert(transaction, row, err) != 0 ||
         event_record(transaction, origin, EVENT_DEVICE_ATTACHED, row->name, NULL, err) != 0 ||
-        (query == store_device_insert &&
-         key_record(transaction, origin, "device", row->id, err) != 0))
+        key_record(transaction, origin, "device", row->id, err) != 0)
         return -1;
     return store_commit(steal(transaction), err);
 }
 
-int device_row_write_detached(struct service *service,
-                              int query(struct store_transaction *, const struct device_row *,
-                                        struct err *),
-                              const struct device_row *row, const struct origin *origin,
-                              struct err *err)
+/* Makes the change with which the device is attached no longer, with its event. */
+static int
+row_write_detached(struct service *service,
+                   int query(struct store_transaction *, const struct device_row *, struct err *),
+                   const struct device_row *row, const struct origin *origin, struct err *err)
 {
     CLEANUP(store_transaction)
     struct store_transaction *transaction = store_begin(service->store, err);
@@ -173,7 +169,7 @@ int device_detach_finish(struct service *service, const struct device_row *row, 
     struct device_row detached = *row;
     if (row->removed_by && !top_remove(service, row))
         detached.removed_by = NULL;
-    return device_row_write_detached(service, store_device_delete, &detached, &origin_daemon, err);
+    return row_write_detached(service, store_device_delete, &detached, &origin_daemon, err);
 }
 
 static int removal_settle(struct service *service, struct unsettled *work, struct err *err)
@@ -184,11 +180,11 @@ static int removal_settle(struct service *service, struct unsettled *work, struc
     if (found <= 0)
         return found;
     if (removal->row.state != DEVICE_ROW_CREATING)
-        return device_row_write_detached(service, store_device_delete, &now, &removal->origin, err);
+        return row_write_detached(service, store_device_delete, &now, &removal->origin, err);
     if (now.state != DEVICE_ROW_CREATING) {
         now.state = DEVICE_ROW_CREATING;
-        if (device_row_write_detached(service, store_device_update_state, &now, &removal->origin,
-                                      err) != 0)
+        if (row_write_detached(service, store_device_update_state, &now, &removal->origin, err) !=
+            0)
             return -1;
     }
     return device_creation_discard(service, &now, err);

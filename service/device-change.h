@@ -53,18 +53,8 @@ int device_row_write(struct service *service,
                      int query(struct store_transaction *, const struct device_row *, struct err *),
                      const struct device_row *row, struct err *err);
 
-/* The same, for the change with which the device becomes attached: with its event. */
-int device_row_write_attached(struct service *service,
-                              int query(struct store_transaction *, const struct device_row *,
-                                        struct err *),
-                              const struct device_row *row, const struct origin *origin,
-                              struct err *err);
-
-/* The same, for the change with which it is attached no longer. */
-int device_row_write_detached(struct service *service,
-                              int query(struct store_transaction *, const struct device_row *,
-                                        struct err *),
-                              const struct device_row *row, const struct origin *origin,
-                              struct err *err);
+/* Inserts the row of a device that is attached, with its event and the key of the request. */
+int device_row_insert_attached(struct service *service, const struct device_row *row,
+                               const struct origin *origin, struct err *err);
 
 #endif

@@ -157,7 +157,7 @@ static int device_attach(struct service *service, struct device_row *row,
     *state = ADD_OPENED;
     return device_row_identify_new(service, row, err) != 0
                ? -1
-               : device_row_write_attached(service, store_device_insert, row, request->origin, err);
+               : device_row_insert_attached(service, row, request->origin, err);
 }
 
 /* The row says ATTACHED. The chain is looked at within the transaction: whatever a merge takes out
