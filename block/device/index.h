@@ -22,30 +22,16 @@
  *       that count first, then looks at the top.
  *   X4. One overlay is armed at a time, and none before the layer below the top is sealed.
  *
- * Any thread may call anything but new, free, arm and seal at any time. Lock order: a driver's
- * lock, index_memory.lock, index.lock. The lock of the walks is taken with none of these held.
+ * Any thread may call anything but new, free, arm and seal at any time. A driver's lock is taken
+ * before those of index-pages.h; the lock of the walks is taken with none of these held.
  */
 #ifndef BLOCK_DEVICE_INDEX_H
 #define BLOCK_DEVICE_INDEX_H
 
 #include "block/device/cut.h"
-#include "block/image/walk.h"
+#include "block/device/index-pages.h"
 
 struct index;
-struct index_page;
-
-struct index_memory {
-    pthread_mutex_t lock;
-    uint64_t budget_bytes;
-    uint64_t used_bytes;                /* guarded by lock, as are the pages' links */
-    struct index_page *oldest, *newest; /* all pages, roughly by last use */
-    struct walk_memory walks;           /* a part of the budget */
-};
-
-void index_memory_init(struct index_memory *memory, uint64_t budget_bytes);
-void index_memory_set_budget(struct index_memory *memory, uint64_t budget_bytes);
-void index_memory_get(struct index_memory *memory, uint64_t *used_bytes, uint64_t *budget_bytes);
-void index_memory_destroy(struct index_memory *memory);
 
 /* An index of the chain under `top`, which outlives it and reports its changes from now on. `cut`
  * outlives it too. NULL when memory is short. */
@@ -81,12 +67,6 @@ void index_arm(struct index *index, struct node *overlay, uint64_t epoch);
 
 /* The layer below the top is frozen: it has no change in flight, and will have none. */
 void index_seal(struct index *index);
-
-/* What an index of a larger disk needs, so that it grows without allocating. NULL when memory is
- * short. */
-struct index_room;
-struct index_room *index_room_new(uint64_t size_bytes);
-void index_room_free(struct index_room *room);
 
 /* From now on the index describes a disk of the room's size, which is larger; nothing is asked of
  * what is past the old end before. Keeps its entries. Memory only; cannot fail. */
