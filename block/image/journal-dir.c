@@ -7,6 +7,7 @@
 
 #include "base/hash-table.h"
 #include "base/log.h"
+#include "block/image/journal-load.h"
 #include "block/image/sync-note.h"
 
 #include <assert.h>

@@ -17,7 +17,7 @@
  *                  journal_drop    the records before the mark
  *          flush fails: no drop; the next flush marks and drops both generations
  *     journal_close: an empty journal is deleted, one with records is kept
- *     later: journal_load, driver.set_writable, journal_resume (journal-recovery.h), then as above
+ *     later: journal_load, driver.set_writable, journal_resume (journal-load.h), then as above
  *
  * A record: the word pair at `place`, a number that only the driver understands, was `old` and is
  * `new`. The records of one place form a chain: `old` of each is `new` of the one before. A second
@@ -34,7 +34,8 @@
 
 #include "base/cleanup.h"
 #include "base/err.h"
-#include "block/image/identity.h"
+#include "block/image/journal-name.h"
+#include "block/image/journal-record.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -42,73 +43,13 @@
 
 struct journal;
 
-struct journal_record {
-    uint64_t place;
-    uint64_t old[2], new[2];
-    uint64_t check; /* over all but new[1], and over the record's number */
-};
-
-#define JOURNAL_SUFFIX     ".journal" /* of a journal's name */
-#define JOURNAL_NAME_BYTES 72
-
-#define BOOT_ID_BYTES 36
-int journal_boot_id(char boot_id[BOOT_ID_BYTES], struct err *err); /* OpenFileFailed */
-
-/* IDENTITY and the suffix: the name of a journal or a note (sync-note.h) of the image that is open
- * as `fd`. 0 or -errno. */
-int journal_name(int fd, const char *suffix, char name[JOURNAL_NAME_BYTES]);
-void journal_name_fill(const struct identity *identity, const char *suffix,
-                       char name[JOURNAL_NAME_BYTES]);
-
-/* The parts of a journal's name, today and with older daemons. */
-struct journal_image {
-    unsigned dev_major, dev_minor;
-    unsigned long long ino, birth_ns;
-    struct identity identity;
-};
-int journal_image_of(int fd, struct journal_image *image); /* 0 or -errno */
-
-/* Whether the journal or note `name` is of that image. Older daemons named them
- * MAJOR.MINOR-INODE-BIRTH; a remount may change the device number, so it is compared only if there
- * is no time of birth. */
-bool journal_name_is_of(const char *name, const struct journal_image *image);
-
-/* The inode number in a name of either kind; 0: it has none, and is no image's. */
-unsigned long long journal_name_ino(const char *name);
-
 /* Creates an empty journal of the image `image`, in `dirfd` (borrowed until journal_close). NULL
  * and *err (OpenFileFailed) on failure, also if it exists. */
 struct journal *journal_create(int dirfd, const struct identity *image, const char *path,
                                const char *format, struct err *err);
 
-/* A journal of an earlier daemon. */
-enum journal_state {
-    JOURNAL_GOOD,
-    JOURNAL_VOID,    /* of another boot, or its creation was cut short: to be deleted */
-    JOURNAL_LIVE,    /* of an image that is open, and not empty */
-    JOURNAL_IDLE,    /* of an image that is open, and empty */
-    JOURNAL_FOREIGN, /* unreadable; *err says why */
-};
-
-/* Opens a journal of an earlier daemon to be replayed: appending does nothing. NULL unless
- * JOURNAL_GOOD. `at_start`: this process has not opened an image yet, so none is live. One caller
- * at a time for a name. */
-struct journal *journal_load(int dirfd, const char *name, bool at_start, enum journal_state *state,
-                             struct err *err);
-
-/* Gives a loaded one the name of the image that is open as `image_fd`, and its path. 0 or
- * -errno. */
-int journal_rename(struct journal *journal, int image_fd, const char *path);
 const char *journal_path(const struct journal *journal);   /* of the image */
 const char *journal_format(const struct journal *journal); /* of the image */
-
-/* All records, in order (heap), without a torn last one. 0, or -1 and *err. */
-int journal_records(const struct journal *journal, struct journal_record **records, size_t *count,
-                    struct err *err);
-
-/* The first `count` records have been replayed; later changes are appended to them. A torn record
- * is overwritten. */
-void journal_resume(struct journal *journal, size_t count);
 
 bool journal_is_empty(const struct journal *journal);
 

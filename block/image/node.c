@@ -18,7 +18,7 @@
 #include "base/log.h"
 #include "block/image/file-io.h"
 #include "block/image/file-table.h"
-#include "block/image/journal.h"
+#include "block/image/journal-load.h"
 #include "block/image/lock.h"
 #include "block/image/sync-note.h"
 

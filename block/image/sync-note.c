@@ -4,8 +4,9 @@
  */
 #include "block/image/sync-note.h"
 
+#include "base/cleanup.h"
 #include "base/log.h"
-#include "block/image/journal.h"
+#include "block/image/journal-name.h"
 
 #include <assert.h>
 #include <errno.h>
