@@ -13,9 +13,11 @@ cat <<'HEAD'
 # snapgroupd` applies the options that are reloadable.
 [snapgroupd]
 HEAD
-"$1" --help | awk '
-    function end() {
-        if (name == "" || name ~ /^(config|check-config|help|version)$/) return
+"$1" --help | awk -f "$(dirname "$0")/options.awk" | awk -F '\t' '
+    $1 ~ /^(config|check-config|help|version)$/ { next }
+    {
+        value = $2
+        text = $3
         initial = ""
         if (match(text, /  \[[^\]]*\]$/)) {
             initial = substr(text, RSTART + 3, RLENGTH - 4)
@@ -30,18 +32,5 @@ HEAD
         }
         print line
         if (value ~ /\|/) print "# (" value ")"
-        print "#" name " = " (initial != "" ? initial : value != "" ? value : "0")
-    }
-    /^  --/ {
-        end()
-        sub(/^  --/, "")
-        name = $1
-        value = ""
-        text = substr($0, length(name) + 1)
-        if (match(text, /^ [^ ]+/)) { value = substr(text, 2, RLENGTH - 1); text = substr(text, RLENGTH + 1) }
-        sub(/^ +/, "", text)
-        next
-    }
-    /^                          / { sub(/^ +/, ""); text = text (text == "" ? "" : " ") $0; next }
-    { end(); name = "" }
-    END { end() }'
+        print "#" $1 " = " (initial != "" ? initial : value != "" ? value : "0")
+    }'

@@ -12,26 +12,13 @@ program=$1 openapi=$2 page=$3
 
 # Options as a list of definitions; $1: what stands before a name.
 options() {
-    "$program" --help | awk -v dashes="$1" '
+    "$program" --help | awk -f "$(dirname "$0")/../../deploy/options.awk" | awk -F '\t' -v dashes="$1" '
         function plain(text) { gsub(/[_*\\]/, "\\\\&", text); return text }
-        function end() { if (text != "") print "\t" plain(text); text = "" }
-        /^  --/ {
-            end()
-            sub(/^  --/, "")
-            name = $1
-            value = ""
-            text = substr($0, length(name) + 1)
-            if (match(text, /^ [^ ]+/)) { value = substr(text, 2, RLENGTH - 1); text = substr(text, RLENGTH + 1) }
-            sub(/^ +/, "", text)
-            inside = dashes != "" || name !~ /^(config|check-config|help|version)$/
-            if (!inside) text = ""
-            else printf "\n*%s%s*%s\n", dashes, plain(name), \
-                    value == "" ? "" : (dashes == "" ? " = " : " ") "_" plain(value) "_"
-            next
-        }
-        /^                          / && inside { sub(/^ +/, ""); text = text (text == "" ? "" : " ") $0; next }
-        { end(); inside = 0 }
-        END { end() }'
+        dashes == "" && $1 ~ /^(config|check-config|help|version)$/ { next }
+        {
+            printf "\n*%s%s*%s\n", dashes, plain($1), $2 == "" ? "" : (dashes == "" ? " = " : " ") "_" plain($2) "_"
+            if ($3 != "") print "\t" plain($3)
+        }'
 }
 
 calls() {
