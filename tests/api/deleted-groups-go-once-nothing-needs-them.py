@@ -10,19 +10,10 @@ import time
 
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.realpath(__file__)), "..", "lib"))
-from snapgroupd import Daemon, expect, main, wait_until
+from snapgroupd import Daemon, expect, main
 
 MIB = 1 << 20
 DAY_US = 24 * 3600 * 1000000
-
-
-def delete(daemon, group):
-    answer = daemon.request("DELETE", "/snapshot-groups/" + group)
-    expect(answer.status == 202, "%s", answer)
-    path = "/jobs/" + answer.body["id"]
-    wait_until(lambda: daemon.get(path)["state"] in ("done", "failed"), "the job to end")
-    expect(daemon.get(path)["state"] == "done", "%s", daemon.get(path))
-    return answer.body["group"]
 
 
 def insert(database, count, created_at_us):
@@ -53,7 +44,7 @@ def test():
         expect(daemon.request("POST", "/devices", body).status == 201, "a clone")
         answer = daemon.request("POST", "/snapshot-groups/returned/rollbacks", {"name": "safety"})
         expect(answer.status == 201, "%s", answer)
-        ids = [delete(daemon, name) for name in ("cloned", "returned", "plain")]
+        ids = [daemon.delete_group(name)["group"] for name in ("cloned", "returned", "plain")]
         with daemon.stopped_database() as database:
             insert(database, 4, time.time_ns() // 1000 - 40 * DAY_US)
             insert(database, limits["deleted_groups"], time.time_ns() // 1000)
@@ -72,7 +63,7 @@ def test():
         expect(daemon.get("/snapshot-groups/safety")["rolled_back_to"] == ids[1], "the rollback")
         expect(daemon.request("GET", "/snapshot-groups/" + ids[2]).body["code"] == "GroupNotFound", "by id")
         for name in ("safety", "another", "next", "last"):
-            delete(daemon, name)
+            daemon.delete_group(name)
 
 
 main(test)

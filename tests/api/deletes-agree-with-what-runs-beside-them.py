@@ -9,7 +9,7 @@ import sys
 
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.realpath(__file__)), "..", "lib"))
-from snapgroupd import Daemon, at_once, expect, group_body, main, wait_until
+from snapgroupd import Daemon, at_once, expect, group_body, main
 
 ROUNDS = 30
 SIZE_BYTES = 65536
@@ -17,17 +17,12 @@ BLOCK = 4096
 
 
 def write(daemon, name, value):
-    handle = daemon.nbd(name)
-    handle.pwrite(bytes([value]) * BLOCK, value * BLOCK)
-    handle.shutdown()
-    wait_until(lambda: daemon.get("/devices/" + name)["clients"] == 0, "the client to be gone")
+    daemon.write(name, bytes([value]) * BLOCK, value * BLOCK)
 
 
 def job_is_done(daemon, answer):
-    expect(answer.status == 202, "%s", answer)
-    path = "/jobs/" + answer.body["id"]
-    wait_until(lambda: daemon.get(path)["state"] not in ("queued", "running"), "the job to end")
-    expect(daemon.get(path)["state"] == "done", "%s", daemon.get(path))
+    job = daemon.await_job(answer)
+    expect(job["state"] == "done", "%s", job)
 
 
 def group_beside(daemon, name):

@@ -23,10 +23,7 @@ MAKERS = [  # the step before the file is there, the request
 
 
 def write(daemon, name, value):
-    handle = daemon.nbd(name)
-    handle.pwrite(bytes([value]) * BLOCK, value * BLOCK)
-    handle.shutdown()
-    wait_until(lambda: daemon.get("/devices/" + name)["clients"] == 0, "the client to be gone")
+    daemon.write(name, bytes([value]) * BLOCK, value * BLOCK)
 
 
 def read(daemon, export):

@@ -128,11 +128,8 @@ def small_clusters(daemon):
 
 
 def delete(daemon, group):
-    answer = daemon.request("DELETE", "/snapshot-groups/" + group)
-    expect(answer.status == 202, "%s", answer)
-    path = "/jobs/" + answer.body["id"]
-    wait_until(lambda: daemon.get(path)["state"] not in ("queued", "running"), "the job to end")
-    expect(daemon.get(path)["state"] == "done" and not daemon.get(path)["kept"], "%s", daemon.get(path))
+    job = daemon.delete_group(group)
+    expect(not job["kept"], "%s", job)
 
 
 def changed(daemon, newer, older, device):

@@ -11,7 +11,7 @@ import threading
 
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.realpath(__file__)), "..", "lib"))
-from snapgroupd import Daemon, expect, group_body, main, qcow2_check, wait_until
+from snapgroupd import Daemon, expect, group_body, main, qcow2_check
 
 MIB = 1 << 20
 
@@ -20,14 +20,6 @@ def post(daemon, path, body, status=201, **headers):
     answer = daemon.request("POST", path, body, **headers)
     expect(answer.status == status, "%s %s: %s", path, body, answer)
     return answer.body
-
-
-def delete(daemon, group):
-    answer = daemon.request("DELETE", "/snapshot-groups/" + group)
-    expect(answer.status == 202, "%s", answer)
-    path = "/jobs/" + answer.body["id"]
-    wait_until(lambda: daemon.get(path)["state"] in ("done", "failed"), "the job to end")
-    expect(daemon.get(path)["state"] == "done", "%s", daemon.get(path))
 
 
 def files(group):
@@ -69,7 +61,7 @@ def groups(daemon):
         again = daemon.request("POST", "/snapshot-groups", group_body("t", ["vda", "vdb"]))
         expect((again.status, again.body["code"]) == (409, "GroupExists"), "%s", again)
         expect(again.body["existing"] == {"id": group["id"], "same_request": True}, "%s", again)
-        delete(daemon, "t")
+        daemon.delete_group("t")
     first, second = (["vda%s.qcow2" % tail, "vdb%s.qcow2" % tail] for tail in ("+t", "+t+2"))
     expect(seen[0] == first and second in seen and all(night in (first, second) for night in seen), "%s", seen)
     expect((read(daemon, "vda"), read(daemon, "vdb")) == ("a5", "b5"), "what is there now")
@@ -82,7 +74,7 @@ def keys(daemon):
     answer = daemon.request("POST", "/snapshot-groups", group_body("t", ["vda"]), Idempotency_Key="night-7")
     expect(answer.status == 201 and answer.body["id"] == first["id"] and files(answer.body) == files(first), "%s", answer)
     expect(daemon.image_names() == there, "%s", daemon.image_names())
-    delete(daemon, "t")
+    daemon.delete_group("t")
 
 
 def rollbacks(daemon):
@@ -97,7 +89,7 @@ def rollbacks(daemon):
         expect(files(plan) == files(safety), "%s %s", plan, safety)
         seen += files(safety)
         expect((read(daemon, "vdc"), read(daemon, "vdc@safety")) == ("good", "bad%d" % night), "night %d", night)
-        delete(daemon, "safety")
+        daemon.delete_group("safety")
     names = ["vdc+safety.qcow2", "vdc+safety+2.qcow2"]
     expect(seen[0] == names[0] and sorted(set(seen)) == sorted(names), "%s", seen)
 
@@ -145,7 +137,7 @@ def at_once(daemon):
         codes = {answer.body["code"] for answer in answers if answer.status != 201}
         expect([answer.status for answer in answers].count(201) == 1 and codes <= {"GroupExists", "DeviceInUse"},
                "%s", [answer.body for answer in answers])
-        delete(daemon, "race")
+        daemon.delete_group("race")
 
 
 def test():

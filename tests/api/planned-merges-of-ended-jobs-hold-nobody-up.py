@@ -10,7 +10,7 @@ import sys
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.realpath(__file__)), "..", "lib"))
 from filesystems import own_mounts, small_directory
-from snapgroupd import Daemon, expect, main, wait_until
+from snapgroupd import Daemon, expect, main
 
 MIB = 1 << 20
 
@@ -36,10 +36,7 @@ def fill(small):
 
 
 def delete(daemon, group):
-    answer = daemon.request("DELETE", "/snapshot-groups/" + group)
-    expect(answer.status == 202, "%s", answer)
-    path = answer.headers["Location"]
-    return wait_until(lambda: (lambda job: job["state"] not in ("queued", "running") and job)(daemon.get(path)), "a job to end")
+    return daemon.await_job(daemon.request("DELETE", "/snapshot-groups/" + group))
 
 
 def snapshot(daemon, group):

@@ -31,11 +31,7 @@ def served_by_qemu(daemon, image):
 
 def delete(daemon, group):
     """Returns what the job kept. Before it, the daemon may have the image open, too."""
-    job = daemon.request("DELETE", "/snapshot-groups/" + group).body["id"]
-    wait_until(lambda: daemon.get("/jobs/" + job)["state"] not in ("queued", "running"), "the job")
-    ended = daemon.get("/jobs/" + job)
-    expect(ended["state"] == "done", "%s", ended)
-    return [image["image"] for image in ended["kept"]]
+    return [image["image"] for image in daemon.delete_group(group)["kept"]]
 
 
 def test():

@@ -46,17 +46,9 @@ class Frozen:
     def request(self, image):
         return "POST", "/snapshot-groups/frozen/copies", {"device": "vda", "image": image, "format": self.format}
 
-    def get(self, path):
-        """While the daemon reads its database anew it is asked again."""
-        def ask():
-            answer = self.daemon.request("GET", path)
-            expect(answer.status in (200, 503), "GET %s: %s", path, answer)
-            return answer.status == 200 and answer.body
-        return wait_until(ask, "an answer of " + path)
-
     def job(self, image):
         """The newest one, if it makes the image."""
-        jobs = [job for job in self.get("/jobs?limit=1")["items"] if job["image"] == self.daemon.image(image)]
+        jobs = [job for job in self.daemon.get_when_open("/jobs?limit=1")["items"] if job["image"] == self.daemon.image(image)]
         return jobs[0] if jobs else None
 
     def await_job(self, image):
@@ -80,7 +72,7 @@ class Frozen:
             raise
         for export in ("vda", "vda@frozen"):
             expect(self.read(export) == self.content, "%s has changed", export)
-        expect(self.get("/devices/vda")["state"] == "online", "vda has failed")
+        expect(self.daemon.get_when_open("/devices/vda")["state"] == "online", "vda has failed")
 
     def remove(self, image):
         os.unlink(self.daemon.image(image))

@@ -22,24 +22,38 @@ def batches(default):
     return [range(first, min(first + CHAIN, cuts)) for first in range(0, cuts, CHAIN)]
 
 
-class Client(threading.Thread):
-    """One connection to each disk; one step at a time, step(handles, number), which returns the
-    next number."""
+class Loop(threading.Thread):
+    """step() again and again, until it is stopped; an error waits for the test to ask."""
+    ENDS = ()  # errors with which it ends as if it had been stopped
 
-    def __init__(self, daemon, names, step):
+    def __init__(self):
         super().__init__(daemon=True)
-        self.handles = [daemon.nbd(name) for name in names]
-        self.step = step
-        self.number = 0
+        self.steps = 0
         self.stopping = threading.Event()
         self.error = None
 
     def run(self):
         try:
             while not self.stopping.is_set():
-                self.number = self.step(self.handles, self.number)
-        except Exception as error:  # of libnbd; the test reports it
+                self.step()
+                self.steps += 1
+        except self.ENDS:
+            pass
+        except Exception as error:  # of libnbd, or a Failure
             self.error = error
+
+
+class Client(Loop):
+    """One connection to each disk; one step at a time, next_number(handles, number)."""
+
+    def __init__(self, daemon, names, next_number):
+        super().__init__()
+        self.handles = [daemon.nbd(name) for name in names]
+        self.next_number = next_number
+        self.number = 0
+
+    def step(self):
+        self.number = self.next_number(self.handles, self.number)
 
     def await_number(self, number):
         wait_until(lambda: self.error or self.number >= number, "number %d of a client" % number)

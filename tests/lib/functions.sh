@@ -138,11 +138,14 @@ expect_status() {
     [ "$STATUS" = "$1" ] || fail "status $STATUS instead of $1: $BODY"
 }
 
-expect_json() {
-    local filter=$1
-    shift
-    jq --exit-status "$filter" "$@" >/dev/null <<<"$BODY" || fail "not true: $filter $* in: $BODY"
+# expect_in JSON FILTER [ARGUMENT OF JQ...]
+expect_in() {
+    local json=$1 filter=$2
+    shift 2
+    jq --exit-status "$filter" "$@" >/dev/null <<<"$json" || fail "not true: $filter $* in: $json"
 }
+
+expect_json() { expect_in "$BODY" "$@"; }
 
 create_device() {
     local name=$1 format=$2 size=$3 extra=${4-} body
@@ -183,11 +186,7 @@ expect_ctl() {
     [ "$RC" = "$rc" ] || fail "snapgroupctl $* ends with $RC instead of $rc: $OUTPUT $ERRORS"
 }
 
-expect_output() {
-    local filter=$1
-    shift
-    jq --exit-status "$filter" "$@" >/dev/null <<<"$OUTPUT" || fail "not true: $filter $* in: $OUTPUT"
-}
+expect_output() { expect_in "$OUTPUT" "$@"; }
 
 nbd_uri() {
     printf 'nbd+unix:///%s?socket=%s\n' "$1" "$RUNTIME/nbd.sock"

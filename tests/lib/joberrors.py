@@ -175,18 +175,10 @@ class DeleteErrors:
                 qcow2_check(self.daemon.image(name))
         self.daemon.wipe()
 
-    def get(self, path):
-        """While the daemon reads its database anew it is asked again."""
-        def ask():
-            answer = self.daemon.request("GET", path)
-            expect(answer.status in (200, 503), "GET %s: %s", path, answer)
-            return answer.status == 200 and answer.body
-        return wait_until(ask, "an answer of " + path)
-
     def await_job(self):
         """The newest job, if it is one of this group, once it has ended; else None."""
         def look():
-            jobs = self.get("/jobs?limit=1")["items"]
+            jobs = self.daemon.get_when_open("/jobs?limit=1")["items"]
             job = jobs[0] if jobs and jobs[0]["group"] == self.delete.id else None
             return [job] if not job or job["state"] in FINISHED else None
         return wait_until(look, "the job to end")[0]
@@ -210,7 +202,7 @@ class DeleteErrors:
         return strace
 
     def judge(self, this, injected):
-        state = self.get("/snapshot-groups/" + self.delete.id)["state"]
+        state = self.daemon.get_when_open("/snapshot-groups/" + self.delete.id)["state"]
         self.count(this, state)
         expect(injected or state == "deleted", "there was no fault, and the group is %s: %s", state, this.job)
         self.verify_devices(injected)
@@ -253,7 +245,7 @@ class DeleteErrors:
     def verify_devices(self, injected):
         """One may have failed, if what failed was the sync of its own top: of its header, which is
         written to while its clients write."""
-        shown = [self.get("/devices/" + device) for device in self.delete.devices]
+        shown = [self.daemon.get_when_open("/devices/" + device) for device in self.delete.devices]
         failed = [device for device in shown if device["state"] == "failed"]
         is_its_own = re.match(SYNCS, injected) and failed and failed[0]["top"] in failed[0]["reason"]
         expect(not failed or (len(failed) == 1 and is_its_own), "failed devices: %s", failed)
@@ -267,7 +259,7 @@ class DeleteErrors:
         """As if the machine had been booted: what could not be synced is good again, and of a
         device that has failed only what was flushed is left for sure."""
         stop_writers(self.writers)
-        if self.get("/devices/" + BUSY)["state"] == "failed":
+        if self.daemon.get_when_open("/devices/" + BUSY)["state"] == "failed":
             self.disk.acknowledged = list(self.disk.flushed)
         self.daemon.stop()
         shutil.rmtree(self.daemon.runtime)
@@ -292,7 +284,7 @@ class DeleteErrors:
             return answer.status != 503
         wait_until(ask, "the next DELETE to be accepted")
         self.await_job()
-        return self.get("/snapshot-groups/" + self.delete.id)["state"]
+        return self.daemon.get_when_open("/snapshot-groups/" + self.delete.id)["state"]
 
 
 def walk_errors(daemon, hit, is_newest, error, stride):

@@ -385,6 +385,19 @@ class Daemon:
         expect(answer.status == 201, "POST /snapshot-groups %s: %s", name, answer)
         return answer.body
 
+    def await_job(self, answer):
+        """Returns the job that the answer tells of, once it has ended."""
+        expect(answer.status == 202, "%s", answer)
+        path = "/jobs/" + answer.body["id"]
+        wait_until(lambda: self.get(path)["state"] not in ("queued", "running"), "the job to end")
+        return self.get(path)
+
+    def delete_group(self, name):
+        """Returns the job, which must be done."""
+        job = self.await_job(self.request("DELETE", "/snapshot-groups/" + name))
+        expect(job["state"] == "done", "%s", job)
+        return job
+
     # ---- NBD ----
 
     def nbd_uri(self, export):
@@ -396,6 +409,21 @@ class Daemon:
         handle = nbd.NBD()
         handle.connect_uri(self.nbd_uri(export))
         return handle
+
+    def write(self, device, data, offset):
+        """Waits until the client has gone."""
+        handle = self.nbd(device)
+        handle.pwrite(data, offset)
+        handle.shutdown()
+        wait_until(lambda: self.get("/devices/" + device)["clients"] == 0, "the client to be gone")
+
+    def get_when_open(self, path):
+        """The same as get(), asked again while the daemon reads its database anew."""
+        def ask():
+            answer = self.request("GET", path)
+            expect(answer.status in (200, 503), "GET %s: %s", path, answer)
+            return answer.status == 200 and answer.body
+        return wait_until(ask, "an answer of " + path)
 
     def request_when_free(self, method, path, body=None):
         """Waits for a job that cuts one of the devices, or a reader that has not gone."""

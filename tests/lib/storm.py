@@ -11,10 +11,10 @@ after one that was never answered, or after a discard.
 import array
 import http.client
 import random
-import threading
 import time
 import zlib
 
+import dependent
 from snapgroupd import Failure, expect, group_body
 
 SECTOR = 512
@@ -75,25 +75,13 @@ class Disk:
         self.verify(self.read(daemon, self.name), [cell.allowed for cell in self.all], self.name)
 
 
-class Loop(threading.Thread):
-    """step() again and again, until it is stopped or the daemon is killed."""
+class Loop(dependent.Loop):
+    """Ends when the daemon is killed, too."""
+    ENDS = GONE
 
     def __init__(self, seed):
-        super().__init__(daemon=True)
+        super().__init__()
         self.random = random.Random(seed)
-        self.steps = 0
-        self.stopping = threading.Event()
-        self.error = None
-
-    def run(self):
-        try:
-            while not self.stopping.is_set():
-                self.step()
-                self.steps += 1
-        except GONE:
-            pass
-        except Exception as error:  # finish() raises it
-            self.error = error
 
     def finish(self):
         self.stopping.set()

@@ -8,10 +8,9 @@ takes of it are its numbers 1 to m, and what the disks hold of its sectors then 
 Nobody writes even sectors.
 """
 import random
-import threading
 
 from cutgates import CutDaemon
-from dependent import SECTOR_BYTES, sector
+from dependent import SECTOR_BYTES, Loop, sector
 from snapgroupd import expect, wait_until
 
 CLIENTS = 4  # neighbours share a unit
@@ -28,23 +27,14 @@ def slow_daemon(dropped_rule=None):
     return daemon
 
 
-class Client(threading.Thread):
+class Client(Loop):
     def __init__(self, daemon, names, number):
-        super().__init__(daemon=True)
+        super().__init__()
         self.handles = [daemon.nbd(name) for name in names]
         self.sectors = range(2 * number + 1, AREA_SECTORS, 2 * CLIENTS)
         self.random = random.Random(names[0] + str(number))
         self.places = [None]  # (disk, sector) of each number
         self.number = 0  # the last that was acknowledged
-        self.stopping = threading.Event()
-        self.error = None
-
-    def run(self):
-        try:
-            while not self.stopping.is_set():
-                self.step()
-        except Exception as error:  # of libnbd, or a lost sector; the test reports it
-            self.error = error
 
     def step(self):
         number = self.number + 1
