@@ -107,13 +107,9 @@ TEST(test_settle)
     }
 }
 
-/* The next group is refused as long as what is frozen already cannot be made durable. The group
- * tries again by itself once there is space. */
-TEST(test_next_group)
+/* A group that was cut, and whose member waits for space. */
+static struct group *group_cut_without_space(struct block *block)
 {
-    struct block *block = *state;
-    struct err err;
-    size_t failed_member;
     uint64_t cut_at_us;
     struct group *group = group_make(block, "a.qcow2");
     disk_write(block, "d0", 1, 7);
@@ -121,7 +117,17 @@ TEST(test_next_group)
     faulty_fail_flush("/d0.qcow2", ENOSPC);
     group_finish_begin(group);
     member_must_await_flush(group);
+    return group;
+}
 
+/* The next group is refused as long as what is frozen already cannot be made durable. The group
+ * tries again by itself once there is space. */
+TEST(test_next_group)
+{
+    struct block *block = *state;
+    struct err err;
+    size_t failed_member;
+    struct group *group = group_cut_without_space(block);
     assert_null(group_of(block, "b.qcow2", 1, NAMES, &failed_member, &err));
     assert_int_equal(ErrDeviceInUse, err.code);
     device_must_be_online(block);
@@ -137,13 +143,7 @@ TEST(test_next_group)
 TEST(test_stop)
 {
     struct block *block = *state;
-    uint64_t cut_at_us;
-    struct group *group = group_make(block, "a.qcow2");
-    disk_write(block, "d0", 1, 7);
-    group_cut(group, &cut_at_us);
-    faulty_fail_flush("/d0.qcow2", ENOSPC);
-    group_finish_begin(group);
-    member_must_await_flush(group);
+    struct group *group = group_cut_without_space(block);
     block_stop_opening(block);
     assert_int_equal(group_finish_await(group, 1, UINT64_MAX), GROUP_FINISH_STOPPED);
     group_free(group);

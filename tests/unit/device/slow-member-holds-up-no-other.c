@@ -61,6 +61,16 @@ static void prepare_starts(struct job *job, struct block *block)
     start(job, prepare_run);
 }
 
+static void prepared_must_commit(struct job *job)
+{
+    uint64_t cut_at_us;
+    pthread_join(job->thread, NULL);
+    assert_int_equal(job->ret, 0);
+    group_cut(job->group, &cut_at_us);
+    group_must_finish(job->group, &job->sealed_us);
+    group_free(job->group);
+}
+
 static void await_frozen(struct node *node)
 {
     while (!atomic_load(&node->read_only))
@@ -72,17 +82,12 @@ static const struct fixture fixture = {.begin = disks_begin, .end = disks_end};
 TEST(the_others_are_flushed_meanwhile)
 {
     struct job job;
-    uint64_t cut_at_us;
     prepare_starts(&job, *state);
     faulty_wait_flushes("/d0.qcow2", 1);
     faulty_wait_flushes("/d1.qcow2", 1);
     faulty_wait_flushes("/d2.qcow2", 1);
     faulty_let_flushes_go();
-    pthread_join(job.thread, NULL);
-    assert_int_equal(job.ret, 0);
-    group_cut(job.group, &cut_at_us);
-    group_must_finish(job.group, &job.sealed_us);
-    group_free(job.group);
+    prepared_must_commit(&job);
 }
 
 static bool there_are(const char *files, int count)
@@ -130,7 +135,6 @@ TEST(a_group_that_is_not_prepared_waits_for_its_flushes)
 TEST(the_others_are_staged_meanwhile)
 {
     struct job job;
-    uint64_t cut_at_us;
     faulty_hold_creates("d0.qcow2");
     prepare_starts(&job, *state);
     faulty_let_flushes_go();
@@ -138,11 +142,7 @@ TEST(the_others_are_staged_meanwhile)
     while (!there_are(".snapgroupd-*", 2))
         sched_yield();
     faulty_let_creates_go();
-    pthread_join(job.thread, NULL);
-    assert_int_equal(job.ret, 0);
-    group_cut(job.group, &cut_at_us);
-    group_must_finish(job.group, &job.sealed_us);
-    group_free(job.group);
+    prepared_must_commit(&job);
 }
 
 TEST(the_first_in_list_order_is_reported)

@@ -116,11 +116,17 @@ void store_rollback(struct store_transaction *transaction)
     row.is_open = false;
 }
 
-static int store_change(enum group_state from, enum group_state to, struct err *err)
+/* A query of the open transaction: whether it succeeds. */
+static bool store_query(struct err *err)
 {
     bool apply;
     assert_true(row.is_open);
-    if (!store_call(&apply, err))
+    return store_call(&apply, err);
+}
+
+static int store_change(enum group_state from, enum group_state to, struct err *err)
+{
+    if (!store_query(err))
         return -1;
     assert_true(row.exists);
     assert_int_equal(row.new_state, from);
@@ -132,9 +138,7 @@ int store_group_insert(struct store_transaction *transaction, const struct group
                        struct err *err)
 {
     (void)transaction;
-    bool apply;
-    assert_true(row.is_open);
-    if (!store_call(&apply, err))
+    if (!store_query(err))
         return -1;
     row.new_state = new->state;
     memcpy(row.id, new->id, sizeof(row.id));
