@@ -26,8 +26,8 @@ int block_overlay_discard_unused(struct block *block, const char *path, const ch
 int block_overlay_forget(struct block *block, const char *path, const char *format,
                          const unsigned char id[OWNER_ID_BYTES], struct err *err);
 
-/* Whether another process has the image open, as its locks show. False where it has none, and if
- * this process has it open as well: a lock does not say whose it is. */
+/* Whether another process has the image open, as its locks show. False where it has none, and for a
+ * moment also while this process opens or closes the image. */
 bool block_overlay_is_used(struct block *block, const char *path);
 
 #endif

@@ -131,18 +131,25 @@ int block_overlay_forget(struct block *block, const char *path, const char *form
     return is_it ? journal_recovery_forget(block->journals, fd, canonical, err) : 0;
 }
 
+/* Asked by a description that has the image locked itself, the kernel tells of others' locks only. */
+static bool file_is_used_elsewhere(struct block *block, int fd)
+{
+    struct stat st;
+    if (fstat(fd, &st) != 0)
+        return false;
+    CLEANUP(node) struct node *node = file_table_only_node(block->files, st.st_dev, st.st_ino);
+    if (node)
+        return image_is_locked(node->fd);
+    return !file_table_is_used(block->files, st.st_dev, st.st_ino) && image_is_locked(fd);
+}
+
 bool block_overlay_is_used(struct block *block, const char *path)
 {
     struct err ignored;
-    struct stat st;
-    char user[USER_BYTES];
-    bool is_writer;
     CLEANUP_PLACE struct image_place place = IMAGE_PLACE_INIT;
     if (image_place_find(&block->dir, path, NULL, &place, &ignored) <= 0)
         return false;
     CLEANUP_CLOSE int fd =
         openat(place.dirfd, place.name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
-    return fd >= 0 && fstat(fd, &st) == 0 &&
-           !file_table_user(block->files, st.st_dev, st.st_ino, user, sizeof(user), &is_writer) &&
-           image_is_locked(fd);
+    return fd >= 0 && file_is_used_elsewhere(block, fd);
 }

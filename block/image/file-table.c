@@ -266,6 +266,15 @@ bool file_table_is_used(struct file_table *table, dev_t dev, ino_t ino)
     return file_find_locked(table, dev, ino) != NULL;
 }
 
+struct node *file_table_only_node(struct file_table *table, dev_t dev, ino_t ino)
+{
+    LOCK_GUARD(&table->lock);
+    const struct file *file = file_find_locked(table, dev, ino);
+    const struct file_claim *claim = file ? file->claims : NULL;
+    bool is_it = claim && !claim->next && claim->shared.node && refs_take(claim->shared.refs);
+    return is_it ? claim->shared.node : NULL;
+}
+
 bool file_table_user(struct file_table *table, dev_t dev, ino_t ino, char *user, size_t bytes,
                      bool *is_writer)
 {

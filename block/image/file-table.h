@@ -82,6 +82,9 @@ struct node *file_table_shared(struct file_table *table, dev_t dev, ino_t ino,
 
 bool file_table_is_used(struct file_table *table, dev_t dev, ino_t ino);
 
+/* The node of the only one who has the file open, if it is offered, with a reference; or NULL. */
+struct node *file_table_only_node(struct file_table *table, dev_t dev, ino_t ino);
+
 /* Who uses the file: the writer if there is one, else one of the readers. False: nobody. */
 bool file_table_user(struct file_table *table, dev_t dev, ino_t ino, char *user, size_t bytes,
                      bool *is_writer);
