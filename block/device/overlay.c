@@ -131,7 +131,8 @@ int block_overlay_forget(struct block *block, const char *path, const char *form
     return is_it ? journal_recovery_forget(block->journals, fd, canonical, err) : 0;
 }
 
-/* Asked by a description that has the image locked itself, the kernel tells of others' locks only. */
+/* Asked by a description that has the image locked itself, the kernel tells of others' locks
+ * only. */
 static bool file_is_used_elsewhere(struct block *block, int fd)
 {
     struct stat st;

@@ -9,6 +9,7 @@
 #include "block/image/file-io.h"
 #include "block/image/identity.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -238,6 +239,32 @@ int stage_publish_durably(const struct image_place *place, const unsigned char i
     return fsync(place->dirfd) == 0 ? 0
                                     : err_set(err, ErrOpenFileFailed, errno,
                                               "image '%s' cannot be made durable", place->path);
+}
+
+static bool name_is_first(const char *name)
+{
+    static const char begin[] = ".snapgroupd-", end[] = ".tmp";
+    size_t length = strlen(name);
+    return length > sizeof(begin) + sizeof(end) && strncmp(name, begin, sizeof(begin) - 1) == 0 &&
+           strcmp(name + length - (sizeof(end) - 1), end) == 0;
+}
+
+size_t stage_count_names(const struct image_place *place, const struct stat *file)
+{
+    size_t count = 0;
+    CLEANUP_CLOSE int fd = openat(place->dirfd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    DIR *directory = fd < 0 ? NULL : fdopendir(fd);
+    if (!directory)
+        return 0;
+    fd = -1; /* the directory's */
+    for (const struct dirent *entry; (entry = readdir(directory)) && count + 1 < file->st_nlink;) {
+        struct stat st;
+        count += name_is_first(entry->d_name) &&
+                 fstatat(place->dirfd, entry->d_name, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
+                 st.st_dev == file->st_dev && st.st_ino == file->st_ino;
+    }
+    closedir(directory);
+    return count;
 }
 
 bool stage_is_kept(const struct image_place *place, const unsigned char id[OWNER_ID_BYTES])

@@ -29,6 +29,8 @@
 #include "block/types.h"
 
 #include <stdbool.h>
+#include <stddef.h>
+#include <sys/stat.h>
 
 /* Creates the empty file under its first name, writable. The descriptor, or -1 and *err
  * (OpenFileFailed). */
@@ -56,6 +58,10 @@ int stage_publish_durably(const struct image_place *place, const unsigned char i
 
 /* Whether neither exists. */
 bool stage_is_kept(const struct image_place *place, const unsigned char id[OWNER_ID_BYTES]);
+
+/* How many first names, of whatever maker, the file still has in its directory; at most all but one
+ * of its names. */
+size_t stage_count_names(const struct image_place *place, const struct stat *file);
 
 /* Removes the real name if it is that of the staged file, then the mark and the first name. */
 int stage_discard(const struct image_place *place, const unsigned char id[OWNER_ID_BYTES],

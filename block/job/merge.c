@@ -18,6 +18,8 @@
 #include "block/device/redirect.h"
 #include "block/image/amend.h"
 #include "block/image/freeze.h"
+#include "block/image/image.h"
+#include "block/image/stage.h"
 #include "block/job/write-back.h"
 
 #include <assert.h>
@@ -51,17 +53,24 @@ struct merge {
 
 /* ---- opening ---- */
 
-/* Under another name the file may be a copy that somebody keeps, or have an overlay on it. */
-static int base_check_names(const struct node *base, struct err *err)
+/* Under another name the file may be a copy that somebody keeps, or have an overlay on it. A first
+ * name that was left when the file was made, as by a power failure, is neither. */
+static int base_check_names(struct block *block, const struct node *base, struct err *err)
 {
     struct stat st;
+    CLEANUP_PLACE struct image_place place = IMAGE_PLACE_INIT;
     if (fstat(base->fd, &st) != 0)
         return err_set(err, ErrOpenFileFailed, errno, "image '%s' cannot be examined", base->path);
-    return st.st_nlink <= 1 ? 0
-                            : err_set(err, ErrInvalidValue, 0,
-                                      "image '%s' has %ju names (hard links), and is not written "
-                                      "to under any of them",
-                                      base->path, (uintmax_t)st.st_nlink);
+    if (st.st_nlink <= 1)
+        return 0;
+    if (image_place_open(&block->dir, base->path, &place, err) != 0)
+        return -1;
+    uintmax_t names = st.st_nlink - stage_count_names(&place, &st);
+    return names <= 1 ? 0
+                      : err_set(err, ErrInvalidValue, 0,
+                                "image '%s' has %ju names (hard links), and is not written to "
+                                "under any of them",
+                                base->path, names);
 }
 
 static int merge_list_layers(struct merge *merge, const struct merge_image *base, struct err *err)
@@ -84,7 +93,7 @@ static int merge_list_layers(struct merge *merge, const struct merge_image *base
         strcmp(known, merge->base->identity.text) != 0)
         return err_set(err, ErrOpenFileFailed, 0,
                        "image '%s' is not the file that was recorded under this path", base->path);
-    if (base_check_names(merge->base, err) != 0)
+    if (base_check_names(merge->block, merge->base, err) != 0)
         return -1;
     if (merge->base->size_bytes > merge->upper->size_bytes)
         return err_set(err, ErrInvalidValue, 0, "image '%s' is larger than '%s'", merge->base->path,

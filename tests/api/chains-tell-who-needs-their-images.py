@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 #
 # `kept_for` of each image of a chain: the group that froze it, and what else is on top of it, on
-# other branches: other devices, groups, and what detached devices left. It is the same in lists, never stale, and there after a
-# restart. Where many clones are on one image, a few are named.
+# other branches: other devices, groups, and what detached devices left. It is the same in lists,
+# never stale, and there after a restart. Where many clones are on one image, a few are named.
 import os
 import sys
 
