@@ -196,7 +196,9 @@ void block_frozen_file_forget(struct block *block, const char *identity, const c
 int block_frozen_file_find(struct block *block, const char *image, struct frozen_file *file,
                            struct err *err);
 
-/* Nothing needs the file as it was frozen: it may be opened for writing. */
+/* Nothing needs the file as it was frozen: first it says so no longer itself (frozen-attribute.h),
+ * then, once that is recorded, it may be opened for writing. OpenFileFailed. */
+int block_frozen_file_unmark(struct block *block, const struct frozen_file *file, struct err *err);
 void block_frozen_file_release(struct block *block, const struct frozen_file *file);
 
 /* The files of the chain of `image` that are not marked yet, top to base, for groups recorded

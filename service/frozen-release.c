@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * See frozen-release.h. What is needed is decided within the transaction that deletes the row of
- * the file; the block layer forgets the file after that, so a kill between the two frees it, too.
+ * the file; its attribute goes before that is committed, and the block layer forgets the file after
+ * it, so a kill in between leaves the file frozen, or frees it.
  */
 #include "service/frozen-release.h"
 
@@ -62,14 +63,17 @@ static int refuse(const char *path, const struct frozen_user_row *user, struct e
 }
 
 /* 0; -1: also if something needs it. */
-static int row_release(struct service *service, const struct frozen_file_row *file, struct err *err)
+static int row_release(struct service *service, const struct frozen_file *file,
+                       const struct frozen_file_row *row, struct err *err)
 {
     CLEANUP_BY(frozen_user_row_clear) struct frozen_user_row user = {0};
     CLEANUP(store_transaction)
     struct store_transaction *transaction = store_begin(service->store, err);
-    int released = transaction ? store_frozen_file_release(transaction, file, &user, err) : -1;
+    int released = transaction ? store_frozen_file_release(transaction, row, &user, err) : -1;
     if (released <= 0)
         return released < 0 ? -1 : refuse(file->path, &user, err);
+    if (block_frozen_file_unmark(service->block, file, err) != 0)
+        return -1;
     return store_commit(steal(transaction), err);
 }
 
@@ -80,7 +84,7 @@ int frozen_file_release(struct service *service, const char *image, struct err *
     if (found <= 0)
         return found;
     const struct frozen_file_row row = {.identity = file.identity, .path = file.path};
-    if (trees_forget(service, &row, err) != 0 || row_release(service, &row, err) != 0)
+    if (trees_forget(service, &row, err) != 0 || row_release(service, &file, &row, err) != 0)
         return -1;
     block_frozen_file_release(service->block, &file);
     log_info("image '%s' is not needed as it was frozen, and may be written again", file.path);

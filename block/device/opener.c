@@ -211,23 +211,47 @@ void block_frozen_file_forget(struct block *block, const char *identity, const c
     file_table_unmark(block->files, &known, path);
 }
 
+/* The file at `image`, open, with its path and identity; or -1. */
+static int frozen_file_open(struct block *block, const char *image, char **path, struct stat *st,
+                            struct identity *identity, struct err *err)
+{
+    CLEANUP_CLOSE int fd = image_open(&block->dir, image, true, path, err);
+    if (fd < 0)
+        return -1;
+    if (fstat(fd, st) != 0 || identity_of(fd, identity) != 0)
+        return err_set(err, ErrOpenFileFailed, errno, "image '%s' cannot be examined", *path);
+    return steal_fd(&fd);
+}
+
 int block_frozen_file_find(struct block *block, const char *image, struct frozen_file *file,
                            struct err *err)
 {
     struct stat st;
     struct identity identity;
     CLEANUP_FREE char *path = NULL;
-    CLEANUP_CLOSE int fd = image_open(&block->dir, image, true, &path, err);
+    CLEANUP_CLOSE int fd = frozen_file_open(block, image, &path, &st, &identity, err);
     if (fd < 0)
         return -1;
-    if (fstat(fd, &st) != 0 || identity_of(fd, &identity) != 0)
-        return err_set(err, ErrOpenFileFailed, errno, "image '%s' cannot be examined", path);
     if (!file_table_is_frozen(block->files, &identity, path) ||
         file_table_is_used(block->files, st.st_dev, st.st_ino))
         return 0;
     *file = (struct frozen_file){.path = steal(path), .is_by_path = !identity.is_lasting};
     memcpy(file->identity, identity.text, sizeof(file->identity));
     return 1;
+}
+
+int block_frozen_file_unmark(struct block *block, const struct frozen_file *file, struct err *err)
+{
+    struct stat st;
+    struct identity identity;
+    CLEANUP_FREE char *path = NULL;
+    CLEANUP_CLOSE int fd = frozen_file_open(block, file->path, &path, &st, &identity, err);
+    if (fd < 0)
+        return -1;
+    int ret = frozen_attribute_is_set(fd, &identity) ? frozen_attribute_clear(fd) : 0;
+    return ret ? err_set(err, ErrOpenFileFailed, -ret,
+                         "attribute " FROZEN_ATTRIBUTE " of image '%s' cannot be removed", path)
+               : 0;
 }
 
 void block_frozen_file_release(struct block *block, const struct frozen_file *file)

@@ -4,6 +4,7 @@
  */
 #include "block/image/frozen-attribute.h"
 
+#include <errno.h>
 #include <string.h>
 #include <sys/xattr.h>
 
@@ -19,4 +20,10 @@ bool frozen_attribute_is_set(int fd, const struct identity *identity)
     ssize_t length = fgetxattr(fd, FROZEN_ATTRIBUTE, text, sizeof(text));
     return identity->is_lasting && length > 0 && (size_t)length == strlen(identity->text) &&
            memcmp(text, identity->text, (size_t)length) == 0;
+}
+
+int frozen_attribute_clear(int fd)
+{
+    return fremovexattr(fd, FROZEN_ATTRIBUTE) == 0 || errno == ENODATA || errno == ENOTSUP ? 0
+                                                                                           : -errno;
 }

@@ -20,4 +20,7 @@ void frozen_attribute_set(int fd, const struct identity *identity);
 
 bool frozen_attribute_is_set(int fd, const struct identity *identity);
 
+/* Removes the mark, if there is one. 0 or -errno. */
+int frozen_attribute_clear(int fd);
+
 #endif
