@@ -291,14 +291,10 @@ static int daemon_serve(struct service *service, const struct options *options,
 static int daemon_close(struct service *service, int result, struct err *err)
 {
     struct err closing;
-    if (service->jobs)
-        jobs_close(service->jobs);
-    if (service->group_runs)
-        group_runs_close(service->group_runs);
-    if (service->storage_calls)
-        storage_calls_close(service->storage_calls);
-    if (service->readiness)
-        readiness_close(service->readiness);
+    jobs_close(service->jobs);
+    group_runs_close(service->group_runs);
+    storage_calls_close(service->storage_calls);
+    readiness_close(service->readiness);
     if (unsettled_resolve(service, &closing) != 0)
         log_error("%s; the next start settles what is left", closing.message);
     settlements_close(service);

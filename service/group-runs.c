@@ -313,6 +313,8 @@ struct group_runs *group_runs_new(struct service *service, struct err *err)
 
 void group_runs_close(struct group_runs *runs)
 {
+    if (!runs)
+        return;
     pthread_mutex_lock(&runs->lock);
     runs->is_ending = true;
     pthread_cond_broadcast(&runs->queued);

@@ -28,7 +28,7 @@ struct group_runs;
 /* NULL and *err (OutOfResources). */
 struct group_runs *group_runs_new(struct service *service, struct err *err);
 
-/* Waits for all runs. The caller starts no more. */
+/* Waits for all runs. The caller starts no more. NULL: nothing. */
 void group_runs_close(struct group_runs *runs);
 
 /* How long a call waits. */

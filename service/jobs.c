@@ -291,6 +291,8 @@ struct jobs *jobs_new(struct service *service, struct err *err)
 
 void jobs_close(struct jobs *jobs)
 {
+    if (!jobs)
+        return;
     job_control_end(&jobs->control);
     for (size_t i = 0; i < jobs->thread_count; i++)
         pthread_join(jobs->threads[i].thread, NULL);

@@ -17,7 +17,7 @@ struct jobs;
 /* Once recovery is done. NULL and *err (OutOfResources). */
 struct jobs *jobs_new(struct service *service, struct err *err);
 
-/* Stops the jobs that run; the next start goes on with them. */
+/* Stops the jobs that run; the next start goes on with them. NULL: nothing. */
 void jobs_close(struct jobs *jobs);
 
 /* JobNotFound. */

@@ -351,6 +351,8 @@ struct readiness *readiness_new(struct block *block, struct err *err)
 
 void readiness_close(struct readiness *readiness)
 {
+    if (!readiness)
+        return;
     pthread_mutex_lock(&readiness->lock);
     readiness->is_ending = true;
     pthread_cond_broadcast(&readiness->asked);

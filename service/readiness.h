@@ -28,7 +28,7 @@ enum member_readiness {
 /* NULL and *err (OutOfResources). */
 struct readiness *readiness_new(struct block *block, struct err *err);
 
-/* Waits for storage that is being waited for. The caller starts nothing more. */
+/* Waits for storage that is being waited for. The caller starts nothing more. NULL: nothing. */
 void readiness_close(struct readiness *readiness);
 
 /* Whether the row says that the member is frozen: its group is committed, or it is itself. */

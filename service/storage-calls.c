@@ -210,6 +210,8 @@ struct storage_calls *storage_calls_new(struct block *block, struct err *err)
 
 void storage_calls_close(struct storage_calls *calls)
 {
+    if (!calls)
+        return;
     pthread_mutex_lock(&calls->lock);
     calls->is_ending = true;
     pthread_cond_broadcast(&calls->asked);

@@ -19,7 +19,7 @@ struct storage_calls;
 /* NULL and *err (OutOfResources). */
 struct storage_calls *storage_calls_new(struct block *block, struct err *err);
 
-/* Waits for storage that is being waited for. The caller starts nothing more. */
+/* Waits for storage that is being waited for. The caller starts nothing more. NULL: nothing. */
 void storage_calls_close(struct storage_calls *calls);
 
 struct storage_call {

@@ -63,12 +63,9 @@ int service_begin(struct service *service, const char *directory, struct err *er
 int service_end(struct service *service, struct err *err)
 {
     struct err unsettled;
-    if (service->jobs)
-        jobs_close(service->jobs);
-    if (service->group_runs)
-        group_runs_close(service->group_runs);
-    if (service->storage_calls)
-        storage_calls_close(service->storage_calls);
+    jobs_close(service->jobs);
+    group_runs_close(service->group_runs);
+    storage_calls_close(service->storage_calls);
     int ret = service->store ? unsettled_resolve(service, &unsettled) : 0;
     if (ret != 0)
         *err = unsettled;
