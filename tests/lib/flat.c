@@ -6,6 +6,7 @@
 
 #include <fcntl.h>
 #include <inttypes.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -75,6 +76,14 @@ bool bytes_are_zero(const void *buf, uint64_t length)
 {
     const unsigned char *p = buf;
     return !length || (p[0] == 0 && memcmp(p, p + 1, length - 1) == 0);
+}
+
+void failure_note(char failure[FAILURE_BYTES], unsigned thread, const char *verb, uint64_t offset,
+                  int ret)
+{
+    if (!failure[0])
+        snprintf(failure, FAILURE_BYTES, "thread %u: %s at %" PRIu64 ": %s", thread, verb, offset,
+                 ret ? strerror(-ret) : "wrong bytes");
 }
 
 void flat_must_match_node(const struct flat *flat, struct node *node, const char *what)

@@ -120,6 +120,11 @@ CLEANUP_DEFINE(flat, struct flat *, flat_free)
 uint64_t bytes_first_difference(const void *a, const void *b, uint64_t length);
 bool bytes_are_zero(const void *buf, uint64_t length);
 
+/* What a thread fails with: the first thing that went wrong; "wrong bytes" if `ret` is 0. */
+enum { FAILURE_BYTES = 160 };
+void failure_note(char failure[FAILURE_BYTES], unsigned thread, const char *verb, uint64_t offset,
+                  int ret);
+
 /* Reads the whole node in pieces and expects the reference's content. `what` names it in a failure.
  */
 void flat_must_match_node(const struct flat *flat, struct node *node, const char *what);

@@ -36,15 +36,8 @@ struct worker {
     struct random random;
     unsigned number;
     unsigned cached, missed;
-    char failure[160];
+    char failure[FAILURE_BYTES];
 };
-
-static void worker_fail(struct worker *w, const char *verb, uint64_t offset, int ret)
-{
-    if (!w->failure[0])
-        snprintf(w->failure, sizeof(w->failure), "thread %u: %s at %" PRIu64 ": %s", w->number,
-                 verb, offset, ret ? strerror(-ret) : "wrong bytes");
-}
 
 static void worker_read(struct worker *w, uint64_t offset, uint64_t length)
 {
@@ -56,7 +49,7 @@ static void worker_read(struct worker *w, uint64_t offset, uint64_t length)
         ret = device_read(w->device, buf, offset, length);
     }
     if (ret || memcmp(buf, w->flat->bytes + offset, length) != 0)
-        worker_fail(w, "read", offset, ret);
+        failure_note(w->failure, w->number, "read", offset, ret);
 }
 
 static void worker_map(struct worker *w, uint64_t offset, uint64_t length)
@@ -66,7 +59,7 @@ static void worker_map(struct worker *w, uint64_t offset, uint64_t length)
         int ret = device_map(w->device, offset, &extent);
         if (ret || extent.length == 0 || extent.length > length ||
             (extent.is_zero && !bytes_are_zero(w->flat->bytes + offset, extent.length)))
-            worker_fail(w, "map", offset, ret);
+            failure_note(w->failure, w->number, "map", offset, ret);
         offset += extent.length;
         length -= extent.length;
     }
@@ -79,7 +72,7 @@ static void worker_change(struct worker *w, uint64_t offset, uint64_t length)
         random_fill(&w->random, bytes, length);
         int ret = device_write(w->device, bytes, offset, length, 0);
         if (ret)
-            worker_fail(w, "write", offset, ret);
+            failure_note(w->failure, w->number, "write", offset, ret);
         return;
     }
     /* A discarded range reads as before or as zeros: zeroed, it is known. */
@@ -89,7 +82,7 @@ static void worker_change(struct worker *w, uint64_t offset, uint64_t length)
         ret =
             device_zero(w->device, offset, length, random_chance(&w->random, 50) ? IO_NO_HOLE : 0);
     if (ret)
-        worker_fail(w, "zero", offset, ret);
+        failure_note(w->failure, w->number, "zero", offset, ret);
 }
 
 static void *worker_run(void *arg)
@@ -104,7 +97,7 @@ static void *worker_run(void *arg)
         if (random_chance(&w->random, 3)) {
             int ret = device_flush(w->device);
             if (ret)
-                worker_fail(w, "flush", 0, ret);
+                failure_note(w->failure, w->number, "flush", 0, ret);
         } else if (random_chance(&w->random, 50)) {
             worker_read(w, offset + skip, length);
         } else if (random_chance(&w->random, 25)) {

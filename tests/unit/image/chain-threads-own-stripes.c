@@ -33,22 +33,15 @@ struct worker {
     struct random random;
     unsigned number;
     uint64_t operations;
-    char failure[160];
+    char failure[FAILURE_BYTES];
 };
-
-static void worker_fail(struct worker *w, const char *verb, uint64_t offset, int ret)
-{
-    if (!w->failure[0])
-        snprintf(w->failure, sizeof(w->failure), "thread %u: %s at %" PRIu64 ": %s", w->number,
-                 verb, offset, ret ? strerror(-ret) : "wrong bytes");
-}
 
 static void worker_check(struct worker *w, uint64_t offset, uint64_t length)
 {
     unsigned char buf[STRIPE_BYTES];
     int ret = node_read(w->node, buf, offset, length);
     if (ret || memcmp(buf, w->flat->bytes + offset, length) != 0)
-        worker_fail(w, "read", offset, ret);
+        failure_note(w->failure, w->number, "read", offset, ret);
 }
 
 static void worker_write(struct worker *w, uint64_t offset, uint64_t length)
@@ -56,7 +49,7 @@ static void worker_write(struct worker *w, uint64_t offset, uint64_t length)
     random_fill(&w->random, w->flat->bytes + offset, length);
     int ret = node_write(w->node, w->flat->bytes + offset, offset, length);
     if (ret)
-        worker_fail(w, "write", offset, ret);
+        failure_note(w->failure, w->number, "write", offset, ret);
 }
 
 static void worker_zero(struct worker *w, uint64_t offset, uint64_t length)
@@ -64,7 +57,7 @@ static void worker_zero(struct worker *w, uint64_t offset, uint64_t length)
     memset(w->flat->bytes + offset, 0, length);
     int ret = node_zero(w->node, offset, length, random_chance(&w->random, 50));
     if (ret)
-        worker_fail(w, "zero", offset, ret);
+        failure_note(w->failure, w->number, "zero", offset, ret);
 }
 
 static void worker_discard(struct worker *w, uint64_t offset, uint64_t length)
@@ -75,10 +68,10 @@ static void worker_discard(struct worker *w, uint64_t offset, uint64_t length)
     if (ret == 0)
         ret = node_read(w->node, buf, offset, length);
     if (ret)
-        worker_fail(w, "discard", offset, ret);
+        failure_note(w->failure, w->number, "discard", offset, ret);
     for (uint64_t i = 0; i < length && !ret; i++)
         if (buf[i] != old[i] && buf[i] != 0)
-            worker_fail(w, "discard", offset + i, 0);
+            failure_note(w->failure, w->number, "discard", offset + i, 0);
     memcpy(old, buf, length);
 }
 
@@ -102,7 +95,7 @@ static void worker_step(struct worker *w)
     else if (draw < 995)
         worker_discard(w, offset, length);
     else if (node_flush(w->node) != 0)
-        worker_fail(w, "flush", offset, 0);
+        failure_note(w->failure, w->number, "flush", offset, 0);
 }
 
 static void *worker_run(void *argument)

@@ -581,27 +581,33 @@ static void service_settle(struct service *service)
     } while (service->unsettled);
 }
 
+static const struct group_member both[] = {{.device = "a"}, {.device = "b"}};
+static const struct snapshot_group_request attempt = {
+    .name = "g", .labels = "{}", .origin = &origin, .count = 2, .members = both};
+
+static void attempt_prepare(struct service *service)
+{
+    memset(&row, 0, sizeof(row));
+    memset(&memory, 0, sizeof(memory));
+    asked = service;
+}
+
 /* Runs one attempt. False once the failing call comes no more. */
 static bool take_once(int fail_at, enum err_code code, bool applied, int reopen_fails,
                       bool prepare_fails)
 {
     struct service service = {.settle_lock = PTHREAD_ERRORCHECK_MUTEX_INITIALIZER_NP,
                               .metrics = metrics};
-    const struct group_member members[] = {{.device = "a"}, {.device = "b"}};
-    const struct snapshot_group_request request = {
-        .name = "g", .labels = "{}", .origin = &origin, .count = 2, .members = members};
     struct group_row result_row;
     struct err err;
-    memset(&row, 0, sizeof(row));
-    memset(&memory, 0, sizeof(memory));
+    attempt_prepare(&service);
     row.fail_at = fail_at;
     row.fail_applied = applied;
     row.fail_code = code;
     row.reopen_fails = reopen_fails;
     memory.prepare_fails = prepare_fails;
-    asked = &service;
 
-    int result = snapshot_groups_take(&service, &request, NULL, &result_row, &err);
+    int result = snapshot_groups_take(&service, &attempt, NULL, &result_row, &err);
     bool failed = row.calls >= fail_at;
     memory_is_short = false;
     if (result == 0) {
@@ -696,20 +702,15 @@ TEST(second_failure_is_survived)
         int second = 1 + variant % 8;
         struct service service = {.settle_lock = PTHREAD_ERRORCHECK_MUTEX_INITIALIZER_NP,
                                   .metrics = metrics};
-        const struct group_member members[] = {{.device = "a"}, {.device = "b"}};
-        const struct snapshot_group_request request = {
-            .name = "g", .labels = "{}", .origin = &origin, .count = 2, .members = members};
         struct group_row result_row;
         struct err err;
-        memset(&row, 0, sizeof(row));
-        memset(&memory, 0, sizeof(memory));
-        asked = &service;
+        attempt_prepare(&service);
         freezing = variant % 3 ? AT_ONCE : ONE_BY_ONE;
         row.fail_at = 7; /* the name, three calls for the row, three for `committing` */
         row.fail_code = ErrStoreFailed;
         row.fail_applied = true;
         row.reopen_fails = 5;
-        assert_int_equal(snapshot_groups_take(&service, &request, NULL, &result_row, &err), -1);
+        assert_int_equal(snapshot_groups_take(&service, &attempt, NULL, &result_row, &err), -1);
         assert_int_equal(err.code, ErrStoreFailed);
         assert_true(!memory.cut && !memory.aborted && !memory.freed);
         group_row_clear(&result_row);
