@@ -137,6 +137,7 @@ struct node {
     uint64_t copy_bytes;    /* changes of whole such units copy nothing from below; 0: none does */
     char *backing_file;   /* the header's words, or NULL; owned, as is the next one; for opening */
     char *backing_format; /* a driver's name, or NULL if the header does not record it */
+    uint64_t stamp_at;    /* where the file has room for its journal's stamp; 0: nowhere */
     void *state;          /* the driver's own */
 
     /* The private half: node.c and freeze.c alone write it. Up to `is_unwanted` it never changes

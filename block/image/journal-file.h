@@ -48,8 +48,9 @@ struct header {
     char boot_id[40];
     char format[64];
     char path[PATH_MAX];
-    char identity[FILE_IDENTITY_BYTES]; /* from version 2 on */
-    _Atomic uint32_t is_open;           /* a process appends to it, or has died since */
+    char identity[FILE_IDENTITY_BYTES];       /* from version 2 on */
+    _Atomic uint32_t is_open;                 /* a process appends to it, or has died since */
+    unsigned char stamp[JOURNAL_STAMP_BYTES]; /* all zeros: the image has none */
 };
 static_assert(sizeof(struct header) <= HEADER_BYTES, "journal header");
 

@@ -126,6 +126,19 @@ const char *journal_format(const struct journal *journal)
     return journal->header->format;
 }
 
+void journal_set_stamp(struct journal *journal, const unsigned char stamp[JOURNAL_STAMP_BYTES])
+{
+    assert(journal_is_empty(journal));
+    memcpy(journal->header->stamp, stamp, JOURNAL_STAMP_BYTES);
+}
+
+const unsigned char *journal_stamp(const struct journal *journal)
+{
+    static const unsigned char none[JOURNAL_STAMP_BYTES];
+    const unsigned char *stamp = journal->header->stamp;
+    return memcmp(stamp, none, sizeof(none)) == 0 ? NULL : stamp;
+}
+
 /* ---- appending ---- */
 
 /* Free room, in records. */

@@ -51,6 +51,12 @@ struct journal *journal_create(int dirfd, const struct identity *image, const ch
 const char *journal_path(const struct journal *journal);   /* of the image */
 const char *journal_format(const struct journal *journal); /* of the image */
 
+/* The same random bytes in a journal and in its image, as in no earlier content of that file, so
+ * that a journal is not replayed onto an image that was restored from a backup since. Set before
+ * the first append; NULL: none was. */
+void journal_set_stamp(struct journal *journal, const unsigned char stamp[JOURNAL_STAMP_BYTES]);
+const unsigned char *journal_stamp(const struct journal *journal);
+
 bool journal_is_empty(const struct journal *journal);
 
 /* Unmaps and frees; deletes the file if the journal is empty or, `discard`, in any case. NULL:

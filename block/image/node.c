@@ -26,6 +26,7 @@
 #include <errno.h>
 #include <linux/magic.h>
 #include <string.h>
+#include <sys/random.h>
 #include <sys/stat.h>
 #include <sys/vfs.h>
 
@@ -153,13 +154,36 @@ const char *node_used_path(const struct node *node)
 
 /* ---- the journal ---- */
 
+/* From now on the image can be told from what it was before. Without room for a stamp, or for its
+ * write, it cannot. */
+static void node_stamp(struct node *node)
+{
+    unsigned char stamp[JOURNAL_STAMP_BYTES];
+    if (node->stamp_at && getrandom(stamp, sizeof(stamp), 0) == sizeof(stamp) &&
+        file_write(node->fd, stamp, node->stamp_at, sizeof(stamp)) == 0)
+        journal_set_stamp(node->journal, stamp);
+}
+
+/* Whether the image has the stamp of its journal. */
+static bool node_check_stamp(const struct node *node)
+{
+    unsigned char found[JOURNAL_STAMP_BYTES];
+    const unsigned char *stamp = journal_stamp(node->journal);
+    return !stamp ||
+           (node->stamp_at && file_read(node->fd, found, node->stamp_at, sizeof(found)) == 0 &&
+            memcmp(found, stamp, sizeof(found)) == 0);
+}
+
 int node_add_journal(struct node *node, int dirfd, struct err *err)
 {
     node->journals_fd = dirfd;
     if (dirfd < 0 || !node->driver->set_writable)
         return 0;
     node->journal = journal_create(dirfd, &node->identity, node->path, node->driver->name, err);
-    return node->journal ? 0 : -1;
+    if (!node->journal)
+        return -1;
+    node_stamp(node);
+    return 0;
 }
 
 /* An earlier daemon may have acknowledged writes that are in the page cache only. */
@@ -185,6 +209,9 @@ static int node_replay_records(struct node *node, size_t *count, struct err *err
     if (journal_records(node->journal, &records, count, err) != 0 ||
         image_lock(node->fd, node->path, false, &node->is_locked, err) != 0)
         return -1;
+    if (!node_check_stamp(node))
+        return err_set(err, ErrUnflushedData, 0,
+                       "image '%s' is as it was before it was last opened", node->path);
     if (node->driver->set_writable(node, true, records, *count, err) == 0)
         return 0;
     if (err->code == ErrOpenFileFailed && !err->errnum)

@@ -2,7 +2,7 @@
  *
  * Creating an image: version 3, nothing allocated.
  *
- *     cluster 0    header | group id | backing format | end | backing file name
+ *     cluster 0    header | group id | backing format | stamp | end | backing file name
  *     then         refcount table | refcount blocks | L1 table (all zeros)
  *
  * The counts of these clusters are 1; there is no other content. Only what is not zero is written,
@@ -14,7 +14,13 @@
 #include <errno.h>
 #include <unistd.h>
 
-enum { CLUSTER_BITS_MAX = 21, REFCOUNT_BYTES = 2, HEADER_BYTES_MAX = 4096 };
+enum {
+    CLUSTER_BITS_MAX = 21,
+    REFCOUNT_BYTES = 2,
+    HEADER_BYTES_MAX = 4096,
+    EXTENSIONS_BYTES = 64, /* but for the words of the backing file, and the stamp */
+    STAMP_BYTES = sizeof(struct qcow2_extension_be) + JOURNAL_STAMP_BYTES,
+};
 static_assert(CLUSTER_BYTES_MAX == 1 << CLUSTER_BITS_MAX, "largest cluster");
 
 struct layout {
@@ -90,14 +96,17 @@ static void extension_put(unsigned char *header, uint64_t *at, uint32_t type, co
 }
 
 /* Writes the extensions; returns where they end. */
-static uint64_t extensions_put(unsigned char *header, const struct image_spec *spec)
+static uint64_t extensions_put(unsigned char *header, const struct image_spec *spec, bool has_stamp)
 {
+    static const unsigned char stamp[JOURNAL_STAMP_BYTES];
     uint64_t at = sizeof(struct qcow2_header_be);
     if (spec->group_id)
         extension_put(header, &at, QCOW2_EXTENSION_GROUP_ID, spec->group_id, OWNER_ID_BYTES);
     if (spec->backing_file)
         extension_put(header, &at, QCOW2_EXTENSION_BACKING_FORMAT, spec->backing_format,
                       (uint32_t)strlen(spec->backing_format));
+    if (has_stamp)
+        extension_put(header, &at, QCOW2_EXTENSION_STAMP, stamp, sizeof(stamp));
     extension_put(header, &at, QCOW2_EXTENSION_END, "", 0);
     return at;
 }
@@ -110,10 +119,12 @@ static int header_put(unsigned char *header, const struct layout *layout,
     size_t format = spec->backing_file ? strlen(spec->backing_format) : 0;
     uint64_t room =
         layout->cluster_bytes < HEADER_BYTES_MAX ? layout->cluster_bytes : HEADER_BYTES_MAX;
-    if (name > QCOW2_BACKING_NAME_MAX || sizeof(struct qcow2_header_be) + name + format + 64 > room)
+    uint64_t needed = sizeof(struct qcow2_header_be) + EXTENSIONS_BYTES + name + format;
+    if (name > QCOW2_BACKING_NAME_MAX || needed > room)
         return err_set(err, ErrOpenFileFailed, ENAMETOOLONG,
                        "the backing file's name does not fit into the header");
-    uint64_t at = extensions_put(header, spec), l1 = 1 + layout->table_clusters + layout->blocks;
+    uint64_t at = extensions_put(header, spec, needed + STAMP_BYTES <= room),
+             l1 = 1 + layout->table_clusters + layout->blocks;
     assert(at + name <= room);
     struct qcow2_header_be h = {
         .magic = htobe32(QCOW2_MAGIC),

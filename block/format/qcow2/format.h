@@ -70,6 +70,7 @@ static_assert(sizeof(struct qcow2_snapshot_be) == 40, "qcow2 snapshot");
 #define QCOW2_EXTENSION_BACKING_FORMAT 0xe2792acaU
 #define QCOW2_EXTENSION_FEATURE_NAMES  0x6803f857U
 #define QCOW2_EXTENSION_GROUP_ID       0x534e4147U /* "SNAG": 16 bytes, the creating group's id */
+#define QCOW2_EXTENSION_STAMP          0x534e4153U /* "SNAS": 16 bytes, as in the journal */
 
 #define QCOW2_INCOMPATIBLE_DIRTY       (1ULL << 0)
 #define QCOW2_INCOMPATIBLE_CORRUPT     (1ULL << 1)

@@ -211,6 +211,8 @@ static int header_take_extensions(struct node *node, struct qcow2 *q, uint64_t l
         if (type == QCOW2_EXTENSION_FEATURE_NAMES && !*names)
             *names_length = length;
         header_take_extension(node, q, type, data, &has_format, names);
+        if (type == QCOW2_EXTENSION_STAMP && length == JOURNAL_STAMP_BYTES)
+            node->stamp_at = at;
         at = qcow2_extension_next(at, length);
     }
 }
