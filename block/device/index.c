@@ -102,8 +102,8 @@ static struct index *index_new_unwatched(struct index_memory *memory, const stru
     struct index *index = calloc(1, sizeof(*index));
     if (!index)
         return NULL;
-    unsigned count = 0;
-    for (struct node *node = top; node; node = node_below(node, bypass))
+    unsigned count = 1;
+    for (struct node *node = top; (node = node_below(node, bypass));)
         count++;
     index->cut = cut;
     if (count > CHAIN_NODES_MAX || index_pages_init(&index->pages, memory, top->size_bytes) != 0) {
