@@ -23,7 +23,7 @@ static int opener_check_attribute(const struct chain_file *file, struct err *err
         return 0;
     return err_set(err, ErrDeviceInUse, 0,
                    "image '%s' is frozen by a snapshot group that is not in this database, as if "
-                   "that were older than the image, or another daemon's: restore the newest one, "
+                   "that were older than the image, or another daemon's; restore the newest one, "
                    "attach the image read-only, or remove its attribute " FROZEN_ATTRIBUTE,
                    file->path);
 }
