@@ -5,6 +5,7 @@ Every reply that a test got through snapgroupd.py or functions.sh is checked whe
 exchanges_check(). As a program it checks those in a file that functions.sh wrote: method, path,
 status, header and body of each, with a zero after each of the five.
 """
+import collections
 import datetime
 import functools
 import json
@@ -19,6 +20,7 @@ import yaml
 from snapgroupd import SOURCE_DIR, Failure, expect
 
 METHODS = ("get", "put", "post", "delete", "patch", "head", "options")
+ALIKE_MAX = 100
 FORMATS = jsonschema.FormatChecker(formats=["uuid"])
 
 with open(os.path.join(SOURCE_DIR, "api/openapi.yaml"), encoding="utf-8") as file:
@@ -180,9 +182,14 @@ def reply_check(method, path, status, headers, text):
 
 
 def exchanges_check(exchanges):
-    """reply_check() of each. Those that differ in nothing are checked once."""
+    """reply_check() of each; of those that differ in digits and ids only, as in a run of half an
+    hour, of the first ALIKE_MAX."""
+    alike = collections.Counter()
     for exchange in dict.fromkeys(exchanges):
-        reply_check(*exchange)
+        shape = re.sub(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|[0-9]+", "0", repr(exchange))
+        alike[shape] += 1
+        if alike[shape] <= ALIKE_MAX:
+            reply_check(*exchange)
 
 
 def exchanges_read(path):
