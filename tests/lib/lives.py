@@ -249,7 +249,8 @@ class Life:
             devices |= {reader for other in above + [path] for reader in readers.get(other, ())}
             devices -= {"device " + device["name"]}
             images = {"image " + other for other in above if other in self.left}
-            wanted = sorted({"group " + name for name in frozen.get(path, [])} | devices | images)
+            groups = {"group " + name for other in above + [path] for name in frozen.get(other, [])}
+            wanted = sorted(groups | devices | images)
             is_deleting = any(group.deleting for group in self.groups.values())
             kept_for = sorted(each for each in image["kept_for"] if not self.is_gone(each))
             expect(is_deleting or kept_for == wanted, "%s of %s is kept for %s, not %s", path, device["name"],
