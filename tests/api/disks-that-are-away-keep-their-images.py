@@ -14,24 +14,18 @@ from snapgroupd import Daemon, expect, main, wait_until
 SIZE_BYTES = 1 << 20
 
 
-def write(daemon, pattern):
-    handle = daemon.nbd("vda")
-    handle.pwrite(pattern * 4096, 0)
-    handle.shutdown()
-
-
 def test():
     with Daemon() as daemon:
         daemon.start()
         daemon.create_device("vda", "qcow2", SIZE_BYTES)
-        write(daemon, b"a")
+        daemon.write("vda", b"a" * 4096)
         daemon.snapshot("g1", ["vda"])
         answer = daemon.request("POST", "/devices", {"name": "clone", "from": {"group": "g1", "device": "vda"}})
         expect(answer.status == 201, "%s", answer)
         image = answer.body["top"]
         answer = daemon.request("DELETE", "/devices/clone")
         expect(answer.status == 204, "%s", answer)
-        write(daemon, b"b")
+        daemon.write("vda", b"b" * 4096)
         away = os.path.join(daemon.directory, "away")
         os.rename(image, away)
         with daemon.stopped_database() as database:  # as if it were of another file system

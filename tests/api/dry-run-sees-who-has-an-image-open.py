@@ -15,12 +15,6 @@ from snapgroupd import Daemon, expect, main, wait_until
 SIZE_BYTES = 1 << 20
 
 
-def write(daemon, pattern):
-    handle = daemon.nbd("vda")
-    handle.pwrite(pattern * 4096, 0)
-    handle.shutdown()
-
-
 def delete(daemon):
     answer = daemon.request_when_free("DELETE", "/snapshot-groups/safe")
     expect(answer.status == 202, "%s", answer)
@@ -42,7 +36,7 @@ def test():
         daemon.start()
         daemon.create_device("vda", "qcow2", SIZE_BYTES)
         daemon.snapshot("g1", ["vda"])
-        write(daemon, b"a")
+        daemon.write("vda", b"a" * 4096)
         answer = daemon.request_when_free("POST", "/snapshot-groups/g1/rollbacks", {"name": "safe"})
         expect(answer.status == 201, "%s", answer)
         image = answer.body["members"][0]["backing_file"]

@@ -12,17 +12,8 @@ import sys
 
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.realpath(__file__)), "..", "lib"))
-from snapgroupd import Daemon, main
-from storm import storm
-from unaligned import slow_daemon
+from snapgroupd import main
+from storm import storms
 
-
-def test():
-    for each in (Daemon, slow_daemon):
-        with each() as daemon:
-            daemon.start()
-            storm(daemon, disks=16, connections=8, takers=6, rounds=int(os.environ.get("STORM_KILLS", "10")) + 1,
-                  seconds=float(os.environ.get("STORM_S", "10")))
-
-
-main(test)
+main(lambda: storms(disks=16, connections=8, takers=6, rounds=int(os.environ.get("STORM_KILLS", "10")) + 1,
+                    seconds=float(os.environ.get("STORM_S", "10"))))

@@ -12,7 +12,7 @@ import sys
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.realpath(__file__)), "..", "lib"))
 from collection import Collection, Host
-from snapgroupd import SOURCE_DIR, Daemon, expect, main, run
+from snapgroupd import Daemon, expect, main
 
 SITE = """
 - hosts: all
@@ -71,10 +71,7 @@ def refused_connections(host, daemon, url, token, pki):
 
 def test():
     with Collection() as collection, Daemon() as daemon:
-        pki = daemon.directory + "/pki"
-        run(os.path.join(SOURCE_DIR, "tests", "lib", "certificates.sh"), pki)
-        daemon.arguments = ["--listen", "unix:" + daemon.runtime + "/api.sock", "--listen", "tls:127.0.0.1:0",
-                            "--tls-cert-dir", pki + "/server"]
+        pki = daemon.listen_on_tls()
         daemon.start()
         token = daemon.create_token("plays", "admin")
         url = "https://localhost:" + next(line for line in daemon.said.splitlines() if line.startswith("api tls:")).rsplit(":", 1)[1]

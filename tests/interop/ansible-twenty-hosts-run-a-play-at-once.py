@@ -13,7 +13,7 @@ import sys
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.realpath(__file__)), "..", "lib"))
 from collection import Collection
-from snapgroupd import SOURCE_DIR, Daemon, expect, main, run
+from snapgroupd import Daemon, expect, main
 
 HOSTS = 20
 PLAY = """
@@ -45,10 +45,7 @@ def there(daemon):
 
 def test():
     with Collection() as collection, Daemon() as daemon:
-        pki = daemon.directory + "/pki"
-        run(os.path.join(SOURCE_DIR, "tests", "lib", "certificates.sh"), pki)
-        daemon.arguments = ["--listen", "unix:" + daemon.runtime + "/api.sock", "--listen", "tls:127.0.0.1:0",
-                            "--tls-cert-dir", pki + "/server"]
+        pki = daemon.listen_on_tls()
         daemon.start()
         hosts = inventory(daemon, pki)
         first = collection.playbook(PLAY, "--forks", str(HOSTS), inventory=hosts)

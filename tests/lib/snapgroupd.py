@@ -335,6 +335,15 @@ class Daemon:
         """Before start(): the socket of connection(), and a port."""
         self.arguments += ["--listen", "unix:" + os.path.join(self.runtime, "api.sock"), "--listen", "127.0.0.1:0"]
 
+    def listen_on_tls(self):
+        """Before start(): the socket of connection(), and a port with TLS. Returns the directory of
+        certificates.sh."""
+        pki = os.path.join(self.directory, "pki")
+        run(os.path.join(SOURCE_DIR, "tests", "lib", "certificates.sh"), pki)
+        self.arguments += ["--listen", "unix:" + os.path.join(self.runtime, "api.sock"), "--listen", "tls:127.0.0.1:0",
+                           "--tls-cert-dir", os.path.join(pki, "server")]
+        return pki
+
     @property
     def port(self):
         return int(re.search(r"^api 127.0.0.1:(\d+)$", self.said, re.M)[1])
@@ -424,6 +433,12 @@ class Daemon:
             expect(answer.status in (200, 503), "GET %s: %s", path, answer)
             return answer.status == 200 and answer.body
         return wait_until(ask, "an answer of " + path)
+
+    def write(self, export, data, offset=0):
+        """By a client of its own, which does not flush."""
+        handle = self.nbd(export)
+        handle.pwrite(data, offset)
+        handle.shutdown()
 
     def request_when_free(self, method, path, body=None):
         """Waits for a job that cuts one of the devices, or a reader that has not gone."""

@@ -15,7 +15,8 @@ import time
 import zlib
 
 import dependent
-from snapgroupd import Failure, expect, group_body
+from snapgroupd import Daemon, Failure, expect, group_body
+from unaligned import slow_daemon
 
 SECTOR = 512
 CLUSTER = 65536
@@ -300,3 +301,12 @@ def storm(daemon, disks, connections, takers, rounds, seconds):
         group.verify(daemon)
     print(made)
     expect(made.groups and made.refused, "no storm: %s", made)
+
+
+def storms(**options):
+    """A storm over a daemon, and one over a daemon in which each change takes some milliseconds, so
+    that some are in flight at every cut."""
+    for each in (Daemon, slow_daemon):
+        with each() as daemon:
+            daemon.start()
+            storm(daemon, **options)
