@@ -21,6 +21,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <systemd/sd-daemon.h>
 
 enum option_effect {
@@ -270,31 +271,46 @@ static int file_read(bool given[ROWS], struct options *options, struct err *err)
     return result;
 }
 
-/* Adds the sockets that the service manager passes, which are called "api" or "nbd". */
+/* Drops the address at which the passed socket listens already. */
+static void addresses_drop(struct option_addresses *addresses, int passed)
+{
+    size_t left = 0;
+    for (size_t i = 0; i < addresses->count; i++) {
+        const char *text = addresses->list[i];
+        if (strncmp(text, "unix:", 5) != 0 ||
+            sd_is_socket_unix(passed, SOCK_STREAM, 1, text + 5, 0) <= 0)
+            addresses->list[left++] = text;
+    }
+    addresses->count = left;
+}
+
+/* Adds a socket that the service manager passes, which is called "api", "api-tls" or "nbd". */
+static int socket_take(const char *name, int fd, struct options *options, struct err *err)
+{
+    bool has_tls = strcmp(name, "api-tls") == 0;
+    struct option_addresses *addresses = has_tls || strcmp(name, "api") == 0 ? &options->listen
+                                         : strcmp(name, "nbd") == 0          ? &options->nbd
+                                                                             : NULL;
+    char text[32];
+    snprintf(text, sizeof(text), "%sfd:%d", has_tls ? OPTIONS_TLS_PREFIX : "", fd);
+    const char *kept = text_keep(options, text);
+    if (!kept)
+        return err_set(err, ErrOutOfResources, 0, "there is no memory for a socket");
+    if (!addresses)
+        return err_set(err, ErrInvalidParameter, 0,
+                       "a passed socket is called '%s'; FileDescriptorName= must be api, api-tls "
+                       "or nbd",
+                       name);
+    addresses_drop(addresses, fd);
+    return option_value_take(addresses, OPTION_ADDRESS, NULL, "LISTEN_FDS", kept, err);
+}
+
 static int sockets_read(struct options *options, struct err *err)
 {
     char **names = NULL;
     int count = sd_listen_fds_with_names(0, &names), result = 0;
-    for (int i = 0; i < count && result == 0; i++) {
-        bool has_tls = strcmp(names[i], "api-tls") == 0;
-        struct option_addresses *addresses = has_tls || strcmp(names[i], "api") == 0
-                                                 ? &options->listen
-                                             : strcmp(names[i], "nbd") == 0 ? &options->nbd
-                                                                            : NULL;
-        char text[32];
-        snprintf(text, sizeof(text), "%sfd:%d", has_tls ? OPTIONS_TLS_PREFIX : "",
-                 SD_LISTEN_FDS_START + i);
-        const char *kept = text_keep(options, text);
-        if (!kept)
-            result = err_set(err, ErrOutOfResources, 0, "there is no memory for a socket");
-        else if (!addresses)
-            result = err_set(err, ErrInvalidParameter, 0,
-                             "a passed socket is called '%s'; FileDescriptorName= must be api, "
-                             "api-tls or nbd",
-                             names[i]);
-        else
-            result = option_value_take(addresses, OPTION_ADDRESS, NULL, "LISTEN_FDS", kept, err);
-    }
+    for (int i = 0; i < count && result == 0; i++)
+        result = socket_take(names[i], SD_LISTEN_FDS_START + i, options, err);
     for (int i = 0; i < count; i++)
         free(names[i]);
     free(names);

@@ -78,6 +78,10 @@ def test():
         expect(Connection(os.path.join(daemon.runtime, "more.sock")).ask("GET", "/livez").status == 200, "an address besides")
         daemon.stop()
 
+        daemon.arguments = ["--listen", "unix:" + api]
+        daemon.start()
+        expect(daemon.said.splitlines()[0] == "api unix:" + api, "an address that is passed too: %s", daemon.said)
+        daemon.stop()
         daemon.arguments = []
         said = daemon.refusal([("web", rest)])
         expect("called 'web'" in said, "%s", said)
