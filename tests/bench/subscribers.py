@@ -8,9 +8,10 @@ usage: subscribers.py [ROUNDS [GROUPS]]    (default: 5 rounds of 10 groups)
 Two daemons: one has 1,000 streams of GET /events, 100 of which never read and have more to read
 than their sockets hold; the other one has none. In each round both take GROUPS groups of 4 disks in
 turn, with a pause between two, as clients on a schedule leave; then GROUPS each without a pause, so
-that the events of one group are sent while the next one runs. So chains are as deep, and other work
-on the machine is as much, on both sides. The readers are a process of their own, which takes the
-time that others leave; all get every event. `chrt -f 10 subscribers.py` keeps other work out.
+that the events of one group are sent while the next one runs. So chains are as deep, as many events
+are stored, and other work on the machine is as much, on both sides. The readers are a process of
+their own, which takes the time that others leave; all get every event. `chrt -f 10 subscribers.py`
+keeps other work out.
 
 Printed are the median times of a group, their ratio, and what SIGTERM takes with all streams open.
 """
@@ -144,6 +145,9 @@ def begin(daemon):
     daemon.start()
     for name in DISKS:
         daemon.create_device(name, "qcow2", 64 << 20)
+    with daemon.stopped_database() as database:
+        database.executemany("INSERT INTO events (at_us, kind, actor, detail) "
+                             "VALUES (strftime('%s') * 1000000, 'device.failed', 'bench', ?)", [("{}",)] * BACKLOG)
 
 
 def main():
@@ -153,10 +157,6 @@ def main():
     with Daemon(arguments=QUIET) as lonely, Daemon(arguments=QUIET) as crowded:
         begin(lonely)
         begin(crowded)
-        lonely.restart()
-        with crowded.stopped_database() as database:
-            database.executemany("INSERT INTO events (at_us, kind, actor, detail) "
-                                 "VALUES (strftime('%s') * 1000000, 'device.failed', 'bench', ?)", [("{}",)] * BACKLOG)
         paced, unpaced = Sides("%.1f s after the last" % PAUSE_S), Sides("back to back")
         for number in range(rounds):
             with Subscribers(crowded) as subscribers:
