@@ -1,5 +1,6 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
+# label: once
 #
 # DELETE of a group killed at every call that changes something, of the thread that serves the
 # request and of the one that runs the job: first of a group whose images have frozen ones above

@@ -1,5 +1,6 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
+# label: once
 #
 # A client that does not get its answer sends the request again until it has one, with an
 # Idempotency-Key or without. The daemon is killed at every system call of the first request, on the

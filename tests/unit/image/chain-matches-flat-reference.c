@@ -22,7 +22,7 @@
 #include <string.h>
 
 #if TEST_SANITIZED
-#define OPERATIONS_DEFAULT 26000
+#define OPERATIONS_DEFAULT 13000
 #else
 #define OPERATIONS_DEFAULT 208000
 #endif
