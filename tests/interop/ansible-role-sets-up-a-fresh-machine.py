@@ -86,12 +86,12 @@ class Machine:
                "the unit is not enabled and active")
         return self.debian.run("systemctl show --property=MainPID --value snapgroupd")
 
-    def module(self, name, **options):
+    def module(self, module, /, **options):
         """A module that the controller runs, over TLS, with the token."""
         with open(self.token, encoding="utf-8") as file:
             token = file.read().strip()
         port = [line for line in self.debian.journal().splitlines() if line.startswith("api tls:")][-1].rsplit(":", 1)[1]
-        return self.collection.module(name, url="https://localhost:" + port, token=token, ca_path=self.pki + "/server/ca-cert.pem",
+        return self.collection.module(module, url="https://localhost:" + port, token=token, ca_path=self.pki + "/server/ca-cert.pem",
                                       **options)
 
 
