@@ -18,9 +18,10 @@ set -euo pipefail
 build=(gcc libc6-dev cmake ninja-build pkg-config scdoc libcjson-dev libcurl4-gnutls-dev libinih-dev libsqlite3-dev libsystemd-dev
     uuid-dev xfslibs-dev zlib1g-dev libzstd-dev liburing-dev libgnutls28-dev libcmocka-dev)
 demo=(curl jq libnbd-bin qemu-utils util-linux)
-packaging=("${build[@]}" build-essential debhelper dh-apparmor fakeroot gnutls-bin jq libnbd-bin lintian qemu-utils)
+packaging=("${build[@]}" build-essential debhelper dh-apparmor fakeroot gnutls-bin jq libnbd-bin lintian qemu-utils
+    sqlite3)
 test=("${build[@]}" "${demo[@]}" "${packaging[@]}" acl apparmor autopkgtest btrfs-progs busybox-static clang clang-format dpkg-dev libclang-rt-14-dev e2fsprogs fio git gnutls-bin
-    iproute2 libnbd-dev mmdebstrap mount nbdkit nodejs piuparts procps python3 python3-apparmor python3-libnbd python3-jsonschema python3-yaml qemu-system-common qemu-system-x86 spin sqlite3 strace
+    iproute2 libnbd-dev mmdebstrap mount nbdkit nodejs piuparts procps python3 python3-apparmor python3-libnbd python3-jsonschema python3-yaml qemu-system-common qemu-system-x86 spin strace
     systemd systemd-container wrk xfsprogs)
 test+=(chromium) # for clients/dashboard
 test+=(bash-completion libvirt-clients libxml2-utils nbd-client zsh) # for clients/cli

@@ -27,6 +27,15 @@ for package in $(sed -n '/^build=/,/)$/{s/^build=(//; s/)$//; p}' "$SOURCE_DIR/d
         fail "deploy/debian/control lacks $package, with which snapgroupd is built"
 done
 
+# What unit tests call by a shell must be there while the package is built: some hang without it.
+for program in $(grep -rhoE '(shell[a-z_]*|popen)\("[a-z0-9-]+' "$SOURCE_DIR"/tests/unit "$SOURCE_DIR"/tests/lib/*.c | sed 's/.*"//' | sort -u); do
+    path=$(type -P "$program") || continue
+    package=$(dpkg -S "$path" "${path#/usr}" 2>/dev/null | head -1) || true # of the two paths dpkg knows one
+    package=${package%%:*}
+    [ -z "$package" ] || [ "$(dpkg-query -W -f '${Essential}' "$package")" = yes ] || grep -qE "[ ,]$package( |,|$)" "$debian/control" ||
+        fail "deploy/debian/control lacks $package: unit tests call $program"
+done
+
 # What is installed, and by which package: each line of *.install is a path, or a directory.
 cmake -S "$SOURCE_DIR" -B "$TMP/build" -G Ninja --log-level=WARNING -DSNAPGROUPD_TESTS=OFF -DCMAKE_INSTALL_PREFIX=/usr \
     -DCMAKE_INSTALL_SYSCONFDIR=/etc -DSNAPGROUPD_UNIT_DIR=/lib/systemd/system >/dev/null
