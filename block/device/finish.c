@@ -100,9 +100,9 @@ static bool finish_freeze(struct group *group, struct member *member)
 /* Marks the old top and all that it stands on, as far down as it was not marked before. */
 static void finish_mark(const struct member *member)
 {
-    for (const struct node *node = member->frozen;
-         node && !frozen_attribute_is_set(node->fd, &node->identity); node = node->backing)
-        frozen_attribute_set(node->fd, &node->identity);
+    const struct node *node = member->frozen;
+    while (node && frozen_attribute_set(node->fd, &node->identity))
+        node = node->backing;
 }
 
 /* F3 */

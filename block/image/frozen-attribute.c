@@ -8,10 +8,13 @@
 #include <string.h>
 #include <sys/xattr.h>
 
-void frozen_attribute_set(int fd, const struct identity *identity)
+bool frozen_attribute_set(int fd, const struct identity *identity)
 {
-    if (identity->is_lasting && !frozen_attribute_is_set(fd, identity))
+    if (frozen_attribute_is_set(fd, identity))
+        return false;
+    if (identity->is_lasting)
         (void)fsetxattr(fd, FROZEN_ATTRIBUTE, identity->text, strlen(identity->text), 0);
+    return true;
 }
 
 bool frozen_attribute_is_set(int fd, const struct identity *identity)

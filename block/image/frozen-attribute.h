@@ -15,8 +15,8 @@
 
 #define FROZEN_ATTRIBUTE "user.snapgroupd.frozen"
 
-/* Marks the file. It is not synced. */
-void frozen_attribute_set(int fd, const struct identity *identity);
+/* Marks the file, where that is possible. It is not synced. False: it was marked before. */
+bool frozen_attribute_set(int fd, const struct identity *identity);
 
 bool frozen_attribute_is_set(int fd, const struct identity *identity);
 
