@@ -147,24 +147,29 @@ WRAP(write, ssize_t, write, (int fd, const void *data, size_t length), (fd, data
 WRAP(write, int, eventfd_write, (int fd, eventfd_t value), (fd, value))
 WRAP(writev, ssize_t, writev, (int fd, const struct iovec *parts, int count), (fd, parts, count))
 
+static int open_in(int folder, const char *path, int flags, va_list more)
+{
+    mode_t mode = flags & (O_CREAT | O_TMPFILE) ? va_arg(more, mode_t) : 0;
+    enter(CALL_openat);
+    return (int)syscall(SYS_openat, folder, path, flags, mode);
+}
+
 int openat64(int folder, const char *path, int flags, ...)
 {
     va_list more;
     va_start(more, flags);
-    mode_t mode = flags & (O_CREAT | O_TMPFILE) ? va_arg(more, mode_t) : 0;
+    int fd = open_in(folder, path, flags, more);
     va_end(more);
-    enter(CALL_openat);
-    return (int)syscall(SYS_openat, folder, path, flags, mode);
+    return fd;
 }
 
 int open64(const char *path, int flags, ...)
 {
     va_list more;
     va_start(more, flags);
-    mode_t mode = flags & (O_CREAT | O_TMPFILE) ? va_arg(more, mode_t) : 0;
+    int fd = open_in(AT_FDCWD, path, flags, more);
     va_end(more);
-    enter(CALL_openat);
-    return (int)syscall(SYS_openat, AT_FDCWD, path, flags, mode);
+    return fd;
 }
 
 int dprintf(int fd, const char *format, ...)
