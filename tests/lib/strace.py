@@ -80,12 +80,12 @@ def run_by(daemon):
 
 
 class Strace:
-    """strace attached to one thread for as long as the block lasts. `lines` is what it saw,
-    afterwards."""
+    """strace attached to one thread, or to all of its process, for as long as the block lasts.
+    `lines` is what it saw, afterwards."""
 
-    def __init__(self, thread, *expressions, output):
+    def __init__(self, thread, *expressions, output, all_threads=False):
         self.output = output
-        self.command = ["strace", "-y", "-p", str(thread), "-o", output]
+        self.command = ["strace", "-y", *["-f"] * all_threads, "-p", str(thread), "-o", output]
         for expression in expressions:
             self.command += ["-e", expression]
         self.lines = []

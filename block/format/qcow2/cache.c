@@ -14,6 +14,8 @@
  */
 #include "block/format/qcow2/cache.h"
 
+#include "block/format/qcow2/tables.h"
+
 enum { CACHE_SLICES_MAX = 4096, CACHE_BUCKETS_MIN = 16, CACHE_BUCKETS_MAX = CACHE_SLICES_MAX };
 
 int qcow2_cache_init(struct qcow2_cache *cache, uint32_t slice_bytes)
@@ -143,6 +145,16 @@ static struct qcow2_slice *cache_find(struct qcow2 *q, uint64_t offset)
     return found;
 }
 
+/* A hole is not read. Where a new table lies behind clusters that were written just now, the kernel
+ * takes a read for part of a stream, and reads as far ahead as the disk allows: milliseconds. */
+static int slice_read(const struct qcow2 *q, unsigned char *bytes, uint64_t offset)
+{
+    if (!qcow2_is_hole(q, offset, q->cache.slice_bytes))
+        return file_read_padded(q->fd, bytes, offset, q->cache.slice_bytes);
+    memset(bytes, 0, q->cache.slice_bytes);
+    return 0;
+}
+
 /* Reads a slice that is not cached and adds it. 0 or -errno. */
 static int slice_load(struct qcow2 *q, uint64_t offset, bool is_refcount,
                       struct qcow2_slice **slice)
@@ -150,7 +162,7 @@ static int slice_load(struct qcow2 *q, uint64_t offset, bool is_refcount,
     struct qcow2_cache *cache = &q->cache;
     CLEANUP_FREE unsigned char *bytes = malloc(cache->slice_bytes);
     struct qcow2_slice **bucket, *loaded;
-    int ret = bytes ? file_read_padded(q->fd, bytes, offset, cache->slice_bytes) : -ENOMEM;
+    int ret = bytes ? slice_read(q, bytes, offset) : -ENOMEM;
     if (ret)
         return ret;
     loaded = malloc(sizeof(*loaded));

@@ -78,7 +78,7 @@ static int word_check(struct qcow2_owned *owned, uint64_t word, uint64_t place)
 static int table_check(struct qcow2_owned *owned, uint64_t table, uint64_t index, bool is_snapshot)
 {
     const struct qcow2 *q = owned->q;
-    if (qcow2_table_is_hole(q, table))
+    if (qcow2_is_hole(q, table, q->cluster_bytes))
         return 0;
     CLEANUP_FREE uint64_t *words = malloc(q->cluster_bytes);
     if (!words)

@@ -99,7 +99,7 @@ static int walk_table(struct walk *walk, const struct qcow2_table *table, uint64
     const struct qcow2 *q = walk->q;
     if (!node_is_wanted(q->node))
         return -ECANCELED;
-    if (qcow2_table_is_hole(q, table->offset))
+    if (qcow2_is_hole(q, table->offset, q->cluster_bytes))
         return 0;
     int ret = file_read_padded(q->fd, words, table->offset, q->cluster_bytes);
     uint64_t step = q->l2_entry_bytes / sizeof(uint64_t);
@@ -258,7 +258,7 @@ static int copied_set(const struct walk *walk)
         }
         if (!node_is_wanted(q->node))
             return -ECANCELED;
-        if (table && !qcow2_table_is_hole(q, table))
+        if (table && !qcow2_is_hole(q, table, q->cluster_bytes))
             ret = table_set_copied(walk, table);
     }
     return ret;

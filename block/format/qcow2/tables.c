@@ -107,8 +107,8 @@ int qcow2_table_load_used(int fd, uint64_t offset, uint64_t *entries, uint64_t *
     return 0;
 }
 
-bool qcow2_table_is_hole(const struct qcow2 *q, uint64_t offset)
+bool qcow2_is_hole(const struct qcow2 *q, uint64_t offset, uint64_t bytes)
 {
     off_t data = lseek(q->fd, (off_t)offset, SEEK_DATA);
-    return data < 0 ? errno == ENXIO : (uint64_t)data >= offset + q->cluster_bytes;
+    return data < 0 ? errno == ENXIO : (uint64_t)data >= offset + bytes;
 }

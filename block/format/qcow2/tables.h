@@ -29,7 +29,7 @@ int qcow2_table_load(int fd, uint64_t offset, uint64_t entries, uint64_t **table
 /* The same without the zeros at its end. *entries: in: in the file; out: in memory. */
 int qcow2_table_load_used(int fd, uint64_t offset, uint64_t *entries, uint64_t **table);
 
-/* Whether the table is a hole of the file, as far as the file system reports holes. */
-bool qcow2_table_is_hole(const struct qcow2 *q, uint64_t offset);
+/* Whether that range is a hole of the file, as far as the file system reports holes. */
+bool qcow2_is_hole(const struct qcow2 *q, uint64_t offset, uint64_t bytes);
 
 #endif
