@@ -10,7 +10,8 @@ piece, or in every other 64 KiB; the first group is deleted. The time is that fr
 end of the job, which includes that all is durable. qemu-storage-daemon does the same in turn, by
 block-commit of the middle image, and then fdatasync of the lower one. Meanwhile the
 prober (prober.c) writes 4 KiB 500 times a second to the disk; its latency counts from when a write
-was due. It writes for a second before as well. Images are qcow2 with extended L2, in the page
+was due. It writes for a second before as well. Both sides tell when the job has ended, by an event:
+a client that asks again and again takes the processor that the writer waits for. Images are qcow2 with extended L2, in the page
 cache. Prints the machine, the rates, and the prober's latencies in ms: alone, and during the merge.
 
 At last images without data are merged, so that a job does little but redirect the chain past one,
@@ -19,6 +20,7 @@ as the daemon counts it, and by how much the longest request of such a job excee
 window without one: what all of the job costs a request, its syncs and the unlink included.
 """
 import os
+import socket
 import statistics
 import subprocess
 import sys
@@ -82,8 +84,17 @@ def redirects(daemon, uri):
 
 
 def delete(daemon, group):
-    path = "/jobs/" + daemon.request("DELETE", "/snapshot-groups/" + group).body["id"]
-    wait_until(lambda: daemon.get(path)["state"] == "done", "the job")
+    """Returns when the job has ended, as a stream of events tells."""
+    with socket.socket(socket.AF_UNIX) as events:
+        events.connect(os.path.join(daemon.runtime, "api.sock"))
+        events.sendall(b"GET /events?kind=job.done HTTP/1.1\r\nHost: localhost\r\nAccept: text/event-stream\r\n\r\n")
+        said = events.recv(4096)
+        job = daemon.request("DELETE", "/snapshot-groups/" + group).body["id"].encode()
+        while job not in said:
+            part = events.recv(4096)
+            if not part:
+                raise SystemExit("the stream of events has ended: %s" % said)
+            said += part
 
 
 def print_redirects():
