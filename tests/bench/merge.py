@@ -10,7 +10,8 @@ piece, or in every other 64 KiB; the first group is deleted. The time is that fr
 end of the job, which includes that all is durable. qemu-storage-daemon does the same in turn, by
 block-commit of the middle image, and then fdatasync of the lower one. Meanwhile the
 prober (prober.c) writes 4 KiB 500 times a second to the disk; its latency counts from when a write
-was due. It writes for a second before as well. Both sides tell when the job has ended, by an event:
+was due. So it reads, all over the disk, on a connection of its own. It does both for a second
+before as well. Both sides tell when the job has ended, by an event:
 a client that asks again and again takes the processor that the writer waits for. Images are qcow2 with extended L2, in the page
 cache. Prints the machine, the rates, and the prober's latencies in ms: alone, and during the merge.
 
@@ -54,7 +55,7 @@ def fill(uri, shape, mib):
 
 def measured(uri, work):
     """The seconds of work(), and the prober's windows before and during it."""
-    with Prober([("write", PERIOD_US, uri)]) as prober:
+    with Prober([("write", PERIOD_US, uri), ("read", PERIOD_US, uri)]) as prober:
         prober.begin()
         time.sleep(1)
         alone = prober.end()
@@ -169,6 +170,12 @@ def theirs(directory, shape, mib):
     return result
 
 
+def latencies(results, part, disk):
+    """The medians of all rounds; of `part` 1, alone, or 2, during; of `disk` 0, written, or 1, read."""
+    return ", ".join("%s %.2f" % (what, statistics.median(result[part].disks[disk][of] / 1000 for result in results))
+                     for what, of in (("p50", "p50_us"), ("p99", "p99_us"), ("max", "max_us")))
+
+
 def main():
     rounds, mib = arguments(1024, "%d MiB")
     for shape in SHAPES:
@@ -179,10 +186,9 @@ def main():
                     sides[name].append(side(directory, shape, mib))
         for name, results in sides.items():
             rate = statistics.median(mib / seconds for seconds, _, _ in results)
-            texts = ["%s: %s" % (when, ", ".join("%s %.2f" % (what, statistics.median(result[part].disks[0][of] / 1000 for result in results))
-                                                 for what, of in (("p50", "p50_us"), ("p99", "p99_us"), ("max", "max_us"))))
-                     for part, when in ((1, "alone"), (2, "during"))]
-            print("%-18s %-10s %6.0f MiB/s; %s" % (shape, name, rate, "; ".join(texts)), flush=True)
+            print("%-18s %-10s %6.0f MiB/s" % (shape, name, rate))
+            for disk, what in enumerate(("writes", "reads")):
+                print("    %-6s alone: %s; during: %s" % (what, latencies(results, 1, disk), latencies(results, 2, disk)), flush=True)
     print_redirects()
 
 

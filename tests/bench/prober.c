@@ -5,7 +5,8 @@
  * due, so a server that stops is charged for every request that was due meanwhile; so is a delay of
  * this program itself (`issued_late_us` is the longest that no full queue explains).
  *
- *     bench-prober OP:PERIOD_US:URI...     OP: `write`, 4 KiB; `flush`, a write and then a FLUSH
+ *     bench-prober OP:PERIOD_US:URI...     OP: `write`, 4 KiB; `flush`, a write and then a FLUSH;
+ *                                          `read`, 4 KiB, in steps that lead over the whole disk
  *
  * Commands, a line each on standard input; the end of it ends the program:
  *
@@ -37,10 +38,11 @@
 
 enum {
     DISKS_MAX = 16,
-    WRITE_BYTES = 4096,
-    SPAN_BYTES = 4 << 20, /* what a disk's writes go over, in turn */
-    BUCKETS = 640,        /* 16 for each power of two of microseconds: exact to 6 % */
-    IN_FLIGHT_MAX = 64,   /* of a disk; a request that is due later waits, and that counts */
+    REQUEST_BYTES = 4096,
+    SPAN_BYTES = 4 << 20,            /* what a disk's writes go over, in turn */
+    READ_STEP = 977 * REQUEST_BYTES, /* between reads */
+    BUCKETS = 640,                   /* 16 for each power of two of microseconds: exact to 6 % */
+    IN_FLIGHT_MAX = 64, /* of a disk; a request that is due later waits, and that counts */
     COMMAND_BYTES = 64,
     IDLE_NS = 100000000,
 };
@@ -52,7 +54,9 @@ struct statistics {
 
 struct disk {
     struct nbd_handle *nbd;
+    bool is_read;
     bool is_flushed; /* each write */
+    uint64_t span_bytes;
     uint64_t period_ns, due_ns, number;
     struct request *to_flush; /* written; a callback may not send the FLUSH itself */
     uint64_t outstanding;
@@ -182,7 +186,8 @@ static nbd_completion_callback completion_of(struct request *request)
 
 static void disk_issue(struct disk *disk, uint64_t now)
 {
-    static const char data[WRITE_BYTES] = "probe";
+    static const char data[REQUEST_BYTES] = "probe";
+    static char read_data[REQUEST_BYTES];
     struct request *request = malloc(sizeof(*request));
     if (!request)
         die("malloc", strerror(errno));
@@ -190,11 +195,16 @@ static void disk_issue(struct disk *disk, uint64_t now)
     uint64_t late_us = (now - disk->due_ns) / 1000;
     if (late_us > disk->statistics.issued_late_us && !disk->is_behind)
         disk->statistics.issued_late_us = late_us;
-    uint64_t offset = disk->number++ * WRITE_BYTES % SPAN_BYTES;
+    uint64_t step = disk->is_read ? READ_STEP : REQUEST_BYTES;
+    uint64_t offset = disk->number++ * step % disk->span_bytes;
     disk->due_ns += disk->period_ns;
     disk->outstanding++;
-    if (nbd_aio_pwrite(disk->nbd, data, WRITE_BYTES, offset, completion_of(request), 0) < 0)
-        die("a write", nbd_get_error());
+    int64_t sent =
+        disk->is_read
+            ? nbd_aio_pread(disk->nbd, read_data, REQUEST_BYTES, offset, completion_of(request), 0)
+            : nbd_aio_pwrite(disk->nbd, data, REQUEST_BYTES, offset, completion_of(request), 0);
+    if (sent < 0)
+        die("a request", nbd_get_error());
 }
 
 static void disk_flush_written(struct disk *disk)
@@ -340,13 +350,20 @@ static void disk_connect(struct disk *disk, const char *argument)
     unsigned period_us;
     int uri_at = 0;
     if (sscanf(argument, "%5[a-z]:%u:%n", operation, &period_us, &uri_at) != 2 || !uri_at ||
-        period_us == 0 || (strcmp(operation, "write") != 0 && strcmp(operation, "flush") != 0))
-        die(argument, "must be write:PERIOD_US:URI or flush:PERIOD_US:URI");
+        period_us == 0)
+        die(argument, "must be OP:PERIOD_US:URI");
+    disk->is_read = strcmp(operation, "read") == 0;
     disk->is_flushed = strcmp(operation, "flush") == 0;
+    if (!disk->is_read && !disk->is_flushed && strcmp(operation, "write") != 0)
+        die(argument, "must begin with write, flush or read");
     disk->period_ns = period_us * UINT64_C(1000);
     disk->nbd = nbd_create();
     if (!disk->nbd || nbd_connect_uri(disk->nbd, argument + uri_at) < 0)
         die(argument, nbd_get_error());
+    int64_t size = nbd_get_size(disk->nbd);
+    disk->span_bytes = disk->is_read ? (uint64_t)size / REQUEST_BYTES * REQUEST_BYTES : SPAN_BYTES;
+    if (size < SPAN_BYTES)
+        die(argument, "the disk is smaller than 4 MiB");
 }
 
 static void disk_disconnect(struct disk *disk)
