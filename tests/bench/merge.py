@@ -8,12 +8,13 @@ usage: merge.py [ROUNDS] [MIB]    (default: 5 rounds, 1024 MiB)
 A disk of twice that size, two frozen images and a top. The upper frozen image has the data in one
 piece, or in every other 64 KiB; the first group is deleted. The time is that from the call to the
 end of the job, which includes that all is durable. qemu-storage-daemon does the same in turn, by
-block-commit of the middle image, and then fdatasync of the lower one. Meanwhile the
-prober (prober.c) writes 4 KiB 500 times a second to the disk; its latency counts from when a write
-was due. So it reads, all over the disk, on a connection of its own. It does both for a second
-before as well. Both sides tell when the job has ended, by an event:
-a client that asks again and again takes the processor that the writer waits for. Images are qcow2 with extended L2, in the page
-cache. Prints the machine, the rates, and the prober's latencies in ms: alone, and during the merge.
+block-commit of the middle image, and then fdatasync of the lower one. Both sides tell when the job
+has ended, by an event: a client that asks again and again takes the processor that others wait for.
+
+Meanwhile the prober (prober.c) writes 4 KiB 500 times a second to the disk, and as often reads
+4 KiB anywhere on it, on another connection; the latency counts from when a request was due. It does
+so for a second before as well. Images are qcow2 with extended L2, in the page cache. Prints the
+machine, the rates, and the prober's latencies in ms: alone, and during the merge.
 
 At last images without data are merged, so that a job does little but redirect the chain past one,
 while the prober writes 4000 times a second. Prints how long the devices' locks were held for that,
@@ -171,7 +172,7 @@ def theirs(directory, shape, mib):
 
 
 def latencies(results, part, disk):
-    """The medians of all rounds; of `part` 1, alone, or 2, during; of `disk` 0, written, or 1, read."""
+    """Medians of the rounds. `part`: 1, alone, or 2, during; `disk`: 0, written, or 1, read."""
     return ", ".join("%s %.2f" % (what, statistics.median(result[part].disks[disk][of] / 1000 for result in results))
                      for what, of in (("p50", "p50_us"), ("p99", "p99_us"), ("max", "max_us")))
 
