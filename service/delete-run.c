@@ -18,7 +18,7 @@
 #include <string.h>
 
 enum {
-    CUT_TRIES = 300, /* while another group has the device, or one was detached */
+    CUT_TRIES = 300, /* while another group has the device, or one is being detached */
     CUT_WAIT_MS = 100,
     PLAN_TRIES = 250,
     PLAN_WAIT_MS = 20,
@@ -121,15 +121,17 @@ static int cut_try(struct service *service, const struct group_row *group,
     return ret;
 }
 
-/* A device that was detached meanwhile is not cut. */
+/* A device that is detached meanwhile is not cut: it is found until its row is gone. */
 static int delete_cut(struct service *service, const struct group_row *group,
                       const struct job_row *job, struct err *err)
 {
-    int ret, tries = 0;
-    do
-        ret = cut_try(service, group, job, err);
-    while (ret < 0 && err->code == ErrDeviceNotFound && tries++ < CUT_TRIES);
-    return ret;
+    for (int tries = 0;; tries++) {
+        int ret = cut_try(service, group, job, err);
+        if (ret >= 0 || err->code != ErrDeviceNotFound || tries == CUT_TRIES)
+            return ret;
+        if (job_control_sleep(service->job_control, CUT_WAIT_MS))
+            return 1;
+    }
 }
 
 /* ---- planning ---- */

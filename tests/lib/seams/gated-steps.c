@@ -7,6 +7,7 @@
 #include "block/clone.h"
 #include "block/device/member.h"
 #include "block/group.h"
+#include "block/io.h"
 #include "block/merge.h"
 #include "store/groups.h"
 #include "store/merges.h"
@@ -85,3 +86,4 @@ GATE("info", int, block_device_info,
      (struct block * block, const char *name, struct device_info *info, struct err *err),
      (block, name, info, err))
 GATE("pushed", int, merge_flush, (struct merge * merge, struct err *err), (merge, err))
+GATE("flush", int, device_flush, (struct device * device), (device))
