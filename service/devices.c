@@ -453,14 +453,15 @@ static size_t device_view_bytes(const struct device_view *view)
 }
 
 /* Moves rows to views, except devices that are being created or closed. Ends early at the size
- * limit of a page; *used: rows consumed. */
+ * limit of a page; *used: rows consumed; `last`: the name of the last of these. */
 static int device_views_fill(struct service *service, struct device_row *rows, size_t row_count,
                              struct device_view *views, size_t *count, size_t *used,
-                             struct err *err)
+                             char last[DEVICE_NAME_MAX + 1], struct err *err)
 {
     size_t bytes = 0;
     for (size_t i = 0; i < row_count && bytes <= STORE_PAGE_BYTES_MAX; i++) {
         *used = i + 1;
+        snprintf(last, DEVICE_NAME_MAX + 1, "%s", rows[i].name);
         struct device_view *view = &views[*count];
         if (rows[i].state == DEVICE_ROW_CREATING)
             continue;
@@ -489,12 +490,9 @@ int devices_list(struct service *service, const char *after, size_t limit,
     size_t shown = row_count > limit ? limit : row_count, used = 0;
     *count = 0;
     *views = calloc(limit, sizeof(**views));
-    int result = *views ? device_views_fill(service, rows, shown, *views, count, &used, err)
+    int result = *views ? device_views_fill(service, rows, shown, *views, count, &used, last, err)
                         : err_set(err, ErrOutOfResources, 0, "there is no memory for the list");
     *more = row_count > used;
-    if (result == 0 && *more)
-        snprintf(last, DEVICE_NAME_MAX + 1, "%s",
-                 rows[used - 1].name ? rows[used - 1].name : (*views)[*count - 1].row.name);
     device_rows_free(rows, row_count);
     if (result != 0)
         device_views_free(*views, *count);
