@@ -48,8 +48,9 @@ int events_list(struct service *service, const struct event_filter *filter, size
         event_rows_free(*rows, *count);
         return -1;
     }
+    /* A page may have ended early, also at the limit. */
     uint64_t last = *count > 0 ? (*rows)[*count - 1].id : range.newest;
-    *has_more = *count > limit || (*count > 0 && *count < limit && last < range.newest);
+    *has_more = *count > limit || last < range.newest;
     if (*count > limit)
         event_row_clear(&(*rows)[--*count]);
     return 0;
