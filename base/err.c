@@ -87,3 +87,8 @@ bool err_code_retryable(enum err_code code)
 {
     return (unsigned)code < ERR_CODE_COUNT && table[code].retryable;
 }
+
+bool err_is_in_use(const struct err *err)
+{
+    return err->code == ErrDeviceInUse || err->code == ErrImageInUse;
+}

@@ -7,8 +7,10 @@
  * heap, so an error can be reported when memory is short.
  *
  * ERR_CODES is the one table of codes: name, HTTP status, whether the same request may succeed
- * later, unchanged. service/http/reply.c alone reads the statuses. A test compares the table with
- * api/openapi.yaml. The first four names are QEMU's of 2012.
+ * later, unchanged, though nobody changes what the daemon keeps: a job ends, a client disconnects,
+ * storage comes back. It is false where a device has to be detached or a group deleted first.
+ * service/http/reply.c alone reads the statuses. A test compares the table with api/openapi.yaml.
+ * The first four names are QEMU's of 2012.
  */
 #ifndef BASE_ERR_H
 #define BASE_ERR_H
@@ -24,6 +26,7 @@
     X(DeviceFailed, 409, false)                                                                    \
     X(UnflushedData, 409, false) /* acknowledged data would be lost; the body can allow it */      \
     X(ImageIsKept, 409, false)   /* its file was to go, but is needed or not ours */               \
+    X(ImageInUse, 409, false)    /* until the device, group or image that needs it goes */         \
     X(DeviceExists, 409, false)                                                                    \
     X(DuplicateDevice, 422, false)                                                                 \
     X(EmptyGroup, 422, false)                                                                      \
@@ -122,5 +125,8 @@ enum err_code err_code_from_name(const char *name);
 /* The table's HTTP status; reply.c applies the one exception noted there. */
 int err_code_status(enum err_code code);
 bool err_code_retryable(enum err_code code);
+
+/* DeviceInUse or ImageInUse: the daemon's own threads may wait for both. */
+bool err_is_in_use(const struct err *err);
 
 #endif

@@ -97,7 +97,7 @@ static int cut_take(struct service *service, const struct cuts *cuts, struct err
         CLEANUP_BY(group_row_clear) struct group_row row = {0};
         if (snapshot_groups_take(service, &request, NULL, &row, err) == 0)
             return 0;
-        if (err->code != ErrDeviceInUse || tries == CUT_TRIES)
+        if (!err_is_in_use(err) || tries == CUT_TRIES)
             return -1;
         if (job_control_sleep(service->job_control, CUT_WAIT_MS))
             return 1;
@@ -276,7 +276,7 @@ static int delete_plan_wait(struct service *service, const struct group_row *gro
 {
     const uint64_t total_bytes = job->total_bytes;
     for (int tries = 0; delete_plan_next(service, group, roots, job, added, err) != 0; tries++) {
-        if (err->code != ErrDeviceInUse || tries == PLAN_TRIES)
+        if (!err_is_in_use(err) || tries == PLAN_TRIES)
             return -1;
         job->total_bytes = total_bytes;
         if (job_control_sleep(service->job_control, PLAN_WAIT_MS))

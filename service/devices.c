@@ -132,7 +132,7 @@ static int device_open(struct service *service, const struct device_row *row,
 {
     struct err why;
     int ret = block_device_open(service->block, spec, err);
-    if (ret == 0 || err->code != ErrDeviceInUse || row->read_only)
+    if (ret == 0 || err->code != ErrImageInUse || row->read_only)
         return ret;
     int released = frozen_file_release(service, row->image, &why);
     if (released > 0)

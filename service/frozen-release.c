@@ -40,22 +40,22 @@ static int refuse(const char *path, const struct frozen_user_row *user, struct e
 {
     switch (user->kind) {
     case FROZEN_GROUP:
-        return err_set(err, ErrDeviceInUse, 0,
+        return err_set(err, ErrImageInUse, 0,
                        "image '%s' is frozen by snapshot group '%s'; attach it read-only, write to "
                        "an overlay of it, or delete the group",
                        path, user->name);
     case FROZEN_DEVICE:
-        return err_set(err, ErrDeviceInUse, 0,
+        return err_set(err, ErrImageInUse, 0,
                        "image '%s' is frozen, and device '%s' uses it; attach it read-only, or "
                        "write to an overlay of it",
                        path, user->name);
     case FROZEN_IMAGE:
-        return err_set(err, ErrDeviceInUse, 0,
+        return err_set(err, ErrImageInUse, 0,
                        "image '%s' is frozen, and image '%s' stands on it; attach it read-only, "
                        "write to an overlay of it, or remove the other one if it is not needed",
                        path, user->name);
     default:
-        return err_set(err, ErrDeviceInUse, 0,
+        return err_set(err, ErrImageInUse, 0,
                        "image '%s' is frozen, and it is not known whether image '%s' stands on "
                        "it; restart the daemon with the storage of that one there",
                        path, user->name);

@@ -161,7 +161,7 @@ static int push_copy(struct service *service, struct merge *merge, struct job_ro
 static int push_begin(struct service *service, struct merge *merge, struct err *err)
 {
     for (int tries = 0; merge_begin(merge, err) != 0; tries++) {
-        if (err->code != ErrDeviceInUse || tries == BEGIN_TRIES)
+        if (!err_is_in_use(err) || tries == BEGIN_TRIES)
             return -1;
         if (job_control_sleep(service->job_control, REPEAT_MS))
             return 1;
@@ -214,7 +214,7 @@ static int merge_take_place(struct service *service, struct merge *merge, const 
 {
     int ret;
     for (int tries = 0; (ret = redirect_try(service, merge, row, err)) != 0; tries++) {
-        if (ret < 0 && (err->code != ErrDeviceInUse || tries == BEGIN_TRIES))
+        if (ret < 0 && (!err_is_in_use(err) || tries == BEGIN_TRIES))
             return -1;
         if (job_control_sleep(service->job_control, REPEAT_MS))
             return 1;

@@ -148,21 +148,16 @@ static int clone_find_base(struct connection *writer, const struct device_row *r
     return path && !*base ? store_out_of_memory(err) : 0;
 }
 
-static int clone_report_merge(const char *base, struct err *err)
-{
-    return err_set(err, ErrDeviceInUse, 0, "image '%s' is being merged; try again", base);
-}
-
 /* Whether the image is the one that was opened, and stays. */
 static int clone_check_base(struct connection *writer, const struct device_row *row,
                             const char *base, struct err *err)
 {
     if (row->origin_base && strcmp(row->origin_base, base) != 0)
-        return clone_report_merge(row->origin_base, err);
+        return images_report_merge(writer, row->origin_base, err);
     CLEANUP(statement) sqlite3_stmt *statement = NULL;
     int found = statement_find(writer, &statement, "SELECT 1 FROM merges WHERE " IS_MERGED(":key"),
                                base, err);
-    return found > 0 ? clone_report_merge(base, err) : found;
+    return found > 0 ? images_report_merge(writer, base, err) : found;
 }
 
 static int clone_insert_image(struct store_transaction *transaction, const struct device_row *row,

@@ -319,9 +319,9 @@ static int group_check_merges(struct connection *writer, const char *id, struct 
                                         "coalesce(target.backing_image, target.backing_file) = "
                                         "members.base_file)) LIMIT 1",
                        id, err);
-    return found > 0 ? err_set(err, ErrDeviceInUse, 0, "image '%s' is being merged; try again",
-                               (const char *)sqlite3_column_text(statement, 0))
-                     : found;
+    return found > 0
+               ? images_report_merge(writer, (const char *)sqlite3_column_text(statement, 0), err)
+               : found;
 }
 
 /* The group to which a rollback goes back may have gone since it was looked at. */

@@ -42,7 +42,7 @@ static int change_by_id(struct connection *writer, const char *sql, const char *
 /* Returns -1. */
 static int image_refuse(const char *path, struct err *err)
 {
-    return err_set(err, ErrDeviceInUse, 0,
+    return err_set(err, ErrImageInUse, 0,
                    "the file that was at '%s' is still needed; put it back, or choose another name",
                    path);
 }
@@ -88,6 +88,38 @@ int images_insert_unknown(struct connection *writer, const struct image_row *ima
                : 0;
 }
 
+/* A merge that has the image, by its group, and the job that goes on with it. */
+#define FIND_MERGE                                                                                 \
+    "WITH RECURSIVE " BUSY " SELECT groups.name, "                                                 \
+    "(SELECT id FROM jobs WHERE finished_at_us IS NULL AND kind = 'delete' AND "                   \
+    "(id = job_id OR group_id = groups.id) LIMIT 1) AS going_on "                                  \
+    "FROM busy CROSS JOIN merges ON merges.id = merge "                                            \
+    "LEFT JOIN groups ON groups.id = merges.group_id "                                             \
+    "WHERE busy_place = :key ORDER BY going_on IS NULL LIMIT 1"
+
+int images_report_merge(struct connection *writer, const char *path, struct err *err)
+{
+    CLEANUP(statement) sqlite3_stmt *statement = NULL;
+    int found = statement_find(writer, &statement, FIND_MERGE, path, err);
+    if (found < 0)
+        return -1;
+    if (found == 0)
+        return err_set(err, ErrDeviceInUse, 0,
+                       "image '%s' was merged with another one meanwhile; try again", path);
+    const char *group = (const char *)sqlite3_column_text(statement, 0);
+    const char *job = (const char *)sqlite3_column_text(statement, 1);
+    if (!job)
+        return err_set(err, ErrGroupDeleting, 0,
+                       "image '%s' is half merged with another one, by a job that ended early; "
+                       "DELETE snapshot group '%s' again",
+                       path, group ? group : "that had it");
+    err_set(err, ErrDeviceInUse, 0,
+            "image '%s' is being merged with another one by job '%s'; try again when that has "
+            "ended",
+            path, job);
+    return err_add_holder(err, "job", job);
+}
+
 /* One image, `backing` the one above it, or NULL if it is the top. What is pushed may be stood on
  * until its place is taken. */
 #define CHECK_ATTACH                                                                               \
@@ -112,13 +144,8 @@ static int chain_check(struct connection *writer, const char *sql, const struct 
             return -1;
         row_bind(&images, statement, &row);
         int found = statement_step(writer, statement, ErrInternalError, row.path, err);
-        if (found > 0)
-            return err_set(err, ErrGroupDeleting, 0,
-                           "image '%s' is being merged with another one, since a snapshot group "
-                           "that had it is being deleted",
-                           row.path);
-        if (found < 0)
-            return -1;
+        if (found != 0)
+            return found < 0 ? -1 : images_report_merge(writer, row.path, err);
     }
     return 0;
 }
@@ -137,11 +164,25 @@ int images_check_unmerged(struct connection *writer, const struct image_row *cha
 
 /* A device that would write to the image, and one that has it in its chain. */
 #define USER_THAT_WRITES                                                                           \
-    "SELECT name FROM devices WHERE top_image = :path AND read_only = 0 AND id <> :id LIMIT 1"
+    "SELECT name, state FROM devices "                                                             \
+    "WHERE top_image = :path AND read_only = 0 AND id <> :id LIMIT 1"
 #define USER                                                                                       \
     "WITH RECURSIVE above (place) AS (VALUES (:path) UNION "                                       \
     "SELECT path FROM above CROSS JOIN images ON backing = place) "                                \
-    "SELECT name FROM above CROSS JOIN devices ON top_image = place WHERE id <> :id LIMIT 1"
+    "SELECT name, state FROM above CROSS JOIN devices ON top_image = place WHERE id <> :id "       \
+    "ORDER BY state LIMIT 1"
+
+/* The device that `statement` has found, and its state. Returns -1. */
+static int user_report(sqlite3_stmt *statement, const char *path, struct err *err)
+{
+    const char *name = (const char *)sqlite3_column_text(statement, 0);
+    if (strcmp((const char *)sqlite3_column_text(statement, 1), "attached") == 0)
+        return err_set(err, ErrImageInUse, 0, "image '%s' is in use by device '%s'", path, name);
+    return err_set(err, ErrDeviceInUse, 0,
+                   "image '%s' is in use by device '%s', which is being attached or detached; try "
+                   "again",
+                   path, name);
+}
 
 int images_check_users(struct connection *writer, const struct device_row *row, struct err *err)
 {
@@ -156,11 +197,8 @@ int images_check_users(struct connection *writer, const struct device_row *row, 
         statement_bind_text(statement, ":path", path);
         statement_bind_text(statement, ":id", row->id);
         int found = statement_step(writer, statement, ErrInternalError, path, err);
-        if (found > 0)
-            return err_set(err, ErrDeviceInUse, 0, "image '%s' is in use by device '%s'", path,
-                           (const char *)sqlite3_column_text(statement, 0));
-        if (found < 0)
-            return -1;
+        if (found != 0)
+            return found < 0 ? -1 : user_report(statement, path, err);
     }
     return 0;
 }

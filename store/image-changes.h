@@ -68,19 +68,23 @@ extern const char *const image_role_names[IMAGE_MADE + 1];
     "SELECT merge, backing FROM busy CROSS JOIN images ON path = busy_place "                      \
     "CROSS JOIN merges ON merges.id = merge WHERE busy_place <> base AND backing IS NOT NULL)"
 
+/* Refuses to put something on an image that a merge has, or had: DeviceInUse while a job goes on
+ * with it, or if it is over; GroupDeleting if its job ended early. Returns -1. */
+int images_report_merge(struct connection *writer, const char *path, struct err *err);
+
 /* Whether the chain of a device that is attached leaves all merges as they were planned: nothing
  * stands on, or has as top, an image that one of them writes to or removes, but what did before.
- * GroupDeleting. */
+ * Codes: as of images_report_merge(). */
 int images_check_attach(struct connection *writer, const struct image_row *chain, size_t count,
                         struct err *err);
 
 /* Whether all devices could be open at once with that chain as well, the way they would be refused
  * each other's images: one that is written to is in no other chain. So a device whose storage is
- * away finds its images as it left them. DeviceInUse. */
+ * away finds its images as it left them. ImageInUse; DeviceInUse: by one that is being detached. */
 int images_check_users(struct connection *writer, const struct device_row *row, struct err *err);
 
 /* Of a chain that was read before some merge ended: whether none that has ended, or is about to,
- * had an image of it. GroupDeleting. */
+ * had an image of it. Codes: as of images_report_merge(). */
 int images_check_unmerged(struct connection *writer, const struct image_row *chain, size_t count,
                           struct err *err);
 

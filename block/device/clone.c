@@ -50,13 +50,7 @@ static int base_check_length(const struct node *base, struct err *err)
 /* As a member's export opens it (exports.c). */
 static struct node *base_open(struct block *block, const struct clone_base *base, struct err *err)
 {
-    CLEANUP_FREE char *user = NULL;
-    if (asprintf(&user, "a clone of '%s'", base->export) < 0) {
-        user = NULL;
-        err_set(err, ErrOutOfResources, ENOMEM, "'%s' cannot be cloned", base->export);
-        return NULL;
-    }
-    struct opener opener = {block, user, .terms.is_restored = true, .identity = base->identity};
+    struct opener opener = {block, .terms.is_restored = true, .identity = base->identity};
     struct chain_guard guard = {.admit = opener_admit, .arg = &opener};
     READERS_GUARD(&block->walkers);
     return chain_open(&block->dir, base->image, base->format, true, &guard, err);

@@ -223,9 +223,7 @@ static struct device *frozen_device_new(const struct frozen *frozen, struct err 
 static struct node *frozen_open_chain(struct block *block, const struct device *device,
                                       struct err *err)
 {
-    char user[2 * USER_BYTES];
-    snprintf(user, sizeof(user), "export '%s'", device->name);
-    struct opener opener = {block, user, .terms.is_restored = true, .identity = device->identity};
+    struct opener opener = {block, .terms.is_restored = true, .identity = device->identity};
     struct chain_guard guard = {.admit = opener_admit, .arg = &opener};
     return chain_open(&block->dir, device->image, device->format, true, &guard, err);
 }

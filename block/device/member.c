@@ -17,6 +17,7 @@
 #include "block/device/opener.h"
 #include "block/device/registry.h"
 #include "block/device/retry.h"
+#include "block/device/users.h"
 #include "block/image/access.h"
 #include "block/image/drivers.h"
 #include "block/image/stage.h"
@@ -73,13 +74,12 @@ static int member_check_format(struct member *member, const char *format, struct
 /* Whose active image or backing file is that? "" if nobody's. */
 static void group_name_user(struct group *group, const struct stat *st, char *text, size_t bytes)
 {
-    char user[USER_BYTES];
-    bool is_writer;
+    struct image_user user;
     *text = 0;
-    if (file_table_user(group->block->files, st->st_dev, st->st_ino, user, sizeof(user),
-                        &is_writer))
-        snprintf(text, bytes, " and is %s of %s",
-                 is_writer ? "the active image" : "a backing file or a read-only image", user);
+    if (image_user_find(group->block, st->st_dev, st->st_ino, NULL, &user))
+        snprintf(text, bytes, " and is %s of device '%s'",
+                 user.is_writer ? "the active image" : "a backing file or a read-only image",
+                 user.device);
 }
 
 /* Fails if an earlier member names the same file. */
@@ -172,9 +172,7 @@ static int member_open_base(struct group *group, struct member *member,
                             const struct group_base *base, const struct node *top, struct err *err)
 {
     struct block *block = group->block;
-    char user[USER_BYTES];
-    opener_user(member->device, user);
-    struct opener opener = {block, user, {.is_restored = true}, base->identity};
+    struct opener opener = {block, {.is_restored = true}, base->identity};
     struct chain_guard guard = {.admit = opener_admit, .arg = &opener};
     member->base = chain_open(&block->dir, base->image, base->format, true, &guard, err);
     if (!member->base)
@@ -275,12 +273,10 @@ static struct file_claim *member_claim(const struct group *group, const struct m
                                        int fd, struct err *err)
 {
     struct stat st;
-    char user[USER_BYTES];
-    opener_user(member->device, user);
     if (fstat(fd, &st) == 0)
-        return file_table_claim(
-            group->block->files,
-            &(struct file_use){st.st_dev, st.st_ino, member->place.path, false, user}, err);
+        return file_table_claim(group->block->files,
+                                &(struct file_use){st.st_dev, st.st_ino, member->place.path, false},
+                                err);
     err_set(err, ErrOpenFileFailed, errno, "snapshot_file '%s' cannot be examined",
             member->place.path);
     return NULL;

@@ -4,6 +4,7 @@
  */
 #include "block/device/opener.h"
 
+#include "block/device/users.h"
 #include "block/image/frozen-attribute.h"
 
 #include <errno.h>
@@ -11,17 +12,12 @@
 #include <string.h>
 #include <sys/stat.h>
 
-void opener_user(const struct device *device, char user[USER_BYTES])
-{
-    snprintf(user, USER_BYTES, "device '%s'", device->name);
-}
-
 /* Refuses to write a file that was frozen, though not by a group that is known here. */
 static int opener_check_attribute(const struct chain_file *file, struct err *err)
 {
     if (!frozen_attribute_is_set(file->fd, &file->identity))
         return 0;
-    return err_set(err, ErrDeviceInUse, 0,
+    return err_set(err, ErrImageInUse, 0,
                    "image '%s' is frozen by a snapshot group that is not in this database, as if "
                    "that were older than the image, or another daemon's; restore the newest one, "
                    "attach the image read-only, or remove its attribute " FROZEN_ATTRIBUTE,
@@ -45,7 +41,7 @@ static int opener_check_frozen(struct block *block, const struct chain_file *fil
     while (frozen && strcmp(frozen->image, file->path) != 0)
         frozen = frozen->next;
     return err_set(
-        err, ErrDeviceInUse, 0,
+        err, ErrImageInUse, 0,
         "image '%s' is frozen by %s%s%s; attach it read-only, or write to an overlay of it",
         file->path, frozen ? "snapshot group '" : "a snapshot group", frozen ? frozen->group : "",
         frozen ? "'" : "");
@@ -78,19 +74,33 @@ int opener_check_in_place(const struct node *top, struct err *err)
     return 0;
 }
 
+/* Others use the file, or memory is short. A frozen one stays so when they are gone. Returns -1. */
+static int opener_refuse(struct block *block, const struct chain_file *file,
+                         const struct file_use *use, struct err *err)
+{
+    if (err->code != ErrDeviceInUse || image_user_report(block, use, err) == 0 ||
+        err->code == ErrImageInUse || file->read_only)
+        return -1;
+    return file_table_is_frozen(block->files, &file->identity, file->path)
+               ? opener_check_frozen(block, file, err)
+               : -1;
+}
+
 int opener_admit(void *arg, const struct chain_file *file, struct file_claim **claim,
                  struct node **node, struct err *err)
 {
     const struct opener *opener = arg;
     struct block *block = opener->block;
-    const struct file_use use = {file->dev, file->ino, file->path, file->read_only, opener->user};
+    const struct file_use use = {file->dev, file->ino, file->path, file->read_only};
     if (opener_check_identity(opener, file, err) != 0)
         return -1;
     if (file->read_only && (*node = file_table_shared(block->files, file->dev, file->ino,
                                                       file->used_path, file->driver)))
         return 0;
     *claim = file_table_claim(block->files, &use, err);
-    if (!*claim || (!file->read_only && opener_check_frozen(block, file, err) != 0))
+    if (!*claim)
+        return opener_refuse(block, file, &use, err);
+    if (!file->read_only && opener_check_frozen(block, file, err) != 0)
         return -1;
     if (file->read_only)
         opener_mark_frozen(block, file);
@@ -136,7 +146,7 @@ void frozen_files_free(struct frozen_file *files, size_t count)
 static struct node *opener_look(struct block *block, const char *image, const char *format,
                                 struct err *err)
 {
-    struct opener opener = {block, "a start", .terms.is_restored = true};
+    struct opener opener = {block, .terms.is_restored = true};
     struct chain_guard guard = {.admit = opener_admit, .arg = &opener};
     return chain_open(&block->dir, image, format, true, &guard, err);
 }
@@ -264,10 +274,7 @@ void block_frozen_file_release(struct block *block, const struct frozen_file *fi
 struct node *opener_open_chain(struct block *block, const struct device *device,
                                const struct device_spec *spec, struct err *err)
 {
-    char user[USER_BYTES];
-    opener_user(device, user);
-    struct opener opener = {
-        block, user, {spec->is_restored, spec->discard_unflushed}, device->identity};
+    struct opener opener = {block, {spec->is_restored, spec->discard_unflushed}, device->identity};
     struct chain_guard guard = {
         .is_unwanted = &device->is_unwanted, .admit = opener_admit, .arg = &opener};
     struct node *top =

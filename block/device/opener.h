@@ -19,7 +19,6 @@
 /* The opener of a chain and the terms it accepts: a chain_guard's `arg` for opener_admit(). */
 struct opener {
     struct block *block;
-    const char *user; /* as in struct file_use */
     struct recovery_terms terms;
     const char *identity; /* of the top, as recorded; NULL or "": unknown */
 };
@@ -36,10 +35,6 @@ struct node *opener_open_chain(struct block *block, const struct device *device,
 
 /* 0 if the path of every image of the chain still leads to the open file; else OpenFileFailed. */
 int opener_check_in_place(const struct node *top, struct err *err);
-
-/* "device 'NAME'", as in struct file_use. */
-#define USER_BYTES (DEVICE_NAME_MAX + 16)
-void opener_user(const struct device *device, char user[USER_BYTES]);
 
 /* The files of the chain that are not frozen yet, top to base; *files is heap, freed by
  * frozen_files_free(). -1: out of memory. */

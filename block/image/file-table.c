@@ -36,7 +36,6 @@ struct file_claim {
     struct file *file;
     bool writes;
     struct shared_image shared; /* node NULL: not offered */
-    char user[];
 };
 
 struct frozen_mark {
@@ -109,15 +108,6 @@ static struct file *file_find_locked(struct file_table *table, dev_t dev, ino_t 
     return NULL;
 }
 
-/* A writer, or else anybody. */
-static const struct file_claim *file_main_claim(const struct file *file)
-{
-    const struct file_claim *claim = file->claims;
-    while (claim && !claim->writes)
-        claim = claim->next;
-    return claim ? claim : file->claims;
-}
-
 static struct frozen_mark *mark_find_locked(const struct file_table *table,
                                             const struct identity *identity)
 {
@@ -145,18 +135,15 @@ static struct frozen_mark *mark_find_path_locked(const struct file_table *table,
 static int use_check_locked(struct file_table *table, const struct file_use *use, struct err *err)
 {
     const struct file *file = file_find_locked(table, use->dev, use->ino);
-    const struct file_claim *other = file ? file_main_claim(file) : NULL;
-    if (other && (other->writes || !use->read_only))
-        return err_set(err, ErrDeviceInUse, 0, "image '%s' is in use by %s", use->path,
-                       other->user);
+    if (file && (file->claims->writes || !use->read_only)) /* F2 */
+        return err_set(err, ErrDeviceInUse, 0, "image '%s' is in use", use->path);
     return 0;
 }
 
 struct file_claim *file_table_claim(struct file_table *table, const struct file_use *use,
                                     struct err *err)
 {
-    size_t user_bytes = strlen(use->user) + 1;
-    CLEANUP_FREE struct file_claim *claim = malloc(sizeof(*claim) + user_bytes);
+    CLEANUP_FREE struct file_claim *claim = malloc(sizeof(*claim));
     CLEANUP_FREE struct file *fresh = malloc(sizeof(*fresh));
     if (!claim || !fresh) {
         err_set(err, ErrOutOfResources, ENOMEM, "image '%s' cannot be opened", use->path);
@@ -174,7 +161,6 @@ struct file_claim *file_table_claim(struct file_table *table, const struct file_
     }
     *claim = (struct file_claim){
         .next = file->claims, .table = table, .file = file, .writes = !use->read_only};
-    memcpy(claim->user, use->user, user_bytes);
     file->claims = claim;
     file_assert_state_locked(file);
     return steal(claim);
@@ -211,9 +197,8 @@ int file_claim_to_writer(struct file_claim *claim, const char *path, struct err 
     LOCK_GUARD(&claim->table->lock);
     const struct file *file = claim->file;
     file_assert_state_locked(file);
-    const struct file_claim *other = file->claims == claim ? claim->next : file->claims;
-    if (other)
-        return err_set(err, ErrDeviceInUse, 0, "image '%s' is in use by %s", path, other->user);
+    if (file->claims != claim || claim->next)
+        return err_set(err, ErrDeviceInUse, 0, "image '%s' is open a second time", path);
     claim->writes = true;
     return 0;
 }
@@ -273,19 +258,6 @@ struct node *file_table_only_node(struct file_table *table, dev_t dev, ino_t ino
     const struct file_claim *claim = file ? file->claims : NULL;
     bool is_it = claim && !claim->next && claim->shared.node && refs_take(claim->shared.refs);
     return is_it ? claim->shared.node : NULL;
-}
-
-bool file_table_user(struct file_table *table, dev_t dev, ino_t ino, char *user, size_t bytes,
-                     bool *is_writer)
-{
-    LOCK_GUARD(&table->lock);
-    const struct file *file = file_find_locked(table, dev, ino);
-    if (!file)
-        return false;
-    const struct file_claim *claim = file_main_claim(file);
-    snprintf(user, bytes, "%s", claim->user);
-    *is_writer = claim->writes;
-    return true;
 }
 
 /* ---- frozen files ---- */

@@ -47,11 +47,10 @@ struct file_use {
     ino_t ino;
     const char *path; /* for messages */
     bool read_only;
-    const char *user; /* as a phrase: "device 'vda'" */
 };
 
-/* NULL and *err: DeviceInUse if another use excludes this one; OutOfResources. The caller checks
- * whether the file is frozen once it has the claim. */
+/* NULL and *err: DeviceInUse if another use excludes this one, whose caller knows who that may be;
+ * OutOfResources. The caller checks whether the file is frozen once it has the claim. */
 struct file_claim *file_table_claim(struct file_table *table, const struct file_use *use,
                                     struct err *err);
 void file_claim_release(struct file_claim *claim);
@@ -84,10 +83,6 @@ bool file_table_is_used(struct file_table *table, dev_t dev, ino_t ino);
 
 /* The node of the only one who has the file open, if it is offered, with a reference; or NULL. */
 struct node *file_table_only_node(struct file_table *table, dev_t dev, ino_t ino);
-
-/* Who uses the file: the writer if there is one, else one of the readers. False: nobody. */
-bool file_table_user(struct file_table *table, dev_t dev, ino_t ino, char *user, size_t bytes,
-                     bool *is_writer);
 
 /* ---- frozen files ---- */
 

@@ -16,6 +16,7 @@
 #include "block/device/object.h"
 #include "block/device/opener.h"
 #include "block/device/redirect.h"
+#include "block/device/users.h"
 #include "block/image/amend.h"
 #include "block/image/freeze.h"
 #include "block/image/image.h"
@@ -106,7 +107,7 @@ static int merge_list_layers(struct merge *merge, const struct merge_image *base
 static struct node *image_open_chain(struct block *block, const struct merge_image *image,
                                      struct err *err)
 {
-    struct opener opener = {block, "a job", {.is_restored = true}, image->identity};
+    struct opener opener = {block, {.is_restored = true}, image->identity};
     struct chain_guard guard = {.admit = opener_admit, .arg = &opener};
     READERS_GUARD(&block->walkers);
     return chain_open(&block->dir, image->path, image->format, true, &guard, err);
@@ -237,12 +238,24 @@ int merge_measure(struct merge *merge, struct merge_size *size, struct err *err)
 
 /* ---- pushing ---- */
 
+/* Another chain has opened base by another name. Returns -1. */
+static int merge_report_user(const struct merge *merge, struct err *err)
+{
+    struct image_user user;
+    const struct node *base = merge->base;
+    if (err->code == ErrDeviceInUse &&
+        image_user_find(merge->block, base->dev, base->ino, base, &user))
+        err_set(err, ErrDeviceInUse, 0, "image '%s' is in use by device '%s' under another name",
+                base->path, user.device);
+    return -1;
+}
+
 int merge_begin(struct merge *merge, struct err *err)
 {
     struct journal_dir *journals = merge->block->journals;
     assert(merge->state == MERGE_FROZEN && atomic_load(&merge->upper->read_only));
     if (node_thaw(merge->base, journals ? journal_dir_fd(journals) : -1, err) != 0)
-        return -1;
+        return merge_report_user(merge, err);
     merge->state = MERGE_THAWED;
     if (merge->base->size_bytes == merge->upper->size_bytes ||
         node_grow(merge->base, merge->upper->size_bytes, err) == 0)

@@ -17,6 +17,7 @@ static const char *const advice[ERR_CODE_COUNT] = {
     [ErrDeviceFailed] = "correct what `reason` of GET /devices/NAME names",
     [ErrUnflushedData] = "correct the storage and try again, or send {\"discard_unflushed\": true}",
     [ErrImageIsKept] = "detach the device without `files=delete`",
+    [ErrImageInUse] = "detach that device, or choose another image",
     [ErrDeviceExists] = "choose another name, or detach the device first",
     [ErrDuplicateDevice] = "name each device once",
     [ErrEmptyGroup] = "name at least one device, or labels that a device has",

@@ -200,6 +200,7 @@ static void device_problem_locate(struct service *service, const struct request 
     case ErrOpenFileFailed:
     case ErrUnflushedData:
     case ErrDeviceInUse:
+    case ErrImageInUse:
         problem_point(problem, "/image");
         break;
     case ErrInvalidValue:

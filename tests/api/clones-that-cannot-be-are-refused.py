@@ -129,7 +129,7 @@ def needed_path(daemon):
     """The place of a file that is away, and that others stand on, is not free."""
     path, away = daemon.image("vda.qcow2"), daemon.image("away")
     os.rename(path, away)
-    refused(daemon, 409, "DeviceInUse", "/image", "new",
+    refused(daemon, 409, "ImageInUse", "/image", "new",
             {"from": {"group": "slow", "device": "vdb"}, "image": "vda.qcow2"})
     os.rename(away, path)
 

@@ -5,6 +5,7 @@
 # and of these the first, by address or process, and by the name that it has proven with TLS.
 # GroupExists and DeviceExists name who has the name, and whether the same request made it, so that
 # a client is idempotent by name without a key, whatever has become of the files meanwhile.
+# ImageInUse names the device that has the image, not the one that opened it and is detached.
 import os
 import re
 import socket
@@ -57,6 +58,25 @@ def check_clients(daemon, pki):
     second.shutdown()
 
 
+def check_image(daemon):
+    run("qemu-img", "create", "-q", "-f", "qcow2", daemon.image("base"), "1M")
+    for name in ("first", "second"):
+        run("qemu-img", "create", "-q", "-f", "qcow2", "-b", "base", "-F", "qcow2", daemon.image(name))
+        daemon.attach_device(name, name, "qcow2")
+    body = {"name": "w", "image": "base", "format": "qcow2"}
+    for name in ("first", "second"):
+        answer = daemon.request("POST", "/devices", body)
+        expect(answer.body["code"] == "ImageInUse" and "device '" in answer.body["detail"], "%s", answer)
+        group = daemon.request("POST", "/snapshot-groups", {"devices": [{"device": "vda", "snapshot_file": "base"}]})
+        for text in (answer.body["detail"], group.body["detail"]):
+            expect("device 'first'" not in text or name == "first", "it is detached: %s", text)
+            expect("device 'w'" not in text, "it is not there: %s", text)
+        detached = daemon.request("DELETE", "/devices/" + name)
+        expect(detached.status == 204, "%s", detached)
+    answer = daemon.request("POST", "/devices", body)
+    expect(answer.status == 201, "nobody has it: %s", answer)
+
+
 def check_existing(daemon):
     body = group_body("g", ["vda"])
     made = daemon.request("POST", "/snapshot-groups", body)
@@ -104,6 +124,7 @@ def test():
         daemon.create_device("vdb", "raw", 1 << 20)
         check_group(daemon)
         check_clients(daemon, pki)
+        check_image(daemon)
         check_existing(daemon)
         check_existing_device(daemon)
 

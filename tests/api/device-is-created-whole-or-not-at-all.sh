@@ -52,5 +52,5 @@ done <<'TABLE'
 422 InvalidBlockFormat /format {"name":"a","image":"exists","format":"RAW"}
 409 DeviceExists /name {"name":"d-raw-512","image":"new","format":"raw","size_bytes":512}
 409 DeviceExists /name {"name":"d-raw-512","image":"exists","format":"raw"}
-409 DeviceInUse /image {"name":"a","image":"d-raw-512","format":"raw"}
+409 ImageInUse /image {"name":"a","image":"d-raw-512","format":"raw"}
 TABLE

@@ -21,7 +21,7 @@ def attach(daemon, image, image_format="qcow2"):
 
 def refused(daemon, image, reason, image_format="qcow2"):
     answer = attach(daemon, image, image_format)
-    expect(answer.status == 409 and answer.body["code"] == "DeviceInUse" and reason in answer.body["detail"],
+    expect(answer.status == 409 and answer.body["code"] == "ImageInUse" and reason in answer.body["detail"],
            "%s, which needs '%s': %s", image, reason, answer)
 
 

@@ -9,7 +9,7 @@
 refused() { # IMAGE FORMAT
     api POST /devices "{\"name\":\"w\",\"image\":\"$1\",\"format\":\"$2\"}"
     expect_status 409
-    expect_json '.code == "DeviceInUse" and (.detail | contains("frozen"))'
+    expect_json '.code == "ImageInUse" and (.detail | contains("frozen"))'
 }
 
 all_are_refused() {

@@ -40,7 +40,7 @@ def save_state(daemon, name):
 
 def expect_refused(daemon, image, image_format):
     answer = daemon.request("POST", "/devices", {"name": "other", "image": image, "format": image_format})
-    expect(answer.status == 409 and answer.body["code"] == "DeviceInUse" and ATTRIBUTE in answer.body["detail"],
+    expect(answer.status == 409 and answer.body["code"] == "ImageInUse" and ATTRIBUTE in answer.body["detail"],
            "%s: %s", image, answer)
 
 

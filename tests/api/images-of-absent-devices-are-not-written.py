@@ -30,7 +30,7 @@ def test():
         daemon.start()
         expect(daemon.get("/devices/vda")["state"] == "failed", "vda is there")
         answer = attach_base(daemon)
-        expect(answer.status == 409 and answer.body["code"] == "DeviceInUse", "%s", answer)
+        expect(answer.status == 409 and answer.body["code"] == "ImageInUse", "%s", answer)
         expect("base.raw' is in use by device 'vda'" in answer.body["detail"], "%s", answer)
         answer = attach_base(daemon, read_only=True)
         expect(answer.status == 201, "two that read exclude each other: %s", answer)

@@ -156,6 +156,7 @@ def paused(device):
     daemon.restart()
     expect(job_of(daemon, job)["state"] == "paused", "a restart: %s", job_of(daemon, job))
     group_is_deleting(daemon, job)
+    merged_images_are_barred(device, group, job)
     device.verify("paused, after a restart")
     answer = daemon.request("PATCH", "/jobs/" + job["id"], {"state": "running"})
     expect(answer.status == 200, "%s", answer)
@@ -186,8 +187,9 @@ def cancelled(device):
     expect(job_of(daemon, job)["progress"]["done_bytes"] == pushed, "%s", job_of(daemon, job))
 
 
-def merged_images_are_barred(device, group):
-    """Nothing is put on an image that is torn; the groups that are deleted say so."""
+def merged_images_are_barred(device, group, job=None):
+    """Nothing is put on an image that is torn; the groups that are deleted say so. A retry helps if
+    a job goes on."""
     daemon = device.daemon
     chain = [image["image"] for image in daemon.get("/devices/vda")["chain"]]
     hand = daemon.image("hand.qcow2")
@@ -195,7 +197,9 @@ def merged_images_are_barred(device, group):
     for image, read_only in ((hand, False), (chain[-1], True), (chain[-2], True)):
         answer = daemon.request("POST", "/devices", {"name": "hand", "image": image, "format": "qcow2",
                                                      "read_only": read_only})
-        expect((answer.status, answer.body["code"]) == (409, "GroupDeleting"), "%s: %s", image, answer)
+        expect((answer.status, answer.body["code"], answer.body["retryable"], answer.body.get("holder")) ==
+               ((409, "DeviceInUse", True, {"kind": "job", "id": job["id"]}) if job else
+                (409, "GroupDeleting", False, None)), "%s: %s", image, answer)
     os.unlink(hand)
     answer = daemon.request("GET", "/snapshot-groups/%s/members/vda/extents" % group)
     expect((answer.status, answer.body["code"]) == (409, "GroupDeleting"), "%s", answer)

@@ -2,8 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 #
 # Every refusal, of framing too, is a whole problem: with instance and request_id. A fault that only
-# another request can mend is never retryable; a lock that another program holds is, and the same
-# request succeeds once it is released.
+# another request can mend is never retryable, which goes for an image that a device, a group or
+# another image needs; a lock that another program holds is, and the same request succeeds once it
+# is released.
 import json
 import os
 import socket
@@ -83,6 +84,28 @@ def permanent(daemon):
     expect(error == {key: value for key, value in problem.items() if key != "request_id"}, "%s, not %s", error, problem)
 
 
+def needed(daemon):
+    """Nothing but a detach, or the deletion of a group or a file, gives the image back."""
+    def refused(image, who):
+        body = {"name": "w", "image": image, "format": "qcow2"}
+        problem = daemon.request("POST", "/devices", body).body
+        expect((problem["code"], problem["retryable"]) == ("ImageInUse", False), "%s: %s", image, problem)
+        expect(who in problem["detail"], "%s, needed by %s: %s", image, who, problem)
+
+    daemon.create_device("vdn", "qcow2", 1 << 20)
+    refused("vdn.qcow2", "device 'vdn'")
+    daemon.snapshot("gn", ["vdn"])
+    refused("vdn.qcow2", "device 'vdn'")
+    refused("vdn+gn.qcow2", "device 'vdn'")
+    expect(daemon.request("DELETE", "/devices/vdn").status == 204, "the detach")
+    refused("vdn.qcow2", "snapshot group 'gn'")
+    os.rename(daemon.image("vdn.qcow2"), daemon.image("away"))
+    body = {"devices": [{"device": "vda", "snapshot_file": "vdn.qcow2"}]}
+    problem = daemon.request("POST", "/snapshot-groups", body).body
+    expect((problem["code"], problem["retryable"]) == ("ImageInUse", False), "an overlay in its place: %s", problem)
+    os.rename(daemon.image("away"), daemon.image("vdn.qcow2"))
+
+
 def locked(daemon):
     run("qemu-img", "create", "-q", "-f", "qcow2", daemon.image("held"), "1M")
     attach = {"name": "held", "image": "held", "format": "qcow2"}
@@ -105,6 +128,7 @@ def test():
         run("truncate", "-s", "1M", daemon.image("junk"))
         framing(daemon)
         permanent(daemon)
+        needed(daemon)
         locked(daemon)
 
 

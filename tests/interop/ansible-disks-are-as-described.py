@@ -58,7 +58,7 @@ def refused(host):
         for check_mode in (True, False):
             expect_result(host("device", check_mode, name=name), failed=True, changed=False)
         expect_result(host("device", name=name, state="absent"), failed=False, changed=False)
-    for body, code in (({"image": "vda.qcow2"}, "DeviceInUse"), ({"image": "none.qcow2"}, "OpenFileFailed"),
+    for body, code in (({"image": "vda.qcow2"}, "ImageInUse"), ({"image": "none.qcow2"}, "OpenFileFailed"),
                        ({"image": "../out.raw"}, "OpenFileFailed"), ({"image": "new.raw", "size_bytes": 0}, "InvalidValue"),
                        ({"image": "new.raw", "format": "raw", "size_bytes": MIB, "allowed_clients": ["one"]}, "InvalidValue"),
                        ({"image": "new.raw", "size_bytes": MIB, "labels": {"k": "v" * 257}}, "InvalidValue")):

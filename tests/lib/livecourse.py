@@ -14,7 +14,7 @@ from livesteps import (Attach, AttachFrozen, Clone, Create, Delete, Detach, Grow
 from livewrites import pick, writable, write_some
 from snapgroupd import expect, run
 
-BUSY = {"DeviceInUse", "GroupDeleting", "GroupNotFound", "DeviceNotFound", "ImageIsKept", "DeviceExists", "GroupHeld",
+BUSY = {"DeviceInUse", "ImageInUse", "GroupDeleting", "GroupNotFound", "DeviceNotFound", "ImageIsKept", "DeviceExists", "GroupHeld",
         "NotRelated"}
 
 

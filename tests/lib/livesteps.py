@@ -271,7 +271,7 @@ class AttachFrozen(Change):
         is_kept = image in life.left or any(disk.top == image for disk in life.disks.values())
         read_only = read_only and not is_kept
         body["read_only"] = read_only
-        refusals = set() if read_only else {(409, "DeviceInUse"), (422, "OpenFileFailed")}
+        refusals = set() if read_only else {(409, "ImageInUse"), (422, "OpenFileFailed")}
         super().__init__("POST", "/devices", body, refusals, "/devices/" + self.name)
 
     def apply(self, life, shown):

@@ -31,6 +31,15 @@ static void create_overlays(void)
         shell("qemu-img create -q -f qcow2 -b middle.qcow2 -F qcow2 %c.qcow2", name);
 }
 
+static void writer_must_be_refused(struct block *block, const struct device_spec *writer,
+                                   const char *user)
+{
+    struct err err;
+    assert_int_equal(-1, block_device_open(block, writer, &err));
+    assert_int_equal(ErrImageInUse, err.code);
+    assert_non_null(strstr(err.message, user));
+}
+
 TEST(test_overlays_of_one_image)
 {
     struct block *block = *state;
@@ -48,9 +57,11 @@ TEST(test_overlays_of_one_image)
     disk_detach(block, "a");
     assert_int_equal(7, disk_read(block, "b", 0));
     struct device_spec writer = {.name = "w", .image = "middle.qcow2", .format = "qcow2"};
+    disk_detach(block, "m");
+    writer_must_be_refused(block, &writer, "device 'b'"); /* not by a, which opened it */
+    disk_attach_read_only(block, "m", "middle.qcow2");
     disk_detach(block, "b");
-    assert_int_equal(-1, block_device_open(block, &writer, &err));
-    assert_int_equal(ErrDeviceInUse, err.code);
+    writer_must_be_refused(block, &writer, "device 'm'");
     disk_detach(block, "m");
     assert_int_equal(0, descriptors_of("middle.qcow2"));
     assert_int_equal(0, block_device_open(block, &writer, &err));

@@ -107,7 +107,7 @@ TEST(only_frozen_images_are_cloned)
     struct block *block = *state;
     struct err err = {.message = ""};
     assert_null(clone_of(block, "d1.qcow2", &err)); /* a top */
-    assert_int_equal(ErrDeviceInUse, err.code);
+    assert_int_equal(ErrImageInUse, err.code);
     assert_int_equal(0, block_device_close(block, "d1", &err));
     assert_null(clone_of(block, "d1.qcow2", &err));
     assert_int_equal(ErrOpenFileFailed, err.code);

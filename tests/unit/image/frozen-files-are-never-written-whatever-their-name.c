@@ -24,7 +24,7 @@ static void must_be_frozen(struct block *block, const char *image)
 {
     struct err err = {.message = ""};
     assert_int_equal(-1, attach(block, image, false, &err));
-    assert_int_equal(ErrDeviceInUse, err.code);
+    assert_int_equal(ErrImageInUse, err.code);
     assert_non_null(strstr(err.message, "frozen by a snapshot group"));
     assert_int_equal(0, attach(block, image, true, &err));
 }

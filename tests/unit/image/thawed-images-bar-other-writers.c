@@ -133,13 +133,11 @@ TEST(another_node_of_the_daemon_keeps_it_frozen)
     struct err err;
     struct node *node = *state;
     struct file_table *table = file_table_new();
-    struct file_use use = {node->dev, node->ino, node->path, true, "device 'vda'"};
+    struct file_use use = {node->dev, node->ino, node->path, true};
     node_add_claim(node, file_table_claim(table, &use, &err));
-    use.user = "device 'vdb'";
     struct file_claim *other = file_table_claim(table, &use, &err);
     assert_int_equal(node_thaw(node, -1, &err), -1);
     assert_int_equal(err.code, ErrDeviceInUse);
-    assert_non_null(strstr(err.message, "device 'vdb'"));
     file_claim_release(other);
     assert_int_equal(node_thaw(node, -1, &err), 0);
     assert_null(file_table_claim(table, &use, &err)); /* nobody else opens it meanwhile */

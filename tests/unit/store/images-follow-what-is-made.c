@@ -178,7 +178,7 @@ TEST(an_overlay_replaces_no_image_that_is_needed)
         char made[] = {'/', 'i', '/', *path, 0};
         struct group_row other = group_example(12, "vdb", "/i/b", made);
         assert_int_equal(STORE_CHANGE(store_group_insert, &other), -1);
-        assert_int_equal(err.code, ErrDeviceInUse);
+        assert_int_equal(err.code, ErrImageInUse);
         assert_non_null(strstr(err.message, made));
         images_must_be("b< attached t< given u<t attached v<u made");
     }
@@ -193,7 +193,7 @@ static void attach_must_be_refused(const char *letters, bool read_only, const ch
     chain_example(letters, &row);
     row.read_only = read_only;
     assert_int_equal(STORE_CHANGE(store_device_insert, &row), -1);
-    assert_int_equal(err.code, ErrDeviceInUse);
+    assert_int_equal(err.code, ErrImageInUse);
     assert_non_null(strstr(err.message, by));
 }
 

@@ -342,15 +342,18 @@ TEST(nothing_is_put_on_images_that_are_merged)
             struct image_row hand[4] = {{.path = "/i/other", .format = "qcow2"}};
             memcpy(&hand[1], &chain[first], (4 - first) * sizeof(*chain));
             assert_int_equal(attach("top", 50, &chain[first], 4 - first), -1);
-            assert_int_equal(err.code, ErrGroupDeleting);
+            assert_int_equal(err.code, ErrDeviceInUse);
             if (first == 1 && stage < MERGE_COPIED)
                 continue;
             assert_int_equal(attach("over", 51, hand, 5 - first), -1);
-            assert_int_equal(err.code, ErrGroupDeleting);
+            assert_int_equal(err.code, ErrDeviceInUse);
         }
         if (stage == MERGE_PLANNED)
             assert_int_equal(attach("hand", 52, chain, 4), 0); /* found before its place is taken */
     }
+    store_sql("UPDATE jobs SET state = 'failed', finished_at_us = 1"); /* nobody goes on with it */
+    assert_int_equal(attach("top", 50, &chain[3], 1), -1);
+    assert_int_equal(err.code, ErrGroupDeleting);
     struct device_row hand = device_example("hand", 52);
     assert_int_equal(STORE_CHANGE(store_device_delete, &hand), 0);
     assert_int_equal(attach("hand", 53, chain, 4), 0); /* as it stood there before */
@@ -378,12 +381,12 @@ TEST(chains_that_were_read_before_a_merge_was_done_are_not_recorded)
     for (enum merge_stage stage = MERGE_COPYING; stage <= MERGE_DONE; stage++)
         assert_int_equal(go_on(&row, stage), 1);
     assert_int_equal(STORE_CHANGE(store_device_insert, &device), -1);
-    assert_int_equal(err.code, ErrGroupDeleting);
+    assert_int_equal(err.code, ErrDeviceInUse);
     device.chain = &hand[1]; /* the image that went, itself */
     device.chain_count = 2;
     device.image = device.top = hand[1].path;
     assert_int_equal(STORE_CHANGE(store_device_insert, &device), -1);
-    assert_int_equal(err.code, ErrGroupDeleting);
+    assert_int_equal(err.code, ErrDeviceInUse);
     assert_int_equal(STORE_CHANGE(store_device_insert, &apart), 0);
     device = device_example("hand", 52); /* opened since, beneath the top */
     device.chain_seen = store_merges_generation(store);
