@@ -65,8 +65,7 @@ class Soak:
         while time.monotonic() < end:
             self.fail_and_kill()
             self.verify()
-            failed = [loop.error for loop in self.loops if loop.error]
-            expect(not failed, "%s", failed)
+            self.expect_running()
         for loop in self.loops:
             loop.end()
         self.events.catch_up()
@@ -84,12 +83,19 @@ class Soak:
             disk.leave(None)
         self.daemon.start()
 
+    def errors(self):
+        return [loop.error for loop in self.loops if loop.error]
+
+    def expect_running(self):
+        expect(not self.errors(), "%s", self.errors())
+
     def verify(self):
         """With the faults at rest."""
         try:
-            wait_until(lambda: not failed_devices(self.daemon), "the devices to come back")
+            wait_until(lambda: self.errors() or not failed_devices(self.daemon), "the devices to come back")
         except Failure:
             raise Failure("devices stay failed: %s" % failed_devices(self.daemon)) from None
+        self.expect_running()
         for writer in self.writers:
             writer.verify()
         self.groups.verify()
