@@ -22,6 +22,7 @@
 #include <assert.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 
 void device_row_change_free(struct device_row_change *change)
 {
@@ -117,10 +118,19 @@ static bool leftover_retry(struct service *service, const struct leftover *lefto
     struct err err;
     if (store_device_get(service->store, leftover->name, &row, &err) != 0)
         return err.code == ErrDeviceNotFound;
-    if (strcmp(row.id, leftover->id) != 0 || row.state != DEVICE_ROW_CREATING)
+    if (strcmp(row.id, leftover->id) != 0 || row.state == DEVICE_ROW_ATTACHED)
         return true;
-    device_creation_discard(service, &row, &err);
+    device_row_finish(service, &row, &err);
     return false; /* the next round finds the row deleted */
+}
+
+static void leftover_keep(struct service *service, const struct device_row *row,
+                          const struct err *failure)
+{
+    struct leftover leftover = {.retry = leftover_retry};
+    memcpy(leftover.id, row->id, sizeof(leftover.id));
+    snprintf(leftover.name, sizeof(leftover.name), "%s", row->name);
+    leftovers_add(service, &leftover, failure);
 }
 
 /* The header of a clone has the device's id. */
@@ -134,42 +144,75 @@ static int image_discard(struct service *service, const struct device_row *row, 
                : block_image_discard(service->block, row->image, row->directory_identity, id, err);
 }
 
-int device_creation_discard(struct service *service, const struct device_row *row, struct err *err)
+static int creation_discard(struct service *service, const struct device_row *row, struct err *err)
 {
     struct err failure;
-    if (image_discard(service, row, &failure) != 0) {
-        struct leftover leftover = {.retry = leftover_retry};
-        memcpy(leftover.id, row->id, sizeof(leftover.id));
-        snprintf(leftover.name, sizeof(leftover.name), "%s", row->name);
-        leftovers_add(service, &leftover, &failure);
+    if (image_discard(service, row, &failure) == 0)
+        return device_row_write(service, store_device_delete, row, err);
+    leftover_keep(service, row, &failure);
+    return 0;
+}
+
+/* Whether the top of a detach that was interrupted still is to go: 1, 0 if somebody needs it now,
+ * or -1 and *err. */
+static int top_is_to_go(struct service *service, const struct device_row *row, struct err *err)
+{
+    CLEANUP_FREE char *made_by = NULL;
+    int ret = store_device_find_maker(service->store, row, &made_by, err);
+    if (ret == 0 && strcmp(made_by, row->removed_by) == 0)
+        return 1;
+    if (ret != 0 && unsettled_is_due(err))
+        return -1;
+    log_warning("the image of device '%s' stays: %s", row->name,
+                made_by ? "it is not known to be the one that was to go" : err->message);
+    return 0;
+}
+
+/* A file that is not there is gone only if its file system is there. */
+static int top_remove(struct service *service, const struct device_row *row, struct err *err)
+{
+    struct stat st;
+    unsigned char id[OWNER_ID_BYTES];
+    const char *identity = row->top_identity;
+    const char *directory = identity && *identity && stat(row->top, &st) != 0 ? identity : NULL;
+    id_bytes(row->removed_by, id);
+    return block_overlay_forget(service->block, row->top, row->top_format, id, err) == 0
+               ? block_overlay_discard(service->block, row->top, directory, row->top_format, id,
+                                       err)
+               : -1;
+}
+
+static int detach_finish(struct service *service, const struct device_row *row, struct err *err)
+{
+    struct err failure;
+    struct device_row detached = *row;
+    int goes = row->removed_by ? top_is_to_go(service, row, err) : 0;
+    if (goes < 0)
+        return -1;
+    if (goes && top_remove(service, row, &failure) != 0) {
+        leftover_keep(service, row, &failure);
         return 0;
     }
-    return device_row_write(service, store_device_delete, row, err);
-}
-
-/* The top of a detach that was interrupted, unless somebody needs it now. */
-static bool top_remove(struct service *service, const struct device_row *row)
-{
-    struct err err;
-    unsigned char id[OWNER_ID_BYTES];
-    CLEANUP_FREE char *made_by = NULL;
-    id_bytes(row->removed_by, id);
-    if (store_device_find_maker(service->store, row, &made_by, &err) == 0 &&
-        strcmp(made_by, row->removed_by) == 0 &&
-        block_overlay_forget(service->block, row->top, row->top_format, id, &err) == 0 &&
-        block_overlay_discard(service->block, row->top, NULL, row->top_format, id, &err) == 0)
-        return true;
-    log_warning("the image of device '%s' stays: %s", row->name,
-                made_by ? "it is not known to be the one that was to go" : err.message);
-    return false;
-}
-
-int device_detach_finish(struct service *service, const struct device_row *row, struct err *err)
-{
-    struct device_row detached = *row;
-    if (row->removed_by && !top_remove(service, row))
+    if (!goes)
         detached.removed_by = NULL;
     return row_write_detached(service, store_device_delete, &detached, &origin_daemon, err);
+}
+
+int device_row_finish(struct service *service, const struct device_row *row, struct err *err)
+{
+    assert(row->state != DEVICE_ROW_ATTACHED);
+    return row->state == DEVICE_ROW_CREATING ? creation_discard(service, row, err)
+                                             : detach_finish(service, row, err);
+}
+
+int device_row_leave(struct service *service, const struct device_row *row, struct err *err)
+{
+    struct device_row left = *row;
+    assert(row->state != DEVICE_ROW_ATTACHED);
+    left.removed_by = NULL;
+    return row->state == DEVICE_ROW_CREATING
+               ? device_row_write(service, store_device_delete, &left, err)
+               : row_write_detached(service, store_device_delete, &left, &origin_daemon, err);
 }
 
 static int removal_settle(struct service *service, struct unsettled *work, struct err *err)
@@ -187,7 +230,7 @@ static int removal_settle(struct service *service, struct unsettled *work, struc
             0)
             return -1;
     }
-    return device_creation_discard(service, &now, err);
+    return creation_discard(service, &now, err);
 }
 
 struct device_row_change *device_removal_new(const struct device_row *row,

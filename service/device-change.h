@@ -39,13 +39,13 @@ CLEANUP_DEFINE(device_row_change, struct device_row_change *, device_row_change_
 int device_row_change_settle(struct service *service, struct device_row_change *change,
                              struct err *err);
 
-/* Removes the image of a row that says CREATING, then the row. An image that cannot be removed is
- * retried (leftovers.h), and the row stays. StoreFailed. */
-int device_creation_discard(struct service *service, const struct device_row *row, struct err *err);
+/* Of a device that the block layer does not have. Deletes a row that says CREATING, and its image;
+ * or one that says DETACHING, and the image that was to go with it, unless somebody needs that now.
+ * An image that cannot be removed is retried (leftovers.h), and the row stays. StoreFailed. */
+int device_row_finish(struct service *service, const struct device_row *row, struct err *err);
 
-/* Deletes a row that says DETACHING, after a restart, and the image that was to go with it. An
- * image that cannot be removed stays. StoreFailed. */
-int device_detach_finish(struct service *service, const struct device_row *row, struct err *err);
+/* Deletes such a row, and leaves the image where it may be. StoreFailed. */
+int device_row_leave(struct service *service, const struct device_row *row, struct err *err);
 
 /* Makes one change of a device's row, in a transaction of its own. The errors of the query and of
  * the store. */

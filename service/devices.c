@@ -329,23 +329,36 @@ static int device_detach(struct service *service, const struct device_row *row,
     return -1;
 }
 
-/* A creation that did not finish: removes its image, then the row. With `discard_unflushed` the
- * image is left where it may be. */
-static int creation_remove(struct service *service, const struct device_row *row,
-                           bool discard_unflushed, struct err *err)
+/* Whether its creation, or its detach by an earlier daemon, did not finish. The caller holds the
+ * name. */
+static bool row_is_unfinished(struct service *service, const struct device_row *row)
+{
+    struct err err;
+    struct device_info info = {0};
+    if (row->state != DEVICE_ROW_DETACHING)
+        return row->state == DEVICE_ROW_CREATING;
+    int found = block_device_info_known(service->block, row->name, &info, &err);
+    device_info_clear(&info);
+    return found != 0 && err.code == ErrDeviceNotFound;
+}
+
+/* Such a device: removes its image, then the row. With `discard_unflushed` the image is left where
+ * it may be. */
+static int unfinished_remove(struct service *service, const struct device_row *row,
+                             bool discard_unflushed, struct err *err)
 {
     struct err gone;
+    bool is_new = row->state == DEVICE_ROW_CREATING;
     CLEANUP_BY(device_row_clear) struct device_row now = {0};
     if (discard_unflushed)
-        return device_row_write(service, store_device_delete, row, err);
-    if (device_creation_discard(service, row, err) != 0)
+        return device_row_leave(service, row, err);
+    if (device_row_finish(service, row, err) != 0)
         return -1;
     if (store_device_get(service->store, row->name, &now, &gone) == 0)
-        return err_set(
-            err, ErrUnflushedData, 0,
-            "image '%s' of device '%s', whose creation did not finish, cannot be removed "
-            "now; this is retried: detach with {\"discard_unflushed\": true} to leave it",
-            row->image, row->name);
+        return err_set(err, ErrUnflushedData, 0,
+                       "image '%s' of device '%s', whose %s did not finish, cannot be removed now; "
+                       "this is retried: detach with {\"discard_unflushed\": true} to leave it",
+                       is_new ? row->image : row->top, row->name, is_new ? "creation" : "detach");
     if (gone.code == ErrDeviceNotFound)
         return 0;
     *err = gone;
@@ -382,8 +395,8 @@ int devices_remove(struct service *service, const char *name, const struct devic
         return is_called_off && err->code == ErrDeviceNotFound ? 0 : -1;
     if (condition_check(condition, row.id, row.revision, err) != 0)
         return -1;
-    if (row.state == DEVICE_ROW_CREATING)
-        return creation_remove(service, &row, how->discard_unflushed, err);
+    if (row_is_unfinished(service, &row))
+        return unfinished_remove(service, &row, how->discard_unflushed, err);
     /* Saves a write to the store; block_device_close() decides. */
     if (block_device_check_clients(service->block, name, err) != 0)
         return -1;

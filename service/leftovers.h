@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Leftovers: files of rolled-back groups and creations that could not be removed, as a rule because
- * their storage is away. A thread of their own retries until they are removed, so nothing else
- * waits for them. The row, `aborting` or `creating`, is the durable record; a restart lists them
- * anew.
+ * Leftovers: files of rolled-back groups and creations, and of detaches that a start finishes, that
+ * could not be removed, as a rule because their storage is away. A thread of their own retries
+ * until they are removed, so nothing else waits for them. The row, `aborting`, `creating` or
+ * `detaching`, is the durable record; a restart lists them anew.
  */
 #ifndef SERVICE_LEFTOVERS_H
 #define SERVICE_LEFTOVERS_H

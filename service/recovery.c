@@ -5,7 +5,7 @@
  *   row                      action                                                  then the row
  *   frozen file              it is protected                                         stays
  *   device CREATING          its image is removed, if the creation made it           is deleted
- *   device DETACHING         its top is removed, if it was to go                     is deleted
+ *   device DETACHING         its top is removed, if it was to go; once it is there   is deleted
  *   device ATTACHED          the marking name of its image is removed                stays
  *   group aborting           overlays that carry the group's id are removed          aborted
  *   group preparing          likewise                                                aborted
@@ -53,13 +53,12 @@ static int device_finish(struct service *service, const struct device_row *row, 
 {
     unsigned char id[OWNER_ID_BYTES];
     struct err failure;
-    if (row->state == DEVICE_ROW_CREATING) {
-        log_warning("device '%s' was not created completely; it is removed", row->name);
-        return device_creation_discard(service, row, err);
-    }
-    if (row->state == DEVICE_ROW_DETACHING) {
-        log_warning("the detach of device '%s' was interrupted; it is completed", row->name);
-        return device_detach_finish(service, row, err);
+    if (row->state != DEVICE_ROW_ATTACHED) {
+        log_warning(row->state == DEVICE_ROW_CREATING
+                        ? "device '%s' was not created completely; it is removed"
+                        : "the detach of device '%s' was interrupted; it is completed",
+                    row->name);
+        return device_row_finish(service, row, err);
     }
     id_bytes(row->id, id);
     if (block_image_keep(service->block, row->image, id, &failure) != 0)
