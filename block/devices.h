@@ -161,10 +161,15 @@ int block_frozen_add(struct block *block, const char *device, const char *group_
                      const char *group_id, const char *image, const char *identity,
                      const char *format, const struct frozen_owner *owner, struct err *err);
 
-/* Takes back both names, "DEVICE@GROUP_ID" being one of them. DeviceInUse: a client has it open. No
- * error if there is none. */
+/* Withdraws both names, "DEVICE@GROUP_ID" being one of them: no client finds it until it is
+ * restored as often, or for good. Its place among the device's groups, and its image if a merge
+ * moves that, stay known. DeviceInUse: a client has it open. No error if there is none. */
 int block_frozen_withdraw(struct block *block, const char *device, const char *group_id,
                           struct err *err);
+void block_frozen_restore(struct block *block, const char *device, const char *group_id);
+
+/* Forgets it. It is withdrawn, or there is none. */
+void block_frozen_remove(struct block *block, const char *device, const char *group_id);
 
 /* Whether it could be taken back now. DeviceInUse. */
 int block_frozen_check_unused(struct block *block, const char *device, const char *group_id,

@@ -12,7 +12,9 @@
 #include "service/json.h"
 #include "service/names.h"
 #include "service/snapshot-groups.h"
+#include "service/unsettled.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 /* ---- the dry run ---- */
@@ -124,18 +126,25 @@ int delete_plan(struct service *service, const char *id_or_name, const struct co
 
 /* ---- beginning ---- */
 
-static void members_offer(struct service *service, const struct group_row *group, size_t count)
+/* The exports of the first `count` members. */
+static void members_restore(struct service *service, const struct group_row *group, size_t count)
 {
     for (size_t i = 0; i < count; i++)
-        group_offer_member(service, group, i);
+        block_frozen_restore(service->block, group->members[i].device, group->id);
 }
 
-/* Exports of its members go; where that fails all are there as before. */
+static void members_remove(struct service *service, const struct group_row *group)
+{
+    for (size_t i = 0; i < group->member_count; i++)
+        block_frozen_remove(service->block, group->members[i].device, group->id);
+}
+
+/* Of all members, or, if that fails, of none. */
 static int members_withdraw(struct service *service, const struct group_row *group, struct err *err)
 {
     for (size_t i = 0; i < group->member_count; i++)
         if (block_frozen_withdraw(service->block, group->members[i].device, group->id, err) != 0) {
-            members_offer(service, group, i);
+            members_restore(service, group, i);
             return -1;
         }
     return 0;
@@ -188,24 +197,78 @@ static int job_find_unfinished(struct service *service, const struct group_row *
     return 0;
 }
 
+/* A group whose members are withdrawn, in case that nobody knows whether its job was recorded. */
+struct delete_doubt {
+    struct unsettled unsettled;
+    struct group_row group;
+};
+
+static void delete_doubt_free(struct delete_doubt *doubt)
+{
+    group_row_clear(&doubt->group);
+    free(doubt);
+}
+CLEANUP_DEFINE(delete_doubt, struct delete_doubt *, delete_doubt_free)
+
+static void doubt_free_unsettled(struct unsettled *work)
+{
+    delete_doubt_free((struct delete_doubt *)work);
+}
+
+static int doubt_settle(struct service *service, struct unsettled *work, struct err *err)
+{
+    const struct group_row *group = &((struct delete_doubt *)work)->group;
+    CLEANUP_BY(group_row_clear) struct group_row now = {.state = GROUP_DELETED};
+    if (store_group_get(service->store, group->id, &now, err) != 0 && unsettled_is_due(err))
+        return -1;
+    if (now.state == GROUP_COMMITTED) {
+        members_restore(service, group, group->member_count);
+    } else {
+        members_remove(service, group);
+        job_control_wake(service->job_control);
+    }
+    return 0;
+}
+
+/* Records the job and forgets the exports; if it is not recorded they are there as before. `doubt`
+ * is taken over. 1; 0: the group was changed meanwhile; -1. */
+static int delete_make(struct service *service, struct delete_doubt *doubt,
+                       const struct origin *origin, struct job_row *job, struct err *err)
+{
+    struct err later;
+    CLEANUP(delete_doubt) struct delete_doubt *owned = doubt;
+    const struct group_row *group = &doubt->group;
+    if (members_withdraw(service, group, err) != 0)
+        return -1;
+    int begun = delete_record(service, group, origin, job, err);
+    if (begun > 0)
+        members_remove(service, group);
+    else if (begun == 0 || err->code != ErrStoreFailed)
+        members_restore(service, group, group->member_count);
+    else if (unsettled_settle(service, &doubt->unsettled, &later) != 0)
+        steal(owned); /* the queue has it */
+    return begun;
+}
+
 /* 1: begun; 0: the group was changed meanwhile; -1. */
 static int delete_try(struct service *service, const char *id_or_name,
                       const struct condition *condition, const struct origin *origin,
                       struct job_row *job, struct err *err)
 {
-    CLEANUP_BY(group_row_clear) struct group_row group = {0};
-    if (group_get(service, id_or_name, condition, &group, err) != 0)
+    CLEANUP(delete_doubt) struct delete_doubt *doubt = calloc(1, sizeof(*doubt));
+    if (!doubt)
+        return err_set(err, ErrOutOfResources, 0, "there is no memory to delete a group");
+    doubt->unsettled.settle = doubt_settle;
+    doubt->unsettled.free = doubt_free_unsettled;
+    struct group_row *group = &doubt->group;
+    if (group_get(service, id_or_name, condition, group, err) != 0)
         return -1;
-    int found = group.state == GROUP_DELETING ? job_find_unfinished(service, &group, job, err) : 0;
+    int found = group->state == GROUP_DELETING ? job_find_unfinished(service, group, job, err) : 0;
     if (found != 0)
         return found;
-    if (members_withdraw(service, &group, err) != 0)
-        return -1;
-    int begun = delete_record(service, &group, origin, job, err);
-    if (begun <= 0) {
-        members_offer(service, &group, group.member_count);
+    int begun = delete_make(service, steal(doubt), origin, job, err);
+    if (begun <= 0)
         return begun;
-    }
     job_control_wake(service->job_control);
     return store_job_get(service->store, job->id, job, err) < 0 ? -1 : 1;
 }

@@ -255,7 +255,7 @@ static void images_sync(struct service *service, const struct group_row *row)
             log_error("group %s: %s", row->id, err.message);
 }
 
-/* Offers the members that were not offered before the others were frozen, and frees the group. */
+/* Offers the members that were not offered before the others were frozen. */
 static void group_offer_rest(struct service *service, struct group *group,
                              const struct group_row *row)
 {
@@ -265,7 +265,6 @@ static void group_offer_rest(struct service *service, struct group *group,
         if (!info.is_released)
             group_offer_member(service, row, i);
     }
-    group_free(group);
 }
 
 static int settlement_commit(struct service *service, struct settlement *settlement,
@@ -279,6 +278,8 @@ static int settlement_commit(struct service *service, struct settlement *settlem
     settlement->row.state = GROUP_COMMITTED;
     settlement->memory = GROUP_MEMORY_FROZEN;
     settlement_assert_state(settlement);
+    if (group) /* before the row says that it may be deleted */
+        group_offer_rest(service, group, &settlement->row);
     int ret = settlement->stored == GROUP_COMMITTED
                   ? 0
                   : group_row_write(service, store_group_update_committed, &settlement->row,
@@ -286,7 +287,7 @@ static int settlement_commit(struct service *service, struct settlement *settlem
     if (ret == 0)
         settlement->stored = GROUP_COMMITTED;
     if (group) /* also if the row lags: it is sure to follow */
-        group_offer_rest(service, group, &settlement->row);
+        group_free(group);
     return ret;
 }
 

@@ -2,8 +2,9 @@
  *
  * Exports: devices, and frozen members, "DEVICE@GROUP". See exports.h and block.h.
  *
- * A frozen member leaves its list when its group is deleted. Its first client opens the chain,
- * while others that request the same member wait; its last client closes it:
+ * A frozen member leaves its list when its group is deleted, and is withdrawn before: whoever
+ * deletes may be refused. Its first client opens the chain, while others that request the same
+ * member wait; its last client closes it:
  *
  *     closed --frozen_use--> is_opening --> device open --frozen_unuse, the last--> closed
  *                                \--> closed (it cannot be opened)
@@ -138,7 +139,8 @@ void block_device_allow(struct block *block, const char *name, struct allowed_cl
             clients_replace(&frozen->allowed_clients, allowed_clients_ref(clients));
 }
 
-static struct frozen *frozen_find_locked(struct block *block, const char *name)
+/* Also one that is withdrawn. */
+static struct frozen *frozen_find_any_locked(struct block *block, const char *name)
 {
     uint64_t hash = hash_text(name);
     for (struct hash_link *link = hash_table_find(&block->frozen_named, hash); link;
@@ -156,9 +158,16 @@ static struct frozen *frozen_find_locked(struct block *block, const char *name)
     return NULL;
 }
 
+static struct frozen *frozen_find_locked(struct block *block, const char *name)
+{
+    struct frozen *frozen = frozen_find_any_locked(block, name);
+    return frozen && frozen->withdrawals == 0 ? frozen : NULL;
+}
+
 /* Nobody has it open, or is about to. */
 static void frozen_remove_locked(struct block *block, struct frozen *frozen)
 {
+    assert(!frozen->device && !frozen->is_opening);
     struct frozen **slot = &block->frozen;
     while (*slot != frozen)
         slot = &(*slot)->next;
@@ -179,13 +188,21 @@ static struct frozen *frozen_await_locked(struct block *block, const char *name)
     return frozen;
 }
 
-/* The same, if nobody has it open. DeviceInUse. */
-static int frozen_await_unused_locked(struct block *block, const char *device, const char *group_id,
-                                      struct frozen **frozen, struct err *err)
+/* By the group's id, also one that is withdrawn. */
+static struct frozen *frozen_find_member_locked(struct block *block, const char *device,
+                                                const char *group_id)
 {
     char alias[DEVICE_NAME_MAX + 64];
     snprintf(alias, sizeof(alias), "%s@%s", device, group_id);
-    *frozen = frozen_await_locked(block, alias);
+    return frozen_find_any_locked(block, alias);
+}
+
+/* The same once nobody opens it, if nobody has it open. DeviceInUse. */
+static int frozen_await_unused_locked(struct block *block, const char *device, const char *group_id,
+                                      struct frozen **frozen, struct err *err)
+{
+    while ((*frozen = frozen_find_member_locked(block, device, group_id)) && (*frozen)->is_opening)
+        pthread_cond_wait(&block->changed, &block->lock);
     return *frozen && (*frozen)->device ? export_report_clients((*frozen)->device, err) : 0;
 }
 
@@ -205,8 +222,26 @@ int block_frozen_withdraw(struct block *block, const char *device, const char *g
     if (frozen_await_unused_locked(block, device, group_id, &frozen, err) != 0)
         return -1;
     if (frozen)
-        frozen_remove_locked(block, frozen);
+        frozen->withdrawals++;
     return 0;
+}
+
+void block_frozen_restore(struct block *block, const char *device, const char *group_id)
+{
+    LOCK_GUARD(&block->lock);
+    struct frozen *frozen = frozen_find_member_locked(block, device, group_id);
+    assert(!frozen || frozen->withdrawals > 0);
+    if (frozen)
+        frozen->withdrawals--;
+}
+
+void block_frozen_remove(struct block *block, const char *device, const char *group_id)
+{
+    LOCK_GUARD(&block->lock);
+    struct frozen *frozen = frozen_find_member_locked(block, device, group_id);
+    assert(!frozen || frozen->withdrawals > 0);
+    if (frozen)
+        frozen_remove_locked(block, frozen);
 }
 
 /* What is to be opened, copied while the lock is held: it changes when snapshots are deleted. */
@@ -467,7 +502,7 @@ int export_list(struct block *block, struct export_cursor *cursor,
             (ret = each(arg, device->name)) == 0)
             cursor->device = device->serial;
     for (struct frozen *frozen = block->frozen; frozen && !ret; frozen = frozen->next)
-        if ((!cursor->frozen || frozen->serial < cursor->frozen) &&
+        if ((!cursor->frozen || frozen->serial < cursor->frozen) && frozen->withdrawals == 0 &&
             allowed_clients_admit(frozen->allowed_clients, client) &&
             (ret = each(arg, frozen->name)) == 0)
             cursor->frozen = frozen->serial;
@@ -506,7 +541,7 @@ int export_list_older(struct block *block, const char *name, struct export_curso
     if (!newer)
         return 0;
     for (struct frozen *frozen = block->frozen; frozen && !ret; frozen = frozen->next)
-        if ((!cursor->frozen || frozen->serial < cursor->frozen) &&
+        if ((!cursor->frozen || frozen->serial < cursor->frozen) && frozen->withdrawals == 0 &&
             frozen_precedes(frozen, newer) && (ret = each(arg, frozen->group)) == 0)
             cursor->frozen = frozen->serial;
     return ret;

@@ -31,6 +31,7 @@ struct frozen {
     struct allowed_clients *allowed_clients; /* a reference; NULL: all; guarded by block->lock */
     struct device *device; /* open while in use, else NULL; guarded by block->lock */
     bool is_opening;       /* a client opens it; likewise */
+    unsigned withdrawals;  /* by deletes under way: nobody finds it meanwhile; likewise */
 };
 
 /* retry.c; guarded by block->lock. */

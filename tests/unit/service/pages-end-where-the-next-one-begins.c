@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * A page goes on where the last one ended, whatever is on it: devices that are not there any more, as
- * in a detach the row outlives the device, or events that take more than a page may.
+ * A page goes on where the last one ended, whatever is on it: devices that are not there any more,
+ * as in a detach the row outlives the device, or events that take more than a page may.
  */
 #include "tests/lib/store-fixture.h"
 
