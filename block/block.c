@@ -115,6 +115,30 @@ static bool block_abandon_opening(struct block *block, struct device *device)
     return true;
 }
 
+static int block_flush_last(struct device *device, struct err *err)
+{
+    int flushed = device_has_failed(device) ? 0 : device_flush(device);
+    return flushed ? err_set(err, ErrOpenFileFailed, -flushed, "device '%s' could not be flushed",
+                             device->name)
+                   : 0;
+}
+
+int block_stop(struct block *block, struct err *err)
+{
+    int ret = 0;
+    block_nbd_stop(block);
+    (void)retry_stop(block);
+    LOCK_GUARD(&block->lock);
+    for (struct device *device = block->devices; device; device = device->next) {
+        if (retry_is_opening(device))
+            continue;
+        pthread_mutex_unlock(&block->lock); /* nobody detaches a device any more */
+        ret |= block_flush_last(device, err);
+        pthread_mutex_lock(&block->lock);
+    }
+    return ret;
+}
+
 int block_close(struct block *block, struct err *err)
 {
     int ret = 0;
@@ -124,10 +148,7 @@ int block_close(struct block *block, struct err *err)
         struct device *device = block->devices;
         if (block_abandon_opening(block, device))
             continue;
-        int flushed = device_has_failed(device) ? 0 : device_flush(device);
-        if (flushed)
-            ret = err_set(err, ErrOpenFileFailed, -flushed, "device '%s' could not be flushed",
-                          device->name);
+        ret |= block_flush_last(device, err);
         registry_remove_locked(block, device);
         device_free(device);
     }

@@ -57,6 +57,11 @@ void block_journals_finish(struct block *block);
 /* Makes all data of the image that an earlier daemon acknowledged durable. OpenFileFailed. */
 int block_image_sync(struct block *block, const char *path, struct err *err);
 
+/* Stops all exports after their current requests, and flushes every device. For when a job that
+ * waits for storage keeps block_close() from being called: the process must exit then. -1 and *err
+ * if a flush failed. */
+int block_stop(struct block *block, struct err *err);
+
 /* Stops all exports after their current requests, flushes and closes every device. -1 and *err if a
  * flush failed; everything is closed and freed all the same, except the objects of an attempt to
  * open an image that does not return: then the process must exit. */

@@ -440,14 +440,58 @@ static bool leftover_retry(struct service *service, const struct leftover *lefto
     return job_settle(service, leftover->id, &err) == 0;
 }
 
+static void settle_later(struct service *service, const char *id, const struct err *cause)
+{
+    struct leftover leftover = {.retry = leftover_retry};
+    snprintf(leftover.id, sizeof(leftover.id), "%s", id);
+    leftovers_add(service, &leftover, cause);
+}
+
 void copies_settle(struct service *service, const char *id)
 {
     struct err err;
-    struct leftover leftover = {.retry = leftover_retry};
-    if (job_settle(service, id, &err) == 0)
-        return;
-    snprintf(leftover.id, sizeof(leftover.id), "%s", id);
-    leftovers_add(service, &leftover, &err);
+    if (job_settle(service, id, &err) != 0)
+        settle_later(service, id, &err);
+}
+
+struct settling {
+    struct service *service;
+    char id[STORE_ID_CHARS + 1];
+};
+
+static int settling_work(void *context, struct block *block, struct err *err)
+{
+    (void)block;
+    const struct settling *settling = context;
+    return job_settle(settling->service, settling->id, err);
+}
+
+static int settling_call(struct service *service, const struct job_row *job, struct err *err)
+{
+    CLEANUP_BY(copy_spec_clear) struct copy_spec spec = {0};
+    CLEANUP_FREE struct settling *settling = calloc(1, sizeof(*settling));
+    if (!settling)
+        return err_set(err, ErrOutOfResources, 0, "there is no memory for job '%s'", job->id);
+    if (copy_spec_parse(job, &spec, err) != 0)
+        return -1;
+    *settling = (struct settling){.service = service};
+    memcpy(settling->id, job->id, sizeof(settling->id));
+    *strrchr(spec.image, '/') = 0; /* an absolute path */
+    struct storage_call call = {.what = "a copy that was cancelled",
+                                .storage = spec.image,
+                                .work = settling_work,
+                                .free = free,
+                                .context = settling};
+    int ret = plan_call(service, &call, err);
+    settling = call.context;
+    return ret;
+}
+
+void copies_settle_briefly(struct service *service, const struct job_row *job)
+{
+    struct err err;
+    if (settling_call(service, job, &err) != 0)
+        settle_later(service, job->id, &err);
 }
 
 /* A power failure may bring back the names under which the file was written, whatever was synced

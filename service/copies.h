@@ -56,6 +56,10 @@ int copies_run(struct service *service, struct job_row *job, struct err *err);
  * done now is retried. */
 void copies_settle(struct service *service, const char *id);
 
+/* The same of a job that has ended without running, for a call that waits for storage as long as a
+ * plan does. */
+void copies_settle_briefly(struct service *service, const struct job_row *job);
+
 /* The same for all jobs, at a start; and names that a power failure has brought back of files of
  * the last ones are removed. */
 void copies_settle_all(struct service *service);

@@ -9,7 +9,7 @@
  *
  * Shutdown waits for calls and flushes, but not for ever: storage that hangs must not block it.
  * END_MAX_S after the signal the daemon exits as if killed, with status 1; acknowledged writes are
- * in the journals.
+ * in the journals. It ends sooner without jobs that wait for storage, after the flushes.
  *
  * A service manager that waits for it (NOTIFY_SOCKET) is notified of "ready" and of the shutdown.
  */
@@ -287,18 +287,35 @@ static int daemon_serve(struct service *service, const struct options *options,
     return result;
 }
 
+/* Jobs are left that wait for storage, and use what daemon_close() frees. Nothing else that only
+ * waits for storage is waited for. */
+static _Noreturn void daemon_leave(struct service *service, int result)
+{
+    struct err err;
+    if (block_stop(service->block, &err) != 0) {
+        log_error("%s", err.message);
+        result = -1;
+    }
+    fflush(stdout);
+    _exit(result == 0 ? 0 : 1);
+}
+
 /* Returns `result`, or -1 if it was 0 and a flush failed. */
 static int daemon_close(struct service *service, int result, struct err *err)
 {
     struct err closing;
-    jobs_close(service->jobs);
+    bool has_ended = jobs_close(service->jobs);
     group_runs_close(service->group_runs);
-    storage_calls_close(service->storage_calls);
-    readiness_close(service->readiness);
+    if (has_ended) {
+        storage_calls_close(service->storage_calls);
+        readiness_close(service->readiness);
+    }
     if (unsettled_resolve(service, &closing) != 0)
         log_error("%s; the next start settles what is left", closing.message);
     settlements_close(service);
     unsettled_close(service);
+    if (!has_ended)
+        daemon_leave(service, result);
     leftovers_close(service);
     if (block_close(service->block, &closing) != 0) {
         log_error("%s", closing.message);

@@ -5,12 +5,14 @@
 #include "service/job-control.h"
 
 #include "base/cleanup.h"
+#include "base/log.h"
 #include "service/clock.h"
 
 #include <assert.h>
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
+
+enum { LOOK_MS = 250 }; /* between two looks at jobs at work while another one may wait for them */
 
 void job_control_init(struct job_control *control)
 {
@@ -21,7 +23,7 @@ void job_control_init(struct job_control *control)
 
 void job_control_clear(struct job_control *control)
 {
-    for (size_t i = 0; i < JOBS_RUNNING_MAX; i++)
+    for (size_t i = 0; i < JOBS_BEGUN_MAX; i++)
         assert(!*control->runs[i].id);
     pthread_cond_destroy(&control->changed);
     pthread_mutex_destroy(&control->lock);
@@ -44,7 +46,7 @@ void job_control_end(struct job_control *control)
 /* The run of that job, or NULL. */
 static struct job_run *run_find_locked(struct job_control *control, const char *id)
 {
-    for (size_t i = 0; i < JOBS_RUNNING_MAX; i++)
+    for (size_t i = 0; i < JOBS_BEGUN_MAX; i++)
         if (strcmp(control->runs[i].id, id) == 0)
             return &control->runs[i];
     return NULL;
@@ -73,46 +75,132 @@ void job_control_set_rate(struct job_control *control, const char *id,
     pthread_cond_broadcast(&control->changed);
 }
 
-size_t job_control_list(struct job_control *control, char ids[JOBS_RUNNING_MAX][STORE_ID_CHARS + 1])
+size_t job_control_list(struct job_control *control, char ids[JOBS_BEGUN_MAX][STORE_ID_CHARS + 1])
 {
     LOCK_GUARD(&control->lock);
     size_t count = 0;
-    for (size_t i = 0; i < JOBS_RUNNING_MAX; i++)
+    for (size_t i = 0; i < JOBS_BEGUN_MAX; i++)
         if (*control->runs[i].id)
             memcpy(ids[count++], control->runs[i].id, sizeof(control->runs[i].id));
     return count;
 }
 
-/* ---- threads that run jobs ---- */
+/* ---- who is at work ---- */
 
 static size_t runs_count_locked(const struct job_control *control)
 {
     size_t count = 0;
-    for (size_t i = 0; i < JOBS_RUNNING_MAX; i++)
+    for (size_t i = 0; i < JOBS_BEGUN_MAX; i++)
         count += *control->runs[i].id != 0;
     return count;
 }
 
+static size_t runs_count_in_locked(const struct job_control *control, enum job_run_state state)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < JOBS_BEGUN_MAX; i++)
+        count += *control->runs[i].id && control->runs[i].state == state;
+    return count;
+}
+
+static bool has_room_locked(const struct job_control *control)
+{
+    return !control->is_ending && runs_count_locked(control) < JOBS_BEGUN_MAX &&
+           runs_count_in_locked(control, JOB_AT_WORK) + runs_count_in_locked(control, JOB_WAITING) <
+               JOBS_RUNNING_MAX; /* I2 */
+}
+
+static uint64_t clock_ns(clockid_t clock)
+{
+    struct timespec used = {0};
+    clock_gettime(clock, &used);
+    return (uint64_t)used.tv_sec * 1000000000 + (uint64_t)used.tv_nsec;
+}
+
+/* For how long the run has not got on: a thread that waits for storage uses no processor time. */
+static uint64_t run_look_locked(struct job_run *run)
+{
+    const uint64_t now_us = clock_monotonic_us();
+    const uint64_t used_ns = run->has_clock ? clock_ns(run->clock) : 0;
+    if (run->is_idle || !run->has_clock || used_ns != run->used_ns)
+        run->since_us = now_us;
+    run->used_ns = used_ns;
+    return now_us - run->since_us;
+}
+
+static void runs_look_locked(struct job_control *control)
+{
+    for (size_t i = 0; i < JOBS_BEGUN_MAX; i++) {
+        struct job_run *run = &control->runs[i];
+        if (!*run->id || run->state != JOB_AT_WORK || run_look_locked(run) < JOB_STUCK_MS * 1000ULL)
+            continue;
+        run->state = JOB_STUCK;
+        log_warning("job %s waits for storage that does not answer; others run meanwhile", run->id);
+        control->wake_count++;
+        pthread_cond_broadcast(&control->changed);
+    }
+}
+
+static void wait_locked(struct job_control *control, uint64_t until_us)
+{
+    const struct timespec until = {.tv_sec = (time_t)(until_us / 1000000),
+                                   .tv_nsec = (long)(until_us % 1000000 * 1000)};
+    pthread_cond_clockwait(&control->changed, &control->lock, CLOCK_MONOTONIC, &until);
+}
+
+static void look_wait_locked(struct job_control *control)
+{
+    wait_locked(control, clock_monotonic_us() + LOOK_MS * 1000ULL);
+    runs_look_locked(control);
+}
+
+bool job_control_await_end(struct job_control *control)
+{
+    LOCK_GUARD(&control->lock);
+    for (;;) {
+        bool is_left = true;
+        for (size_t i = 0; i < JOBS_BEGUN_MAX; i++)
+            is_left &= !*control->runs[i].id ||
+                       run_look_locked(&control->runs[i]) >= JOB_LEFT_MS * 1000ULL;
+        if (is_left)
+            return runs_count_locked(control) == 0;
+        look_wait_locked(control);
+    }
+}
+
+/* ---- threads that run jobs ---- */
+
 bool job_control_await(struct job_control *control, size_t running, uint64_t *seen)
 {
     LOCK_GUARD(&control->lock);
-    while ((control->wake_count == *seen || runs_count_locked(control) < running) &&
-           !control->is_ending)
-        pthread_cond_wait(&control->changed, &control->lock);
+    while (!control->is_ending) {
+        bool is_next = runs_count_locked(control) >= running;
+        if (is_next && has_room_locked(control) && control->wake_count != *seen)
+            break;
+        if (is_next && !has_room_locked(control))
+            look_wait_locked(control);
+        else
+            pthread_cond_wait(&control->changed, &control->lock);
+    }
     *seen = control->wake_count;
     return !control->is_ending;
 }
 
-void job_control_begin(struct job_control *control, const char *id, uint64_t rate_bytes_per_second)
+bool job_control_begin(struct job_control *control, const char *id, uint64_t rate_bytes_per_second)
 {
     LOCK_GUARD(&control->lock);
     assert(*id && !run_find_locked(control, id));
+    if (!has_room_locked(control))
+        return false;
     struct job_run *run = run_find_locked(control, "");
-    assert(run); /* as many as there are threads */
-    *run =
-        (struct job_run){.thread = pthread_self(), .rate_bytes_per_second = rate_bytes_per_second};
+    *run = (struct job_run){.thread = pthread_self(),
+                            .since_us = clock_monotonic_us(),
+                            .rate_bytes_per_second = rate_bytes_per_second};
+    run->has_clock = pthread_getcpuclockid(pthread_self(), &run->clock) == 0;
     snprintf(run->id, sizeof(run->id), "%s", id);
+    assert(runs_count_in_locked(control, JOB_AT_WORK) <= JOBS_RUNNING_MAX); /* I1 */
     pthread_cond_broadcast(&control->changed);
+    return true;
 }
 
 /* That of the calling thread. */
@@ -121,31 +209,34 @@ static struct job_run *run_own_locked(struct job_control *control)
     size_t i = 0;
     while (!*control->runs[i].id || !pthread_equal(control->runs[i].thread, pthread_self())) {
         i++;
-        assert(i < JOBS_RUNNING_MAX);
+        assert(i < JOBS_BEGUN_MAX);
     }
     return &control->runs[i];
 }
 
-/* Another thread may wait for what the job kept from running. */
-void job_control_finish(struct job_control *control)
+void job_control_hear(struct job_control *control)
 {
     LOCK_GUARD(&control->lock);
-    *run_own_locked(control)->id = 0;
+    run_own_locked(control)->is_stopped = false;
+}
+
+/* Another thread may wait for what the job kept from running. */
+bool job_control_finish(struct job_control *control)
+{
+    LOCK_GUARD(&control->lock);
+    struct job_run *run = run_own_locked(control);
+    if (run->is_stopped)
+        return false;
+    *run->id = 0;
     control->wake_count++;
     pthread_cond_broadcast(&control->changed);
+    return true;
 }
 
 bool job_control_ends(struct job_control *control)
 {
     LOCK_GUARD(&control->lock);
     return control->is_ending;
-}
-
-static void wait_locked(struct job_control *control, uint64_t until_us)
-{
-    const struct timespec until = {.tv_sec = (time_t)(until_us / 1000000),
-                                   .tv_nsec = (long)(until_us % 1000000 * 1000)};
-    pthread_cond_clockwait(&control->changed, &control->lock, CLOCK_MONOTONIC, &until);
 }
 
 void job_control_rest(struct job_control *control, unsigned ms)
@@ -163,10 +254,39 @@ static bool is_stopped_locked(const struct job_control *control, const struct jo
     return run->is_stopped || control->is_ending;
 }
 
+/* Until the job may be at work, if it was found stuck. */
+static void run_await_turn_locked(struct job_control *control, struct job_run *run)
+{
+    if (run->state == JOB_AT_WORK)
+        return;
+    assert(run->state == JOB_STUCK);
+    run->state = JOB_WAITING;
+    while (!is_stopped_locked(control, run) &&
+           runs_count_in_locked(control, JOB_AT_WORK) >= JOBS_RUNNING_MAX)
+        look_wait_locked(control);
+    bool has_turn = runs_count_in_locked(control, JOB_AT_WORK) < JOBS_RUNNING_MAX; /* I1 */
+    run->state = has_turn ? JOB_AT_WORK : JOB_STUCK;
+    run->since_us = clock_monotonic_us();
+}
+
+/* Waits until then, or until the job is to stop. Whether it is. */
+static bool run_wait_locked(struct job_control *control, struct job_run *run,
+                            const uint64_t *until_us)
+{
+    run_await_turn_locked(control, run);
+    run->is_idle = true;
+    while (!is_stopped_locked(control, run) && clock_monotonic_us() < *until_us)
+        wait_locked(control, *until_us);
+    run->is_idle = false;
+    run->since_us = clock_monotonic_us();
+    return is_stopped_locked(control, run);
+}
+
 bool job_control_is_stopped(struct job_control *control)
 {
+    const uint64_t now = 0;
     LOCK_GUARD(&control->lock);
-    return is_stopped_locked(control, run_own_locked(control));
+    return run_wait_locked(control, run_own_locked(control), &now);
 }
 
 bool job_control_pace(struct job_control *control, uint64_t bytes)
@@ -178,17 +298,12 @@ bool job_control_pace(struct job_control *control, uint64_t bytes)
         run->allowed_us = now_us;
     if (run->rate_bytes_per_second)
         run->allowed_us += bytes * 1000000 / run->rate_bytes_per_second;
-    while (!is_stopped_locked(control, run) && clock_monotonic_us() < run->allowed_us)
-        wait_locked(control, run->allowed_us);
-    return is_stopped_locked(control, run);
+    return run_wait_locked(control, run, &run->allowed_us);
 }
 
 bool job_control_sleep(struct job_control *control, unsigned ms)
 {
     LOCK_GUARD(&control->lock);
-    const struct job_run *run = run_own_locked(control);
-    uint64_t until_us = clock_monotonic_us() + (uint64_t)ms * 1000;
-    while (!is_stopped_locked(control, run) && clock_monotonic_us() < until_us)
-        wait_locked(control, until_us);
-    return is_stopped_locked(control, run);
+    const uint64_t until_us = clock_monotonic_us() + (uint64_t)ms * 1000;
+    return run_wait_locked(control, run_own_locked(control), &until_us);
 }

@@ -32,6 +32,9 @@ enum {
     LOOK_AHEAD_MAX = 100, /* jobs that are looked at for one that can run */
 };
 
+/* What a start does before, which may wait for storage, is a run like a job's. */
+static const char JOB_OF_START[] = "of the start";
+
 /* For SYS_ioprio_set: this thread, best effort, the lowest level. */
 enum { IOPRIO_WHO_PROCESS = 1, IOPRIO_LOWEST = 2 << 13 | 7 };
 
@@ -46,8 +49,8 @@ struct jobs {
     struct job_control control;
     pthread_mutex_t choice_lock; /* one thread at a time looks for a job, until it runs; taken
                                   * before job_control's */
-    struct job_thread threads[JOBS_RUNNING_MAX];
-    size_t thread_count;
+    struct job_thread threads[JOBS_BEGUN_MAX];
+    size_t thread_count; /* these two: choice_lock */
 };
 
 static enum event_kind job_event(enum job_state state)
@@ -177,15 +180,17 @@ static void job_run(struct service *service, struct job_row *row)
     } else if (result <= 0) {
         job_end(service, row, result, &err);
     }
-    job_control_finish(control);
-    if (row->kind == JOB_COPY)
-        copies_settle(service, row->id);
+    do {
+        job_control_hear(control);
+        if (row->kind == JOB_COPY)
+            copies_settle(service, row->id);
+    } while (!job_control_finish(control));
 }
 
 /* 1; 0: another thread has it, or one that has a tree in common with it; -1. */
 static int job_is_free(struct jobs *jobs, const struct job_row *row, struct err *err)
 {
-    char running[JOBS_RUNNING_MAX][STORE_ID_CHARS + 1];
+    char running[JOBS_BEGUN_MAX][STORE_ID_CHARS + 1];
     size_t count = job_control_list(&jobs->control, running);
     int is_near = 0;
     for (size_t i = 0; i < count && is_near == 0; i++)
@@ -201,26 +206,42 @@ static int job_begin_in(struct jobs *jobs, enum job_state state, struct job_row 
 {
     uint64_t after = 0;
     for (int looked_at = 0; looked_at < LOOK_AHEAD_MAX; looked_at++) {
+        job_row_clear(row);
+        *row = (struct job_row){0};
         int found = store_job_next(jobs->service->store, state, after, row, err);
         if (found <= 0)
             return found;
         int is_free = job_is_free(jobs, row, err);
         if (is_free > 0)
-            job_control_begin(&jobs->control, row->id, row->rate_bytes_per_second);
-        if (is_free != 0)
-            return is_free;
+            return job_control_begin(&jobs->control, row->id, row->rate_bytes_per_second);
+        if (is_free < 0)
+            return -1;
         after = row->sequence;
-        job_row_clear(row);
-        *row = (struct job_row){0};
     }
     return 0;
 }
 
+static int jobs_add_thread(struct jobs *jobs);
+
 static int job_begin(struct jobs *jobs, struct job_row *row, struct err *err)
 {
+    char running[JOBS_BEGUN_MAX][STORE_ID_CHARS + 1];
     LOCK_GUARD(&jobs->choice_lock);
     int found = job_begin_in(jobs, JOB_RUNNING, row, err);
-    return found ? found : job_begin_in(jobs, JOB_QUEUED, row, err);
+    if (found == 0)
+        found = job_begin_in(jobs, JOB_QUEUED, row, err);
+    if (found > 0 && jobs->thread_count < JOBS_BEGUN_MAX &&
+        job_control_list(&jobs->control, running) == jobs->thread_count)
+        (void)jobs_add_thread(jobs); /* else the next one that begins adds it */
+    return found;
+}
+
+static void jobs_settle_start(struct jobs *jobs)
+{
+    if (!job_control_begin(&jobs->control, JOB_OF_START, 0))
+        return; /* the daemon ends */
+    copies_settle_all(jobs->service);
+    (void)job_control_finish(&jobs->control);
 }
 
 static void *jobs_work(void *arg)
@@ -231,18 +252,13 @@ static void *jobs_work(void *arg)
     pthread_setname_np(pthread_self(), self->number == 0 ? "jobs" : "more-jobs");
     syscall(SYS_ioprio_set, IOPRIO_WHO_PROCESS, 0, IOPRIO_LOWEST);
     if (self->number == 0)
-        copies_settle_all(jobs->service);
+        jobs_settle_start(jobs);
     while (job_control_await(&jobs->control, self->number, &seen)) {
         struct err err;
-        int found = 1;
-        while (found > 0) {
-            CLEANUP_BY(job_row_clear) struct job_row row = {0};
-            found = job_begin(jobs, &row, &err);
-            if (found > 0)
-                job_run(jobs->service, &row);
-            if (job_control_ends(&jobs->control))
-                return NULL;
-        }
+        CLEANUP_BY(job_row_clear) struct job_row row = {0};
+        int found = job_begin(jobs, &row, &err);
+        if (found > 0)
+            job_run(jobs->service, &row);
         if (found < 0) {
             log_error("jobs cannot be read: %s; it is tried again", err.message);
             job_control_rest(&jobs->control, STORE_WAIT_MS);
@@ -279,26 +295,54 @@ static int jobs_add_thread(struct jobs *jobs)
 struct jobs *jobs_new(struct service *service, struct err *err)
 {
     struct jobs *jobs = jobs_init(service);
-    while (jobs && jobs->thread_count < JOBS_RUNNING_MAX && jobs_add_thread(jobs) == 0)
-        continue;
-    if (jobs && jobs->thread_count == JOBS_RUNNING_MAX)
-        return jobs;
-    if (jobs)
-        jobs_close(jobs);
+    if (jobs) {
+        LOCK_GUARD(&jobs->choice_lock);
+        while (jobs->thread_count < JOBS_RUNNING_MAX && jobs_add_thread(jobs) == 0)
+            continue;
+        if (jobs->thread_count == JOBS_RUNNING_MAX)
+            return jobs;
+    }
+    (void)jobs_close(jobs);
     err_set(err, ErrOutOfResources, 0, "there is no memory or no thread for jobs");
     return NULL;
 }
 
-void jobs_close(struct jobs *jobs)
+/* None is added once the end has come. */
+static size_t jobs_thread_count(struct jobs *jobs)
+{
+    LOCK_GUARD(&jobs->choice_lock);
+    return jobs->thread_count;
+}
+
+static void jobs_leave(struct jobs *jobs)
+{
+    char running[JOBS_BEGUN_MAX][STORE_ID_CHARS + 1];
+    size_t count = job_control_list(&jobs->control, running);
+    for (size_t i = 0; i < count; i++)
+        log_warning("the storage of job %s does not answer: ending without it; the next start goes "
+                    "on with it",
+                    running[i]);
+    const size_t thread_count = jobs_thread_count(jobs);
+    for (size_t i = 0; i < thread_count; i++)
+        pthread_detach(jobs->threads[i].thread);
+}
+
+bool jobs_close(struct jobs *jobs)
 {
     if (!jobs)
-        return;
+        return true;
     job_control_end(&jobs->control);
-    for (size_t i = 0; i < jobs->thread_count; i++)
+    if (!job_control_await_end(&jobs->control)) {
+        jobs_leave(jobs);
+        return false;
+    }
+    const size_t thread_count = jobs_thread_count(jobs);
+    for (size_t i = 0; i < thread_count; i++)
         pthread_join(jobs->threads[i].thread, NULL);
     job_control_clear(&jobs->control);
     pthread_mutex_destroy(&jobs->choice_lock);
     free(jobs);
+    return true;
 }
 
 /* ---- others ---- */
@@ -346,7 +390,7 @@ static int job_set_state(struct service *service, struct job_row *row,
         job_control_wake(service->job_control);
     else if (changed > 0 && !job_control_stop(service->job_control, row->id) &&
              wanted == JOB_CANCELLED)
-        copies_settle(service, row->id);
+        copies_settle_briefly(service, row);
     return changed;
 }
 

@@ -27,8 +27,10 @@
 /* How long the plan of a delete or a copy waits for storage that does not answer. */
 #define PLAN_WAIT_MAX_MS 5000
 
-/* Jobs that run at the same time. */
+/* Jobs that are at work at the same time, and those included that wait for storage that does not
+ * answer (job-control.h). */
 #define JOBS_RUNNING_MAX 2
+#define JOBS_BEGUN_MAX   16
 
 /* All requests and replies together (memory.h). */
 #define MEMORY_BYTES_MAX ((size_t)512 << 20)

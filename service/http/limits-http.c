@@ -83,6 +83,7 @@
     X("calls", SERVICE_CALLS_MAX)                                                                  \
     X("running_groups", GROUP_RUNS_MAX)                                                            \
     X("running_jobs", JOBS_RUNNING_MAX)                                                            \
+    X("begun_jobs", JOBS_BEGUN_MAX)                                                                \
     X("extent_calls", EXTENT_CALLS_MAX)                                                            \
     X("request_memory_bytes", MEMORY_BYTES_MAX)                                                    \
     /* of what is kept */                                                                          \

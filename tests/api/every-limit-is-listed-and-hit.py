@@ -34,6 +34,7 @@ ELSEWHERE = {
         "all_unix_connections", "all_forbidden_connections", "all_tcp_connections", "all_subscribers", "calls", "running_groups",
         "request_memory_bytes"],
     "api/jobs-are-paused-and-cancelled.py": ["running_jobs"],
+    "unit/service/jobs-that-are-stuck-are-not-counted.c": ["begun_jobs"],
     "api/slow-callers-are-cut-off-in-time.py": ["body_seconds", "reply_seconds", "idle_seconds"],
     "api/rollback-disconnects-who-is-connected.py": ["rollback_disconnect_ms"],
     "api/slow-and-greedy-callers-shut-nobody-out.py": ["head_seconds"],

@@ -63,7 +63,8 @@ int service_begin(struct service *service, const char *directory, struct err *er
 int service_end(struct service *service, struct err *err)
 {
     struct err unsettled;
-    jobs_close(service->jobs);
+    if (!jobs_close(service->jobs))
+        return err_set(err, ErrInternalError, 0, "a job waits for storage");
     group_runs_close(service->group_runs);
     storage_calls_close(service->storage_calls);
     int ret = service->store ? unsettled_resolve(service, &unsettled) : 0;

@@ -32,15 +32,22 @@ class FuseFile:
 
     def __enter__(self):
         os.mkdir(self.directory)
+        self.prepare()
         with open(self.store, "w") as store:
             store.truncate(self.size_bytes)
         self.serve_storage()
         self.serve(["nbdfuse", self.path, "nbd+unix:///?socket=" + self.socket])
-        wait_until(lambda: os.path.exists(self.path), "nbdfuse to mount")
+        wait_until(lambda: os.path.exists(self.path) and os.path.getsize(self.path) == self.size_bytes, "nbdfuse to mount")
         return self
 
+    def prepare(self):
+        """Before it is mounted."""
+
+    def mountpoint(self):
+        return self.directory
+
     def __exit__(self, *unused):
-        subprocess.run(["umount", "--lazy", self.directory], check=False)
+        subprocess.run(["umount", "--lazy", self.mountpoint()], check=False)
         for server in reversed(self.servers):
             server.kill()
             server.wait()
@@ -70,7 +77,8 @@ class SlowFile(FuseFile):
 
 
 class HangingFile(FuseFile):
-    """Beneath the daemon's image directory; hangs on demand."""
+    """Beneath the daemon's image directory; hangs on demand. All have the same identity, but for
+    those of HangingMount."""
 
     def __init__(self, daemon, name, size_bytes):
         super().__init__(daemon.image(name), os.path.join(daemon.directory, name), size_bytes)
@@ -88,3 +96,14 @@ class HangingFile(FuseFile):
 
     def go_on(self):
         self.servers[-1].send_signal(signal.SIGCONT)
+
+
+class HangingMount(HangingFile):
+    """Mounted over the file itself, which so has another inode number."""
+
+    def prepare(self):
+        with open(self.path, "w"):
+            pass
+
+    def mountpoint(self):
+        return self.path
