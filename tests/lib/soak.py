@@ -154,11 +154,11 @@ class Operator(Loop):
 
     def attach_anew(self, writer):
         import nbd
-        top = None
+        self.top, self.is_answered = None, True
         while not self.ending.is_set():
             try:
-                top = self.detach(writer.name) or top
-                if top and self.attach(writer.name, top):
+                self.detach(writer.name)
+                if self.top and self.attach(writer.name):
                     writer.accept()
                     self.accepted += 1
                     return
@@ -167,15 +167,17 @@ class Operator(Loop):
             time.sleep(0.05)
 
     def detach(self, name):
-        """What is to be attached, if it was the top until this call, however that ends."""
+        """Keeps what was the top until this call, however that ends."""
         failed = self.find_failed(name)
-        if not failed:
-            return None
-        self.daemon.request("DELETE", "/devices/" + name, {"discard_unflushed": True}, If_Match=failed.headers["ETag"])
-        return failed.body["top"]
+        if failed:
+            self.top, self.is_answered = failed.body["top"], False
+            self.daemon.request("DELETE", "/devices/" + name, {"discard_unflushed": True}, If_Match=failed.headers["ETag"])
+            self.is_answered = True
 
-    def attach(self, name, top):
-        answer = self.daemon.request("POST", "/devices", {"name": name, "image": top, "format": "qcow2"})
+    def attach(self, name):
+        """A start ends a detach that a kill interrupted, and discards nothing: the attach does."""
+        body = {"name": name, "image": self.top, "format": "qcow2", "discard_unflushed": not self.is_answered}
+        answer = self.daemon.request("POST", "/devices", body)
         expect(answer.status == 201 or answer.body["retryable"] or answer.body["code"] == "DeviceExists", "%s", answer)
         there = self.daemon.request("GET", "/devices/" + name)
         return there.status == 200 and there.body["state"] == "online"
