@@ -23,6 +23,9 @@
 #include <assert.h>
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
+
+enum { LOOK_WAIT_MS = 20, LOOK_TRIES = 250 };
 
 void device_view_clear(struct device_view *view)
 {
@@ -200,6 +203,19 @@ static int image_make(struct service *service, const struct device_row *row,
                                               &request->created, id, err);
 }
 
+/* A job that plans may have the new image open, to look at its header: that is awaited. Nobody else
+ * knows of it. */
+static int creation_open(struct service *service, const struct device_spec *spec, struct err *err)
+{
+    const struct timespec pause = {.tv_nsec = LOOK_WAIT_MS * 1000000L};
+    for (int tries = 0; block_device_open(service->block, spec, err) != 0; tries++) {
+        if (err->code != ErrDeviceInUse || tries == LOOK_TRIES)
+            return -1;
+        nanosleep(&pause, NULL);
+    }
+    return 0;
+}
+
 static int device_create_image(struct service *service, struct device_row *row,
                                const struct clone_source *source, enum add_state *state,
                                struct err *err)
@@ -215,7 +231,7 @@ static int device_create_image(struct service *service, struct device_row *row,
     if (ret == 0 || err->code == ErrStoreFailed)
         *state = ADD_RECORDED;
     if (ret != 0 || image_make(service, row, source, id, err) != 0 ||
-        block_device_open(service->block, &spec, err) != 0)
+        creation_open(service, &spec, err) != 0)
         return -1;
     *state = ADD_OPENED;
     if (creation_finish(service, row, request->origin, err) != 0)

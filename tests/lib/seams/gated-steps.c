@@ -7,6 +7,7 @@
 #include "block/clone.h"
 #include "block/device/member.h"
 #include "block/group.h"
+#include "block/image/amend.h"
 #include "block/io.h"
 #include "block/merge.h"
 #include "store/groups.h"
@@ -14,8 +15,10 @@
 
 #include <fcntl.h>
 #include <limits.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -43,6 +46,24 @@ static const char *seal_step(const struct member *member)
 {
     static _Thread_local char step[NAME_MAX - 16];
     snprintf(step, sizeof(step), "seal-%s", member->device->name);
+    return step;
+}
+
+/* "open-NUMBER": of all that devices open, from the start on. */
+static const char *open_step(void)
+{
+    static atomic_uint count;
+    static _Thread_local char step[32];
+    snprintf(step, sizeof(step), "open-%u", atomic_fetch_add(&count, 1));
+    return step;
+}
+
+/* "look-FILE": whether the header of that image has room for another name; it is open meanwhile. */
+static const char *look_step(const struct node *node)
+{
+    static _Thread_local char step[NAME_MAX - 16];
+    const char *slash = strrchr(node->path, '/');
+    snprintf(step, sizeof(step), "look-%s", slash ? slash + 1 : node->path);
     return step;
 }
 
@@ -85,5 +106,10 @@ GATE(row->stage == MERGE_DONE ? "merged" : "merging", int, store_merge_update_st
 GATE("info", int, block_device_info,
      (struct block * block, const char *name, struct device_info *info, struct err *err),
      (block, name, info, err))
+GATE(open_step(), int, block_device_open,
+     (struct block * block, const struct device_spec *spec, struct err *err), (block, spec, err))
+GATE(look_step(node), int, node_can_set_backing,
+     (struct node * node, const char *name, const char *format, struct err *err),
+     (node, name, format, err))
 GATE("pushed", int, merge_flush, (struct merge * merge, struct err *err), (merge, err))
 GATE("flush", int, device_flush, (struct device * device), (device))
