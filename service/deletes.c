@@ -13,9 +13,12 @@
 #include "service/names.h"
 #include "service/snapshot-groups.h"
 #include "service/unsettled.h"
+#include "store/merges.h"
 
 #include <stdlib.h>
 #include <string.h>
+
+enum { PLAN_TRIES = 50, PLAN_WAIT_MS = 20 }; /* of a dry run, while jobs change the images */
 
 /* ---- the dry run ---- */
 
@@ -103,8 +106,8 @@ static int members_check_unused(struct service *service, const struct group_row 
     return 0;
 }
 
-int delete_plan(struct service *service, const char *id_or_name, const struct condition *condition,
-                struct delete_plan *plan, struct err *err)
+static int plan_try(struct service *service, const char *id_or_name,
+                    const struct condition *condition, struct delete_plan *plan, struct err *err)
 {
     CLEANUP_BY(group_row_clear) struct group_row group = {0};
     CLEANUP(cjson) cJSON *kept = cJSON_CreateArray();
@@ -122,6 +125,30 @@ int delete_plan(struct service *service, const char *id_or_name, const struct co
         return -1;
     plan->kept = cJSON_PrintUnformatted(kept);
     return plan->kept ? 0 : err_set(err, ErrOutOfResources, 0, "there is no memory for the plan");
+}
+
+/* Whether a job changed the images while they were looked at: chains have become shorter, and files
+ * are gone. A moment before its merge is recorded that shows in a failure only. */
+static bool plan_is_overtaken(struct service *service, uint64_t generation, int ret,
+                              const struct err *err)
+{
+    char running[JOBS_BEGUN_MAX][STORE_ID_CHARS + 1];
+    bool has_lost = ret != 0 && (err->code == ErrOpenFileFailed || err->code == ErrNotRelated);
+    return store_merges_generation(service->store) != generation ||
+           (has_lost && job_control_list(service->job_control, running) > 0);
+}
+
+int delete_plan(struct service *service, const char *id_or_name, const struct condition *condition,
+                struct delete_plan *plan, struct err *err)
+{
+    for (int tries = 1;; tries++) {
+        uint64_t generation = store_merges_generation(service->store);
+        int ret = plan_try(service, id_or_name, condition, plan, err);
+        if (tries == PLAN_TRIES || !plan_is_overtaken(service, generation, ret, err))
+            return ret;
+        free(steal(plan->kept));
+        job_control_rest(service->job_control, PLAN_WAIT_MS);
+    }
 }
 
 /* ---- beginning ---- */

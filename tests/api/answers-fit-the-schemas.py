@@ -200,6 +200,19 @@ def check_async(daemon, path, body):
     wait_until(lambda: daemon.get(answer.headers["Location"])["state"] == "committed", "the group is committed")
 
 
+def check_damage(daemon):
+    """The dry run of a delete whose merge would read an image that is damaged."""
+    daemon.create_device("vdx", "qcow2", 1 << 20)
+    for group in ("x1", "x2"):
+        daemon.snapshot(group, ["vdx"])
+    upper = daemon.get("/devices/vdx")["chain"][1]["image"]
+    expect(daemon.request("DELETE", "/devices/vdx").status == 204, "vdx stays")
+    with open(upper, "r+b") as image:
+        image.write(bytes(4))
+    answer = daemon.request("DELETE", "/snapshot-groups/x1?dry_run=true")
+    expect((answer.status, answer.body["code"]) == (422, "InvalidBlockFormat"), "%s", answer)
+
+
 def test():
     with Daemon() as daemon:
         run("truncate", "-s", "1M", daemon.image("ro.raw"), daemon.image("junk"))
@@ -212,7 +225,8 @@ def test():
             seen.add(((operation_of(method, path) or {}).get("operationId"), str(status)))
         check_async(daemon, "/snapshot-groups", {"name": "b", "devices": [{"device": "vdb"}]})
         check_async(daemon, "/snapshot-groups/b/rollbacks", {})
-        seen |= {("snapshot_group_create", "202"), ("rollback_create", "202")}
+        check_damage(daemon)
+        seen |= {("snapshot_group_create", "202"), ("rollback_create", "202"), ("snapshot_group_delete", "422")}
         for method, path in (("POST", "/devices"), ("POST", "/snapshot-groups"), ("DELETE", "/devices/vdb"),
                              ("POST", "/snapshot-groups/g/rollbacks"), ("POST", "/snapshot-groups/g/copies"),
                              ("PATCH", "/devices/vdb"), ("PATCH", "/snapshot-groups/g"), ("POST", "/tokens"),
