@@ -20,7 +20,7 @@
  *
  * Each step is recorded, and may be repeated: after a restart, or by another DELETE when the job
  * has failed or was cancelled, of the same group or of another one with images of the tree: what
- * was begun is finished first.
+ * was begun is finished first. Files that only could not be removed are tried again (left-files.h).
  */
 #ifndef SERVICE_DELETES_H
 #define SERVICE_DELETES_H

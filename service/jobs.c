@@ -17,6 +17,7 @@
 #include "service/copies.h"
 #include "service/delete-run.h"
 #include "service/job-control.h"
+#include "service/left-files.h"
 #include "service/metrics.h"
 #include "service/names.h"
 #include "store/groups.h"
@@ -140,6 +141,7 @@ static void job_end(struct service *service, struct job_row *row, int result,
         log_error("job %s failed: %s", row->id, cause->message);
     else
         log_info("job %s is done", row->id);
+    left_files_keep(service, row);
 }
 
 /* Others reach the job from now on; what they changed before is read. 1; 0: it is not to run any

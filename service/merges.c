@@ -288,13 +288,21 @@ static int file_remove(struct service *service, const cJSON *file, struct err *e
 }
 
 /* The row was read since it was redirected. */
-static int merge_remove_files(struct service *service, const struct job_row *job,
-                              struct merge_row *row, struct err *err)
+int merges_remove_files(struct service *service, const struct merge_row *row, struct err *err)
 {
+    struct err cause;
     CLEANUP(cjson) cJSON *files = row->files ? cJSON_Parse(row->files) : NULL;
     const cJSON *file;
-    cJSON_ArrayForEach(file, files) if (file_remove(service, file, err) != 0) return -1;
-    return merge_enter(service, job, row, MERGE_DONE, err);
+    assert(row->stage == MERGE_REDIRECTED); /* the diagram */
+    cJSON_ArrayForEach(file, files) if (file_remove(service, file, &cause) != 0)
+    {
+        err_set(err, cause.code, 0,
+                "all is merged, but %s; this is tried again until the file can be removed",
+                cause.message);
+        err->errnum = cause.errnum; /* whose text the message has */
+        return -1;
+    }
+    return 0;
 }
 
 int merges_carry_out(struct service *service, struct job_row *job, struct merge_row *row,
@@ -306,7 +314,9 @@ int merges_carry_out(struct service *service, struct job_row *job, struct merge_
                         : merge_save(service, job, row, store_merge_redirect, err);
     if (ret == 0 && store_merge_reload(service->store, row, err) < 0) /* which files go */
         ret = -1;
-    if (ret == 0 && row->stage == MERGE_REDIRECTED)
-        ret = merge_remove_files(service, job, row, err);
-    return ret;
+    if (ret != 0 || row->stage != MERGE_REDIRECTED)
+        return ret;
+    return merges_remove_files(service, row, err) != 0
+               ? -1
+               : merge_enter(service, job, row, MERGE_DONE, err);
 }

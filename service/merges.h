@@ -18,6 +18,10 @@ bool row_is_changing(const struct image_row *row);
  * changing and not there. Returns -1. */
 int merge_child_explain(const char *path, bool is_changing, struct err *err);
 
+/* Removes the files of a merge that is redirected, those that are there; a job or, when that has
+ * ended, the leftovers' thread. */
+int merges_remove_files(struct service *service, const struct merge_row *row, struct err *err);
+
 /* 0: it is done; 1: the job was told to stop; -1: *err. */
 int merges_carry_out(struct service *service, struct job_row *job, struct merge_row *row,
                      struct err *err);

@@ -17,6 +17,8 @@
  *   image not complete       its chain is opened, to list it                         is complete
  *   group committed          its frozen members are offered                          stays
  *   group that ended lately  marking names of its overlays are removed               stays
+ *   merge redirected, of a   its files are removed by the leftovers' thread          stays
+ *   job that has ended
  *
  * Devices are opened side by side, and so are frozen images made durable, by a bounded number of
  * threads; everything else is done by one.
@@ -38,6 +40,7 @@
 #include "service/group-record.h"
 #include "service/group-settlement.h"
 #include "service/images.h"
+#include "service/left-files.h"
 #include "service/names.h"
 
 #include <stdio.h>
@@ -222,6 +225,8 @@ int recovery_run(struct service *service, struct err *err)
     block_journals_finish(service->block);
     if (images_complete(service, err) != 0 ||
         groups_each(service, GROUP_COMMITTED, group_offer, &newest_us, err) != 0)
+        return -1;
+    if (left_files_find(service, err) != 0)
         return -1;
     return event_report(service, &origin_daemon, EVENT_RECOVERY_DONE, NULL, NULL, err);
 }

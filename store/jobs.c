@@ -269,6 +269,15 @@ int store_job_next_file(struct store *store, uint64_t after, struct job_row *row
                    "", after, row, err);
 }
 
+int store_job_next_left(struct store *store, uint64_t after, struct job_row *row, struct err *err)
+{
+    return job_get(store,
+                   SELECT "WHERE finished_at_us IS NOT NULL AND sequence > :number AND id IN "
+                          "(SELECT job_id FROM merges WHERE stage = 'redirected') "
+                          "ORDER BY sequence LIMIT 1",
+                   "", after, row, err);
+}
+
 int store_job_next(struct store *store, enum job_state state, uint64_t after, struct job_row *row,
                    struct err *err)
 {

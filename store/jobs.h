@@ -131,6 +131,10 @@ int store_job_get_copy(struct store *store, const char *group_id, struct job_row
  * copies that finished last, of those later than `after`. */
 int store_job_next_file(struct store *store, uint64_t after, struct job_row *row, struct err *err);
 
+/* The oldest job that has finished, and has a merge that is MERGE_REDIRECTED, of those later than
+ * `after`. */
+int store_job_next_left(struct store *store, uint64_t after, struct job_row *row, struct err *err);
+
 /* The oldest job in that state of those later than `after` (a `sequence`; 0: of all). */
 int store_job_next(struct store *store, enum job_state state, uint64_t after, struct job_row *row,
                    struct err *err);

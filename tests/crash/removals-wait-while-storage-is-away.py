@@ -2,9 +2,10 @@
 # SPDX-License-Identifier: Apache-2.0
 #
 # A delete of a group fails when all has been merged and the file that is left over cannot be
-# removed. While the file system of that file is away, neither a start nor the call repeated takes
-# the file for removed: the job fails again, and the group is not deleted. Deletes of other groups
-# are done meanwhile. Once the file system is back, the call repeated removes the file.
+# removed, and says so. While the file system of that file is away, neither a start nor the call
+# repeated takes the file for removed: the job fails again, and the group is not deleted. Deletes of
+# other groups are done meanwhile. Once the file can be removed, it goes, and the group with it, by
+# itself: in the daemon in which the job failed, and in a later one.
 import os
 import sys
 import tempfile
@@ -12,8 +13,7 @@ import tempfile
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.realpath(__file__)), "..", "lib"))
 from filesystems import FileSystem, own_mounts
-from snapgroupd import Daemon, expect, main, wait_until
-from strace import Strace, threads_named
+from snapgroupd import Daemon, expect, main, run, wait_until
 
 SIZE_BYTES = 1 << 20
 DIRECTORIES = {"vda": "m/", "vdb": ""}
@@ -48,12 +48,17 @@ def take_groups(daemon):
     return ids
 
 
-def fail_to_remove(daemon, group):
-    thread, = threads_named(daemon.pid, "jobs")
-    with Strace(thread, "inject=unlinkat:error=EIO", output=os.path.join(daemon.directory, "strace")) as strace:
-        job = end_of_delete(daemon, group)
-    expect(strace.injected and job["state"] == "failed", "the file was removed: %s", job)
-    expect([merge["stage"] for merge in job["merges"]] == ["redirected"], "%s", job)
+def fail_to_remove(daemon, group, file):
+    run("chattr", "+i", file)
+    job = end_of_delete(daemon, group)
+    expect(job["state"] == "failed", "the file was removed: %s", job)
+    expect("tried again" in job["error"]["detail"] and file in job["error"]["detail"], "%s", job)
+    expect(all(merge["stage"] in ("redirected", "done") for merge in job["merges"]), "%s", job)
+
+
+def await_deleted(daemon, group, file):
+    wait_until(lambda: state_of(daemon, group) == "deleted", "%s to be deleted" % group)
+    expect(not os.path.exists(file), "%s is left", file)
 
 
 def test():
@@ -62,8 +67,10 @@ def test():
         daemon.start()
         ids = take_groups(daemon)
         left = os.path.join(storage.mountpoint, "vda-1.qcow2")
-        fail_to_remove(daemon, ids["vda-1"])
+        fail_to_remove(daemon, ids["vda-1"], left)
+        expect(state_of(daemon, ids["vda-1"]) == "deleting", "the group is deleted")
         daemon.stop()
+        run("chattr", "-i", left)
         storage.away()
         daemon.start()
         job = end_of_delete(daemon, ids["vda-1"])
@@ -76,9 +83,12 @@ def test():
         storage.back()
         expect(os.path.exists(left), "the file is gone")
         daemon.start()
-        job = end_of_delete(daemon, ids["vda-1"])
-        expect(job["state"] == "done" and state_of(daemon, ids["vda-1"]) == "deleted", "%s", job)
-        expect(not os.path.exists(left), "the file is left")
+        await_deleted(daemon, ids["vda-1"], left)
+        other = daemon.image("vdb-2.qcow2")
+        daemon.snapshot("vdb-3", ["vdb"])
+        fail_to_remove(daemon, ids["vdb-2"], other)
+        run("chattr", "-i", other)
+        await_deleted(daemon, ids["vdb-2"], other)
         handle = daemon.nbd("vda")
         expect(handle.pread(65536, 0) == b"\x02" * 65536, "vda has changed")
         handle.shutdown()
