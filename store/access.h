@@ -37,6 +37,7 @@ struct store_transaction {
     pthread_mutex_t listener_lock;            /* taken last; nothing waits under it */
     int listener_fd; /* listener_lock: store_events_listen(), + 1; 0: nobody listens */
     uint64_t pruned_after[STORE_HISTORIES]; /* sequences of groups: where group-prune.c goes on */
+    uint64_t pruned_images_after;           /* the same of image-prune.c: a rowid */
     atomic_uint_least64_t keys_kept_us;     /* store_keys_keep(); any thread */
 };
 

@@ -6,6 +6,7 @@
 
 #include "store/access.h"
 #include "store/image-changes.h"
+#include "store/image-prune.h"
 #include "store/images.h"
 
 #include <string.h>
@@ -258,7 +259,9 @@ int store_device_delete(struct store_transaction *transaction, const struct devi
         (row->removed_by ? images_delete_top(writer, row->id, err)
                          : images_keep_top(writer, row->id, err)) != 0)
         return transaction_result(transaction, -1);
-    return device_change(transaction, "DELETE FROM devices WHERE id = :id", row, err);
+    if (device_change(transaction, "DELETE FROM devices WHERE id = :id", row, err) != 0)
+        return -1;
+    return transaction_result(transaction, images_prune(transaction, err));
 }
 
 static int device_select(struct store *store, const char *sql, const char *key,
