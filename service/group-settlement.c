@@ -15,7 +15,7 @@
  *
  *   roll back   row `aborting`; overlays removed, devices released; row `aborted` once all are gone
  *   cut         members cut; then somebody follows the cut until memory is FROZEN
- *   commit      after a restart: the images synced; row `committed`; members offered
+ *   commit      members offered; row `committed` (after a restart: the images synced; row; members)
  *
  * Invariants:
  *   I1. Members are cut only if the row says `committing` or later; overlays are removed only if
