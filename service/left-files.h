@@ -2,7 +2,8 @@
  *
  * Files of merges that are done but for them: a job could not remove them, as a rule because their
  * storage is away. The leftovers' thread tries again, so that a group does not stay `deleting`
- * until somebody repeats its DELETE. The merge, `redirected`, of a job that has ended is the record.
+ * until somebody repeats its DELETE. The merge, `redirected`, of a job that has ended is the
+ * record.
  */
 #ifndef SERVICE_LEFT_FILES_H
 #define SERVICE_LEFT_FILES_H

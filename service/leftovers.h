@@ -2,9 +2,9 @@
  *
  * Leftovers: files of rolled-back groups and creations, and of detaches that a start finishes, that
  * could not be removed, as a rule because their storage is away. A thread of their own retries
- * until they are removed, so nothing else waits for them. The durable record is the row, `aborting`,
- * `creating` or `detaching`, or the merge of a job that has ended (left-files.h); a restart lists
- * them anew.
+ * until they are removed, so nothing else waits for them. The durable record is the row,
+ * `aborting`, `creating` or `detaching`, or the merge of a job that has ended (left-files.h); a
+ * restart lists them anew.
  */
 #ifndef SERVICE_LEFTOVERS_H
 #define SERVICE_LEFTOVERS_H
