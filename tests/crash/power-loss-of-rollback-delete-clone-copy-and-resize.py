@@ -4,8 +4,9 @@
 # timeout: 14400
 #
 # 2,000 disks each that a power failure could have left while groups were rolled back to, deleted,
-# cloned from and copied, and while disks grew, under clients that write and read;
-# tests/lib/powerlife.py tells what must hold. POWER_LOSS_WORK names some of the five,
+# cloned from and copied, and while disks grew, under clients that write and read. Some rollbacks
+# disconnect these, some clones go with their files, some copies are cancelled, or paused and
+# resumed; tests/lib/powerlife.py tells what must hold. POWER_LOSS_WORK names some of the five,
 # POWER_LOSS_STATES and the other variables of tests/lib/powerloss.py make it longer or shorter.
 import os
 import sys

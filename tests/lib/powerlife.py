@@ -3,11 +3,14 @@
 disks grow, under clients that write and read. What a state must hold, besides:
 
     rollback  all devices hold what the group holds to which they were rolled back, or none does;
-              all do once it was answered, or if the group that keeps what was there is committed
+              all do once it was answered, or if the group that keeps what was there is committed;
+              in that is what clients were told to be written, whom it may have disconnected
     delete    the group is as before, or is being deleted, which it is for sure once that was
               answered; the job goes on by itself and is done, and the call repeated does the rest
-    clone     exists, whole, or does not; once it was answered it exists
-    copy      is what the group holds, once its job is done, which it is by itself; or never began
+    clone     exists, whole, or does not; once it was answered it exists, until it is detached,
+              which its file goes with
+    copy      is what the group holds, once its job is done, which it is by itself, or when it goes
+              on after it was paused; or never began, or was cancelled, and nothing is left
     resize    the disk has grown, with zeros past the old end, or has not; it has once answered
 
 While jobs go on and afterwards every view is the same to the byte, and the directory has the images
@@ -34,6 +37,13 @@ def limit_rate(daemon, path, bytes_per_second):
     """Of a job, which may have ended."""
     answer = daemon.request("PATCH", path, {"rate_bytes_per_second": bytes_per_second})
     expect(answer.status == 200 or answer.body["code"] == "JobFinished", "PATCH of %s: %s", path, answer)
+
+
+def change_job(daemon, path, state):
+    """Whether the job had not ended."""
+    answer = daemon.request("PATCH", path, {"state": state})
+    expect(answer.status == 200 or answer.body["code"] == "JobFinished", "PATCH of %s: %s", path, answer)
+    return answer.status == 200
 
 
 def words_of(content, device):
@@ -88,7 +98,7 @@ class LifeWork(Work):
 
     def __init__(self, daemon, disk, seed, is_filled):
         super().__init__(daemon, disk, seed, False)
-        self.done = 0
+        self.done = self.steered = 0  # operations; copies that were paused or cancelled
         self.reader = None
 
     @property
@@ -122,14 +132,15 @@ class LifeWork(Work):
             if i >= self.groups_before:
                 self.operate(self.operations[i % len(self.operations)])
         self.let_clients_write()
+        if "paused" in self.operations:
+            print("%d copies were paused or cancelled" % self.steered, flush=True)
 
     def operate(self, operation):
         self.done += 1
         alive = [group for group in self.groups if group.told == "committed" and not group.delete_issued]
         group = alive[-self.random.choice((1, 2, 2, 3, 3, 3))]
         begin = self.disk.position()
-        {"rollback": self.roll_back, "delete": self.delete, "clone": self.clone, "copy": self.copy_of,
-         "resize": self.resize}[operation](group)
+        getattr(self, operation)(group)
         self.spans.append((begin, self.disk.position()))
 
     def read(self, export, device):
@@ -138,22 +149,34 @@ class LifeWork(Work):
         handle.shutdown()
         return content
 
-    def roll_back(self, target):
+    def rollback(self, target):
         self.stop()
+        self.roll_back(target)
+
+    def disconnect(self, target):
+        """Writers are at work until they are disconnected."""
+        for client in self.clients:
+            if client not in self.writers:
+                client.stop()
+        self.roll_back(target, disconnect=True)
+
+    def roll_back(self, target, **how):
         safety = LifeGroup("r%d" % self.done, self.devices, self.disk.position())
         self.groups.append(safety)
-        safety.newest = [device.issued_now() for device in self.devices]
-        safety.rolled_back = []
-        for device in self.devices:
-            words = words_of(self.read("%s@%s" % (device.name, target.name), device), device)
-            for events, held in zip(device.events, words):
-                events.append(held)
-            safety.rolled_back.append(device.issued_now())
-        answer = self.daemon.request("POST", "/snapshot-groups/%s/rollbacks" % target.name, {"name": safety.name})
+        held = [words_of(self.read("%s@%s" % (device.name, target.name), device), device) for device in self.devices]
+        answer = self.daemon.request("POST", "/snapshot-groups/%s/rollbacks" % target.name,
+                                     {"name": safety.name, **how})
         expect(answer.status == 201, "rollback to %s: %s", target.name, answer)
-        safety.told, safety.answered = "committed", self.disk.position()
-        for device in self.devices:
+        for writer in self.writers:
+            writer.stop_anyhow()
+            expect(not writer.error or (how and isinstance(writer.error, writer.nbd.Error)), "%s", writer.error)
+        safety.note("committed", self.disk.position())
+        safety.rolled_back = []
+        for device, words in zip(self.devices, held):
+            for events, block in zip(device.events, words):
+                events.append(block)
             device.acknowledged = device.issued_now()
+            safety.rolled_back.append(device.issued_now())
             device.promise(safety.answered, device.acknowledged)
         self.start_clients()
 
@@ -182,8 +205,33 @@ class LifeWork(Work):
         expect(answers[-1].status == 202, "DELETE of %s: %s", group.name, answers[-1])
         return answers[-1]
 
-    def copy_of(self, group):
-        self.copy(group.devices[self.done % len(group.devices)], "raw" if self.done % 2 else "qcow2", group)
+    def copied(self, group, steer=None):
+        device = group.devices[self.done % len(group.devices)]
+        self.copy(device, "raw" if self.random.random() < 0.5 else "qcow2", group, steer)
+
+    def slow_down(self, path):
+        """Some copies stand after their first piece, others have hardly begun."""
+        if self.random.random() < 0.7:
+            limit_rate(self.daemon, path, PIECE_BY_PIECE)
+
+    def cancelled(self, group):
+        def cancel(copy, path):
+            self.slow_down(path)
+            issued = self.disk.position()
+            if change_job(self.daemon, path, "cancelled"):
+                copy.cancel_issued, copy.cancel_answered = issued, self.disk.position()
+                self.steered += 1
+        self.copied(group, cancel)
+
+    def paused(self, group):
+        def pause(_, path):
+            self.slow_down(path)
+            if change_job(self.daemon, path, "paused"):
+                self.steered += 1
+                self.let_clients_write()
+                limit_rate(self.daemon, path, 0)
+                change_job(self.daemon, path, "running")
+        self.copied(group, pause)
 
     def resize(self, group):
         self.grow(self.random.choice(group.devices))
@@ -202,10 +250,19 @@ class LifeWork(Work):
             writer.step()
         writer.flush()
         writer.handle.shutdown()
+        return creation
+
+    def detached(self, group):
+        """A clone, with its file."""
+        creation = self.clone(group)
+        creation.delete_issued = self.disk.position()
+        path = "/devices/%s?files=delete" % creation.device.name
+        wait_until(lambda: self.daemon.request("DELETE", path).status == 204, "DELETE " + path)
+        creation.delete_answered = self.disk.position()
 
 
 class RollbackWork(LifeWork):
-    operations = ("rollback",)
+    operations = ("rollback", "disconnect")
 
 
 class DeleteWork(LifeWork):
@@ -213,11 +270,11 @@ class DeleteWork(LifeWork):
 
 
 class CloneWork(LifeWork):
-    operations = ("clone",)
+    operations = ("clone", "detached")
 
 
 class CopyWork(LifeWork):
-    operations = ("copy",)
+    operations = ("copied", "cancelled", "paused")
 
 
 class ResizeWork(LifeWork):
@@ -274,6 +331,8 @@ class LifeChecker(Checker):
         self.kind = "jobs"
         for job in self.daemon.list("/jobs"):
             limit_rate(self.daemon, "/jobs/" + job["id"], 0)
+            if job["state"] == "paused":
+                change_job(self.daemon, "/jobs/" + job["id"], "running")
         self.await_jobs()
         for group in self.committed:
             if self.is_possible(group.delete_issued):  # it had not begun
@@ -294,8 +353,9 @@ class LifeChecker(Checker):
         def are_done():
             jobs = self.daemon.list("/jobs")
             for job in jobs:
-                expect(job["state"] in ("queued", "running", "done"), "%s", job)
-            return all(job["state"] == "done" for job in jobs)
+                is_copy = job["kind"] == "copy"
+                expect(job["state"] in ("queued", "running", "done") + ("cancelled",) * is_copy, "%s", job)
+            return all(job["state"] in ("done", "cancelled") for job in jobs)
         wait_until(are_done, "the jobs to be done")
 
     def files_expected(self, files):

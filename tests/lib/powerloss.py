@@ -210,9 +210,19 @@ class Checker:
         for image, copy in copies.items():
             expect(image in jobs or not self.is_due(copy.answered), "%s is lost", image)
             if image in jobs:
-                expect(jobs[image]["state"] == "done" and copy.group in self.committed, "%s", jobs[image])
-                self.check_copy(copy)
-        return set(jobs)
+                self.check_job(copy, jobs[image])
+        return {image for image, job in jobs.items() if job["state"] == "done"}
+
+    def check_job(self, copy, job):
+        """The file of one that was cancelled may go a moment later."""
+        expect(copy.group in self.committed, "%s", job)
+        if job["state"] == "done":
+            expect(not self.is_due(copy.cancel_answered), "it was cancelled: %s", job)
+            self.check_copy(copy)
+        else:
+            expect(job["state"] == "cancelled" and self.is_possible(copy.cancel_issued), "%s", job)
+            wait_until(lambda: not any(job["id"] in name for name in self.daemon.image_names()),
+                       "the file of a copy to go")
 
     def ended_jobs(self):
         wait_until(lambda: all(job["state"] not in ("queued", "running") for job in self.daemon.list("/jobs")),

@@ -58,7 +58,9 @@ class Group:
 
 
 class Copy:
-    """Of a device's member of a group, to that image; `answered`: the job had ended well."""
+    """Of a device's member of a group, to that image; `answered`: the job had ended, well unless it
+    was cancelled (cancel_*: the positions of that)."""
+    cancel_issued = cancel_answered = None
 
     def __init__(self, group, device, image_format, number, position):
         self.group, self.device, self.format, self.issued = group, device, image_format, position
@@ -234,14 +236,17 @@ class Work:
     def newest_group(self, device):
         return [group for group in self.groups if group.told == "committed" and device in group.devices][-1]
 
-    def copy(self, device, image_format, group):
+    def copy(self, device, image_format, group, steer=None):
+        """steer(copy, path): changes the job that has begun."""
         copy = Copy(group, device, image_format, len(self.copies), self.disk.position())
         self.copies.append(copy)
         answer = self.daemon.request("POST", "/snapshot-groups/%s/copies" % group.name,
                                      {"device": device.name, "image": copy.image, "format": image_format})
         expect(answer.status == 202, "a copy: %s", answer)
         path = answer.headers["Location"]
-        wait_until(lambda: self.daemon.get(path)["state"] == "done", "a copy to be made")
+        if steer:
+            steer(copy, path)
+        wait_until(lambda: self.daemon.get(path)["state"] in ("done", "cancelled"), "a copy to be made")
         copy.answered = self.disk.position()
 
     def let_clients_write(self):
