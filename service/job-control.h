@@ -12,7 +12,8 @@
  *
  * Invariants:
  *   I1  At most JOBS_RUNNING_MAX runs are at work.
- *   I2  A run that waits for its turn goes before one that has not begun.
+ *   I2  A run that waits for its turn goes before one that has not begun. No assert: it is what
+ *       has_room_locked() asks.
  */
 #ifndef SERVICE_JOB_CONTROL_H
 #define SERVICE_JOB_CONTROL_H

@@ -6,13 +6,14 @@
  * Invariants:
  *   I1. A row goes only if nothing names it, nothing stands on it, and it is known to stand on
  *       nothing. So what may be written, merged or removed of all other images stays what it was.
+ *       No assert: the statement below is what it says.
  *   I2. An image whose row went has the role of its next use: `given`, which is never written or
  *       removed, or `attached` if a device writes to it, as if its row had stayed. No row of an
- *       image goes that the daemon may remove (`made`).
+ *       image goes that the daemon may remove (`made`). No assert: likewise.
  *
- * No assert: the statement below is the invariants. An image that stands on another one keeps its
- * row, though its file may be gone: it may only have been moved for a while, and what it stands on
- * would be merged or removed meanwhile. Whoever deletes a group of its tree looks for it.
+ * An image that stands on another one keeps its row, though its file may be gone: it may only have
+ * been moved for a while, and what it stands on would be merged or removed meanwhile. Whoever
+ * deletes a group of its tree looks for it.
  */
 #include "store/image-prune.h"
 
