@@ -49,12 +49,15 @@ static size_t holds_count(const struct group_row *row)
     return count;
 }
 
-/* Whether the group can have one more hold. */
+/* Whether the group can have one more hold: none would keep what is being deleted. */
 static int hold_check_room(const struct group_row *row, struct err *err)
 {
-    if (row->state == GROUP_ABORTING || row->state == GROUP_ABORTED)
+    if (row->state == GROUP_ABORTING || row->state == GROUP_ABORTED || row->state == GROUP_DELETED)
         return err_set(err, ErrGroupNotFound, 0,
-                       "snapshot group '%s' was aborted, and has nothing to hold", row->id);
+                       "snapshot group '%s' was %s, and has nothing to hold", row->id,
+                       row->state == GROUP_DELETED ? "deleted" : "aborted");
+    if (row->state == GROUP_DELETING)
+        return err_set(err, ErrGroupDeleting, 0, "snapshot group '%s' is being deleted", row->name);
     if (holds_count(row) >= STORE_HOLDS_MAX)
         return err_set(err, ErrTooManyHolds, 0, "snapshot group '%s' has %d holds", row->name,
                        STORE_HOLDS_MAX);

@@ -16,8 +16,8 @@ struct origin;
 struct service;
 
 /* A hold that is there stays: *is_new is false. `row` is the group afterwards, to be cleared in
- * every case. GroupNotFound (also: it was aborted), PreconditionFailed, TooManyHolds,
- * InvalidParameter (the name), StoreFailed. */
+ * every case. GroupNotFound (also: it was aborted or deleted), GroupDeleting, PreconditionFailed,
+ * TooManyHolds, InvalidParameter (the name), StoreFailed. */
 int group_hold(struct service *service, const char *id_or_name, const char *name,
                const struct condition *condition, const struct origin *origin,
                struct group_row *row, bool *is_new, struct err *err);

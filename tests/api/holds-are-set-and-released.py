@@ -3,16 +3,18 @@
 #
 # Holds of a group: each user of it sets and releases his own, by name; both calls may be repeated.
 # They are durable, shown wherever the group is, change its ETag, obey conditions, and have events.
-# Those that many callers set at once are all there. A group that was aborted takes none.
+# Those that many callers set at once are all there. A group that was aborted, is being deleted or
+# was deleted takes none, also while the DELETE runs.
 import os
 import sys
 import threading
 
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.realpath(__file__)), "..", "lib"))
-from snapgroupd import Daemon, expect, main
+from snapgroupd import Daemon, at_once, expect, main
 
 GROUP = "/snapshot-groups/g"
+ROUNDS = 20
 
 
 def hold(name, group=GROUP):
@@ -97,6 +99,39 @@ def refused(daemon):
     expect(answer.headers["Allow"] == "PUT, DELETE, OPTIONS", "%s", answer.headers)
 
 
+def deleted(daemon):
+    """A hold that is set is one that keeps the group: of a call beside its DELETE, one is refused."""
+    for number in range(ROUNDS):
+        name = "r%d" % number
+        group = "/snapshot-groups/" + daemon.snapshot(name, ["vda"])["id"]
+        held, gone = at_once(lambda: daemon.request("PUT", hold("x", group)), lambda: daemon.request("DELETE", group))
+        if held.status == 201:
+            expect((gone.status, gone.body["code"]) == (409, "GroupHeld"), "held, and deleted: %s", gone)
+            expect(daemon.request("DELETE", hold("x", group)).status == 204, "%s: a release", name)
+            gone = daemon.request("DELETE", group)
+        else:
+            expect(held.body["code"] in ("GroupDeleting", "GroupNotFound"), "%s", held)
+        expect(daemon.await_job(gone)["state"] == "done", "%s", gone)
+        answer = daemon.request("PUT", hold("x", group))
+        expect((answer.status, answer.body["code"]) == (404, "GroupNotFound"), "deleted: %s", answer)
+        expect(daemon.get(group)["holds"] == [], "%s", daemon.get(group))
+
+
+def deleting(daemon):
+    """A trigger in the database has the job wait."""
+    with daemon.stopped_database() as database:
+        database.execute("CREATE TRIGGER pauses AFTER INSERT ON jobs BEGIN "
+                         "UPDATE jobs SET state = 'paused' WHERE id = NEW.id; END")
+    group = "/snapshot-groups/" + daemon.snapshot("late", ["vda"])["id"]
+    job = daemon.request("DELETE", group)
+    expect(job.status == 202 and daemon.get(group)["state"] == "deleting", "%s", job)
+    answer = daemon.request("PUT", hold("x", group))
+    expect((answer.status, answer.body["code"]) == (409, "GroupDeleting"), "deleting: %s", answer)
+    expect(daemon.request("DELETE", hold("x", group)).status == 204, "it has none")
+    answer = daemon.request("PATCH", "/jobs/" + job.body["id"], {"state": "running"})
+    expect(answer.status == 200 and daemon.await_job(job)["state"] == "done", "%s", answer)
+
+
 def test():
     with Daemon() as daemon:
         daemon.start()
@@ -107,6 +142,8 @@ def test():
         conditions(daemon)
         many_at_once(daemon)
         refused(daemon)
+        deleted(daemon)
+        deleting(daemon)
 
 
 main(test)
