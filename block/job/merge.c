@@ -7,8 +7,9 @@
  *        +------ merge_end -----+----------------------------+
  *
  * What is to be pushed is asked piece by piece of the frozen images above base (a walk with a
- * floor, walk.h), never of a plan made earlier. Pages of the images above, which will not be read
- * again, are dropped (write-back.h has the rest).
+ * floor, walk.h), never of a plan made earlier. Clients read those images until the chain is
+ * redirected, so of their pages no more are dropped than the merge has brought in (write-back.h has
+ * the rest).
  */
 #include "block/merge.h"
 
@@ -29,11 +30,16 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
 
-enum { ZEROS_BYTES = 1 << 30 }; /* that are pushed at a time */
+enum {
+    ZEROS_BYTES = 1 << 30, /* that are pushed at a time */
+    RUSAGE_BLOCK_BYTES = 512,
+    FOLIO_BYTES_MAX = 2 << 20, /* pages that the kernel drops together or not at all */
+};
 
 enum merge_state { MERGE_FROZEN, MERGE_THAWED, MERGE_REDIRECTED };
 
@@ -48,8 +54,9 @@ struct merge {
     struct walk_memory *walk_memory;
     struct walks walks;
     struct write_back write_back;
-    uint64_t locked_us; /* by the last redirection */
-    void *buffer;       /* of MERGE_PIECE_BYTES */
+    uint64_t fetched_bytes; /* into the page cache, by reading what is pushed, and not dropped */
+    uint64_t locked_us;     /* by the last redirection */
+    void *buffer;           /* of MERGE_PIECE_BYTES */
 };
 
 /* ---- opening ---- */
@@ -284,6 +291,26 @@ static int merge_find(struct merge *merge, uint64_t *offset, struct chain_extent
     return 1;
 }
 
+/* What this thread has read from disks so far, read-ahead included. */
+static uint64_t thread_fetched_bytes(void)
+{
+    struct rusage usage = {0};
+    getrusage(RUSAGE_THREAD, &usage);
+    return (uint64_t)usage.ru_inblock * RUSAGE_BLOCK_BYTES;
+}
+
+/* The piece's pages, if the merge has brought in as many, and the folio into which it began. */
+static void merge_drop_pages(struct merge *merge, const struct chain_extent *extent)
+{
+    if (extent->host == EXTENT_NO_HOST || merge->fetched_bytes < extent->length)
+        return;
+    uint64_t begin =
+        extent->host - (extent->host < FOLIO_BYTES_MAX ? extent->host : FOLIO_BYTES_MAX);
+    posix_fadvise(extent->node->fd, (off_t)begin, (off_t)(extent->host + extent->length - begin),
+                  POSIX_FADV_DONTNEED);
+    merge->fetched_bytes -= extent->length;
+}
+
 /* `offset` is where the extent begins; its content is not beneath base's mask (M1). */
 static int merge_push(struct merge *merge, uint64_t offset, const struct chain_extent *extent)
 {
@@ -291,12 +318,12 @@ static int merge_push(struct merge *merge, uint64_t offset, const struct chain_e
     assert(extent->depth <= merge->count - merge->floor);        /* M1 */
     if (extent->kind == EXTENT_ZERO)
         return node_zero(merge->base, offset, extent->length, true);
+    uint64_t before = thread_fetched_bytes();
     int ret = node_read(merge->upper, merge->buffer, offset, extent->length);
+    merge->fetched_bytes += thread_fetched_bytes() - before;
     if (ret == 0)
         ret = node_write(merge->base, merge->buffer, offset, extent->length);
-    if (extent->host != EXTENT_NO_HOST)
-        posix_fadvise(extent->node->fd, (off_t)extent->host, (off_t)extent->length,
-                      POSIX_FADV_DONTNEED);
+    merge_drop_pages(merge, extent);
     return ret;
 }
 
