@@ -91,13 +91,11 @@ static int group_record_deleted(struct service *service, struct store_transactio
                : event_record(transaction, origin, EVENT_GROUP_DELETED, NULL, deleted.id, err);
 }
 
-/* 1; 0: it is in another state by now; -1. */
-static int job_write(struct service *service, const struct job_row *row,
-                     const struct origin *origin, struct err *err)
+/* The row's state, with its event. 1; 0: it is in another state by now; -1. */
+static int state_record(struct service *service, struct store_transaction *transaction,
+                        const struct job_row *row, const struct origin *origin, struct err *err)
 {
-    CLEANUP(store_transaction)
-    struct store_transaction *transaction = store_begin(service->store, err);
-    int changed = transaction ? store_job_update_state(transaction, row, err) : -1;
+    int changed = store_job_update_state(transaction, row, err);
     if (changed <= 0)
         return changed;
     if (event_record_job(transaction, origin, job_event(row->state), row->id, row->group_id, err) !=
@@ -106,6 +104,18 @@ static int job_write(struct service *service, const struct job_row *row,
     if (row->state == JOB_DONE && row->kind == JOB_DELETE &&
         group_record_deleted(service, transaction, row, origin, err) != 0)
         return -1;
+    return 1;
+}
+
+/* The same, in a commit of its own. */
+static int job_write(struct service *service, const struct job_row *row,
+                     const struct origin *origin, struct err *err)
+{
+    CLEANUP(store_transaction)
+    struct store_transaction *transaction = store_begin(service->store, err);
+    int changed = transaction ? state_record(service, transaction, row, origin, err) : -1;
+    if (changed <= 0)
+        return changed;
     if (store_commit(steal(transaction), err) != 0)
         return -1;
     job_count(service->metrics, row->state);
@@ -144,21 +154,31 @@ static void job_end(struct service *service, struct job_row *row, int result,
     left_files_keep(service, row);
 }
 
-/* Others reach the job from now on; what they changed before is read. 1; 0: it is not to run any
- * more; -1. */
-static int job_claim(struct service *service, struct job_row *row, struct err *err)
+/* Reads the row, once the job that runs has the rate which that has: of two changes at once, the
+ * one that was recorded last. 1; 0: there is no such job; -1. */
+static int job_read(struct service *service, struct job_row *row, struct err *err)
 {
     uint64_t rate;
     do {
         struct job_row now;
         rate = row->rate_bytes_per_second;
+        job_control_set_rate(service->job_control, row->id, rate);
         int found = store_job_get(service->store, row->id, &now, err);
         if (found <= 0)
             return found;
         job_row_clear(row);
         *row = now;
-        job_control_set_rate(service->job_control, row->id, row->rate_bytes_per_second);
     } while (row->rate_bytes_per_second != rate);
+    return 1;
+}
+
+/* Others reach the job from now on; what they changed before is read. 1; 0: it is not to run any
+ * more; -1. */
+static int job_claim(struct service *service, struct job_row *row, struct err *err)
+{
+    int found = job_read(service, row, err);
+    if (found <= 0)
+        return found;
     if (row->state != JOB_QUEUED)
         return row->state == JOB_RUNNING;
     row->state = JOB_RUNNING;
@@ -378,50 +398,65 @@ static enum job_state job_wanted(const struct job_row *row, const struct job_cha
     return row->state == JOB_PAUSED ? JOB_QUEUED : row->state;
 }
 
-static int job_set_state(struct service *service, struct job_row *row,
+/* In one commit. 1: done; 0: the job was changed meanwhile; -1. */
+static int change_record(struct service *service, const struct job_row *row, bool has_state,
                          const struct job_change *change, struct err *err)
 {
-    enum job_state wanted = job_wanted(row, change);
-    if (!change->has_state || wanted == row->state)
-        return 1;
-    row->state = wanted;
-    row->has_finished = wanted == JOB_CANCELLED;
-    row->finished_at_us = clock_now_us();
-    int changed = job_write(service, row, change->origin, err);
-    if (changed > 0 && wanted == JOB_QUEUED)
-        job_control_wake(service->job_control);
-    else if (changed > 0 && !job_control_stop(service->job_control, row->id) &&
-             wanted == JOB_CANCELLED)
-        copies_settle_briefly(service, row);
-    return changed;
-}
-
-static int job_set_rate(struct service *service, struct job_row *row,
-                        const struct job_change *change, struct err *err)
-{
-    if (!change->has_rate)
-        return 1;
-    row->rate_bytes_per_second = change->rate_bytes_per_second;
     CLEANUP(store_transaction)
     struct store_transaction *transaction = store_begin(service->store, err);
-    int changed = transaction ? store_job_update_rate(transaction, row, err) : -1;
+    int changed = transaction ? 1 : -1;
+    if (changed > 0 && change->condition)
+        changed = store_job_check_revision(transaction, row, err);
+    if (changed > 0 && change->has_rate)
+        changed = store_job_update_rate(transaction, row, err);
+    if (changed > 0 && has_state)
+        changed = state_record(service, transaction, row, change->origin, err);
     if (changed <= 0)
         return changed;
-    if (store_commit(steal(transaction), err) != 0)
-        return -1;
-    job_control_set_rate(service->job_control, row->id, row->rate_bytes_per_second);
-    return 1;
+    return store_commit(steal(transaction), err) == 0 ? 1 : -1;
+}
+
+/* After a change of state is recorded. */
+static void state_tell(struct service *service, const struct job_row *row)
+{
+    job_count(service->metrics, row->state);
+    if (row->state == JOB_QUEUED)
+        job_control_wake(service->job_control);
+    else if (!job_control_stop(service->job_control, row->id) && row->state == JOB_CANCELLED &&
+             row->kind == JOB_COPY)
+        copies_settle_briefly(service, row);
+}
+
+/* Fills in what is wanted. Whether the job gets another state. */
+static bool change_apply(const struct job_change *change, struct job_row *row)
+{
+    enum job_state before = row->state;
+    if (change->has_rate)
+        row->rate_bytes_per_second = change->rate_bytes_per_second;
+    if (change->has_state)
+        row->state = job_wanted(row, change);
+    row->has_finished = row->state == JOB_CANCELLED;
+    row->finished_at_us = clock_now_us();
+    return row->state != before;
 }
 
 /* 1: done; 0: the job was changed meanwhile; -1. */
 static int change_try(struct service *service, const char *id, const struct job_change *change,
                       struct err *err)
 {
+    struct err ignored; /* the rate is told then, too */
     CLEANUP_BY(job_row_clear) struct job_row row = {0};
     if (jobs_get(service, id, &row, err) != 0 || job_check(&row, change, err) != 0)
         return -1;
-    int changed = job_set_rate(service, &row, change, err);
-    return changed > 0 ? job_set_state(service, &row, change, err) : changed;
+    bool has_state = change_apply(change, &row);
+    if (!has_state && !change->has_rate)
+        return 1;
+    int done = change_record(service, &row, has_state, change, err);
+    if (done > 0 && has_state)
+        state_tell(service, &row);
+    if (done > 0 && change->has_rate)
+        (void)job_read(service, &row, &ignored);
+    return done;
 }
 
 int jobs_change(struct service *service, const char *id, const struct job_change *change,

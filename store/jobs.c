@@ -164,6 +164,15 @@ int store_job_update_state(struct store_transaction *transaction, const struct j
 
 #define IS_UNFINISHED "WHERE id = :id AND finished_at_us IS NULL"
 
+int store_job_check_revision(struct store_transaction *transaction, const struct job_row *row,
+                             struct err *err)
+{
+    return job_change(transaction,
+                      "UPDATE jobs SET revision = revision "
+                      "WHERE id = :id AND revision = :revision",
+                      row, err);
+}
+
 int store_job_update_rate(struct store_transaction *transaction, const struct job_row *row,
                           struct err *err)
 {

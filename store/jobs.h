@@ -98,6 +98,10 @@ int store_job_insert(struct store_transaction *transaction, const struct job_row
 int store_job_update_state(struct store_transaction *transaction, const struct job_row *row,
                            struct err *err);
 
+/* Whether the row still is of that revision. */
+int store_job_check_revision(struct store_transaction *transaction, const struct job_row *row,
+                             struct err *err);
+
 /* rate_bytes_per_second, of a job that has not finished. */
 int store_job_update_rate(struct store_transaction *transaction, const struct job_row *row,
                           struct err *err);

@@ -14,13 +14,14 @@ import time
 
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.realpath(__file__)), "..", "lib"))
-from snapgroupd import Daemon, expect, main, qcow2_check, run, wait_until
+from snapgroupd import Daemon, at_once, expect, main, qcow2_check, run, wait_until
 
 MIB = 1 << 20
 SIZE_BYTES = 8 * MIB
 PUSHED_BYTES = 4 * MIB
 PIECE_BYTES = 32 << 10  # a part of a cluster
 STOP_S = 10
+ROUNDS, CALLERS = 5, 8
 FAST = {"rate_bytes_per_second": 0}
 
 
@@ -334,6 +335,26 @@ def in_line(device):
     await_done(device, group, job)
 
 
+def on_a_condition(device):
+    """Of changes at once that name one version, one is made, as a whole."""
+    daemon = device.daemon
+    group, job = begin(device)
+    change(daemon, job, "paused", state="paused")
+    path = "/jobs/" + job["id"]
+    for number in range(ROUNDS):
+        wait_until(lambda: job_of(daemon, job)["progress"]["done_bytes"], "the progress")
+        tag = daemon.request("GET", path).headers["ETag"]
+        bodies = [{"rate_bytes_per_second": 1 + number * CALLERS + caller} for caller in range(CALLERS)]
+        answers = at_once(*(lambda body=body: daemon.request("PATCH", path, body, If_Match=tag) for body in bodies))
+        made = [body for body, answer in zip(bodies, answers) if answer.status == 200]
+        expect(len(made) == 1 and {answer.status for answer in answers} == {200, 412}, "%s", list(map(str, answers)))
+        expect(job_of(daemon, job)["rate_bytes_per_second"] == made[0]["rate_bytes_per_second"], "%s", made)
+    tag = daemon.request("GET", path).headers["ETag"]
+    answer = daemon.request("PATCH", path, {"state": "running", **FAST}, If_Match=tag)
+    expect(answer.status == 200 and answer.body["rate_bytes_per_second"] == 0, "%s", answer)
+    await_done(device, group, job)
+
+
 def stopped(device):
     daemon = device.daemon
     group, job = begin(device)
@@ -366,8 +387,10 @@ def test():
             database.execute("CREATE TRIGGER slow AFTER INSERT ON jobs BEGIN "
                              "UPDATE jobs SET rate_bytes_per_second = 1 WHERE id = NEW.id; END")
         device = Device(daemon)
-        for case in (paused, cancelled, of_another_group, taken_over, failed, queued, in_line, stopped, killed):
+        for case in (paused, cancelled, of_another_group, taken_over, failed, queued, in_line, on_a_condition, stopped, killed):
             case(device)
+        with open(daemon.log_path) as log:
+            expect("no memory" not in log.read(), "a job without a file was settled as a copy")
 
 
 main(test)
