@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * See rebuild.h. What a POST answers is what a GET shows, or the `error` of an attempt that is
- * kept. 202 of a group that is cut is interim.
+ * See rebuild.h. What a POST answers is what a GET shows, of a group also after its deletion has
+ * begun, or the `error` of an attempt that is kept. 202 of a group that is cut is interim.
  */
 #include "service/http/rebuild.h"
 
@@ -66,7 +66,7 @@ static enum rebuilt rebuild_group(struct service *service, const struct request 
     CLEANUP_BY(group_row_clear) struct group_row row = {0};
     if (store_group_get(service->store, id, &row, &err) != 0)
         return err.code == ErrGroupNotFound ? REBUILT_NOTHING : rebuild_pending(reply, &err);
-    if (row.state == GROUP_COMMITTED)
+    if (row.state == GROUP_COMMITTED || row.state == GROUP_DELETING || row.state == GROUP_DELETED)
         return rebuild_created(service, request, snapshot_group_get, "/snapshot-groups", id, reply);
     if (row.state == GROUP_ABORTED)
         return rebuild_refused(service, request, id, reply);

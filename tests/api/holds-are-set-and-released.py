@@ -100,7 +100,7 @@ def refused(daemon):
 
 
 def deleted(daemon):
-    """A hold that is set is one that keeps the group: of a call beside its DELETE, one is refused."""
+    """A hold that is set keeps the group: of a PUT and a DELETE at once, one is refused."""
     for number in range(ROUNDS):
         name = "r%d" % number
         group = "/snapshot-groups/" + daemon.snapshot(name, ["vda"])["id"]

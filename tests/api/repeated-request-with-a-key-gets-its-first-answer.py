@@ -65,6 +65,28 @@ def check_same(daemon):
     expect(answer.status == 409 and answer.body["code"] == "GroupExists", "after 24 h: %s", answer)
 
 
+def check_deleted(daemon):
+    """What was made is answered with also while its deletion runs, which the answer shows, and
+    afterwards; it is not made again. A trigger in the database has the job wait."""
+    change(daemon, "CREATE TRIGGER pauses AFTER INSERT ON jobs BEGIN "
+                   "UPDATE jobs SET state = 'paused' WHERE id = NEW.id; END")
+    body = group_body("gone", ["vda"])
+    first = post(daemon, "/snapshot-groups", body, "key-gone")
+    job = daemon.request("DELETE", "/snapshot-groups/gone")
+    expect((first.status, job.status) == (201, 202), "%s, %s", first, job)
+    check_replay(first, post(daemon, "/snapshot-groups", body, "key-gone"))
+    for state in ("deleting", "deleted"):
+        change(daemon, "UPDATE idempotency_keys SET status = NULL, headers = NULL, body = NULL")
+        for _ in range(2):
+            again = post(daemon, "/snapshot-groups", body, "key-gone")
+            expect((again.status, again.headers["Location"]) == (201, first.headers["Location"]), "%s: %s", state, again)
+            expect(again.body["state"] == state and again.headers["Idempotency-Replayed"] == "true", "%s: %s", state, again)
+        if state == "deleting":
+            daemon.request("PATCH", "/jobs/" + job.body["id"], {"state": "running"})
+            expect(daemon.await_job(job)["state"] == "done", "%s", daemon.get("/jobs"))
+    change(daemon, "DROP TRIGGER pauses")
+
+
 def check_device(daemon):
     for key, body in (("key-c", {"name": "vdc", "image": "vdc.raw", "format": "raw", "size_bytes": 1 << 20}),
                       ("key-d", {"name": "vdd", "image": "vdd.raw", "format": "raw"})):
@@ -137,6 +159,7 @@ def test():
         daemon.create_device("vdb", "qcow2", 1 << 20)
         check_forms(daemon)
         check_same(daemon)
+        check_deleted(daemon)
         check_device(daemon)
         check_refusals(daemon)
         check_running(daemon)
