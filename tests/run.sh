@@ -11,7 +11,7 @@
 # code must also build with clang and without asserts, and be formatted as .clang-format says, and
 # the commits must pass tests/lib/commit-gate; `static` tests, which judge the tree and not what was
 # built, and those to be run `once`, whose time goes to other programs, run with dev alone unless
-# they are named. In a chroot, /proc must be mounted.
+# they are named; those of `one-thread` not with tsan. In a chroot, /proc must be mounted.
 #
 # JOBS=N runs N tests at a time; by default two for each core, since most of them wait half of the
 # time: for disks, deadlines and each other.
@@ -51,6 +51,7 @@ run_tests() {
     for label in static once; do
         [ "$preset" = dev ] || [[ " $* " == *" $label "* ]] || without+=("$label")
     done
+    [ "$preset" != tsan ] || without+=(one-thread)
     [ $# -eq 0 ] || only=(--label-regex "^($(IFS='|' && echo "$*"))\$")
     [ "${#without[@]}" -eq 0 ] ||
         only+=(--label-exclude "^($(IFS='|' && echo "${without[*]}"))\$")

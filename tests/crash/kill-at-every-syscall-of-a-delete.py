@@ -15,7 +15,7 @@ import sys
 
 # all: also those at which a kill finds what the next one finds
 os.environ.setdefault("CRASH_CALLS", "changes")
-os.environ.setdefault("CRASH_STRIDE", "3")  # 1: every call
+os.environ.setdefault("CRASH_STRIDE", "5")  # 1: every call
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.realpath(__file__)), "..", "lib"))
 from deletewalk import DEVICES, SIZE_BYTES, Delete

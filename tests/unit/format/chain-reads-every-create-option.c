@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0
+ * label: one-thread
  *
  * Images made by qemu-img with each of its options read as QEMU reads them, and stay free of errors
  * and leaks when the driver writes to them.

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0
+ * label: one-thread
  *
  * Whenever the power fails, and whichever sectors of the writes since the last fdatasync reached
  * the disk, the image is free of errors (leaks aside) and holds everything that was flushed.

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0
+ * label: one-thread
  *
  * A thawed image gets a larger disk. Whenever the power fails, and whichever sectors reached the
  * disk, QEMU finds the old size or the new one and no error, the old content and zeros behind it,

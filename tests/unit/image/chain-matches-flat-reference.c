@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0
+ * label: one-thread
  *
  * Random requests to chains of 1 to 5 images read as a flat reference does, byte for byte, and QEMU
  * agrees.

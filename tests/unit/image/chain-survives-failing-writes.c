@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0
+ * label: one-thread
  *
  * A write or a sync of the image's file fails, once: the first, then the second, the third, and so
  * on until a whole run sees no failure. Each time the request that hits it reports an error or does

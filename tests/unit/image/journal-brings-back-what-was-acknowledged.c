@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0
+ * label: one-thread
  *
  * A writer is killed at any moment, in the midst of a flush too; what it was told is written is
  * there after the journal has been replayed, whether it was flushed or not, though the replay is

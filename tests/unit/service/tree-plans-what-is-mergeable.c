@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0
+ * label: one-thread
  *
  * Every tree of up to six images, with every choice of roles and of those that are needed: the plan
  * is carried out on a model, in which an image is the set of blocks that it says something about.
