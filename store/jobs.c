@@ -92,7 +92,8 @@ void job_rows_free(struct job_row *rows, size_t count)
 /* ---- changing ---- */
 
 /* Deletes a few of the oldest jobs that have finished and are too many or too old; not those that
- * have left a merge undone, which another job has to finish. */
+ * have left a merge undone, which another job has to finish, or a file that is still to go. These
+ * are no part of the few, or they would keep all others. */
 static int jobs_prune(struct connection *writer, uint64_t now_us, struct err *err)
 {
     const uint64_t age_us = (uint64_t)STORE_JOB_DAYS_MAX * 24 * 3600 * 1000000;
@@ -100,11 +101,12 @@ static int jobs_prune(struct connection *writer, uint64_t now_us, struct err *er
     sqlite3_stmt *statement = statement_begin(
         writer,
         "WITH old AS (SELECT sequence, finished_at_us FROM jobs WHERE finished_at_us IS NOT NULL "
+        "AND file_state = 'none' "
         "AND NOT EXISTS (SELECT 1 FROM merges WHERE job_id = jobs.id AND stage <> 'done') "
         "ORDER BY sequence LIMIT :count) DELETE FROM jobs WHERE sequence IN "
         "(SELECT sequence FROM old WHERE finished_at_us < :oldest OR sequence <= "
         "(SELECT sequence FROM jobs WHERE finished_at_us IS NOT NULL ORDER BY sequence DESC "
-        "LIMIT 1 OFFSET :kept)) AND file_state = 'none'",
+        "LIMIT 1 OFFSET :kept))",
         err);
     if (!statement)
         return -1;

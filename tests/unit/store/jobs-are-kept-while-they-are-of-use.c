@@ -266,6 +266,11 @@ TEST(finished_jobs_are_kept_within_bounds)
     change_state(2, JOB_FAILED, 1);
     store_sql("INSERT INTO merges (job_id, device, base, upper, stage) SELECT id, 'vda', '/i/a', "
               "'/i/b', 'redirected' FROM jobs WHERE state = 'failed'");
+    for (unsigned i = 0; i < 20; i++) { /* more than are looked at: have left files */
+        job_must_insert(100 + i, 1);
+        change_state(100 + i, JOB_FAILED, 1);
+    }
+    store_sql("UPDATE jobs SET file_state = 'staged' WHERE sequence > 2");
     for (unsigned i = 0; i < many; i++) {
         job_must_insert(1000 + i, 1);
         change_state(1000 + i, JOB_CANCELLED, DAY_US + i);
@@ -283,6 +288,11 @@ TEST(finished_jobs_are_kept_within_bounds)
     assert_int_equal(store_number("SELECT min(finished_at_us) FROM jobs WHERE state <> 'failed'"),
                      DAY_US + 70);
     assert_int_equal(store_number("SELECT count(*) FROM merges"), 1);
+    assert_int_equal(store_number("SELECT count(*) FROM jobs WHERE state = 'failed'"), 21);
+    store_sql("UPDATE jobs SET file_state = 'none'"); /* the files have gone */
+    for (unsigned i = 0; i < 3; i++)
+        job_must_insert(9200 + i, DAY_US + 70 + STORE_JOB_DAYS_MAX * DAY_US);
+    assert_int_equal(store_number("SELECT count(*) FROM jobs WHERE state = 'failed'"), 1);
 }
 
 static int delete_group(unsigned id, uint64_t revision)
