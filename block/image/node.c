@@ -243,7 +243,8 @@ int node_replay(struct node *node, struct journal *journal, int dirfd, struct er
 void node_end_journal(struct node *node, bool discard)
 {
     LOCK_GUARD(&node->flush_lock);
-    journal_close(steal(node->journal), discard);
+    if (node->journal) /* else others may look, without the lock, whether there is one */
+        journal_close(steal(node->journal), discard);
 }
 
 bool node_is_unflushed(struct node *node)

@@ -80,6 +80,7 @@ static void *reader_run(void *arg)
         read_chain(scene, &random, buf);
         if (scene->open_count)
             read_open(scene, &random, buf);
+        node_end_journal(scene->lower, false); /* as the detach of a device of the chain does */
     }
     return NULL;
 }
