@@ -50,9 +50,9 @@ static void flusher_wait(struct qcow2 *q)
         pthread_cond_wait(&q->flusher.called, &q->lock);
         return;
     }
-    clock_gettime(CLOCK_REALTIME, &until);
+    clock_gettime(CLOCK_MONOTONIC, &until);
     until.tv_sec += RETRY_S;
-    if (pthread_cond_timedwait(&q->flusher.called, &q->lock, &until) == ETIMEDOUT)
+    if (pthread_cond_clockwait(&q->flusher.called, &q->lock, CLOCK_MONOTONIC, &until) == ETIMEDOUT)
         q->flusher.is_wanted = true;
 }
 
