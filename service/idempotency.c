@@ -152,6 +152,7 @@ void key_claim_answer(const struct key_claim *claim, const struct key_row *made,
     row.body = (char *)body;
     CLEANUP(store_transaction)
     struct store_transaction *transaction = store_begin(claim->service->store, &err);
+    row.created_at_us = clock_now_us(); /* if it is inserted: in the order of commits */
     if (!transaction || store_key_answer(transaction, &row, &err) != 0 ||
         store_commit(steal(transaction), &err) != 0)
         log_warning("the answer to key '%s' is not kept: %s", row.key, err.message);

@@ -82,6 +82,14 @@ static int key_run(struct store_transaction *transaction, const char *sql,
     return statement_run(writer, statement, ErrInternalError, row->key, err);
 }
 
+/* Of the caller's keys, the oldest of those whose time compares so with that of the newest. */
+#define OLDEST(comparison)                                                                         \
+    "SELECT * FROM (SELECT caller, key FROM idempotency_keys WHERE caller = :caller AND "          \
+    "created_at_us " comparison " :created_at_us ORDER BY created_at_us LIMIT (SELECT n FROM "     \
+    "surplus))"
+
+/* Those of a time to come were made before the clock was set back, so before all others: the time
+ * of a key is read in the transaction that inserts it. */
 static int keys_prune(struct store_transaction *transaction, const struct key_row *row,
                       struct err *err)
 {
@@ -92,10 +100,10 @@ static int keys_prune(struct store_transaction *transaction, const struct key_ro
                 row, err) < 0)
         return -1;
     return key_run(transaction,
+                   "WITH surplus (n) AS MATERIALIZED (SELECT max(0, min(:count, (SELECT count(*) "
+                   "FROM idempotency_keys WHERE caller = :caller) - :kept))) "
                    "DELETE FROM idempotency_keys WHERE (caller, key) IN (SELECT caller, key FROM "
-                   "idempotency_keys WHERE caller = :caller ORDER BY created_at_us LIMIT max(0, "
-                   "min(:count, (SELECT count(*) FROM idempotency_keys WHERE caller = :caller) - "
-                   ":kept)))",
+                   "(" OLDEST(">") " UNION ALL " OLDEST("<=") ") LIMIT (SELECT n FROM surplus))",
                    row, err);
 }
 

@@ -5,8 +5,8 @@
  *   (none) --store_key_insert, with the resource's row--> made --store_key_answer--> answered
  *      +--store_key_answer, if nothing was made--------------------------------------^
  *
- * Keys end store_keys_keep() after their request; of a caller with more than STORE_KEYS_MAX the
- * oldest go.
+ * Keys end store_keys_keep() after their request; of a caller with more than STORE_KEYS_MAX those
+ * go that were made first.
  */
 #ifndef STORE_IDEMPOTENCY_H
 #define STORE_IDEMPOTENCY_H
@@ -32,8 +32,9 @@ uint64_t store_keys_kept(const struct store *store); /* seconds */
 int store_key_get(struct store *store, const char *caller, const char *key, uint64_t now_us,
                   struct key_row *row, struct err *err);
 
-/* The key of a request that makes the row named by its resource, in the same transaction. It
- * replaces one that has no answer or has ended: an earlier attempt, of which nothing is left. */
+/* The key of a request that makes the row named by its resource, in the same transaction, in which
+ * its created_at_us is read from the clock, too. It replaces one that has no answer or has ended:
+ * an earlier attempt, of which nothing is left. */
 int store_key_insert(struct store_transaction *transaction, const struct key_row *row,
                      struct err *err);
 
