@@ -52,7 +52,7 @@ static int row_write_with_clients(struct service *service, const struct device_r
 
 /* Reads the row, for which the change's condition holds. */
 static int device_row_read(struct service *service, const char *name,
-                           const struct device_change *change, struct device_row *row,
+                           const struct device_changes *change, struct device_row *row,
                            struct err *err)
 {
     if (store_device_get(service->store, name, row, err) != 0)
@@ -64,7 +64,7 @@ static int device_row_read(struct service *service, const char *name,
 
 /* As row_write(). */
 static int device_change_try(struct service *service, const char *name,
-                             const struct device_change *change, struct err *err)
+                             const struct device_changes *change, struct err *err)
 {
     CLEANUP_BY(device_row_clear) struct device_row row = {0}, before = {0};
     if (device_row_read(service, name, change, &row, err) != 0 ||
@@ -79,7 +79,7 @@ static int device_change_try(struct service *service, const char *name,
 /* Gives the device the size, if the rest of the change can be made. 1: done, which changes the row;
  * 0: it has that size; -1. */
 static int device_change_size(struct service *service, const char *name,
-                              const struct device_change *change, struct err *err)
+                              const struct device_changes *change, struct err *err)
 {
     CLEANUP_BY(device_row_clear) struct device_row row = {0};
     return device_row_read(service, name, change, &row, err) != 0 ||
@@ -88,11 +88,11 @@ static int device_change_size(struct service *service, const char *name,
                : resize_run(service, name, change->size_bytes, change->origin, err);
 }
 
-int devices_change(struct service *service, const char *name, const struct device_change *change,
+int devices_change(struct service *service, const char *name, const struct device_changes *change,
                    struct device_view *view, struct err *err)
 {
     int done = 0, resized = 0;
-    struct device_change rest = *change;
+    struct device_changes rest = *change;
     *view = (struct device_view){0};
     NAME_HOLD(service, name);
     if (change->size_bytes && (resized = device_change_size(service, name, change, err)) < 0)

@@ -12,7 +12,7 @@
 #include "service/devices.h"
 #include "service/labels.h"
 
-struct device_change {
+struct device_changes {
     const struct origin *origin;
     const struct condition *condition; /* or NULL */
     uint64_t size_bytes;               /* the wanted size, as it was asked for; 0: it stays */
@@ -24,7 +24,7 @@ struct device_change {
 
 /* `view` is the device afterwards, before anybody can detach it; to be cleared in every case.
  * DeviceNotFound, PreconditionFailed, and the codes of `apply`, the store and resize_run(). */
-int devices_change(struct service *service, const char *name, const struct device_change *change,
+int devices_change(struct service *service, const char *name, const struct device_changes *change,
                    struct device_view *view, struct err *err);
 
 #endif

@@ -127,8 +127,8 @@ int store_job_insert(struct store_transaction *transaction, const struct job_row
     return transaction_result(transaction, has_failed ? -1 : 0);
 }
 
-static int job_change(struct store_transaction *transaction, const char *sql,
-                      const struct job_row *row, struct err *err)
+static int job_row_write(struct store_transaction *transaction, const char *sql,
+                         const struct job_row *row, struct err *err)
 {
     int changed =
         row_run(&jobs, transaction_writer(transaction), sql, row, ErrInternalError, row->id, err);
@@ -161,7 +161,7 @@ int store_job_update_state(struct store_transaction *transaction, const struct j
     };
     assert(job_state_is_finished(row->state) == row->has_finished);
     assert((row->state == JOB_FAILED) == row->has_error);
-    return job_change(transaction, changes[row->state], row, err);
+    return job_row_write(transaction, changes[row->state], row, err);
 }
 
 #define IS_UNFINISHED "WHERE id = :id AND finished_at_us IS NULL"
@@ -169,37 +169,37 @@ int store_job_update_state(struct store_transaction *transaction, const struct j
 int store_job_check_revision(struct store_transaction *transaction, const struct job_row *row,
                              struct err *err)
 {
-    return job_change(transaction,
-                      "UPDATE jobs SET revision = revision "
-                      "WHERE id = :id AND revision = :revision",
-                      row, err);
+    return job_row_write(transaction,
+                         "UPDATE jobs SET revision = revision "
+                         "WHERE id = :id AND revision = :revision",
+                         row, err);
 }
 
 int store_job_update_rate(struct store_transaction *transaction, const struct job_row *row,
                           struct err *err)
 {
-    return job_change(transaction,
-                      "UPDATE jobs SET rate_bytes_per_second = :rate_bytes_per_second, "
-                      "revision = revision + 1 " IS_UNFINISHED,
-                      row, err);
+    return job_row_write(transaction,
+                         "UPDATE jobs SET rate_bytes_per_second = :rate_bytes_per_second, "
+                         "revision = revision + 1 " IS_UNFINISHED,
+                         row, err);
 }
 
 int store_job_update_plan(struct store_transaction *transaction, const struct job_row *row,
                           struct err *err)
 {
-    return job_change(transaction,
-                      "UPDATE jobs SET total_bytes = :total_bytes, kept = :kept, "
-                      "revision = revision + 1 " IS_UNFINISHED,
-                      row, err);
+    return job_row_write(transaction,
+                         "UPDATE jobs SET total_bytes = :total_bytes, kept = :kept, "
+                         "revision = revision + 1 " IS_UNFINISHED,
+                         row, err);
 }
 
 int store_job_update_progress(struct store_transaction *transaction, const struct job_row *row,
                               struct err *err)
 {
-    return job_change(transaction,
-                      "UPDATE jobs SET done_bytes = :done_bytes, revision = revision + 1 "
-                      "WHERE id = :id AND (finished_at_us IS NULL OR state = 'cancelled')",
-                      row, err);
+    return job_row_write(transaction,
+                         "UPDATE jobs SET done_bytes = :done_bytes, revision = revision + 1 "
+                         "WHERE id = :id AND (finished_at_us IS NULL OR state = 'cancelled')",
+                         row, err);
 }
 
 int store_job_update_file(struct store_transaction *transaction, const struct job_row *row,
@@ -216,7 +216,7 @@ int store_job_update_file(struct store_transaction *transaction, const struct jo
                            "done_bytes = :done_bytes, revision = revision + 1 "
                            "WHERE id = :id AND state = 'running' AND file_state = 'staged'",
     };
-    return job_change(transaction, changes[row->file_state], row, err);
+    return job_row_write(transaction, changes[row->file_state], row, err);
 }
 
 /* ---- reading ---- */
@@ -237,8 +237,8 @@ static int job_load(struct connection *reader, sqlite3_stmt *statement, struct j
 }
 
 /* The first row of `sql`, with :key and :number bound. */
-static int job_get(struct store *store, const char *sql, const char *key, uint64_t number,
-                   struct job_row *row, struct err *err)
+static int job_find(struct store *store, const char *sql, const char *key, uint64_t number,
+                    struct job_row *row, struct err *err)
 {
     CLEANUP_BY(query_end) struct query query = {0};
     sqlite3_stmt *statement = query_begin(&query, store, sql, err);
@@ -251,13 +251,13 @@ static int job_get(struct store *store, const char *sql, const char *key, uint64
 
 int store_job_get(struct store *store, const char *id, struct job_row *row, struct err *err)
 {
-    return job_get(store, SELECT "WHERE id = :key", id, 0, row, err);
+    return job_find(store, SELECT "WHERE id = :key", id, 0, row, err);
 }
 
 int store_job_get_of_group(struct store *store, const char *group_id, struct job_row *row,
                            struct err *err)
 {
-    return job_get(
+    return job_find(
         store, SELECT "WHERE group_id = :key AND kind = 'delete' ORDER BY sequence DESC LIMIT 1",
         group_id, 0, row, err);
 }
@@ -265,36 +265,36 @@ int store_job_get_of_group(struct store *store, const char *group_id, struct job
 int store_job_get_copy(struct store *store, const char *group_id, struct job_row *row,
                        struct err *err)
 {
-    return job_get(store,
-                   SELECT "WHERE group_id = :key AND kind = 'copy' AND finished_at_us IS NULL "
-                          "ORDER BY sequence LIMIT 1",
-                   group_id, 0, row, err);
+    return job_find(store,
+                    SELECT "WHERE group_id = :key AND kind = 'copy' AND finished_at_us IS NULL "
+                           "ORDER BY sequence LIMIT 1",
+                    group_id, 0, row, err);
 }
 
 int store_job_next_file(struct store *store, uint64_t after, struct job_row *row, struct err *err)
 {
-    return job_get(store,
-                   SELECT "WHERE finished_at_us IS NOT NULL AND sequence > :number AND "
-                          "(file_state <> 'none' OR (kind = 'copy' AND finished_at_us >= " LATELY
-                          ")) ORDER BY sequence LIMIT 1",
-                   "", after, row, err);
+    return job_find(store,
+                    SELECT "WHERE finished_at_us IS NOT NULL AND sequence > :number AND "
+                           "(file_state <> 'none' OR (kind = 'copy' AND finished_at_us >= " LATELY
+                           ")) ORDER BY sequence LIMIT 1",
+                    "", after, row, err);
 }
 
 int store_job_next_left(struct store *store, uint64_t after, struct job_row *row, struct err *err)
 {
-    return job_get(store,
-                   SELECT "WHERE finished_at_us IS NOT NULL AND sequence > :number AND id IN "
-                          "(SELECT job_id FROM merges WHERE stage = 'redirected') "
-                          "ORDER BY sequence LIMIT 1",
-                   "", after, row, err);
+    return job_find(store,
+                    SELECT "WHERE finished_at_us IS NOT NULL AND sequence > :number AND id IN "
+                           "(SELECT job_id FROM merges WHERE stage = 'redirected') "
+                           "ORDER BY sequence LIMIT 1",
+                    "", after, row, err);
 }
 
 int store_job_next(struct store *store, enum job_state state, uint64_t after, struct job_row *row,
                    struct err *err)
 {
-    return job_get(store,
-                   SELECT "WHERE state = :key AND sequence > :number ORDER BY sequence LIMIT 1",
-                   state_names[state], after, row, err);
+    return job_find(store,
+                    SELECT "WHERE state = :key AND sequence > :number ORDER BY sequence LIMIT 1",
+                    state_names[state], after, row, err);
 }
 
 static size_t job_row_bytes(const struct job_row *row)

@@ -80,11 +80,11 @@ void device_update(struct service *service, const struct request *request, struc
                                  .labels = labels_patch_begin(&labels, request, &problem),
                                  .allowed_clients = body->allowed_clients,
                                  .problem = &problem};
-    struct device_change change = {.origin = &request->origin,
-                                   .condition = labels.change.condition,
-                                   .size_bytes = body->size.value,
-                                   .context = &patch,
-                                   .apply = device_apply};
+    struct device_changes change = {.origin = &request->origin,
+                                    .condition = labels.change.condition,
+                                    .size_bytes = body->size.value,
+                                    .context = &patch,
+                                    .apply = device_apply};
     CLEANUP_BY(device_view_clear) struct device_view view = {0};
     if (size_check(body, &problem.err) != 0 ||
         devices_change(service, request->argument, &change, &view, &problem.err) != 0) {

@@ -131,7 +131,7 @@ static int resize_apply(void *context, struct device_row *row, struct err *err)
 static int ask_resize(struct living *living, const struct life_change *change, struct err *err)
 {
     CLEANUP_BY(device_view_clear) struct device_view view = {0};
-    const struct device_change resize = {
+    const struct device_changes resize = {
         .origin = &origin_daemon, .size_bytes = change->length, .apply = resize_apply};
     return devices_change(&living->service, change->name, &resize, &view, err);
 }
