@@ -20,8 +20,8 @@ static int id_find(struct connection *writer, const char *sql, const char *key,
     return found;
 }
 
-static int copy_check(struct connection *writer, const struct job_row *row, const char *image,
-                      struct err *err)
+static int conflict_find(struct connection *writer, const struct job_row *row, const char *image,
+                         struct err *err)
 {
     char id[STORE_ID_CHARS + 1];
     int found = id_find(writer, "SELECT id FROM groups WHERE id = :key AND state = 'committed'",
@@ -44,7 +44,7 @@ int store_job_insert_copy(struct store_transaction *transaction, const struct jo
                           const char *image, struct err *err)
 {
     assert(row->kind == JOB_COPY);
-    if (copy_check(transaction_writer(transaction), row, image, err) != 0)
+    if (conflict_find(transaction_writer(transaction), row, image, err) != 0)
         return transaction_result(transaction, -1);
     return store_job_insert(transaction, row, err);
 }

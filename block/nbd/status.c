@@ -40,16 +40,17 @@ int nbd_status_decode(const struct nbd_session *session, struct nbd_request *req
                       const unsigned char *payload)
 {
     uint64_t length = 0;
-    const size_t id_bytes = 4;
-    if (request->payload_bytes < sizeof(length) + id_bytes || request->payload_bytes % id_bytes)
+    const size_t context_bytes = 4;
+    if (request->payload_bytes < sizeof(length) + context_bytes ||
+        request->payload_bytes % context_bytes)
         return -EINVAL;
     for (size_t i = 0; i < sizeof(length); i++)
         length = length << 8 | payload[i];
     request->length = length;
     request->contexts = 0;
-    for (size_t at = sizeof(length); at < request->payload_bytes; at += id_bytes) {
+    for (size_t at = sizeof(length); at < request->payload_bytes; at += context_bytes) {
         uint32_t id = 0;
-        for (size_t i = 0; i < id_bytes; i++)
+        for (size_t i = 0; i < context_bytes; i++)
             id = id << 8 | payload[at + i];
         if (id > NBD_CONTEXT_LAST || !(session->contexts & 1U << id) ||
             (request->contexts & 1U << id))

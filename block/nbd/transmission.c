@@ -160,7 +160,7 @@ static void connection_refuse(struct nbd_connection *connection, const struct nb
 
 /* Executes a request here. False: there is no memory for its reply, or, with `cached`, it would
  * have had to wait. */
-static bool connection_execute(struct nbd_connection *connection, const struct nbd_request *request,
+static bool connection_run_now(struct nbd_connection *connection, const struct nbd_request *request,
                                const void *payload, bool cached)
 {
     const struct nbd_session *session = &connection->session;
@@ -196,7 +196,7 @@ static int connection_submit(struct nbd_connection *connection, const struct nbd
                          payload) == 0)
         return 0;
     int ret = replies_send(connection); /* no finished request waits for a slow one */
-    if (ret || connection_execute(connection, request, payload, false))
+    if (ret || connection_run_now(connection, request, payload, false))
         return ret;
     return nbd_read_in_pieces(connection, request);
 }
@@ -216,7 +216,7 @@ static bool connection_execute_lone(struct nbd_connection *connection,
     /* The steps of BLOCK_STATUS are bounded, whatever its length. */
     bool is_long = request->length > LONE_BYTES && request->type != NBD_CMD_BLOCK_STATUS;
     if (connection->lone_streak <= LONE_STREAK || is_long ||
-        !connection_execute(connection, request, payload, false))
+        !connection_run_now(connection, request, payload, false))
         return false;
     if (ioctl(connection->channel.socket.fd, FIONREAD, &arrived) != 0 || arrived > 0)
         connection->lone_streak = 0;
@@ -240,7 +240,7 @@ static int connection_run_request(struct nbd_connection *connection, struct nbd_
         connection_refuse(connection, request, error);
         return 0;
     }
-    if (!nbd_request_is_slow(request) && connection_execute(connection, request, payload, true))
+    if (!nbd_request_is_slow(request) && connection_run_now(connection, request, payload, true))
         return 0;
     if (connection_execute_lone(connection, request, payload))
         return 0;

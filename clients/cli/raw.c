@@ -16,7 +16,7 @@
 #define BODY_BYTES_MAX ((size_t)64 << 20)
 
 /* All of a file, or of standard input for "-"; the caller frees it. */
-static char *file_read(const char *path, size_t *bytes, struct failure *failure)
+static char *body_read(const char *path, size_t *bytes, struct failure *failure)
 {
     FILE *from = strcmp(path, "-") == 0 ? stdin : fopen(path, "re");
     CLEANUP_FREE char *text = NULL;
@@ -43,7 +43,7 @@ static int body_take(struct call *call, struct request *request, char **text)
     const char *data = call_option(call, OPTION_DATA);
     bool is_file = data && (*data == '@' || strcmp(data, "-") == 0);
     if (is_file) {
-        *text = file_read(*data == '@' ? data + 1 : data, &request->body_bytes, &call->failure);
+        *text = body_read(*data == '@' ? data + 1 : data, &request->body_bytes, &call->failure);
         if (!*text)
             return -1;
     }
