@@ -49,7 +49,7 @@ void reply_release(struct reply *reply)
     *reply = (struct reply){0};
 }
 
-int64_t clock_ms(void)
+int64_t monotonic_ms(void)
 {
     struct timespec now;
     clock_gettime(CLOCK_MONOTONIC, &now);
@@ -121,7 +121,7 @@ int client_open(struct call *call)
     int64_t timeout_ms;
     if (timeout && value_time("--timeout", timeout, &timeout_ms, &call->failure) != 0)
         return -1;
-    client->deadline_ms = timeout ? clock_ms() + timeout_ms + 1 : 0;
+    client->deadline_ms = timeout ? monotonic_ms() + timeout_ms + 1 : 0;
     curl_easy_setopt(client->curl, CURLOPT_NOSIGNAL, 1L);
     curl_easy_setopt(client->curl, CURLOPT_PROTOCOLS_STR, "http,https");
     curl_easy_setopt(client->curl, CURLOPT_HTTP_VERSION, CURL_HTTP_VERSION_1_1);
@@ -191,7 +191,7 @@ static size_t body_take(char *text, size_t size, size_t count, void *context)
     struct exchanging *exchanging = context;
     size_t bytes = size * count;
     long status = 0;
-    exchanging->heard_ms = clock_ms();
+    exchanging->heard_ms = monotonic_ms();
     curl_easy_getinfo(exchanging->client->curl, CURLINFO_RESPONSE_CODE, &status);
     if (exchanging->take && status == 200) {
         exchanging->has_ended = exchanging->take(exchanging->context, text, bytes) != 0;
@@ -211,7 +211,7 @@ static int progress_take(void *context, curl_off_t a, curl_off_t b, curl_off_t c
     if (exchanging->take && poll(&output, 1, 0) == 1 && output.revents & (POLLERR | POLLNVAL))
         exchanging->has_ended = true;
     exchanging->is_silent =
-        exchanging->take && clock_ms() - exchanging->heard_ms >= STREAM_SILENCE_MS;
+        exchanging->take && monotonic_ms() - exchanging->heard_ms >= STREAM_SILENCE_MS;
     return exchanging->has_ended || exchanging->is_silent;
 }
 
@@ -262,7 +262,7 @@ static void request_set(struct client *client, const struct request *request, co
 static int64_t timeout_of(const struct client *client, const struct request *request,
                           bool is_stream)
 {
-    int64_t left_ms = client->deadline_ms - clock_ms();
+    int64_t left_ms = client->deadline_ms - monotonic_ms();
     if (client->deadline_ms)
         return left_ms > 0 ? left_ms : 1;
     return is_stream ? 0 : request->patience_ms ? request->patience_ms : PATIENCE_MS;
@@ -323,7 +323,7 @@ static enum exchange exchange_run(struct exchanging *exchanging, const struct re
     curl_easy_setopt(curl, CURLOPT_XFERINFOFUNCTION, progress_take);
     curl_easy_setopt(curl, CURLOPT_XFERINFODATA, exchanging);
     curl_easy_setopt(curl, CURLOPT_NOPROGRESS, exchanging->take ? 0L : 1L);
-    exchanging->heard_ms = clock_ms();
+    exchanging->heard_ms = monotonic_ms();
     CURLcode code = curl_easy_perform(curl);
     fclose(exchanging->body);
     curl_easy_getinfo(curl, CURLINFO_RESPONSE_CODE, &reply->status);

@@ -49,7 +49,7 @@ int client_open(struct call *call);
 void client_close(struct call *call);
 
 /* Milliseconds of a clock that is never set. */
-int64_t clock_ms(void);
+int64_t monotonic_ms(void);
 
 /* When --timeout is over, on that clock; 0: never. */
 int64_t client_deadline_ms(const struct client *client);

@@ -114,7 +114,7 @@ static cJSON *page_get(struct call *call, const char *path)
 {
     CLEANUP_REPLY struct reply reply = {0};
     cJSON *page = NULL;
-    if (client_ready(call) != 0 || clock_ms() >= client_deadline_ms(call->client))
+    if (client_ready(call) != 0 || monotonic_ms() >= client_deadline_ms(call->client))
         return NULL;
     return client_get(call, path, &reply, &page) == 0 ? page : NULL;
 }

@@ -132,7 +132,8 @@ static bool is_worth_more(struct following *following, enum exchange result,
     struct call *call = following->call;
     int64_t deadline_ms = client_deadline_ms(call->client);
     bool was_known = *following->last_id != '\0';
-    if (deadline_ms ? clock_ms() >= deadline_ms : !was_known && clock_ms() >= following->end_ms)
+    if (deadline_ms ? monotonic_ms() >= deadline_ms
+                    : !was_known && monotonic_ms() >= following->end_ms)
         return false;
     if (result == EXCHANGE_REPLIED && reply->status >= 400) {
         problem_fail(reply, &call->failure);
@@ -186,7 +187,7 @@ static int events_follow(struct call *call)
 {
     struct following following = {.call = call,
                                   .left = INT64_MAX,
-                                  .end_ms = clock_ms() + SEND_RETRY_MS,
+                                  .end_ms = monotonic_ms() + SEND_RETRY_MS,
                                   .table = {.resource = &event}};
     const char *limit = call_option(call, OPTION_LIMIT);
     CLEANUP_FREE char *path = stream_path(call);

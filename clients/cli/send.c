@@ -39,14 +39,14 @@ static bool pause_make(struct sending *sending)
 {
     int64_t asked_ms = sending->reply->retry_after_ms;
     int64_t ms = asked_ms > sending->pause_ms ? asked_ms : sending->pause_ms;
-    if (clock_ms() + ms >= sending->end_ms)
+    if (monotonic_ms() + ms >= sending->end_ms)
         return false;
     if (!sending->is_told && isatty(STDERR_FILENO)) {
         const char *message = sending->call->failure.message;
         fputs("snapgroupctl: ", stderr);
         text_write(stderr, message, strlen(message), TEXT_LINE);
         fprintf(stderr, "; trying again for %.0f s\n",
-                (double)(sending->end_ms - clock_ms()) / 1000);
+                (double)(sending->end_ms - monotonic_ms()) / 1000);
     }
     sending->is_told = true;
     sleep_ms(ms);
@@ -126,7 +126,7 @@ int client_send(struct call *call, const struct request *request, struct reply *
     struct sending sending = {.call = call,
                               .request = request,
                               .reply = reply,
-                              .end_ms = deadline_ms ? deadline_ms : clock_ms() + SEND_RETRY_MS,
+                              .end_ms = deadline_ms ? deadline_ms : monotonic_ms() + SEND_RETRY_MS,
                               .pause_ms = PAUSE_FIRST_MS};
     for (;;) {
         enum verdict verdict = try_once(&sending);

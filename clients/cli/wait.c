@@ -59,7 +59,7 @@ static void bar_draw(struct waiting *waiting, const cJSON *json, const char *sta
     double done = bytes_of(json, "progress.done_bytes");
     double total = bytes_of(json, "progress.total_bytes");
     double part = total > 0 && done < total ? done / total : total > 0 ? 1 : 0;
-    double seconds = (double)(clock_ms() - waiting->began_ms) / 1000;
+    double seconds = (double)(monotonic_ms() - waiting->began_ms) / 1000;
     if (waiting->began_bytes < 0)
         waiting->began_bytes = done;
     fputs("\r\x1b[K[", stderr);
@@ -114,7 +114,7 @@ static int end_judge(struct waiting *waiting, const cJSON *json, const char *sta
 static int pause_make(struct waiting *waiting, int64_t *pause_ms, const char *state)
 {
     int64_t deadline_ms = client_deadline_ms(waiting->call->client);
-    if (deadline_ms && clock_ms() + *pause_ms >= deadline_ms)
+    if (deadline_ms && monotonic_ms() + *pause_ms >= deadline_ms)
         return fail(&waiting->call->failure, EXIT_UNREACHABLE,
                     "%s is still %s after --timeout, and goes on", waiting->id, state);
     struct timespec left = {.tv_sec = *pause_ms / 1000, .tv_nsec = *pause_ms % 1000 * 1000000};
@@ -145,7 +145,7 @@ static int wait_end(struct waiting *waiting)
 {
     int64_t pause_ms = PAUSE_FIRST_MS;
     int result = 0;
-    waiting->began_ms = clock_ms();
+    waiting->began_ms = monotonic_ms();
     waiting->began_bytes = -1;
     while (result == 0)
         result = ask(waiting, &pause_ms);

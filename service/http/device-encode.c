@@ -12,7 +12,7 @@
 #include <string.h>
 
 /* Percent-encodes for a URI's query (RFC 3986, section 3.4), where '/' is allowed. */
-static void uri_escape(const char *text, char *escaped, size_t bytes)
+static void path_escape(const char *text, char *escaped, size_t bytes)
 {
     static const char plain[] =
         "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~/";
@@ -40,7 +40,7 @@ static void encode_export(struct cJSON *json, const struct service *service,
     const char *scheme = view->needs_tls ? "nbds" : "nbd";
     struct cJSON *export = cJSON_AddObjectToObject(json, "export");
     if (address && strncmp(address, "unix:", 5) == 0) {
-        uri_escape(address + 5, escaped, sizeof(escaped));
+        path_escape(address + 5, escaped, sizeof(escaped));
         snprintf(uri, sizeof(uri), "%s+unix:///%s?socket=%s", scheme, name, escaped);
     } else if (address) {
         snprintf(uri, sizeof(uri), "%s://%s/%s", scheme, address, name);
