@@ -8,8 +8,6 @@
 #include <errno.h>
 #include <string.h>
 
-#define BUSY_TIMEOUT_MS 5000
-
 int store_out_of_memory(struct err *err)
 {
     return err_set(err, ErrOutOfResources, ENOMEM, "the store cannot answer");
@@ -37,7 +35,7 @@ int connection_open(struct connection *connection, int flags, struct err *err)
         SQLITE_OK)
         return connection->db ? connection_fail(connection, err) : store_out_of_memory(err);
     sqlite3_extended_result_codes(connection->db, 1);
-    sqlite3_busy_timeout(connection->db, BUSY_TIMEOUT_MS);
+    sqlite3_busy_timeout(connection->db, CONNECTION_BUSY_MS);
     return 0;
 }
 

@@ -31,7 +31,10 @@ struct connection {
     unsigned statement_next;                             /* the next one to give way to another */
 };
 
-/* Opens with SQLite's `flags`; SQLite waits up to 5 s for locks of other programs. */
+/* How long SQLite waits for locks of other programs. */
+#define CONNECTION_BUSY_MS 5000
+
+/* Opens with SQLite's `flags`. */
 int connection_open(struct connection *connection, int flags, struct err *err);
 void connection_close(struct connection *connection);
 

@@ -15,6 +15,7 @@
 
 #include "store/access.h"
 #include "store/idempotency.h"
+#include "store/log-room.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -227,9 +228,10 @@ static int store_connect(struct store *store, bool may_create, struct err *err)
     store->transaction.changes_devices = store->transaction.has_events = true;
     transaction_tell_locked(&store->transaction);
     /* Not before: a table that is made anew would take the rows of others with it. */
-    return store_upgrade(store, err) != 0
-               ? -1
-               : connection_execute(writer, "PRAGMA foreign_keys = ON", err);
+    if (store_upgrade(store, err) != 0 ||
+        connection_execute(writer, "PRAGMA foreign_keys = ON", err) != 0)
+        return -1;
+    return log_room_make(writer, err);
 }
 
 static int store_lock_file(struct store *store, struct err *err)
