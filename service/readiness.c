@@ -333,6 +333,14 @@ enum member_readiness *readiness_list(struct readiness *readiness, const struct 
     return answers;
 }
 
+enum member_readiness *readiness_when_committed(const struct group_row *row)
+{
+    enum member_readiness *answers = calloc(row->member_count + 1, sizeof(*answers));
+    for (size_t i = 0; answers && i < row->member_count; i++)
+        answers[i] = member_is_frozen(row, &row->members[i]) ? MEMBER_READY : MEMBER_MISSING;
+    return answers;
+}
+
 /* ---- life ---- */
 
 struct readiness *readiness_new(struct block *block, struct err *err)

@@ -40,4 +40,8 @@ bool member_is_frozen(const struct group_row *row, const struct member_row *memb
 enum member_readiness *readiness_list(struct readiness *readiness, const struct group_row *rows,
                                       size_t count);
 
+/* The same of a group that was committed a moment ago: its images were looked at while it was
+ * prepared, and have been synced since, so nobody is asked again. */
+enum member_readiness *readiness_when_committed(const struct group_row *row);
+
 #endif

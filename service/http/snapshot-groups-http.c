@@ -56,7 +56,9 @@ static void group_problem_locate(struct service *service,
 static void group_reply(struct service *service, int status, const struct group_row *row,
                         struct reply *reply)
 {
-    reply_made(reply, status, "/snapshot-groups", row->id, group_encode(service, row, NULL));
+    CLEANUP_FREE enum member_readiness *known =
+        status == 201 ? readiness_when_committed(row) : NULL;
+    reply_made(reply, status, "/snapshot-groups", row->id, group_encode(service, row, known));
 }
 
 /* Replies with the committed group as a GET shows it. If the store lags behind or cannot be read,
