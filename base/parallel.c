@@ -16,10 +16,10 @@
  */
 #include "base/parallel.h"
 
+#include "base/helper-thread.h"
 #include "base/log.h"
 
 #include <sched.h>
-#include <signal.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
@@ -45,16 +45,12 @@ static void *worker_run(void *arg)
 /* Creates the threads of the workers from `first` on, as many as can be. */
 static void workers_start(struct parallel *parallel, size_t first)
 {
-    sigset_t all, before;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
     for (parallel->started = first; parallel->started < parallel->threads; parallel->started++) {
         struct parallel_worker *worker = &parallel->workers[parallel->started];
         *worker = (struct parallel_worker){.parallel = parallel, .first = parallel->started};
-        if (pthread_create(&worker->thread, NULL, worker_run, worker) != 0)
+        if (helper_thread_new(&worker->thread, worker_run, worker) != 0)
             break;
     }
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
 }
 
 /* Steps that use the processor gain nothing by more threads than these. */

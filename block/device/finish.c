@@ -20,6 +20,7 @@
  */
 #include "block/device/finish.h"
 
+#include "base/helper-thread.h"
 #include "base/log.h"
 #include "block/device/group-state.h"
 #include "block/device/rollback.h"
@@ -27,7 +28,6 @@
 
 #include <assert.h>
 #include <errno.h>
-#include <signal.h>
 #include <time.h>
 
 enum { FINISH_THREADS = 16, FINISH_THREADS_MAX = 256, STEP_MS = 50, RETRY_MS = 1000 };
@@ -147,14 +147,9 @@ static void *finish_run(void *arg)
 static void finish_start_locked(struct group *group)
 {
     struct finish *finish = &group->finish;
-    sigset_t all, before;
-    if (finish->thread_count == finish->room)
-        return;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    if (pthread_create(&finish->threads[finish->thread_count], NULL, finish_run, group) == 0)
+    if (finish->thread_count < finish->room &&
+        helper_thread_new(&finish->threads[finish->thread_count], finish_run, group) == 0)
         finish->thread_count++;
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
 }
 
 /* ---- the thread that runs the group ---- */
