@@ -278,6 +278,23 @@ static void sweep_queue_locked(struct readiness *readiness, struct sweep *sweep)
     pthread_cond_signal(&readiness->asked);
 }
 
+/* The list waits no longer. What no thread has taken leaves the queue: all of them may hang for
+ * long. */
+static void sweep_leave_locked(struct readiness *readiness, struct sweep *sweep)
+{
+    sweep->is_awaited = false;
+    if (sweep->is_queued) {
+        struct sweep **link = &readiness->queue;
+        while (*link != sweep)
+            link = &(*link)->next;
+        *link = sweep->next;
+        readiness->queued--;
+        sweep->is_queued = false;
+        sweep_release_locked(sweep);
+    }
+    sweep_release_locked(sweep);
+}
+
 /* Has one more thread work on the sweep, unless one is about to. Where there is no thread none of
  * its files is looked at. */
 static void sweep_step_locked(struct readiness *readiness, struct sweep *sweep)
@@ -328,8 +345,7 @@ enum member_readiness *readiness_list(struct readiness *readiness, const struct 
     enum member_readiness *answers = malloc(bytes);
     if (answers)
         memcpy(answers, sweep->answers, bytes);
-    sweep->is_awaited = false;
-    sweep_release_locked(sweep);
+    sweep_leave_locked(readiness, sweep);
     return answers;
 }
 

@@ -4,7 +4,7 @@
  *
  *   storage_call --> queue --> a thread: work --> has_ended --> the call returns what it gave
  *        \                                             \--> nobody waits: the context is freed
- *         +--> after wait_ms: DeadlineExceeded
+ *         +--> after wait_ms: DeadlineExceeded; what is in the queue still leaves it
  *
  * Invariants:
  *   I1  A run is freed by the last one that uses it: its call, or its thread.
@@ -35,7 +35,6 @@ enum {
 struct storage_run {
     struct storage_run *next; /* in the queue, or among the running; down to has_ended: lock */
     unsigned users;
-    bool is_left;      /* its call has returned */
     bool is_running;   /* on `clock`'s thread */
     clockid_t clock;   /* the processor time of it */
     uint64_t used_ns;  /* by `clock`, when it was looked at last */
@@ -137,8 +136,7 @@ static bool storage_is_stuck_locked(const struct storage_calls *calls, const cha
 static struct storage_run **runs_next_locked(struct storage_calls *calls)
 {
     struct storage_run **link = &calls->queue;
-    while (*link && !(*link)->is_left &&
-           storage_count_locked(calls, (*link)->storage) >= STORAGE_RUNS_MAX)
+    while (*link && storage_count_locked(calls, (*link)->storage) >= STORAGE_RUNS_MAX)
         link = &(*link)->next;
     return link;
 }
@@ -187,8 +185,7 @@ static void *calls_work(void *arg)
         }
         *link = run->next;
         calls->queued_count--;
-        if (!run->is_left)
-            run_work_locked(calls, run);
+        run_work_locked(calls, run);
         run_release_locked(run);
     }
 }
@@ -276,11 +273,26 @@ static void run_await_locked(struct storage_calls *calls, struct storage_run *ru
     }
 }
 
-static int run_take_locked(struct storage_run *run, struct storage_call *call, struct err *err)
+/* Takes a run out of the queue, if no thread has taken it: all of them may hang for long. */
+static void run_withdraw_locked(struct storage_calls *calls, struct storage_run *run)
 {
-    run->is_left = true;
-    if (!run->has_ended)
+    struct storage_run **link = &calls->queue;
+    while (*link && *link != run)
+        link = &(*link)->next;
+    if (!*link)
+        return;
+    *link = run->next;
+    calls->queued_count--;
+    run_release_locked(run);
+}
+
+static int run_take_locked(struct storage_calls *calls, struct storage_run *run,
+                           struct storage_call *call, struct err *err)
+{
+    if (!run->has_ended) {
+        run_withdraw_locked(calls, run);
         return stuck_report(run, err);
+    }
     call->context = run->call.context;
     run->call.context = NULL;
     if (run->result != 0)
@@ -299,7 +311,7 @@ int storage_call(struct storage_calls *calls, struct storage_call *call, struct 
     if (ret == 0) {
         run_await_locked(calls, run);
         calls->count--;
-        ret = run_take_locked(run, call, err);
+        ret = run_take_locked(calls, run, call, err);
     }
     run_release_locked(run);
     return ret;
