@@ -73,6 +73,7 @@ struct block *block_open(const char *image_dir, struct err *err)
         return NULL;
     }
     readers_init(&block->walkers);
+    openings_init(&block->openings, &block->walkers);
     index_memory_init(&block->index_memory, INDEX_MEMORY_DEFAULT_BYTES);
     pthread_mutex_init(&block->cut.lock, NULL);
     pthread_mutex_init(&block->lock, NULL);
@@ -160,6 +161,7 @@ int block_close(struct block *block, struct err *err)
     if (!is_quiet)
         return err_set(err, ErrOpenFileFailed, 0, "an image is still being opened");
     readers_destroy(&block->walkers);
+    openings_destroy(&block->openings);
     index_memory_destroy(&block->index_memory);
     journal_dir_close(block->journals);
     block_parts_free(block);

@@ -5,8 +5,8 @@
  *   clone_begin --> clone_place --> clone_create --> block_device_open --> clone_free
  *
  * The frozen image is held open from the first step to the last, so that the device finds it open.
- * It is never written. A thread has a clone to itself from begin to free; meanwhile no image is
- * taken out of a chain.
+ * It is never written. A thread has a clone to itself from begin to free; meanwhile a merge of that
+ * image waits (merge_await_clones(), merge.h).
  */
 #ifndef BLOCK_CLONE_H
 #define BLOCK_CLONE_H

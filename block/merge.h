@@ -72,8 +72,8 @@ int merge_copy(struct merge *merge, uint64_t *offset_bytes, uint64_t *copied_byt
  * for good, until the machine is booted. */
 int merge_flush(struct merge *merge, struct err *err);
 
-/* Waits until whoever opens a chain, or makes an image on one, has ended. */
-void merge_await_openings(struct merge *merge);
+/* Waits until whoever makes an image on upper, outside of a group, has ended. */
+void merge_await_clones(struct merge *merge);
 
 /* The header of `child`, which stands on upper or names base already, names base; durable. */
 int merge_rename(struct merge *merge, const struct merge_image *child, struct err *err);

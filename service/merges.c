@@ -7,8 +7,8 @@
  *       one is durable. No assert: only a look at the disk would show.
  *   I2. Once the row says `copied`, the store puts nothing on upper any more. What was put there
  *       before has a row until it was given up; its file, if it is not there yet, is waited for. So
- *       all that stand on upper are found once all openings have ended. No assert: it is the
- *       store's and the block layer's to keep.
+ *       all that stand on upper are found then. No assert: it is the store's and the block layer's
+ *       to keep.
  *   I3. A file goes after its row, by the id in its header.
  */
 #include "service/merges.h"
@@ -199,7 +199,7 @@ static int redirect_try(struct service *service, struct merge *merge, const stru
 {
     struct image_row *rows;
     size_t count;
-    merge_await_openings(merge); /* I2 */
+    merge_await_clones(merge); /* they have the image that they make to themselves */
     if (store_image_tree(service->store, row->upper, &rows, &count, err) != 0)
         return -1;
     int ret = children_each(merge, rows, count, row->upper, merge_rename, err);

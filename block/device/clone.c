@@ -8,7 +8,6 @@
 #include "block/overlay.h"
 
 #include "block/device/opener.h"
-#include "block/device/readers.h"
 #include "block/group.h"
 #include "block/image/access.h"
 #include "block/image/drivers.h"
@@ -22,8 +21,8 @@
 
 struct clone {
     struct block *block;
-    unsigned walker;   /* one of block->walkers: its chain is in no device's yet */
-    struct node *base; /* a reference: the frozen image, open read-only */
+    struct child child; /* of base: merges of that wait for it */
+    struct node *base;  /* a reference: the frozen image, open read-only */
     /* From clone_place() on: */
     struct image_place place;
     const struct driver *driver;
@@ -34,37 +33,40 @@ struct clone {
 /* ---- the frozen image ---- */
 
 /* Chains that can be made are no longer than those that can be opened. */
-static int base_check_length(const struct node *base, struct err *err)
+static int base_check_length(const struct held_chain *base, struct err *err)
 {
-    size_t images = 0;
-    for (const struct node *node = base; node; node = node->backing)
-        images++;
-    return images < CHAIN_NODES_MAX
+    return base->count < CHAIN_NODES_MAX
                ? 0
                : err_set(err, ErrOpenFileFailed, EMLINK,
                          "frozen image '%s' has %zu images in its chain already, and no more can "
                          "be opened",
-                         base->path, images);
+                         base->nodes[0]->path, base->count);
 }
 
-/* As a member's export opens it (exports.c). */
-static struct node *base_open(struct block *block, const struct clone_base *base, struct err *err)
+static int base_check(struct block *block, struct node *base, struct err *err)
 {
-    struct opener opener = {block, .terms.is_restored = true, .identity = base->identity};
-    struct chain_guard guard = {.admit = opener_admit, .arg = &opener};
-    READERS_GUARD(&block->walkers);
-    return chain_open(&block->dir, base->image, base->format, true, &guard, err);
-}
-
-static int base_check(struct block *block, const struct node *base, struct err *err)
-{
+    CLEANUP_HELD_CHAIN struct held_chain chain = {NULL, 0};
     if (!file_table_is_frozen(block->files, &base->identity, base->path))
         return err_set(err, ErrOpenFileFailed, 0,
                        "image '%s' is not protected as a frozen image: restart the daemon with its "
                        "storage there",
                        base->path);
+    if (held_chain_begin(block, base, &chain) != 0)
+        return err_set(err, ErrOutOfResources, ENOMEM, "image '%s' cannot be cloned", base->path);
     /* The new image names it by path. */
-    return opener_check_in_place(base, err) != 0 ? -1 : base_check_length(base, err);
+    return opener_check_in_place(&chain, err) != 0 ? -1 : base_check_length(&chain, err);
+}
+
+/* As a member's export opens it (exports.c). From then on merges of the image wait. */
+static int clone_open_base(struct clone *clone, const struct clone_base *base, struct err *err)
+{
+    struct block *block = clone->block;
+    CLEANUP_OPENING struct opening opening = OPENING_OF(block);
+    clone->base = opener_open_image(&opening, base->image, base->format, base->identity, err);
+    if (!clone->base)
+        return -1;
+    child_begin(&block->openings, &clone->child, clone->base);
+    return 0;
 }
 
 struct clone *clone_begin(struct block *block, const struct clone_base *base, struct err *err)
@@ -75,17 +77,17 @@ struct clone *clone_begin(struct block *block, const struct clone_base *base, st
         return NULL;
     }
     clone->block = block;
-    clone->walker = readers_enter(&block->walkers);
     clone->place = (struct image_place)IMAGE_PLACE_INIT;
-    clone->base = base_open(block, base, err);
-    return clone->base && base_check(block, clone->base, err) == 0 ? steal(clone) : NULL;
+    return clone_open_base(clone, base, err) == 0 && base_check(block, clone->base, err) == 0
+               ? steal(clone)
+               : NULL;
 }
 
 void clone_free(struct clone *clone)
 {
+    child_end(&clone->child);
     if (clone->base)
         node_unref(clone->base);
-    readers_leave(&clone->block->walkers, clone->walker);
     image_place_close(&clone->place);
     free(clone->backing_name);
     free(clone);

@@ -7,6 +7,7 @@
 #include "block/device/registry.h"
 #include "block/device/retry.h"
 #include "block/image/drivers.h"
+#include "block/image/journal-recovery.h"
 #include "block/overlay.h"
 
 #include <errno.h>
@@ -19,8 +20,8 @@ int block_device_open(struct block *block, const struct device_spec *spec, struc
     struct device *device = registry_reserve(block, spec, err);
     if (!device)
         return -1;
-    READERS_GUARD(&block->walkers);
-    struct node *top = opener_open_chain(block, device, spec, err);
+    CLEANUP_OPENING struct opening opening = OPENING_OF(block);
+    struct node *top = opener_open_chain(&opening, device, spec, err);
     if (!top) {
         registry_drop(block, device);
         return -1;
@@ -31,6 +32,7 @@ int block_device_open(struct block *block, const struct device_spec *spec, struc
     pthread_mutex_unlock(&block->lock);
     if (ret == 0)
         return 0;
+    opening_end(&opening);
     node_give_up(top);
     registry_drop(block, device);
     return err_set(err, ErrOutOfResources, ENOMEM, "device '%s' cannot be opened", spec->name);
@@ -110,20 +112,26 @@ static int node_check_flushed(struct node *node)
     return node_is_unflushed(node) ? -EIO : 0;
 }
 
-/* Whether the device may be closed in this way. The device is claimed. */
-static int device_check_close(struct block *block, struct device *device, enum close_how how,
-                              struct err *err)
+/* All that the device has written is durable: 0, or -errno. */
+static int device_check_flushed(struct device *device, const struct held_chain *chain)
 {
-    READERS_GUARD(&block->walkers);
+    int ret = device_has_failed(device) ? 0 : device_flush(device);
+    for (size_t i = 0; i < chain->count && ret == 0; i++)
+        ret = node_check_flushed(chain->nodes[i]);
+    return ret;
+}
+
+/* Whether the device may be closed in this way. The device is claimed. */
+static int device_check_close(struct block *block, struct device *device,
+                              const struct held_chain *chain, enum close_how how, struct err *err)
+{
     bool discard = how == CLOSE_DISCARDING;
-    if (!device->newest)
+    if (chain->count == 0)
         return how == CLOSE_KEEPING
                    ? 0
                    : journal_recovery_sweep(block->journals, &block->dir, device->image,
                                             device->format, discard, err);
-    int ret = device_has_failed(device) ? 0 : device_flush(device);
-    for (struct node *node = device->newest; node && ret == 0; node = node->backing)
-        ret = node_check_flushed(node);
+    int ret = device_check_flushed(device, chain);
     if (ret == 0 || how != CLOSE_FLUSHED)
         return 0;
     return err_set(
@@ -157,14 +165,13 @@ static int device_abandon_opening(struct block *block, struct device *device, st
 }
 
 /* Ends the journals, which are empty or given up, before somebody else can open the images. */
-static void device_end_journals(struct block *block, struct device *device, bool discard)
+static void chain_end_journals(struct block *block, const struct held_chain *chain, bool discard)
 {
-    READERS_GUARD(&block->walkers);
-    for (struct node *node = device->newest; node; node = node->backing)
+    for (size_t i = 0; i < chain->count; i++)
         if (discard)
-            journal_recovery_discard(block->journals, node);
+            journal_recovery_discard(block->journals, chain->nodes[i]);
         else
-            node_end_journal(node, false);
+            node_end_journal(chain->nodes[i], false);
 }
 
 /* Whether the path leads to the open file. */
@@ -176,10 +183,10 @@ static bool node_is_in_place(const struct node *node)
 
 /* Removes the top's file, while nobody else can open it. The device is claimed. */
 static int device_remove_top(struct block *block, const struct device *device,
-                             const unsigned char id[OWNER_ID_BYTES], struct err *err)
+                             const struct held_chain *chain, const unsigned char id[OWNER_ID_BYTES],
+                             struct err *err)
 {
-    READERS_GUARD(&block->walkers);
-    const struct node *top = device->newest;
+    const struct node *top = chain->count ? chain->nodes[0] : NULL;
     if (!top)
         return err_set(err, ErrDeviceFailed, 0,
                        "device '%s' failed, so its image is not known to be its own", device->name);
@@ -195,7 +202,22 @@ static int device_remove_top(struct block *block, const struct device *device,
                : 0;
 }
 
-/* `id`: of the top, to remove it; NULL: it stays. */
+/* All but taking the device, which is claimed, off the list. `id`: of the top, to remove it; NULL:
+ * it stays. */
+static int device_finish(struct block *block, struct device *device, enum close_how how,
+                         const unsigned char *id, struct err *err)
+{
+    CLEANUP_HELD_CHAIN struct held_chain chain = {NULL, 0};
+    if (held_chain_of(block, device, &chain) != 0)
+        return err_set(err, ErrOutOfResources, ENOMEM, "device '%s' cannot be closed",
+                       device->name);
+    if (device_check_close(block, device, &chain, how, err) != 0 ||
+        (id && device_remove_top(block, device, &chain, id, err) != 0))
+        return -1;
+    chain_end_journals(block, &chain, how == CLOSE_DISCARDING);
+    return 0;
+}
+
 static int device_close(struct block *block, const char *name, enum close_how how,
                         const unsigned char *id, struct err *err)
 {
@@ -205,12 +227,10 @@ static int device_close(struct block *block, const char *name, enum close_how ho
     int abandoned = device_abandon_opening(block, device, err);
     if (abandoned > 0)
         return 0;
-    if (abandoned < 0 || device_check_close(block, device, how, err) != 0 ||
-        (id && device_remove_top(block, device, id, err) != 0)) {
+    if (abandoned < 0 || device_finish(block, device, how, id, err) != 0) {
         device_unclaim(block, device);
         return -1;
     }
-    device_end_journals(block, device, how == CLOSE_DISCARDING);
     registry_drop(block, device);
     return 0;
 }

@@ -255,36 +255,44 @@ static struct device *frozen_device_new(const struct frozen *frozen, struct err 
     return device;
 }
 
-static struct node *frozen_open_chain(struct block *block, const struct device *device,
-                                      struct err *err)
-{
-    struct opener opener = {block, .terms.is_restored = true, .identity = device->identity};
-    struct chain_guard guard = {.admit = opener_admit, .arg = &opener};
-    return chain_open(&block->dir, device->image, device->format, true, &guard, err);
-}
-
 /* Opens the member's chain, in one thread at a time (`is_opening`). The lock is held, but not while
- * files are opened. */
-static int frozen_open_locked(struct block *block, struct frozen *frozen, struct err *err)
+ * files are opened. 1: the member has another image by now. */
+static int frozen_try_locked(struct block *block, struct frozen *frozen, struct err *err)
 {
-    READERS_GUARD(&block->walkers);
     CLEANUP(device) struct device *device = frozen_device_new(frozen, err);
     if (!device)
         return -1;
-    frozen->is_opening = true;
+    CLEANUP_OPENING struct opening opening = OPENING_OF(block);
     pthread_mutex_unlock(&block->lock);
-    CLEANUP(node) struct node *top = frozen_open_chain(block, device, err);
+    struct node *top =
+        opener_open_image(&opening, device->image, device->format, device->identity, err);
     pthread_mutex_lock(&block->lock);
+    bool is_moved = strcmp(device->image, frozen->image) != 0;
+    int ret = is_moved ? 1 : top ? 0 : -1;
+    if (ret == 0 && device_set_top(device, top, &block->index_memory, &block->cut) != 0)
+        ret = err_set(err, ErrOutOfResources, ENOMEM, "export '%s' cannot be opened", frozen->name);
+    if (ret == 0) {
+        frozen->device = steal(device);
+        return 0;
+    }
+    opening_end(&opening);
+    pthread_mutex_unlock(&block->lock);
+    if (top)
+        node_unref(top);
+    pthread_mutex_lock(&block->lock);
+    return ret;
+}
+
+static int frozen_open_locked(struct block *block, struct frozen *frozen, struct err *err)
+{
+    int ret;
+    frozen->is_opening = true;
+    do
+        ret = frozen_try_locked(block, frozen, err);
+    while (ret > 0);
     frozen->is_opening = false;
     pthread_cond_broadcast(&block->changed);
-    if (!top)
-        return -1;
-    if (device_set_top(device, top, &block->index_memory, &block->cut) != 0)
-        return err_set(err, ErrOutOfResources, ENOMEM, "export '%s' cannot be opened",
-                       frozen->name);
-    steal(top);
-    frozen->device = steal(device);
-    return 0;
+    return ret;
 }
 
 /* The frozen member's device, opened if it is not; counted. */

@@ -143,6 +143,7 @@ static int member_check_place(struct group *group, struct member *member, const 
 /* What is frozen with the member; the marks are made while memory may still run out. */
 static int member_list_files(struct group *group, struct member *member, const struct node *top)
 {
+    READERS_GUARD(&group->block->walkers);
     if (opener_list_unfrozen(group->block, top, &member->files, &member->file_count) != 0)
         return -1;
     member->marks = calloc(member->file_count + 1, sizeof(struct frozen_mark *));
@@ -160,29 +161,45 @@ static int member_list_files(struct group *group, struct member *member, const s
     return 0;
 }
 
-static bool chain_has(const struct node *top, const struct node *image)
+static bool chain_has(const struct held_chain *chain, const struct node *image)
 {
-    while (top && (top->dev != image->dev || top->ino != image->ino))
-        top = top->backing;
-    return top;
+    for (size_t i = 0; i < chain->count; i++)
+        if (chain->nodes[i]->dev == image->dev && chain->nodes[i]->ino == image->ino)
+            return true;
+    return false;
 }
 
 /* Opens the image that the member is rolled back to. */
 static int member_open_base(struct group *group, struct member *member,
-                            const struct group_base *base, const struct node *top, struct err *err)
+                            const struct group_base *base, struct err *err)
 {
-    struct block *block = group->block;
-    struct opener opener = {block, {.is_restored = true}, base->identity};
-    struct chain_guard guard = {.admit = opener_admit, .arg = &opener};
-    member->base = chain_open(&block->dir, base->image, base->format, true, &guard, err);
+    CLEANUP_OPENING struct opening opening = OPENING_OF(group->block);
+    member->base = opener_open_image(&opening, base->image, base->format, base->identity, err);
     if (!member->base)
         return -1;
-    if (!group->is_plan) {
-        LOCK_GUARD(&block->lock);
+    LOCK_GUARD(&group->block->lock);
+    if (!group->is_plan)
         member->device->base = member->base;
-    }
-    for (const struct node *node = member->base; node; node = node->backing)
-        if (chain_has(top, node))
+    return 0;
+}
+
+static int member_report_memory(const struct member *member, struct err *err)
+{
+    return err_set(err, ErrOutOfResources, ENOMEM, "device '%s' cannot be frozen",
+                   member->device->name);
+}
+
+/* `top`: the chain of the device; *below: what the overlay is to be on, with all beneath that. */
+static int member_hold_base(struct group *group, struct member *member,
+                            const struct group_base *base, const struct held_chain *top,
+                            struct held_chain *below, struct err *err)
+{
+    if (member_open_base(group, member, base, err) != 0)
+        return -1;
+    if (held_chain_begin(group->block, member->base, below) != 0)
+        return member_report_memory(member, err);
+    for (size_t i = 0; i < below->count; i++)
+        if (chain_has(top, below->nodes[i]))
             return 0;
     return err_set(err, ErrNotRelated, 0,
                    "device '%s' has no image in common with '%s': it is not the device that was "
@@ -203,33 +220,39 @@ static int member_check_growth(const struct member *member, const struct node *t
                    (unsigned long long)DEVICE_SIZE_MAX_BYTES);
 }
 
+static int member_check_length(const struct member *member, const struct held_chain *below,
+                               struct err *err)
+{
+    return below->count < CHAIN_NODES_MAX
+               ? 0
+               : err_set(err, ErrOpenFileFailed, EMLINK,
+                         "device '%s' has %zu images in its chain already, and no more can be "
+                         "opened",
+                         member->device->name, below->count);
+}
+
 static int member_look_at_backing(struct group *group, struct member *member,
                                   const struct group_base *base, struct err *err)
 {
-    READERS_GUARD(&group->block->walkers);
-    CLEANUP(node) struct node *top = device_top(member->device);
-    if (base && member_open_base(group, member, base, top, err) != 0)
+    CLEANUP_HELD_CHAIN struct held_chain chain = {NULL, 0}, other = {NULL, 0};
+    if (held_chain_of(group->block, member->device, &chain) != 0)
+        return member_report_memory(member, err);
+    if (base && member_hold_base(group, member, base, &chain, &other, err) != 0)
         return -1;
-    const struct node *below = base ? member->base : top;
+    const struct held_chain *below = base ? &other : &chain;
+    const struct node *top = chain.nodes[0];
     if (member->size_bytes && member_check_growth(member, top, err) != 0)
         return -1;
-    if (group->is_plan && opener_check_in_place(top, err) != 0)
+    if ((group->is_plan && opener_check_in_place(&chain, err) != 0) ||
+        member_check_length(member, below, err) != 0)
         return -1;
-    size_t images = 0;
-    for (const struct node *node = below; node; node = node->backing)
-        images++;
-    if (images == CHAIN_NODES_MAX)
-        return err_set(err, ErrOpenFileFailed, EMLINK,
-                       "device '%s' has %zu images in its chain already, and no more can be opened",
-                       member->device->name, images);
-    member->backing_name = image_backing_name(&member->place, node_used_path(below), err);
+    member->backing_name = image_backing_name(&member->place, node_used_path(below->nodes[0]), err);
     if (!member->backing_name)
         return -1;
     member->backing_file = strdup(node_used_path(top));
-    if (!member->backing_file || member_list_files(group, member, top) != 0)
-        return err_set(err, ErrOutOfResources, ENOMEM, "device '%s' cannot be frozen",
-                       member->device->name);
-    return 0;
+    return member->backing_file && member_list_files(group, member, top) == 0
+               ? 0
+               : member_report_memory(member, err);
 }
 
 int member_begin(struct group *group, struct member *member, const struct group_member *spec,
@@ -248,9 +271,10 @@ int member_begin(struct group *group, struct member *member, const struct group_
 /* The overlay names its backing file by path, and a restart opens all of them by theirs. */
 static int member_check_in_place(struct group *group, const struct member *member, struct err *err)
 {
-    READERS_GUARD(&group->block->walkers);
-    CLEANUP(node) struct node *top = device_top(member->device);
-    return opener_check_in_place(top, err);
+    CLEANUP_HELD_CHAIN struct held_chain chain = {NULL, 0};
+    return held_chain_of(group->block, member->device, &chain) == 0
+               ? opener_check_in_place(&chain, err)
+               : member_report_memory(member, err);
 }
 
 void member_ready(struct group *group, struct member *member)

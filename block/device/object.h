@@ -3,15 +3,17 @@
  * The one object of the block layer, and the order of its locks. Private to block/.
  *
  * Locks, in the order they are acquired: block->lock, then a device's own, then those of the
- * journal directory and of the file table; that of the cut is taken first. None is held while a
- * file is opened, examined, read, written, synced or closed, so an image on unresponsive storage
- * blocks only its own users. A thread that depends on such an operation waits for `changed`.
+ * journal directory, of the file table and of the openings; that of the cut is taken first. None is
+ * held while a file is opened, examined, read, written, synced or closed, so an image on
+ * unresponsive storage blocks only its own users. A thread that depends on such an operation waits
+ * for `changed`.
  */
 #ifndef BLOCK_DEVICE_OBJECT_H
 #define BLOCK_DEVICE_OBJECT_H
 
 #include "base/hash-table.h"
 #include "block/device/device.h"
+#include "block/device/opening.h"
 #include "block/image/file-table.h"
 #include "block/image/image.h"
 #include "block/image/journal-dir.h"
@@ -49,9 +51,10 @@ struct block {
                              * left a device that is closed to clients */
     struct file_table *files;
     struct image_dir dir;
-    struct readers walkers;           /* who walks or opens chains outside of a device's requests */
-    struct index_memory index_memory; /* of all devices */
-    struct cut cut;                   /* likewise */
+    struct readers walkers; /* who walks chains outside of a device's requests */
+    struct openings openings;
+    struct index_memory index_memory;               /* of all devices */
+    struct cut cut;                                 /* likewise */
     struct device *devices, *last_device;           /* in order of their opening */
     struct hash_table named;                        /* the same */
     int failures_fd;                                /* block_failures_fd(); constant */

@@ -6,11 +6,21 @@
 
 #include "block/device/users.h"
 #include "block/image/frozen-attribute.h"
+#include "block/image/journal-recovery.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+
+/* Who opens a chain, and the terms that he accepts. */
+struct opener {
+    struct opening *opening;
+    struct recovery_terms terms;
+    const char *identity; /* of the top, as recorded; NULL or "": unknown */
+    const char *image;
+};
 
 /* Refuses to write a file that was frozen, though not by a group that is known here. */
 static int opener_check_attribute(const struct chain_file *file, struct err *err)
@@ -60,9 +70,10 @@ static int opener_check_identity(const struct opener *opener, const struct chain
                    file->path);
 }
 
-int opener_check_in_place(const struct node *top, struct err *err)
+int opener_check_in_place(const struct held_chain *chain, struct err *err)
 {
-    for (const struct node *node = top; node; node = node->backing) {
+    for (size_t i = 0; i < chain->count; i++) {
+        const struct node *node = chain->nodes[i];
         struct stat st;
         if (stat(node->path, &st) != 0)
             return err_set(err, ErrOpenFileFailed, errno,
@@ -86,11 +97,13 @@ static int opener_refuse(struct block *block, const struct chain_file *file,
                : -1;
 }
 
-int opener_admit(void *arg, const struct chain_file *file, struct file_claim **claim,
-                 struct node **node, struct err *err)
+/* Admits one file: checks the identity of a top, claims the file, rejects a writer of a frozen
+ * file, replays its journal. */
+static int opener_admit(void *arg, const struct chain_file *file, struct file_claim **claim,
+                        struct node **node, struct err *err)
 {
     const struct opener *opener = arg;
-    struct block *block = opener->block;
+    struct block *block = opener->opening->block;
     const struct file_use use = {file->dev, file->ino, file->path, file->read_only};
     if (opener_check_identity(opener, file, err) != 0)
         return -1;
@@ -105,6 +118,38 @@ int opener_admit(void *arg, const struct chain_file *file, struct file_claim **c
     if (file->read_only)
         opener_mark_frozen(block, file);
     return journal_recovery_admit(block->journals, &opener->terms, file, node, err);
+}
+
+static void opener_begin(void *arg)
+{
+    const struct opener *opener = arg;
+    opening_begin(opener->opening, opener->image);
+}
+
+/* The journal of a top that is written marks the image: it waits for storage, so it comes first. */
+static int opener_settle(void *arg, struct node *top, struct err *err)
+{
+    const struct opener *opener = arg;
+    bool is_new = top && !atomic_load(&top->read_only) && !top->journal;
+    if (is_new && node_add_journal(top, journal_dir_fd(opener->opening->block->journals), err) != 0)
+        return -1;
+    return opening_settle(opener->opening, top) ? 0 : 1;
+}
+
+static struct chain_guard opener_guard(struct opener *opener)
+{
+    return (struct chain_guard){
+        .admit = opener_admit, .arg = opener, .begin = opener_begin, .settle = opener_settle};
+}
+
+struct node *opener_open_image(struct opening *opening, const char *image, const char *format,
+                               const char *identity, struct err *err)
+{
+    struct opener opener = {opening, {.is_restored = true}, identity, image};
+    const struct chain_guard guard = opener_guard(&opener);
+    struct node *top = chain_open(&opening->block->dir, image, format, true, &guard, err);
+    assert(!top || opening->is_settled); /* O1, O2 */
+    return top;
 }
 
 static int frozen_file_fill(struct frozen_file *file, const struct node *node)
@@ -142,15 +187,6 @@ void frozen_files_free(struct frozen_file *files, size_t count)
     free(files);
 }
 
-/* Opens a chain to look at it. */
-static struct node *opener_look(struct block *block, const char *image, const char *format,
-                                struct err *err)
-{
-    struct opener opener = {block, .terms.is_restored = true};
-    struct chain_guard guard = {.admit = opener_admit, .arg = &opener};
-    return chain_open(&block->dir, image, format, true, &guard, err);
-}
-
 void chain_images_free(struct chain_image *chain, size_t length)
 {
     for (size_t i = 0; i < length; i++)
@@ -175,8 +211,9 @@ static int chain_images_fill(struct chain_image *listed, const struct node *top)
 int block_chain_list(struct block *block, const char *image, const char *format,
                      struct chain_image **chain, size_t *length, struct err *err)
 {
-    READERS_GUARD(&block->walkers);
-    CLEANUP(node) struct node *top = opener_look(block, image, format, err);
+    CLEANUP(node) struct node *top = NULL;
+    CLEANUP_OPENING struct opening opening = OPENING_OF(block); /* ends before files are closed */
+    top = opener_open_image(&opening, image, format, NULL, err);
     *length = 0;
     if (!top)
         return -1;
@@ -192,8 +229,9 @@ int block_chain_list(struct block *block, const char *image, const char *format,
 int block_chain_files(struct block *block, const char *image, const char *format,
                       struct frozen_file **files, size_t *count, struct err *err)
 {
-    READERS_GUARD(&block->walkers);
-    CLEANUP(node) struct node *top = opener_look(block, image, format, err);
+    CLEANUP(node) struct node *top = NULL;
+    CLEANUP_OPENING struct opening opening = OPENING_OF(block); /* ends before files are closed */
+    top = opener_open_image(&opening, image, format, NULL, err);
     if (!top)
         return -1;
     if (opener_list_unfrozen(block, top, files, count) != 0)
@@ -271,17 +309,21 @@ void block_frozen_file_release(struct block *block, const struct frozen_file *fi
     file_table_unfreeze(block->files, &identity, file->path);
 }
 
-struct node *opener_open_chain(struct block *block, const struct device *device,
+struct node *opener_open_chain(struct opening *opening, const struct device *device,
                                const struct device_spec *spec, struct err *err)
 {
-    struct opener opener = {block, {spec->is_restored, spec->discard_unflushed}, device->identity};
-    struct chain_guard guard = {
-        .is_unwanted = &device->is_unwanted, .admit = opener_admit, .arg = &opener};
+    struct block *block = opening->block;
+    struct opener opener = {
+        opening, {spec->is_restored, spec->discard_unflushed}, device->identity, spec->image};
+    struct chain_guard guard = opener_guard(&opener);
+    guard.is_unwanted = &device->is_unwanted;
     struct node *top =
         chain_open(&block->dir, spec->image, spec->format, spec->read_only, &guard, err);
+    assert(!top || opening->is_settled); /* O1, O2 */
     if (!top || spec->read_only ||
         node_begin_writing(top, journal_dir_fd(block->journals), err) == 0)
         return top;
+    opening_end(opening);
     node_give_up(top);
     return NULL;
 }

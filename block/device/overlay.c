@@ -5,9 +5,9 @@
 #include "block/overlay.h"
 
 #include "block/device/object.h"
-#include "block/device/opener.h"
 #include "block/image/drivers.h"
 #include "block/image/file-table.h"
+#include "block/image/journal-recovery.h"
 #include "block/image/lock.h"
 #include "block/image/stage.h"
 

@@ -2,7 +2,7 @@
  *
  * See redirect.h.
  *
- *   wait for the openings of chains that have begun       (they may have found `upper`)
+ *   openings that have found `upper` are not settled from now on (opening.h); wait for others
  *   under the cut's lock and block->lock: make an index of each chain without `upper`; only then
  *       put whatever stands on `upper` on `lower`, and give each device its new index
  *   wait for the requests that may use an old index; then for those that may tell one of a change
@@ -27,10 +27,17 @@ struct redirected {
     struct index *old;  /* since then */
 };
 
+/* An image on `upper` that is offered to all chains (file-table.h): no device may have it yet. */
+struct offered {
+    struct offered *next;
+    struct node *node; /* a reference */
+};
+
 struct redirect {
     struct block *block;
     struct index_bypass bypass;
     struct redirected *devices;
+    struct offered *offered;
     unsigned dropped; /* references to the image that nodes had */
     bool is_busy;
 };
@@ -73,6 +80,24 @@ static bool chain_has(const struct node *node, const struct node *image)
     return node;
 }
 
+/* The table's lock is held, too. */
+static int redirect_add_offered(void *arg, const struct shared_image *image)
+{
+    struct redirect *redirect = arg;
+    if (image->node->backing != redirect->bypass.out)
+        return 0;
+    struct offered *offered = malloc(sizeof(*offered));
+    if (!offered)
+        return -1;
+    if (!shared_image_ref(image)) {
+        free(offered); /* it is being closed */
+        return 0;
+    }
+    *offered = (struct offered){redirect->offered, image->node};
+    redirect->offered = offered;
+    return 0;
+}
+
 static int redirect_list_locked(struct redirect *redirect, struct err *err)
 {
     struct block *block = redirect->block;
@@ -86,25 +111,35 @@ static int redirect_list_locked(struct redirect *redirect, struct err *err)
         if (frozen->device && redirect_add(redirect, frozen->device, true, err) != 0)
             return -1;
     }
-    return 0;
+    return file_table_each_shared(block->files, redirect_add_offered, redirect) == 0
+               ? 0
+               : err_set(err, ErrOutOfResources, ENOMEM, "the chains above '%s' stay long",
+                         redirect->bypass.out->path);
 }
 
 /* A node that several chains share is found, and changed, once. */
-static void redirect_chain(struct redirect *redirect, struct device *device)
+static void redirect_node(struct redirect *redirect, struct node *node)
 {
     const struct node *out = redirect->bypass.out;
+    if (node->backing != out)
+        return;
+    struct node *old = node_exchange_backing(node, redirect->bypass.instead);
+    assert(old == out);
+    (void)old;
+    redirect->dropped++;
+}
+
+static void redirect_chain(struct redirect *redirect, struct device *device)
+{
     for (struct node *node = device->newest; node; node = node->backing)
-        if (node->backing == out) {
-            struct node *old = node_exchange_backing(node, redirect->bypass.instead);
-            assert(old == out);
-            (void)old;
-            redirect->dropped++;
-        }
+        redirect_node(redirect, node);
 }
 
 /* Memory only; cannot fail. */
 static void redirect_exchange_locked(struct redirect *redirect)
 {
+    for (struct offered *each = redirect->offered; each; each = each->next)
+        redirect_node(redirect, each->node);
     for (struct redirected *each = redirect->devices; each; each = each->next) {
         redirect_chain(redirect, each->device);
         each->old = device_renew_index(each->device, &redirect->bypass, steal(each->heir));
@@ -150,6 +185,12 @@ static void redirect_end(struct redirect *redirect)
         redirected_release(block, first);
         free(first);
     }
+    while (redirect->offered) {
+        struct offered *first = redirect->offered;
+        redirect->offered = first->next;
+        node_unref(first->node);
+        free(first);
+    }
     while (redirect->dropped-- > 0)
         node_unref((struct node *)redirect->bypass.out);
 }
@@ -165,7 +206,8 @@ int redirect_chains(struct block *block, struct node *upper, struct node *lower,
                     uint64_t *locked_us, struct err *err)
 {
     struct redirect redirect = {.block = block, .bypass = {upper, lower}};
-    readers_wait(&block->walkers);
+    openings_forbid(&block->openings, upper); /* O1 of opening.h */
+    readers_wait(&block->walkers);            /* O2 */
     pthread_mutex_lock(&block->cut.lock);
     pthread_mutex_lock(&block->lock);
     uint64_t begun_us = clock_us();

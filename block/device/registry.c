@@ -6,6 +6,7 @@
  * is closed; exports see it only while `exported`.
  */
 #include "block/device/registry.h"
+#include "block/device/held-chain.h"
 #include "block/image/drivers.h"
 
 #include <assert.h>
@@ -91,16 +92,16 @@ void block_device_export(struct block *block, const char *name)
 static int device_info_fill_chain(struct block *block, struct device_info *info, struct node *top,
                                   bool may_wait)
 {
-    READERS_GUARD(&block->walkers);
-    for (const struct node *node = top; node; node = node->backing)
-        info->chain_length++;
-    info->chain = calloc(info->chain_length, sizeof(*info->chain));
-    if (!info->chain) {
-        info->chain_length = 0;
+    CLEANUP_HELD_CHAIN struct held_chain chain = {NULL, 0};
+    if (held_chain_begin(block, top, &chain) != 0)
         return -1;
-    }
-    struct chain_image *image = info->chain;
-    for (struct node *node = top; node; node = node->backing, image++) {
+    info->chain = calloc(chain.count, sizeof(*info->chain));
+    if (!info->chain)
+        return -1;
+    info->chain_length = chain.count;
+    for (size_t i = 0; i < chain.count; i++) {
+        struct node *node = chain.nodes[i];
+        struct chain_image *image = &info->chain[i];
         *image = (struct chain_image){.image = strdup(node->path),
                                       .format = node->driver->name,
                                       .size_bytes = node->size_bytes,
@@ -271,13 +272,36 @@ static void stamping_begin_locked(struct block *block, const char *name, struct 
     stamping->top = device_top(device);
 }
 
-static uint64_t stamping_end(struct block *block, const struct stamping *stamping, bool may_wait)
+static uint64_t node_stamp_add(uint64_t hash, struct node *node, bool may_wait)
+{
+    return stamp_add(hash, node->path, node->driver->name, node->size_bytes,
+                     node_allocated_bytes(node, may_wait));
+}
+
+/* Only what is in memory, or without memory for more. */
+static uint64_t stamping_walk(struct block *block, const struct stamping *stamping)
 {
     READERS_GUARD(&block->walkers);
     uint64_t hash = stamping->hash;
     for (struct node *node = stamping->top; node; node = node->backing)
-        hash = stamp_add(hash, node->path, node->driver->name, node->size_bytes,
-                         node_allocated_bytes(node, may_wait));
+        hash = node_stamp_add(hash, node, false);
+    return hash;
+}
+
+static uint64_t stamping_wait(struct block *block, const struct stamping *stamping)
+{
+    CLEANUP_HELD_CHAIN struct held_chain chain = {NULL, 0};
+    if (held_chain_begin(block, stamping->top, &chain) != 0)
+        return stamping_walk(block, stamping);
+    uint64_t hash = stamping->hash;
+    for (size_t i = 0; i < chain.count; i++)
+        hash = node_stamp_add(hash, chain.nodes[i], true);
+    return hash;
+}
+
+static uint64_t stamping_end(struct block *block, const struct stamping *stamping, bool may_wait)
+{
+    uint64_t hash = may_wait ? stamping_wait(block, stamping) : stamping_walk(block, stamping);
     if (stamping->top)
         node_unref(stamping->top);
     return stamp_end(hash);

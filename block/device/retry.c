@@ -126,8 +126,8 @@ static void retry_schedule(struct device *device, const struct err *cause)
 static int retry_open(struct block *block, struct device *device, const struct device_spec *spec,
                       struct err *err)
 {
-    READERS_GUARD(&block->walkers);
-    struct node *top = opener_open_chain(block, device, spec, err);
+    CLEANUP_OPENING struct opening opening = OPENING_OF(block);
+    struct node *top = opener_open_chain(&opening, device, spec, err);
     if (!top)
         return -1;
     pthread_mutex_lock(&block->lock);
@@ -140,6 +140,7 @@ static int retry_open(struct block *block, struct device *device, const struct d
     pthread_mutex_unlock(&block->lock);
     if (is_wanted && ret == 0)
         return 0;
+    opening_end(&opening);
     node_give_up(top);
     return ret ? err_set(err, ErrOutOfResources, ENOMEM, "device '%s' cannot be opened", spec->name)
                : 0;

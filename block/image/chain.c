@@ -80,25 +80,23 @@ static const struct driver *chain_driver(const char *path, const char *format, s
     return driver;
 }
 
-static int chain_check_length(const struct chain_open *chain, struct err *err)
+static int chain_check_length(const struct chain_open *chain, size_t count, struct err *err)
 {
-    return chain->count <= CHAIN_NODES_MAX
-               ? 0
-               : err_set(err, ErrInvalidBlockFormat, 0,
-                         "image '%s': its chain has more than %d images", chain->top->path,
-                         CHAIN_NODES_MAX);
+    return count <= CHAIN_NODES_MAX ? 0
+                                    : err_set(err, ErrInvalidBlockFormat, 0,
+                                              "image '%s': its chain has more than %d images",
+                                              chain->top->path, CHAIN_NODES_MAX);
 }
 
+/* What is beneath a node of other chains too is looked at once the chain is settled. */
 static void chain_add(struct chain_open *chain, struct node *node)
 {
     if (chain->last)
         node_add_backing(chain->last, node);
     else
         chain->top = node;
-    for (; node; node = node->backing) {
-        chain->last = node;
-        chain->count++;
-    }
+    chain->last = node;
+    chain->count++;
 }
 
 /* Opens one more image below those that are open. */
@@ -139,7 +137,7 @@ static int chain_append(struct chain_open *chain, const char *path, const char *
         node_add_alias(node, steal(alias));
     }
     chain_add(chain, node);
-    return chain_check_length(chain, err);
+    return chain_check_length(chain, chain->count, err);
 }
 
 /* Where the last image's header says the next one is; heap, NULL when memory is short. */
@@ -188,14 +186,51 @@ static struct node *chain_share(const struct chain_open *chain, struct node *nod
     return other ? other : node;
 }
 
+static int chain_append_all(struct chain_open *chain, const char *path, const char *format,
+                            bool read_only, struct err *err)
+{
+    int ret = chain_append(chain, path, format, read_only, err);
+    while (ret == 0 && !chain->shared && chain->last->backing_file)
+        ret = chain_append_backing(chain, err);
+    return ret;
+}
+
+static int chain_check_all(const struct chain_open *chain, struct err *err)
+{
+    size_t count = 0;
+    for (const struct node *node = chain->top; node; node = node->backing)
+        count++;
+    return chain_check_length(chain, count, err);
+}
+
+/* 0; -1 and *err; 1: again. An image that could not be opened stays the reason. */
+static int chain_settle(struct chain_open *chain, int opened, struct err *err)
+{
+    const struct chain_guard *guard = chain->guard;
+    struct node *top = opened == 0 ? chain->top : NULL;
+    struct err ignored;
+    int ret = 0;
+    if (guard && guard->settle)
+        ret = guard->settle(guard->arg, top, top ? err : &ignored);
+    if (ret != 0)
+        return ret;
+    return top ? chain_check_all(chain, err) : opened;
+}
+
 struct node *chain_open(const struct image_dir *dir, const char *path, const char *format,
                         bool read_only, const struct chain_guard *guard, struct err *err)
 {
-    struct chain_open chain = {.dir = dir, .guard = guard};
-    int ret = chain_append(&chain, path, format, read_only, err);
-    while (ret == 0 && chain.last->backing_file)
-        ret = chain_append_backing(&chain, err);
-    if (ret != 0 && chain.top)
-        node_give_up(chain.top);
-    return ret == 0 ? chain_share(&chain, chain.top) : NULL;
+    for (;;) {
+        struct chain_open chain = {.dir = dir, .guard = guard};
+        if (guard && guard->begin)
+            guard->begin(guard->arg);
+        int ret = chain_append_all(&chain, path, format, read_only, err);
+        ret = chain_settle(&chain, ret, err);
+        if (ret == 0)
+            return chain_share(&chain, chain.top);
+        if (chain.top)
+            node_give_up(chain.top);
+        if (ret < 0)
+            return NULL;
+    }
 }

@@ -33,6 +33,12 @@ struct chain_guard {
     int (*admit)(void *arg, const struct chain_file *file, struct file_claim **claim,
                  struct node **node, struct err *err);
     void *arg;
+    /* Both or none: called before the first file is opened; and once all are, before others can
+     * find what was opened; `top`: NULL if one could not be opened. 0: nobody changes what is
+     * beneath an image, open chains of others included, from now on; -1 and *err: refused; 1: all
+     * are closed, and opened again. */
+    void (*begin)(void *arg);
+    int (*settle)(void *arg, struct node *top, struct err *err);
 };
 
 /* Opens `path` and, following the headers, everything under it (backing nodes read-only), all

@@ -245,6 +245,33 @@ struct node *file_table_shared(struct file_table *table, dev_t dev, ino_t ino,
     return file ? file_shared_locked(file, used_path, driver) : NULL;
 }
 
+bool shared_image_ref(const struct shared_image *image)
+{
+    return refs_take(image->refs);
+}
+
+static int file_each_shared(const struct file *file,
+                            int (*each)(void *arg, const struct shared_image *image), void *arg)
+{
+    int ret = 0;
+    for (const struct file_claim *claim = file->claims; claim && ret == 0; claim = claim->next)
+        if (claim->shared.node)
+            ret = each(arg, &claim->shared); /* F3 */
+    return ret;
+}
+
+int file_table_each_shared(struct file_table *table,
+                           int (*each)(void *arg, const struct shared_image *image), void *arg)
+{
+    int ret = 0;
+    LOCK_GUARD(&table->lock);
+    for (size_t i = 0; i < table->files.slot_count && ret == 0; i++)
+        for (const struct hash_link *link = table->files.slots[i]; link && ret == 0;
+             link = link->next)
+            ret = file_each_shared((const struct file *)link, each, arg);
+    return ret;
+}
+
 bool file_table_is_used(struct file_table *table, dev_t dev, ino_t ino)
 {
     LOCK_GUARD(&table->lock);

@@ -79,6 +79,14 @@ struct node *file_claim_share(struct file_claim *claim, const struct shared_imag
 struct node *file_table_shared(struct file_table *table, dev_t dev, ino_t ino,
                                const char *used_path, const struct driver *driver);
 
+/* Calls `each` for every image that is offered, under the table's lock, until it returns other than
+ * 0; returns that, or 0. The node may be one that is being closed: shared_image_ref() tells. */
+int file_table_each_shared(struct file_table *table,
+                           int (*each)(void *arg, const struct shared_image *image), void *arg);
+
+/* Within such a call: whether the node gets another reference. It is not dropped there. */
+bool shared_image_ref(const struct shared_image *image);
+
 bool file_table_is_used(struct file_table *table, dev_t dev, ino_t ino);
 
 /* The node of the only one who has the file open, if it is offered, with a reference; or NULL. */

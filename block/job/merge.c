@@ -48,6 +48,7 @@ struct merge {
     enum merge_state state;
     struct node *upper;                   /* a reference, which keeps all beneath it */
     struct node *base;                    /* beneath it */
+    struct held_chain held;               /* the same */
     struct node *layers[CHAIN_NODES_MAX]; /* base's chain first */
     unsigned count;                       /* of layers */
     unsigned floor;                       /* up to base */
@@ -83,10 +84,13 @@ static int base_check_names(struct block *block, const struct node *base, struct
 
 static int merge_list_layers(struct merge *merge, const struct merge_image *base, struct err *err)
 {
-    for (struct node *node = merge->upper; node; node = node->backing)
-        merge->count++;
+    if (held_chain_begin(merge->block, merge->upper, &merge->held) != 0)
+        return err_set(err, ErrOutOfResources, ENOMEM, "image '%s' cannot be merged",
+                       merge->upper->path);
+    merge->count = (unsigned)merge->held.count;
     unsigned layer = merge->count;
-    for (struct node *node = merge->upper; node; node = node->backing) {
+    for (size_t i = 0; i < merge->held.count; i++) {
+        struct node *node = merge->held.nodes[i];
         merge->layers[--layer] = node;
         if (strcmp(node->path, base->path) == 0 || strcmp(node_used_path(node), base->path) == 0) {
             merge->base = node;
@@ -111,19 +115,11 @@ static int merge_list_layers(struct merge *merge, const struct merge_image *base
                : node_can_grow(merge->base, merge->upper->size_bytes, err);
 }
 
-static struct node *image_open_chain(struct block *block, const struct merge_image *image,
-                                     struct err *err)
-{
-    struct opener opener = {block, {.is_restored = true}, image->identity};
-    struct chain_guard guard = {.admit = opener_admit, .arg = &opener};
-    READERS_GUARD(&block->walkers);
-    return chain_open(&block->dir, image->path, image->format, true, &guard, err);
-}
-
 /* The open node of that path: a frozen one of any chain, or the top of a device. A reference, or
  * NULL. */
 static struct node *node_find_open(struct block *block, const char *path)
 {
+    READERS_GUARD(&block->walkers);
     LOCK_GUARD(&block->lock);
     for (struct device *device = block->devices; device; device = device->next) {
         CLEANUP(node) struct node *top = device_top(device);
@@ -137,9 +133,10 @@ static struct node *node_find_open(struct block *block, const char *path)
 static struct node *image_find_or_open(struct block *block, const struct merge_image *image,
                                        struct err *err)
 {
-    READERS_GUARD(&block->walkers);
     struct node *node = node_find_open(block, image->path);
-    return node ? node : image_open_chain(block, image, err);
+    CLEANUP_OPENING struct opening opening = OPENING_OF(block);
+    return node ? node
+                : opener_open_image(&opening, image->path, image->format, image->identity, err);
 }
 
 struct merge *merge_open(struct block *block, const struct merge_image *base,
@@ -166,6 +163,7 @@ struct merge *merge_open(struct block *block, const struct merge_image *base,
 void merge_close(struct merge *merge)
 {
     walks_destroy(&merge->walks);
+    held_chain_end(&merge->held);
     if (merge->upper)
         node_unref(merge->upper);
     free(merge->buffer);
@@ -360,6 +358,8 @@ static int child_rename(struct merge *merge, const struct merge_image *child, bo
 {
     CLEANUP_PLACE struct image_place place = IMAGE_PLACE_INIT;
     CLEANUP(node) struct node *node = image_find_or_open(merge->block, child, err);
+    if (!node && err->code == ErrDeviceInUse)
+        openings_await(&merge->block->openings, child->path); /* it is found next time */
     if (!node || image_place_open(&merge->block->dir, node_used_path(node), &place, err) != 0)
         return -1;
     CLEANUP_FREE char *name = image_backing_name(&place, node_used_path(merge->base), err);
@@ -375,9 +375,9 @@ int merge_can_rename(struct merge *merge, const struct merge_image *child, struc
     return child_rename(merge, child, true, err);
 }
 
-void merge_await_openings(struct merge *merge)
+void merge_await_clones(struct merge *merge)
 {
-    readers_wait(&merge->block->walkers);
+    children_await(&merge->block->openings, merge->upper);
 }
 
 int merge_rename(struct merge *merge, const struct merge_image *child, struct err *err)

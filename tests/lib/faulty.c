@@ -18,6 +18,7 @@ static const char *create_backing, *open_suffix, *sync_suffix, *flush_suffix;
 static const char *held_suffix; /* NULL: no writes are held */
 static int held, held_errnum;
 static const char *held_create_backing; /* NULL: no creations are held */
+static const char *held_open_suffix;    /* NULL: no opens are held */
 static const char *held_flush_suffix;   /* NULL: no flushes are held */
 enum { FLUSHED_MAX = 256 };
 static char *flushed[FLUSHED_MAX];
@@ -61,7 +62,13 @@ static int faulty_open(struct node *node, struct err *err)
     LOCK_GUARD(&lock);
     if (is_due(&open_suffix, node->path))
         return err_set(err, ErrOpenFileFailed, open_errnum, "injected");
-    return driver_qcow2.open(node, err);
+    int ret = driver_qcow2.open(node, err);
+    bool is_held = held_open_suffix && ends_in(node->path, held_open_suffix);
+    held += is_held;
+    pthread_cond_broadcast(&changed);
+    while (is_held && held_open_suffix)
+        pthread_cond_wait(&changed, &lock);
+    return ret;
 }
 
 static int faulty_write(struct node *node, const void *buf, uint64_t offset, uint64_t length,
@@ -117,6 +124,7 @@ void faulty_install(void)
 void faulty_reset(void)
 {
     faulty_let_creates_go();
+    faulty_let_opens_go();
     faulty_let_writes_go();
     faulty_let_flushes_go();
     LOCK_GUARD(&lock);
@@ -179,6 +187,20 @@ void faulty_let_creates_go(void)
 {
     LOCK_GUARD(&lock);
     held_create_backing = NULL;
+    pthread_cond_broadcast(&changed);
+}
+
+void faulty_hold_opens(const char *suffix)
+{
+    LOCK_GUARD(&lock);
+    held_open_suffix = suffix;
+    held = 0;
+}
+
+void faulty_let_opens_go(void)
+{
+    LOCK_GUARD(&lock);
+    held_open_suffix = NULL;
     pthread_cond_broadcast(&changed);
 }
 

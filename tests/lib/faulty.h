@@ -36,6 +36,11 @@ void faulty_wait_held(int count); /* until that many writes are held; fails the 
 void faulty_hold_creates(const char *backing);
 void faulty_let_creates_go(void);
 
+/* Opens of images whose path ends in `suffix` stop likewise, once the header was read, and count as
+ * held. */
+void faulty_hold_opens(const char *suffix);
+void faulty_let_opens_go(void);
+
 /* Flushes of images whose path ends in `suffix` stop likewise, once they are counted, until
  * faulty_let_flushes_go(). */
 void faulty_hold_flushes(const char *suffix);

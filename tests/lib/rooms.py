@@ -35,7 +35,7 @@ MAY_INCLUDE = {
     'block/format': BLOCK | {'block/image': DRIVER},
     'block/format/qcow2': BLOCK | {'block/image': DRIVER, 'block/format': {'raw.h'}},
     'block/device': BLOCK | {'block/image': IMAGE | {'driver.h'}},
-    'block/job': BLOCK | {'block/image': IMAGE | {'driver.h'}, 'block/device': DEVICE | {'opener.h', 'redirect.h', 'users.h'}},
+    'block/job': BLOCK | {'block/image': IMAGE | {'driver.h'}, 'block/device': DEVICE | {'held-chain.h', 'opener.h', 'opening.h', 'redirect.h', 'users.h'}},
     'block/nbd': BLOCK | TLS | {'block/device': DEVICE},
     'block': {'block/image': IMAGE | DRIVER, 'block/format': ANY, 'block/format/qcow2': {'driver-qcow2.h'},
               'block/device': DEVICE, 'block/nbd': {'server.h'}},

@@ -114,7 +114,7 @@ WRAP(int, merge_flush, struct merge *merge, struct err *err)
 }
 
 /* The first that follows the row. */
-WRAP(void, merge_await_openings, struct merge *merge)
+WRAP(void, merge_await_clones, struct merge *merge)
 {
     struct err err;
     if (now.unflushed == merge)
@@ -122,7 +122,7 @@ WRAP(void, merge_await_openings, struct merge *merge)
     if (now.unflushed == merge && __real_merge_flush(merge, &err) != 0)
         abort();
     now.unflushed = NULL;
-    __real_merge_await_openings(merge);
+    __real_merge_await_clones(merge);
 }
 
 /* The first that follows the last row. */
