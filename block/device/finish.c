@@ -122,17 +122,36 @@ static void finish_member(struct group *group, struct member *member)
     pthread_cond_broadcast(&finish->changed);
 }
 
-static void finish_work(struct group *group)
+/* NULL: none is left. */
+static struct member *finish_take(struct group *group)
 {
     struct finish *finish = &group->finish;
     LOCK_GUARD(&finish->lock);
-    while (finish->next < group->count) {
-        struct member *member = &group->members[finish->next++]; /* F1 */
-        finish->taken_at_ms = clock_ms();
-        pthread_mutex_unlock(&finish->lock);
-        finish_member(group, member);
-        pthread_mutex_lock(&finish->lock);
+    if (finish->next == group->count)
+        return NULL;
+    finish->taken_at_ms = clock_ms();
+    return &group->members[finish->next++]; /* F1 */
+}
+
+/* What nobody waits for: it is done while the group is recorded. */
+static void finish_free_journals(const struct member *members)
+{
+    for (; members; members = members->next_finished) {
+        struct node *node = members->frozen;
+        while (node && node_free_journal(node))
+            node = node->backing;
     }
+}
+
+static void finish_work(struct group *group)
+{
+    struct member *member, *finished = NULL;
+    while ((member = finish_take(group))) {
+        finish_member(group, member);
+        member->next_finished = finished;
+        finished = member;
+    }
+    finish_free_journals(finished);
 }
 
 static void *finish_run(void *arg)

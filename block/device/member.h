@@ -51,7 +51,8 @@ struct member {
     struct frozen_file *files;  /* that this group is the first to freeze */
     struct frozen_mark **marks; /* one for each; the file table's after the cut */
     size_t file_count;
-    uint64_t copy_wait_us; /* once it is sealed */
+    uint64_t copy_wait_us;        /* once it is sealed */
+    struct member *next_finished; /* by the same thread */
 };
 
 /* See group.c. */

@@ -163,6 +163,7 @@ struct node {
     atomic_bool unflushed;   /* a change was made since the last flush began */
     atomic_int sync_error;   /* the errno of the first fdatasync that failed; later ones fail too */
     struct journal *journal; /* owned, or NULL; guarded by flush_lock while there are no changes */
+    struct journal *ended;   /* owned, or NULL: one that has ended; guarded by flush_lock */
     atomic_int journals_fd;  /* where a failed fdatasync is recorded (borrowed), or -1 */
     void (*changed)(void *arg, uint64_t offset, uint64_t length); /* see node_watch(); or NULL */
     void *_Atomic changed_arg;

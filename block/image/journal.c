@@ -97,7 +97,7 @@ struct journal *journal_create(int dirfd, const struct identity *image, const ch
     return NULL;
 }
 
-void journal_close(struct journal *journal, bool discard)
+void journal_end(struct journal *journal, bool discard)
 {
     if (!journal)
         return;
@@ -108,7 +108,18 @@ void journal_close(struct journal *journal, bool discard)
                     journal->header->path, journal->name);
     if (!journal->is_loaded)
         atomic_store(&journal->header->is_open, 0);
-    journal_unmap(journal);
+}
+
+void journal_free(struct journal *journal)
+{
+    if (journal)
+        journal_unmap(journal);
+}
+
+void journal_close(struct journal *journal, bool discard)
+{
+    journal_end(journal, discard);
+    journal_free(journal);
 }
 
 bool journal_is_empty(const struct journal *journal)

@@ -63,6 +63,11 @@ bool journal_is_empty(const struct journal *journal);
  * nothing. */
 void journal_close(struct journal *journal, bool discard);
 
+/* The same in two steps. The second unmaps, which interrupts every processor: nobody need wait for
+ * it. NULL: nothing. */
+void journal_end(struct journal *journal, bool discard);
+void journal_free(struct journal *journal);
+
 /* Room for `count` more records, at most JOURNAL_RESERVE_MAX, until journal_unreserve releases all
  * of it, however much was appended. False: flush first. */
 #define JOURNAL_RESERVE_MAX 1300

@@ -243,8 +243,21 @@ int node_replay(struct node *node, struct journal *journal, int dirfd, struct er
 void node_end_journal(struct node *node, bool discard)
 {
     LOCK_GUARD(&node->flush_lock);
-    if (node->journal) /* else others may look, without the lock, whether there is one */
-        journal_close(steal(node->journal), discard);
+    if (!node->journal) /* others may look, without the lock, whether there is one */
+        return;
+    assert(!node->ended);
+    journal_end(node->journal, discard);
+    node->ended = steal(node->journal);
+}
+
+bool node_free_journal(struct node *node)
+{
+    pthread_mutex_lock(&node->flush_lock);
+    struct journal *ended = steal(node->ended);
+    pthread_mutex_unlock(&node->flush_lock);
+    bool was_there = ended;
+    journal_free(ended);
+    return was_there;
 }
 
 bool node_is_unflushed(struct node *node)
@@ -312,6 +325,7 @@ void node_unref(struct node *node)
         if (node->driver)
             node->driver->close(node);
         journal_close(node->journal, false);
+        journal_free(node->ended);
         if (node->fd >= 0)
             close(node->fd);
         if (node->claim)

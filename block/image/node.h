@@ -51,8 +51,12 @@ int node_begin_writing(struct node *top, int dirfd, struct err *err);
  * OpenFileFailed. */
 int node_replay(struct node *node, struct journal *journal, int dirfd, struct err *err);
 
-/* Closes the journal; its records are deleted with `discard`, else kept. No write is under way. */
+/* Ends the journal; its records are deleted with `discard`, else kept. No write is under way. */
 void node_end_journal(struct node *node, bool discard);
+
+/* Frees what is left of a journal that has ended; else that goes with the node. Whether there was
+ * one. */
+bool node_free_journal(struct node *node);
 
 /* Whether changes may be in memory or the journal only, or a sync failed. */
 bool node_is_unflushed(struct node *node);
