@@ -30,7 +30,7 @@ int connection_fail(struct connection *connection, struct err *err)
 int connection_open(struct connection *connection, int flags, struct err *err)
 {
     assert(!connection->db);
-    connection->has_failed = false;
+    connection->has_failed = connection->has_log_room = false;
     if (sqlite3_open_v2(connection->path, &connection->db, flags | SQLITE_OPEN_FULLMUTEX, NULL) !=
         SQLITE_OK)
         return connection->db ? connection_fail(connection, err) : store_out_of_memory(err);

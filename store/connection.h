@@ -29,6 +29,7 @@ struct connection {
     struct connection *other; /* NULL, or the one that keeps a lock if this one is locked out */
     sqlite3_stmt *statements[CONNECTION_STATEMENTS_MAX]; /* NULL: free */
     unsigned statement_next;                             /* the next one to give way to another */
+    bool has_log_room;                                   /* or was refused it: log-room.h */
 };
 
 /* How long SQLite waits for locks of other programs. */

@@ -35,16 +35,27 @@ static void log_extend(sqlite3_file *log)
         log->pMethods->xTruncate(log, before);
 }
 
-int log_room_make(struct connection *writer, struct err *err)
+/* NULL: there is none. */
+static sqlite3_file *log_of(const struct connection *writer)
 {
     sqlite3_file *log = NULL;
+    int rc = sqlite3_file_control(writer->db, "main", SQLITE_FCNTL_JOURNAL_POINTER, &log);
+    return rc == SQLITE_OK && log && log->pMethods ? log : NULL;
+}
+
+void log_room_make(struct connection *writer)
+{
+    struct err err; /* of the connection, which then has failed */
+    sqlite3_int64 bytes;
+    sqlite3_file *log = writer->has_log_room ? NULL : log_of(writer);
+    if (!log || log->pMethods->xFileSize(log, &bytes) != SQLITE_OK || bytes < LOG_ROOM_FROM_BYTES)
+        return;
+    writer->has_log_room = true; /* or it cannot be had */
     sqlite3_busy_timeout(writer->db, 0);
     int rc = sqlite3_exec(writer->db, "BEGIN IMMEDIATE", NULL, NULL, NULL);
     sqlite3_busy_timeout(writer->db, CONNECTION_BUSY_MS);
     if (rc != SQLITE_OK)
-        return 0; /* if that is for good, the first transaction says so */
-    if (sqlite3_file_control(writer->db, "main", SQLITE_FCNTL_JOURNAL_POINTER, &log) == SQLITE_OK &&
-        log && log->pMethods)
-        log_extend(log);
-    return connection_execute(writer, "ROLLBACK", err);
+        return; /* if that is for good, the next transaction says so */
+    log_extend(log);
+    connection_execute(writer, "ROLLBACK", &err);
 }

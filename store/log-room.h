@@ -13,10 +13,13 @@
 /* As much as SQLite fills before it begins at the front again: 1000 pages and one transaction. */
 #define LOG_ROOM_BYTES (9 << 19)
 
-/* Makes the log that long, by zeros at its end; SQLite takes them for the end of what is valid. For
- * the life of the connection: the last one to close removes the log. Where there is no space, or
- * another program writes to the database, the log grows by and by instead. -1 and *err: the
- * connection has failed. */
-int log_room_make(struct connection *writer, struct err *err);
+/* A log of this length is in use; a process that changes little is spared the work. */
+#define LOG_ROOM_FROM_BYTES (1 << 19)
+
+/* After a commit: once the log is in use, makes it as long as it will be, by zeros at its end,
+ * which * SQLite takes for the end of what is valid. Once for a connection; the last one to
+ * close removes * the log. Where there is no space, or another program writes to the database
+ * just then, the log * grows by and by instead. */
+void log_room_make(struct connection *writer);
 
 #endif

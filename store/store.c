@@ -137,6 +137,8 @@ struct store_transaction *store_begin(struct store *store, struct err *err)
 int store_commit(struct store_transaction *transaction, struct err *err)
 {
     int result = transaction_commit_locked(transaction, err);
+    if (result == 0)
+        log_room_make(transaction->writer);
     transaction_tell_locked(transaction);
     pthread_mutex_unlock(&transaction->writer->lock);
     return result;
@@ -228,10 +230,9 @@ static int store_connect(struct store *store, bool may_create, struct err *err)
     store->transaction.changes_devices = store->transaction.has_events = true;
     transaction_tell_locked(&store->transaction);
     /* Not before: a table that is made anew would take the rows of others with it. */
-    if (store_upgrade(store, err) != 0 ||
-        connection_execute(writer, "PRAGMA foreign_keys = ON", err) != 0)
-        return -1;
-    return log_room_make(writer, err);
+    return store_upgrade(store, err) != 0
+               ? -1
+               : connection_execute(writer, "PRAGMA foreign_keys = ON", err);
 }
 
 static int store_lock_file(struct store *store, struct err *err)
