@@ -16,10 +16,10 @@
 /* A log of this length is in use; a process that changes little is spared the work. */
 #define LOG_ROOM_FROM_BYTES (1 << 19)
 
-/* After a commit: once the log is in use, makes it as long as it will be, by zeros at its end, which
- * SQLite takes for the end of what is valid. Once for a connection; the last one to close removes
- * the log. Where there is no space, or another program writes to the database just then, the log
- * grows by and by instead. */
+/* After a commit: once the log is in use, makes it as long as it will be, by zeros at its end,
+ * which SQLite takes for the end of what is valid. Once for a connection; the last one to close
+ * removes the log. Where there is no space, or another program writes to the database just then,
+ * the log grows by and by instead. */
 void log_room_make(struct connection *writer);
 
 #endif
