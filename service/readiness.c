@@ -290,7 +290,8 @@ static void sweep_leave_locked(struct readiness *readiness, struct sweep *sweep)
         *link = sweep->next;
         readiness->queued--;
         sweep->is_queued = false;
-        sweep_release_locked(sweep);
+        assert(sweep->users > 1); /* R1: its list uses it, too */
+        sweep->users--;
     }
     sweep_release_locked(sweep);
 }
