@@ -167,6 +167,17 @@ static void recent_clear(struct recent_event *event)
     event->text = NULL;
 }
 
+/* Goes on with the latest events, where more than `recent` has room for have come since the last
+ * look: while there was no subscriber. */
+static bool recent_skip(struct subscribers *subscribers, const struct event_range *range)
+{
+    if (range->newest <= subscribers->newest + RECENT_EVENTS)
+        return false;
+    subscribers->newest = range->newest - RECENT_EVENTS;
+    subscribers->has_token_events = true; /* perhaps */
+    return true;
+}
+
 /* Reads the events since the last look. */
 static void recent_load(struct subscribers *subscribers)
 {
@@ -179,7 +190,8 @@ static void recent_load(struct subscribers *subscribers)
         if (store_event_list(subscribers->service->store, &filter, PAGE_EVENTS, &rows, &count,
                              &range, &err) != 0)
             return; /* the next look comes within TICK_MS */
-        for (size_t i = 0; i < count; i++) {
+        bool is_behind = recent_skip(subscribers, &range);
+        for (size_t i = 0; i < count && !is_behind; i++) {
             struct recent_event *event = &subscribers->recent[rows[i].id % RECENT_EVENTS];
             recent_clear(event);
             event->text = event_format(&rows[i]);
