@@ -400,32 +400,57 @@ static void device_replan(struct service *service, const char *backing, const st
                     err.message);
 }
 
+/* Whether a group has put another top on the device since the row was read. */
+static bool top_has_changed(struct service *service, const struct device_row *row)
+{
+    struct err ignored;
+    CLEANUP_BY(device_row_clear) struct device_row now = {0};
+    return store_device_get(service->store, row->name, &now, &ignored) == 0 &&
+           strcmp(now.id, row->id) == 0 && strcmp(now.top, row->top) != 0;
+}
+
+/* 1: done; 0: the top is another one by now; -1. The caller holds the name. */
+static int remove_try(struct service *service, const struct device_row *row,
+                      const struct device_detach *how, const struct origin *origin,
+                      const struct condition *condition, struct err *err)
+{
+    /* Saves a write to the store; block_device_close() decides. */
+    if (block_device_check_clients(service->block, row->name, err) != 0)
+        return -1;
+    CLEANUP(device_row_change)
+    struct device_row_change *removal = device_removal_new(row, origin, err);
+    CLEANUP_FREE char *backing = how->deletes_top ? device_find_backing(service, row) : NULL;
+    if (!removal)
+        return -1;
+    if (device_detach(service, row, how, condition, err) != 0)
+        return err->code == ErrImageIsKept && top_has_changed(service, row) ? 0 : -1;
+    struct err later;
+    if (device_row_change_settle(service, steal(removal), &later) != 0)
+        log_warning("device '%s' is detached; its row is deleted later: %s", row->name,
+                    later.message);
+    else
+        device_replan(service, backing, origin);
+    return 1;
+}
+
 int devices_remove(struct service *service, const char *name, const struct device_detach *how,
                    const struct origin *origin, const struct condition *condition, struct err *err)
 {
     /* A running attach holds the name, and may take long. */
     bool is_called_off = block_device_call_off(service->block, name);
     NAME_HOLD(service, name);
-    CLEANUP_BY(device_row_clear) struct device_row row = {0};
-    if (store_device_get(service->store, name, &row, err) != 0)
-        return is_called_off && err->code == ErrDeviceNotFound ? 0 : -1;
-    if (condition_check(condition, row.id, row.revision, err) != 0)
-        return -1;
-    if (row_is_unfinished(service, &row))
-        return unfinished_remove(service, &row, how->discard_unflushed, err);
-    /* Saves a write to the store; block_device_close() decides. */
-    if (block_device_check_clients(service->block, name, err) != 0)
-        return -1;
-    CLEANUP(device_row_change)
-    struct device_row_change *removal = device_removal_new(&row, origin, err);
-    CLEANUP_FREE char *backing = how->deletes_top ? device_find_backing(service, &row) : NULL;
-    if (!removal || device_detach(service, &row, how, condition, err) != 0)
-        return -1;
-    struct err later;
-    if (device_row_change_settle(service, steal(removal), &later) != 0)
-        log_warning("device '%s' is detached; its row is deleted later: %s", name, later.message);
-    else
-        device_replan(service, backing, origin);
+    for (int done = 0; done == 0;) {
+        CLEANUP_BY(device_row_clear) struct device_row row = {0};
+        if (store_device_get(service->store, name, &row, err) != 0)
+            return is_called_off && err->code == ErrDeviceNotFound ? 0 : -1;
+        if (condition_check(condition, row.id, row.revision, err) != 0)
+            return -1;
+        if (row_is_unfinished(service, &row))
+            return unfinished_remove(service, &row, how->discard_unflushed, err);
+        done = remove_try(service, &row, how, origin, condition, err);
+        if (done < 0)
+            return -1;
+    }
     return 0;
 }
 

@@ -3,7 +3,8 @@
 #
 # A device is detached with its file while a group of it is being taken: its top is about to be
 # another one, so the call is refused as one that may be repeated, and names the group. Afterwards
-# the new top goes with the device.
+# the new top goes with the device; so it does if the group is taken while the device is detached,
+# just before it is held.
 import os
 import sys
 
@@ -17,6 +18,18 @@ STEPS = ("prepare", "committing", "cut")
 
 def detach(daemon, name):
     return daemon.request("DELETE", "/devices/%s?files=delete" % name)
+
+
+def group_beside_a_detach(daemon):
+    daemon.create_device("d", "qcow2", 64 << 10)
+    expect(daemon.snapshot("before", ["d"]), "a top that may go")
+    daemon.close_gate("remove")
+    call = Call(daemon, "DELETE", "/devices/d?files=delete")
+    daemon.await_gate("remove")
+    top = daemon.snapshot("beside", ["d"])["members"][0]["snapshot_file"]
+    daemon.open_gate("remove")
+    expect(call.answer().status == 204, "%s", call.answer())
+    expect(not os.path.exists(daemon.image(top)), "'%s' is left", top)
 
 
 def test():
@@ -34,6 +47,7 @@ def test():
             expect(refused.status == 409 and refused.body["code"] == "DeviceInUse" and refused.body["retryable"] and
                    refused.body["holder"]["id"] == call.answer().body["id"], "%s", refused)
             expect(detach(daemon, name).status == 204, "%s is not detached", name)
+        group_beside_a_detach(daemon)
 
 
 main(test)

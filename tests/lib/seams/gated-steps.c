@@ -108,6 +108,10 @@ GATE("info", int, block_device_info,
      (block, name, info, err))
 GATE(open_step(), int, block_device_open,
      (struct block * block, const struct device_spec *spec, struct err *err), (block, spec, err))
+GATE("remove", int, block_device_remove,
+     (struct block * block, const char *name, const unsigned char id[OWNER_ID_BYTES],
+      struct err *err),
+     (block, name, id, err))
 GATE(look_step(node), int, node_can_set_backing,
      (struct node * node, const char *name, const char *format, struct err *err),
      (node, name, format, err))
