@@ -113,6 +113,10 @@ enum group_finish group_finish_await(struct group *group, size_t count, uint64_t
 /* Once it is DONE: how long after the cut the last member was frozen. */
 uint64_t group_sealed_us(const struct group *group);
 
+/* The device of a frozen member is about to be released, once that is recorded: who asks for it
+ * waits for that, rather than be refused. Or it is not, after all. */
+void group_announce_release(struct group *group, size_t position, bool is_announced);
+
 /* Releases the device of a frozen member: others may have it. */
 void group_release_member(struct group *group, size_t position);
 

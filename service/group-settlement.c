@@ -255,15 +255,18 @@ static void images_sync(struct service *service, const struct group_row *row)
             log_error("group %s: %s", row->id, err.message);
 }
 
-/* Offers the members that were not offered before the others were frozen. */
+/* Offers the members that were not offered before the others were frozen. Who reads that the group
+ * is committed, and asks for their devices, waits for group_free(). */
 static void group_offer_rest(struct service *service, struct group *group,
                              const struct group_row *row)
 {
     for (size_t i = 0; i < row->member_count; i++) {
         struct group_member_info info;
         group_member_info(group, i, &info);
-        if (!info.is_released)
-            group_offer_member(service, row, i);
+        if (info.is_released)
+            continue;
+        group_offer_member(service, row, i);
+        group_announce_release(group, i, true);
     }
 }
 

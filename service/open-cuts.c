@@ -4,7 +4,8 @@
  *
  * Invariants:
  *   C1. A device is released only after the store has its member as settled, so no later group of
- *       the device is recorded before it.
+ *       the device is recorded before it. From before that is recorded until then, who asks for
+ *       the device waits.
  *   C2. A cut is in the list as long as its group may be looked at: it leaves before the group is
  *       freed.
  */
@@ -75,6 +76,17 @@ static void cut_note_members(struct open_cut *cut)
     }
 }
 
+/* Whoever reads that they are settled finds their devices free, as soon as they are. */
+static void cut_announce(struct open_cut *cut, bool is_announced)
+{
+    for (size_t i = 0; i < cut->row->member_count; i++) {
+        struct group_member_info info;
+        group_member_info(cut->group, i, &info);
+        if (cut->row->members[i].is_settled && !info.is_released)
+            group_announce_release(cut->group, i, is_announced);
+    }
+}
+
 /* Records the cut with the members that are settled. False: the store cannot; to be repeated. Where
  * a commit fails whose event was made all the same, that comes twice. */
 static bool cut_record(struct service *service, struct open_cut *cut, enum event_kind kind)
@@ -109,10 +121,13 @@ static enum group_finish cut_step(struct service *service, struct open_cut *cut,
     uint64_t timeout_ms = UINT64_MAX, now_us = clock_monotonic_us();
     bool has_event = cut->has_event, is_due = now_us >= cut->event_at_us;
     cut_note_members(cut);
+    cut_announce(cut, true);
     bool is_recorded =
         cut_record(service, cut, is_due && !has_event ? EVENT_GROUP_CUT : EVENT_KIND_COUNT);
     if (is_recorded)
         cut_release_members(service, cut);
+    else
+        cut_announce(cut, false);
     cut->has_event |= is_due && is_recorded;
     if (is_due)
         group_progress_cut(progress);

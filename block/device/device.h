@@ -72,6 +72,7 @@ struct device {
     struct allowed_clients *allowed_clients; /* a reference; NULL: all */
     unsigned char id[OWNER_ID_BYTES];        /* zeros: none; constant */
     unsigned lookers;        /* threads that describe it and hold a reference to its chain */
+    bool is_returning;       /* its group holds it only until its row says that it does not */
     bool exported;           /* exports may use it */
     bool is_closed;          /* to new clients, for a while */
     const struct node *base; /* of a rollback: what its next chain is on, meanwhile; or NULL */

@@ -79,7 +79,7 @@ static struct device *device_claim(struct block *block, const char *name, struct
 {
     LOCK_GUARD(&block->lock);
     retry_wait_locked(block, name);
-    struct device *device = registry_find_locked(block, name);
+    struct device *device = registry_await_locked(block, name);
     if (!device)
         err_set(err, ErrDeviceNotFound, 0, "there is no device '%s'", name);
     else if (device->clients)

@@ -238,6 +238,15 @@ uint64_t group_sealed_us(const struct group *group)
     return group->sealed_us;
 }
 
+void group_announce_release(struct group *group, size_t position, bool is_announced)
+{
+    LOCK_GUARD(&group->finish.lock);
+    LOCK_GUARD(&group->block->lock);
+    assert(group->members[position].state == MEMBER_FROZEN); /* I3 in group.c */
+    group->members[position].device->is_returning = is_announced;
+    pthread_cond_broadcast(&group->block->changed);
+}
+
 void group_release_member(struct group *group, size_t position)
 {
     LOCK_GUARD(&group->finish.lock);

@@ -35,7 +35,7 @@ static int member_hold(struct group *group, struct member *member, const char *n
 {
     retry_now(group->block, name);
     LOCK_GUARD(&group->block->lock);
-    struct device *device = registry_find_locked(group->block, name);
+    struct device *device = registry_await_locked(group->block, name);
     if (!device || !device->exported)
         return err_set(err, ErrDeviceNotFound, 0, "there is no device '%s'", name);
     if (*device->holder)
@@ -470,6 +470,8 @@ void member_release(struct group *group, struct member *member)
     if (!group->is_plan) {
         assert(*device->holder); /* I3 */
         *device->holder = 0;
+        device->is_returning = false;
+        pthread_cond_broadcast(&group->block->changed);
         device->base = NULL;
         if (group->is_rollback)
             export_reopen_locked(device);

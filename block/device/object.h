@@ -53,13 +53,14 @@ struct block {
     struct image_dir dir;
     struct readers walkers; /* who walks chains outside of a device's requests */
     struct openings openings;
-    struct index_memory index_memory;               /* of all devices */
-    struct cut cut;                                 /* likewise */
-    struct device *devices, *last_device;           /* in order of their opening */
-    struct hash_table named;                        /* the same */
-    int failures_fd;                                /* block_failures_fd(); constant */
-    bool is_stopping;                               /* no opening is wanted any more; under lock */
-    struct frozen *frozen;                          /* newest first */
+    struct index_memory index_memory;     /* of all devices */
+    struct cut cut;                       /* likewise */
+    struct device *devices, *last_device; /* in order of their opening */
+    struct hash_table named;              /* the same */
+    unsigned return_waiters;              /* who wait for devices that groups return; under lock */
+    int failures_fd;                      /* block_failures_fd(); constant */
+    bool is_stopping;                     /* no opening is wanted any more; under lock */
+    struct frozen *frozen;                /* newest first */
     struct hash_table frozen_named, frozen_aliased; /* the same */
     uint64_t serial;                                /* of the newest export */
     struct retrier retrier;

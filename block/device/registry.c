@@ -27,6 +27,18 @@ struct device *registry_find_locked(struct block *block, const char *name)
     return NULL;
 }
 
+struct device *registry_await_locked(struct block *block, const char *name)
+{
+    struct device *device = registry_find_locked(block, name);
+    while (device && device->is_returning) {
+        block->return_waiters++;
+        pthread_cond_wait(&block->changed, &block->lock);
+        block->return_waiters--;
+        device = registry_find_locked(block, name);
+    }
+    return device;
+}
+
 static void registry_append_locked(struct block *block, struct device *device)
 {
     device->previous = block->last_device;

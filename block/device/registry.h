@@ -11,6 +11,10 @@
 /* The device of that name, exported or not, or NULL. The lock is held. */
 struct device *registry_find_locked(struct block *block, const char *name);
 
+/* The same, once no group returns it any more (group_announce_release()): so who has read that the
+ * group is committed finds the device free. */
+struct device *registry_await_locked(struct block *block, const char *name);
+
 /* Takes the device out of the list. The lock is held. */
 void registry_remove_locked(struct block *block, struct device *device);
 
