@@ -22,6 +22,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/stat.h>
 
 /* The formats of this build; a test may have registered another driver of one's name. */
 static void block_register_formats(void)
@@ -198,6 +199,12 @@ bool block_image_is(struct block *block, const char *path, const char *identity)
     if (fd < 0 || identity_of(fd, &found) != 0)
         return false;
     return !identity || !found.is_lasting || strcmp(found.text, identity) == 0;
+}
+
+bool block_image_await(struct block *block, const char *path, unsigned timeout_ms)
+{
+    struct stat st;
+    return stat(path, &st) != 0 || file_table_await(block->files, st.st_dev, st.st_ino, timeout_ms);
 }
 
 int block_check_image_dir(const struct block *block, struct err *err)

@@ -83,6 +83,10 @@ char *block_resolve(struct block *block, const char *path, struct err *err);
 /* The same; *is_taken, if asked for: whether something has that path now. */
 char *block_resolve_new(struct block *block, const char *path, bool *is_taken, struct err *err);
 
+/* Waits until nothing of this daemon has the image open, no longer than that: true. False: something
+ * has; at once after block_stop_opening(). */
+bool block_image_await(struct block *block, const char *path, unsigned timeout_ms);
+
 /* Whether a driver of that name exists. */
 bool block_format_known(const char *format);
 

@@ -64,7 +64,7 @@ void block_device_export(struct block *block, const char *name);
  * fails with NotReady within a fraction of a second. False if there is none. */
 bool block_device_call_off(struct block *block, const char *name);
 
-/* Any thread: the same for every current and future opening. */
+/* Any thread: the same for every current and future opening, and an end of block_image_await(). */
 void block_stop_opening(struct block *block);
 
 /* Adds a device that could not be opened: exported, state `failed`, so it can be listed and

@@ -23,9 +23,8 @@
 #include <assert.h>
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 
-enum { LOOK_WAIT_MS = 20, LOOK_TRIES = 250 };
+enum { LOOK_WAIT_MS = 5000, LOOKS_MAX = 250 };
 
 void device_view_clear(struct device_view *view)
 {
@@ -207,12 +206,11 @@ static int image_make(struct service *service, const struct device_row *row,
  * knows of it. */
 static int creation_open(struct service *service, const struct device_spec *spec, struct err *err)
 {
-    const struct timespec pause = {.tv_nsec = LOOK_WAIT_MS * 1000000L};
-    for (int tries = 0; block_device_open(service->block, spec, err) != 0; tries++) {
-        if (err->code != ErrDeviceInUse || tries == LOOK_TRIES)
+    int looks = 0;
+    while (block_device_open(service->block, spec, err) != 0)
+        if (err->code != ErrDeviceInUse || looks++ == LOOKS_MAX ||
+            !block_image_await(service->block, spec->image, LOOK_WAIT_MS))
             return -1;
-        nanosleep(&pause, NULL);
-    }
     return 0;
 }
 

@@ -50,6 +50,7 @@ bool block_device_call_off(struct block *block, const char *name)
 
 void block_stop_opening(struct block *block)
 {
+    file_table_stop(block->files);
     LOCK_GUARD(&block->lock);
     block->is_stopping = true;
     for (struct device *device = block->devices; device; device = device->next)

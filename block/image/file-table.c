@@ -22,6 +22,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 struct file {
     struct hash_link link;
@@ -46,7 +47,9 @@ struct frozen_mark {
 };
 
 struct file_table {
-    pthread_mutex_t lock; /* guards all below */
+    pthread_mutex_t lock;    /* guards all below */
+    pthread_cond_t released; /* a file is not used any more, or is_stopping */
+    bool is_stopping;
     struct hash_table files, identities, paths;
 };
 
@@ -63,6 +66,7 @@ struct file_table *file_table_new(void)
     if (!table)
         return NULL;
     pthread_mutex_init(&table->lock, NULL);
+    pthread_cond_init(&table->released, NULL);
     if (hash_table_init(&table->files) != 0 || hash_table_init(&table->identities) != 0 ||
         hash_table_init(&table->paths) != 0) {
         file_table_free(table);
@@ -83,6 +87,7 @@ void file_table_free(struct file_table *table)
     hash_table_destroy(&table->files);
     hash_table_destroy(&table->identities);
     hash_table_destroy(&table->paths);
+    pthread_cond_destroy(&table->released);
     pthread_mutex_destroy(&table->lock);
     free(table);
 }
@@ -177,8 +182,10 @@ void file_claim_release(struct file_claim *claim)
         slot = &(*slot)->next;
     *slot = claim->next;
     bool is_last = !file->claims;
-    if (is_last)
+    if (is_last) {
         hash_table_remove(&table->files, &file->link);
+        pthread_cond_broadcast(&table->released);
+    }
     pthread_mutex_unlock(&table->lock);
     if (is_last)
         free(file);
@@ -276,6 +283,28 @@ bool file_table_is_used(struct file_table *table, dev_t dev, ino_t ino)
 {
     LOCK_GUARD(&table->lock);
     return file_find_locked(table, dev, ino) != NULL;
+}
+
+bool file_table_await(struct file_table *table, dev_t dev, ino_t ino, unsigned timeout_ms)
+{
+    struct timespec until;
+    clock_gettime(CLOCK_MONOTONIC, &until);
+    until.tv_sec += timeout_ms / 1000;
+    until.tv_nsec += (long)(timeout_ms % 1000) * 1000000;
+    until.tv_sec += until.tv_nsec / 1000000000;
+    until.tv_nsec %= 1000000000;
+    int ret = 0;
+    LOCK_GUARD(&table->lock);
+    while (file_find_locked(table, dev, ino) && !table->is_stopping && ret == 0)
+        ret = pthread_cond_clockwait(&table->released, &table->lock, CLOCK_MONOTONIC, &until);
+    return !file_find_locked(table, dev, ino);
+}
+
+void file_table_stop(struct file_table *table)
+{
+    LOCK_GUARD(&table->lock);
+    table->is_stopping = true;
+    pthread_cond_broadcast(&table->released);
 }
 
 struct node *file_table_only_node(struct file_table *table, dev_t dev, ino_t ino)

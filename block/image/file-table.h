@@ -89,6 +89,11 @@ bool shared_image_ref(const struct shared_image *image);
 
 bool file_table_is_used(struct file_table *table, dev_t dev, ino_t ino);
 
+/* Waits until nobody uses the file, no longer than that: true. False: somebody does; at once after
+ * file_table_stop(). */
+bool file_table_await(struct file_table *table, dev_t dev, ino_t ino, unsigned timeout_ms);
+void file_table_stop(struct file_table *table);
+
 /* The node of the only one who has the file open, if it is offered, with a reference; or NULL. */
 struct node *file_table_only_node(struct file_table *table, dev_t dev, ino_t ino);
 

@@ -112,6 +112,8 @@ GATE("remove", int, block_device_remove,
      (struct block * block, const char *name, const unsigned char id[OWNER_ID_BYTES],
       struct err *err),
      (block, name, id, err))
+GATE("await", bool, block_image_await,
+     (struct block * block, const char *path, unsigned timeout_ms), (block, path, timeout_ms))
 GATE(look_step(node), int, node_can_set_backing,
      (struct node * node, const char *name, const char *format, struct err *err),
      (node, name, format, err))
