@@ -6,6 +6,7 @@
 
 #include "base/log.h"
 #include "block/device/exports.h"
+#include "block/device/last-flush.h"
 #include "block/device/object.h"
 #include "block/device/registry.h"
 #include "block/device/retry.h"
@@ -58,6 +59,10 @@ static int block_parts_init(struct block *block, const char *image_dir, struct e
         return err_set(err, ErrOutOfResources, errnum, "the block layer cannot be opened");
     return image_dir_open(&block->dir, image_dir, err);
 }
+
+/* How long requests of clients, and a device's last flush, may wait for storage at the end;
+ * together less than what the daemon has for its end. */
+enum { NBD_HANG_MS = 1000, FLUSH_HANG_MS = 10000 };
 
 struct block *block_open(const char *image_dir, struct err *err)
 {
@@ -117,43 +122,46 @@ static bool block_abandon_opening(struct block *block, struct device *device)
     return true;
 }
 
-static int block_flush_last(struct device *device, struct err *err)
+/* False: requests of clients hang. */
+static bool block_nbd_end(struct block *block)
 {
-    int flushed = device_has_failed(device) ? 0 : device_flush(device);
-    return flushed ? err_set(err, ErrOpenFileFailed, -flushed, "device '%s' could not be flushed",
-                             device->name)
-                   : 0;
+    return !block->server || nbd_server_stop(block->server, NBD_HANG_MS);
+}
+
+static int block_report_used(struct err *err)
+{
+    return err_set(err, ErrOpenFileFailed, 0, "requests of NBD clients wait for storage");
 }
 
 int block_stop(struct block *block, struct err *err)
 {
-    int ret = 0;
-    block_nbd_stop(block);
-    (void)retry_stop(block);
-    LOCK_GUARD(&block->lock);
-    for (struct device *device = block->devices; device; device = device->next) {
-        if (retry_is_opening(device))
-            continue;
-        pthread_mutex_unlock(&block->lock); /* nobody detaches a device any more */
-        ret |= block_flush_last(device, err);
-        pthread_mutex_lock(&block->lock);
-    }
-    return ret;
+    bool hangs;
+    bool is_used = !block_nbd_end(block);
+    int ret = devices_flush_last(block, FLUSH_HANG_MS, &hangs, err);
+    return is_used ? block_report_used(err) : ret;
 }
 
-int block_close(struct block *block, struct err *err)
+static void block_close_devices(struct block *block)
 {
-    int ret = 0;
-    block_nbd_stop(block);
-    bool is_quiet = retry_stop(block);
     while (block->devices) {
         struct device *device = block->devices;
         if (block_abandon_opening(block, device))
             continue;
-        ret |= block_flush_last(device, err);
         registry_remove_locked(block, device);
         device_free(device);
     }
+}
+
+int block_close(struct block *block, struct err *err)
+{
+    bool hangs;
+    bool is_used = !block_nbd_end(block);
+    bool is_quiet = retry_stop(block);
+    int ret = devices_flush_last(block, FLUSH_HANG_MS, &hangs, err);
+    if (is_used || hangs)
+        return ret ? ret : block_report_used(err);
+    block_nbd_stop(block);
+    block_close_devices(block);
     while (block->frozen) {
         struct frozen *frozen = block->frozen;
         block->frozen = frozen->next;

@@ -57,14 +57,14 @@ void block_journals_finish(struct block *block);
 /* Makes all data of the image that an earlier daemon acknowledged durable. OpenFileFailed. */
 int block_image_sync(struct block *block, const char *path, struct err *err);
 
-/* Stops all exports after their current requests, and flushes every device. For when a job that
- * waits for storage keeps block_close() from being called: the process must exit then. -1 and *err
- * if a flush failed. */
+/* Stops all exports after their current requests, and flushes every device, side by side; requests
+ * and flushes that hang are left. For when something else that waits for storage keeps
+ * block_close() from being called: nothing is freed, and the process must exit then. -1 and *err if
+ * a flush failed or hangs. */
 int block_stop(struct block *block, struct err *err);
 
-/* Stops all exports after their current requests, flushes and closes every device. -1 and *err if a
- * flush failed; everything is closed and freed all the same, except the objects of an attempt to
- * open an image that does not return: then the process must exit. */
+/* The same; then closes every device and frees everything, but not if requests or flushes hang, or
+ * an attempt to open an image: then it fails, too, and the process must exit. */
 int block_close(struct block *block, struct err *err);
 
 /* OpenFileFailed if another file system was mounted over the image directory since block_open(). */
@@ -83,8 +83,8 @@ char *block_resolve(struct block *block, const char *path, struct err *err);
 /* The same; *is_taken, if asked for: whether something has that path now. */
 char *block_resolve_new(struct block *block, const char *path, bool *is_taken, struct err *err);
 
-/* Waits until nothing of this daemon has the image open, no longer than that: true. False: something
- * has; at once after block_stop_opening(). */
+/* Waits until nothing of this daemon has the image open, no longer than that: true. False:
+ * something has; at once after block_stop_opening(). */
 bool block_image_await(struct block *block, const char *path, unsigned timeout_ms);
 
 /* Whether a driver of that name exists. */

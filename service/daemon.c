@@ -8,8 +8,13 @@
  * unfinished ones.
  *
  * Shutdown waits for calls and flushes, but not for ever: storage that hangs must not block it.
- * END_MAX_S after the signal the daemon exits as if killed, with status 1; acknowledged writes are
- * in the journals. It ends sooner without jobs that wait for storage, after the flushes.
+ *
+ *     signal --> calls, groups, looks end --> CLOSING: devices are flushed, all is closed --> exit
+ *                        |
+ *                        +-- WAIT_MAX_S later --> LEAVING: devices are flushed --> exit
+ *
+ * A device whose flush hangs is left once the others are flushed; the status is 1 then. END_MAX_S
+ * after the signal the daemon exits as if killed. Acknowledged writes are in the journals.
  *
  * A service manager that waits for it (NOTIFY_SOCKET) is notified of "ready" and of the shutdown.
  */
@@ -45,7 +50,10 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { END_MAX_S = 30 };
+enum { WAIT_MAX_S = 12, END_MAX_S = 30 };
+
+/* Who has come to the devices: the thread that closes, or the one that leaves all else. */
+enum end_stage { END_WAITING, END_CLOSING, END_LEAVING };
 
 /* ---- addresses ---- */
 
@@ -133,18 +141,53 @@ struct end_watch {
     atomic_bool has_ended;
     sem_t ended;  /* posted once, with has_ended */
     sem_t closed; /* posted once: shutdown no longer waits for storage */
+    _Atomic enum end_stage stage;
 };
+
+/* True: whoever calls it flushes the devices. */
+static bool end_watch_enter(struct end_watch *watch, enum end_stage stage)
+{
+    enum end_stage waiting = END_WAITING;
+    return atomic_compare_exchange_strong(&watch->stage, &waiting, stage);
+}
+
+/* Flushes the devices, and exits. What else waits for storage uses what daemon_close() frees, and
+ * is left as it is. */
+static _Noreturn void daemon_leave(struct service *service, int result)
+{
+    struct err err;
+    if (block_stop(service->block, &err) != 0) {
+        log_error("%s", err.message);
+        result = -1;
+    }
+    fflush(stdout);
+    _exit(result == 0 ? 0 : 1);
+}
+
+/* Until that time, if it is not closed before: true. */
+static bool end_watch_await(struct end_watch *watch, struct timespec begun, int seconds)
+{
+    int ret;
+    begun.tv_sec += seconds;
+    do
+        ret = sem_clockwait(&watch->closed, CLOCK_MONOTONIC, &begun);
+    while (ret != 0 && errno == EINTR);
+    return ret == 0;
+}
 
 static void end_watch_bound(struct end_watch *watch)
 {
-    struct timespec deadline;
-    clock_gettime(CLOCK_MONOTONIC, &deadline);
-    deadline.tv_sec += END_MAX_S;
-    int ret;
-    do
-        ret = sem_clockwait(&watch->closed, CLOCK_MONOTONIC, &deadline);
-    while (ret != 0 && errno == EINTR);
-    if (ret == 0)
+    struct timespec begun;
+    clock_gettime(CLOCK_MONOTONIC, &begun);
+    if (end_watch_await(watch, begun, WAIT_MAX_S))
+        return;
+    if (end_watch_enter(watch, END_LEAVING)) {
+        log_warning("calls, or a start, wait for storage for %d s, as if it hung: ending without "
+                    "them",
+                    WAIT_MAX_S);
+        daemon_leave(watch->service, watch->is_over ? -1 : 0);
+    }
+    if (end_watch_await(watch, begun, END_MAX_S))
         return;
     log_error("not everything was flushed within %d s, as if storage hung: ending without it; the "
               "journals have what was acknowledged, for the next start",
@@ -287,21 +330,17 @@ static int daemon_serve(struct service *service, const struct options *options,
     return result;
 }
 
-/* Jobs are left that wait for storage, and use what daemon_close() frees. Nothing else that only
- * waits for storage is waited for. */
-static _Noreturn void daemon_leave(struct service *service, int result)
+/* All that waits for storage has ended, or was left. Does not return if the devices are flushed by
+ * another thread, which exits. */
+static void daemon_enter_closing(struct end_watch *watch)
 {
-    struct err err;
-    if (block_stop(service->block, &err) != 0) {
-        log_error("%s", err.message);
-        result = -1;
-    }
-    fflush(stdout);
-    _exit(result == 0 ? 0 : 1);
+    while (!end_watch_enter(watch, END_CLOSING))
+        pause();
 }
 
 /* Returns `result`, or -1 if it was 0 and a flush failed. */
-static int daemon_close(struct service *service, int result, struct err *err)
+static int daemon_close(struct service *service, struct end_watch *watch, int result,
+                        struct err *err)
 {
     struct err closing;
     bool has_ended = jobs_close(service->jobs);
@@ -314,9 +353,11 @@ static int daemon_close(struct service *service, int result, struct err *err)
         log_error("%s; the next start settles what is left", closing.message);
     settlements_close(service);
     unsettled_close(service);
-    if (!has_ended)
+    if (has_ended)
+        leftovers_close(service);
+    daemon_enter_closing(watch);
+    if (!has_ended) /* jobs */
         daemon_leave(service, result);
-    leftovers_close(service);
     if (block_close(service->block, &closing) != 0) {
         log_error("%s", closing.message);
         if (result == 0)
@@ -337,9 +378,9 @@ static int daemon_live(struct service *service, const struct options *options,
     service->readiness = readiness_new(service->block, err);
     if (!service->group_runs || !service->storage_calls || !service->readiness ||
         end_watch_begin(&watch, err) != 0)
-        return daemon_close(service, -1, err);
+        return daemon_close(service, &watch, -1, err);
     int result = daemon_serve(service, options, runtime_dir, &watch, err);
-    result = daemon_close(service, result, err);
+    result = daemon_close(service, &watch, result, err);
     end_watch_close(&watch);
     return result;
 }

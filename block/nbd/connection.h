@@ -75,6 +75,7 @@ struct nbd_server {
     /* Guarded by lock. */
     struct tls_credentials *tls; /* for the next handshake; NULL: it is not offered */
     bool accepting;              /* `acceptor` runs */
+    bool has_stopped;            /* there are no connections any more */
     pthread_t acceptor;
     size_t listener_count; /* only grows, until nbd-accept is gone */
     struct listener listeners[NBD_LISTENERS_MAX];

@@ -38,6 +38,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <limits.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
@@ -448,29 +449,47 @@ static void connection_cut_off(struct nbd_connection *connection)
     shutdown(connection->channel.socket.fd, SHUT_RDWR);
 }
 
-static void server_stop_connections(struct nbd_server *server)
+/* Waits until there are no connections, or that time; the lock is held. */
+static void server_await_end(struct nbd_server *server, uint64_t deadline_ms)
 {
-    uint64_t deadline_ms = nbd_deadline(server->limits.stop_ms);
-    struct timespec deadline = {.tv_sec = (time_t)(deadline_ms / 1000),
-                                .tv_nsec = (long)(deadline_ms % 1000) * 1000000};
+    const struct timespec deadline = {.tv_sec = (time_t)(deadline_ms / 1000),
+                                      .tv_nsec = (long)(deadline_ms % 1000) * 1000000};
+    while (server->live && pthread_cond_timedwait(&server->left, &server->lock, &deadline) == 0)
+        ;
+}
+
+static bool server_stop_connections(struct nbd_server *server, unsigned hang_ms)
+{
     LOCK_GUARD(&server->lock);
     for (struct nbd_connection *one = server->live; one; one = one->next)
         connection_stop(one);
-    while (server->live && pthread_cond_timedwait(&server->left, &server->lock, &deadline) == 0)
-        ;
+    server_await_end(server, nbd_deadline(server->limits.stop_ms));
     if (server->live)
-        log_warning("NBD stops: %u connections whose clients do not read their replies are cut off",
+        log_warning("NBD stops: %u connections whose clients do not read their replies, or whose "
+                    "requests wait for storage, are cut off",
                     server->live_count);
     for (struct nbd_connection *one = server->live; one; one = one->next)
         connection_cut_off(one);
-    while (server->live)
+    while (server->live && hang_ms == UINT_MAX)
         pthread_cond_wait(&server->left, &server->lock);
+    if (server->live)
+        server_await_end(server, nbd_deadline(hang_ms));
+    return !server->live;
+}
+
+bool nbd_server_stop(struct nbd_server *server, unsigned hang_ms)
+{
+    assert(!server->has_stopped);
+    server_stop_accepting(server);
+    bool has_stopped = server_stop_connections(server, hang_ms);
+    server->has_stopped = has_stopped;
+    return has_stopped;
 }
 
 void nbd_server_free(struct nbd_server *server)
 {
-    server_stop_accepting(server);
-    server_stop_connections(server);
+    if (!server->has_stopped)
+        nbd_server_stop(server, UINT_MAX);
     server_join_finished(server);
     assert(!server->live && !server->finished); /* S3 */
     nbd_pool_close(&server->pool);

@@ -48,7 +48,12 @@ bool nbd_server_needs_tls(const struct nbd_server *server);
 /* Whether there are clients that prove their names, with a certificate or a pre-shared key. */
 bool nbd_server_knows_clients(struct nbd_server *server);
 
-/* Stops listening; every connection finishes the requests it has received, then closes; frees. */
+/* Stops listening; every connection finishes the requests it has received, then closes. False: some
+ * have requests that wait for storage, for that long since all others have ended; the server stays
+ * as it is, and is not freed any more. Once. */
+bool nbd_server_stop(struct nbd_server *server, unsigned hang_ms);
+
+/* The same without a limit, if it was not stopped; frees. */
 void nbd_server_free(struct nbd_server *server);
 
 #endif

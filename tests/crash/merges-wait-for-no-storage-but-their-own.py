@@ -4,14 +4,13 @@
 frozen and rolled back: a delete of another disk's group, with a merge, is done meanwhile.
 """
 import contextlib
-import glob
 import os
 import sys
 import threading
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
 from filesystems import own_mounts
-from slowfiles import HangingMount
+from slowfiles import HangingMount, tasks_that_hang
 from snapgroupd import Daemon, expect, main, wait_until
 
 MIB = 1 << 20
@@ -23,15 +22,6 @@ def ask(daemon, method, path, body=None):
         daemon.request(method, path, body)
     except OSError:
         pass  # it may well time out
-
-
-def tasks_that_hang(daemon):
-    """Its threads that wait for a FUSE server."""
-    count = 0
-    for path in glob.glob("/proc/%d/task/*/wchan" % daemon.process.pid):
-        with contextlib.suppress(OSError), open(path) as place:
-            count += place.read() in ("request_wait_answer", "fuse_simple_request", "__fuse_simple_request")
-    return count
 
 
 def hung_calls(daemon):

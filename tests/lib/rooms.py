@@ -23,7 +23,7 @@ DRIVER = {'driver.h', 'driver-services.h', 'file-io.h', 'journal.h', 'table-memo
 IMAGE = {'access.h', 'amend.h', 'chain.h', 'drivers.h', 'file-io.h', 'file-table.h', 'freeze.h', 'frozen-attribute.h', 'image.h', 'journal.h', 'journal-dir.h', 'journal-recovery.h',
          'lock.h', 'node.h', 'stage.h', 'sync.h', 'walk.h'}
 TLS = {'base/tls': {'certificates.h', 'credentials.h', 'limits.h', 'peer.h'}}
-DEVICE = {'clients.h', 'device.h', 'exports.h', 'object.h', 'registry.h', 'retry.h'}
+DEVICE = {'clients.h', 'device.h', 'exports.h', 'last-flush.h', 'object.h', 'registry.h', 'retry.h'}
 STORE = {'store.h', 'devices.h', 'groups.h', 'events.h', 'idempotency.h', 'frozen-files.h', 'holds.h', 'images.h',
          'image-keepers.h', 'job-conflicts.h', 'jobs.h', 'limits.h', 'merges.h', 'tokens.h', 'row.h'}
 ANY = None

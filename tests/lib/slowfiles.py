@@ -11,6 +11,8 @@ Or one that hangs until it is told to go on:
         hanging.hang()
         hanging.go_on()
 """
+import contextlib
+import glob
 import os
 import signal
 import subprocess
@@ -18,6 +20,15 @@ import subprocess
 from snapgroupd import wait_until
 
 DELAY_MS = 500
+
+
+def tasks_that_hang(daemon):
+    """How many of its threads wait for a FUSE server."""
+    count = 0
+    for path in glob.glob("/proc/%d/task/*/wchan" % daemon.process.pid):
+        with contextlib.suppress(OSError), open(path) as place:
+            count += place.read() in ("request_wait_answer", "fuse_simple_request", "__fuse_simple_request")
+    return count
 
 
 class FuseFile:

@@ -402,6 +402,12 @@ uint64_t group_sealed_us(const struct group *group)
     return 33;
 }
 
+void group_announce_release(struct group *group, size_t position, bool is_announced)
+{
+    (void)group, (void)is_announced;
+    assert_true(memory.frozen[position] && !memory.released[position] && !memory.freed);
+}
+
 void group_release_member(struct group *group, size_t position)
 {
     (void)group;
