@@ -20,6 +20,7 @@ struct opener {
     struct recovery_terms terms;
     const char *identity; /* of the top, as recorded; NULL or "": unknown */
     const char *image;
+    bool is_writer; /* of the top, which no other chain has then */
 };
 
 /* Refuses to write a file that was frozen, though not by a group that is known here. */
@@ -126,11 +127,12 @@ static void opener_begin(void *arg)
     opening_begin(opener->opening, opener->image);
 }
 
-/* The journal of a top that is written marks the image: it waits for storage, so it comes first. */
+/* The journal of a top that is written marks the image: it waits for storage, so it comes first.
+ * Whoever only reads may have found an image that a merge writes. */
 static int opener_settle(void *arg, struct node *top, struct err *err)
 {
     const struct opener *opener = arg;
-    bool is_new = top && !atomic_load(&top->read_only) && !top->journal;
+    bool is_new = top && opener->is_writer && !atomic_load(&top->read_only) && !top->journal;
     if (is_new && node_add_journal(top, journal_dir_fd(opener->opening->block->journals), err) != 0)
         return -1;
     return opening_settle(opener->opening, top) ? 0 : 1;
@@ -145,7 +147,8 @@ static struct chain_guard opener_guard(struct opener *opener)
 struct node *opener_open_image(struct opening *opening, const char *image, const char *format,
                                const char *identity, struct err *err)
 {
-    struct opener opener = {opening, {.is_restored = true}, identity, image};
+    struct opener opener = {
+        .opening = opening, .terms.is_restored = true, .identity = identity, .image = image};
     const struct chain_guard guard = opener_guard(&opener);
     struct node *top = chain_open(&opening->block->dir, image, format, true, &guard, err);
     assert(!top || opening->is_settled); /* O1, O2 */
@@ -313,8 +316,11 @@ struct node *opener_open_chain(struct opening *opening, const struct device *dev
                                const struct device_spec *spec, struct err *err)
 {
     struct block *block = opening->block;
-    struct opener opener = {
-        opening, {spec->is_restored, spec->discard_unflushed}, device->identity, spec->image};
+    struct opener opener = {.opening = opening,
+                            .terms = {spec->is_restored, spec->discard_unflushed},
+                            .identity = device->identity,
+                            .image = spec->image,
+                            .is_writer = !spec->read_only};
     struct chain_guard guard = opener_guard(&opener);
     guard.is_unwanted = &device->is_unwanted;
     struct node *top =
