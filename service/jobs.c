@@ -24,13 +24,14 @@
 #include "store/job-conflicts.h"
 
 #include <assert.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/syscall.h>
 
 enum {
     STORE_WAIT_MS = 1000,
-    LOOK_AHEAD_MAX = 100, /* jobs that are looked at for one that can run */
+    RUNNING_BYTES = JOBS_BEGUN_MAX * (STORE_ID_CHARS + 3) + 3, /* ids as a JSON array */
 };
 
 /* What a start does before, which may wait for storage, is a run like a job's. */
@@ -209,38 +210,30 @@ static void job_run(struct service *service, struct job_row *row)
     } while (!job_control_finish(control));
 }
 
-/* 1; 0: another thread has it, or one that has a tree in common with it; -1. */
-static int job_is_free(struct jobs *jobs, const struct job_row *row, struct err *err)
+/* The ids of the jobs that threads have, as a JSON array. */
+static void jobs_format_running(struct jobs *jobs, char text[RUNNING_BYTES])
 {
     char running[JOBS_BEGUN_MAX][STORE_ID_CHARS + 1];
-    size_t count = job_control_list(&jobs->control, running);
-    int is_near = 0;
-    for (size_t i = 0; i < count && is_near == 0; i++)
-        is_near = strcmp(running[i], row->id) == 0
-                      ? 1
-                      : store_job_is_near(jobs->service->store, row->id, running[i], err);
-    return is_near < 0 ? -1 : !is_near;
+    size_t count = job_control_list(&jobs->control, running), length = 0;
+    for (size_t i = 0; i < count; i++)
+        length += (size_t)snprintf(text + length, RUNNING_BYTES - length, "%c\"%s\"",
+                                   i == 0 ? '[' : ',', running[i]);
+    snprintf(text + length, RUNNING_BYTES - length, count ? "]" : "[]");
 }
 
 /* The oldest one in that state that can run: the calling thread has it. 1; 0: there is none; -1. */
 static int job_begin_in(struct jobs *jobs, enum job_state state, struct job_row *row,
                         struct err *err)
 {
-    uint64_t after = 0;
-    for (int looked_at = 0; looked_at < LOOK_AHEAD_MAX; looked_at++) {
-        job_row_clear(row);
-        *row = (struct job_row){0};
-        int found = store_job_next(jobs->service->store, state, after, row, err);
-        if (found <= 0)
-            return found;
-        int is_free = job_is_free(jobs, row, err);
-        if (is_free > 0)
-            return job_control_begin(&jobs->control, row->id, row->rate_bytes_per_second);
-        if (is_free < 0)
-            return -1;
-        after = row->sequence;
-    }
-    return 0;
+    char running[RUNNING_BYTES], id[STORE_ID_CHARS + 1];
+    jobs_format_running(jobs, running);
+    int found = store_job_find_free(jobs->service->store, job_state_name(state), running, id, err);
+    if (found <= 0)
+        return found;
+    job_row_clear(row);
+    found = store_job_get(jobs->service->store, id, row, err);
+    return found > 0 ? job_control_begin(&jobs->control, row->id, row->rate_bytes_per_second)
+                     : found;
 }
 
 static int jobs_add_thread(struct jobs *jobs);

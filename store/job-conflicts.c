@@ -49,29 +49,45 @@ int store_job_insert_copy(struct store_transaction *transaction, const struct jo
     return store_job_insert(transaction, row, err);
 }
 
-int store_job_is_near(struct store *store, const char *id, const char *other, struct err *err)
+/* `busy`: the images of the trees of those that run. */
+int store_job_find_free(struct store *store, const char *state, const char *running,
+                        char id[STORE_ID_CHARS + 1], struct err *err)
 {
     CLEANUP_BY(query_end) struct query query = {0};
     sqlite3_stmt *statement =
         query_begin(&query, store,
-                    "WITH RECURSIVE tree (job, place) AS ("
-                    "SELECT jobs.id, backing_image FROM jobs JOIN members USING (group_id) "
-                    "WHERE jobs.id IN (:id, :other) AND backing_image IS NOT NULL "
+                    "WITH RECURSIVE running (id) AS MATERIALIZED "
+                    "(SELECT value FROM json_each(:running)), "
+                    "busy (place) AS ("
+                    "SELECT backing_image FROM jobs JOIN members USING (group_id) "
+                    "WHERE jobs.id IN running AND backing_image IS NOT NULL "
                     "AND (jobs.device IS NULL OR jobs.device = members.device) "
-                    "UNION SELECT job_id, base FROM merges "
-                    "WHERE job_id IN (:id, :other) AND base IS NOT NULL "
-                    "UNION SELECT jobs.id, roots.value FROM jobs, "
+                    "UNION SELECT base FROM merges WHERE job_id IN running AND base IS NOT NULL "
+                    "UNION SELECT roots.value FROM jobs, "
                     "json_each(jobs.spec, '$.roots') AS roots "
-                    "WHERE jobs.id IN (:id, :other) AND roots.value IS NOT NULL "
-                    "UNION SELECT job, backing FROM tree CROSS JOIN images ON path = place "
+                    "WHERE jobs.id IN running AND roots.value IS NOT NULL "
+                    "UNION SELECT backing FROM busy CROSS JOIN images ON path = place "
                     "WHERE backing IS NOT NULL) "
-                    "SELECT EXISTS (SELECT 1 FROM tree AS a JOIN tree AS b USING (place) "
-                    "WHERE a.job = :id AND b.job = :other)",
+                    "SELECT id FROM jobs AS job "
+                    "WHERE state = :state AND id NOT IN running AND NOT EXISTS ("
+                    "WITH RECURSIVE own (place) AS ("
+                    "SELECT backing_image FROM members WHERE group_id = job.group_id "
+                    "AND backing_image IS NOT NULL "
+                    "AND (job.device IS NULL OR job.device = members.device) "
+                    "UNION SELECT base FROM merges WHERE job_id = job.id AND base IS NOT NULL "
+                    "UNION SELECT value FROM json_each(job.spec, '$.roots') "
+                    "WHERE value IS NOT NULL "
+                    "UNION SELECT backing FROM own CROSS JOIN images ON path = place "
+                    "WHERE backing IS NOT NULL) "
+                    "SELECT 1 FROM own WHERE place IN (SELECT place FROM busy)) "
+                    "ORDER BY sequence LIMIT 1",
                     err);
     if (!statement)
         return -1;
-    statement_bind_text(statement, ":id", id);
-    statement_bind_text(statement, ":other", other);
+    statement_bind_text(statement, ":running", running);
+    statement_bind_text(statement, ":state", state);
     int found = statement_step(query.reader, statement, ErrInternalError, "", err);
-    return found > 0 ? sqlite3_column_int(statement, 0) : found;
+    if (found > 0)
+        snprintf(id, STORE_ID_CHARS + 1, "%s", (const char *)sqlite3_column_text(statement, 0));
+    return found;
 }

@@ -14,8 +14,12 @@
 int store_job_insert_copy(struct store_transaction *transaction, const struct job_row *row,
                           const char *image, struct err *err);
 
-/* Whether two jobs are about images of one tree: 1, 0 or -1. What the images of their groups were
- * is told by the `roots` of their specs once those have gone (service/group-trees.h). */
-int store_job_is_near(struct store *store, const char *id, const char *other, struct err *err);
+/* The oldest job in that state, named as in the database, that is none of `running` and about no
+ * image of a tree of theirs; `running`: their ids, as a JSON array. What the images of groups were
+ * is told by the `roots` of the jobs' specs once those have gone (service/group-trees.h). `id` gets
+ * its id: 1; 0: there is none; -1. The cost grows with the jobs that are passed over, the memory
+ * does not. */
+int store_job_find_free(struct store *store, const char *state, const char *running,
+                        char id[STORE_ID_CHARS + 1], struct err *err);
 
 #endif

@@ -37,11 +37,17 @@ static void job_create(unsigned id, const char *image, const char *spec)
     store_sql(sql);
 }
 
-static int near(unsigned one, unsigned other)
+/* Whether one is passed over while the other runs. */
+static bool near(unsigned one, unsigned other)
 {
-    char id[STORE_ID_CHARS + 1];
-    snprintf(id, sizeof(id), "%s", id_text(100 + one));
-    return store_job_is_near(store, id, id_text(100 + other), &err);
+    char id[STORE_ID_CHARS + 1], running[64], sql[256];
+    snprintf(running, sizeof(running), "[\"%s\"]", id_text(100 + other));
+    snprintf(sql, sizeof(sql), "UPDATE jobs SET state = iif(id = '%s', 'queued', 'paused')",
+             id_text(100 + one));
+    store_sql(sql);
+    int found = store_job_find_free(store, "queued", running, id, &err);
+    assert_true(found >= 0);
+    return found == 0;
 }
 
 TEST(jobs_are_near_by_their_images)
@@ -69,4 +75,34 @@ TEST(jobs_whose_images_have_gone_are_near_by_their_roots)
     assert_int_equal(near(2, 4), 0);
     assert_int_equal(near(4, 5), 0);
     assert_int_equal(near(5, 1), 0);
+}
+
+static void must_be_free(const char *running, unsigned expected)
+{
+    char id[STORE_ID_CHARS + 1];
+    int found = store_job_find_free(store, "queued", running, id, &err);
+    assert_int_equal(found, expected != 0);
+    if (expected)
+        assert_string_equal(id, id_text(100 + expected));
+}
+
+/* The oldest job of a tree that has none is found behind however many of a tree that has one. */
+TEST(jobs_of_busy_trees_are_passed_over)
+{
+    enum { BUSY = 300 };
+    char running[128];
+    trees_create();
+    for (unsigned i = 1; i <= BUSY; i++)
+        job_create(i, i % 2 ? "/i/a" : "/i/a1", "{}");
+    job_create(BUSY + 1, "/i/b", "{}");
+    job_create(BUSY + 2, NULL, "{\"roots\":[\"/i/c\"]}");
+    must_be_free("[]", 1);
+    snprintf(running, sizeof(running), "[\"%s\"]", id_text(101));
+    must_be_free(running, BUSY + 1);
+    size_t length = strlen(running) - 1;
+    snprintf(running + length, sizeof(running) - length, ",\"%s\"]", id_text(101 + BUSY));
+    must_be_free(running, BUSY + 2);
+    length = strlen(running) - 1;
+    snprintf(running + length, sizeof(running) - length, ",\"%s\"]", id_text(102 + BUSY));
+    must_be_free(running, 0);
 }
