@@ -14,6 +14,12 @@ int block_overlay_discard(struct block *block, const char *path, const char *dir
                           const char *format, const unsigned char id[OWNER_ID_BYTES],
                           struct err *err);
 
+/* The same for a file of that identity (NULL or "": not known), by which its storage is known if it
+ * is not there: it is gone only if its file system is there. */
+int block_overlay_discard_known(struct block *block, const char *path, const char *identity,
+                                const char *format, const unsigned char id[OWNER_ID_BYTES],
+                                struct err *err);
+
 /* The same for an overlay that no client can have written to, and that stays if it has data all the
  * same, in the file or in a journal: UnflushedData. So a database that was saved before the overlay
  * was used, and is restored, removes nothing. */

@@ -442,9 +442,7 @@ static bool leftover_retry(struct service *service, const struct leftover *lefto
 
 static void settle_later(struct service *service, const char *id, const struct err *cause)
 {
-    struct leftover leftover = {.retry = leftover_retry};
-    snprintf(leftover.id, sizeof(leftover.id), "%s", id);
-    leftovers_add(service, &leftover, cause);
+    leftovers_add(service, leftover_retry, id, NULL, cause);
 }
 
 void copies_settle(struct service *service, const char *id)

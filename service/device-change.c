@@ -22,7 +22,6 @@
 #include <assert.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
 
 void device_row_change_free(struct device_row_change *change)
 {
@@ -127,10 +126,7 @@ static bool leftover_retry(struct service *service, const struct leftover *lefto
 static void leftover_keep(struct service *service, const struct device_row *row,
                           const struct err *failure)
 {
-    struct leftover leftover = {.retry = leftover_retry};
-    memcpy(leftover.id, row->id, sizeof(leftover.id));
-    snprintf(leftover.name, sizeof(leftover.name), "%s", row->name);
-    leftovers_add(service, &leftover, failure);
+    leftovers_add(service, leftover_retry, row->id, row->name, failure);
 }
 
 /* The header of a clone has the device's id. */
@@ -168,17 +164,13 @@ static int top_is_to_go(struct service *service, const struct device_row *row, s
     return 0;
 }
 
-/* A file that is not there is gone only if its file system is there. */
 static int top_remove(struct service *service, const struct device_row *row, struct err *err)
 {
-    struct stat st;
     unsigned char id[OWNER_ID_BYTES];
-    const char *identity = row->top_identity;
-    const char *directory = identity && *identity && stat(row->top, &st) != 0 ? identity : NULL;
     id_bytes(row->removed_by, id);
     return block_overlay_forget(service->block, row->top, row->top_format, id, err) == 0
-               ? block_overlay_discard(service->block, row->top, directory, row->top_format, id,
-                                       err)
+               ? block_overlay_discard_known(service->block, row->top, row->top_identity,
+                                             row->top_format, id, err)
                : -1;
 }
 

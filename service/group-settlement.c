@@ -151,11 +151,8 @@ static void overlays_remove(struct service *service, struct settlement *settleme
                            : overlays_discard(service, &settlement->row, &err)) == 0;
     if (settlement->group)
         group_free(steal(settlement->group));
-    if (!is_removed) {
-        struct leftover leftover = {.retry = leftover_retry};
-        memcpy(leftover.id, settlement->row.id, sizeof(leftover.id));
-        leftovers_add(service, &leftover, &err);
-    }
+    if (!is_removed)
+        leftovers_add(service, leftover_retry, settlement->row.id, NULL, &err);
     settlement->memory = is_removed ? GROUP_MEMORY_REMOVED : GROUP_MEMORY_LEFT;
     settlement->row.state = is_removed ? GROUP_ABORTED : GROUP_ABORTING;
 }

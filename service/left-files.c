@@ -93,15 +93,13 @@ static bool leftover_retry(struct service *service, const struct leftover *lefto
 void left_files_keep(struct service *service, const struct job_row *job)
 {
     struct err cause;
-    struct leftover leftover = {.retry = leftover_retry};
     const struct merge_row *merge = job->merges, *end = merge + job->merge_count;
     while (merge < end && merge->stage != MERGE_REDIRECTED)
         merge++;
     if (merge == end)
         return;
     err_set(&cause, ErrOpenFileFailed, 0, "job %s has left image '%s'", job->id, merge->upper);
-    memcpy(leftover.id, job->id, sizeof(leftover.id));
-    leftovers_add(service, &leftover, &cause);
+    leftovers_add(service, leftover_retry, job->id, NULL, &cause);
 }
 
 int left_files_find(struct service *service, struct err *err)

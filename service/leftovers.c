@@ -13,6 +13,7 @@
 #include "service/context.h"
 
 #include <assert.h>
+#include <stdio.h>
 #include <string.h>
 #include <time.h>
 
@@ -73,18 +74,20 @@ static void *leftovers_run(void *arg)
     }
 }
 
-void leftovers_add(struct service *service, const struct leftover *leftover,
-                   const struct err *cause)
+void leftovers_add(struct service *service,
+                   bool (*retry)(struct service *service, const struct leftover *leftover),
+                   const char *id, const char *device, const struct err *cause)
 {
     LOCK_GUARD(&service->leftovers_lock);
-    struct leftover **end = leftover_find_locked(service, leftover->id);
+    struct leftover **end = leftover_find_locked(service, id);
     if (*end)
         return;
     log_error("%s; it is retried", cause->message);
     struct leftover *copy = malloc(sizeof(*copy));
     if (copy) {
-        *copy = *leftover;
-        copy->next = NULL;
+        *copy = (struct leftover){.retry = retry};
+        snprintf(copy->id, sizeof(copy->id), "%s", id);
+        snprintf(copy->name, sizeof(copy->name), "%s", device ? device : "");
         *end = copy;
     }
     if (copy && !service->leftovers_started &&

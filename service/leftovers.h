@@ -24,10 +24,12 @@ struct leftover {
     char name[DEVICE_NAME_MAX + 1]; /* of a device, else "" */
 };
 
-/* Retries the copy of `leftover` until it is done; one with that id may exist already. Logs
- * `cause`, once. Where memory or threads are short, a restart does it. Any thread. */
-void leftovers_add(struct service *service, const struct leftover *leftover,
-                   const struct err *cause);
+/* Calls `retry` until it is done, for what has that id, and is of that device (NULL: of none);
+ * there may be one already. Logs `cause`, once. Where memory or threads are short, a restart does
+ * it. Any thread. */
+void leftovers_add(struct service *service,
+                   bool (*retry)(struct service *service, const struct leftover *leftover),
+                   const char *id, const char *device, const struct err *cause);
 
 /* Ends the thread, which may be waiting for storage. Before block and store are closed. */
 void leftovers_close(struct service *service);

@@ -25,7 +25,6 @@
 #include <assert.h>
 #include <errno.h>
 #include <string.h>
-#include <sys/stat.h>
 
 enum { REPEAT_MS = 20, BEGIN_TRIES = 500 };
 
@@ -270,17 +269,15 @@ static const char *json_text(const cJSON *object, const char *name)
     return cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(object, name));
 }
 
-/* I3. A file that is not there is gone only if its file system is there. */
+/* I3. */
 static int file_remove(struct service *service, const cJSON *file, struct err *err)
 {
     const char *path = json_text(file, "path"), *format = json_text(file, "format");
     const char *made_by = json_text(file, "made_by"), *identity = json_text(file, "identity");
     unsigned char id[OWNER_ID_BYTES];
-    struct stat st;
     assert(path && format && made_by); /* I3: only what was made goes */
     id_bytes(made_by, id);
-    const char *directory = identity && *identity && stat(path, &st) != 0 ? identity : NULL;
-    if (block_overlay_discard(service->block, path, directory, format, id, err) != 0)
+    if (block_overlay_discard_known(service->block, path, identity, format, id, err) != 0)
         return -1;
     if (identity)
         block_frozen_file_forget(service->block, identity, path);

@@ -111,6 +111,16 @@ int block_overlay_discard(struct block *block, const char *path, const char *dir
     return overlay_discard(block, path, directory, format, id, false, err);
 }
 
+int block_overlay_discard_known(struct block *block, const char *path, const char *identity,
+                                const char *format, const unsigned char id[OWNER_ID_BYTES],
+                                struct err *err)
+{
+    struct stat st;
+    bool is_known = identity && *identity;
+    const char *directory = is_known && stat(path, &st) != 0 ? identity : NULL;
+    return overlay_discard(block, path, directory, format, id, false, err);
+}
+
 int block_overlay_discard_unused(struct block *block, const char *path, const char *directory,
                                  const char *format, const unsigned char id[OWNER_ID_BYTES],
                                  struct err *err)
