@@ -13,6 +13,8 @@
  *   W3. A change that copies from the unsealed image first waits for the changes in flight there
  *       that overlap the copy: else it would bury one that is acknowledged later. It holds no lock
  *       meanwhile. No assert: only the lists know those changes, and none is added (C1).
+ *   W4. While a job merges the top, its twin is changed too, in one step (twin.h). No assert: it is
+ *       the twin's.
  */
 #include "block/device/device.h"
 
@@ -106,11 +108,22 @@ static void device_await_copied(struct device *device, const struct change *chan
         ;
 }
 
+/* In the top; and in its twin, unless there is another top by now. */
+static int change_make(const struct change *change, struct twin *twin,
+                       const struct node_change *piece)
+{
+    return twin && twin->top == change->node ? twin_change(twin, piece)
+                                             : node_change(change->node, piece);
+}
+
 static int device_change_piece(struct device *device, const struct node_change *piece)
 {
+    struct twin *twin = atomic_load_explicit(&device->twin, memory_order_acquire);
     int ret;
     do {
         ret = node_make_room(index_top(device->index));
+        if (ret == 0 && twin)
+            ret = twin_make_room(twin);
         if (ret)
             break;
         struct change change;
@@ -118,7 +131,7 @@ static int device_change_piece(struct device *device, const struct node_change *
                       piece->offset + piece->length);
         if (piece->kind != NODE_DISCARD)
             device_await_copied(device, &change);
-        ret = node_change(change.node, piece);
+        ret = change_make(&change, twin, piece);
         changes_end(&change);
     } while (ret == NODE_NEEDS_ROOM);
     assert(ret <= 0); /* W1 */
@@ -174,6 +187,8 @@ int device_write_cached(struct device *device, const void *buf, uint64_t offset,
 {
     READERS_GUARD(&device->readers);
     int ret = device_check_change(device, offset, length);
+    if (ret == 0 && atomic_load_explicit(&device->twin, memory_order_acquire))
+        ret = -EAGAIN; /* two images are to be written */
     if (ret)
         return ret;
     struct change change;

@@ -8,7 +8,7 @@
  *        +-----device_set_absent--> ABSENT, with each attempt's reason
  *
  *   flush:  pin the top; make the images below it durable, and freeze those that are sealed; flush
- *           the top
+ *           the top, and its twin
  *
  *   after a cut:   | top      |  new changes
  *                  | unsealed |  changes that began before the cut; device_seal() waits for them
@@ -341,7 +341,9 @@ int device_flush(struct device *device)
     struct node *top = index_top(index), *below = top->backing;
     if (below && (ret = device_flush_below(device, index, below)))
         return ret;
-    return device_flush_node(device, top);
+    ret = device_flush_node(device, top);
+    struct twin *twin = atomic_load_explicit(&device->twin, memory_order_acquire);
+    return ret == 0 && twin ? twin_flush(twin) : ret;
 }
 
 /* ---- statistics ---- */

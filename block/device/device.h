@@ -14,6 +14,7 @@
 #include "block/device/changes.h"
 #include "block/device/index.h"
 #include "block/device/readers.h"
+#include "block/device/twin.h"
 #include "block/image/node.h"
 #include "block/io.h"
 
@@ -49,7 +50,10 @@ struct device {
     pthread_mutex_t lock;        /* guards newest, reason and changes of state */
     struct node *newest; /* owned reference; NULL if the chain could not be opened. It is the top,
                           * or the overlay armed on the top for a cut to come */
-    struct index *_Atomic index;        /* of the chain; knows the top. Replaced with it */
+    struct index *_Atomic index; /* of the chain; knows the top. Replaced with it */
+    struct twin
+        *_Atomic twin; /* of the top, which a job merges; or NULL. Set under block->lock, and
+                                * freed after readers_wait() */
     atomic_uint_least64_t copy_wait_us; /* the longest wait for a change of the unsealed image */
     char *reason;                       /* why it failed, or NULL */
     bool is_failure_taken;              /* block_take_failure() has returned it; under lock */
@@ -75,6 +79,7 @@ struct device {
     bool is_returning;       /* its group holds it only until its row says that it does not */
     bool exported;           /* exports may use it */
     bool is_closed;          /* to new clients, for a while */
+    bool is_collapsing;      /* a job merges its live top: it ends soon once there is a holder */
     const struct node *base; /* of a rollback: what its next chain is on, meanwhile; or NULL */
     atomic_bool is_unwanted; /* cancels its opening; read without the lock */
     enum retry_state retry;

@@ -90,6 +90,7 @@ static struct device *device_claim(struct block *block, const char *name, struct
     else {
         device->exported = false;
         strcpy(device->holder, "a running detach");
+        device_await_collapse_locked(block, device);
         return device;
     }
     return NULL;

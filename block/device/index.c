@@ -132,6 +132,13 @@ struct index *index_new(struct index_memory *memory, const struct cut *cut, stru
     return index;
 }
 
+void index_watch_top(struct index *index)
+{
+    struct node *top = index_top(index);
+    assert(!is_live(top) && !atomic_load(&top->read_only));
+    node_watch(top, index_forget, index);
+}
+
 struct index *index_new_heir(const struct index *index, const struct index_bypass *bypass)
 {
     assert(!index_unsealed(index) && !atomic_load(&index->heir));

@@ -61,6 +61,10 @@ void index_hand_over(struct index *index);
 /* Whether the image is a layer of the index. */
 bool index_has(const struct index *index, const struct node *node);
 
+/* The index of a chain whose top was not watched, as it was thawed, hears of its changes from now
+ * on; none is under way. */
+void index_watch_top(struct index *index);
+
 /* Arms `overlay`, whose backing node is the top, to be the top from that epoch of the cut on, which
  * is to come; it reports its changes from now on. Memory only; cannot fail. */
 void index_arm(struct index *index, struct node *overlay, uint64_t epoch);

@@ -56,6 +56,8 @@ static int member_hold(struct group *group, struct member *member, const char *n
     else
         snprintf(device->holder, sizeof(device->holder), DEVICE_HELD_BY_GROUP "%s", group->text);
     member->device = device;
+    if (!group->is_plan)
+        device_await_collapse_locked(group->block, device);
     return 0;
 }
 

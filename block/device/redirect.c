@@ -64,7 +64,7 @@ static int redirect_add(struct redirect *redirect, struct device *device, bool i
         device->clients++;
     else
         device->lookers++;
-    if (index_unsealed(device->index) || *device->holder) {
+    if (index_unsealed(device->index) || *device->holder || device->is_collapsing) {
         redirect->is_busy = true; /* a group offers the image first, by its name of now */
         return 0;
     }

@@ -91,6 +91,13 @@ void registry_drop(struct block *block, struct device *device)
     device_free(device);
 }
 
+void device_await_collapse_locked(struct block *block, struct device *device)
+{
+    assert(*device->holder);
+    while (device->is_collapsing)
+        pthread_cond_wait(&block->changed, &block->lock);
+}
+
 void block_device_export(struct block *block, const char *name)
 {
     LOCK_GUARD(&block->lock);

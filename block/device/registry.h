@@ -15,6 +15,10 @@ struct device *registry_find_locked(struct block *block, const char *name);
  * group is committed finds the device free. */
 struct device *registry_await_locked(struct block *block, const char *name);
 
+/* Waits until no job merges the live top of a device that the caller holds. The lock is held, but
+ * while it waits. */
+void device_await_collapse_locked(struct block *block, struct device *device);
+
 /* Takes the device out of the list. The lock is held. */
 void registry_remove_locked(struct block *block, struct device *device);
 

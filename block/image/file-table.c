@@ -244,6 +244,13 @@ struct node *file_claim_share(struct file_claim *claim, const struct shared_imag
     return other;
 }
 
+void file_claim_unshare(struct file_claim *claim)
+{
+    LOCK_GUARD(&claim->table->lock);
+    file_assert_state_locked(claim->file);
+    claim->shared = (struct shared_image){.node = NULL};
+}
+
 struct node *file_table_shared(struct file_table *table, dev_t dev, ino_t ino,
                                const char *used_path, const struct driver *driver)
 {

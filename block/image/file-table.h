@@ -75,6 +75,9 @@ struct shared_image {
  * offered already, that one is returned, with a reference. Else NULL. */
 struct node *file_claim_share(struct file_claim *claim, const struct shared_image *image);
 
+/* No other chain gets the image from now on. */
+void file_claim_unshare(struct file_claim *claim);
+
 /* The image that is offered of that file, of that name and format, with a reference; or NULL. */
 struct node *file_table_shared(struct file_table *table, dev_t dev, ino_t ino,
                                const char *used_path, const struct driver *driver);

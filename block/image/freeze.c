@@ -11,6 +11,8 @@
  *                                                    | node_freeze                         |
  *                             READING <--------------+      READING, a journal is kept <---+
  *
+ *     THAWED --node_begin_twin--> THAWED, with a journal --node_become_top--> WRITABLE
+ *
  * The descriptor keeps its number, and dup3 exchanges the description behind it: I/O under way goes
  * on with the old one. The lock of a description goes with it, so the new one has a reader's bytes
  * before it is put in place; a writer has a reader's bytes too. So at every instant some
@@ -23,8 +25,9 @@
  * else's, so it is unlocked once the new one is in place.
  *
  *   Z1  A node whose sync failed is never thawed.
- *   Z2  was_thawed is set before read_only is cleared, and stays: who finds read_only clear and
- *       then was_thawed clear has a node that was never frozen. No assert: others look at any time.
+ *   Z2  was_thawed is set before read_only is cleared, and stays, unless the node becomes a top:
+ *       who finds read_only clear and then was_thawed clear has a node that was never frozen, or is
+ *       a top. No assert: others look at any time.
  */
 #include "block/image/freeze.h"
 
@@ -144,4 +147,29 @@ void node_release_freed(struct node *node)
     assert(atomic_load(&node->was_thawed) && node_state(node) != NODE_READING);
     atomic_store(&node->keeps_freed, false);
     atomic_store(&node->unflushed, true); /* or a flush has nothing to do */
+}
+
+/* ---- the twin of a top ---- */
+
+int node_begin_twin(struct node *node, int dirfd, struct err *err)
+{
+    (void)node_free_journal(node); /* of when it was frozen before */
+    LOCK_GUARD(&node->flush_lock);
+    assert(node_state(node) != NODE_READING && atomic_load(&node->was_thawed));
+    return node->journal ? 0 : node_add_journal(node, dirfd, err);
+}
+
+void node_keep_alone(struct node *node)
+{
+    assert(node_state(node) != NODE_READING);
+    if (node->claim)
+        file_claim_unshare(node->claim);
+}
+
+void node_become_top(struct node *node)
+{
+    node_assert_state(node);
+    assert(atomic_load(&node->was_thawed) && !atomic_load(&node->read_only));
+    node_release_freed(node);
+    atomic_store(&node->was_thawed, false); /* Z2 */
 }

@@ -33,4 +33,15 @@ int node_thaw(struct node *node, int dirfd, struct err *err);
  * the space that changes have freed. */
 void node_release_freed(struct node *node);
 
+/* A thawed node gets a journal in that directory, as by node_add_journal(), unless it has one; all
+ * of it is durable, and no change is under way. 0, or -1 and *err (OpenFileFailed). */
+int node_begin_twin(struct node *node, int dirfd, struct err *err);
+
+/* No chain that is opened from now on gets the node, until it is frozen. */
+void node_keep_alone(struct node *node);
+
+/* A thawed node with a journal is the top of a device, as one that was never frozen, and no device
+ * has it beneath its top. The space that changes have freed is released. */
+void node_become_top(struct node *node);
+
 #endif

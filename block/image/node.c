@@ -6,7 +6,7 @@
  * past the end of a shorter backing image there are zeros. It is a loop, not a recursion: chains
  * get long. Data are read from their place in the file; only encoded data go through the driver.
  *
- * N1. A node that is read has no journal, unless a sync of it failed; a thawed one has none.
+ * N1. A node that is read has no journal, unless a sync of it failed.
  * N2. A guest's size is a multiple of a sector.
  * N3. `unflushed` is set before the caller of a change returns, and cleared before a flush looks at
  *     anything: a flush that finds it clear has nothing acknowledged to make durable. No assert: a
@@ -58,7 +58,7 @@ void node_assert_state(const struct node *node)
     assert(atomic_load(&node->refs) > 0);
     assert(node->size_bytes % BLOCK_SECTOR_BYTES == 0); /* N2 */
     enum node_state state = node_state(node);
-    bool may_have_journal = state == NODE_WRITABLE || atomic_load(&node->sync_error);
+    bool may_have_journal = state != NODE_READING || atomic_load(&node->sync_error);
     assert(may_have_journal || !node->journal); /* N1 */
     assert(!node->is_unwanted);
     (void)may_have_journal;

@@ -27,7 +27,7 @@ const char *node_used_path(const struct node *node);
 enum node_state {
     NODE_READING,
     NODE_WRITABLE,
-    NODE_THAWED, /* writable again, without a journal (freeze.h) */
+    NODE_THAWED, /* writable again (freeze.h) */
     NODE_FAILED, /* a sync failed; open to write all the same */
 };
 enum node_state node_state(const struct node *node);

@@ -22,7 +22,7 @@
 #include "block/image/freeze.h"
 #include "block/image/image.h"
 #include "block/image/stage.h"
-#include "block/job/write-back.h"
+#include "block/job/merge.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -39,25 +39,6 @@ enum {
     ZEROS_BYTES = 1 << 30, /* that are pushed at a time */
     RUSAGE_BLOCK_BYTES = 512,
     FOLIO_BYTES_MAX = 2 << 20, /* pages that the kernel drops together or not at all */
-};
-
-enum merge_state { MERGE_FROZEN, MERGE_THAWED, MERGE_REDIRECTED };
-
-struct merge {
-    struct block *block;
-    enum merge_state state;
-    struct node *upper;                   /* a reference, which keeps all beneath it */
-    struct node *base;                    /* beneath it */
-    struct held_chain held;               /* the same */
-    struct node *layers[CHAIN_NODES_MAX]; /* base's chain first */
-    unsigned count;                       /* of layers */
-    unsigned floor;                       /* up to base */
-    struct walk_memory *walk_memory;
-    struct walks walks;
-    struct write_back write_back;
-    uint64_t fetched_bytes; /* into the page cache, by reading what is pushed, and not dropped */
-    uint64_t locked_us;     /* by the last redirection */
-    void *buffer;           /* of MERGE_PIECE_BYTES */
 };
 
 /* ---- opening ---- */
@@ -179,7 +160,7 @@ static int merge_map(struct merge *merge, uint64_t offset, struct chain_extent *
     return walks_map(&merge->walks, merge->layers, merge->count, merge->floor, offset, 0, extent);
 }
 
-static int merge_report(const struct merge *merge, int ret, const char *what, struct err *err)
+int merge_report(const struct merge *merge, int ret, const char *what, struct err *err)
 {
     return err_set(err, ErrOpenFileFailed, -ret, "image '%s' cannot be %s '%s'", merge->upper->path,
                    what, merge->base->path);
@@ -243,8 +224,7 @@ int merge_measure(struct merge *merge, struct merge_size *size, struct err *err)
 
 /* ---- pushing ---- */
 
-/* Another chain has opened base by another name. Returns -1. */
-static int merge_report_user(const struct merge *merge, struct err *err)
+int merge_report_user(const struct merge *merge, struct err *err)
 {
     struct image_user user;
     const struct node *base = merge->base;

@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * A merge, for merge.c and collapse.c. Private to block/job/.
+ */
+#ifndef BLOCK_JOB_MERGE_H
+#define BLOCK_JOB_MERGE_H
+
+#include "block/device/held-chain.h"
+#include "block/image/chain.h"
+#include "block/image/walk.h"
+#include "block/job/write-back.h"
+#include "block/merge.h"
+
+enum merge_state { MERGE_FROZEN, MERGE_THAWED, MERGE_REDIRECTED };
+
+struct merge {
+    struct block *block;
+    enum merge_state state;
+    struct node *upper;                   /* a reference, which keeps all beneath it */
+    struct node *base;                    /* beneath it */
+    struct held_chain held;               /* the same */
+    struct node *layers[CHAIN_NODES_MAX]; /* base's chain first */
+    unsigned count;                       /* of layers */
+    unsigned floor;                       /* up to base */
+    struct walk_memory *walk_memory;
+    struct walks walks;
+    struct write_back write_back;
+    uint64_t fetched_bytes; /* into the page cache, by reading what is pushed, and not dropped */
+    uint64_t locked_us;     /* by the last redirection */
+    void *buffer;           /* of MERGE_PIECE_BYTES */
+};
+
+/* Base cannot be `what` ("merged into") upper. Returns -1. */
+int merge_report(const struct merge *merge, int ret, const char *what, struct err *err);
+
+/* Base was not thawed: if another chain has opened it by another name, says so. Returns -1. */
+int merge_report_user(const struct merge *merge, struct err *err);
+
+#endif
