@@ -13,6 +13,7 @@
 #include "service/json.h"
 #include "service/merges.h"
 #include "service/snapshot-groups.h"
+#include "service/unsettled.h"
 
 #include <assert.h>
 #include <string.h>
@@ -139,13 +140,15 @@ static int delete_cut(struct service *service, const struct group_row *group,
 struct planning {
     struct tree_plan steps;
     struct job_row *job;
+    bool is_of_tops; /* live tops are to be merged */
     size_t count;
-    struct merge_row *merges; /* heap; `base` and `upper` are owned */
+    struct merge_row *merges; /* heap; all texts but group_id are owned */
 };
 
 static void planning_clear(struct planning *planning)
 {
     for (size_t i = 0; i < planning->count; i++) {
+        free(planning->merges[i].device);
         free(planning->merges[i].base);
         free(planning->merges[i].upper);
     }
@@ -159,14 +162,16 @@ static int planning_add(struct planning *planning, const char *device, const cha
     size_t count = planning->count + 1;
     struct merge_row *grown = realloc(planning->merges, count * sizeof(*grown));
     char *base_copy = base ? strdup(base) : NULL, *upper_copy = strdup(upper);
+    char *device_copy = strdup(device);
     if (grown)
         planning->merges = grown;
-    if (!grown || !upper_copy || (base && !base_copy)) {
+    if (!grown || !device_copy || !upper_copy || (base && !base_copy)) {
         free(base_copy);
         free(upper_copy);
+        free(device_copy);
         return err_set(err, ErrOutOfResources, 0, "there is no memory for the job");
     }
-    planning->merges[planning->count++] = (struct merge_row){.device = (char *)device,
+    planning->merges[planning->count++] = (struct merge_row){.device = device_copy,
                                                              .base = base_copy,
                                                              .upper = upper_copy,
                                                              .stage = MERGE_PLANNED,
@@ -220,6 +225,8 @@ static int planning_tree(void *context, const struct tree *tree, struct err *err
 static int planning_insert(struct planning *planning, struct merge_row *merge,
                            struct store_transaction *transaction, struct err *err)
 {
+    if (planning->is_of_tops)
+        return store_merge_insert_collapse(transaction, planning->job->id, merge, err);
     int inserted = store_merge_insert(transaction, planning->job->id, merge, err);
     const char *image = merge->base ? merge->base : merge->upper;
     if (inserted == 0 && member_of(planning->steps.group, image))
@@ -342,6 +349,53 @@ static int delete_step(struct service *service, struct roots *roots, struct job_
     return ret ? ret : job_reload(service, job, err);
 }
 
+/* ---- live tops ---- */
+
+static int planning_top(struct planning *planning, const struct tree *tree, size_t base,
+                        struct err *err)
+{
+    struct merge_size size;
+    const struct image_row *upper = &tree->rows[tree->images[base].child];
+    if (!tree_looks_collapsible(planning->steps.service, tree, base, &size))
+        return 0;
+    planning->job->total_bytes += size.copy_bytes;
+    return planning_add(planning, upper->device, tree->rows[base].path, upper->path,
+                        size.copy_bytes, err);
+}
+
+static int planning_tops(void *context, const struct tree *tree, struct err *err)
+{
+    for (size_t i = 0; i < tree->count; i++)
+        if (planning_top(context, tree, i, err) != 0)
+            return -1;
+    return 0;
+}
+
+/* The cut has left a live top on an image that nobody needs: a device that has no group any more is
+ * one file again. */
+static int delete_collapse(struct service *service, struct roots *roots, struct job_row *job,
+                           struct err *err)
+{
+    size_t added = 0;
+    CLEANUP_BY(group_row_clear) struct group_row group = {0};
+    CLEANUP_BY(planning_clear)
+    struct planning planning = {
+        .steps = {.service = service, .group = &group}, .job = job, .is_of_tops = true};
+    const struct tree_visit visit = {service, &group, roots, planning_tops, &planning};
+    planning.steps.kept = cJSON_Parse(job->kept);
+    if (store_group_get(service->store, job->group_id, &group, err) != 0)
+        return -1;
+    if (trees_visit(&visit, err) != 0)
+        return unsettled_is_due(err) ? -1 : 0; /* the group is deleted all the same */
+    if (planning.count == 0)
+        return 0;
+    if (planning_record(&planning, &added, err) != 0 || job_reload(service, job, err) != 0)
+        return -1;
+    return merges_run(service, job, err);
+}
+
+/* ---- all ---- */
+
 /* What other jobs have left undone in the trees of the group comes first: nothing can be planned
  * near an image that is half written. */
 static int unfinished_adopt(struct service *service, struct job_row *job, struct err *err)
@@ -364,5 +418,5 @@ int deletes_run(struct service *service, struct job_row *job, struct err *err)
     do
         ret = delete_step(service, &roots, job, &added, err);
     while (ret == 0 && added > 0);
-    return ret;
+    return ret ? ret : delete_collapse(service, &roots, job, err);
 }

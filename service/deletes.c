@@ -44,10 +44,28 @@ static int estimate_step(void *context, const struct tree_step *step, struct err
     return 0;
 }
 
+/* The live tops that will be merged. One that is cut before is there only then. */
+static void estimate_tops(const struct estimate *estimate, const struct tree *tree)
+{
+    struct merge_size size;
+    for (size_t i = 0; i < tree->count; i++) {
+        if (member_of(estimate->steps.group, tree->rows[i].path) ||
+            !tree_looks_collapsible(estimate->steps.service, tree, i, &size))
+            continue;
+        estimate->plan->copy_bytes += size.copy_bytes;
+        estimate->plan->freed_bytes += tree->looks[tree->images[i].child].file_bytes;
+        if (size.free_bytes < estimate->plan->free_bytes)
+            estimate->plan->free_bytes = size.free_bytes;
+    }
+}
+
 static int estimate_tree(void *context, const struct tree *tree, struct err *err)
 {
     const struct estimate *estimate = context;
-    return tree_take_steps(&estimate->steps, tree, err);
+    if (tree_take_steps(&estimate->steps, tree, err) != 0)
+        return -1;
+    estimate_tops(estimate, tree);
+    return 0;
 }
 
 /* GroupNotFound, DeviceInUse. */

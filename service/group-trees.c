@@ -6,10 +6,13 @@
 
 #include "base/log.h"
 #include "service/context.h"
+#include "service/job-work.h"
 #include "service/json.h"
 #include "store/jobs.h"
 
 #include <string.h>
+
+enum { COLLAPSE_BYTES_MAX = 1 << 30 }; /* of a live top: each write is made twice meanwhile */
 
 /* ---- a tree ---- */
 
@@ -327,4 +330,18 @@ int tree_take_steps(const struct tree_plan *plan, const struct tree *tree, struc
         if (image_step(plan, tree, i, err) != 0)
             return -1;
     return 0;
+}
+
+bool tree_looks_collapsible(struct service *service, const struct tree *tree, size_t base,
+                            struct merge_size *size)
+{
+    struct err none;
+    const struct tree_image *image = &tree->images[base];
+    if (image->fate != TREE_STAYS || image->reason != TREE_UNDER_TOP ||
+        tree->rows[image->child].role != IMAGE_MADE)
+        return false;
+    return push_look(service, tree->rows, tree->count, &tree->rows[base], &tree->rows[image->child],
+                     size, &none) == 0 &&
+           size->copy_bytes <= COLLAPSE_BYTES_MAX &&
+           job_work_check_space(size->new_bytes, size->free_bytes, &none) == 0;
 }

@@ -94,6 +94,12 @@ struct tree_plan {
  * gives, if it is not 0; as push_look(). */
 int tree_take_steps(const struct tree_plan *plan, const struct tree *tree, struct err *err);
 
+/* Whether an image that nobody needs takes the live top on it: that is made, there is room, and it
+ * is not too much; as a rule the device was just cut, and it is small. *size: of that push. The
+ * image of a clone keeps its name: the store sees to that. */
+bool tree_looks_collapsible(struct service *service, const struct tree *tree, size_t base,
+                            struct merge_size *size);
+
 /* An image of the group stays. */
 void tree_plan_keep(const struct tree_plan *plan, const char *device, const char *image,
                     const char *because);

@@ -13,11 +13,15 @@
  */
 #include "service/merges.h"
 
+#include "base/log.h"
+#include "block/collapse.h"
 #include "block/overlay.h"
+#include "service/collapses.h"
 #include "service/context.h"
 #include "service/job-control.h"
 #include "service/job-work.h"
 #include "service/json.h"
+#include "service/merge-record.h"
 #include "service/metrics.h"
 #include "service/names.h"
 #include "store/images.h"
@@ -75,21 +79,6 @@ static int children_each(struct merge *merge, const struct image_row *rows, size
 }
 
 /* ---- recording ---- */
-
-/* With the job's progress, if bytes were pushed. 0; 1: the merge is gone, or in another stage. */
-static int
-merge_record(struct service *service, const struct job_row *job, const struct merge_row *row,
-             int query(struct store_transaction *, const struct merge_row *, struct err *),
-             struct err *err)
-{
-    CLEANUP(store_transaction)
-    struct store_transaction *transaction = store_begin(service->store, err);
-    int changed = transaction ? query(transaction, row, err) : -1;
-    if (changed < 0 || store_job_update_progress(transaction, job, err) < 0 ||
-        store_commit(steal(transaction), err) != 0)
-        return -1;
-    return changed == 0;
-}
 
 /* The same of a merge that no other job drops: 0; -1. */
 static int merge_save(struct service *service, const struct job_row *job,
@@ -239,8 +228,67 @@ static int merge_run(struct service *service, struct merge *merge, struct job_ro
     return ret ? ret : ended;
 }
 
+/* ---- the live top of a device ---- */
+
+/* It is as if it had never been planned: what was copied is beneath a mask. 0; -1. */
+static int collapse_drop(struct service *service, const struct job_row *job, struct merge_row *row,
+                         const char *why, struct err *err)
+{
+    log_info("image '%s' is not merged into '%s': %s", row->upper, row->base, why);
+    if (merge_record(service, job, row, store_merge_drop, err) < 0)
+        return -1;
+    row->stage = MERGE_DONE;
+    return 0;
+}
+
+/* Until the first byte is written, nothing is lost by doing without it. As merges_carry_out(). */
+static int collapse_enter(struct service *service, struct merge *merge, struct job_row *job,
+                          struct merge_row *row, struct err *err)
+{
+    if (row->stage != MERGE_PLANNED)
+        return 0;
+    if (push_check_space(merge, err) != 0) {
+        struct err cause = *err;
+        return collapse_drop(service, job, row, cause.message, err);
+    }
+    int ret = merge_record(service, job, row, store_merge_begin_collapse, err);
+    if (ret > 0)
+        return collapse_drop(service, job, row, "the top is another one, or is needed", err);
+    row->stage = ret == 0 ? MERGE_COPYING : row->stage;
+    return ret;
+}
+
+static int collapse_run(struct service *service, struct merge *merge, struct job_row *job,
+                        struct merge_row *row, struct err *err)
+{
+    int ret = collapse_enter(service, merge, job, row, err);
+    return ret || row->stage == MERGE_DONE ? ret
+                                           : collapse_carry_out(service, merge, job, row, err);
+}
+
+/* ---- one attempt ---- */
+
+/* Both images, with a merge; NULL. */
 static int merge_open_and_run(struct service *service, struct job_row *job, struct merge_row *row,
+                              const struct image_row *base, const struct image_row *upper,
                               struct err *err)
+{
+    const bool is_live = upper->device && row->stage < MERGE_COPIED;
+    int ret = is_live ? collapse_check(service->block, upper->device, err) : 0;
+    if (ret)
+        return ret < 0 ? -1 : 2;
+    struct merge *merge = merges_open(service, base, upper, err);
+    if (!merge)
+        return -1;
+    ret = is_live ? collapse_run(service, merge, job, row, err)
+                  : merge_run(service, merge, job, row, err);
+    merge_close(merge);
+    return ret;
+}
+
+/* By the rows of now. As merges_carry_out(); 2: they are to be read again. */
+static int merge_try(struct service *service, struct job_row *job, struct merge_row *row,
+                     struct err *err)
 {
     struct image_row *rows;
     size_t count;
@@ -248,18 +296,31 @@ static int merge_open_and_run(struct service *service, struct job_row *job, stru
         return -1;
     const struct image_row *base = row_find(rows, count, row->base);
     const struct image_row *upper = row_find(rows, count, row->upper);
-    struct merge *merge = NULL;
-    if (base && upper)
-        merge = merges_open(service, base, upper, err);
+    int ret;
+    if (!base || !upper)
+        ret = err_set(err, ErrInternalError, 0, "image '%s' is not in the tree of '%s'", row->base,
+                      row->upper);
+    else if (upper->is_kept && row->stage < MERGE_COPIED)
+        ret = collapse_drop(service, job, row, "its device was detached", err);
     else
-        err_set(err, ErrInternalError, 0, "image '%s' is not in the tree of '%s'", row->base,
-                row->upper);
+        ret = merge_open_and_run(service, job, row, base, upper, err);
     image_rows_free(rows, count);
-    if (!merge)
-        return -1;
-    int ret = merge_run(service, merge, job, row, err);
-    merge_close(merge);
     return ret;
+}
+
+/* A live top may be frozen, or have been detached, at any time before it is redirected. */
+static int merge_try_until_done(struct service *service, struct job_row *job, struct merge_row *row,
+                                struct err *err)
+{
+    int ret;
+    for (int tries = 0; (ret = merge_try(service, job, row, err)) != 0;) {
+        bool is_passing = ret < 0 && row->stage == MERGE_COPYING && err_is_in_use(err);
+        if (ret != 2 && !(is_passing && tries++ < BEGIN_TRIES))
+            return ret;
+        if (job_control_sleep(service->job_control, REPEAT_MS))
+            return 1;
+    }
+    return 0;
 }
 
 /* ---- removing ---- */
@@ -307,7 +368,7 @@ int merges_carry_out(struct service *service, struct job_row *job, struct merge_
 {
     int ret = 0;
     if (row->stage < MERGE_REDIRECTED)
-        ret = row->base ? merge_open_and_run(service, job, row, err)
+        ret = row->base ? merge_try_until_done(service, job, row, err)
                         : merge_save(service, job, row, store_merge_redirect, err);
     if (ret == 0 && store_merge_reload(service->store, row, err) < 0) /* which files go */
         ret = -1;

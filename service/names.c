@@ -75,6 +75,17 @@ void name_hold_begin(struct name_hold *hold)
     service->names = hold;
 }
 
+bool name_hold_try(struct name_hold *hold)
+{
+    struct service *service = hold->service;
+    LOCK_GUARD(&service->names_lock);
+    if (name_is_held_locked(service, hold->name))
+        return false;
+    hold->next = service->names;
+    service->names = hold;
+    return true;
+}
+
 void name_hold_end(struct name_hold *hold)
 {
     struct service *service = hold->service;

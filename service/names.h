@@ -45,6 +45,9 @@ struct name_hold {
 void name_hold_begin(struct name_hold *hold);
 void name_hold_end(struct name_hold *hold);
 
+/* Holds it only if nobody else does, without waiting. Else it is not to be ended. */
+bool name_hold_try(struct name_hold *hold);
+
 #define NAME_HOLD(its_service, its_name)                                                           \
     __attribute__((cleanup(name_hold_end))) struct name_hold name_hold_ = {                        \
         .service = (its_service), .name = (its_name)};                                             \

@@ -210,13 +210,34 @@ int store_device_insert(struct store_transaction *transaction, const struct devi
     return row->origin_how ? clone_insert_image(transaction, row, err) : 0;
 }
 
+/* What was copied of a live top into the image beneath it is a part of a disk: the top does not go
+ * meanwhile. */
+static int device_check_removal(struct connection *writer, const struct device_row *row,
+                                struct err *err)
+{
+    CLEANUP(statement) sqlite3_stmt *statement = NULL;
+    if (!row->removed_by)
+        return 0;
+    int found = statement_find(writer, &statement,
+                               "SELECT upper FROM merges JOIN devices ON top_image = upper "
+                               "WHERE devices.id = :key AND stage = 'copying' LIMIT 1",
+                               row->id, err);
+    return found > 0
+               ? images_report_merge(writer, (const char *)sqlite3_column_text(statement, 0), err)
+               : found;
+}
+
+/* The top may be another one than that of the row by now: its identity stays. */
 int store_device_update_state(struct store_transaction *transaction, const struct device_row *row,
                               struct err *err)
 {
+    if (device_check_removal(transaction_writer(transaction), row, err) != 0)
+        return transaction_result(transaction, -1);
     if (device_change(transaction,
                       "UPDATE devices SET state = :state, removed_by = :removed_by, "
                       "image_identity = coalesce(:image_identity, image_identity), "
-                      "top_identity = coalesce(:top_identity, top_identity) WHERE id = :id",
+                      "top_identity = iif(top = :top, coalesce(:top_identity, top_identity), "
+                      "top_identity) WHERE id = :id",
                       row, err) != 0)
         return -1;
     if (row->chain_count > 0)

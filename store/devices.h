@@ -28,8 +28,9 @@ int store_device_insert(struct store_transaction *transaction, const struct devi
                         struct err *err);
 
 /* Of the device with row->id: its state becomes row->state; an identity that is not NULL is
- * recorded, and so is a chain that is given. A device that is being created again has none.
- * DeviceNotFound. */
+ * recorded, that of the top only while this is row->top, and so is a chain that is given. A device
+ * that is being created again has none. DeviceNotFound; if the top is to go, and a job merges it,
+ * DeviceInUse or GroupDeleting. */
 int store_device_update_state(struct store_transaction *transaction, const struct device_row *row,
                               struct err *err);
 

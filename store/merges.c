@@ -41,6 +41,23 @@ const char *merge_stage_name(enum merge_stage stage)
     "count(*) = sum(CASE WHEN place = :upper THEN NOT is_kept AND NOT " IS_TOP " "                 \
     "ELSE " IS_FREE " AND " CHILDREN " = 1 END) "                                                  \
     "FROM run CROSS JOIN images ON path = place"
+/* Whether an image is the live top of one device, and of nothing else. */
+#define IS_LIVE_TOP                                                                                \
+    "((SELECT count(*) FROM devices WHERE top_image = images.path) = 1 AND "                       \
+    "EXISTS (SELECT 1 FROM devices WHERE top_image = images.path AND state = 'attached' AND "      \
+    "read_only = 0) AND NOT EXISTS (" IMAGE_TO_BE_TOP ") AND "                                     \
+    "NOT EXISTS (" IMAGE_GROUPS ") AND " CHILDREN " = 0)"
+/* The same for an upper image that is one, and the base right beneath it. */
+#define CHECK_COLLAPSE                                                                             \
+    "WITH RECURSIVE " CHAIN ", " BUSY ", " DOUBT ", "                                              \
+    "root (is_known) AS (SELECT is_complete FROM chain CROSS JOIN images ON path = place "         \
+    "WHERE backing IS NULL) "                                                                      \
+    "SELECT (SELECT is_known FROM root) AND NOT " IS_DOUBTFUL " AND role = 'made' AND "            \
+    "NOT is_kept AND NOT EXISTS (SELECT 1 FROM devices WHERE id = made_by) AND "                   \
+    "backing = :base AND " IS_LIVE_TOP " AND "                                                     \
+    "NOT EXISTS (SELECT 1 FROM busy WHERE busy_place IN (:base, :upper)) AND "                     \
+    "EXISTS (SELECT 1 FROM images WHERE path = :base AND role <> 'given' AND " IS_FREE             \
+    " AND " CHILDREN " = 1) FROM images WHERE path = :upper"
 #define CHECK_FILE                                                                                 \
     "WITH RECURSIVE " CHAIN ", " BUSY ", " DOUBT " "                                               \
     "SELECT (SELECT is_complete FROM chain CROSS JOIN images ON path = place "                     \
@@ -49,10 +66,11 @@ const char *merge_stage_name(enum merge_stage stage)
     "FROM images WHERE path = :upper"
 
 /* 1; 0: not so; -1. */
-static int merge_check(struct connection *writer, const struct merge_row *row, struct err *err)
+static int merge_check(struct connection *writer, const char *sql, const struct merge_row *row,
+                       struct err *err)
 {
     CLEANUP(statement)
-    sqlite3_stmt *statement = statement_begin(writer, row->base ? CHECK_RUN : CHECK_FILE, err);
+    sqlite3_stmt *statement = statement_begin(writer, sql, err);
     if (!statement)
         return -1;
     row_bind(&merge_table, statement, row);
@@ -72,12 +90,12 @@ static int merge_run(struct connection *writer, const char *sql, const struct me
     return statement_run(writer, statement, ErrInternalError, row->upper, err);
 }
 
-int store_merge_insert(struct store_transaction *transaction, const char *job_id,
-                       struct merge_row *row, struct err *err)
+static int merge_insert(struct store_transaction *transaction, const char *check,
+                        const char *job_id, struct merge_row *row, struct err *err)
 {
     struct connection *writer = transaction_writer(transaction);
     assert(row->stage == MERGE_PLANNED);
-    int result = merge_check(writer, row, err);
+    int result = merge_check(writer, check, row, err);
     if (result > 0)
         result =
             merge_run(writer, "INSERT INTO merges (job_id, " NAMES ") VALUES (:job_id, " VALUES ")",
@@ -85,6 +103,27 @@ int store_merge_insert(struct store_transaction *transaction, const char *job_id
     if (result > 0)
         row->id = (uint64_t)sqlite3_last_insert_rowid(writer->db);
     return result < 0 ? transaction_result(transaction, -1) : result;
+}
+
+int store_merge_insert(struct store_transaction *transaction, const char *job_id,
+                       struct merge_row *row, struct err *err)
+{
+    return merge_insert(transaction, row->base ? CHECK_RUN : CHECK_FILE, job_id, row, err);
+}
+
+int store_merge_insert_collapse(struct store_transaction *transaction, const char *job_id,
+                                struct merge_row *row, struct err *err)
+{
+    return merge_insert(transaction, CHECK_COLLAPSE, job_id, row, err);
+}
+
+int store_merge_drop(struct store_transaction *transaction, const struct merge_row *row,
+                     struct err *err)
+{
+    int changed = merge_run(transaction_writer(transaction),
+                            "DELETE FROM merges WHERE id = :id AND stage IN ('planned', 'copying')",
+                            row, NULL, err);
+    return changed < 0 ? transaction_result(transaction, -1) : changed;
 }
 
 /* Of jobs that have finished, the `heritage` of a job: of the group itself, in the same trees, and
@@ -236,6 +275,54 @@ int store_merge_redirect(struct store_transaction *transaction, const struct mer
     int changed = merge_change(transaction,
                                "UPDATE merges SET stage = 'redirected' WHERE id = :id AND stage = "
                                "iif(base IS NULL, 'planned', 'copied')",
+                               row, err);
+    if (changed > 0 && steps_run(transaction_writer(transaction), steps, row, err) != 0)
+        return transaction_result(transaction, -1);
+    return changed;
+}
+
+/* The condition of an update: as when it was planned. */
+#define MAY_COLLAPSE                                                                               \
+    "EXISTS (SELECT 1 FROM images WHERE path = merges.upper AND NOT is_kept AND "                  \
+    "backing = merges.base AND " IS_LIVE_TOP ") AND "                                              \
+    "EXISTS (SELECT 1 FROM images WHERE path = merges.base AND " IS_FREE " AND " CHILDREN " = 1)"
+
+int store_merge_begin_collapse(struct store_transaction *transaction, const struct merge_row *row,
+                               struct err *err)
+{
+    return merge_change(transaction,
+                        "UPDATE merges SET stage = 'copying' WHERE id = :id AND "
+                        "stage = 'planned' AND " MAY_COLLAPSE,
+                        row, err);
+}
+
+/* Another file that was at base's path, and is elsewhere now, stays frozen. */
+#define BASE_IS_FROZEN                                                                             \
+    "SELECT frozen_files.identity FROM merges CROSS JOIN images ON images.path = merges.base "     \
+    "CROSS JOIN frozen_files ON frozen_files.identity = images.identity OR "                       \
+    "(frozen_files.path = images.path AND NOT EXISTS (SELECT 1 FROM images AS other "              \
+    "WHERE other.identity = frozen_files.identity AND other.path <> images.path)) "                \
+    "WHERE merges.id = :id"
+
+int store_merge_collapse(struct store_transaction *transaction, const struct merge_row *row,
+                         struct err *err)
+{
+    static const char *const steps[] = {
+        ("UPDATE merges SET files = (SELECT json_group_array(json_object('path', path, 'format', "
+         "format, 'made_by', made_by, 'identity', identity)) FROM images WHERE path = "
+         "merges.upper) WHERE id = :id"),
+        ("UPDATE devices SET revision = devices.revision + 1, top = images.path, top_format = "
+         "images.format, top_identity = images.identity, top_image = images.path "
+         "FROM merges JOIN images ON images.path = merges.base "
+         "WHERE merges.id = :id AND devices.top_image = merges.upper"),
+        "DELETE FROM frozen_files WHERE identity IN (" BASE_IS_FROZEN ")",
+        "DELETE FROM images WHERE path = (SELECT upper FROM merges WHERE id = :id)",
+        NULL,
+    };
+    merges_note_change(transaction);
+    int changed = merge_change(transaction,
+                               "UPDATE merges SET stage = 'redirected' WHERE id = :id AND "
+                               "stage = 'copying' AND " MAY_COLLAPSE,
                                row, err);
     if (changed > 0 && steps_run(transaction_writer(transaction), steps, row, err) != 0)
         return transaction_result(transaction, -1);

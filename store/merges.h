@@ -4,7 +4,8 @@
  * rules of queries, and service/tree.h for what is merged.
  *
  *   planned --> copying --> copied --> redirected --> done
- *      +---------(base NULL)------------^
+ *      |           +---(upper is a top)----^
+ *      +---------(base NULL)---------------^
  *
  * A merge that is not done keeps its base to itself: no other one has it.
  */
@@ -26,6 +27,16 @@ const char *merge_stage_name(enum merge_stage stage); /* "planned" and so on */
  * device of another. 1, and row->id is given; 0: not so, or not any more; -1: *err. */
 int store_merge_insert(struct store_transaction *transaction, const char *job_id,
                        struct merge_row *row, struct err *err);
+
+/* The same of a merge whose upper image is the live top of one device: a group made it, it
+ * stands right on base, and nothing stands on it. */
+int store_merge_insert_collapse(struct store_transaction *transaction, const char *job_id,
+                                struct merge_row *row, struct err *err);
+
+/* Deletes it, unless more than an image that others mask was changed by it: planned, or copying. 1;
+ * 0: it is further; -1: *err. */
+int store_merge_drop(struct store_transaction *transaction, const struct merge_row *row,
+                     struct err *err);
 
 /* Gives the job with that id, of that group, what jobs that have finished have left undone: those
  * of the group; in the trees of its images, where nothing could be planned near it; and files that
@@ -56,6 +67,16 @@ uint64_t store_merges_generation(const struct store *store);
 /* To MERGE_REDIRECTED: what names upper names base from now on, the children and the members of
  * groups; the rows of upper and of all between go. With base NULL, that of upper goes. */
 int store_merge_redirect(struct store_transaction *transaction, const struct merge_row *row,
+                         struct err *err);
+
+/* To MERGE_COPYING, of one that is planned for a live top, which must be one still. */
+int store_merge_begin_collapse(struct store_transaction *transaction, const struct merge_row *row,
+                               struct err *err);
+
+/* From MERGE_COPYING to MERGE_REDIRECTED: base is the top of the device that has upper as top, if
+ * that is still so and nothing else has either image, and may be written from now on: it is frozen
+ * no longer. The row of upper goes. */
+int store_merge_collapse(struct store_transaction *transaction, const struct merge_row *row,
                          struct err *err);
 
 #endif

@@ -265,7 +265,7 @@ def failed(device):
 
 
 def remove_device(daemon, name):
-    answer = daemon.request("DELETE", "/devices/%s?files=delete" % name)
+    answer = daemon.request("DELETE", "/devices/" + name)
     expect(answer.status == 204, "%s", answer)
     for image in daemon.image_names():
         if image.startswith(name):

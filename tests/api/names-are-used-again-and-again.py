@@ -62,8 +62,11 @@ def groups(daemon):
         expect((again.status, again.body["code"]) == (409, "GroupExists"), "%s", again)
         expect(again.body["existing"] == {"id": group["id"], "same_request": True}, "%s", again)
         daemon.delete_group("t")
-    first, second = (["vda%s.qcow2" % tail, "vdb%s.qcow2" % tail] for tail in ("+t", "+t+2"))
-    expect(seen[0] == first and second in seen and all(night in (first, second) for night in seen), "%s", seen)
+    expect(seen == [["vda+t.qcow2", "vdb+t.qcow2"]] * 6, "%s", seen)
+    with open(daemon.image("vda+t.qcow2"), "wb"):
+        expect(files(daemon.snapshot("t", ["vda", "vdb"])) == ["vda+t+2.qcow2", "vdb+t.qcow2"], "a file is there")
+    daemon.delete_group("t")
+    os.unlink(daemon.image("vda+t.qcow2"))
     expect((read(daemon, "vda"), read(daemon, "vdb")) == ("a5", "b5"), "what is there now")
 
 

@@ -59,14 +59,17 @@ class Delete:
 
     # ---- with the daemon down ----
 
-    def after_kill(self, kill):
+    def leaves(self):
         images = [self.daemon.image(name) for name in self.daemon.image_names()
                   if name.endswith(".qcow2") and not name.startswith(".")]
         for image in images:
             qcow2_check(image)
         backing = {json.loads(run("qemu-img", "info", "-U", "--output=json", image)).get("full-backing-filename")
                    for image in images}
-        leaves = [image for image in images if image not in backing]
+        return [image for image in images if image not in backing]
+
+    def after_kill(self, kill):
+        leaves = self.leaves()
         found = {self.content_by_path(leaf) for leaf in leaves}
         expect(found <= set(self.known.values()), "a chain gives what nobody gave: %s", leaves)
         for device in DEVICES:
@@ -87,12 +90,15 @@ class Delete:
             expect(not kill.answer, "the client was told %s, the group is committed", kill.answer)
             answer = self.daemon.request("DELETE", "/snapshot-groups/" + self.name)
             expect(answer.status == 202, "%s", answer)
-        wait_until(lambda: self.state() == "deleted", "the job to go on")
+        self.await_deleted()
         answer = self.daemon.request("DELETE", "/snapshot-groups/" + self.name)
         expect((answer.status, answer.body["code"]) == (404, "GroupNotFound"), "again: %s", answer)
         self.forget()
         self.verify_content()
         self.verify_files()
+
+    def await_deleted(self):
+        wait_until(lambda: self.state() == "deleted", "the job to go on")
 
     def forget(self):
         """The group is deleted."""

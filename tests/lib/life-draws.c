@@ -255,8 +255,9 @@ void life_draw_attach(struct living *living, size_t left, struct life_change *ch
     snprintf(change->file, sizeof(change->file), "%s", life->left[left].file);
 }
 
-/* The images of the chain, but for those that are named: first the top, then those beneath. */
-static void chain_look(struct living *living, const char *name, struct life_change *change)
+/* The images of the chain, but for those that are named: first the top, then those beneath. Whether
+ * one of these is named. */
+static bool chain_look(struct living *living, const char *name, struct life_change *change)
 {
     struct err err;
     struct life *life = living->life;
@@ -266,14 +267,19 @@ static void chain_look(struct living *living, const char *name, struct life_chan
     life->beneath.count = 0;
     snprintf(change->file, sizeof(change->file), "%s", life_file_of(living, view.info.top));
     change->is_raw = strcmp(view.info.format, "raw") == 0;
+    bool has_named = false;
     for (size_t i = 1; i < view.info.chain_length; i++) {
         const char *file = life_file_of(living, view.info.chain[i].image);
-        if (!life_has_file(&life->named, file))
+        if (life_has_file(&life->named, file))
+            has_named = true;
+        else
             life_add_file(life, &life->beneath, file);
     }
+    return has_named;
 }
 
-/* A job that cuts the device would give it another top: nobody waits for it if the top goes. */
+/* A job that cuts the device, or merges its top into one that is named, would give it another top:
+ * nobody waits for it if the top goes. */
 void life_draw_detach(struct living *living, size_t disk, bool deletes_file,
                       struct life_change *change)
 {
@@ -286,10 +292,10 @@ void life_draw_detach(struct living *living, size_t disk, bool deletes_file,
     change->disk = disk;
     change->deletes_file = deletes_file;
     snprintf(change->name, sizeof(change->name), "%s", life->disks[disk].name);
-    chain_look(living, change->name, change);
+    bool has_named = chain_look(living, change->name, change);
     if (!is_idle)
         life_add_file(life, &life->beneath, change->file);
-    if (deletes_file && life_has_file(&life->named, change->file))
+    if (deletes_file && (life_has_file(&life->named, change->file) || (has_named && !is_idle)))
         *(is_idle ? &change->refusals : &change->doubts) |= REFUSED(ImageIsKept);
 }
 

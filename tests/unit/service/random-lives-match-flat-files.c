@@ -280,8 +280,10 @@ static void disk_end(struct living *living, size_t disk)
 {
     struct life *life = living->life;
     struct life_change change;
-    life_draw_detach(living, disk, true, &change);
-    if (change.refusals || change.doubts)
+    do
+        life_draw_detach(living, disk, true, &change);
+    while (change.doubts); /* until it has waited for the jobs */
+    if (change.refusals)
         life_draw_detach(living, disk, false, &change);
     change_make(living, &change, false);
     for (size_t i = 0; i < LIFE_LEFT_MAX && !change.deletes_file; i++)
