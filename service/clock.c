@@ -9,21 +9,11 @@
 #include <string.h>
 #include <time.h>
 
-static uint64_t clock_read_us(clockid_t id)
-{
-    struct timespec now;
-    clock_gettime(id, &now);
-    return (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000;
-}
-
 uint64_t clock_now_us(void)
 {
-    return clock_read_us(CLOCK_REALTIME);
-}
-
-uint64_t clock_monotonic_us(void)
-{
-    return clock_read_us(CLOCK_MONOTONIC);
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    return (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000;
 }
 
 void clock_format(uint64_t time_us, char text[CLOCK_TEXT_BYTES])

@@ -10,9 +10,6 @@
 /* Microseconds since the epoch, now. */
 uint64_t clock_now_us(void);
 
-/* A clock that never steps back, in microseconds, for durations. */
-uint64_t clock_monotonic_us(void);
-
 /* "2026-01-31T12:00:00.000001Z" */
 #define CLOCK_TEXT_BYTES 32
 void clock_format(uint64_t time_us, char text[CLOCK_TEXT_BYTES]);

@@ -21,6 +21,7 @@
 #include "service/daemon.h"
 
 #include "base/log.h"
+#include "base/monotonic.h"
 #include "service/context.h"
 #include "service/device-cache.h"
 #include "service/directory.h"
@@ -165,21 +166,20 @@ static _Noreturn void daemon_leave(struct service *service, int result)
 }
 
 /* Until that time, if it is not closed before: true. */
-static bool end_watch_await(struct end_watch *watch, struct timespec begun, int seconds)
+static bool end_watch_await(struct end_watch *watch, uint64_t begun_us, unsigned seconds)
 {
+    const struct timespec until = clock_monotonic_at(begun_us + seconds * 1000000ULL);
     int ret;
-    begun.tv_sec += seconds;
     do
-        ret = sem_clockwait(&watch->closed, CLOCK_MONOTONIC, &begun);
+        ret = sem_clockwait(&watch->closed, CLOCK_MONOTONIC, &until);
     while (ret != 0 && errno == EINTR);
     return ret == 0;
 }
 
 static void end_watch_bound(struct end_watch *watch)
 {
-    struct timespec begun;
-    clock_gettime(CLOCK_MONOTONIC, &begun);
-    if (end_watch_await(watch, begun, WAIT_MAX_S))
+    const uint64_t begun_us = clock_monotonic_us();
+    if (end_watch_await(watch, begun_us, WAIT_MAX_S))
         return;
     if (end_watch_enter(watch, END_LEAVING)) {
         log_warning("calls, or a start, wait for storage for %d s, as if it hung: ending without "
@@ -187,7 +187,7 @@ static void end_watch_bound(struct end_watch *watch)
                     WAIT_MAX_S);
         daemon_leave(watch->service, watch->is_over ? -1 : 0);
     }
-    if (end_watch_await(watch, begun, END_MAX_S))
+    if (end_watch_await(watch, begun_us, END_MAX_S))
         return;
     log_error("not everything was flushed within %d s, as if storage hung: ending without it; the "
               "journals have what was acknowledged, for the next start",

@@ -5,7 +5,7 @@
 #include "service/group-progress.h"
 
 #include "base/cleanup.h"
-#include "service/clock.h"
+#include "base/monotonic.h"
 #include "service/names.h"
 
 #include <assert.h>
@@ -154,8 +154,7 @@ static void progress_wait_locked(struct group_progress *progress)
         pthread_cond_wait(&progress->changed, &progress->lock);
         return;
     }
-    const struct timespec until = {.tv_sec = (time_t)(until_us / 1000000),
-                                   .tv_nsec = (long)(until_us % 1000000 * 1000)};
+    const struct timespec until = clock_monotonic_at(until_us);
     pthread_cond_clockwait(&progress->changed, &progress->lock, CLOCK_MONOTONIC, &until);
 }
 

@@ -14,7 +14,7 @@
 #include "service/group-runs.h"
 
 #include "base/log.h"
-#include "service/clock.h"
+#include "base/monotonic.h"
 #include "service/context.h"
 #include "service/events.h"
 
@@ -287,8 +287,7 @@ static void *runs_watch(void *arg)
             run_check_locked(run);
         } else {
             uint64_t until_us = run->progress.deadline_us;
-            const struct timespec until = {.tv_sec = (time_t)(until_us / 1000000),
-                                           .tv_nsec = (long)(until_us % 1000000 * 1000)};
+            const struct timespec until = clock_monotonic_at(until_us);
             pthread_cond_clockwait(&runs->deadlines, &runs->lock, CLOCK_MONOTONIC, &until);
         }
     }

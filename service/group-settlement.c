@@ -30,8 +30,8 @@
 #include "block/overlay.h"
 
 #include "base/log.h"
+#include "base/monotonic.h"
 #include "base/parallel.h"
-#include "service/clock.h"
 #include "service/context.h"
 #include "service/group-record.h"
 #include "service/leftovers.h"

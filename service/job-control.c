@@ -6,7 +6,7 @@
 
 #include "base/cleanup.h"
 #include "base/log.h"
-#include "service/clock.h"
+#include "base/monotonic.h"
 
 #include <assert.h>
 #include <stdio.h>
@@ -143,8 +143,7 @@ static void runs_look_locked(struct job_control *control)
 
 static void wait_locked(struct job_control *control, uint64_t until_us)
 {
-    const struct timespec until = {.tv_sec = (time_t)(until_us / 1000000),
-                                   .tv_nsec = (long)(until_us % 1000000 * 1000)};
+    const struct timespec until = clock_monotonic_at(until_us);
     pthread_cond_clockwait(&control->changed, &control->lock, CLOCK_MONOTONIC, &until);
 }
 

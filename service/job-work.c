@@ -8,7 +8,7 @@
  */
 #include "service/job-work.h"
 
-#include "service/clock.h"
+#include "base/monotonic.h"
 #include "service/context.h"
 #include "service/job-control.h"
 #include "service/metrics.h"

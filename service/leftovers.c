@@ -10,6 +10,7 @@
 #include "service/leftovers.h"
 
 #include "base/log.h"
+#include "base/monotonic.h"
 #include "service/context.h"
 
 #include <assert.h>
@@ -38,9 +39,7 @@ static void leftover_remove_locked(struct service *service, struct leftover *lef
 /* Waits for the next round, or the end. */
 static void leftovers_wait_locked(struct service *service)
 {
-    struct timespec until;
-    clock_gettime(CLOCK_MONOTONIC, &until);
-    until.tv_sec += DELAY_S;
+    const struct timespec until = clock_monotonic_at(clock_monotonic_us() + DELAY_S * 1000000ULL);
     while (!service->leftovers_end &&
            pthread_cond_clockwait(&service->leftovers_changed, &service->leftovers_lock,
                                   CLOCK_MONOTONIC, &until) == 0)

@@ -12,7 +12,7 @@
 #include "service/open-cuts.h"
 
 #include "base/log.h"
-#include "service/clock.h"
+#include "base/monotonic.h"
 #include "service/context.h"
 #include "service/group-progress.h"
 #include "service/group-record.h"

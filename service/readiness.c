@@ -15,8 +15,8 @@
 #include "service/readiness.h"
 
 #include "base/cleanup.h"
+#include "base/monotonic.h"
 #include "block/block.h"
-#include "service/clock.h"
 #include "store/groups.h"
 
 #include <assert.h>
@@ -325,8 +325,7 @@ static void sweep_await_locked(struct readiness *readiness, struct sweep *sweep)
            !readiness_is_stuck_locked(readiness)) {
         size_t done = sweep->done;
         uint64_t until_us = clock_monotonic_us() + STEP_MS * 1000;
-        const struct timespec until = {.tv_sec = (time_t)(until_us / 1000000),
-                                       .tv_nsec = (long)(until_us % 1000000 * 1000)};
+        const struct timespec until = clock_monotonic_at(until_us);
         pthread_cond_clockwait(&readiness->progress, &readiness->lock, CLOCK_MONOTONIC, &until);
         if (sweep->done == done)
             sweep_step_locked(readiness, sweep);

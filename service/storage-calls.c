@@ -17,7 +17,7 @@
 #include "service/storage-calls.h"
 
 #include "base/cleanup.h"
-#include "service/clock.h"
+#include "base/monotonic.h"
 
 #include <assert.h>
 #include <pthread.h>
@@ -264,8 +264,7 @@ static void run_await_locked(struct storage_calls *calls, struct storage_run *ru
         uint64_t look_us = now_us + LOOK_MS * 1000ULL;
         if (!run->call.is_long || look_us > until_us)
             look_us = until_us;
-        const struct timespec look = {.tv_sec = (time_t)(look_us / 1000000),
-                                      .tv_nsec = (long)(look_us % 1000000 * 1000)};
+        const struct timespec look = clock_monotonic_at(look_us);
         pthread_cond_clockwait(&run->ended, &calls->lock, CLOCK_MONOTONIC, &look);
         run_look_locked(run);
         if (run->call.is_long)

@@ -16,6 +16,7 @@
  *   W4. While a job merges the top, its twin is changed too, in one step (twin.h). No assert: it is
  *       the twin's.
  */
+#include "base/monotonic.h"
 #include "block/device/device.h"
 
 #include <assert.h>
@@ -66,13 +67,6 @@ static uint64_t piece_length(const struct pieces *pieces, uint64_t offset, uint6
     return pieces->bytes - offset % pieces->bytes;
 }
 
-static uint64_t device_now_us(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000;
-}
-
 static void pieces_adapt(struct pieces *pieces, uint64_t took_us)
 {
     if (took_us > PIECE_LONG_US && pieces->bytes > pieces->min)
@@ -99,9 +93,9 @@ static void device_await_copied(struct device *device, const struct change *chan
     uint64_t start, end;
     if (!change_copies(device, change, &start, &end))
         return;
-    uint64_t begun_us = device_now_us();
+    uint64_t begun_us = clock_monotonic_us();
     changes_await(&device->changes, change->node->backing, start, end);
-    uint64_t wait_us = device_now_us() - begun_us;
+    uint64_t wait_us = clock_monotonic_us() - begun_us;
     uint64_t longest_us = atomic_load(&device->copy_wait_us);
     while (wait_us > longest_us &&
            !atomic_compare_exchange_weak(&device->copy_wait_us, &longest_us, wait_us))
@@ -145,11 +139,11 @@ static int device_change_pieces(struct device *device, const struct node_change 
     uint64_t left = change->length;
     int ret;
     do {
-        uint64_t begun_us = device_now_us();
+        uint64_t begun_us = clock_monotonic_us();
         piece.length = piece_length(&pieces, piece.offset, left);
         assert(piece.length > 0 && piece.length <= pieces.max); /* W2 */
         ret = device_change_piece(device, &piece);
-        pieces_adapt(&pieces, device_now_us() - begun_us);
+        pieces_adapt(&pieces, clock_monotonic_us() - begun_us);
         if (piece.kind == NODE_ZERO_FAST)
             piece.kind = NODE_ZERO; /* the first piece has decided */
         if (piece.buf)

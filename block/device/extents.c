@@ -3,6 +3,7 @@
  * Changed extents of frozen members. See block/extents.h; device-since.c has the comparison.
  */
 #include "block/extents.h"
+#include "base/monotonic.h"
 
 #include "block/device/device.h"
 #include "block/device/exports.h"
@@ -79,18 +80,11 @@ static bool listing_add(struct listing *listing, uint64_t offset, uint64_t lengt
     return true;
 }
 
-static uint64_t clock_ms(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
-}
-
 int block_extents_list(struct block_extents *extents, uint64_t *offset, unsigned time_ms,
                        struct block_extent *list, size_t room, size_t *count, struct err *err)
 {
     struct listing listing = {list, room, 0};
-    uint64_t size = block_extents_size_bytes(extents), end_ms = clock_ms() + time_ms;
+    uint64_t size = block_extents_size_bytes(extents), end_ms = clock_monotonic_ms() + time_ms;
     assert(*offset <= size && room > 0);
     bool has_room = true;
     while (*offset < size && has_room) {
@@ -102,7 +96,7 @@ int block_extents_list(struct block_extents *extents, uint64_t *offset, unsigned
         has_room = !found.is_changed || listing_add(&listing, *offset, found.length, found.is_zero);
         if (has_room)
             *offset += found.length;
-        if (clock_ms() >= end_ms)
+        if (clock_monotonic_ms() >= end_ms)
             break;
     }
     *count = listing.count;

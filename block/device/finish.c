@@ -22,6 +22,7 @@
 
 #include "base/helper-thread.h"
 #include "base/log.h"
+#include "base/monotonic.h"
 #include "block/device/group-state.h"
 #include "block/device/rollback.h"
 #include "block/image/frozen-attribute.h"
@@ -40,22 +41,9 @@ int finish_init(struct group *group)
     return finish->threads ? 0 : -1;
 }
 
-static uint64_t clock_us(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000;
-}
-
-static uint64_t clock_ms(void)
-{
-    return clock_us() / 1000;
-}
-
 static void finish_wait_locked(struct finish *finish, uint64_t until_ms)
 {
-    const struct timespec until = {.tv_sec = (time_t)(until_ms / 1000),
-                                   .tv_nsec = (long)(until_ms % 1000 * 1000000)};
+    const struct timespec until = clock_monotonic_at(until_ms * 1000);
     pthread_cond_clockwait(&finish->changed, &finish->lock, CLOCK_MONOTONIC, &until);
 }
 
@@ -70,9 +58,9 @@ static bool block_is_stopping(struct block *block)
 /* Waits before another attempt to freeze the member. False: the block layer stops. */
 static bool finish_wait_retry(struct group *group)
 {
-    const uint64_t until_ms = clock_ms() + RETRY_MS;
+    const uint64_t until_ms = clock_monotonic_ms() + RETRY_MS;
     LOCK_GUARD(&group->finish.lock);
-    while (clock_ms() < until_ms)
+    while (clock_monotonic_ms() < until_ms)
         finish_wait_locked(&group->finish, until_ms);
     return !block_is_stopping(group->block);
 }
@@ -129,7 +117,7 @@ static struct member *finish_take(struct group *group)
     LOCK_GUARD(&finish->lock);
     if (finish->next == group->count)
         return NULL;
-    finish->taken_at_ms = clock_ms();
+    finish->taken_at_ms = clock_monotonic_ms();
     return &group->members[finish->next++]; /* F1 */
 }
 
@@ -178,7 +166,7 @@ static void finish_begin(struct group *group)
     struct finish *finish = &group->finish;
     pthread_mutex_lock(&finish->lock);
     finish->request = log_request();
-    finish->taken_at_ms = clock_ms();
+    finish->taken_at_ms = clock_monotonic_ms();
     for (size_t i = 0; i < group->count && i < FINISH_THREADS; i++)
         finish_start_locked(group);
     bool has_threads = finish->thread_count > 0;
@@ -191,16 +179,16 @@ static void finish_begin(struct group *group)
 static enum group_finish finish_await(struct group *group, size_t count, uint64_t timeout_ms)
 {
     struct finish *finish = &group->finish;
-    const uint64_t begun_ms = clock_ms();
+    const uint64_t begun_ms = clock_monotonic_ms();
     const uint64_t end_ms = timeout_ms < UINT64_MAX - begun_ms ? begun_ms + timeout_ms : UINT64_MAX;
     LOCK_GUARD(&finish->lock);
     while (finish->frozen < count && finish->frozen + finish->stopped < group->count &&
-           clock_ms() < end_ms) {
+           clock_monotonic_ms() < end_ms) {
         bool are_left = finish->next < group->count;
         uint64_t until_ms = are_left ? finish->taken_at_ms + STEP_MS : end_ms;
-        if (are_left && clock_ms() >= until_ms) {
+        if (are_left && clock_monotonic_ms() >= until_ms) {
             finish_start_locked(group);
-            finish->taken_at_ms = clock_ms();
+            finish->taken_at_ms = clock_monotonic_ms();
         } else if (until_ms < end_ms || end_ms < UINT64_MAX) {
             finish_wait_locked(finish, until_ms < end_ms ? until_ms : end_ms);
         } else {
@@ -226,7 +214,7 @@ enum group_finish group_finish_await(struct group *group, size_t count, uint64_t
     enum group_finish result = finish_await(group, count, timeout_ms);
     group->is_stopped = result == GROUP_FINISH_STOPPED;
     if (result == GROUP_FINISH_DONE) {
-        group->sealed_us = clock_us() - group->cut_us;
+        group->sealed_us = clock_monotonic_us() - group->cut_us;
         group_enter_state(group, TRANSACTION_FINISHED);
     }
     return result;
@@ -265,7 +253,7 @@ void group_member_wait(struct group *group, size_t position, struct group_member
     wait->is_flushing = member->state == MEMBER_SEALED;
     if (member->state == MEMBER_UNSEALED)
         wait->changes = changes_count(&member->device->changes, member->frozen);
-    wait->since_cut_us = clock_us() - group->cut_us;
+    wait->since_cut_us = clock_monotonic_us() - group->cut_us;
 }
 
 void finish_end(struct group *group)

@@ -16,6 +16,7 @@
 #include "block/device/last-flush.h"
 
 #include "base/log.h"
+#include "base/monotonic.h"
 #include "block/device/object.h"
 
 #include <assert.h>
@@ -43,13 +44,6 @@ struct last_flushes {
     unsigned threads;
 };
 
-static uint64_t now_ms(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
-}
-
 /* ---- the list ---- */
 
 static size_t devices_count_locked(const struct block *block)
@@ -72,7 +66,7 @@ static struct last_flushes *flushes_new(struct block *block)
         return NULL;
     }
     all->block = block;
-    all->taken_ms = now_ms();
+    all->taken_ms = clock_monotonic_ms();
     pthread_mutex_init(&all->lock, NULL);
     pthread_cond_init(&all->changed, NULL);
     for (struct device *device = block->devices; device; device = device->next)
@@ -110,7 +104,7 @@ static void *flushes_run(void *arg)
     LOCK_GUARD(&all->lock);
     while (all->next < all->count) {
         struct last_flush *flush = &all->list[all->next++];
-        all->taken_ms = flush->begun_ms = now_ms();
+        all->taken_ms = flush->begun_ms = clock_monotonic_ms();
         pthread_cond_broadcast(&all->changed);
         pthread_mutex_unlock(&all->lock);
         int ret = device_flush(flush->device);
@@ -133,7 +127,7 @@ static bool flushes_add_thread_locked(struct last_flushes *all)
         return false;
     pthread_detach(thread);
     all->threads++;
-    all->taken_ms = now_ms();
+    all->taken_ms = clock_monotonic_ms();
     return true;
 }
 
@@ -153,7 +147,7 @@ static uint64_t flushes_deadline_locked(const struct last_flushes *all, unsigned
 static void flushes_await_locked(struct last_flushes *all, unsigned limit_ms)
 {
     while (all->ended < all->count || all->threads > 0) {
-        uint64_t now = now_ms(), until_ms = flushes_deadline_locked(all, limit_ms);
+        uint64_t now = clock_monotonic_ms(), until_ms = flushes_deadline_locked(all, limit_ms);
         bool is_left = all->next < all->count; /* to be taken */
         if (now >= until_ms)
             return;
@@ -161,8 +155,7 @@ static void flushes_await_locked(struct last_flushes *all, unsigned limit_ms)
             continue;
         if (is_left && until_ms > now + STEP_MS)
             until_ms = now + STEP_MS;
-        const struct timespec until = {.tv_sec = (time_t)(until_ms / 1000),
-                                       .tv_nsec = (long)(until_ms % 1000 * 1000000)};
+        const struct timespec until = clock_monotonic_at(until_ms * 1000);
         pthread_cond_clockwait(&all->changed, &all->lock, CLOCK_MONOTONIC, &until);
     }
 }

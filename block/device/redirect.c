@@ -10,6 +10,7 @@
  */
 #include "block/device/redirect.h"
 
+#include "base/monotonic.h"
 #include "block/device/exports.h"
 
 #include <assert.h>
@@ -195,13 +196,6 @@ static void redirect_end(struct redirect *redirect)
         node_unref((struct node *)redirect->bypass.out);
 }
 
-static uint64_t clock_us(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000;
-}
-
 int redirect_chains(struct block *block, struct node *upper, struct node *lower,
                     uint64_t *locked_us, struct err *err)
 {
@@ -210,11 +204,11 @@ int redirect_chains(struct block *block, struct node *upper, struct node *lower,
     readers_wait(&block->walkers);            /* O2 */
     pthread_mutex_lock(&block->cut.lock);
     pthread_mutex_lock(&block->lock);
-    uint64_t begun_us = clock_us();
+    uint64_t begun_us = clock_monotonic_us();
     int ret = redirect_list_locked(&redirect, err);
     if (ret == 0 && !redirect.is_busy)
         redirect_exchange_locked(&redirect);
-    uint64_t ended_us = clock_us();
+    uint64_t ended_us = clock_monotonic_us();
     pthread_mutex_unlock(&block->lock);
     pthread_mutex_unlock(&block->cut.lock);
     if (locked_us)

@@ -26,6 +26,7 @@
 #include "block/device/retry.h"
 
 #include "base/log.h"
+#include "base/monotonic.h"
 #include "block/device/opener.h"
 #include "block/device/registry.h"
 #include "block/image/drivers.h"
@@ -44,17 +45,10 @@ enum {
     STOP_MS = 5000,
 };
 
-static uint64_t now_ms(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
-}
-
 /* Waits for a change of the retrier's state, no longer than until that time. */
 static void retry_wait(struct block *block, uint64_t until_ms)
 {
-    struct timespec until = {(time_t)(until_ms / 1000), (long)(until_ms % 1000) * 1000000};
+    const struct timespec until = clock_monotonic_at(until_ms * 1000);
     if (until_ms == UINT64_MAX)
         pthread_cond_wait(&block->retrier.changed, &block->lock);
     else
@@ -114,7 +108,7 @@ static void retry_schedule(struct device *device, const struct err *cause)
         device->retry_delay_ms = DELAY_MIN_MS;
     if (device->retry_delay_ms > DELAY_MAX_MS)
         device->retry_delay_ms = DELAY_MAX_MS;
-    device->retry_at_ms = now_ms() + device->retry_delay_ms;
+    device->retry_at_ms = clock_monotonic_ms() + device->retry_delay_ms;
     snprintf(reason, sizeof(reason), "%s%s", cause->message,
              retry_after(cause->code, false) == RETRY_WAITING ? "; it is retried until it opens"
                                                               : "");
@@ -177,7 +171,7 @@ static void retry_attempt_locked(struct block *block, struct device *device)
 /* The device that is to be tried now, or NULL and when the next one is. */
 static struct device *retry_due(struct block *block, uint64_t *next_ms)
 {
-    uint64_t now = now_ms();
+    uint64_t now = clock_monotonic_ms();
     *next_ms = UINT64_MAX;
     for (struct device *device = block->devices; device; device = device->next) {
         bool is_waiting = device->retry == RETRY_WAITING;
@@ -258,10 +252,10 @@ void retry_begin(struct block *block, struct device *device, const struct err *c
 
 void retry_wait_locked(struct block *block, const char *name)
 {
-    uint64_t until_ms = now_ms() + WAIT_MS;
+    uint64_t until_ms = clock_monotonic_ms() + WAIT_MS;
     for (;;) {
         const struct device *device = registry_find_locked(block, name);
-        if (!device || !retry_is_pending(device) || now_ms() >= until_ms)
+        if (!device || !retry_is_pending(device) || clock_monotonic_ms() >= until_ms)
             return;
         retry_wait(block, until_ms);
     }
@@ -290,11 +284,11 @@ void retry_abandon_locked(struct block *block, struct device *device)
 bool retry_stop(struct block *block)
 {
     struct retrier *retrier = &block->retrier;
-    uint64_t until_ms = now_ms() + STOP_MS;
+    uint64_t until_ms = clock_monotonic_ms() + STOP_MS;
     LOCK_GUARD(&block->lock);
     retrier->is_stopping = true;
     pthread_cond_broadcast(&retrier->changed);
-    while ((retrier->threads || retrier->attempts) && now_ms() < until_ms)
+    while ((retrier->threads || retrier->attempts) && clock_monotonic_ms() < until_ms)
         retry_wait(block, until_ms);
     return !retrier->threads && !retrier->attempts;
 }

@@ -5,6 +5,7 @@
 #include "block/device/rollback.h"
 
 #include "base/log.h"
+#include "base/monotonic.h"
 #include "block/device/exports.h"
 #include "block/image/freeze.h"
 
@@ -14,9 +15,8 @@
 
 int rollback_disconnect(struct group *group, size_t *failed_member, struct err *err)
 {
-    struct timespec until;
-    clock_gettime(CLOCK_MONOTONIC, &until);
-    until.tv_sec += ROLLBACK_DISCONNECT_MS / 1000;
+    const struct timespec until =
+        clock_monotonic_at(clock_monotonic_us() + ROLLBACK_DISCONNECT_MS * 1000ULL);
     for (size_t i = 0; i < group->count; i++)
         export_hang_up(group->block, group->members[i].device);
     for (size_t i = 0; i < group->count; i++)

@@ -14,6 +14,7 @@
 #include "block/image/file-table.h"
 
 #include "base/hash-table.h"
+#include "base/monotonic.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -294,12 +295,7 @@ bool file_table_is_used(struct file_table *table, dev_t dev, ino_t ino)
 
 bool file_table_await(struct file_table *table, dev_t dev, ino_t ino, unsigned timeout_ms)
 {
-    struct timespec until;
-    clock_gettime(CLOCK_MONOTONIC, &until);
-    until.tv_sec += timeout_ms / 1000;
-    until.tv_nsec += (long)(timeout_ms % 1000) * 1000000;
-    until.tv_sec += until.tv_nsec / 1000000000;
-    until.tv_nsec %= 1000000000;
+    const struct timespec until = clock_monotonic_at(clock_monotonic_us() + timeout_ms * 1000ULL);
     int ret = 0;
     LOCK_GUARD(&table->lock);
     while (file_find_locked(table, dev, ino) && !table->is_stopping && ret == 0)

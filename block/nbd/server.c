@@ -28,6 +28,7 @@
 
 #include "base/cleanup.h"
 #include "base/log.h"
+#include "base/monotonic.h"
 #include "base/tls/credentials.h"
 #include "block/device/exports.h"
 #include "block/nbd/admission.h"
@@ -452,8 +453,7 @@ static void connection_cut_off(struct nbd_connection *connection)
 /* Waits until there are no connections, or that time; the lock is held. */
 static void server_await_end(struct nbd_server *server, uint64_t deadline_ms)
 {
-    const struct timespec deadline = {.tv_sec = (time_t)(deadline_ms / 1000),
-                                      .tv_nsec = (long)(deadline_ms % 1000) * 1000000};
+    const struct timespec deadline = clock_monotonic_at(deadline_ms * 1000);
     while (server->live && pthread_cond_timedwait(&server->left, &server->lock, &deadline) == 0)
         ;
 }

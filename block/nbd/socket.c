@@ -8,6 +8,8 @@
  */
 #include "block/nbd/socket.h"
 
+#include "base/monotonic.h"
+
 #include <errno.h>
 #include <limits.h>
 #include <poll.h>
@@ -15,21 +17,14 @@
 #include <sys/socket.h>
 #include <time.h>
 
-static uint64_t socket_now_ms(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
-}
-
 uint64_t nbd_deadline(unsigned timeout_ms)
 {
-    return socket_now_ms() + timeout_ms;
+    return clock_monotonic_ms() + timeout_ms;
 }
 
 static int socket_wait(int fd, short events, uint64_t deadline_ms)
 {
-    uint64_t now_ms = socket_now_ms();
+    uint64_t now_ms = clock_monotonic_ms();
     if (now_ms >= deadline_ms)
         return -ETIMEDOUT;
     uint64_t left_ms = deadline_ms - now_ms;
@@ -119,7 +114,7 @@ void nbd_socket_linger(struct nbd_socket *socket, uint64_t deadline_ms)
         ssize_t got = recv(socket->fd, dropped, sizeof(dropped), MSG_DONTWAIT);
         if (got == 0 || (got < 0 && socket_retry(socket->fd, errno, POLLIN, deadline_ms) != 0))
             return;
-        if (socket_now_ms() >= deadline_ms)
+        if (clock_monotonic_ms() >= deadline_ms)
             return;
     }
 }

@@ -40,6 +40,7 @@
 #include "block/nbd/transmission.h"
 
 #include "base/log.h"
+#include "base/monotonic.h"
 #include "block/nbd/connection.h"
 #include "block/nbd/pieces.h"
 #include "block/nbd/read.h"
@@ -331,13 +332,6 @@ static int connection_wait(struct nbd_connection *connection)
     return poll(events, 2, -1) < 0 && errno != EINTR ? -errno : 0;
 }
 
-static uint64_t now_us(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000;
-}
-
 /* Watches the socket until something comes or SPIN_US are over: -EAGAIN. */
 static ssize_t connection_spin(struct nbd_connection *connection, uint64_t begun_us)
 {
@@ -345,7 +339,7 @@ static ssize_t connection_spin(struct nbd_connection *connection, uint64_t begun
     struct nbd_buffer *in = &connection->in;
     ssize_t got = -EAGAIN;
     if (atomic_fetch_add(&server->spinning, 1) < server->spinning_max)
-        while (got == -EAGAIN && now_us() - begun_us < SPIN_US)
+        while (got == -EAGAIN && clock_monotonic_us() - begun_us < SPIN_US)
             got = nbd_channel_receive(&connection->channel, in->bytes + in->end, RECEIVE_BYTES,
                                       NBD_WAIT_NOT);
     atomic_fetch_sub(&server->spinning, 1);
@@ -356,13 +350,13 @@ static ssize_t connection_spin(struct nbd_connection *connection, uint64_t begun
 static ssize_t connection_receive_lone(struct nbd_connection *connection)
 {
     struct nbd_buffer *in = &connection->in;
-    uint64_t begun_us = now_us();
+    uint64_t begun_us = clock_monotonic_us();
     ssize_t got = connection->spins ? connection_spin(connection, begun_us) : -EAGAIN;
     if (got != -EAGAIN)
         return got;
     got = nbd_channel_receive(&connection->channel, in->bytes + in->end, RECEIVE_BYTES,
                               NBD_WAIT_SOME);
-    connection->spins = now_us() - begun_us < SPIN_US;
+    connection->spins = clock_monotonic_us() - begun_us < SPIN_US;
     return got;
 }
 

@@ -6,6 +6,7 @@
 #include "service/http/connection.h"
 
 #include "base/cleanup.h"
+#include "base/monotonic.h"
 #include "service/http/reply.h"
 #include "service/http/subscribers.h"
 #include "service/http/tls.h"
@@ -57,7 +58,7 @@ bool http_enter(struct http_connection *connection, enum http_phase phase, unsig
     if (connection->is_cut || (phase == HTTP_WAITING && atomic_load(&shared->is_stopping)))
         return false;
     connection->phase = phase;
-    connection->since_ms = http_clock_ms();
+    connection->since_ms = clock_monotonic_ms();
     if (seconds > 0)
         http_stream_allow(&connection->stream, seconds);
     http_assert_phase_locked(connection);

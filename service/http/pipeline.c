@@ -31,8 +31,8 @@
 #include "service/http/pipeline.h"
 
 #include "base/log.h"
+#include "base/monotonic.h"
 #include "service/admission.h"
-#include "service/clock.h"
 #include "service/context.h"
 #include "service/http/accept.h"
 #include "service/http/body.h"
@@ -118,7 +118,7 @@ static void reply_refusal(struct exchange *exchange, enum scope needed, struct e
     const struct principal *peer = &exchange->connection->principal;
     bool is_failure = err->code == ErrUnauthorized || err->code == ErrForbidden;
     struct throttle *failures = &exchange->connection->shared->failures;
-    unsigned wait_s = is_failure ? throttle_fail(failures, peer, http_clock_ms()) : 0;
+    unsigned wait_s = is_failure ? throttle_fail(failures, peer, clock_monotonic_ms()) : 0;
     principal_format(peer, who);
     if (wait_s > 0)
         err_set(err, ErrRateLimited, 0, "%s failed too often to prove who it is; wait %u s", who,

@@ -31,6 +31,7 @@
 
 #include "base/cleanup.h"
 #include "base/log.h"
+#include "base/monotonic.h"
 #include "service/context.h"
 #include "service/http/connection.h"
 #include "service/http/pipeline.h"
@@ -114,7 +115,7 @@ static bool http_make_room_locked(struct http *http, const enum principal_kind *
                                   const struct principal *peer)
 {
     struct http_connection *best = NULL;
-    uint64_t now_ms = http_clock_ms(), least = UINT64_MAX;
+    uint64_t now_ms = clock_monotonic_ms(), least = UINT64_MAX;
     for (struct http_connection *each = http->live; each; each = each->next) {
         uint64_t harm = http_connection_harm_locked(each, now_ms);
         if (harm < least && (!kind || each->principal.kind == *kind) &&
@@ -193,7 +194,7 @@ static bool connection_start_locked(struct http *http, const struct http_listene
                                            .principal = *peer,
                                            .terms_number = atomic_load(&http->shared.terms_number),
                                            .is_reserve = is_reserve,
-                                           .since_ms = http_clock_ms(),
+                                           .since_ms = clock_monotonic_ms(),
                                            .has_tls = listener->has_tls,
                                            .stream.fd = fd};
     pthread_attr_init(&attributes);
@@ -493,11 +494,9 @@ static void http_stop_locked(struct http *http)
 static void http_drain_locked(struct http *http)
 {
     while (http->live) {
-        struct timespec soon;
-        clock_gettime(CLOCK_MONOTONIC, &soon);
-        soon.tv_sec++;
+        const struct timespec soon = clock_monotonic_at(clock_monotonic_us() + 1000000);
         pthread_cond_timedwait(&http->ended, &http->shared.lock, &soon);
-        uint64_t now_ms = http_clock_ms();
+        uint64_t now_ms = clock_monotonic_ms();
         for (struct http_connection *each = http->live; each; each = each->next)
             if (each->phase != HTTP_RUNNING && each->since_ms + HTTP_STOP_S * 1000ULL <= now_ms)
                 http_connection_cut_locked(each);

@@ -4,6 +4,7 @@
  */
 #include "service/http/stream.h"
 
+#include "base/monotonic.h"
 #include "service/http/tls.h"
 
 #include <assert.h>
@@ -20,16 +21,9 @@
 
 #define RECORD_BYTES 16384 /* of TLS, at most */
 
-uint64_t http_clock_ms(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
-}
-
 void http_stream_allow(struct http_stream *stream, unsigned seconds)
 {
-    stream->deadline_ms = http_clock_ms() + seconds * 1000ULL;
+    stream->deadline_ms = clock_monotonic_ms() + seconds * 1000ULL;
 }
 
 static void stream_assert(const struct http_stream *stream)
@@ -44,14 +38,14 @@ static int stream_poll(const struct http_stream *stream, short events)
 {
     struct pollfd poll_fd = {.fd = stream->fd, .events = events};
     for (;;) {
-        uint64_t now = http_clock_ms();
+        uint64_t now = clock_monotonic_ms();
         uint64_t left = stream->deadline_ms > now ? stream->deadline_ms - now : 0;
         int ready = poll(&poll_fd, 1, left > INT_MAX ? INT_MAX : (int)left);
         if (ready > 0)
             return 0;
         if (ready < 0 && errno != EINTR)
             return -errno;
-        if (ready == 0 && http_clock_ms() >= stream->deadline_ms)
+        if (ready == 0 && clock_monotonic_ms() >= stream->deadline_ms)
             return -ETIMEDOUT;
     }
 }
@@ -110,7 +104,7 @@ int http_stream_handshake(struct http_stream *stream)
     if (!stream->tls)
         return 0;
     for (;;) {
-        if (http_clock_ms() >= stream->deadline_ms)
+        if (clock_monotonic_ms() >= stream->deadline_ms)
             return -ETIMEDOUT;
         int ret = http_tls_handshake(stream->tls);
         if (ret != -EAGAIN)
@@ -128,7 +122,7 @@ int http_stream_handshake(struct http_stream *stream)
 static ssize_t stream_receive(struct http_stream *stream, char *data, size_t bytes)
 {
     for (;;) {
-        if (http_clock_ms() >= stream->deadline_ms)
+        if (clock_monotonic_ms() >= stream->deadline_ms)
             return -ETIMEDOUT;
         ssize_t got = transport_receive(stream, data, bytes);
         if (got > 0)
@@ -219,7 +213,7 @@ int http_stream_write(struct http_stream *stream, const char *head, size_t head_
             parts[i].iov_len -= part;
             sent -= (ssize_t)part;
         }
-        if (http_clock_ms() >= stream->deadline_ms)
+        if (clock_monotonic_ms() >= stream->deadline_ms)
             return -ETIMEDOUT;
     }
     return 0;

@@ -29,9 +29,6 @@ struct http_stream {
     char buffer[HTTP_STREAM_BYTES];
 };
 
-/* Milliseconds of the monotonic clock. */
-uint64_t http_clock_ms(void);
-
 /* Sets the deadline `seconds` from now. */
 void http_stream_allow(struct http_stream *stream, unsigned seconds);
 

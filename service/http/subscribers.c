@@ -29,6 +29,7 @@
 
 #include "base/cleanup.h"
 #include "base/log.h"
+#include "base/monotonic.h"
 #include "service/clock.h"
 #include "service/context.h"
 #include "service/event-feed.h"
@@ -143,7 +144,7 @@ static void output_send(struct subscriber *subscriber)
             return;
         }
         subscriber->start += (size_t)sent;
-        subscriber->sent_ms = http_clock_ms();
+        subscriber->sent_ms = clock_monotonic_ms();
     }
     free(subscriber->output);
     subscriber->output = NULL;
@@ -358,7 +359,7 @@ void subscriber_start(struct subscriber *subscriber, struct http_stream *stream)
     struct subscribers *subscribers = subscriber->subscribers;
     subscriber->stream = *stream;
     *stream = (struct http_stream){.fd = -1, .deadline_ms = stream->deadline_ms};
-    subscriber->sent_ms = http_clock_ms();
+    subscriber->sent_ms = clock_monotonic_ms();
     subscriber->is_new = true;
     setsockopt(subscriber->stream.fd, SOL_SOCKET, SO_SNDBUF, &(int){SOCKET_SEND_BYTES},
                sizeof(int));
@@ -412,7 +413,7 @@ static void subscriber_tend(struct subscriber *subscriber, uint64_t now_ms)
 /* Serves all that are not blocked, and closes those that are over; with `is_end`, all. */
 static void subscribers_serve(struct subscribers *subscribers, bool is_end)
 {
-    uint64_t now_ms = http_clock_ms();
+    uint64_t now_ms = clock_monotonic_ms();
     struct subscriber **link = &subscribers->live;
     while (*link) {
         struct subscriber *each = *link;

@@ -14,6 +14,7 @@
  * The input is what is sent, but for the byte 1: it and the next byte N repeat the byte before it
  * 64 N times, so that small inputs reach the limits.
  */
+#include "base/monotonic.h"
 #include "tests/lib/fuzz.h"
 
 #include "service/context.h"
@@ -204,7 +205,7 @@ static void connection_serve(uint64_t random)
     connection.principal.kind = PRINCIPAL_UNIX;
     connection.principal.scope = SCOPE_ADMIN;
     connection.phase = HTTP_WAITING;
-    connection.since_ms = http_clock_ms();
+    connection.since_ms = clock_monotonic_ms();
     connection.stream.fd = SOCKET_FD;
     connection.stream.start = connection.stream.end = 0;
     connection.stream.deadline_ms = 0;

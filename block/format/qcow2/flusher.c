@@ -27,6 +27,7 @@
  */
 #include "block/format/qcow2/flusher.h"
 
+#include "base/monotonic.h"
 #include "block/format/qcow2/cache.h"
 #include "block/format/qcow2/flush.h"
 
@@ -45,13 +46,11 @@ static void flusher_assert_state(struct qcow2 *q)
 /* Waits for a call, or until it is time to retry. Lock held. */
 static void flusher_wait(struct qcow2 *q)
 {
-    struct timespec until;
     if (!q->flusher.must_retry) {
         pthread_cond_wait(&q->flusher.called, &q->lock);
         return;
     }
-    clock_gettime(CLOCK_MONOTONIC, &until);
-    until.tv_sec += RETRY_S;
+    const struct timespec until = clock_monotonic_at(clock_monotonic_us() + RETRY_S * 1000000ULL);
     if (pthread_cond_clockwait(&q->flusher.called, &q->lock, CLOCK_MONOTONIC, &until) == ETIMEDOUT)
         q->flusher.is_wanted = true;
 }
