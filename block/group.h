@@ -28,6 +28,7 @@
 #define BLOCK_GROUP_H
 
 #include "block/devices.h"
+#include "block/frozen.h"
 
 struct group;
 

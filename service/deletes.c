@@ -4,6 +4,7 @@
  */
 #include "service/deletes.h"
 
+#include "block/frozen.h"
 #include "service/clock.h"
 #include "service/context.h"
 #include "service/group-record.h"

@@ -7,7 +7,7 @@
 #define SERVICE_EVENTS_H
 
 #include "base/err.h"
-#include "store/row.h"
+#include "store/event-row.h"
 
 struct service;
 struct store_transaction;

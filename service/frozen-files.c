@@ -5,6 +5,7 @@
 #include "service/frozen-files.h"
 
 #include "base/log.h"
+#include "block/frozen.h"
 #include "service/context.h"
 #include "store/frozen-files.h"
 

@@ -7,6 +7,7 @@
 #include "service/frozen-release.h"
 
 #include "base/log.h"
+#include "block/frozen.h"
 #include "service/context.h"
 #include "service/group-trees.h"
 #include "store/frozen-files.h"

@@ -5,6 +5,7 @@
 #include "service/group-record.h"
 
 #include "base/log.h"
+#include "block/frozen.h"
 #include "service/allowed-clients.h"
 #include "service/context.h"
 #include "service/idempotency.h"

@@ -8,7 +8,7 @@
 
 #include "block/block.h"
 #include "block/group.h"
-#include "store/row.h"
+#include "store/group-row.h"
 
 struct origin;
 struct service;

@@ -7,7 +7,7 @@
 #define SERVICE_HOLDS_H
 
 #include "base/err.h"
-#include "store/row.h"
+#include "store/group-row.h"
 
 #include <stdbool.h>
 

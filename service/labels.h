@@ -11,7 +11,7 @@
 #define SERVICE_LABELS_H
 
 #include "base/err.h"
-#include "store/row.h"
+#include "store/group-row.h"
 
 struct origin;
 struct service;

@@ -15,6 +15,7 @@
 
 #include "base/log.h"
 #include "block/collapse.h"
+#include "block/frozen.h"
 #include "block/overlay.h"
 #include "service/collapses.h"
 #include "service/context.h"

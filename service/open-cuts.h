@@ -16,7 +16,7 @@
 #define SERVICE_OPEN_CUTS_H
 
 #include "block/group.h"
-#include "store/row.h"
+#include "store/group-row.h"
 
 struct group_progress;
 struct origin;

@@ -10,6 +10,7 @@
 #define STORE_EVENTS_H
 
 #include "base/err.h"
+#include "store/event-row.h"
 #include "store/limits.h"
 #include "store/row.h"
 

@@ -6,6 +6,7 @@
 #define STORE_FROZEN_FILES_H
 
 #include "base/err.h"
+#include "store/group-row.h"
 #include "store/row.h"
 
 #include <stddef.h>

@@ -18,6 +18,7 @@
 #define STORE_GROUP_LIST_H
 
 #include "store/connection.h"
+#include "store/group-row.h"
 #include "store/row.h"
 
 #define GROUP_SCAN_ROWS      1000

@@ -6,6 +6,7 @@
 #define STORE_GROUPS_H
 
 #include "base/err.h"
+#include "store/group-row.h"
 #include "store/limits.h"
 #include "store/row.h"
 

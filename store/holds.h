@@ -7,6 +7,7 @@
 #define STORE_HOLDS_H
 
 #include "base/err.h"
+#include "store/group-row.h"
 #include "store/row.h"
 
 #include <stdint.h>

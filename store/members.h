@@ -7,6 +7,7 @@
 #define STORE_MEMBERS_H
 
 #include "store/connection.h"
+#include "store/group-row.h"
 #include "store/row.h"
 
 void member_rows_free(struct member_row *members, size_t count);

@@ -19,6 +19,7 @@
 #include "block/device/opener.h"
 #include "block/device/registry.h"
 #include "block/device/retry.h"
+#include "block/frozen.h"
 
 #include <assert.h>
 #include <errno.h>

@@ -18,6 +18,7 @@
 #include "block/device/registry.h"
 #include "block/device/retry.h"
 #include "block/device/users.h"
+#include "block/frozen.h"
 #include "block/image/access.h"
 #include "block/image/drivers.h"
 #include "block/image/stage.h"

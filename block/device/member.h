@@ -8,6 +8,7 @@
 
 #include "base/parallel.h"
 #include "block/device/object.h"
+#include "block/frozen.h"
 #include "block/group.h"
 
 #include <uuid/uuid.h>

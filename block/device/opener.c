@@ -5,6 +5,7 @@
 #include "block/device/opener.h"
 
 #include "block/device/users.h"
+#include "block/frozen.h"
 #include "block/image/frozen-attribute.h"
 #include "block/image/journal-recovery.h"
 

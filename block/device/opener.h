@@ -15,6 +15,7 @@
 #include "block/device/held-chain.h"
 #include "block/device/object.h"
 #include "block/device/opening.h"
+#include "block/frozen.h"
 #include "block/image/chain.h"
 
 /* Opens an image that is only read, with all beneath it. `identity`: of the image, as recorded;

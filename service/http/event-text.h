@@ -5,7 +5,7 @@
 #ifndef SERVICE_HTTP_EVENT_TEXT_H
 #define SERVICE_HTTP_EVENT_TEXT_H
 
-#include "store/row.h"
+#include "store/event-row.h"
 
 struct cJSON;
 

@@ -6,6 +6,7 @@
 
 #include "block/device/clients.h"
 #include "block/device/exports.h"
+#include "block/frozen.h"
 #include "tests/lib/faulty.h"
 
 #include <stdio.h>

@@ -8,6 +8,7 @@
 
 #include "block/device/clients.h"
 #include "block/device/exports.h"
+#include "block/frozen.h"
 
 #include <string.h>
 

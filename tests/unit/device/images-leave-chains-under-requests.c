@@ -10,6 +10,7 @@
 #include "block/device/clients.h"
 #include "block/device/exports.h"
 #include "block/device/redirect.h"
+#include "block/frozen.h"
 
 #include <pthread.h>
 #include <stdio.h>

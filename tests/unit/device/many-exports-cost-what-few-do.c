@@ -6,6 +6,7 @@
  */
 #include "block/device/clients.h"
 #include "block/device/exports.h"
+#include "block/frozen.h"
 #include "tests/lib/disks.h"
 
 #include <stdio.h>

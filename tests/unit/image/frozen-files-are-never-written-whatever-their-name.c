@@ -4,6 +4,7 @@
  * another name, not after its device was detached, not after a restart. Reading it and writing to
  * an overlay of it go on, and so does a new file that has got the old name.
  */
+#include "block/frozen.h"
 #include "tests/lib/disks.h"
 
 #include <string.h>

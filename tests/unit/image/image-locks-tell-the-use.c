@@ -10,6 +10,7 @@
 
 #include "block/device/clients.h"
 #include "block/device/exports.h"
+#include "block/frozen.h"
 
 #include <fcntl.h>
 #include <stdio.h>

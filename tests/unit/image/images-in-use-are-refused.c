@@ -7,6 +7,7 @@
 
 #include "block/device/clients.h"
 #include "block/device/exports.h"
+#include "block/frozen.h"
 
 #include <string.h>
 

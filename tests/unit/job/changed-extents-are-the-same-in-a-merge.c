@@ -7,6 +7,7 @@
  *     older <- lower <- middle <- upper <- newer          upper is merged into lower
  */
 #include "block/device/exports.h"
+#include "block/frozen.h"
 #include "block/merge.h"
 #include "tests/lib/disks.h"
 

@@ -5,6 +5,7 @@
  * their clients wrote was durable before the job began.
  */
 #include "block/device/exports.h"
+#include "block/frozen.h"
 #include "block/merge.h"
 #include "tests/lib/disks.h"
 #include "tests/lib/faulty.h"

@@ -8,6 +8,7 @@
 
 #include "block/copy.h"
 #include "block/device/exports.h"
+#include "block/frozen.h"
 #include "block/image/drivers.h"
 #include "block/merge.h"
 

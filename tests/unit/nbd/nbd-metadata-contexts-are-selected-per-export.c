@@ -3,6 +3,7 @@
  * LIST_META_CONTEXT and SET_META_CONTEXT: which queries find which contexts, what a selection is
  * good for, and what malformed options get. Layouts are those of the protocol's text.
  */
+#include "block/frozen.h"
 #include "tests/lib/nbd-fixture.h"
 
 #include <stdio.h>

@@ -8,6 +8,7 @@
 #include "tests/lib/nbd-fixture.h"
 
 #include "block/device/exports.h"
+#include "block/frozen.h"
 
 #include <stdio.h>
 #include <string.h>

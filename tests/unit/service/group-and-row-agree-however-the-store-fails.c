@@ -14,6 +14,7 @@
  *   - once the store opens again the row is final, and what the client was told holds: 201 means
  *     committed
  */
+#include "block/frozen.h"
 #include "block/overlay.h"
 #include "tests/lib/testlib.h"
 
