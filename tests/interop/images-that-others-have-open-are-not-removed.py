@@ -8,6 +8,8 @@ import os
 import subprocess
 import sys
 
+import nbd
+
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.realpath(__file__)), "..", "lib"))
 from snapgroupd import Daemon, checksum, expect, main, run, wait_until
@@ -23,6 +25,9 @@ def served_by_qemu(daemon, image):
     server = subprocess.Popen(["qemu-nbd", "-t", "-k", socket, "-f", "qcow2", overlay])
     try:
         wait_until(lambda: os.path.exists(socket), "qemu-nbd")
+        handle = nbd.NBD()
+        handle.connect_unix(socket)  # it listens before it has opened the image
+        handle.shutdown()
         yield overlay
     finally:
         server.terminate()

@@ -79,8 +79,8 @@ static bool rename_under_power_loss(struct node *node, struct random *random,
     const struct power_rig rig = {.random = random,
                                   .examine = crash_image_examine,
                                   .arg = renaming,
-                                  .all_max = TEST_SANITIZED ? 16 : 64,
-                                  .each = TEST_SANITIZED ? 2 : 4,
+                                  .all_max = 64,
+                                  .each = 4,
                                   .states_max = UINT32_MAX};
     int has_room = node_can_set_backing(node, renaming->new->text, renaming->new->format, &trial);
     power_watch(&rig, node->fd);

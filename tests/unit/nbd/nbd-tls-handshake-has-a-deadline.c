@@ -13,7 +13,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { DEADLINE_MS = 200, STRANGERS = 3 };
+enum { DEADLINE_MS = 200, STRANGERS = 3, TRIES_MAX = 50 };
 
 static const struct tls_client client = {.dir = "pki/client"};
 
@@ -92,8 +92,13 @@ TEST_ON(short_deadline, trickling_gains_nothing)
 
 TEST_ON(short_deadline, it_is_for_options_and_tls_together)
 {
-    uint64_t start_ms = now_ms();
-    int fd = tls_peer_greet(served.address, &client);
+    uint64_t start_ms = 0;
+    int fd = -1;
+    for (int tries = 0; fd < 0 && tries < TRIES_MAX; tries++) { /* on a slow machine TLS is late */
+        start_ms = now_ms();
+        fd = tls_peer_start(peer_greet(served.address, 3), &client);
+    }
+    assert_true(fd >= 0);
     struct bytes bytes = {.length = 0};
     bytes_add_option(&bytes, 1000, NULL, 0);
     while (send(fd, bytes.at, bytes.length, MSG_NOSIGNAL) > 0 &&
