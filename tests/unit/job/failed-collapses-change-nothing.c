@@ -11,7 +11,6 @@
 #include <errno.h>
 
 static const char *const NAMES[] = {"d0"};
-static const struct fixture fixture = {.begin = disks_begin, .end = disks_end};
 
 static void must(int ret, const struct err *err)
 {
@@ -19,18 +18,38 @@ static void must(int ret, const struct err *err)
         fail_msg("%s", err->message);
 }
 
-/* d0.qcow2 <- d0.1.qcow2, the top of d0; one block in each. */
-static struct merge *must_open(struct block *block)
+/* d0 has a journal. */
+static int begin(void **state)
+{
+    struct err err = {.message = ""};
+    assert_int_equal(0, disks_begin(state));
+    shell("mkdir -m 700 run");
+    CLEANUP_FREE char *runtime = scratch_path("run");
+    must(block_journals_open(*state, runtime, &err), &err);
+    disk_detach(*state, "d0");
+    disk_attach(*state, "d0", "d0.qcow2");
+    return 0;
+}
+
+static const struct fixture fixture = {.begin = begin, .end = disks_end};
+
+static struct merge *must_open_again(struct block *block)
 {
     struct err err = {.message = ""};
     CLEANUP_FREE char *lower = scratch_path("d0.qcow2"), *upper = scratch_path("d0.1.qcow2");
     const struct merge_image base = {lower, "qcow2", NULL}, top = {upper, "qcow2", NULL};
-    disk_write(block, "d0", 0, 1);
-    group_take(block, "1.qcow2", 1, NAMES);
-    disk_write(block, "d0", 1, 2);
     struct merge *merge = merge_open(block, &base, &top, &err);
     must(merge ? 0 : -1, &err);
     return merge;
+}
+
+/* d0.qcow2 <- d0.1.qcow2, the top of d0; one block in each. */
+static struct merge *must_open(struct block *block)
+{
+    disk_write(block, "d0", 0, 1);
+    group_take(block, "1.qcow2", 1, NAMES);
+    disk_write(block, "d0", 1, 2);
+    return must_open_again(block);
 }
 
 static struct collapse *must_begin(struct merge *merge)
@@ -135,6 +154,38 @@ TEST(a_sync_of_the_base_fails_no_flush)
     assert_int_equal(-1, collapse_hold(collapse, &err));
     assert_int_equal(ErrUnflushedData, err.code);
     end_must_keep_top(block, collapse, merge, -1);
+}
+
+/* As on a full disk: the base stays writable, and the next collapse, or merge, goes on with it. */
+static void leave_unflushed(struct block *block)
+{
+    struct err err = {.message = ""};
+    struct merge *merge = must_open(block);
+    disk_write(block, "d0", 2, 3);
+    struct collapse *collapse = must_begin(merge);
+    assert_int_equal(1, copy_all(collapse, &err));
+    faulty_fail_flush("/d0.qcow2", ENOSPC);
+    assert_int_equal(0, device_flush(disk(block, "d0")));
+    assert_int_equal(-1, collapse_end(collapse, &err));
+    merge_close(merge);
+    faulty_reset();
+}
+
+TEST(a_base_that_could_not_be_flushed_is_collapsed_later)
+{
+    struct block *block = *state;
+    struct err err = {.message = ""};
+    leave_unflushed(block);
+    disk_write(block, "d0", 1, 2);
+    struct merge *merge = must_open_again(block);
+    struct collapse *collapse = must_begin(merge);
+    assert_int_equal(1, copy_all(collapse, &err));
+    must(collapse_hold(collapse, &err), &err);
+    collapse_commit(collapse);
+    must(collapse_end(collapse, &err), &err);
+    merge_close(merge);
+    shell("rm d0.1.qcow2");
+    must_go_on(block);
 }
 
 TEST(while_it_is_recorded_requests_fail_with_the_base)
