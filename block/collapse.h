@@ -47,6 +47,9 @@ int collapse_begin(struct merge *merge, struct collapse **ret_collapse, struct e
 int collapse_copy(struct collapse *collapse, uint64_t *offset_bytes, uint64_t *copied_bytes,
                   struct err *err);
 
+/* Whether somebody waits for the device. */
+bool collapse_is_wanted(const struct collapse *collapse);
+
 /* What was copied is durable. -1 and *err: as merge_flush(). */
 int collapse_flush(struct collapse *collapse, struct err *err);
 

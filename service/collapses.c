@@ -38,6 +38,12 @@ static int mirroring_piece(void *context, uint64_t *offset, uint64_t *bytes, str
     return ret < 0 ? -1 : ret != 0;
 }
 
+static bool mirroring_is_due(void *context)
+{
+    const struct mirroring *mirroring = context;
+    return collapse_is_wanted(mirroring->collapse);
+}
+
 /* The top may have grown since it was measured, or be copied again. */
 static int mirroring_save(void *context, uint64_t offset, enum job_save why, struct err *err)
 {
@@ -106,7 +112,8 @@ static int collapse_take_place(struct mirroring *mirroring, struct err *err)
 
 static int collapse_mirror(struct mirroring *mirroring, struct err *err)
 {
-    const struct job_work work = {mirroring, mirroring_piece, mirroring_save};
+    const struct job_hurry hurry = {mirroring_is_due, mirroring};
+    const struct job_work work = {mirroring, mirroring_piece, mirroring_save, &hurry};
     int ret = job_work_run(mirroring->service, mirroring->job, &work, 0, err);
     if (ret == 0)
         ret = mirroring->is_wanted ? 2 : collapse_take_place(mirroring, err);

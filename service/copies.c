@@ -376,7 +376,7 @@ static int copying_end(struct copying *copying, struct err *err)
 static int copying_run(struct copying *copying, struct err *err)
 {
     uint64_t offset;
-    const struct job_work work = {copying, copying_piece, copying_save};
+    const struct job_work work = {copying, copying_piece, copying_save, NULL};
     int ret = copying_open(copying, err);
     if (ret == 0)
         ret = copying_begin(copying, &offset, err);

@@ -12,7 +12,10 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { LOOK_MS = 250 }; /* between two looks at jobs at work while another one may wait for them */
+enum {
+    LOOK_MS = 250, /* between two looks at jobs at work while another one may wait for them */
+    HURRY_MS = 10, /* between two at whether somebody waits for the job */
+};
 
 void job_control_init(struct job_control *control)
 {
@@ -147,9 +150,9 @@ static void wait_locked(struct job_control *control, uint64_t until_us)
     pthread_cond_clockwait(&control->changed, &control->lock, CLOCK_MONOTONIC, &until);
 }
 
-static void look_wait_locked(struct job_control *control)
+static void look_wait_locked(struct job_control *control, unsigned ms)
 {
-    wait_locked(control, clock_monotonic_us() + LOOK_MS * 1000ULL);
+    wait_locked(control, clock_monotonic_us() + ms * 1000ULL);
     runs_look_locked(control);
 }
 
@@ -163,7 +166,7 @@ bool job_control_await_end(struct job_control *control)
                        run_look_locked(&control->runs[i]) >= JOB_LEFT_MS * 1000ULL;
         if (is_left)
             return runs_count_locked(control) == 0;
-        look_wait_locked(control);
+        look_wait_locked(control, LOOK_MS);
     }
 }
 
@@ -177,7 +180,7 @@ bool job_control_await(struct job_control *control, size_t running, uint64_t *se
         if (is_next && has_room_locked(control) && control->wake_count != *seen)
             break;
         if (is_next && !has_room_locked(control))
-            look_wait_locked(control);
+            look_wait_locked(control, LOOK_MS);
         else
             pthread_cond_wait(&control->changed, &control->lock);
     }
@@ -253,6 +256,13 @@ static bool is_stopped_locked(const struct job_control *control, const struct jo
     return run->is_stopped || control->is_ending;
 }
 
+/* Whether it is not to wait any more. */
+static bool is_over_locked(const struct job_control *control, const struct job_run *run)
+{
+    return is_stopped_locked(control, run) ||
+           (run->hurry && run->hurry->is_due(run->hurry->context));
+}
+
 /* Until the job may be at work, if it was found stuck. */
 static void run_await_turn_locked(struct job_control *control, struct job_run *run)
 {
@@ -260,9 +270,9 @@ static void run_await_turn_locked(struct job_control *control, struct job_run *r
         return;
     assert(run->state == JOB_STUCK);
     run->state = JOB_WAITING;
-    while (!is_stopped_locked(control, run) &&
+    while (!is_over_locked(control, run) &&
            runs_count_in_locked(control, JOB_AT_WORK) >= JOBS_RUNNING_MAX)
-        look_wait_locked(control);
+        look_wait_locked(control, run->hurry ? HURRY_MS : LOOK_MS);
     bool has_turn = runs_count_in_locked(control, JOB_AT_WORK) < JOBS_RUNNING_MAX; /* I1 */
     run->state = has_turn ? JOB_AT_WORK : JOB_STUCK;
     run->since_us = clock_monotonic_us();
@@ -274,8 +284,11 @@ static bool run_wait_locked(struct job_control *control, struct job_run *run,
 {
     run_await_turn_locked(control, run);
     run->is_idle = true;
-    while (!is_stopped_locked(control, run) && clock_monotonic_us() < *until_us)
-        wait_locked(control, *until_us);
+    for (uint64_t now_us;
+         !is_over_locked(control, run) && (now_us = clock_monotonic_us()) < *until_us;) {
+        bool is_whole = !run->hurry || *until_us - now_us < HURRY_MS * 1000ULL;
+        wait_locked(control, is_whole ? *until_us : now_us + HURRY_MS * 1000ULL);
+    }
     run->is_idle = false;
     run->since_us = clock_monotonic_us();
     return is_stopped_locked(control, run);
@@ -288,7 +301,7 @@ bool job_control_is_stopped(struct job_control *control)
     return run_wait_locked(control, run_own_locked(control), &now);
 }
 
-bool job_control_pace(struct job_control *control, uint64_t bytes)
+bool job_control_pace(struct job_control *control, uint64_t bytes, const struct job_hurry *hurry)
 {
     LOCK_GUARD(&control->lock);
     struct job_run *run = run_own_locked(control);
@@ -297,7 +310,10 @@ bool job_control_pace(struct job_control *control, uint64_t bytes)
         run->allowed_us = now_us;
     if (run->rate_bytes_per_second)
         run->allowed_us += bytes * 1000000 / run->rate_bytes_per_second;
-    return run_wait_locked(control, run, &run->allowed_us);
+    run->hurry = hurry;
+    bool is_stopped = run_wait_locked(control, run, &run->allowed_us);
+    run->hurry = NULL;
+    return is_stopped;
 }
 
 bool job_control_sleep(struct job_control *control, unsigned ms)

@@ -45,6 +45,13 @@ struct job_run {
     bool is_stopped;                /* it is to stop: paused or cancelled */
     uint64_t rate_bytes_per_second; /* 0: no limit */
     uint64_t allowed_us;            /* monotonic: until then its next piece is to wait */
+    const struct job_hurry *hurry;  /* while it waits for that; or NULL */
+};
+
+/* Somebody may wait for a job that paces itself. Asked now and then, under the lock of this. */
+struct job_hurry {
+    bool (*is_due)(void *context);
+    void *context;
 };
 
 struct job_control {
@@ -103,8 +110,9 @@ void job_control_rest(struct job_control *control, unsigned ms);
 /* Whether it is to stop here. */
 bool job_control_is_stopped(struct job_control *control);
 
-/* So many bytes were done: waits as long as the rate demands. The same result. */
-bool job_control_pace(struct job_control *control, uint64_t bytes);
+/* So many bytes were done: waits as long as the rate demands, or until `hurry`, if there is one, is
+ * due. The same result. */
+bool job_control_pace(struct job_control *control, uint64_t bytes, const struct job_hurry *hurry);
 
 /* Waits so long, or until the job is to stop. The same result. */
 bool job_control_sleep(struct job_control *control, unsigned ms);

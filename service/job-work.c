@@ -10,7 +10,6 @@
 
 #include "base/monotonic.h"
 #include "service/context.h"
-#include "service/job-control.h"
 #include "service/metrics.h"
 
 #include <errno.h>
@@ -45,7 +44,7 @@ int job_work_run(struct service *service, struct job_row *job, const struct job_
         job->done_bytes += bytes;
         metrics_count_job_bytes(service->metrics, bytes);
         unsaved += bytes;
-        bool is_stopped = ret == 0 && job_control_pace(service->job_control, bytes);
+        bool is_stopped = ret == 0 && job_control_pace(service->job_control, bytes, work->hurry);
         bool is_due = unsaved >= SAVE_BYTES || clock_monotonic_us() >= saved_us + SAVE_US;
         enum job_save why = ret ? JOB_SAVE_ALL : is_stopped ? JOB_SAVE_STOPPED : JOB_SAVE_DUE;
         if ((why != JOB_SAVE_DUE || is_due) && work->save(work->context, offset, why, err) != 0)

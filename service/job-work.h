@@ -6,6 +6,7 @@
 #define SERVICE_JOB_WORK_H
 
 #include "base/err.h"
+#include "service/job-control.h"
 #include "store/jobs.h"
 
 #include <stdint.h>
@@ -25,6 +26,7 @@ struct job_work {
     int (*piece)(void *context, uint64_t *offset, uint64_t *bytes, struct err *err);
     /* All below the offset is to be durable, and recorded. */
     int (*save)(void *context, uint64_t offset, enum job_save why, struct err *err);
+    const struct job_hurry *hurry; /* no piece waits for its rate once it is due; or NULL */
 };
 
 /* From `offset` on; counts in job->done_bytes. 0: all is done; 1: the job was told to stop; -1:

@@ -142,7 +142,7 @@ static int push_copy(struct service *service, struct merge *merge, struct job_ro
                      struct merge_row *row, struct err *err)
 {
     struct push push = {service, merge, job, row};
-    const struct job_work work = {&push, push_piece, push_save};
+    const struct job_work work = {&push, push_piece, push_save, NULL};
     return job_work_run(service, job, &work, row->offset_bytes, err);
 }
 

@@ -95,7 +95,7 @@ int collapse_check(struct block *block, const char *name, struct err *err)
     return !device || !device->newest;
 }
 
-static bool collapse_is_wanted(const struct collapse *collapse)
+bool collapse_is_wanted(const struct collapse *collapse)
 {
     LOCK_GUARD(&collapse->merge->block->lock);
     return *collapse->device->holder;

@@ -2,8 +2,8 @@
  *
  * job-control.h: a job that waits for storage that does not answer lets another one begin, up to
  * begun_jobs; once it gets on it waits for its turn, before those that have not begun, unless
- * it is told to stop. One that waits for its rate is at work. A thread is blocked as a job's is by
- * its storage; only the time since when is made up.
+ * it is told to stop. One that waits for its rate is at work. Neither waits once somebody waits for
+ * it. A thread is blocked as a job's is by its storage; only the time since when is made up.
  */
 #include "tests/lib/testlib.h"
 
@@ -22,6 +22,7 @@ struct hung {
     sem_t begun, go, paced, leave;
     pthread_t thread;
     bool has_begun, is_stopped;
+    const struct job_hurry *hurry;
 };
 
 static void *hung_run(void *arg)
@@ -34,7 +35,7 @@ static void *hung_run(void *arg)
     if (hung->wait_ms)
         job_control_sleep(&control, hung->wait_ms);
     sem_wait(&hung->go);
-    hung->is_stopped = job_control_pace(&control, 1);
+    hung->is_stopped = job_control_pace(&control, 1, hung->hurry);
     sem_post(&hung->paced);
     sem_wait(&hung->leave);
     job_control_hear(&control);
@@ -201,13 +202,44 @@ static void test_idle(void **state)
     job_control_clear(&control);
 }
 
+/* So many more times it is not due. */
+static bool is_due_later(void *context)
+{
+    unsigned *left = context;
+    return (*left)-- == 0;
+}
+
+static void test_hurry(void **state)
+{
+    (void)state;
+    struct hung a, b, c;
+    unsigned left = 3;
+    const struct job_hurry hurry = {is_due_later, &left};
+    job_control_init(&control);
+    assert_true(job_control_begin(&control, "slow", 1));
+    assert_false(job_control_pace(&control, 1ULL << 30, &hurry)); /* instead of 34 years */
+    assert_true(job_control_finish(&control));
+    left = 3;
+    assert_true(hung_begin(&a, "a", 0) && hung_begin(&b, "b", 0));
+    pthread_t looker = make_stuck("a");
+    pthread_join(looker, NULL);
+    assert_true(hung_begin(&c, "c", 0));
+    a.hurry = &hurry;
+    sem_post(&a.go);
+    sem_wait(&a.paced); /* though it has no turn */
+    assert_false(a.is_stopped);
+    assert_int_equal(state_of("a"), JOB_STUCK);
+    hung_end(&a);
+    hung_end(&b);
+    hung_end(&c);
+    job_control_clear(&control);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_stuck),
-        cmocka_unit_test(test_stopped),
-        cmocka_unit_test(test_bound),
-        cmocka_unit_test(test_idle),
+        cmocka_unit_test(test_stuck), cmocka_unit_test(test_stopped), cmocka_unit_test(test_bound),
+        cmocka_unit_test(test_idle),  cmocka_unit_test(test_hurry),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
