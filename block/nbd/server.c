@@ -482,6 +482,7 @@ bool nbd_server_stop(struct nbd_server *server, unsigned hang_ms)
     assert(!server->has_stopped);
     server_stop_accepting(server);
     bool has_stopped = server_stop_connections(server, hang_ms);
+    server_join_finished(server);
     server->has_stopped = has_stopped;
     return has_stopped;
 }

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A device that fails is an event, once a failure: at a start without its image, again at the next
 one, and while it is served. One that is online again can fail again."""
+import glob
 import os
 import subprocess
 import sys
@@ -26,13 +27,18 @@ def wait_for(daemon, count, reason):
     expect(shown["state"] == "failed" and shown["reason"] == text, "%s", shown)
 
 
+def is_traced(pid):
+    """Whether each thread is."""
+    return all("TracerPid:\t0\n" not in open(status).read() for status in glob.glob("/proc/%d/task/*/status" % pid))
+
+
 def fail_sync(daemon):
     handle = daemon.nbd("vda")
     handle.pwrite(b"x" * 4096, 0)
     strace = subprocess.Popen(["strace", "-f", "-q", "-o", "/dev/null", "-p", str(daemon.pid), "-e",
                                "inject=fdatasync:error=EIO"], stderr=subprocess.PIPE)
     try:
-        wait_until(lambda: "TracerPid:\t0" not in open("/proc/%d/status" % daemon.pid).read(), "strace attaches")
+        wait_until(lambda: is_traced(daemon.pid), "strace attaches")
         try:
             handle.flush()
             raise AssertionError("the flush succeeded")
