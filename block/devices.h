@@ -80,8 +80,8 @@ int block_device_open_failed(struct block *block, const struct device_spec *spec
 int block_device_close(struct block *block, const char *name, struct err *err);
 
 /* The same; its top is removed, durably, before other devices can open it. Its path must lead to
- * the open file, and `id` must be in its header: ImageIsKept. Also DeviceFailed (it is not open),
- * OpenFileFailed. */
+ * the open file, unless somebody removed that, and `id` must be in its header: ImageIsKept. Also
+ * DeviceFailed (it is not open), OpenFileFailed. */
 int block_device_remove(struct block *block, const char *name,
                         const unsigned char id[OWNER_ID_BYTES], struct err *err);
 

@@ -299,17 +299,22 @@ static int device_row_detach_unchanged(struct store_transaction *transaction,
                : store_device_update_state(transaction, row, err);
 }
 
+/* What is removed is the top of the moment in which the device is closed. Of one that failed only the
+ * row knows it. */
 static int device_end(struct service *service, const struct device_row *row, bool discard_unflushed,
                       struct err *err)
 {
     unsigned char id[OWNER_ID_BYTES];
     if (discard_unflushed)
         return block_device_abandon(service->block, row->name, true, err);
-    if (!row->removed_by ||
-        block_image_is_gone(service->block, row->top, row->top_identity ? row->top_identity : ""))
+    if (!row->removed_by)
         return block_device_close(service->block, row->name, err);
     id_bytes(row->removed_by, id);
-    return block_device_remove(service->block, row->name, id, err);
+    int ret = block_device_remove(service->block, row->name, id, err);
+    bool is_gone =
+        ret != 0 && err->code == ErrDeviceFailed &&
+        block_image_is_gone(service->block, row->top, row->top_identity ? row->top_identity : "");
+    return is_gone ? block_device_close(service->block, row->name, err) : ret;
 }
 
 /* Sets the row DETACHING, then closes the device. On failure both are unchanged. */

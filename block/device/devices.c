@@ -183,6 +183,16 @@ static bool node_is_in_place(const struct node *node)
     return stat(node->path, &st) == 0 && st.st_dev == node->dev && st.st_ino == node->ino;
 }
 
+/* Whether somebody removed the file. False where that is not known: its storage may be away. */
+static bool node_is_gone(struct block *block, const struct node *node)
+{
+    struct err ignored;
+    CLEANUP_PLACE struct image_place place = IMAGE_PLACE_INIT;
+    return node->identity.is_lasting &&
+           image_place_find(&block->dir, node->path, node->identity.text, &place, &ignored) > 0 &&
+           image_place_check_free(&place, &ignored) == 0;
+}
+
 /* Removes the top's file, while nobody else can open it. The device is claimed. */
 static int device_remove_top(struct block *block, const struct device *device,
                              const struct held_chain *chain, const unsigned char id[OWNER_ID_BYTES],
@@ -192,6 +202,8 @@ static int device_remove_top(struct block *block, const struct device *device,
     if (!top)
         return err_set(err, ErrDeviceFailed, 0,
                        "device '%s' failed, so its image is not known to be its own", device->name);
+    if (!node_is_in_place(top) && node_is_gone(block, top))
+        return 0;
     if (!node_is_in_place(top))
         return err_set(err, ErrImageIsKept, 0,
                        "image '%s' is open, but another file, or none, is under this path",
