@@ -4,6 +4,8 @@
  */
 #include "tests/lib/service-fixture.h"
 
+#include "service/devices.h"
+#include "service/events.h"
 #include "service/group-runs.h"
 #include "service/group-settlement.h"
 #include "service/jobs.h"
@@ -16,6 +18,7 @@
 #include <errno.h>
 #include <limits.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <sys/stat.h>
 
 static const char *const parts[] = {"", "/state", "/images", "/run"};
@@ -58,6 +61,25 @@ int service_begin(struct service *service, const char *directory, struct err *er
         return -1;
     atomic_store(&service->ready, true);
     return 0;
+}
+
+void service_must_create(struct service *service, const char *name)
+{
+    struct err err;
+    enum device_part part;
+    CLEANUP_BY(device_view_clear) struct device_view view = {0};
+    const struct device_request wanted = {.name = name,
+                                          .image = name,
+                                          .format = "qcow2",
+                                          .labels = "{}",
+                                          .origin = &origin_daemon,
+                                          .create = true,
+                                          .size_bytes = 1 << 20,
+                                          .overlay = {65536, true}};
+    if (devices_add(service, &wanted, &view, &part, &err) != 0) {
+        fprintf(stderr, "device '%s': %s\n", name, err.message);
+        abort(); /* cmocka fails in the main thread only */
+    }
 }
 
 int service_end(struct service *service, struct err *err)

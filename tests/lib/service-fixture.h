@@ -16,6 +16,9 @@ bool service_directory_make(const char *directory);
  * until service_end(). */
 int service_begin(struct service *service, const char *directory, struct err *err);
 
+/* A qcow2 disk of 1 MiB, in an image of its name; an error ends the process. */
+void service_must_create(struct service *service, const char *name);
+
 /* Ends the jobs, flushes and closes everything. -1 and *err if a flush failed. */
 int service_end(struct service *service, struct err *err);
 

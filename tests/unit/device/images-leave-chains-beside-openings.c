@@ -105,17 +105,23 @@ TEST(test_an_opening_of_other_images)
     assert_int_equal(0, disk_read(block, "o", 4));
 }
 
+/* "a" is redirected while the other one is being opened. */
+static void redirect_beside(struct block *block, struct attaching *late)
+{
+    images_create();
+    disk_attach(block, "a", "a.qcow2");
+    attach_begin(late);
+    header_rename("a.qcow2");
+    header_rename("b.qcow2");
+    redirect(block);
+}
+
 /* It has read the old name, and is opened again; one that is opened later shares what it has. */
 TEST(test_an_opening_that_has_found_the_image)
 {
     struct block *block = *state;
     struct attaching late = {block, "b", "b.qcow2", 0};
-    images_create();
-    disk_attach(block, "a", "a.qcow2");
-    attach_begin(&late);
-    header_rename("a.qcow2");
-    header_rename("b.qcow2");
-    redirect(block);
+    redirect_beside(block, &late);
     attach_end(&late);
     assert_null(chain_find(disk(block, "b"), "upper.qcow2"));
     assert_ptr_equal(chain_find(disk(block, "a"), "lower.qcow2"),
@@ -131,12 +137,7 @@ TEST(test_an_opening_that_finds_no_file)
 {
     struct block *block = *state;
     struct attaching late = {block, "b", "b.qcow2", 0};
-    images_create();
-    disk_attach(block, "a", "a.qcow2");
-    attach_begin(&late);
-    header_rename("a.qcow2");
-    header_rename("b.qcow2");
-    redirect(block);
+    redirect_beside(block, &late);
     shell("rm upper.qcow2");
     attach_end(&late);
     assert_int_equal(2, disk_read(block, "b", 4));

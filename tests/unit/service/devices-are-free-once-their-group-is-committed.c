@@ -66,22 +66,6 @@ void __wrap_group_free(struct group *group)
     __real_group_free(group);
 }
 
-static void create_device(void)
-{
-    struct err err = {.message = ""};
-    enum device_part part;
-    CLEANUP_BY(device_view_clear) struct device_view view = {0};
-    const struct device_request wanted = {.name = "vda",
-                                          .image = "vda",
-                                          .format = "qcow2",
-                                          .labels = "{}",
-                                          .origin = &origin_daemon,
-                                          .create = true,
-                                          .size_bytes = 1 << 20,
-                                          .overlay = {65536, true}};
-    assert_int_equal(devices_add(&service, &wanted, &view, &part, &err), 0);
-}
-
 static void take_with(const char *name, int (*ask)(struct err *err))
 {
     struct err err = {.message = ""};
@@ -110,7 +94,7 @@ TEST(the_next_group_and_a_detach)
     struct err err = {.message = ""};
     assert_true(service_directory_make("daemon"));
     assert_int_equal(service_begin(&service, "daemon", &err), 0);
-    create_device();
+    service_must_create(&service, "vda");
     take_with("first", ask_group);
     take_with("second", ask_detach);
     assert_int_equal(service_end(&service, &err), 0);

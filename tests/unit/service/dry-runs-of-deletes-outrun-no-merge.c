@@ -46,21 +46,6 @@ int __wrap_images_look(struct service *its, const struct image_row *rows, size_t
     return __real_images_look(its, rows, count, looks, error);
 }
 
-static void create_device(void)
-{
-    enum device_part part;
-    CLEANUP_BY(device_view_clear) struct device_view view = {0};
-    const struct device_request wanted = {.name = "vda",
-                                          .image = "vda",
-                                          .format = "qcow2",
-                                          .labels = "{}",
-                                          .origin = &origin_daemon,
-                                          .create = true,
-                                          .size_bytes = 1 << 20,
-                                          .overlay = {65536, true}};
-    assert_int_equal(devices_add(&service, &wanted, &view, &part, &err), 0);
-}
-
 static void take_group(const char *name)
 {
     CLEANUP_BY(group_row_clear) struct group_row row = {0};
@@ -74,7 +59,7 @@ TEST(a_merge_ends_between_the_rows_and_the_files)
 {
     assert_true(service_directory_make("daemon"));
     assert_int_equal(service_begin(&service, "daemon", &err), 0);
-    create_device();
+    service_must_create(&service, "vda");
     for (int i = 0; i < GROUPS; i++)
         take_group((char[]){'g', (char)('0' + i), '\0'});
     atomic_store(&is_overtaken, true);
