@@ -299,8 +299,8 @@ static int device_row_detach_unchanged(struct store_transaction *transaction,
                : store_device_update_state(transaction, row, err);
 }
 
-/* What is removed is the top of the moment in which the device is closed. Of one that failed only the
- * row knows it. */
+/* What is removed is the top of the moment in which the device is closed. Of one that failed only
+ * the row knows it. */
 static int device_end(struct service *service, const struct device_row *row, bool discard_unflushed,
                       struct err *err)
 {
