@@ -202,12 +202,12 @@ static int device_remove_top(struct block *block, const struct device *device,
     if (!top)
         return err_set(err, ErrDeviceFailed, 0,
                        "device '%s' failed, so its image is not known to be its own", device->name);
-    if (!node_is_in_place(top) && node_is_gone(block, top))
-        return 0;
     if (!node_is_in_place(top))
-        return err_set(err, ErrImageIsKept, 0,
-                       "image '%s' is open, but another file, or none, is under this path",
-                       top->path);
+        return node_is_gone(block, top)
+                   ? 0
+                   : err_set(err, ErrImageIsKept, 0,
+                             "image '%s' is open, but another file, or none, is under this path",
+                             top->path);
     if (block_overlay_discard(block, top->path, NULL, top->driver->name, id, err) != 0)
         return -1;
     return node_is_in_place(top)

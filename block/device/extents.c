@@ -3,8 +3,8 @@
  * Changed extents of frozen members. See block/extents.h; device-since.c has the comparison.
  */
 #include "block/extents.h"
-#include "base/monotonic.h"
 
+#include "base/monotonic.h"
 #include "block/device/device.h"
 #include "block/device/exports.h"
 

@@ -126,8 +126,7 @@ static int base_begin(struct merge *merge, struct err *err)
     if (base->size_bytes != merge->upper->size_bytes &&
         node_grow(base, merge->upper->size_bytes, err) != 0)
         return -1;
-    int ret = node_flush(base);
-    return ret ? write_back_report(base, ret, err) : node_begin_twin(base, dirfd, err);
+    return merge_flush(merge, err) != 0 ? -1 : node_begin_twin(base, dirfd, err);
 }
 
 /* The mirroring begins. As base_begin(). */
@@ -190,9 +189,7 @@ int collapse_copy(struct collapse *collapse, uint64_t *offset_bytes, uint64_t *c
 
 int collapse_flush(struct collapse *collapse, struct err *err)
 {
-    struct node *base = collapse->merge->base;
-    int ret = node_flush(base);
-    return ret ? write_back_report(base, ret, err) : 0;
+    return merge_flush(collapse->merge, err);
 }
 
 /* ---- taking the place ---- */
