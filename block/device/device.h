@@ -51,9 +51,8 @@ struct device {
     struct node *newest; /* owned reference; NULL if the chain could not be opened. It is the top,
                           * or the overlay armed on the top for a cut to come */
     struct index *_Atomic index; /* of the chain; knows the top. Replaced with it */
-    struct twin
-        *_Atomic twin; /* of the top, which a job merges; or NULL. Set under block->lock, and
-                                * freed after readers_wait() */
+    /* Of a top that a job merges; or NULL. Set under block->lock, freed after readers_wait(). */
+    struct twin *_Atomic twin;
     atomic_uint_least64_t copy_wait_us; /* the longest wait for a change of the unsealed image */
     char *reason;                       /* why it failed, or NULL */
     bool is_failure_taken;              /* block_take_failure() has returned it; under lock */
