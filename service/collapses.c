@@ -25,6 +25,7 @@ enum { STORE_WAIT_MS = 100, STORE_TRIES_AT_END = 20 };
 struct mirroring {
     struct service *service;
     struct collapse *collapse;
+    const char *device; /* under whose name the top was attached last */
     struct job_row *job;
     struct merge_row *row;
     bool is_wanted; /* the device, by somebody else */
@@ -102,7 +103,7 @@ static int collapse_record(struct mirroring *mirroring, struct err *err)
 /* Who detaches the device holds its name, and waits for the collapse to end. */
 static int collapse_take_place(struct mirroring *mirroring, struct err *err)
 {
-    struct name_hold hold = {.service = mirroring->service, .name = mirroring->row->device};
+    struct name_hold hold = {.service = mirroring->service, .name = mirroring->device};
     if (!name_hold_try(&hold))
         return 2;
     int ret = collapse_record(mirroring, err);
@@ -120,10 +121,10 @@ static int collapse_mirror(struct mirroring *mirroring, struct err *err)
     return ret;
 }
 
-int collapse_carry_out(struct service *service, struct merge *merge, struct job_row *job,
-                       struct merge_row *row, struct err *err)
+int collapse_carry_out(struct service *service, struct merge *merge, const char *device,
+                       struct job_row *job, struct merge_row *row, struct err *err)
 {
-    struct mirroring mirroring = {.service = service, .job = job, .row = row};
+    struct mirroring mirroring = {.service = service, .device = device, .job = job, .row = row};
     struct err ending;
     assert(row->stage == MERGE_COPYING); /* the diagram */
     int ret = collapse_begin(merge, &mirroring.collapse, err);

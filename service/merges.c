@@ -259,12 +259,13 @@ static int collapse_enter(struct service *service, struct merge *merge, struct j
     return ret;
 }
 
-static int collapse_run(struct service *service, struct merge *merge, struct job_row *job,
-                        struct merge_row *row, struct err *err)
+static int collapse_run(struct service *service, struct merge *merge, const char *device,
+                        struct job_row *job, struct merge_row *row, struct err *err)
 {
     int ret = collapse_enter(service, merge, job, row, err);
-    return ret || row->stage == MERGE_DONE ? ret
-                                           : collapse_carry_out(service, merge, job, row, err);
+    return ret || row->stage == MERGE_DONE
+               ? ret
+               : collapse_carry_out(service, merge, device, job, row, err);
 }
 
 /* ---- one attempt ---- */
@@ -281,7 +282,7 @@ static int merge_open_and_run(struct service *service, struct job_row *job, stru
     struct merge *merge = merges_open(service, base, upper, err);
     if (!merge)
         return -1;
-    ret = is_live ? collapse_run(service, merge, job, row, err)
+    ret = is_live ? collapse_run(service, merge, upper->device, job, row, err)
                   : merge_run(service, merge, job, row, err);
     merge_close(merge);
     return ret;

@@ -120,12 +120,19 @@ int images_report_merge(struct connection *writer, const char *path, struct err 
     return err_add_holder(err, "job", job);
 }
 
-/* One image, `backing` the one above it, or NULL if it is the top. What is pushed may be stood on
- * until its place is taken. */
+/* One image, `backing` the one above it. What is pushed may be stood on till its place is taken. */
 #define CHECK_ATTACH                                                                               \
-    "WITH RECURSIVE " BUSY " SELECT 1 FROM busy WHERE busy_place = :path AND (:backing IS NULL "   \
-    "OR (NOT EXISTS (SELECT 1 FROM images WHERE path = :backing AND backing = :path) AND "         \
-    "NOT EXISTS (SELECT 1 FROM merges WHERE upper = :path AND stage IN ('planned', 'copying'))))"
+    "WITH RECURSIVE " BUSY " SELECT 1 FROM busy WHERE busy_place = :path AND "                     \
+    "NOT EXISTS (SELECT 1 FROM images WHERE path = :backing AND backing = :path) AND "             \
+    "NOT EXISTS (SELECT 1 FROM merges WHERE upper = :path AND stage IN ('planned', 'copying'))"
+
+/* The top, `backing` the one beneath it. That of a device that was detached while it was being
+ * merged is as it was, if nothing else has changed: the merge goes on, or is dropped. */
+#define CHECK_ATTACH_TOP                                                                           \
+    "WITH RECURSIVE " BUSY " SELECT 1 FROM busy WHERE busy_place = :path AND NOT EXISTS "          \
+    "(SELECT 1 FROM images CROSS JOIN merges ON merges.id = merge WHERE path = :path AND "         \
+    "is_kept AND identity IS :identity AND format = :format AND backing = :backing AND "           \
+    "upper = path AND base = backing AND stage IN ('planned', 'copying'))"
 
 /* Its base, or one that went. */
 #define CHECK_UNMERGED                                                                             \
@@ -133,33 +140,40 @@ int images_report_merge(struct connection *writer, const char *path, struct err 
     "(SELECT 1 FROM json_each(files) WHERE json_extract(json_each.value, '$.path') = :path))"
 
 /* `sql` finds an image that a merge has. */
-static int chain_check(struct connection *writer, const char *sql, const struct image_row *chain,
-                       size_t count, struct err *err)
+static int image_check(struct connection *writer, const char *sql, const struct image_row *row,
+                       struct err *err)
 {
-    for (size_t i = 0; i < count; i++) {
-        const struct image_row row = {.path = chain[i].path,
-                                      .backing = i > 0 ? chain[i - 1].path : NULL};
-        CLEANUP(statement) sqlite3_stmt *statement = statement_begin(writer, sql, err);
-        if (!statement)
-            return -1;
-        row_bind(&images, statement, &row);
-        int found = statement_step(writer, statement, ErrInternalError, row.path, err);
-        if (found != 0)
-            return found < 0 ? -1 : images_report_merge(writer, row.path, err);
-    }
-    return 0;
+    CLEANUP(statement) sqlite3_stmt *statement = statement_begin(writer, sql, err);
+    if (!statement)
+        return -1;
+    row_bind(&images, statement, row);
+    int found = statement_step(writer, statement, ErrInternalError, row->path, err);
+    return found > 0 ? images_report_merge(writer, row->path, err) : found;
 }
 
 int images_check_attach(struct connection *writer, const struct image_row *chain, size_t count,
                         struct err *err)
 {
-    return chain_check(writer, CHECK_ATTACH, chain, count, err);
+    for (size_t i = 0; i < count; i++) {
+        struct image_row row = {
+            .path = chain[i].path, .identity = chain[i].identity, .format = chain[i].format};
+        if (i > 0)
+            row.backing = chain[i - 1].path;
+        else if (count > 1)
+            row.backing = chain[1].path;
+        if (image_check(writer, i == 0 ? CHECK_ATTACH_TOP : CHECK_ATTACH, &row, err) != 0)
+            return -1;
+    }
+    return 0;
 }
 
 int images_check_unmerged(struct connection *writer, const struct image_row *chain, size_t count,
                           struct err *err)
 {
-    return chain_check(writer, CHECK_UNMERGED, chain, count, err);
+    for (size_t i = 0; i < count; i++)
+        if (image_check(writer, CHECK_UNMERGED, &chain[i], err) != 0)
+            return -1;
+    return 0;
 }
 
 /* A device that would write to the image, and one that has it in its chain. */

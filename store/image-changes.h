@@ -73,7 +73,8 @@ extern const char *const image_role_names[IMAGE_MADE + 1];
 int images_report_merge(struct connection *writer, const char *path, struct err *err);
 
 /* Whether the chain of a device that is attached leaves all merges as they were planned: nothing
- * stands on, or has as top, an image that one of them writes to or removes, but what did before.
+ * stands on, or has as top, an image that one of them writes to or removes, but what did before,
+ * the top of a device that was detached among it.
  * Codes: as of images_report_merge(). */
 int images_check_attach(struct connection *writer, const struct image_row *chain, size_t count,
                         struct err *err);
