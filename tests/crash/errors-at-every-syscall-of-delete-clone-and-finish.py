@@ -5,8 +5,9 @@
 #
 # EIO from every single file system call, ENOSPC from every one that writes, and ENOMEM from every
 # one that takes memory:
-#   - of the threads that serve a DELETE of a group, run its job, look at images for both, and serve
-#     an NBD client meanwhile (tests/lib/joberrors.py tells what must hold);
+#   - of the threads that serve a DELETE of a group, run its job, with what merges live tops at its
+#     end, look at images for both, and serve an NBD client meanwhile (tests/lib/joberrors.py tells
+#     what must hold);
 #   - of the thread that clones a member: the clone is whole, or there is nothing of it;
 #   - of the thread that lets a disk grow: it has its old size, and nothing is left, or the new one;
 #   - of the thread that finishes a member after the cut: its group is committed all the same;

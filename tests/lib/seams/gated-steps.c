@@ -5,6 +5,7 @@
  * there if it has a file STEP.closed, until that is removed, and creates STEP.reached meanwhile.
  */
 #include "block/clone.h"
+#include "block/collapse.h"
 #include "block/device/member.h"
 #include "block/group.h"
 #include "block/image/amend.h"
@@ -119,3 +120,5 @@ GATE(look_step(node), int, node_can_set_backing,
      (node, name, format, err))
 GATE("pushed", int, merge_flush, (struct merge * merge, struct err *err), (merge, err))
 GATE("flush", int, device_flush, (struct device * device), (device))
+GATE("collapse", int, collapse_check, (struct block * block, const char *device, struct err *err),
+     (block, device, err))
