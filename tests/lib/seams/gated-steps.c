@@ -104,6 +104,9 @@ GATE("committed", int, store_group_update_committed,
 GATE(row->stage == MERGE_DONE ? "merged" : "merging", int, store_merge_update_stage,
      (struct store_transaction * transaction, const struct merge_row *row, struct err *err),
      (transaction, row, err))
+GATE("collapsed", int, store_merge_collapse,
+     (struct store_transaction * transaction, const struct merge_row *row, struct err *err),
+     (transaction, row, err))
 GATE("info", int, block_device_info,
      (struct block * block, const char *name, struct device_info *info, struct err *err),
      (block, name, info, err))
