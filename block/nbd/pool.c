@@ -232,6 +232,7 @@ static void *pool_run(void *arg)
 {
     struct nbd_pool *pool = arg;
     struct nbd_queue *queue;
+    nbd_thread_serve_promptly();
     pthread_mutex_lock(&pool->lock);
     do {
         struct nbd_task *task;

@@ -163,6 +163,7 @@ static void connection_finish(struct nbd_connection *connection)
 static void *connection_run(void *arg)
 {
     struct nbd_connection *connection = arg;
+    nbd_thread_serve_promptly();
     if (nbd_handshake(connection) == 0) {
         pthread_mutex_lock(&connection->server->lock);
         nbd_connection_enter_locked(connection, NBD_SERVING);
