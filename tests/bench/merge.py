@@ -11,10 +11,10 @@ end of the job, which includes that all is durable. qemu-storage-daemon does the
 block-commit of the middle image, and then fdatasync of the lower one. Both sides tell when the job
 has ended, by an event: a client that asks again and again takes the processor that others wait for.
 
-Meanwhile the prober (prober.c) writes 4 KiB 500 times a second to the disk, and as often reads
-4 KiB anywhere on it, on another connection; the latency counts from when a request was due. It does
-so for a second before as well. Images are qcow2 with extended L2, in the page cache. Prints the
-machine, the rates, and the prober's latencies in ms: alone, and during the merge.
+Meanwhile the prober (prober.c) writes 4 KiB 500 times a second to the disk; in a second run it also
+reads, as often, 4 KiB anywhere on it, on another connection. The latency counts from when a request
+was due. It does so for a second before as well. Images are qcow2 with extended L2, in the page
+cache. Prints the machine, the rates, and the prober's latencies in ms: alone, and during the merge.
 
 At last images without data are merged, so that a job does little but redirect the chain past one,
 while the prober writes 4000 times a second. Prints how long the devices' locks were held for that,
@@ -39,6 +39,7 @@ from snapgroupd import Daemon, run, wait_until  # noqa: E402
 MIB = 1 << 20
 PIECE = 64 << 10
 SHAPES = ("one piece", "every other 64 KiB")
+CLIENTS = (("write",), ("write", "read"))
 PERIOD_US, REDIRECT_PERIOD_US = 2000, 250
 REDIRECTS = 20
 
@@ -54,9 +55,9 @@ def fill(uri, shape, mib):
     handle.shutdown()
 
 
-def measured(uri, work):
+def measured(uri, clients, work):
     """The seconds of work(), and the prober's windows before and during it."""
-    with Prober([("write", PERIOD_US, uri), ("read", PERIOD_US, uri)]) as prober:
+    with Prober([(operation, PERIOD_US, uri) for operation in clients]) as prober:
         prober.begin()
         time.sleep(1)
         alone = prober.end()
@@ -112,7 +113,7 @@ def print_redirects():
                                             statistics.median(beyond), max(beyond)), flush=True)
 
 
-def ours(_, shape, mib):
+def ours(_, shape, clients, mib):
     with Daemon() as daemon:
         daemon.start()
         daemon.create_device("d", "qcow2", 2 * mib * MIB)
@@ -120,7 +121,7 @@ def ours(_, shape, mib):
         fill(daemon.nbd_uri("d"), shape, mib)
         daemon.snapshot("two", ["d"])
 
-        return measured(daemon.nbd_uri("d"), lambda: delete(daemon, "one"))
+        return measured(daemon.nbd_uri("d"), clients, lambda: delete(daemon, "one"))
 
 
 class QSD:
@@ -144,7 +145,7 @@ class QSD:
         return "nbd+unix:///d?socket=" + self.nbd_socket
 
 
-def theirs(directory, shape, mib):
+def theirs(directory, shape, clients, mib):
     peer = QSD(directory, 2 * mib * MIB)
     for depth in (2, 3):
         for path in (peer.nbd_socket, peer.qmp_socket):
@@ -163,7 +164,7 @@ def theirs(directory, shape, mib):
                     monitor.finish_job("j")
                     with open(peer.images[0], "r+b") as image:
                         os.fdatasync(image.fileno())
-                result = measured(peer.uri(), work)
+                result = measured(peer.uri(), clients, work)
             monitor.close()
         finally:
             process.terminate()
@@ -177,19 +178,24 @@ def latencies(results, part, disk):
                      for what, of in (("p50", "p50_us"), ("p99", "p99_us"), ("max", "max_us")))
 
 
+def print_merges(shape, clients, rounds, mib):
+    sides = {"snapgroupd": [], "qemu": []}
+    for _ in range(rounds):
+        for name, side in (("snapgroupd", ours), ("qemu", theirs)):
+            with tempfile.TemporaryDirectory() as directory:
+                sides[name].append(side(directory, shape, clients, mib))
+    for name, results in sides.items():
+        rate = statistics.median(mib / seconds for seconds, _, _ in results)
+        print("%-18s %-10s %6.0f MiB/s" % (shape, name, rate))
+        for disk, what in enumerate(clients):
+            print("    %-6s alone: %s; during: %s" % (what + "s", latencies(results, 1, disk), latencies(results, 2, disk)), flush=True)
+
+
 def main():
     rounds, mib = arguments(1024, "%d MiB")
-    for shape in SHAPES:
-        sides = {"snapgroupd": [], "qemu": []}
-        for _ in range(rounds):
-            for name, side in (("snapgroupd", ours), ("qemu", theirs)):
-                with tempfile.TemporaryDirectory() as directory:
-                    sides[name].append(side(directory, shape, mib))
-        for name, results in sides.items():
-            rate = statistics.median(mib / seconds for seconds, _, _ in results)
-            print("%-18s %-10s %6.0f MiB/s" % (shape, name, rate))
-            for disk, what in enumerate(("writes", "reads")):
-                print("    %-6s alone: %s; during: %s" % (what, latencies(results, 1, disk), latencies(results, 2, disk)), flush=True)
+    for clients in CLIENTS:
+        for shape in SHAPES:
+            print_merges(shape, clients, rounds, mib)
     print_redirects()
 
 
