@@ -10,10 +10,10 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-/* The least that Linux takes; SCHED_FLAG_KEEP_POLICY of <linux/sched.h>. */
+/* The least that Linux takes; its SCHED_FLAG_KEEP_POLICY. */
 enum { SLICE_NS = 100000, KEEP_POLICY = 0x08 };
 
-/* The kernel's struct sched_attr in its first version; the C library has none. */
+/* What SYS_sched_setattr takes, in its first version; the C library has no such type. */
 struct scheduling {
     uint32_t size, policy;
     uint64_t flags;

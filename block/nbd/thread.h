@@ -10,7 +10,7 @@ int nbd_thread_new(pthread_t *thread, const char *name, void *(*run)(void *), vo
 /* Has the calling thread run at once when a request comes, whoever uses the processor: its slices
  * are the shortest that there are, and who has short slices is chosen before who has long ones. It
  * gets no more of the processor for that. Linux before 6.12 does nothing of the kind
- * (sched_setattr(2), Documentation/scheduler/sched-eevdf.rst). */
+ * (see Documentation/scheduler/sched-eevdf.rst there). */
 void nbd_thread_serve_promptly(void);
 
 #endif
