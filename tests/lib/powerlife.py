@@ -93,6 +93,7 @@ class LifeWork(Work):
     operations = ("rollback", "delete", "clone")
     group_type = LifeGroup
     groups_before = 3
+    ages = (1, 2, 2, 3, 3, 3)  # of the groups that operations are of; 1: the newest
     slow_deletions = 0.5  # of all of them: those that go piece by piece
     spare_bytes = 128 << 20  # a job leaves 64 MiB of the file system
 
@@ -138,7 +139,7 @@ class LifeWork(Work):
     def operate(self, operation):
         self.done += 1
         alive = [group for group in self.groups if group.told == "committed" and not group.delete_issued]
-        group = alive[-self.random.choice((1, 2, 2, 3, 3, 3))]
+        group = alive[-self.random.choice(self.ages)]
         begin = self.disk.position()
         getattr(self, operation)(group)
         self.spans.append((begin, self.disk.position()))
@@ -266,7 +267,15 @@ class RollbackWork(LifeWork):
 
 
 class DeleteWork(LifeWork):
+    """Half of them of the newest group, at whose end live tops are merged (collapse)."""
     operations = ("delete",)
+    ages = (1, 1, 1, 2, 3, 3)
+
+
+class CollapseWork(DeleteWork):
+    """Of the only group, each: after it every device is the files that it was created of."""
+    ages = (1,)
+    groups_before = 0
 
 
 class CloneWork(LifeWork):
@@ -280,6 +289,7 @@ class CopyWork(LifeWork):
 class ResizeWork(LifeWork):
     """What a resize has left is merged by the next delete: the lower image grows then."""
     operations = ("resize", "delete")
+    ages = DeleteWork.ages
 
 
 class LifeChecker(Checker):

@@ -8,8 +8,17 @@
  *     redirected   the row says that all has gone over to base, and then headers name it
  *     mask         headers name base before the push begins: nothing hides what is half written
  *
+ * Or a collapse (block/collapse.h):
+ *
+ *     twin         the row says that base is the top, and then that is made durable
+ *     marked       the row says so, and then base loses its mark as a frozen file
+ *     flushes      until the row says so, flushes of clients are of the old top alone
+ *
  * The daemon made so is wrong on purpose: the power-loss rig must find it out.
  */
+#include "block/collapse.h"
+#include "block/device/twin.h"
+#include "block/image/frozen-attribute.h"
 #include "block/merge.h"
 #include "store/images.h"
 
@@ -33,7 +42,9 @@ static _Thread_local struct {
     struct merge_image children[CHILDREN_MAX]; /* what stands on upper; owned */
     size_t count;
     struct merge *unflushed, *unnamed;
-} now;
+    bool is_holding; /* in collapse_hold() */
+    int marked_fd;   /* of base; -1: none */
+} now = {.marked_fd = -1};
 
 static bool is_turned(const char *step)
 {
@@ -101,7 +112,7 @@ WRAP(int, merge_begin, struct merge *merge, struct err *err)
 
 WRAP(int, merge_flush, struct merge *merge, struct err *err)
 {
-    if (is_turned("copied")) {
+    if (is_turned(now.is_holding ? "twin" : "copied")) {
         now.unflushed = merge;
         return 0;
     }
@@ -133,4 +144,46 @@ WRAP(int, merge_end, struct merge *merge, struct err *err)
     int ret = now.unnamed == merge ? children_rename(merge, err) : 0;
     now.unnamed = NULL;
     return ret == 0 ? __real_merge_end(merge, err) : ret;
+}
+
+/* ---- of a collapse ---- */
+
+WRAP(int, collapse_flush, struct collapse *collapse, struct err *err)
+{
+    return is_turned("twin") ? 0 : __real_collapse_flush(collapse, err);
+}
+
+WRAP(int, twin_flush, struct twin *twin)
+{
+    return is_turned("twin") || is_turned("flushes") ? 0 : __real_twin_flush(twin);
+}
+
+WRAP(int, frozen_attribute_clear, int fd)
+{
+    if (!now.is_holding || !is_turned("marked"))
+        return __real_frozen_attribute_clear(fd);
+    now.marked_fd = fd;
+    return 0;
+}
+
+WRAP(int, collapse_hold, struct collapse *collapse, struct err *err)
+{
+    now.is_holding = true;
+    int ret = __real_collapse_hold(collapse, err);
+    now.is_holding = false;
+    return ret;
+}
+
+/* The first that follows the row, which nobody is in the way of here. */
+WRAP(void, collapse_commit, struct collapse *collapse)
+{
+    struct err err;
+    nanosleep(&PAUSE, NULL);
+    if (now.unflushed && __real_merge_flush(now.unflushed, &err) != 0)
+        abort();
+    if (now.marked_fd >= 0 && __real_frozen_attribute_clear(now.marked_fd) != 0)
+        abort();
+    now.unflushed = NULL;
+    now.marked_fd = -1;
+    __real_collapse_commit(collapse);
 }
