@@ -142,7 +142,7 @@ class Races:
         return sectors(data)
 
     def outcomes(self, effects, observed):
-        """All (state, gone) that fit; each a dict of (base, size): `base` is a content or a Disk."""
+        """All (state, gone) that fit: dicts of (base, size); `base` is a content or a Disk."""
         sure = [call for call in effects if call.status is not None]
         doubtful = [call for call in effects if call.status is None]
         for count in range(len(doubtful), -1, -1):
