@@ -11,6 +11,7 @@ from snapgroupd import expect
 
 GROUPS_MAX, DEVICES_MAX = 7, 5
 GROW_SECTORS = 128
+EFFECTS_MAX = 3  # of whose orders all are tried
 COPY_FORMATS = ("raw", "qcow2")
 GONE = (OSError, http.client.HTTPException)  # the daemon was killed
 
@@ -18,8 +19,9 @@ GONE = (OSError, http.client.HTTPException)  # the daemon was killed
 class Call(threading.Thread):
     """One call of a race. `effect`, if it succeeds: see Races.outcomes()."""
 
-    def __init__(self, races, method, path, body=None, effect=None, groups=(), read=None):
+    def __init__(self, races, method, path, body=None, effect=None, groups=(), read=None, after=None):
         super().__init__(daemon=True)
+        self.after = after
         self.races, self.method, self.path, self.body = races, method, path, body
         self.effect, self.groups, self.read = effect, groups, read
         self.marks, self.status, self.error, self.answer = {}, None, None, None
@@ -33,9 +35,21 @@ class Call(threading.Thread):
             else:
                 self.answer = self.races.daemon.request(self.method, self.path, self.body)
                 self.status = self.answer.status
+            if self.after and self.status == 204:
+                self.attach()
         except Exception as error:  # judged by the race
             self.error = error
         self.took_s = time.monotonic() - begun
+
+    def attach(self):
+        """With the image that was the top before the race, which may be another one by now."""
+        status = self.status
+        self.status = None
+        self.answer = self.races.daemon.request("POST", "/devices", self.after)
+        expect(self.answer.status < 500, "%s: %s", self.after, self.answer)
+        self.status = status
+        if self.answer.status == 201:
+            self.effect = None
 
     def __str__(self):
         return "%s %s %s -> %s%s" % (self.method, self.path, self.body or "", self.status or repr(self.error) if (
@@ -49,15 +63,18 @@ class Call(threading.Thread):
         if self.error:
             expect(is_killed and isinstance(self.error, GONE), "not answered: %s", self)
         elif self.status:
-            expect(self.status < 500 and self.status not in (400, 405, 415), "%s: %s", self, self.answer)
+            is_late = self.status == 504 and "deadline_ms" in (self.body or {})
+            expect(is_late or self.status < 500 and self.status not in (400, 405, 415), "%s: %s", self, self.answer)
 
 
 def draw_calls(races):
     draw = races.random
     device = draw.choice(list(races.disks))
     group = draw.choice(list(races.groups)) if races.groups else None
-    count = draw.choice([0, 1, 2, 2, 2, 3, 3, 4])
-    return [draw_call(races, device, group, races.name("n")) for _ in range(count)]
+    calls = [draw_call(races, device, group, races.name("n"))
+             for _ in range(draw.choice([0, 1, 2, 2, 3, 3, 4, 6, 8, 10]))]
+    of_effect = [call for call in calls if call.effect]
+    return [call for call in calls if call not in of_effect[EFFECTS_MAX:]]
 
 
 def draw_call(races, device, group, name):
@@ -98,7 +115,9 @@ def gone_effect(device):
 
 
 def detach(races, device, group, name):
-    return Call(races, "DELETE", "/devices/" + device, None, gone_effect(device))
+    top = races.daemon.get("/devices/" + device)
+    after = {"name": device, "image": top["top"], "format": top["format"]} if races.random.random() < 0.5 else None
+    return Call(races, "DELETE", "/devices/" + device, None, gone_effect(device), after=after)
 
 
 def remove(races, device, group, name):
@@ -130,8 +149,10 @@ def label(races, device, group, name):
 def take(races, device, group, name):
     others = [other for other in races.disks if other != device]
     members = [device] + races.random.sample(others, races.random.choice([0, 0, 1, min(2, len(others))]))
-    return Call(races, "POST", "/snapshot-groups", {"name": name, "devices": [{"device": member} for member in members]},
-                groups=[(name, False)])
+    body = {"name": name, "devices": [{"device": member} for member in members]}
+    if races.random.random() < 0.2:
+        body["deadline_ms"] = races.random.choice([1, 5, 30, 100])
+    return Call(races, "POST", "/snapshot-groups", body, groups=[name])
 
 
 def rollback(races, device, group, name):
@@ -144,7 +165,7 @@ def rollback(races, device, group, name):
             state[member] = (content, len(content))
         return True
     return Call(races, "POST", "/snapshot-groups/%s/rollbacks" % group, {
-        "name": name, "disconnect": races.random.random() < 0.8}, effect, [(name, True)])
+        "name": name, "disconnect": races.random.random() < 0.8}, effect, [name])
 
 
 def delete(races, device, group, name):

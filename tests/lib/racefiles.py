@@ -30,7 +30,7 @@ def paths_of(daemon):
 
 
 def tops_of(daemon, device):
-    """(path, format) of images of that device that no other stands on, and that no group froze."""
+    """(path, format) of images that no other stands on and no group froze, its own first."""
     frozen = {member["backing_file"] for group in daemon.list("/snapshot-groups") if group["state"] == "committed"
               for member in group["members"]}
     paths, below = [], set()
@@ -40,8 +40,10 @@ def tops_of(daemon, device):
             paths.append((path, format_of(path)))
         except FileNotFoundError:
             pass  # merged meanwhile
-    return [(path, image_format) for path, image_format in paths
-            if path not in below | frozen and os.path.basename(path).startswith(device)]
+    def is_another(path):  # a clone may have been merged into an image of its origin
+        return not os.path.basename(path).startswith(device)
+    return sorted(((path, image_format) for path, image_format in paths if path not in below | frozen
+                   and not os.path.basename(path).startswith("copy-")), key=lambda each: is_another(each[0]))
 
 
 def needed(races):
