@@ -4,6 +4,7 @@
  */
 #include "service/deletes.h"
 
+#include "base/log.h"
 #include "block/frozen.h"
 #include "service/clock.h"
 #include "service/context.h"
@@ -11,6 +12,7 @@
 #include "service/group-trees.h"
 #include "service/job-control.h"
 #include "service/json.h"
+#include "service/leftovers.h"
 #include "service/names.h"
 #include "service/snapshot-groups.h"
 #include "service/unsettled.h"
@@ -378,4 +380,25 @@ int delete_replan(struct service *service, const char *image, const struct origi
         return -1;
     job_control_wake(service->job_control);
     return 0;
+}
+
+static bool replan_retry(struct service *service, const struct leftover *leftover)
+{
+    struct err err;
+    if (atomic_load(&service->is_unsettled))
+        return false;
+    if (delete_replan(service, leftover->name, &origin_daemon, &err) == 0)
+        return true;
+    if (unsettled_is_due(&err))
+        return false;
+    log_warning("the tree of image '%s' is looked at with the next delete only: %s", leftover->name,
+                err.message);
+    return true;
+}
+
+void delete_replan_later(struct service *service, const char *image)
+{
+    char id[STORE_ID_CHARS + 1];
+    id_new(id);
+    leftovers_add(service, replan_retry, id, image, NULL);
 }

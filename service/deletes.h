@@ -49,10 +49,13 @@ int delete_plan(struct service *service, const char *id_or_name, const struct co
 int delete_begin(struct service *service, const char *id_or_name, const struct condition *condition,
                  const struct origin *origin, struct job_row *job, struct err *err);
 
-/* Plans the tree of an image again, since something went that stood in it: if there is something to
- * do, a new job of a group that was deleted does it, as if it had been possible then. StoreFailed,
- * OutOfResources. */
+/* Plans the tree of an image again, since something went that stood in it, or that needed it: if
+ * there is something to do, a new job of a group that was deleted does it, as if it had been
+ * possible then. StoreFailed, OutOfResources. */
 int delete_replan(struct service *service, const char *image, const struct origin *origin,
                   struct err *err);
+
+/* The same soon, on the leftovers' thread: once the daemon serves, and no row is in doubt. */
+void delete_replan_later(struct service *service, const char *image);
 
 #endif

@@ -15,9 +15,11 @@
 #include "block/overlay.h"
 #include "service/allowed-clients.h"
 #include "service/context.h"
+#include "service/deletes.h"
 #include "service/idempotency.h"
 #include "service/leftovers.h"
 #include "service/names.h"
+#include "store/images.h"
 
 #include <assert.h>
 #include <stdio.h>
@@ -140,12 +142,29 @@ static int image_discard(struct service *service, const struct device_row *row, 
                : block_image_discard(service->block, row->image, row->directory_identity, id, err);
 }
 
+char *device_row_find_tree(struct service *service, const struct device_row *row, bool goes)
+{
+    struct err ignored;
+    CLEANUP_BY(image_row_clear) struct image_row top = {0};
+    if (!row->top_image || !(goes || row->read_only))
+        return NULL;
+    if (store_image_get(service->store, row->top_image, &top, &ignored) <= 0)
+        return NULL;
+    return steal(*(goes ? &top.backing : &top.path));
+}
+
 static int creation_discard(struct service *service, const struct device_row *row, struct err *err)
 {
     struct err failure;
-    if (image_discard(service, row, &failure) == 0)
-        return device_row_write(service, store_device_delete, row, err);
-    leftover_keep(service, row, &failure);
+    if (image_discard(service, row, &failure) != 0) {
+        leftover_keep(service, row, &failure);
+        return 0;
+    }
+    CLEANUP_FREE char *tree = device_row_find_tree(service, row, true);
+    if (device_row_write(service, store_device_delete, row, err) != 0)
+        return -1;
+    if (tree)
+        delete_replan_later(service, tree);
     return 0;
 }
 
@@ -187,7 +206,12 @@ static int detach_finish(struct service *service, const struct device_row *row, 
     }
     if (!goes)
         detached.removed_by = NULL;
-    return row_write_detached(service, store_device_delete, &detached, &origin_daemon, err);
+    CLEANUP_FREE char *tree = device_row_find_tree(service, row, goes);
+    if (row_write_detached(service, store_device_delete, &detached, &origin_daemon, err) != 0)
+        return -1;
+    if (tree)
+        delete_replan_later(service, tree);
+    return 0;
 }
 
 int device_row_finish(struct service *service, const struct device_row *row, struct err *err)

@@ -39,9 +39,14 @@ CLEANUP_DEFINE(device_row_change, struct device_row_change *, device_row_change_
 int device_row_change_settle(struct service *service, struct device_row_change *change,
                              struct err *err);
 
+/* An image of the tree that is to be planned again once the device is gone (deletes.h), with its
+ * top if `goes`: heap, or NULL if it is a device that keeps what it had. */
+char *device_row_find_tree(struct service *service, const struct device_row *row, bool goes);
+
 /* Of a device that the block layer does not have. Deletes a row that says CREATING, and its image;
  * or one that says DETACHING, and the image that was to go with it, unless somebody needs that now.
- * An image that cannot be removed is retried (leftovers.h), and the row stays. StoreFailed. */
+ * Its tree is planned again. An image that cannot be removed is retried (leftovers.h), and the row
+ * stays. StoreFailed. */
 int device_row_finish(struct service *service, const struct device_row *row, struct err *err);
 
 /* Deletes such a row, and leaves the image where it may be. StoreFailed. */

@@ -384,22 +384,12 @@ static int unfinished_remove(struct service *service, const struct device_row *r
     return -1;
 }
 
-/* The image on which the top of the device stands: heap, or NULL. */
-static char *device_find_backing(struct service *service, const struct device_row *row)
-{
-    struct err ignored;
-    CLEANUP_BY(image_row_clear) struct image_row top = {0};
-    return row->top_image && store_image_get(service->store, row->top_image, &top, &ignored) > 0
-               ? steal(top.backing)
-               : NULL;
-}
-
-/* The top has gone, and maybe was what kept images under it. */
-static void device_replan(struct service *service, const char *backing, const struct origin *origin)
+/* The device has gone, and maybe was what kept images of the tree. */
+static void device_replan(struct service *service, const char *tree, const struct origin *origin)
 {
     struct err err;
-    if (backing && delete_replan(service, backing, origin, &err) != 0)
-        log_warning("what is under image '%s' is looked at with the next delete only: %s", backing,
+    if (delete_replan(service, tree, origin, &err) != 0)
+        log_warning("the tree of image '%s' is looked at with the next delete only: %s", tree,
                     err.message);
 }
 
@@ -422,17 +412,20 @@ static int remove_try(struct service *service, const struct device_row *row,
         return -1;
     CLEANUP(device_row_change)
     struct device_row_change *removal = device_removal_new(row, origin, err);
-    CLEANUP_FREE char *backing = how->deletes_top ? device_find_backing(service, row) : NULL;
+    CLEANUP_FREE char *tree = device_row_find_tree(service, row, how->deletes_top);
     if (!removal)
         return -1;
     if (device_detach(service, row, how, condition, err) != 0)
         return err->code == ErrImageIsKept && top_has_changed(service, row) ? 0 : -1;
     struct err later;
-    if (device_row_change_settle(service, steal(removal), &later) != 0)
+    bool is_later = device_row_change_settle(service, steal(removal), &later) != 0;
+    if (is_later)
         log_warning("device '%s' is detached; its row is deleted later: %s", row->name,
                     later.message);
-    else
-        device_replan(service, backing, origin);
+    if (tree && !is_later && how->deletes_top)
+        device_replan(service, tree, origin);
+    else if (tree)
+        delete_replan_later(service, tree);
     return 1;
 }
 

@@ -75,18 +75,21 @@ static void *leftovers_run(void *arg)
 
 void leftovers_add(struct service *service,
                    bool (*retry)(struct service *service, const struct leftover *leftover),
-                   const char *id, const char *device, const struct err *cause)
+                   const char *id, const char *name, const struct err *cause)
 {
     LOCK_GUARD(&service->leftovers_lock);
     struct leftover **end = leftover_find_locked(service, id);
     if (*end)
         return;
-    log_error("%s; it is retried", cause->message);
-    struct leftover *copy = malloc(sizeof(*copy));
+    if (cause)
+        log_error("%s; it is retried", cause->message);
+    if (!name)
+        name = "";
+    struct leftover *copy = malloc(sizeof(*copy) + strlen(name) + 1);
     if (copy) {
         *copy = (struct leftover){.retry = retry};
         snprintf(copy->id, sizeof(copy->id), "%s", id);
-        snprintf(copy->name, sizeof(copy->name), "%s", device ? device : "");
+        memcpy(copy->name, name, strlen(name) + 1);
         *end = copy;
     }
     if (copy && !service->leftovers_started &&

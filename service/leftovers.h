@@ -21,15 +21,15 @@ struct leftover {
     /* Removes what it can. True: nothing is left to do. On the leftovers' thread, no lock held. */
     bool (*retry)(struct service *service, const struct leftover *leftover);
     char id[STORE_ID_CHARS + 1];
-    char name[DEVICE_NAME_MAX + 1]; /* of a device, else "" */
+    char name[]; /* of a device, or the path of an image, else "" */
 };
 
-/* Calls `retry` until it is done, for what has that id, and is of that device (NULL: of none);
- * there may be one already. Logs `cause`, once. Where memory or threads are short, a restart does
- * it. Any thread. */
+/* Calls `retry` until it is done, for what has that id, and that name (NULL: none); there may be
+ * one already. Logs `cause`, if there is one, once. Where memory or threads are short, a restart
+ * does it. Any thread. */
 void leftovers_add(struct service *service,
                    bool (*retry)(struct service *service, const struct leftover *leftover),
-                   const char *id, const char *device, const struct err *cause);
+                   const char *id, const char *name, const struct err *cause);
 
 /* Ends the thread, which may be waiting for storage. Before block and store are closed. */
 void leftovers_close(struct service *service);
