@@ -98,9 +98,11 @@ static int cut_take(struct service *service, const struct cuts *cuts, struct err
         CLEANUP_BY(group_row_clear) struct group_row row = {0};
         if (snapshot_groups_take(service, &request, NULL, &row, err) == 0)
             return 0;
-        if (!err_is_in_use(err) || tries == CUT_TRIES)
+        bool is_long = tries >= CUT_TRIES;
+        if (!err_is_in_use(err) || (is_long && err->code == ErrImageInUse))
             return -1;
-        if (job_control_sleep(service->job_control, CUT_WAIT_MS))
+        if (is_long ? job_control_step_aside(service->job_control, CUT_WAIT_MS, err)
+                    : job_control_sleep(service->job_control, CUT_WAIT_MS))
             return 1;
     }
 }

@@ -322,3 +322,22 @@ bool job_control_sleep(struct job_control *control, unsigned ms)
     const uint64_t until_us = clock_monotonic_us() + (uint64_t)ms * 1000;
     return run_wait_locked(control, run_own_locked(control), &until_us);
 }
+
+bool job_control_step_aside(struct job_control *control, unsigned ms, const struct err *cause)
+{
+    LOCK_GUARD(&control->lock);
+    struct job_run *run = run_own_locked(control);
+    if (!run->has_stepped_aside)
+        log_warning("job %s steps aside, since %s; it is tried again", run->id, cause->message);
+    run->has_stepped_aside = true;
+    run->state = JOB_STUCK;
+    run->is_idle = true;
+    control->wake_count++;
+    pthread_cond_broadcast(&control->changed);
+    const uint64_t until_us = clock_monotonic_us() + (uint64_t)ms * 1000;
+    while (!is_stopped_locked(control, run) && clock_monotonic_us() < until_us)
+        wait_locked(control, until_us);
+    run_await_turn_locked(control, run);
+    run->is_idle = false;
+    return is_stopped_locked(control, run);
+}

@@ -5,10 +5,12 @@
  * thread.
  *
  *   at work --(no processor time for JOB_STUCK_MS)--> stuck --(its storage answers, and it asks)-->
+ *      |                                                ^
+ *      +-------(it steps aside)-------------------------+
  *   waits for its turn --(fewer than JOBS_RUNNING_MAX are at work)--> at work
  *
  * So storage that hangs keeps no job of other storage from running, up to JOBS_BEGUN_MAX jobs. One
- * that waits for its rate, or repeats something, is at work.
+ * that waits for its rate, or repeats something, is at work, until it steps aside.
  *
  * Invariants:
  *   I1  At most JOBS_RUNNING_MAX runs are at work.
@@ -18,6 +20,7 @@
 #ifndef SERVICE_JOB_CONTROL_H
 #define SERVICE_JOB_CONTROL_H
 
+#include "base/err.h"
 #include "service/limits.h"
 #include "store/row.h"
 
@@ -43,6 +46,7 @@ struct job_run {
     clockid_t clock;                /* the processor time of its thread */
     uint64_t used_ns, since_us;     /* by that, when it was looked at last; when it last got on */
     bool is_stopped;                /* it is to stop: paused or cancelled */
+    bool has_stepped_aside;         /* which was logged */
     uint64_t rate_bytes_per_second; /* 0: no limit */
     uint64_t allowed_us;            /* monotonic: until then its next piece is to wait */
     const struct job_hurry *hurry;  /* while it waits for that; or NULL */
@@ -116,5 +120,8 @@ bool job_control_pace(struct job_control *control, uint64_t bytes, const struct 
 
 /* Waits so long, or until the job is to stop. The same result. */
 bool job_control_sleep(struct job_control *control, unsigned ms);
+
+/* The same while others run: before it repeats what may take long to become possible. */
+bool job_control_step_aside(struct job_control *control, unsigned ms, const struct err *cause);
 
 #endif

@@ -31,7 +31,7 @@
 #include <errno.h>
 #include <string.h>
 
-enum { REPEAT_MS = 20, BEGIN_TRIES = 500 };
+enum { REPEAT_MS = 20, BEGIN_TRIES = 500, ASIDE_MS = 250 };
 
 /* ---- the images ---- */
 
@@ -197,15 +197,21 @@ static int redirect_try(struct service *service, struct merge *merge, const stru
 }
 
 /* An image of a device that is being closed is in use for a moment more; one that is being made or
- * removed is there soon, or its row goes. */
+ * removed is there soon, or its row goes. With storage that hangs that takes as long as it hangs:
+ * others run meanwhile. Another program may keep an image for ever. */
 static int merge_take_place(struct service *service, struct merge *merge, const struct job_row *job,
                             struct merge_row *row, struct err *err)
 {
     int ret;
     for (int tries = 0; (ret = redirect_try(service, merge, row, err)) != 0; tries++) {
-        if (ret < 0 && (!err_is_in_use(err) || tries == BEGIN_TRIES))
+        bool is_long = tries >= BEGIN_TRIES;
+        if (ret < 0 && (!err_is_in_use(err) || (is_long && err->code == ErrImageInUse)))
             return -1;
-        if (job_control_sleep(service->job_control, REPEAT_MS))
+        if (ret > 0)
+            err_set(err, ErrDeviceInUse, 0, "a device with image '%s' is held by a group",
+                    row->upper);
+        if (is_long ? job_control_step_aside(service->job_control, ASIDE_MS, err)
+                    : job_control_sleep(service->job_control, REPEAT_MS))
             return 1;
     }
     metrics_count_redirect(service->metrics, merge_locked_us(merge));
