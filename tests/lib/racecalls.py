@@ -7,6 +7,7 @@ import http.client
 import threading
 import time
 
+from racefiles import format_of
 from snapgroupd import expect
 
 GROUPS_MAX, DEVICES_MAX = 7, 5
@@ -19,9 +20,10 @@ GONE = (OSError, http.client.HTTPException)  # the daemon was killed
 class Call(threading.Thread):
     """One call of a race. `effect`, if it succeeds: see Races.outcomes()."""
 
-    def __init__(self, races, method, path, body=None, effect=None, groups=(), read=None, after=None):
+    def __init__(self, races, method, path, body=None, effect=None, groups=(), read=None, after=None,
+                 is_refused=False):
         super().__init__(daemon=True)
-        self.after = after
+        self.after, self.is_refused = after, is_refused
         self.races, self.method, self.path, self.body = races, method, path, body
         self.effect, self.groups, self.read = effect, groups, read
         self.marks, self.status, self.error, self.answer = {}, None, None, None
@@ -63,6 +65,7 @@ class Call(threading.Thread):
         if self.error:
             expect(is_killed and isinstance(self.error, GONE), "not answered: %s", self)
         elif self.status:
+            expect(self.status != 201 or not self.is_refused, "a frozen image is written: %s", self)
             is_late = self.status == 504 and "deadline_ms" in (self.body or {})
             expect(is_late or self.status < 500 and self.status not in (400, 405, 415), "%s: %s", self, self.answer)
 
@@ -73,6 +76,8 @@ def draw_calls(races):
     group = draw.choice(list(races.groups)) if races.groups else None
     calls = [draw_call(races, device, group, races.name("n"))
              for _ in range(draw.choice([0, 1, 2, 2, 3, 3, 4, 6, 8, 10]))]
+    if any(call.method == "DELETE" and call.path.startswith("/snapshot-groups/") for call in calls):
+        calls = [call for call in calls if not call.is_refused]
     of_effect = [call for call in calls if call.effect]
     return [call for call in calls if call not in of_effect[EFFECTS_MAX:]]
 
@@ -88,6 +93,7 @@ def draw_call(races, device, group, name):
     if group:
         kinds += ["delete"] * (3 if len(races.groups) < GROUPS_MAX else 8)
         kinds += ["rollback", "rollback", "copy", "hold", "unhold", "unhold", "read", "dry-run", "extents", "job", "job"]
+        kinds += ["attach", "attach", "attach-frozen"]
         kinds += ["clone", "clone"] if len(races.disks) < DEVICES_MAX else ["remove", "remove"]
     return CALLS[draw.choice(kinds)](races, device, group, name)
 
@@ -118,6 +124,27 @@ def detach(races, device, group, name):
     top = races.daemon.get("/devices/" + device)
     after = {"name": device, "image": top["top"], "format": top["format"]} if races.random.random() < 0.5 else None
     return Call(races, "DELETE", "/devices/" + device, None, gone_effect(device), after=after)
+
+
+def attach(races, device, group, name):
+    """A copy, if there is one by now, which is detached after the race. Nothing else: an image that
+    was attached is never removed."""
+    if not races.copies:
+        return look(races, device, group, name)
+    image = races.random.choice(list(races.copies))
+    body = {"name": "copy-" + name, "image": image, "format": races.copies[image][0],
+            "read_only": races.random.random() < 0.5}
+    return Call(races, "POST", "/devices", body)
+
+
+def attach_frozen(races, device, group, name):
+    """Refused, while nothing may free the image."""
+    if races.jobs("running", "queued"):
+        return look(races, device, group, name)
+    member = races.random.choice(races.daemon.get("/snapshot-groups/" + group)["members"])
+    path = member["backing_file"]
+    return Call(races, "POST", "/devices", {"name": "copy-" + name, "image": path, "format": format_of(path)},
+                is_refused=True)
 
 
 def remove(races, device, group, name):
@@ -220,6 +247,7 @@ def look(races, device, group, name):
         ["/devices", "/devices/" + device, "/snapshot-groups", "/jobs", "/events?limit=20", "/metrics"]))
 
 
-CALLS = {"resize": resize, "detach": detach, "remove": remove, "clone": clone, "label": label, "group": take,
+CALLS = {"attach": attach, "attach-frozen": attach_frozen, "resize": resize, "detach": detach,
+         "remove": remove, "clone": clone, "label": label, "group": take,
          "rollback": rollback, "delete": delete, "dry-run": dry_run, "hold": hold, "unhold": unhold, "copy": copy,
          "extents": extents, "read": read, "job": job, "look": look}

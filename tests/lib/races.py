@@ -125,6 +125,10 @@ class Races:
         """The contents of all devices; and which were detached, or are about to be."""
         detaches = {call.path for call in effects if call.method == "DELETE" and call.path.startswith("/devices/")}
         names = {path.split("?")[0].split("/")[-1]: path for path in detaches}
+        for device in self.daemon.list("/devices"):
+            if device["name"].startswith("copy-"):
+                answer = self.daemon.request_when_free("DELETE", "/devices/" + device["name"])
+                expect(answer.status == 204, "%s: %s", device["name"], answer)
         observed = {}
         for device in self.daemon.list("/devices"):
             expect(device["state"] == "online", "%s", device)
