@@ -429,11 +429,24 @@ static int remove_try(struct service *service, const struct device_row *row,
     return 1;
 }
 
+/* A running attach holds the name, and may take long. No condition holds for what it has not
+ * recorded. 1: it ends; 0: there is none; -1: the device is not there, or not as it is to be. */
+static int attach_call_off(struct service *service, const char *name,
+                           const struct condition *condition, struct err *err)
+{
+    CLEANUP_BY(device_row_clear) struct device_row row = {0};
+    if (condition && (store_device_get(service->store, name, &row, err) != 0 ||
+                      condition_check(condition, row.id, row.revision, err) != 0))
+        return -1;
+    return block_device_call_off(service->block, name);
+}
+
 int devices_remove(struct service *service, const char *name, const struct device_detach *how,
                    const struct origin *origin, const struct condition *condition, struct err *err)
 {
-    /* A running attach holds the name, and may take long. */
-    bool is_called_off = block_device_call_off(service->block, name);
+    int is_called_off = attach_call_off(service, name, condition, err);
+    if (is_called_off < 0)
+        return -1;
     NAME_HOLD(service, name);
     for (int done = 0; done == 0;) {
         CLEANUP_BY(device_row_clear) struct device_row row = {0};

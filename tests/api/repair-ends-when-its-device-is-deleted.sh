@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 #
 # The long repair of a dirty image delays nobody who does not need it: a DELETE of the device that
-# is being attached ends the attach, and SIGTERM ends the daemon, while it serves and while it
-# starts.
+# is being attached ends the attach, unless it has a condition, which no device meets yet; and
+# SIGTERM ends the daemon, while it serves and while it starts.
 #
 # The image: 8 TiB of holes with 4096 refcount blocks, each count of which is looked at.
 . "$(dirname "$0")/../lib/functions.sh"
@@ -52,6 +52,11 @@ attach
 attaching=$SPAWNED
 wait_until is_open
 start=$SECONDS
+for condition in '"another"' '*'; do
+    api DELETE /devices/a '' --header "If-Match: $condition"
+    expect_status 404
+done
+is_open || fail "a DELETE with a condition has ended the attach"
 api DELETE /devices/a
 expect_status 204
 wait "$attaching"
