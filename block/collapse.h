@@ -4,8 +4,8 @@
  * `base`, while clients read and write, and base is the top then.
  *
  *   merge_open --> collapse_begin --> collapse_copy, ...  until all is copied
- *              --> collapse_hold     base is durable, and both are the same to clients: the
- *                                    caller records that base is the top
+ *              --> collapse_hold     both are durable, and the same to clients: the caller
+ *                                    records that base is the top
  *              --> collapse_commit   it is recorded: requests go on with base
  *                  collapse_release  it is not: as before collapse_hold()
  *              --> collapse_end --> merge_close
@@ -53,7 +53,8 @@ bool collapse_is_wanted(const struct collapse *collapse);
 /* What was copied is durable. -1 and *err: as merge_flush(). */
 int collapse_flush(struct collapse *collapse, struct err *err);
 
-/* 0; 2 as above; -1 and *err: base has failed, or cannot be marked as written. */
+/* 0; 2 as above; -1 and *err: base has failed, or cannot be marked as written; or upper has, of
+ * which clients may have been told what was not copied (DeviceFailed). */
 int collapse_hold(struct collapse *collapse, struct err *err);
 void collapse_release(struct collapse *collapse);
 

@@ -14,6 +14,8 @@
  *       a reason to try again.
  *   J2. From `is_collapsing` until it is cleared the device stays, with that top: who holds it
  *       waits.
+ *   J3. Base takes the place of an upper image only if all of that could be synced: else a read of
+ *       it may give older content, and its journal must stay. No assert: only a disk knows.
  */
 #include "block/collapse.h"
 
@@ -63,14 +65,19 @@ static struct device *device_find_locked(const struct merge *merge)
     return device;
 }
 
+static int device_report_failed(const struct device *device, struct err *err)
+{
+    return err_set(err, ErrDeviceFailed, 0, "device '%s' failed, so its image is not merged",
+                   device->name);
+}
+
 /* The device whose live top upper is. 0; 1: it is not free; -1 and *err (DeviceFailed). J2. */
 static int device_claim(const struct merge *merge, struct device **device, struct err *err)
 {
     LOCK_GUARD(&merge->block->lock);
     *device = device_find_locked(merge);
     if (*device && device_has_failed(*device))
-        return err_set(err, ErrDeviceFailed, 0, "device '%s' failed, so its image is not merged",
-                       (*device)->name);
+        return device_report_failed(*device, err);
     if (!*device || !device_is_free_locked(*device))
         return 1;
     (*device)->is_collapsing = true;
@@ -90,8 +97,7 @@ int collapse_check(struct block *block, const char *name, struct err *err)
     LOCK_GUARD(&block->lock);
     struct device *device = registry_find_locked(block, name);
     if (device && device_has_failed(device))
-        return err_set(err, ErrDeviceFailed, 0, "device '%s' failed, so its image is not merged",
-                       name);
+        return device_report_failed(device, err);
     return !device || !device->newest;
 }
 
@@ -194,6 +200,16 @@ int collapse_flush(struct collapse *collapse, struct err *err)
 
 /* ---- taking the place ---- */
 
+/* J3: what was copied is what clients wrote, unless a sync of upper has failed, or fails now. */
+static int upper_flush(struct collapse *collapse, struct err *err)
+{
+    struct device *device = collapse->device;
+    int ret = device_flush(device);
+    if (ret && device_has_failed(device))
+        return device_report_failed(device, err);
+    return ret ? write_back_report(collapse->merge->upper, ret, err) : 0;
+}
+
 /* Before the record that it is written again can be durable: else a start would refuse it. */
 static int base_unmark(struct node *base, struct err *err)
 {
@@ -222,7 +238,7 @@ int collapse_hold(struct collapse *collapse, struct err *err)
     struct merge *merge = collapse->merge;
     struct block *block = merge->block;
     assert(collapse->state == COLLAPSE_MIRRORING);
-    if (collapse_flush(collapse, err) != 0)
+    if (upper_flush(collapse, err) != 0 || collapse_flush(collapse, err) != 0)
         return -1;
     if (collapse_is_wanted(collapse))
         return 2;

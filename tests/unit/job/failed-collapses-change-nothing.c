@@ -156,6 +156,45 @@ TEST(a_sync_of_the_base_fails_no_flush)
     end_must_keep_top(block, collapse, merge, -1);
 }
 
+/* What was copied of it may not be what clients wrote: it is not to go. */
+static void failed_top_must_stay(struct block *block, struct collapse *collapse,
+                                 struct merge *merge)
+{
+    struct err err = {.message = ""};
+    assert_int_equal(-1, collapse_hold(collapse, &err));
+    assert_int_equal(ErrDeviceFailed, err.code);
+    faulty_reset();
+    assert_int_equal(0, collapse_end(collapse, &err));
+    CLEANUP(node) struct node *top = device_top(disk(block, "d0"));
+    CLEANUP_FREE char *upper = scratch_path("d0.1.qcow2");
+    assert_string_equal(upper, top->path);
+    assert_true(device_has_failed(disk(block, "d0")));
+    merge_close(merge);
+}
+
+TEST(a_top_that_a_flush_could_not_sync_stays)
+{
+    struct block *block = *state;
+    struct err err = {.message = ""};
+    struct merge *merge = must_open(block);
+    struct collapse *collapse = must_begin(merge);
+    faulty_fail_sync("/d0.1.qcow2", EIO);
+    assert_int_equal(-EIO, device_flush(disk(block, "d0")));
+    assert_int_equal(1, copy_all(collapse, &err));
+    failed_top_must_stay(block, collapse, merge);
+}
+
+TEST(a_top_that_cannot_be_synced_when_it_is_copied_stays)
+{
+    struct block *block = *state;
+    struct err err = {.message = ""};
+    struct merge *merge = must_open(block);
+    struct collapse *collapse = must_begin(merge);
+    assert_int_equal(1, copy_all(collapse, &err));
+    faulty_fail_sync("/d0.1.qcow2", EIO);
+    failed_top_must_stay(block, collapse, merge);
+}
+
 /* As on a full disk: the base stays writable, and the next collapse, or merge, goes on with it. */
 static void leave_unflushed(struct block *block)
 {
