@@ -76,16 +76,22 @@ static int device_change_try(struct service *service, const char *name,
                                                    : row_write(service, &row, change->origin, err);
 }
 
-/* Gives the device the size, if the rest of the change can be made. 1: done, which changes the row;
- * 0: it has that size; -1. */
+/* Gives the device the size, if the rest of the change can be made. A group may change the row
+ * until the device is held: then the condition is asked again. 1: done, which changes the row; 0:
+ * it has that size; -1. */
 static int device_change_size(struct service *service, const char *name,
                               const struct device_changes *change, struct err *err)
 {
-    CLEANUP_BY(device_row_clear) struct device_row row = {0};
-    return device_row_read(service, name, change, &row, err) != 0 ||
-                   change->apply(change->context, &row, err) != 0
-               ? -1
-               : resize_run(service, name, change->size_bytes, change->origin, err);
+    for (;;) {
+        CLEANUP_BY(device_row_clear) struct device_row row = {0};
+        if (device_row_read(service, name, change, &row, err) != 0 ||
+            change->apply(change->context, &row, err) != 0)
+            return -1;
+        const uint64_t revision = change->condition ? row.revision : 0;
+        int done = resize_run(service, name, change->size_bytes, revision, change->origin, err);
+        if (done >= 0 || !revision || err->code != ErrPreconditionFailed)
+            return done;
+    }
 }
 
 int devices_change(struct service *service, const char *name, const struct device_changes *change,

@@ -9,6 +9,7 @@
 #include "service/default-files.h"
 #include "service/events.h"
 #include "service/names.h"
+#include "store/devices.h"
 #include "store/groups.h"
 
 #include <assert.h>
@@ -179,9 +180,28 @@ int group_row_fill_member(struct service *service, struct group_row *row,
     return is_short ? out_of_memory(err) : 0;
 }
 
+/* While the device is held no other group changes its row. */
+static int revision_check(struct service *service, const struct snapshot_group_request *request,
+                          struct err *err)
+{
+    CLEANUP_BY(device_row_clear) struct device_row now = {0};
+    if (!request->revision)
+        return 0;
+    const char *device = request->members[0].device;
+    assert(request->count == 1);
+    if (store_device_get(service->store, device, &now, err) != 0)
+        return -1;
+    return now.revision == request->revision
+               ? 0
+               : err_set(err, ErrPreconditionFailed, 0, "device '%s' has changed; get it again",
+                         device);
+}
+
 int group_row_fill(struct service *service, struct group_row *row,
                    const struct group_members *members, struct group *group, struct err *err)
 {
+    if (group && revision_check(service, members->request, err) != 0)
+        return -1;
     if (group_row_begin(row, members->request, err) != 0)
         return -1;
     for (size_t i = 0; i < members->request->count; i++) {

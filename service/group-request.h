@@ -23,6 +23,7 @@ struct snapshot_group_request {
     const char *rolled_back_to; /* of a rollback: the id of the group to go back to; each member has
                                  * a base. NULL: a snapshot */
     bool is_cut;                /* for a job or a resize: nobody sees it by its name */
+    uint64_t revision;          /* that the row of the one device has once it is held; 0: any */
     const struct origin *origin;
     size_t count;
     const struct group_member *members;
@@ -64,7 +65,7 @@ int group_row_fill_member(struct service *service, struct group_row *row,
                           const struct group_members *members, size_t position,
                           const struct group_member_info *info, struct err *err);
 
-/* Fills the row, once, after group_begin() (NULL: it failed). */
+/* Fills the row, once, after group_begin() (NULL: it failed). PreconditionFailed: `revision`. */
 int group_row_fill(struct service *service, struct group_row *row,
                    const struct group_members *members, struct group *group, struct err *err);
 

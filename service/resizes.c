@@ -11,19 +11,23 @@
 /* 1, also if the frozen image is not durable yet, which the group goes on to make it: the overlay
  * is the top for good. */
 static int resize_take(struct service *service, const struct group_member *member,
-                       const struct origin *origin, struct err *err)
+                       uint64_t revision, const struct origin *origin, struct err *err)
 {
     const struct group_wait wait = {GROUP_DEADLINE_DEFAULT_MS, GROUP_SETTLE_DEFAULT_MS,
                                     GROUP_WAIT_FOREVER};
     const struct group_row *row;
-    const struct snapshot_group_request request = {
-        .is_cut = true, .labels = "{}", .origin = origin, .count = 1, .members = member};
+    const struct snapshot_group_request request = {.is_cut = true,
+                                                   .revision = revision,
+                                                   .labels = "{}",
+                                                   .origin = origin,
+                                                   .count = 1,
+                                                   .members = member};
     CLEANUP(group_run)
     struct group_run *run = group_run_start(service->group_runs, &request, &wait, err);
     return !run || group_run_await(run, &row, err) == GROUP_AWAITED_FAILED ? -1 : 1;
 }
 
-int resize_run(struct service *service, const char *device, uint64_t size_bytes,
+int resize_run(struct service *service, const char *device, uint64_t size_bytes, uint64_t revision,
                const struct origin *origin, struct err *err)
 {
     struct device_info info;
@@ -44,5 +48,5 @@ int resize_run(struct service *service, const char *device, uint64_t size_bytes,
         return err_set(err, ErrInvalidValue, 0,
                        "device '%s' has %llu bytes, and cannot become smaller", device,
                        (unsigned long long)now_bytes);
-    return resize_take(service, &member, origin, err);
+    return resize_take(service, &member, revision, origin, err);
 }

@@ -19,9 +19,10 @@ struct service;
 
 /* Gives the device, whose name is held, that size, rounded up to whole sectors. 1: it has it now,
  * and its row has changed; 0: it had it already; -1: *err, and nothing is changed, unless the store
- * failed. Codes: InvalidValue: it is larger, or that is too large; those of group_begin() and
+ * failed. Codes: InvalidValue: it is larger, or that is too large; PreconditionFailed: its row has
+ * another revision than that, which is 0 where any will do; those of group_begin() and
  * group_prepare(); DeadlineExceeded, StoreFailed, OutOfResources. */
-int resize_run(struct service *service, const char *device, uint64_t size_bytes,
+int resize_run(struct service *service, const char *device, uint64_t size_bytes, uint64_t revision,
                const struct origin *origin, struct err *err);
 
 #endif

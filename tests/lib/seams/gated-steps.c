@@ -82,7 +82,7 @@ GATE("clone", struct clone *, clone_begin,
 GATE("create", int, clone_create,
      (struct clone * clone, const unsigned char id[OWNER_ID_BYTES], struct err *err),
      (clone, id, err))
-GATE("begin", struct group *, group_begin,
+GATE(members->size_bytes ? "resize" : "begin", struct group *, group_begin,
      (struct block * block, const unsigned char id[OWNER_ID_BYTES],
       const struct group_member *members, size_t count, size_t *failed, struct err *err),
      (block, id, members, count, failed, err))
