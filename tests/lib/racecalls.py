@@ -58,6 +58,11 @@ class Call(threading.Thread):
             self.status or self.error) else "", " " + self.answer.body.get("code", "") if self.status and isinstance(
                 self.answer.body, dict) else "")
 
+    def detached(self):
+        """The device that it detaches, or None."""
+        is_detach = self.method == "DELETE" and self.path.startswith("/devices/")
+        return self.path.split("?")[0].split("/")[-1] if is_detach else None
+
     def may_have_succeeded(self):
         return self.status is None or self.status < 300
 

@@ -44,6 +44,12 @@ def slow_daemon(seed):
     return Daemon(environment=environment)
 
 
+def one_detach_each(calls):
+    """After a kill nobody knows which of two it was."""
+    detached = set()
+    return [call for call in calls if call.detached() not in detached and not detached.add(call.detached() or call)]
+
+
 class Races:
     def __init__(self, daemon, seed):
         self.daemon, self.seed, self.random = daemon, seed, random.Random(seed)
@@ -65,6 +71,8 @@ class Races:
         is_killed, is_stopped = drawn < PART_KILLED, PART_KILLED <= drawn < PART_KILLED + PART_STOPPED
         writers = self.writers()
         calls = draw_calls(self)
+        if is_killed:
+            calls = one_detach_each(calls)
         self.log.append("---- %s%s" % ([writer.disk.name for writer in writers], " killed" if is_killed else ""))
         # Else a client of NBD would wait for ever.
         watch = threading.Timer(2 * DEADLINE_S, self.daemon.process.kill)
@@ -88,7 +96,7 @@ class Races:
             self.daemon.restart()
         for call in calls:
             call.judge(is_killed)
-            if call.error and call.method == "DELETE" and call.path.startswith("/devices/"):
+            if call.error and call.detached():
                 self.detach_again(call)
         self.settle(calls)
 
@@ -122,9 +130,7 @@ class Races:
             disk.look(observed[name])
 
     def observe(self, effects):
-        """The contents of all devices; and which were detached, or are about to be."""
-        detaches = {call.path for call in effects if call.method == "DELETE" and call.path.startswith("/devices/")}
-        names = {path.split("?")[0].split("/")[-1]: path for path in detaches}
+        """The contents of all devices; and which were detached."""
         for device in self.daemon.list("/devices"):
             if device["name"].startswith("copy-"):
                 answer = self.daemon.request_when_free("DELETE", "/devices/" + device["name"])
@@ -133,7 +139,8 @@ class Races:
         for device in self.daemon.list("/devices"):
             expect(device["state"] == "online", "%s", device)
             observed[device["name"]] = self.content(device["name"])
-        return observed, {name for name, path in names.items() if "files=delete" not in path and name not in observed}
+        return observed, {call.detached() for call in effects if call.detached() and "files=delete" not in call.path
+                          and call.detached() not in observed}
 
     def content(self, export, may_be_gone=False):
         import nbd
@@ -209,6 +216,7 @@ class Races:
                     self.daemon.request_when_free("DELETE", "/devices/" + name)
                 else:
                     seen[path] = str(answer)
+                    self.go_on()  # it may be half merged
             return None
         try:
             return wait_until(attach, "%s to be attached again" % name)
@@ -273,10 +281,7 @@ class Races:
 
     def rest(self):
         """All jobs end; what is frozen is as ever; only the files that are needed are there."""
-        for job in self.jobs("paused"):
-            self.daemon.request("PATCH", "/jobs/" + job["id"], {"state": "running"})
-        for job in self.jobs("queued", "running"):
-            self.daemon.request("PATCH", "/jobs/" + job["id"], {"rate_bytes_per_second": 0})
+        self.go_on()
         self.await_jobs()
         groups = self.daemon.list("/snapshot-groups")
         for group in groups:
@@ -291,6 +296,16 @@ class Races:
         failed = self.jobs("failed")
         expect(not failed, "failed: %s", failed)
         racefiles.check(self)
+
+    def go_on(self):
+        """Jobs that were paused, made slow or cancelled."""
+        for job in self.jobs("paused"):
+            self.daemon.request("PATCH", "/jobs/" + job["id"], {"state": "running"})
+        for job in self.jobs("queued", "running"):
+            self.daemon.request("PATCH", "/jobs/" + job["id"], {"rate_bytes_per_second": 0})
+        for group in self.daemon.list("/snapshot-groups"):
+            if group["state"] == "deleting":
+                self.daemon.request("DELETE", "/snapshot-groups/" + group["id"])
 
     def await_jobs(self):
         wait_until(lambda: not self.jobs("queued", "running"), "all jobs to end")
