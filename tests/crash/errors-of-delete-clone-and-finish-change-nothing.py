@@ -17,7 +17,7 @@ SLOWER = 2 if STRIDE > 1 else 1  # where every call takes longer
 
 
 def test():
-    for hit, stride in (("jobs", 160), ("collapse", 80), ("request", 20), ("plans", 30), ("nbd", 4)):
+    for hit, stride in (("jobs", 160), ("collapse", 80), ("writer", 4), ("request", 20), ("plans", 30), ("nbd", 4)):
         delete_error_walks(stride * SLOWER, [hit], [True], ["EIO"])
     error_walk(FinishErrors, ["EIO"], 6 * SLOWER, 0)
     error_walk(CloneErrors, ["EIO"], 40 * SLOWER)

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """EIO, ENOSPC and ENOMEM from single system calls while a group is deleted: of the thread that
 serves the request, of the one that runs the job, from its begin or from when it merges live tops
-(collapse), of the one that looks at the images for the plans of both, and of the one that serves an
-NBD client meanwhile.
+(collapse), of the one that looks at the images for the plans of both, and of one that serves an NBD
+client meanwhile: who reads, or who writes while the top is merged.
 
 A disk more than those of deletewalk.py has a client that writes and flushes all the time, and
 readers compare the other disks and what is frozen of them with what is known until the job has
@@ -31,7 +31,9 @@ from writers import Disk, start_writers, stop_writers
 
 BUSY = "busy"
 SYNCS = r"f(data)?sync|sync_file_range"
-HITS = ("request", "jobs", "collapse", "plans", "nbd")
+HITS = ("request", "jobs", "collapse", "writer", "plans", "nbd")
+OF_COLLAPSES = ("collapse", "writer")
+WRITTEN = "vdb"  # while its top is merged
 FINISHED = ("done", "failed", "cancelled")
 
 
@@ -72,21 +74,26 @@ class Reader(threading.Thread):
         return any(device["state"] == "failed" and device["name"] in self.exports for device in self.service.list("/devices"))
 
 
+def client_to_hit(daemon, export):
+    """A new client and the id of the thread that serves it."""
+    before = set(threads_named(daemon.pid, "nbd-conn"))
+    handle = daemon.nbd(export)
+    # It may serve before it has its name.
+    new = wait_until(lambda: set(threads_named(daemon.pid, "nbd-conn")) - before, "the thread of a new NBD client")
+    expect(len(new) == 1, "%d new threads serve one new NBD client", len(new))
+    return handle, new.pop()
+
+
 class HitReader:
     """Reads like the others, from a thread of the daemon that faults hit: each may cost one
     request."""
 
     def __init__(self, daemon, export, content):
-        before = set(threads_named(daemon.pid, "nbd-conn"))
-        self.handle, self.export, self.content = daemon.nbd(export), export, content
-        # It may serve before it has its name.
-        new = wait_until(lambda: set(threads_named(daemon.pid, "nbd-conn")) - before, "the thread of a new NBD client")
-        expect(len(new) == 1, "%d new threads serve one new NBD client", len(new))
-        self.thread = new.pop()
+        self.handle, self.thread = client_to_hit(daemon, export)
+        self.export, self.content = export, content
         self.errors = 0
 
     def read(self):
-        import nbd
         try:
             data = bytes(self.handle.pread(SIZE_BYTES, 0))
         except nbd.Error:
@@ -95,16 +102,62 @@ class HitReader:
         expect(data == self.content, "the reader that was hit finds other content in %s", self.export)
 
 
+class HitWriter:
+    """Changes a device from a thread of the daemon that faults hit. What failed is in doubt, until
+    it is done again."""
+    BEFORE = [("write", 0, 65536), ("write", 200 << 10, 65536), ("write", 400 << 10, 4096)]
+    CHANGES = [("write", 4096, 4096), ("write", 100 << 10, 12288), ("write", (150 << 10) + 512, 1024), ("flush", 0, 0),
+               ("zero", 202 << 10, 8192), ("zero", 300 << 10, 65536), ("write", 302 << 10, 512), ("durable", 12288, 512),
+               ("write", 70000 // 512 * 512, 70144), ("flush", 0, 0)]
+
+    def __init__(self, daemon, content, step):
+        self.service, self.byte = daemon, 1 + step % 250
+        self.handle, self.thread = client_to_hit(daemon, WRITTEN)
+        self.content = bytearray(content)
+        self.undone = []
+        for change in self.BEFORE:
+            self.make(change)
+
+    def make(self, change):
+        kind, offset, length = change
+        data = bytes([0 if kind == "zero" else self.byte]) * length
+        self.content[offset:offset + length] = data
+        if kind == "flush":
+            self.handle.flush()
+        elif kind == "zero":
+            self.handle.zero(length, offset)
+        else:
+            self.handle.pwrite(data, offset, nbd.CMD_FLAG_FUA if kind == "durable" else 0)
+
+    def make_all(self):
+        for change in self.CHANGES:
+            try:
+                self.make(change)
+            except nbd.Error:
+                self.undone.append(change)
+
+    def make_undone(self):
+        """What the device is to hold, where that is in doubt: after a failed flush, in all that was
+        changed. All that it holds then."""
+        is_flushed = not any(kind in ("flush", "durable") for kind, *_ in self.undone)
+        handle = self.service.nbd(WRITTEN)
+        for _, offset, length in self.undone if is_flushed else self.BEFORE + self.CHANGES:
+            if length:
+                handle.pwrite(self.content[offset:offset + length], offset)
+        handle.shutdown()
+        return bytes(self.content)
+
+
 class Step:
     """One DELETE, a part of it traced with faults. `hit`: whose calls these are."""
 
-    def __init__(self, test, injections):
-        self.test, self.daemon = test, test.daemon
+    def __init__(self, test, number, injections):
+        self.test, self.number, self.daemon = test, number, test.daemon
         self.injections = injections
         self.answer = self.job = None
-        self.hit_reader = None
+        self.hit_reader = self.writer = None
         self.run = {"request": self.hit_request, "jobs": self.hit_jobs, "collapse": self.hit_collapse,
-                    "plans": self.hit_plans, "nbd": self.hit_nbd}[test.hit]
+                    "writer": self.hit_writer, "plans": self.hit_plans, "nbd": self.hit_nbd}[test.hit]
 
     def strace(self, thread):
         return Strace(thread, *self.injections, output=os.path.join(self.daemon.directory, "strace"))
@@ -126,17 +179,49 @@ class Step:
     def hit_jobs(self):
         return self.hit_named("jobs")
 
-    def hit_collapse(self):
-        """The same thread, once all that is frozen is merged."""
-        self.daemon.close_gate("collapse")
+    def ask_and_await(self, gate):
+        self.daemon.close_gate(gate)
         connection = self.daemon.connection()
         self.ask(connection)
-        self.daemon.await_gate("collapse")
-        with self.strace(self.thread_named("jobs")) as strace:
-            self.daemon.open_gate("collapse")
-            self.await_end()
+        self.daemon.await_gate(gate)
         connection.close()
+
+    def hit_collapse(self):
+        """The same thread, once all that is frozen is merged."""
+        gate = "collapse-" + self.test.delete.devices[0]
+        self.ask_and_await(gate)
+        with self.strace(self.thread_named("jobs")) as strace:
+            self.daemon.open_gate(gate)
+            self.await_end()
         return strace
+
+    def hit_writer(self):
+        """All changes go to both images meanwhile: the job stands after a piece."""
+        gate = "collapse-" + WRITTEN
+        self.ask_and_await(gate)
+        writer = HitWriter(self.daemon, self.test.delete.known[WRITTEN], self.number)
+        self.limit_rate(1)
+        pushed = self.pushed()
+        self.daemon.open_gate(gate)
+        wait_until(lambda: self.pushed() > pushed, "a piece to be merged")
+        with self.strace(writer.thread) as strace:
+            writer.make_all()
+        writer.handle.shutdown()
+        is_of_base = self.daemon.image(WRITTEN + ".qcow2") in (strace.injected or "")
+        is_read = (strace.injected or "").startswith("pread")  # for a part of a cluster of the top
+        expect(not writer.undone or not is_of_base or is_read, "%s fails %s", strace.injected, writer.undone)
+        self.writer = writer
+        self.limit_rate(0)
+        self.await_end()
+        return strace
+
+    def limit_rate(self, bytes_per_second):
+        answer = self.daemon.request("PATCH", "/jobs/" + self.answer.body["id"], {"rate_bytes_per_second": bytes_per_second})
+        expect(answer.status == 200 or answer.body["code"] == "JobFinished", "%s", answer)
+
+    def pushed(self):
+        text = self.daemon.request("GET", "/metrics").body
+        return int(re.search(r"^snapgroupd_job_bytes_total (\d+)", text, re.M).group(1))
 
     def hit_plans(self):
         """The thread that has planned plans again, while there is one plan at a time."""
@@ -185,7 +270,7 @@ class DeleteErrors:
         self.disk = Disk(BUSY, SIZE_BYTES)
         self.writers = start_writers(daemon, [self.disk])
         self.delete = Delete(daemon, "g", is_newest, [BUSY])
-        if hit == "collapse":
+        if hit in OF_COLLAPSES:
             self.delete_first()
 
     def delete_first(self):
@@ -194,6 +279,7 @@ class DeleteErrors:
         self.delete.name, self.delete.id = group["name"], group["id"]
         self.repeat()
         self.delete.forget()
+        self.boot()  # the images are opened by their names, which strace shows
 
     def expect_one_file(self):
         for device in self.delete.devices:
@@ -220,8 +306,8 @@ class DeleteErrors:
         """One deletion; its trace."""
         self.delete.before(step)
         readers = [Reader(self.daemon, {export: content}) for export, content in self.delete.known.items()
-                   if not export.endswith("@" + self.delete.name)]
-        this = Step(self, injections)
+                   if not export.endswith("@" + self.delete.name) and (self.hit != "writer" or export != WRITTEN)]
+        this = Step(self, step, injections)
         strace = None
         try:
             strace = this.run()
@@ -238,9 +324,11 @@ class DeleteErrors:
         state = self.daemon.get_when_open("/snapshot-groups/" + self.delete.id)["state"]
         self.count(this, state)
         expect(injected or state == "deleted", "there was no fault, and the group is %s: %s", state, this.job)
-        if not injected and self.hit == "collapse":
+        if not injected and self.hit in OF_COLLAPSES:
             self.expect_one_file()
         self.verify_devices(injected)
+        if this.writer:
+            self.delete.known[WRITTEN] = this.writer.make_undone()
         self.verify_views(state)
         if state != "deleted":
             self.verify_images()
@@ -330,7 +418,7 @@ def walk_errors(hit, is_newest, error, stride):
     """The fault at every `stride`th call; how many there were."""
     began = time.monotonic()
     walk = Walk(lambda name: name in CALLS[error], stride)
-    with GatedDaemon() if hit == "collapse" else Daemon() as daemon:
+    with GatedDaemon() if hit in OF_COLLAPSES else Daemon() as daemon:
         test = DeleteErrors(daemon, hit, is_newest)
         points = walk.inject(test.step, error)
         test.end()
@@ -343,6 +431,6 @@ def walk_errors(hit, is_newest, error, stride):
 
 def delete_error_walks(stride, hits=HITS, ages=(False, True), errors=tuple(CALLS)):
     points = [walk_errors(hit, is_newest, error, stride)
-              for hit in hits for is_newest in ages if is_newest or hit != "collapse" for error in errors]
+              for hit in hits for is_newest in ages if is_newest or hit not in OF_COLLAPSES for error in errors]
     print("%d faults while groups were deleted" % sum(points), flush=True)
     expect(sum(points) > 0, "there were no faults")

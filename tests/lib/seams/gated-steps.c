@@ -68,6 +68,14 @@ static const char *look_step(const struct node *node)
     return step;
 }
 
+/* "collapse-DEVICE": before its live top is merged. */
+static const char *collapse_step(const char *device)
+{
+    static _Thread_local char step[NAME_MAX - 16];
+    snprintf(step, sizeof(step), "collapse-%s", device);
+    return step;
+}
+
 #define GATE(step, result, name, parameters, arguments)                                            \
     result __real_##name parameters;                                                               \
     result __wrap_##name parameters;                                                               \
@@ -123,5 +131,5 @@ GATE(look_step(node), int, node_can_set_backing,
      (node, name, format, err))
 GATE("pushed", int, merge_flush, (struct merge * merge, struct err *err), (merge, err))
 GATE("flush", int, device_flush, (struct device * device), (device))
-GATE("collapse", int, collapse_check, (struct block * block, const char *device, struct err *err),
-     (block, device, err))
+GATE(collapse_step(device), int, collapse_check,
+     (struct block * block, const char *device, struct err *err), (block, device, err))
