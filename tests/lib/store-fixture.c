@@ -103,6 +103,37 @@ void group_must_become(const struct group_row *row, enum group_state state)
         assert_int_equal(STORE_CHANGE(store_group_update_aborted, row), 0);
 }
 
+static char *last_character(const char *path)
+{
+    return (char *)(uintptr_t)(path + strlen(path) - 1);
+}
+
+void group_must_freeze(unsigned id, const char *device, const char *backing, const char *overlay)
+{
+    struct group_row row = group_example(id, device, backing, overlay);
+    struct frozen_file_row frozen = {last_character(backing), (char *)(uintptr_t)backing};
+    row.members[0].backing_identity = frozen.identity;
+    row.members[0].snapshot_identity = last_character(overlay);
+    row.frozen = &frozen;
+    row.frozen_count = 1;
+    assert_int_equal(STORE_CHANGE(store_group_insert, &row), 0);
+    group_must_become(&row, GROUP_COMMITTED);
+}
+
+struct job_row job_example(unsigned id)
+{
+    struct job_row row = {.spec = "{}", .kept = "[]", .created_at_us = 1};
+    snprintf(row.id, sizeof(row.id), "%s", id_text(id));
+    return row;
+}
+
+void job_must_insert(unsigned id, uint64_t created_at_us)
+{
+    struct job_row row = job_example(id);
+    row.created_at_us = created_at_us;
+    assert_int_equal(STORE_CHANGE(store_job_insert, &row), 0);
+}
+
 void store_sql(const char *sql)
 {
     sqlite3 *db;

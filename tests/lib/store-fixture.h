@@ -9,6 +9,7 @@
 #include "store/devices.h"
 #include "store/frozen-files.h"
 #include "store/groups.h"
+#include "store/jobs.h"
 #include "store/store.h"
 #include "tests/lib/testlib.h"
 
@@ -53,6 +54,14 @@ struct group_row group_example(unsigned id, const char *device, const char *back
 
 /* Brings a group that was just inserted to `state` by the changes that lead there. */
 void group_must_become(const struct group_row *row, enum group_state state);
+
+/* Records a committed group_example() that froze its member. The identity of each of the two images
+ * is the last character of its path. */
+void group_must_freeze(unsigned id, const char *device, const char *backing, const char *overlay);
+
+/* A queued job of that id. */
+struct job_row job_example(unsigned id);
+void job_must_insert(unsigned id, uint64_t created_at_us);
 
 /* Runs SQL on the database file, through a connection of its own. */
 void store_sql(const char *sql);

@@ -7,25 +7,10 @@
 #include "tests/lib/store-fixture.h"
 
 #include "store/holds.h"
-#include "store/jobs.h"
 
 static const struct fixture fixture = STORE_FIXTURE;
 
 #define DAY_US ((uint64_t)24 * 3600 * 1000000)
-
-static struct job_row job_example(unsigned id)
-{
-    struct job_row row = {.spec = "{}", .kept = "[]", .created_at_us = 1};
-    snprintf(row.id, sizeof(row.id), "%s", id_text(id));
-    return row;
-}
-
-static void job_must_insert(unsigned id, uint64_t created_at_us)
-{
-    struct job_row row = job_example(id);
-    row.created_at_us = created_at_us;
-    assert_int_equal(STORE_CHANGE(store_job_insert, &row), 0);
-}
 
 /* Runs a change that returns whether it was made, and commits. */
 static int change(int query(struct store_transaction *, const struct job_row *, struct err *),

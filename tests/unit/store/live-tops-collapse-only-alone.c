@@ -8,7 +8,6 @@
 #include "tests/lib/store-fixture.h"
 
 #include "store/images.h"
-#include "store/jobs.h"
 #include "store/merges.h"
 
 static const struct fixture fixture = STORE_FIXTURE;
@@ -24,17 +23,8 @@ static struct device_row scene_create(void)
     device.chain_count = 1;
     assert_int_equal(STORE_CHANGE(store_device_insert, &device), 0);
     assert_int_equal(store_device_get(store, "vda", &before, &err), 0);
-    struct group_row group = group_example(11, "vda", "/i/t0", "/i/t1");
-    struct frozen_file_row frozen = {.identity = "0", .path = "/i/t0"};
-    group.members[0].backing_identity = "0";
-    group.members[0].snapshot_identity = "1";
-    group.frozen = &frozen;
-    group.frozen_count = 1;
-    assert_int_equal(STORE_CHANGE(store_group_insert, &group), 0);
-    group_must_become(&group, GROUP_COMMITTED);
-    struct job_row job = {.spec = "{}", .kept = "[]"};
-    snprintf(job.id, sizeof(job.id), "%s", id_text(1));
-    assert_int_equal(STORE_CHANGE(store_job_insert, &job), 0);
+    group_must_freeze(11, "vda", "/i/t0", "/i/t1");
+    job_must_insert(1, 1);
     return before;
 }
 

@@ -7,7 +7,6 @@
 #include "tests/lib/store-fixture.h"
 
 #include "store/images.h"
-#include "store/jobs.h"
 
 static const struct fixture fixture = STORE_FIXTURE;
 
@@ -25,18 +24,9 @@ static void chain_create(void)
     for (unsigned i = 0; i < 3; i++) {
         snprintf(backing, sizeof(backing), "/i/t%u", i);
         snprintf(overlay, sizeof(overlay), "/i/t%u", i + 1);
-        struct group_row group = group_example(11 + i, "vda", backing, overlay);
-        struct frozen_file_row frozen = {.identity = backing + 4, .path = backing};
-        group.members[0].backing_identity = backing + 4;
-        group.members[0].snapshot_identity = overlay + 4;
-        group.frozen = &frozen;
-        group.frozen_count = 1;
-        assert_int_equal(STORE_CHANGE(store_group_insert, &group), 0);
-        group_must_become(&group, GROUP_COMMITTED);
+        group_must_freeze(11 + i, "vda", backing, overlay);
     }
-    struct job_row job = {.spec = "{}", .kept = "[]"};
-    snprintf(job.id, sizeof(job.id), "%s", id_text(1));
-    assert_int_equal(STORE_CHANGE(store_job_insert, &job), 0);
+    job_must_insert(1, 1);
 }
 
 static void group_delete(const char *name)
@@ -264,8 +254,8 @@ static int adopt(unsigned id, const char *of_group)
 {
     char group_id[STORE_ID_CHARS + 1];
     snprintf(group_id, sizeof(group_id), "%s", of_group);
-    struct job_row job = {.spec = "{}", .kept = "[]", .group_id = group_id};
-    snprintf(job.id, sizeof(job.id), "%s", id_text(id));
+    struct job_row job = job_example(id);
+    job.group_id = group_id;
     assert_int_equal(STORE_CHANGE(store_job_insert, &job), 0);
     struct store_transaction *transaction = store_begin(store, &err);
     int adopted = store_merge_adopt(transaction, job.id, group_id, &err);
