@@ -14,7 +14,7 @@ description:
   - A disk of that name that was cloned from this member is left alone. Its labels and allowed clients are changed in
     place. If anything else differs the task fails and lists the differences; nothing is done.
 author: the authors of snapgroupd (@snapgroupd)
-extends_documentation_fragment: [snapgroupd.storage.api]
+extends_documentation_fragment: [snapgroupd.storage.api, snapgroupd.storage.labels]
 attributes:
   check_mode:
     description: What the daemon would refuse is not known then, since it has no dry run of clones.
@@ -51,11 +51,6 @@ options:
   extended_l2:
     description: Whether the file and later overlays have subclusters.
     type: bool
-  labels:
-    description:
-      - The labels that the clone is to have, and no others.
-      - By default they stay as they are.
-    type: dict
   allowed_clients:
     description:
       - The NBD clients that may connect, by names that they prove with TLS. An empty list admits everybody.

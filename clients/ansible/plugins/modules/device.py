@@ -14,7 +14,7 @@ description:
   - A disk that is there as described is left alone. Labels, allowed clients and a larger size are changed in place. If
     anything else differs the task fails and lists the differences; nothing is done.
 author: the authors of snapgroupd (@snapgroupd)
-extends_documentation_fragment: [snapgroupd.storage.api]
+extends_documentation_fragment: [snapgroupd.storage.api, snapgroupd.storage.labels]
 attributes:
   check_mode:
     description: What the daemon would refuse is not known then, since it has no dry run of devices.
@@ -60,11 +60,6 @@ options:
   extended_l2:
     description: Whether overlays, and a qcow2 file that is created, have subclusters.
     type: bool
-  labels:
-    description:
-      - The labels that the disk is to have, and no others.
-      - By default they stay as they are.
-    type: dict
   allowed_clients:
     description:
       - The NBD clients that may connect, by names that they prove with TLS. An empty list admits everybody.

@@ -12,14 +12,7 @@ short_description: List disks of snapgroupd
 description:
   - Lists the disks that have all that is given, by name. Without any of it, lists all.
 author: the authors of snapgroupd (@snapgroupd)
-extends_documentation_fragment: [snapgroupd.storage.api]
-attributes:
-  check_mode:
-    description: Changes nothing in any mode.
-    support: full
-  diff_mode:
-    description: There is nothing to show.
-    support: none
+extends_documentation_fragment: [snapgroupd.storage.api, snapgroupd.storage.info]
 options:
   name:
     description: The disk of this name. There is no error if there is none; the list is empty then.

@@ -12,14 +12,7 @@ short_description: List jobs of snapgroupd
 description:
   - Shows one job, or lists jobs, newest first. Those that have ended are kept for 30 days.
 author: the authors of snapgroupd (@snapgroupd)
-extends_documentation_fragment: [snapgroupd.storage.api]
-attributes:
-  check_mode:
-    description: Changes nothing in any mode.
-    support: full
-  diff_mode:
-    description: There is nothing to show.
-    support: none
+extends_documentation_fragment: [snapgroupd.storage.api, snapgroupd.storage.info]
 options:
   id:
     description: The id of the job. There is no error if there is none; the list is empty then.

@@ -14,7 +14,7 @@ description:
   - A group of that name with the same members is left alone, whenever it was taken. Its labels and holds are changed
     in place. If anything else differs the task fails and lists the differences; nothing is done.
 author: the authors of snapgroupd (@snapgroupd)
-extends_documentation_fragment: [snapgroupd.storage.api]
+extends_documentation_fragment: [snapgroupd.storage.api, snapgroupd.storage.labels]
 attributes:
   check_mode:
     description: The daemon makes every check, by its dry run, and refuses what it would refuse.
@@ -60,11 +60,6 @@ options:
     description:
       - In place of I(devices), the labels of the disks to freeze. A disk has to have all of them.
       - A group that is there is equal if its members are the disks that have these labels now.
-    type: dict
-  labels:
-    description:
-      - The labels that the group is to have, and no others.
-      - By default they stay as they are.
     type: dict
   holds:
     description: Names of holds that are to keep the group from being deleted. Others stay.
@@ -144,7 +139,7 @@ snapshot_group:
         - The name.
       returned: always
       type: str
-    kind:
+    kind: &kind
       description:
         - >-
           A C(rollback) keeps what devices had when they were rolled back to another group. A C(cut) was made by a
@@ -312,7 +307,7 @@ snapshot_group:
       returned: always
       type: list
       elements: str
-    labels:
+    labels: &labels
       description:
         - Free text for the caller. Names and values have at most 256 bytes.
       returned: always
@@ -323,7 +318,7 @@ snapshot_group:
           C(pointer) refers to the body of the request.
       returned: always
       type: dict
-      contains:
+      contains: &problem
         type:
           description:
             - Always C(about:blank).
@@ -457,14 +452,7 @@ plan:
         - Null if the request has none; the group's is its id.
       returned: always
       type: str
-    kind:
-      description:
-        - >-
-          A C(rollback) keeps what devices had when they were rolled back to another group. A C(cut) was made by a
-          job, or by a new size of a device; it has no name, keeps nothing, and is in no list: it is what C(holder)
-          names meanwhile.
-      returned: always
-      type: str
+    kind: *kind
     rolled_back_to:
       description:
         - Rolled back to.
@@ -507,11 +495,7 @@ plan:
             - The size of the disk.
           returned: always
           type: int
-    labels:
-      description:
-        - Free text for the caller. Names and values have at most 256 bytes.
-      returned: always
-      type: dict
+    labels: *labels
 delete_plan:
   description:
     - In check mode, what deleting the group would do. Null if holds are to be released first.
@@ -533,7 +517,7 @@ delete_plan:
         - The free space where it would be written; null if nothing would.
       returned: always
       type: int
-    kept:
+    kept: &kept
       description:
         - The frozen images that stay, and why.
       returned: always
@@ -655,156 +639,13 @@ job:
             - How far it is.
           returned: always
           type: str
-    kept:
-      description:
-        - The frozen images that stay, and why.
-      returned: always
-      type: list
-      elements: dict
-      contains:
-        device:
-          description:
-            - The name of the device.
-          returned: always
-          type: str
-        image:
-          description:
-            - The path of the image.
-          returned: always
-          type: str
-        because:
-          description:
-            - Why it stays.
-          returned: always
-          type: str
+    kept: *kept
     error:
       description:
         - Why it failed.
       returned: always
       type: dict
-      contains:
-        type:
-          description:
-            - Always C(about:blank).
-          returned: always
-          type: str
-        title:
-          description:
-            - The status in words.
-          returned: always
-          type: str
-        status:
-          description:
-            - The status of the reply.
-          returned: always
-          type: int
-        detail:
-          description:
-            - The fault and, behind "; ", the remedy; for people.
-          returned: always
-          type: str
-        instance:
-          description:
-            - The path of the failed request, without its query; C(/) if none could be received. For an attempt at a
-              group that is kept, the path of that group.
-          returned: always
-          type: str
-        code:
-          description:
-            - The code, for programs.
-          returned: always
-          type: str
-        retryable:
-          description:
-            - Whether the same request may succeed later, unchanged.
-          returned: always
-          type: bool
-        request_id:
-          description:
-            - C(X-Request-Id) of the reply, under which the daemon logged the call. Not in the C(error) of a group.
-          returned: sometimes
-          type: str
-        device:
-          description:
-            - The device that caused the failure.
-          returned: sometimes
-          type: str
-        snapshot_file:
-          description:
-            - The overlay that caused the failure.
-          returned: sometimes
-          type: str
-        holder:
-          description:
-            - >-
-              Of C(DeviceInUse), where it is known: who has the device. C(group): the snapshot group with that id.
-              C(export): clients of the NBD export of that name. C(detach): a running DELETE of that device. C(job): a
-              job that has not finished.
-          returned: sometimes
-          type: dict
-          contains:
-            kind:
-              description:
-                - The kind.
-              returned: always
-              type: str
-            id:
-              description:
-                - The id.
-              returned: always
-              type: str
-            client:
-              description:
-                - >-
-                  Of an C(export): the client that is connected for longest. C(address) of one over TCP, C(pid) and
-                  C(uid) of the process that connected to a Unix socket; C(tls_name) if it has proven a name with TLS.
-              returned: sometimes
-              type: dict
-              contains:
-                address:
-                  description:
-                    - The address.
-                  returned: sometimes
-                  type: str
-                pid:
-                  description:
-                    - The process.
-                  returned: sometimes
-                  type: int
-                uid:
-                  description:
-                    - The user.
-                  returned: sometimes
-                  type: int
-                tls_name:
-                  description:
-                    - The name that it has proven.
-                  returned: sometimes
-                  type: str
-        existing:
-          description:
-            - >-
-              Of C(GroupExists) and C(DeviceExists): who has the name, and whether a request with the same path, query
-              and body made it. If so, it is the answer: a client is idempotent by name even without a key. C(id) is a
-              group's id or a device's name.
-          returned: sometimes
-          type: dict
-          contains:
-            id:
-              description:
-                - The id.
-              returned: always
-              type: str
-            same_request:
-              description:
-                - Same request.
-              returned: always
-              type: bool
-        pointer:
-          description:
-            - RFC 6901; the place in the body of the request.
-          returned: sometimes
-          type: str
+      contains: *problem
 '''
 
 from ansible.module_utils.basic import AnsibleModule

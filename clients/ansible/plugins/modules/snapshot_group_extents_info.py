@@ -13,14 +13,7 @@ description:
   - Lists the extents of a frozen disk that have changed since another group, or, without I(since), all that are
     allocated. Every byte that differs is in one; an extent may have bytes that do not differ.
 author: the authors of snapgroupd (@snapgroupd)
-extends_documentation_fragment: [snapgroupd.storage.api]
-attributes:
-  check_mode:
-    description: Changes nothing in any mode.
-    support: full
-  diff_mode:
-    description: There is nothing to show.
-    support: none
+extends_documentation_fragment: [snapgroupd.storage.api, snapgroupd.storage.info]
 options:
   group:
     description: The name or the id of the group.

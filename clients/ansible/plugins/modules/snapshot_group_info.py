@@ -13,14 +13,7 @@ description:
   - Shows one group, or lists the groups that have all that is given, newest first. Failed attempts are among them, in
     state C(aborted), with the reason in C(error).
 author: the authors of snapgroupd (@snapgroupd)
-extends_documentation_fragment: [snapgroupd.storage.api]
-attributes:
-  check_mode:
-    description: Changes nothing in any mode.
-    support: full
-  diff_mode:
-    description: There is nothing to show.
-    support: none
+extends_documentation_fragment: [snapgroupd.storage.api, snapgroupd.storage.info]
 options:
   id:
     description:

@@ -104,7 +104,7 @@ snapshot_group:
         - The name.
       returned: always
       type: str
-    kind:
+    kind: &kind
       description:
         - >-
           A C(rollback) keeps what devices had when they were rolled back to another group. A C(cut) was made by a
@@ -272,7 +272,7 @@ snapshot_group:
       returned: always
       type: list
       elements: str
-    labels:
+    labels: &labels
       description:
         - Free text for the caller. Names and values have at most 256 bytes.
       returned: always
@@ -417,14 +417,7 @@ plan:
         - Null if the request has none; the group's is its id.
       returned: always
       type: str
-    kind:
-      description:
-        - >-
-          A C(rollback) keeps what devices had when they were rolled back to another group. A C(cut) was made by a
-          job, or by a new size of a device; it has no name, keeps nothing, and is in no list: it is what C(holder)
-          names meanwhile.
-      returned: always
-      type: str
+    kind: *kind
     rolled_back_to:
       description:
         - Rolled back to.
@@ -467,11 +460,7 @@ plan:
             - The size of the disk.
           returned: always
           type: int
-    labels:
-      description:
-        - Free text for the caller. Names and values have at most 256 bytes.
-      returned: always
-      type: dict
+    labels: *labels
 devices:
   description:
     - The disks of the group, as they are now.
@@ -621,11 +610,7 @@ devices:
             - Which of the two.
           returned: always
           type: str
-    labels:
-      description:
-        - Free text for the caller. Names and values have at most 256 bytes.
-      returned: always
-      type: dict
+    labels: *labels
     allowed_clients:
       description:
         - >-
