@@ -53,9 +53,7 @@
     X(pause_us, INTEGER, KNOWN_BY(has_cut))                                                        \
     X(sealed_us, INTEGER, KNOWN_BY(has_sealed))                                                    \
     X(duration_us, INTEGER, KNOWN_BY(has_duration))                                                \
-    X(error_code, ERROR_CODE, KNOWN_BY(has_error))                                                 \
-    X(error_errnum, INTEGER, KNOWN_BY(has_error))                                                  \
-    X(error_message, TEXT_OR_NULL)                                                                 \
+    ERROR_COLUMNS(X)                                                                               \
     X(error_member, INTEGER, KNOWN_BY(has_error_member))
 #define NAMES  COLUMN_NAMES(COLUMNS)
 #define VALUES COLUMN_VALUES(COLUMNS)

@@ -29,9 +29,7 @@
     X(rate_bytes_per_second, INTEGER)                                                              \
     X(created_at_us, INTEGER)                                                                      \
     X(finished_at_us, INTEGER, KNOWN_BY(has_finished))                                             \
-    X(error_code, ERROR_CODE, KNOWN_BY(has_error))                                                 \
-    X(error_errnum, INTEGER, KNOWN_BY(has_error))                                                  \
-    X(error_message, TEXT_OR_NULL)
+    ERROR_COLUMNS(X)
 #define NAMES  COLUMN_NAMES(COLUMNS)
 #define VALUES COLUMN_VALUES(COLUMNS)
 #define SELECT "SELECT " NAMES ", sequence, revision FROM jobs "

@@ -74,6 +74,12 @@ struct table {
      ##__VA_ARGS__},
 #define KNOWN_BY(flag)      .has_flag = true, .flag_offset = offsetof(ROW, flag)
 #define AMONG(names, count) .choices = (names), .choice_count = (count)
+/* Why something failed: fields error_code, error_errnum, error_message, known by has_error. */
+#define ERROR_COLUMNS(X)                                                                           \
+    X(error_code, ERROR_CODE, KNOWN_BY(has_error))                                                 \
+    X(error_errnum, INTEGER, KNOWN_BY(has_error))                                                  \
+    X(error_message, TEXT_OR_NULL)
+
 #define TABLE(table_name)                                                                          \
     .name = table_name, .row_bytes = sizeof(ROW), .columns = columns,                              \
     .column_count = sizeof(columns) / sizeof(*columns)
