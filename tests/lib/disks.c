@@ -146,19 +146,24 @@ struct group *group_must_prepare(struct block *block, const char *suffix, size_t
     return group;
 }
 
-void group_must_finish(struct group *group, uint64_t *sealed_us)
+void group_must_cut(struct group *group)
+{
+    uint64_t cut_at_us; /* of no interest */
+    group_cut(group, &cut_at_us);
+}
+
+uint64_t group_must_finish(struct group *group)
 {
     group_finish_begin(group);
     assert_int_equal(group_finish_await(group, SIZE_MAX, UINT64_MAX), GROUP_FINISH_DONE);
-    *sealed_us = group_sealed_us(group);
+    return group_sealed_us(group);
 }
 
 void group_take(struct block *block, const char *suffix, size_t count, const char *const *names)
 {
-    uint64_t cut_at_us, sealed_us;
     struct group *group = group_must_prepare(block, suffix, count, names);
-    group_cut(group, &cut_at_us);
-    group_must_finish(group, &sealed_us);
+    group_must_cut(group);
+    group_must_finish(group);
     group_free(group);
 }
 

@@ -46,8 +46,10 @@ struct group *group_of(struct block *block, const char *suffix, size_t count,
 struct group *group_must_prepare(struct block *block, const char *suffix, size_t count,
                                  const char *const *names);
 
-/* After the cut: until all members are frozen; *sealed_us: how long after it. */
-void group_must_finish(struct group *group, uint64_t *sealed_us);
+void group_must_cut(struct group *group);
+
+/* After the cut: until all members are frozen. Returns how long after it. */
+uint64_t group_must_finish(struct group *group);
 
 /* The whole transaction; an error fails the test. */
 void group_take(struct block *block, const char *suffix, size_t count, const char *const *names);

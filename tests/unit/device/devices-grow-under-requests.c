@@ -35,13 +35,12 @@ static void grow(struct block *block, unsigned round, uint64_t size_bytes)
     char overlay[32];
     struct err err = {.message = ""};
     size_t failed;
-    uint64_t cut_at_us, sealed_us;
     snprintf(overlay, sizeof(overlay), "g.%u", round);
     struct group *group = grow_begin(block, overlay, size_bytes, &err);
     if (!group || group_prepare(group, &failed, &err) != 0)
         fail_msg("%s", err.message);
-    group_cut(group, &cut_at_us);
-    group_must_finish(group, &sealed_us);
+    group_must_cut(group);
+    group_must_finish(group);
     group_free(group);
 }
 

@@ -15,17 +15,16 @@ static const struct fixture fixture = {.begin = disks_begin, .end = disks_end};
 TEST(test_flush)
 {
     struct block *block = *state;
-    uint64_t cut_at_us, sealed_us;
     struct group *group = group_must_prepare(block, "g.qcow2", 1, NAMES);
     disk_write(block, "d0", 1, 7);
-    group_cut(group, &cut_at_us);
+    group_must_cut(group);
 
     faulty_reset();
     assert_int_equal(0, device_flush(disk(block, "d0")));
     assert_int_equal(1, faulty_flushes("/d0.qcow2"));
     assert_true(image_has("d0.qcow2", "qcow2", 1, 7));
 
-    group_must_finish(group, &sealed_us);
+    group_must_finish(group);
     assert_int_equal(1, faulty_flushes("/d0.qcow2"));
     group_free(group);
 }

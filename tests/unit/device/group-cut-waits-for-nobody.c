@@ -34,7 +34,7 @@ static void *write_run(void *arg)
 static void *finish_run(void *arg)
 {
     struct job *job = arg;
-    group_must_finish(job->group, &job->sealed_us);
+    job->sealed_us = group_must_finish(job->group);
     return NULL;
 }
 
@@ -65,7 +65,6 @@ static unsigned char byte_at(struct block *block, uint64_t offset)
 /* A group of d0 and d1, cut while a write of the value 2 to a block of d0 is in flight. */
 static struct group *cut_during_write(struct block *block, struct job *in_flight)
 {
-    uint64_t cut_at_us;
     disk_write(block, "d0", IN_FLIGHT, 1);
     disk_write(block, "d1", IN_FLIGHT, 1);
     struct group *group = group_must_prepare(block, "g.qcow2", 2, NAMES);
@@ -74,7 +73,7 @@ static struct group *cut_during_write(struct block *block, struct job *in_flight
     faulty_hold_writes("/d0.qcow2");
     job_start(in_flight, write_run);
     faulty_wait_held(1);
-    group_cut(group, &cut_at_us);
+    group_must_cut(group);
     return group;
 }
 
@@ -127,9 +126,8 @@ TEST(an_empty_change_is_waited_for_too)
     struct device *device = disk(block, "d0");
     struct job finish = {.group = group_must_prepare(block, "g.qcow2", 1, NAMES)};
     struct change empty;
-    uint64_t cut_at_us;
     changes_begin(&device->changes, &device->index, &empty, 0, 0);
-    group_cut(finish.group, &cut_at_us);
+    group_must_cut(finish.group);
     job_start(&finish, finish_run);
     await_waiter(device);
     assert_int_equal(node_change(empty.node, &(struct node_change){.kind = NODE_WRITE}), 0);
@@ -144,7 +142,6 @@ TEST(what_copies_waits_for_the_overlapping_write_alone)
     struct device *device = disk(block, "d0");
     struct job in_flight, copier = {.block = block, .value = 3, .length = SECTOR};
     unsigned char bytes[SECTOR] = {9};
-    uint64_t sealed_us;
     struct group *group = cut_during_write(block, &in_flight);
     copier.offset = IN_FLIGHT * UNIT + SECTOR;
     assert_int_equal(device_write_cached(device, bytes, copier.offset, SECTOR), -EAGAIN);
@@ -155,7 +152,7 @@ TEST(what_copies_waits_for_the_overlapping_write_alone)
     let_go(&in_flight);
     pthread_join(copier.thread, NULL);
     assert_int_equal(copier.ret, 0);
-    group_must_finish(group, &sealed_us);
+    group_must_finish(group);
     struct group_member_info info;
     group_member_info(group, 0, &info);
     assert_true(info.copy_wait_us > 0);
@@ -171,13 +168,12 @@ TEST(a_read_through_the_new_top_sees_the_write_once_it_ended)
 {
     struct block *block = *state;
     struct job in_flight;
-    uint64_t sealed_us;
     struct group *group = cut_during_write(block, &in_flight);
     assert_int_equal(disk_read(block, "d0", IN_FLIGHT), 1);
     assert_int_equal(disk_read(block, "d0", 8), 0);
     let_go(&in_flight);
     assert_int_equal(disk_read(block, "d0", IN_FLIGHT), 2);
-    group_must_finish(group, &sealed_us);
+    group_must_finish(group);
     assert_int_equal(disk_read(block, "d0", IN_FLIGHT), 2);
     group_free(group);
 }
@@ -187,14 +183,13 @@ TEST(every_flush_covers_the_unsealed_image)
 {
     struct block *block = *state;
     struct job in_flight;
-    uint64_t sealed_us;
     struct group *group = cut_during_write(block, &in_flight);
     assert_int_equal(device_flush(disk(block, "d0")), 0);
     int before = faulty_flushes("/d0.qcow2");
     let_go(&in_flight);
     assert_int_equal(device_flush(disk(block, "d0")), 0);
     assert_int_equal(faulty_flushes("/d0.qcow2"), before + 1);
-    group_must_finish(group, &sealed_us);
+    group_must_finish(group);
     group_free(group);
 }
 
@@ -202,14 +197,13 @@ TEST(a_device_is_in_no_second_group_before_it_is_sealed)
 {
     struct block *block = *state;
     struct job in_flight;
-    uint64_t sealed_us;
     size_t failed_member;
     struct err err;
     struct group *group = cut_during_write(block, &in_flight);
     assert_null(group_of(block, "h.qcow2", 1, NAMES, &failed_member, &err));
     assert_int_equal(err.code, ErrDeviceInUse);
     let_go(&in_flight);
-    group_must_finish(group, &sealed_us);
+    group_must_finish(group);
     group_free(group);
     group_take(block, "h.qcow2", 1, NAMES);
 }

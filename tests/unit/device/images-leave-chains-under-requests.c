@@ -201,7 +201,6 @@ TEST(test_within_a_cut)
     struct block *block = *state;
     struct err err;
     static const char *const NAMES[] = {"a"};
-    uint64_t cut_at_us, sealed_us;
     pthread_t thread;
     images_create();
     disk_attach(block, "a", "a.qcow2");
@@ -210,14 +209,14 @@ TEST(test_within_a_cut)
     faulty_hold_writes("/a.qcow2");
     assert_int_equal(0, pthread_create(&thread, NULL, write_three, block));
     faulty_wait_held(1);
-    group_cut(group, &cut_at_us);
+    group_must_cut(group);
     struct device *device = disk(block, "a");
     assert_int_equal(1, redirect_chains(block, chain_find(device, "upper.qcow2"),
                                         chain_find(device, "lower.qcow2"), NULL, &err));
     assert_non_null(chain_find(device, "upper.qcow2"));
     faulty_let_writes_go();
     pthread_join(thread, NULL);
-    group_must_finish(group, &sealed_us);
+    group_must_finish(group);
     group_free(group);
     redirect(block, device);
     assert_null(chain_find(device, "upper.qcow2"));

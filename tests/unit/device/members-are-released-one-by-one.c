@@ -33,14 +33,13 @@ static void *write_run(void *arg)
 /* A group of d0 and d1, cut while a write of d0 is in flight, and being finished. */
 static struct group *cut_during_write(struct block *block, struct writer *writer)
 {
-    uint64_t cut_at_us;
     struct group *group = group_must_prepare(block, "g.qcow2", 2, NAMES);
     disk_write(block, "d1", 1, 1);
     *writer = (struct writer){.block = block};
     faulty_hold_writes("/d0.qcow2");
     assert_int_equal(pthread_create(&writer->thread, NULL, write_run, writer), 0);
     faulty_wait_held(1);
-    group_cut(group, &cut_at_us);
+    group_must_cut(group);
     group_finish_begin(group);
     return group;
 }
@@ -126,7 +125,6 @@ TEST(a_failed_write_fails_for_its_client_only)
 TEST(many_that_hang_delay_no_other)
 {
     struct block *block = *state;
-    uint64_t cut_at_us;
     char names[HANGING][8], image[32];
     const char *all[HANGING + 1];
     for (size_t i = 0; i < HANGING; i++) {
@@ -140,7 +138,7 @@ TEST(many_that_hang_delay_no_other)
     for (size_t i = 0; i <= HANGING; i++)
         disk_write(block, all[i], 1, 1);
     faulty_hold_flushes("-hangs.qcow2");
-    group_cut(group, &cut_at_us);
+    group_must_cut(group);
     group_finish_begin(group);
     assert_int_equal(group_finish_await(group, 1, UINT64_MAX), GROUP_FINISH_PENDING);
     group_release_member(group, HANGING);

@@ -77,7 +77,6 @@ TEST(test_detach)
 TEST(test_settle)
 {
     struct block *block = *state;
-    uint64_t cut_at_us;
     char suffix[] = "0.qcow2";
     char image[32] = "d0.qcow2", next[64];
     for_each_errnum(i)
@@ -86,7 +85,7 @@ TEST(test_settle)
         struct group *group = group_make(block, suffix);
         disk_write(block, "d0", 1, (unsigned char)(i + 1)); /* after prepare's flush */
         CLEANUP(node) struct node *frozen = device_top(disk(block, "d0"));
-        group_cut(group, &cut_at_us);
+        group_must_cut(group);
         snprintf(next, sizeof(next), "/%s", image);
         faulty_fail_flush(next, ERRNUMS[i]);
         group_finish_begin(group);
@@ -110,10 +109,9 @@ TEST(test_settle)
 /* A group that was cut, and whose member waits for space. */
 static struct group *group_cut_without_space(struct block *block)
 {
-    uint64_t cut_at_us;
     struct group *group = group_make(block, "a.qcow2");
     disk_write(block, "d0", 1, 7);
-    group_cut(group, &cut_at_us);
+    group_must_cut(group);
     faulty_fail_flush("/d0.qcow2", ENOSPC);
     group_finish_begin(group);
     member_must_await_flush(group);

@@ -53,11 +53,10 @@ static void group_complete(struct group *group)
 {
     struct err err = {.message = ""};
     size_t failed_member;
-    uint64_t cut_at_us, sealed_us;
     if (group_prepare(group, &failed_member, &err) != 0)
         fail_msg("%s", err.message);
-    group_cut(group, &cut_at_us);
-    group_must_finish(group, &sealed_us);
+    group_must_cut(group);
+    group_must_finish(group);
     group_free(group);
 }
 

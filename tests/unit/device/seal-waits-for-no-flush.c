@@ -85,7 +85,6 @@ TEST(a_seal_waits_for_no_flush)
 {
     struct err err;
     size_t failed_member;
-    uint64_t cut_at_us, sealed_us;
     pthread_t writers[WRITERS];
     void *failed;
     struct block *block = disk_make();
@@ -100,7 +99,7 @@ TEST(a_seal_waits_for_no_flush)
     sem_wait(&entered);
     wait_until_full(index_top(device->index));
 
-    group_cut(group, &cut_at_us);
+    group_must_cut(group);
     /* Hangs where a writer that waits is listed. */
     changes_await(&device->changes, index_unsealed(device->index), 0, UINT64_MAX);
 
@@ -112,7 +111,7 @@ TEST(a_seal_waits_for_no_flush)
     /* Of all writers two flush at most, three syncs each: one was the first, one found too much
      * after him. */
     assert_in_range(atomic_load(&by_writers), 0, 6);
-    group_must_finish(group, &sealed_us);
+    group_must_finish(group);
     group_free(group);
     for (uint64_t i = 0; i < (uint64_t)WRITERS * STEPS_EACH; i++) {
         unsigned char byte = 0;

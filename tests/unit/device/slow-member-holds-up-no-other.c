@@ -17,7 +17,6 @@ struct job {
     pthread_t thread;
     struct block *block;
     struct group *group;
-    uint64_t sealed_us;
     size_t failed_member;
     struct err err;
     int ret;
@@ -33,7 +32,7 @@ static void *prepare_run(void *arg)
 static void *finish_run(void *arg)
 {
     struct job *job = arg;
-    group_must_finish(job->group, &job->sealed_us);
+    group_must_finish(job->group);
     return NULL;
 }
 
@@ -63,11 +62,10 @@ static void prepare_starts(struct job *job, struct block *block)
 
 static void prepared_must_commit(struct job *job)
 {
-    uint64_t cut_at_us;
     pthread_join(job->thread, NULL);
     assert_int_equal(job->ret, 0);
-    group_cut(job->group, &cut_at_us);
-    group_must_finish(job->group, &job->sealed_us);
+    group_must_cut(job->group);
+    group_must_finish(job->group);
     group_free(job->group);
 }
 
@@ -171,7 +169,6 @@ TEST(the_others_are_frozen_while_one_is_not_sealed)
     struct block *block = *state;
     struct job job = {.block = block};
     pthread_t writer;
-    uint64_t cut_at_us;
     struct node *tops[] = {disk(block, "d0")->newest, disk(block, "d1")->newest,
                            disk(block, "d2")->newest};
     for (size_t i = 0; i < 3; i++)
@@ -180,7 +177,7 @@ TEST(the_others_are_frozen_while_one_is_not_sealed)
     faulty_hold_writes("/d0.qcow2");
     assert_int_equal(pthread_create(&writer, NULL, write_run, block), 0);
     faulty_wait_held(1);
-    group_cut(job.group, &cut_at_us);
+    group_must_cut(job.group);
     start(&job, finish_run);
     await_frozen(tops[1]);
     await_frozen(tops[2]);
