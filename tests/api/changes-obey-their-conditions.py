@@ -135,9 +135,7 @@ def made(daemon, collection, body, name):
 
 def test():
     with Daemon() as daemon:
-        daemon.start()
-        daemon.create_device("vda", "qcow2", 1 << 20)
-        daemon.create_device("vdb", "raw", 1 << 20)
+        daemon.start_with({"vda": "qcow2", "vdb": "raw"}, 1 << 20)
         daemon.snapshot("g", ["vda"])
         for collection, body, name in MADE:
             made(daemon, collection, body, name)

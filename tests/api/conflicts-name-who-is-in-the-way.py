@@ -119,9 +119,7 @@ def test():
         run(os.path.join(SOURCE_DIR, "tests/lib/certificates.sh"), pki)
         daemon.arguments += ["--nbd", "unix:%s/nbd.sock" % daemon.runtime, "--nbd", "127.0.0.1:0", "--nbd-tls", "optional",
                              "--nbd-tls-cert-dir", pki + "/server", "--nbd-tls-verify-peer"]
-        daemon.start()
-        daemon.create_device("vda", "raw", 1 << 20)
-        daemon.create_device("vdb", "raw", 1 << 20)
+        daemon.start_with({"vda": "raw", "vdb": "raw"}, 1 << 20)
         check_group(daemon)
         check_clients(daemon, pki)
         check_image(daemon)

@@ -58,9 +58,7 @@ def hang_after(daemon, step):
 
 def test():
     with GatedDaemon() as daemon:
-        daemon.start()
-        daemon.create_device("vda", "raw", 1 << 20)
-        daemon.create_device("vdb", "qcow2", 1 << 20)
+        daemon.start_with({"vda": "raw", "vdb": "qcow2"}, 1 << 20)
         for value in (0, 3600001):
             answer = ask(daemon, "wrong", ["vda"], value)
             expect(answer.status == 422 and answer.body["pointer"] == "/deadline_ms", "%d: %s", value, answer)

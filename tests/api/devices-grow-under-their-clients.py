@@ -164,8 +164,7 @@ def among_groups(daemon, image_format):
     expect(daemon.request("DELETE", "/devices/clone?files=delete").status == 204, "the clone")
     for target, content in (("small", small), ("large", large)):
         name = "before-" + target
-        answer = daemon.request("POST", "/snapshot-groups/%s/rollbacks" % target, {"name": name})
-        expect(answer.status == 201, "%s", answer)
+        daemon.roll_back(target, name)
         flat.verify("rolled back to " + target, content)
     answer = daemon.request("PATCH", "/devices/v", {"size_bytes": 4 * MIB})
     expect(answer.status == 200, "%s", answer)

@@ -151,9 +151,7 @@ def defaults(daemon):
 
 def test():
     with Daemon() as daemon:
-        daemon.start()
-        for name, image_format in DISKS.items():
-            daemon.create_device(name, image_format, SIZE_BYTES)
+        daemon.start_with(DISKS, SIZE_BYTES)
         fill(daemon, 1)
         first = daemon.snapshot("first", list(DISKS))
         fill(daemon, 2)

@@ -154,9 +154,7 @@ def check_running(daemon):
 
 def test():
     with GatedDaemon() as daemon:
-        daemon.start()
-        daemon.create_device("vda", "raw", 1 << 20)
-        daemon.create_device("vdb", "qcow2", 1 << 20)
+        daemon.start_with({"vda": "raw", "vdb": "qcow2"}, 1 << 20)
         check_forms(daemon)
         check_same(daemon)
         check_deleted(daemon)

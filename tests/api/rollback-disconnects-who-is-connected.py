@@ -92,15 +92,12 @@ def stubborn(daemon):
     other.shutdown()
     del handle
     wait_until(lambda: daemon.get("/devices/vdc")["clients"] == 0, "the client has gone")
-    answer = daemon.request("POST", "/snapshot-groups/c/rollbacks", {"name": "r"})
-    expect(answer.status == 201, "%s", answer)
+    daemon.roll_back("c", "r")
 
 
 def test():
     with GatedDaemon() as daemon:
-        daemon.start()
-        daemon.create_device("vda", "raw", SIZE_BYTES)
-        daemon.create_device("vdb", "qcow2", SIZE_BYTES)
+        daemon.start_with({"vda": "raw", "vdb": "qcow2"}, SIZE_BYTES)
         daemon.snapshot("g", ["vda", "vdb"])
         disks = [Disk(name, SIZE_BYTES) for name in ("vda", "vdb")]
         for number in range(ROUNDS):

@@ -123,8 +123,7 @@ def races(daemon):
     expect((answer.status, answer.body["code"]) == (504, "DeadlineExceeded"), "%s", answer)
     daemon.open_gate("prepare")
     daemon.await_state(answer.body["instance"].split("/")[-1], "aborted")
-    made = daemon.request("POST", "/snapshot-groups/c/rollbacks", {"name": "late"})
-    expect(made.status == 201, "%s", made)
+    daemon.roll_back("c", "late")
 
 
 def merges(daemon):
@@ -140,15 +139,12 @@ def merges(daemon):
     daemon.open_gate("begin")
     answer = call.answer()
     expect((answer.status, answer.body["code"], answer.body["retryable"]) == (409, "DeviceInUse", True), "%s", answer)
-    made = daemon.request("POST", "/snapshot-groups/e/rollbacks", {"name": "beside"})
-    expect(made.status == 201, "%s", made)
+    daemon.roll_back("e", "beside")
 
 
 def test():
     with GatedDaemon() as daemon:
-        daemon.start()
-        daemon.create_device("vda", "qcow2", SIZE_BYTES)
-        daemon.create_device("vdb", "raw", SIZE_BYTES)
+        daemon.start_with({"vda": "qcow2", "vdb": "raw"}, SIZE_BYTES)
         daemon.snapshot("g", ["vda", "vdb"])
         bodies(daemon)
         aborted(daemon)

@@ -119,9 +119,7 @@ def kill_once(daemon, writers, group, moment):
 def test():
     source = random.Random(SEED)
     with Daemon() as daemon:
-        daemon.start()
-        for name, image_format in FORMATS.items():
-            daemon.create_device(name, image_format, SIZE_BYTES)
+        daemon.start_with(FORMATS, SIZE_BYTES)
         writers = [Writer(daemon, name, 0) for name in FORMATS]
         for writer in writers:
             writer.start()

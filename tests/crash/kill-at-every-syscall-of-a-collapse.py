@@ -10,7 +10,6 @@
 import os
 import sys
 
-os.environ.setdefault("CRASH_CALLS", "changes")
 os.environ.setdefault("CRASH_STRIDE", "3")  # 1: every call
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.realpath(__file__)), "..", "lib"))
@@ -52,9 +51,7 @@ class Collapse(Delete):
 
 def test():
     with Daemon() as daemon:
-        daemon.start()
-        for device, image_format in DEVICES.items():
-            daemon.create_device(device, image_format, SIZE_BYTES)
+        daemon.start_with(DEVICES, SIZE_BYTES)
         kill_walk(daemon, 202, Collapse(daemon), jobs_of)
 
 

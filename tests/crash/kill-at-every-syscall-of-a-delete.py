@@ -13,24 +13,20 @@
 import os
 import sys
 
-# all: also those at which a kill finds what the next one finds
-os.environ.setdefault("CRASH_CALLS", "changes")
 os.environ.setdefault("CRASH_STRIDE", "5")  # 1: every call
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.realpath(__file__)), "..", "lib"))
 from deletewalk import DEVICES, SIZE_BYTES, Delete
-from killwalk import jobs_of, kill_walk
+from killwalk import jobs_of, kill_walks
 from snapgroupd import Daemon, main
+from strace import served_by
 
 
 def kill_deletes(prefix, is_newest):
     with Daemon() as daemon:
-        daemon.start()
-        for device, image_format in DEVICES.items():
-            daemon.create_device(device, image_format, SIZE_BYTES)
+        daemon.start_with(DEVICES, SIZE_BYTES)
         delete = Delete(daemon, prefix, is_newest)
-        steps = kill_walk(daemon, 202, delete)
-        kill_walk(daemon, 202, delete, jobs_of, steps)
+        kill_walks(daemon, 202, delete, served_by, jobs_of)
 
 
 def test():

@@ -14,22 +14,19 @@
 import os
 import sys
 
-# all: also those at which a kill finds what the next one finds
-os.environ.setdefault("CRASH_CALLS", "changes")
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.realpath(__file__)), "..", "lib"))
 from gates import GatedDaemon
 from groupwalk import GroupWalk
-from killwalk import ask_and_kill_at, kill_walk
+from killwalk import ask_and_kill_at, kill_walk, kill_walks
 from snapgroupd import expect, main
-from strace import run_by
+from strace import run_by, served_by
 
 
 def test():
     with GatedDaemon() as daemon:
         snapshots = GroupWalk(daemon)
-        steps = kill_walk(daemon, 201, snapshots)
-        steps += kill_walk(daemon, 201, snapshots, run_by, steps)
+        steps = kill_walks(daemon, 201, snapshots, served_by, run_by)
         kill_walk(daemon, 201, snapshots, first_step=steps, ask=ask_and_kill_at("seal-vdb", "group-finish"))
         snapshots.end()
         expect(snapshots.committed > 0, "no group was committed")

@@ -8,8 +8,6 @@
 import os
 import sys
 
-# all: also those at which a kill finds what the next one finds
-os.environ.setdefault("CRASH_CALLS", "changes")
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.realpath(__file__)), "..", "lib"))
 from killer import daemon_to_kill

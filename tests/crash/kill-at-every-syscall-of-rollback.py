@@ -12,22 +12,19 @@
 import os
 import sys
 
-# all: also those at which a kill finds what the next one finds
-os.environ.setdefault("CRASH_CALLS", "changes")
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.realpath(__file__)), "..", "lib"))
 from gates import GatedDaemon
 from groupwalk import RollbackWalk
-from killwalk import kill_walk
+from killwalk import kill_walks
 from snapgroupd import main
-from strace import run_by
+from strace import run_by, served_by
 
 
 def test():
     with GatedDaemon() as daemon:
         rollbacks = RollbackWalk(daemon)
-        steps = kill_walk(daemon, 201, rollbacks)
-        kill_walk(daemon, 201, rollbacks, run_by, steps)
+        kill_walks(daemon, 201, rollbacks, served_by, run_by)
         rollbacks.end()
 
 

@@ -118,7 +118,7 @@ def walk(make, find_thread):
     with daemon_to_kill() as daemon:
         test, step = make(daemon), 0
         for _ in range(ROUNDS):
-            step += kill_walk(daemon, 201, test, find_thread, step)
+            step += kill_walk(daemon, 201, test, find_thread, step, calls="all")
         print("%d times one group or device" % test.taken)
 
 

@@ -164,9 +164,7 @@ def tokens(host):
 
 def test():
     with Collection() as collection, Daemon() as daemon:
-        daemon.start()
-        daemon.create_device("vda", "qcow2", 8 * MIB)
-        daemon.create_device("vdb", "raw", 8 * MIB)
+        daemon.start_with({"vda": "qcow2", "vdb": "raw"}, 8 * MIB)
         write(daemon, "vda", 1)
         daemon.snapshot("monday", ["vda", "vdb"])
         host = Host(collection, daemon)

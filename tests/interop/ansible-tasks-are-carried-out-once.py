@@ -115,9 +115,7 @@ def unreachable(host):
 
 def test():
     with Collection() as collection, GatedDaemon() as daemon:
-        daemon.start()
-        daemon.create_device("vda", "qcow2", MIB)
-        daemon.create_device("vdb", "raw", MIB)
+        daemon.start_with({"vda": "qcow2", "vdb": "raw"}, MIB)
         host = Host(collection, daemon)
         lost_answers(host)
         killed_daemons(host)

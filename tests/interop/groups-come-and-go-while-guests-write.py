@@ -200,9 +200,7 @@ class Course:
 
 def test():
     with Daemon() as daemon:
-        daemon.start()
-        for name, image_format in DEVICES.items():
-            daemon.create_device(name, image_format, SIZE_BYTES)
+        daemon.start_with(DEVICES, SIZE_BYTES)
         course = Course(daemon)
         course.run()
         print("%d groups, %d left, %d writes" % (course.number, len(course.groups),

@@ -41,9 +41,7 @@ def stopped_window(daemon, prober):
 
 def test():
     with Daemon() as daemon:
-        daemon.start()
-        daemon.create_device("vda", "qcow2", 8 << 20)
-        daemon.create_device("vdb", "qcow2", 8 << 20)
+        daemon.start_with({"vda": "qcow2", "vdb": "qcow2"}, 8 << 20)
         probes = [("write", PERIOD_US, daemon.nbd_uri("vda")), ("flush", 4 * PERIOD_US, daemon.nbd_uri("vdb"))]
         with Prober(probes) as prober:
             for _ in range(3):

@@ -263,9 +263,7 @@ class DeleteErrors:
         self.daemon, self.hit, self.is_newest = daemon, hit, is_newest
         self.refusals = self.failed_jobs = self.survivals = self.failed_devices = 0
         self.writers = []
-        daemon.start()
-        for device, image_format in DEVICES.items():
-            daemon.create_device(device, image_format, SIZE_BYTES)
+        daemon.start_with(DEVICES, SIZE_BYTES)
         daemon.create_device(BUSY, "qcow2", SIZE_BYTES)
         self.disk = Disk(BUSY, SIZE_BYTES)
         self.writers = start_writers(daemon, [self.disk])

@@ -96,12 +96,15 @@ def is_of_daemon(name):
     return name not in ("access", "clock_nanosleep", "restart_syscall")
 
 
-def kill_walk(daemon, status, test, find_thread=served_by, first_step=0, ask=ask_and_kill):
-    """test.before(step), with the daemon up; test.request(step) -> (method, path, body[, headers]);
+def kill_walk(daemon, status, test, find_thread=served_by, first_step=0, ask=ask_and_kill, calls="changes"):
+    """Of the thread's calls: "changes", since a kill at any other finds what the next one finds, or
+    "all"; CRASH_CALLS decides.
+
+    test.before(step), with the daemon up; test.request(step) -> (method, path, body[, headers]);
     test.after_kill(kill), with the daemon down; test.after_restart(kill). An answer must have
     `status`. Returns the number of steps, which are counted from `first_step`."""
     began = time.monotonic()
-    walk = Walk(is_of_daemon)
+    walk = Walk(is_of_daemon, calls=calls)
 
     def step(where, *call):
         kill = Kill(first_step + walk.steps, where)
@@ -126,3 +129,11 @@ def kill_walk(daemon, status, test, find_thread=served_by, first_step=0, ask=ask
     print("%d kills at %d kinds of call in %.1f s" %
           (walk.steps - len(walk.names), len(walk.names), time.monotonic() - began))
     return walk.steps + 1
+
+
+def kill_walks(daemon, status, test, *find_threads):
+    """A walk for each thread of the request. Returns the number of all steps."""
+    steps = 0
+    for find_thread in find_threads:
+        steps += kill_walk(daemon, status, test, find_thread, steps)
+    return steps

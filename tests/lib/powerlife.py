@@ -246,11 +246,7 @@ class LifeWork(Work):
                                                           "from": {"group": group.name, "device": source.name}})
         expect(answer.status == 201, "clone of %s: %s", group.name, answer)
         creation.answered = self.disk.position()
-        writer = Writer(self.daemon, self.disk, device, 0, self.random.random())
-        for _ in range(3):
-            writer.step()
-        writer.flush()
-        writer.handle.shutdown()
+        self.write_durably(device)
         return creation
 
     def detached(self, group):

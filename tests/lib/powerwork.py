@@ -220,12 +220,15 @@ class Work:
         """Another device, with data in it."""
         device = Device(name, image_format, EXTRA_BYTES, len(self.creations) + 1 << 40)
         creation = self.create(device)
+        self.write_durably(device)
+        return creation
+
+    def write_durably(self, device):
         writer = Writer(self.daemon, self.disk, device, 0, self.random.random())
         for _ in range(3):
             writer.step()
         writer.flush()
         writer.handle.shutdown()
-        return creation
 
     def go(self, creation):
         creation.delete_issued = self.disk.position()

@@ -265,6 +265,12 @@ class Daemon:
             ] + self.arguments, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log, env=self.environment)
         self.await_ready()
 
+    def start_with(self, disks, size_bytes):
+        """disks: {name: format}, created empty."""
+        self.start()
+        for name, image_format in disks.items():
+            self.create_device(name, image_format, size_bytes)
+
     def launcher(self):
         """A command that becomes the one after it, which ends with this process."""
         return ["setpriv", "--pdeathsig", "KILL"]
@@ -392,6 +398,11 @@ class Daemon:
     def snapshot(self, name, devices):
         answer = self.request("POST", "/snapshot-groups", group_body(name, devices))
         expect(answer.status == 201, "POST /snapshot-groups %s: %s", name, answer)
+        return answer.body
+
+    def roll_back(self, group, name):
+        answer = self.request("POST", "/snapshot-groups/%s/rollbacks" % group, {"name": name})
+        expect(answer.status == 201, "rollback to %s: %s", group, answer)
         return answer.body
 
     def await_job(self, answer):

@@ -12,8 +12,8 @@ A group runs on a thread of its own, which run_by() finds. So a test reaches eve
 by walking over the names, and for each name over K (Walk).
 
 With CRASH_STRIDE the walk takes every STRIDEth call only, from CRASH_FIRST on, so that several runs
-of a slow daemon share it. With CRASH_CALLS=changes it takes only the calls that a restart or a
-client could notice: a kill at any other finds what a kill at the next of these finds.
+of a slow daemon share it. CRASH_CALLS=changes has it take only the calls that a restart or a client
+could notice; CRASH_CALLS=all, every call.
 """
 import itertools
 import os
@@ -27,7 +27,7 @@ from snapgroupd import DEADLINE_S, expect
 
 STRIDE = int(os.environ.get("CRASH_STRIDE", "1"))
 FIRST = int(os.environ.get("CRASH_FIRST", "1"))
-CALLS = os.environ.get("CRASH_CALLS", "all")
+CALLS = os.environ.get("CRASH_CALLS")
 CHANGES = ("fallocate", "fchmod", "fdatasync", "fremovexattr", "fsetxattr", "fsync", "ftruncate", "io_uring_enter", "linkat",
            "mkdirat", "openat", "openat2", "pwrite64", "pwritev", "renameat2", "sendmsg", "sendto", "unlink", "unlinkat", "write",
            "writev")
@@ -138,16 +138,17 @@ class Walk:
             ... walk.saw(strace.names) ... if it was not reached: walk.next_name()
     """
 
-    def __init__(self, is_wanted=lambda name: True, stride=STRIDE):
+    def __init__(self, is_wanted=lambda name: True, stride=STRIDE, calls="all"):
         self.is_wanted = is_wanted
         self.stride = stride
+        self.calls = CALLS or calls
         self.names = []
         self.has_ended = False
         self.steps = 0
 
     def saw(self, names):
         self.names += [name for name in names if name not in self.names and self.is_wanted(name) and
-                       (CALLS == "all" or name in CHANGES)]
+                       (self.calls == "all" or name in CHANGES)]
 
     def next_name(self):
         self.has_ended = True
