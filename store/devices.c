@@ -305,6 +305,8 @@ int store_device_get_by_id(struct store *store, const char *id, struct device_ro
     return device_select(store, SELECT "WHERE id = :key", id, row, err);
 }
 
+#define NOT_MADE "is no overlay or clone that this daemon made"
+
 static int top_is_kept(const struct device_row *row, const char *why, const char *who,
                        struct err *err)
 {
@@ -326,37 +328,47 @@ static int top_is_being_frozen(const struct device_row *row, const char *group, 
     return err_add_holder(err, "group", group);
 }
 
-int store_device_find_maker(struct store *store, const struct device_row *row, char **made_by,
-                            struct err *err)
+/* The columns of top_check_unneeded(), of the top of the device :id. */
+static const char find_maker_sql[] =
+    "SELECT made_by, (SELECT path FROM images AS above WHERE above.backing = images.path "
+    "LIMIT 1), (SELECT groups.name FROM members JOIN groups ON groups.id = group_id "
+    "WHERE backing_image = images.path AND state NOT IN ('aborted', 'deleted') LIMIT 1), "
+    "(SELECT name FROM devices WHERE top_image = images.path AND id <> :id LIMIT 1), "
+    "(SELECT groups.id FROM members JOIN groups ON groups.id = group_id "
+    "WHERE backing_image = images.path AND NOT is_settled AND "
+    "state IN ('preparing', 'committing', 'cut') LIMIT 1) "
+    "FROM images WHERE path = (SELECT top_image FROM devices WHERE id = :id)";
+
+/* Column 0: who made it, or NULL; the others: who needs it. */
+static int top_check_unneeded(sqlite3_stmt *statement, const struct device_row *row,
+                              struct err *err)
 {
-    CLEANUP_BY(query_end) struct query query = {0};
-    sqlite3_stmt *statement = query_begin(
-        &query, store,
-        "SELECT made_by, (SELECT path FROM images AS above WHERE above.backing = images.path "
-        "LIMIT 1), (SELECT groups.name FROM members JOIN groups ON groups.id = group_id "
-        "WHERE backing_image = images.path AND state NOT IN ('aborted', 'deleted') LIMIT 1), "
-        "(SELECT name FROM devices WHERE top_image = images.path AND id <> :id LIMIT 1), "
-        "(SELECT groups.id FROM members JOIN groups ON groups.id = group_id "
-        "WHERE backing_image = images.path AND NOT is_settled AND "
-        "state IN ('preparing', 'committing', 'cut') LIMIT 1) "
-        "FROM images WHERE path = (SELECT top_image FROM devices WHERE id = :id)",
-        err);
-    if (!statement)
-        return -1;
-    statement_bind_text(statement, ":id", row->id);
-    int found = statement_step(query.reader, statement, ErrInternalError, row->name, err);
-    if (found < 0)
-        return -1;
-    if (found > 0 && needed_by(statement, 4))
+    if (needed_by(statement, 4))
         return top_is_being_frozen(row, needed_by(statement, 4), err);
-    if (found == 0 || !needed_by(statement, 0))
-        return top_is_kept(row, "is no overlay or clone that this daemon made", NULL, err);
+    if (!needed_by(statement, 0))
+        return top_is_kept(row, NOT_MADE, NULL, err);
     if (needed_by(statement, 1))
         return top_is_kept(row, "is beneath", needed_by(statement, 1), err);
     if (needed_by(statement, 2))
         return top_is_kept(row, "is frozen by snapshot group", needed_by(statement, 2), err);
     if (needed_by(statement, 3))
         return top_is_kept(row, "is open for device", needed_by(statement, 3), err);
+    return 0;
+}
+
+int store_device_find_maker(struct store *store, const struct device_row *row, char **made_by,
+                            struct err *err)
+{
+    CLEANUP_BY(query_end) struct query query = {0};
+    sqlite3_stmt *statement = query_begin(&query, store, find_maker_sql, err);
+    if (!statement)
+        return -1;
+    statement_bind_text(statement, ":id", row->id);
+    int found = statement_step(query.reader, statement, ErrInternalError, row->name, err);
+    if (found == 0)
+        return top_is_kept(row, NOT_MADE, NULL, err);
+    if (found < 0 || top_check_unneeded(statement, row, err) != 0)
+        return -1;
     *made_by = strdup(needed_by(statement, 0));
     return *made_by ? 0 : store_out_of_memory(err);
 }

@@ -152,25 +152,36 @@ static void filter_bind(sqlite3_stmt *statement, const struct group_list_filter 
                        filter->has_created_before ? (int64_t)filter->created_before_us : INT64_MAX);
 }
 
+/* Begins to read, newest first, at most `rows` from `floor` to below `below`. NULL: *err. */
+static sqlite3_stmt *list_begin(struct connection *reader, const struct group_list_filter *filter,
+                                int64_t floor, int64_t below, size_t rows, struct err *err)
+{
+    char sql[GROUP_LIST_SQL_BYTES];
+    group_list_sql(filter, sql);
+    sqlite3_stmt *statement = statement_begin(reader, sql, err);
+    if (!statement)
+        return NULL;
+    filter_bind(statement, filter);
+    statement_bind_int(statement, ":before", below);
+    statement_bind_int(statement, ":floor", floor);
+    statement_bind_int(statement, ":scan", (int64_t)rows);
+    return statement;
+}
+
 int group_list_find(struct connection *reader, const struct group_list_filter *filter,
                     uint64_t before, size_t limit, uint64_t *sequences, size_t *count,
                     uint64_t *next, struct err *err)
 {
-    char sql[GROUP_LIST_SQL_BYTES];
     int64_t floor = 0, below = before ? (int64_t)before : INT64_MAX;
     size_t scanned = 0, scan_max = limit < GROUP_SCAN_ROWS ? GROUP_SCAN_ROWS : limit;
     *count = 0;
     *next = 0;
     if (range_narrow(reader, filter, &floor, &below, err) != 0)
         return -1;
-    group_list_sql(filter, sql);
-    CLEANUP(statement) sqlite3_stmt *statement = statement_begin(reader, sql, err);
+    CLEANUP(statement)
+    sqlite3_stmt *statement = list_begin(reader, filter, floor, below, scan_max + 1, err);
     if (!statement)
         return -1;
-    filter_bind(statement, filter);
-    statement_bind_int(statement, ":before", below);
-    statement_bind_int(statement, ":floor", floor);
-    statement_bind_int(statement, ":scan", (int64_t)scan_max + 1);
     for (;;) {
         int found = statement_step(reader, statement, ErrInternalError, "", err);
         if (found <= 0) {

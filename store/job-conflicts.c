@@ -50,38 +50,38 @@ int store_job_insert_copy(struct store_transaction *transaction, const struct jo
 }
 
 /* `busy`: the images of the trees of those that run. */
+static const char find_free_sql[] =
+    "WITH RECURSIVE running (id) AS MATERIALIZED "
+    "(SELECT value FROM json_each(:running)), "
+    "busy (place) AS ("
+    "SELECT backing_image FROM jobs JOIN members USING (group_id) "
+    "WHERE jobs.id IN running AND backing_image IS NOT NULL "
+    "AND (jobs.device IS NULL OR jobs.device = members.device) "
+    "UNION SELECT base FROM merges WHERE job_id IN running AND base IS NOT NULL "
+    "UNION SELECT roots.value FROM jobs, "
+    "json_each(jobs.spec, '$.roots') AS roots "
+    "WHERE jobs.id IN running AND roots.value IS NOT NULL "
+    "UNION SELECT backing FROM busy CROSS JOIN images ON path = place "
+    "WHERE backing IS NOT NULL) "
+    "SELECT id FROM jobs AS job "
+    "WHERE state = :state AND id NOT IN running AND NOT EXISTS ("
+    "WITH RECURSIVE own (place) AS ("
+    "SELECT backing_image FROM members WHERE group_id = job.group_id "
+    "AND backing_image IS NOT NULL "
+    "AND (job.device IS NULL OR job.device = members.device) "
+    "UNION SELECT base FROM merges WHERE job_id = job.id AND base IS NOT NULL "
+    "UNION SELECT value FROM json_each(job.spec, '$.roots') "
+    "WHERE value IS NOT NULL "
+    "UNION SELECT backing FROM own CROSS JOIN images ON path = place "
+    "WHERE backing IS NOT NULL) "
+    "SELECT 1 FROM own WHERE place IN (SELECT place FROM busy)) "
+    "ORDER BY sequence LIMIT 1";
+
 int store_job_find_free(struct store *store, const char *state, const char *running,
                         char id[STORE_ID_CHARS + 1], struct err *err)
 {
     CLEANUP_BY(query_end) struct query query = {0};
-    sqlite3_stmt *statement =
-        query_begin(&query, store,
-                    "WITH RECURSIVE running (id) AS MATERIALIZED "
-                    "(SELECT value FROM json_each(:running)), "
-                    "busy (place) AS ("
-                    "SELECT backing_image FROM jobs JOIN members USING (group_id) "
-                    "WHERE jobs.id IN running AND backing_image IS NOT NULL "
-                    "AND (jobs.device IS NULL OR jobs.device = members.device) "
-                    "UNION SELECT base FROM merges WHERE job_id IN running AND base IS NOT NULL "
-                    "UNION SELECT roots.value FROM jobs, "
-                    "json_each(jobs.spec, '$.roots') AS roots "
-                    "WHERE jobs.id IN running AND roots.value IS NOT NULL "
-                    "UNION SELECT backing FROM busy CROSS JOIN images ON path = place "
-                    "WHERE backing IS NOT NULL) "
-                    "SELECT id FROM jobs AS job "
-                    "WHERE state = :state AND id NOT IN running AND NOT EXISTS ("
-                    "WITH RECURSIVE own (place) AS ("
-                    "SELECT backing_image FROM members WHERE group_id = job.group_id "
-                    "AND backing_image IS NOT NULL "
-                    "AND (job.device IS NULL OR job.device = members.device) "
-                    "UNION SELECT base FROM merges WHERE job_id = job.id AND base IS NOT NULL "
-                    "UNION SELECT value FROM json_each(job.spec, '$.roots') "
-                    "WHERE value IS NOT NULL "
-                    "UNION SELECT backing FROM own CROSS JOIN images ON path = place "
-                    "WHERE backing IS NOT NULL) "
-                    "SELECT 1 FROM own WHERE place IN (SELECT place FROM busy)) "
-                    "ORDER BY sequence LIMIT 1",
-                    err);
+    sqlite3_stmt *statement = query_begin(&query, store, find_free_sql, err);
     if (!statement)
         return -1;
     statement_bind_text(statement, ":running", running);
