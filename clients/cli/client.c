@@ -268,12 +268,23 @@ static int64_t timeout_of(const struct client *client, const struct request *req
     return is_stream ? 0 : request->patience_ms ? request->patience_ms : PATIENCE_MS;
 }
 
+static enum exchange exchange_not_connected(struct client *client, const char *why,
+                                            struct failure *failure)
+{
+    long os_error = 0;
+    curl_easy_getinfo(client->curl, CURLINFO_OS_ERRNO, &os_error);
+    fail(failure, EXIT_UNREACHABLE, "cannot connect to %s: %s%s", client->where,
+         os_error ? strerror((int)os_error) : why,
+         os_error == ENOENT   ? "; is snapgroupd running?"
+         : os_error == EACCES ? "; root may call, and groups that --allow-group of it names"
+                              : "");
+    return os_error == EACCES || os_error == EPERM ? EXCHANGE_FAILED : EXCHANGE_UNSENT;
+}
+
 /* What a failed exchange means. */
 static enum exchange exchange_judge(struct client *client, CURLcode code, int64_t timeout_ms,
                                     struct failure *failure)
 {
-    long os_error = 0;
-    curl_easy_getinfo(client->curl, CURLINFO_OS_ERRNO, &os_error);
     const char *why = *client->error ? client->error : curl_easy_strerror(code);
     switch (code) {
     case CURLE_OPERATION_TIMEDOUT:
@@ -281,12 +292,7 @@ static enum exchange exchange_judge(struct client *client, CURLcode code, int64_
              (double)timeout_ms / 1000);
         return EXCHANGE_LATE;
     case CURLE_COULDNT_CONNECT:
-        fail(failure, EXIT_UNREACHABLE, "cannot connect to %s: %s%s", client->where,
-             os_error ? strerror((int)os_error) : why,
-             os_error == ENOENT   ? "; is snapgroupd running?"
-             : os_error == EACCES ? "; root may call, and groups that --allow-group of it names"
-                                  : "");
-        return os_error == EACCES || os_error == EPERM ? EXCHANGE_FAILED : EXCHANGE_UNSENT;
+        return exchange_not_connected(client, why, failure);
     case CURLE_SSL_CONNECT_ERROR: /* not one of certificates: the server may be ending */
         fail(failure, EXIT_UNREACHABLE, "%s: %s", client->where, why);
         return EXCHANGE_UNSENT;
@@ -300,6 +306,19 @@ static enum exchange exchange_judge(struct client *client, CURLcode code, int64_
         fail(failure, EXIT_UNREACHABLE, "%s: %s", client->where, why);
         return EXCHANGE_FAILED;
     }
+}
+
+/* Has curl hand what it receives to `exchanging`. */
+static void exchange_set(struct exchanging *exchanging)
+{
+    CURL *curl = exchanging->client->curl;
+    curl_easy_setopt(curl, CURLOPT_HEADERFUNCTION, header_take);
+    curl_easy_setopt(curl, CURLOPT_HEADERDATA, exchanging);
+    curl_easy_setopt(curl, CURLOPT_WRITEFUNCTION, body_take);
+    curl_easy_setopt(curl, CURLOPT_WRITEDATA, exchanging);
+    curl_easy_setopt(curl, CURLOPT_XFERINFOFUNCTION, progress_take);
+    curl_easy_setopt(curl, CURLOPT_XFERINFODATA, exchanging);
+    curl_easy_setopt(curl, CURLOPT_NOPROGRESS, exchanging->take ? 0L : 1L);
 }
 
 static enum exchange exchange_run(struct exchanging *exchanging, const struct request *request,
@@ -316,13 +335,7 @@ static enum exchange exchange_run(struct exchanging *exchanging, const struct re
     *client->error = '\0';
     request_set(client, request, url, timeout_ms);
     curl_easy_setopt(curl, CURLOPT_HTTPHEADER, headers);
-    curl_easy_setopt(curl, CURLOPT_HEADERFUNCTION, header_take);
-    curl_easy_setopt(curl, CURLOPT_HEADERDATA, exchanging);
-    curl_easy_setopt(curl, CURLOPT_WRITEFUNCTION, body_take);
-    curl_easy_setopt(curl, CURLOPT_WRITEDATA, exchanging);
-    curl_easy_setopt(curl, CURLOPT_XFERINFOFUNCTION, progress_take);
-    curl_easy_setopt(curl, CURLOPT_XFERINFODATA, exchanging);
-    curl_easy_setopt(curl, CURLOPT_NOPROGRESS, exchanging->take ? 0L : 1L);
+    exchange_set(exchanging);
     exchanging->heard_ms = monotonic_ms();
     CURLcode code = curl_easy_perform(curl);
     fclose(exchanging->body);

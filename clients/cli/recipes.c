@@ -162,12 +162,27 @@ static int libvirt_print(const struct export *export, struct failure *failure)
 
 /* ---- others ---- */
 
-static int nbd_client_print(const struct export *export, struct failure *failure)
+/* Options of nbd-client. */
+static int tls_options_print(const struct export *export, struct failure *failure)
 {
     static const char *const files[][2] = {{"-cacertfile", "ca-cert.pem"},
                                            {"-certfile", "client-cert.pem"},
                                            {"-keyfile", "client-key.pem"}};
     const char *dir = export->cert_dir ? export->cert_dir : cert_dir_default;
+    for (size_t i = 0; i < sizeof(files) / sizeof(*files); i++) {
+        CLEANUP_FREE char *path = NULL;
+        if (asprintf(&path, "%s/%s", dir, files[i][1]) < 0)
+            return fail_memory(failure);
+        printf(" %s ", files[i][0]);
+        shell_put(path);
+    }
+    if (!export->socket)
+        fputs(" -enable-tls -tlshostname ", stdout), shell_put(export->host);
+    return 0;
+}
+
+static int nbd_client_print(const struct export *export, struct failure *failure)
+{
     puts("# A disk of this machine, /dev/nbd0; -persist connects again when the daemon has been "
          "away.");
     fputs("modprobe nbd && nbd-client ", stdout);
@@ -179,15 +194,8 @@ static int nbd_client_print(const struct export *export, struct failure *failure
     fputs(" /dev/nbd0 -name ", stdout);
     shell_put(export->name);
     printf(" -block-size 512 -persist%s", export->is_read_only ? " -readonly" : "");
-    for (size_t i = 0; export->has_tls && i < 3; i++) {
-        CLEANUP_FREE char *path = NULL;
-        if (asprintf(&path, "%s/%s", dir, files[i][1]) < 0)
-            return fail_memory(failure);
-        printf(" %s ", files[i][0]);
-        shell_put(path);
-    }
-    if (export->has_tls && !export->socket)
-        fputs(" -enable-tls -tlshostname ", stdout), shell_put(export->host);
+    if (export->has_tls && tls_options_print(export, failure) != 0)
+        return -1;
     putchar('\n');
     return 0;
 }

@@ -87,26 +87,33 @@ static const char *text_keep(struct call *call, const char *value)
     return texts[call->text_count] ? texts[call->text_count++] : NULL;
 }
 
+/* The option that is a setting of this name; OPTION_COUNT if there is none. */
+static enum option setting_find(const struct call *call, const char *name)
+{
+    int i = 0;
+    while (i < OPTION_COUNT &&
+           !(call->option_rows[i].is_setting && strcmp(call->option_rows[i].name, name) == 0))
+        i++;
+    return (enum option)i;
+}
+
 /* For libinih: 0 is an error. */
 static int setting_take(void *context, const char *section, const char *name, const char *value)
 {
     struct file_reading *reading = context;
     struct call *call = reading->call;
-    int i = 0;
     if (call->failure.status)
         return 0;
-    while (i < OPTION_COUNT &&
-           !(call->option_rows[i].is_setting && strcmp(call->option_rows[i].name, name) == 0))
-        i++;
-    if (strcmp(section, SECTION) != 0 || i == OPTION_COUNT) {
+    const enum option option = setting_find(call, name);
+    if (strcmp(section, SECTION) != 0 || option == OPTION_COUNT) {
         fail(&call->failure, EXIT_USAGE, "%s: there is no setting '%s' in section [%s]",
              reading->path, name, section);
         return 0;
     }
-    if (is_answered(call, reading->before, (enum option)i))
+    if (is_answered(call, reading->before, option))
         return 1;
     for (size_t u = reading->before; u < call->use_count; u++)
-        if (call->uses[u].option == (enum option)i) {
+        if (call->uses[u].option == option) {
             fail(&call->failure, EXIT_USAGE, "%s: '%s' is set twice", reading->path, name);
             return 0;
         }
@@ -114,7 +121,7 @@ static int setting_take(void *context, const char *section, const char *name, co
     if (!kept)
         fail_memory(&call->failure);
     else
-        call->uses[call->use_count++] = (struct option_use){(enum option)i, kept};
+        call->uses[call->use_count++] = (struct option_use){option, kept};
     return kept != NULL;
 }
 
