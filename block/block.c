@@ -152,6 +152,15 @@ static void block_close_devices(struct block *block)
     }
 }
 
+static void block_close_frozen(struct block *block)
+{
+    while (block->frozen) {
+        struct frozen *frozen = block->frozen;
+        block->frozen = frozen->next;
+        frozen_free(frozen);
+    }
+}
+
 int block_close(struct block *block, struct err *err)
 {
     bool hangs;
@@ -162,11 +171,7 @@ int block_close(struct block *block, struct err *err)
         return ret ? ret : block_report_used(err);
     block_nbd_stop(block);
     block_close_devices(block);
-    while (block->frozen) {
-        struct frozen *frozen = block->frozen;
-        block->frozen = frozen->next;
-        frozen_free(frozen);
-    }
+    block_close_frozen(block);
     if (!is_quiet)
         return err_set(err, ErrOpenFileFailed, 0, "an image is still being opened");
     readers_destroy(&block->walkers);

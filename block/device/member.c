@@ -30,6 +30,23 @@
 #include <string.h>
 #include <sys/stat.h>
 
+/* Whether the device, which is found, can be a member. */
+static int device_check_locked(const struct group *group, struct device *device, struct err *err)
+{
+    if (*device->holder)
+        return device_report_holder(device, err);
+    if (device_has_failed(device))
+        return err_set(err, ErrDeviceFailed, retry_is_scheduled(device) ? EAGAIN : 0,
+                       "device '%s' failed and cannot be frozen", device->name);
+    if (device->read_only)
+        return err_set(err, ErrDeviceIsReadOnly, 0,
+                       "device '%s' is read-only: it cannot change, so there is nothing to freeze",
+                       device->name);
+    if (group->is_rollback && device->clients && !group->disconnects)
+        return export_report_clients(device, err);
+    return 0;
+}
+
 /* Finds the member's device and holds it for the group. */
 static int member_hold(struct group *group, struct member *member, const char *name,
                        struct err *err)
@@ -39,17 +56,8 @@ static int member_hold(struct group *group, struct member *member, const char *n
     struct device *device = registry_await_locked(group->block, name);
     if (!device || !device->exported)
         return err_set(err, ErrDeviceNotFound, 0, "there is no device '%s'", name);
-    if (*device->holder)
-        return device_report_holder(device, err);
-    if (device_has_failed(device))
-        return err_set(err, ErrDeviceFailed, retry_is_scheduled(device) ? EAGAIN : 0,
-                       "device '%s' failed and cannot be frozen", name);
-    if (device->read_only)
-        return err_set(err, ErrDeviceIsReadOnly, 0,
-                       "device '%s' is read-only: it cannot change, so there is nothing to freeze",
-                       name);
-    if (group->is_rollback && device->clients && !group->disconnects)
-        return export_report_clients(device, err);
+    if (device_check_locked(group, device, err) != 0)
+        return -1;
     if (group->is_rollback && !group->is_plan)
         export_close_locked(device);
     if (group->is_plan)
@@ -353,6 +361,21 @@ static struct image_spec member_spec(const struct group *group, const struct mem
     };
 }
 
+/* Writes the overlay's header; the file is as accessible as the one below. */
+static int member_create(const struct group *group, const struct member *member, int fd,
+                         const struct node *below, struct err *err)
+{
+    const struct image_spec spec = member_spec(group, member, below);
+    struct err cause;
+    if (member->driver->create(fd, &spec, &cause) != 0) {
+        err_set(err, cause.code, 0, "snapshot_file '%s' cannot be created: %s", member->place.path,
+                cause.message);
+        err->errnum = cause.errnum;
+        return -1;
+    }
+    return access_copy(fd, below->fd, member->place.path, err);
+}
+
 int member_stage(struct group *group, struct member *member, struct err *err)
 {
     CLEANUP(claim) struct file_claim *claim = NULL; /* goes after the descriptor */
@@ -362,15 +385,7 @@ int member_stage(struct group *group, struct member *member, struct err *err)
     member->is_staged = true;
     CLEANUP(node)
     struct node *below = member->base ? node_ref(member->base) : device_top(member->device);
-    const struct image_spec spec = member_spec(group, member, below);
-    struct err cause;
-    if (member->driver->create(fd, &spec, &cause) != 0) {
-        err_set(err, cause.code, 0, "snapshot_file '%s' cannot be created: %s", member->place.path,
-                cause.message);
-        err->errnum = cause.errnum;
-        return -1;
-    }
-    if (access_copy(fd, below->fd, member->place.path, err) != 0)
+    if (member_create(group, member, fd, below, err) != 0)
         return -1;
     claim = member_claim(group, member, fd, err);
     if (!claim)

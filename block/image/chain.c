@@ -99,11 +99,30 @@ static void chain_add(struct chain_open *chain, struct node *node)
     chain->count++;
 }
 
+/* The node of the file: one that the guard knows, which is shared if there is no *claim, or a new
+ * one, which takes the descriptor. NULL: *err. */
+static struct node *chain_node(struct chain_open *chain, struct chain_file *file, int *fd,
+                               struct file_claim **claim, struct err *err)
+{
+    const struct chain_guard *guard = chain->guard;
+    struct node *node = NULL;
+    if (chain_file_examine(file, err) != 0 || chain_check_loop(chain, file, err) != 0 ||
+        (guard && guard->admit(guard->arg, file, claim, &node, err) != 0))
+        return NULL;
+    chain->shared = node && !*claim ? node : NULL;
+    if (node)
+        return node;
+    node = node_open_wanted(*fd, file->path, file->driver, file->read_only, NULL,
+                            chain_unwanted(chain), err);
+    if (node)
+        steal_fd(fd);
+    return node;
+}
+
 /* Opens one more image below those that are open. */
 static int chain_append(struct chain_open *chain, const char *path, const char *format,
                         bool read_only, struct err *err)
 {
-    const struct chain_guard *guard = chain->guard;
     const struct driver *driver = chain_driver(path, format, err);
     if (!driver)
         return -1;
@@ -119,20 +138,10 @@ static int chain_append(struct chain_open *chain, const char *path, const char *
                               .driver = driver,
                               .read_only = read_only,
                               .depth = chain->count};
-    struct node *node = NULL;
-    if (chain_file_examine(&file, err) != 0 || chain_check_loop(chain, &file, err) != 0 ||
-        (guard && guard->admit(guard->arg, &file, &claim, &node, err) != 0))
+    struct node *node = chain_node(chain, &file, &fd, &claim, err);
+    if (!node)
         return -1;
-    const bool is_shared = node && !claim;
-    if (!node) {
-        node = node_open_wanted(fd, canonical, driver, read_only, NULL, chain_unwanted(chain), err);
-        if (!node)
-            return -1;
-        steal_fd(&fd);
-    }
-    if (is_shared) {
-        chain->shared = node;
-    } else {
+    if (!chain->shared) {
         node_add_claim(node, steal(claim));
         node_add_alias(node, steal(alias));
     }

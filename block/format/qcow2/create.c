@@ -111,6 +111,29 @@ static uint64_t extensions_put(unsigned char *header, const struct image_spec *s
     return at;
 }
 
+/* The fields of the header; the name of the backing file, if there is one, is at `name_at`. */
+static struct qcow2_header_be header_fields(const struct layout *layout,
+                                            const struct image_spec *spec, size_t name,
+                                            uint64_t name_at)
+{
+    uint64_t l1 = 1 + layout->table_clusters + layout->blocks;
+    return (struct qcow2_header_be){
+        .magic = htobe32(QCOW2_MAGIC),
+        .version = htobe32(3),
+        .backing_file_offset = htobe64(name ? name_at : 0),
+        .backing_file_size = htobe32((uint32_t)name),
+        .cluster_bits = htobe32(layout->cluster_bits),
+        .size = htobe64(spec->size_bytes),
+        .l1_size = htobe32((uint32_t)layout->l1_entries),
+        .l1_table_offset = htobe64(l1 * layout->cluster_bytes),
+        .refcount_table_offset = htobe64(layout->cluster_bytes),
+        .refcount_table_clusters = htobe32((uint32_t)layout->table_clusters),
+        .incompatible_features = htobe64(spec->extended_l2 ? QCOW2_INCOMPATIBLE_EXTENDED_L2 : 0),
+        .refcount_order = htobe32(4),
+        .header_length = htobe32(sizeof(struct qcow2_header_be)),
+    };
+}
+
 /* Fills the first cluster; *length: as far as that. */
 static int header_put(unsigned char *header, const struct layout *layout,
                       const struct image_spec *spec, uint64_t *length, struct err *err)
@@ -123,25 +146,10 @@ static int header_put(unsigned char *header, const struct layout *layout,
     if (name > QCOW2_BACKING_NAME_MAX || needed > room)
         return err_set(err, ErrOpenFileFailed, ENAMETOOLONG,
                        "the backing file's name does not fit into the header");
-    uint64_t at = extensions_put(header, spec, needed + STAMP_BYTES <= room),
-             l1 = 1 + layout->table_clusters + layout->blocks;
+    uint64_t at = extensions_put(header, spec, needed + STAMP_BYTES <= room);
     assert(at + name <= room);
-    struct qcow2_header_be h = {
-        .magic = htobe32(QCOW2_MAGIC),
-        .version = htobe32(3),
-        .backing_file_offset = htobe64(name ? at : 0),
-        .backing_file_size = htobe32((uint32_t)name),
-        .cluster_bits = htobe32(layout->cluster_bits),
-        .size = htobe64(spec->size_bytes),
-        .l1_size = htobe32((uint32_t)layout->l1_entries),
-        .l1_table_offset = htobe64(l1 * layout->cluster_bytes),
-        .refcount_table_offset = htobe64(layout->cluster_bytes),
-        .refcount_table_clusters = htobe32((uint32_t)layout->table_clusters),
-        .incompatible_features = htobe64(spec->extended_l2 ? QCOW2_INCOMPATIBLE_EXTENDED_L2 : 0),
-        .refcount_order = htobe32(4),
-        .header_length = htobe32(sizeof(h)),
-    };
-    memcpy(header, &h, sizeof(h));
+    const struct qcow2_header_be fields = header_fields(layout, spec, name, at);
+    memcpy(header, &fields, sizeof(fields));
     memcpy(header + at, spec->backing_file ? spec->backing_file : "", name);
     *length = at + name;
     return 0;
