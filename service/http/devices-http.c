@@ -211,42 +211,54 @@ static void device_problem_locate(struct service *service, const struct request 
     }
 }
 
+/* *labels and *clients: texts of *wanted, on the heap. */
+static int device_request_decode(struct service *service, const struct request *request,
+                                 struct device_request *wanted, char **labels, char **clients,
+                                 struct problem *problem)
+{
+    const struct device_body *body = request->fields;
+    struct device_from from = {0};
+    if (device_body_check(body, problem) != 0 ||
+        (body->from && decode_object(body->from, "/from", &from_table, &from, problem) != 0) ||
+        !(*labels = decode_labels(body->labels, "/labels", problem)) ||
+        (body->allowed_clients &&
+         !(*clients = decode_allowed_clients(service, body->allowed_clients, problem))))
+        return -1;
+    *wanted = (struct device_request){.name = body->name,
+                                      .from = from,
+                                      .image = body->image,
+                                      .format = body->format,
+                                      .labels = *labels,
+                                      .allowed_clients = *clients,
+                                      .origin = &request->origin,
+                                      .read_only = body->read_only.value,
+                                      .discard_unflushed = body->discard_unflushed.value,
+                                      .create = body->size.given,
+                                      .size_bytes = body->size.value,
+                                      .created = device_body_created(body),
+                                      .overlay = device_body_overlay(body)};
+    return 0;
+}
+
 /* ---- handlers ---- */
 
 void device_create(struct service *service, const struct request *request, struct reply *reply)
 {
     struct problem problem = {0};
     const struct device_body *body = request->fields;
-    struct device_from from = {0};
+    struct device_request wanted;
+    enum device_part part;
     CLEANUP_FREE char *labels = NULL, *clients = NULL;
-    if (device_body_check(body, &problem) != 0 ||
-        (body->from && decode_object(body->from, "/from", &from_table, &from, &problem) != 0) ||
-        !(labels = decode_labels(body->labels, "/labels", &problem)) ||
-        (body->allowed_clients &&
-         !(clients = decode_allowed_clients(service, body->allowed_clients, &problem)))) {
+    if (device_request_decode(service, request, &wanted, &labels, &clients, &problem) != 0) {
         reply_problem(reply, &problem);
         return;
     }
-    enum device_part part;
-    struct device_request wanted = {.name = body->name,
-                                    .from = from,
-                                    .image = body->image,
-                                    .format = body->format,
-                                    .labels = labels,
-                                    .allowed_clients = clients,
-                                    .origin = &request->origin,
-                                    .read_only = body->read_only.value,
-                                    .discard_unflushed = body->discard_unflushed.value,
-                                    .create = body->size.given,
-                                    .size_bytes = body->size.value,
-                                    .created = device_body_created(body),
-                                    .overlay = device_body_overlay(body)};
     CLEANUP_BY(device_view_clear) struct device_view view = {0};
     if (devices_add(service, &wanted, &view, &part, &problem.err) != 0) {
         if (part == DEVICE_PART_ITSELF)
             device_problem_locate(service, request, body, &problem);
         else
-            device_problem_locate_from(&from, part, &problem);
+            device_problem_locate_from(&wanted.from, part, &problem);
         reply_problem(reply, &problem);
         return;
     }

@@ -104,6 +104,19 @@ static void event_stream(struct service *service, const struct request *request,
     reply_stream(reply, &subscription);
 }
 
+static struct cJSON *events_encode(const struct event_row *rows, size_t count, bool has_more)
+{
+    char next[24];
+    struct cJSON *json = cJSON_CreateObject();
+    struct cJSON *items = encode_array(json, "items");
+    for (size_t i = 0; i < count; i++)
+        cJSON_AddItemToArray(items, event_encode(&rows[i]));
+    if (has_more)
+        snprintf(next, sizeof(next), "%" PRIu64, rows[count - 1].id);
+    encode_text(json, "next", has_more ? next : NULL);
+    return json;
+}
+
 void event_list(struct service *service, const struct request *request, struct reply *reply)
 {
     if (request_wants_stream(request)) {
@@ -115,21 +128,14 @@ void event_list(struct service *service, const struct request *request, struct r
     struct event_row *rows;
     size_t limit, count;
     bool has_more;
-    char group[STORE_ID_CHARS + 1], next[24];
+    char group[STORE_ID_CHARS + 1];
     if (request_limit(request, &limit, &err) != 0 ||
         event_filter_decode(service, request, &filter, group, &err) != 0 ||
         events_list(service, &filter, limit, &rows, &count, &has_more, &err) != 0) {
         reply_error(reply, &err);
         return;
     }
-    struct cJSON *json = cJSON_CreateObject();
-    struct cJSON *items = encode_array(json, "items");
-    for (size_t i = 0; i < count; i++)
-        cJSON_AddItemToArray(items, event_encode(&rows[i]));
-    if (has_more)
-        snprintf(next, sizeof(next), "%" PRIu64, rows[count - 1].id);
-    encode_text(json, "next", has_more ? next : NULL);
+    reply_json(reply, 200, events_encode(rows, count, has_more));
     event_rows_free(rows, count);
-    reply_json(reply, 200, json);
     reply_tag(reply);
 }

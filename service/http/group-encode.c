@@ -16,22 +16,10 @@ const char *group_path(const struct group_row *row, char path[GROUP_PATH_BYTES])
     return path;
 }
 
-void group_problem(const struct group_row *row, struct problem *problem)
+/* Points at what the request says of the member. */
+static void problem_point_member(const struct group_row *row, size_t member,
+                                 struct problem *problem)
 {
-    size_t member = row->error_member;
-    problem->err.code = row->error_code;
-    problem->err.errnum = row->error_errnum;
-    snprintf(problem->err.message, sizeof(problem->err.message), "%s",
-             row->error_message ? row->error_message : "");
-    if (!row->has_error_member || member >= row->member_count)
-        return;
-    problem->device = row->members[member].device;
-    if (row->kind == GROUP_KIND_ROLLBACK) /* the request does not name the member */
-        return;
-    if (row->selector) { /* likewise */
-        problem_point(problem, "/selector");
-        return;
-    }
     switch (row->error_code) {
     case ErrOpenFileFailed:
         problem->snapshot_file = row->members[member].snapshot_file;
@@ -45,6 +33,24 @@ void group_problem(const struct group_row *row, struct problem *problem)
         problem_point(problem, "/devices/%zu", member);
         break;
     }
+}
+
+void group_problem(const struct group_row *row, struct problem *problem)
+{
+    size_t member = row->error_member;
+    problem->err.code = row->error_code;
+    problem->err.errnum = row->error_errnum;
+    snprintf(problem->err.message, sizeof(problem->err.message), "%s",
+             row->error_message ? row->error_message : "");
+    if (!row->has_error_member || member >= row->member_count)
+        return;
+    problem->device = row->members[member].device;
+    if (row->kind == GROUP_KIND_ROLLBACK) /* the request does not name the member */
+        return;
+    if (row->selector) /* likewise */
+        problem_point(problem, "/selector");
+    else
+        problem_point_member(row, member, problem);
 }
 
 static void encode_optional(struct cJSON *json, const char *name, bool given, uint64_t value)
@@ -129,6 +135,14 @@ static void encode_consistency(struct cJSON *json, const struct group_row *row)
     encode_text(consistency, "achieved", is_cut ? "crash" : NULL);
 }
 
+static void encode_error(struct cJSON *json, const struct group_row *row)
+{
+    char instance[GROUP_PATH_BYTES];
+    struct problem problem = {.instance = group_path(row, instance)};
+    group_problem(row, &problem);
+    cJSON_AddItemToObject(json, "error", problem_encode(&problem));
+}
+
 struct cJSON *group_encode(struct service *service, const struct group_row *row,
                            const enum member_readiness *known)
 {
@@ -150,14 +164,10 @@ struct cJSON *group_encode(struct service *service, const struct group_row *row,
     encode_members(service, json, row, known);
     encode_json(json, "holds", row->holds ? row->holds : "[]");
     encode_json(json, "labels", row->labels);
-    if (row->has_error) {
-        char instance[GROUP_PATH_BYTES];
-        struct problem problem = {.instance = group_path(row, instance)};
-        group_problem(row, &problem);
-        cJSON_AddItemToObject(json, "error", problem_encode(&problem));
-    } else {
+    if (row->has_error)
+        encode_error(json, row);
+    else
         encode_null(json, "error");
-    }
     return json;
 }
 

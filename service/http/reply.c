@@ -175,6 +175,13 @@ static void problem_add_holder(struct cJSON *json, const struct err *err)
         encode_text(member, "tls_name", client->tls_name);
 }
 
+static void problem_add_existing(struct cJSON *json, const struct problem *problem)
+{
+    struct cJSON *existing = cJSON_AddObjectToObject(json, "existing");
+    encode_text(existing, "id", problem->existing_id);
+    encode_bool(existing, "same_request", problem->is_same_request);
+}
+
 struct cJSON *problem_encode(const struct problem *problem)
 {
     const struct err *err = &problem->err;
@@ -196,11 +203,8 @@ struct cJSON *problem_encode(const struct problem *problem)
         encode_text(json, "snapshot_file", problem->snapshot_file);
     if (err->code == ErrDeviceInUse && err->holder_kind)
         problem_add_holder(json, err);
-    if (problem->has_existing) {
-        struct cJSON *existing = cJSON_AddObjectToObject(json, "existing");
-        encode_text(existing, "id", problem->existing_id);
-        encode_bool(existing, "same_request", problem->is_same_request);
-    }
+    if (problem->has_existing)
+        problem_add_existing(json, problem);
     if (problem->has_pointer)
         encode_text(json, "pointer", problem->pointer);
     return json;

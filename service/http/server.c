@@ -181,11 +181,22 @@ static void *connection_run(void *arg)
     return NULL;
 }
 
+static bool connection_start_thread(struct http_connection *connection)
+{
+    pthread_attr_t attributes;
+    pthread_attr_init(&attributes);
+    pthread_attr_setstacksize(&attributes, THREAD_STACK_BYTES);
+    int ret = pthread_create(&connection->thread, &attributes, connection_run, connection);
+    pthread_attr_destroy(&attributes);
+    if (ret == 0)
+        pthread_setname_np(connection->thread, "http-conn");
+    return ret == 0;
+}
+
 /* Starts the connection's thread, which then owns `fd`. False: there are no resources for it. */
 static bool connection_start_locked(struct http *http, const struct http_listener *listener,
                                     const struct principal *peer, int fd, bool is_reserve)
 {
-    pthread_attr_t attributes;
     struct http_connection *connection = calloc(1, sizeof(*connection));
     if (!connection)
         return false;
@@ -197,15 +208,10 @@ static bool connection_start_locked(struct http *http, const struct http_listene
                                            .since_ms = clock_monotonic_ms(),
                                            .has_tls = listener->has_tls,
                                            .stream.fd = fd};
-    pthread_attr_init(&attributes);
-    pthread_attr_setstacksize(&attributes, THREAD_STACK_BYTES);
-    int ret = pthread_create(&connection->thread, &attributes, connection_run, connection);
-    pthread_attr_destroy(&attributes);
-    if (ret != 0) {
+    if (!connection_start_thread(connection)) {
         free(connection);
         return false;
     }
-    pthread_setname_np(connection->thread, "http-conn");
     connection->next = http->live;
     http->live = connection;
     http->live_count++;

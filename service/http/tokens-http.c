@@ -45,6 +45,20 @@ static const struct decode_field token_fields[] = {
 
 const struct decode_table token_create_body = DECODE_TABLE(struct token_body, token_fields, true);
 
+/* The secret is in this reply only: not in what is kept for a repeated request. */
+static void token_reply_created(const struct token_row *row, const char *secret,
+                                struct reply *reply)
+{
+    struct cJSON *json = token_encode(row);
+    char *kept = cJSON_PrintUnformatted(json);
+    encode_text(json, "secret", secret);
+    reply_created(reply, "/tokens", row->id, json);
+    if (kept)
+        reply_tag_row(reply, row->id, STORE_REVISION_FIRST, kept);
+    reply->has_secret = true;
+    reply->kept_body = kept;
+}
+
 void token_create(struct service *service, const struct request *request, struct reply *reply)
 {
     struct problem problem = {0};
@@ -65,15 +79,8 @@ void token_create(struct service *service, const struct request *request, struct
         reply_problem(reply, &problem);
         return;
     }
-    struct cJSON *json = token_encode(&row);
-    char *kept = cJSON_PrintUnformatted(json);
-    encode_text(json, "secret", secret);
+    token_reply_created(&row, secret, reply);
     explicit_bzero(secret, sizeof(secret));
-    reply_created(reply, "/tokens", row.id, json);
-    if (kept)
-        reply_tag_row(reply, row.id, STORE_REVISION_FIRST, kept);
-    reply->has_secret = true;
-    reply->kept_body = kept;
 }
 
 void token_get(struct service *service, const struct request *request, struct reply *reply)
