@@ -191,6 +191,14 @@ static int copy_record(struct service *service, const struct copy_request *reque
     return store_commit(steal(transaction), err);
 }
 
+/* What an error of copy_record() is about. */
+static enum copy_part error_part(enum err_code code)
+{
+    return code == ErrGroupDeleting ? COPY_PART_GROUP
+           : code == ErrDeviceInUse ? COPY_PART_IMAGE
+                                    : COPY_PART_ITSELF;
+}
+
 int copies_begin(struct service *service, const struct copy_request *request, struct job_row *job,
                  enum copy_part *part, struct err *err)
 {
@@ -213,9 +221,7 @@ int copies_begin(struct service *service, const struct copy_request *request, st
                           .created_at_us = clock_now_us()};
     id_new(row.id);
     if (copy_record(service, request, &row, plan->image, err) != 0) {
-        *part = err->code == ErrGroupDeleting ? COPY_PART_GROUP
-                : err->code == ErrDeviceInUse ? COPY_PART_IMAGE
-                                              : COPY_PART_ITSELF;
+        *part = error_part(err->code);
         return -1;
     }
     job_control_wake(service->job_control);

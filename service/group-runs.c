@@ -87,6 +87,11 @@ bool group_runs_is_busy(struct group_runs *runs)
     return runs->active_count > 0;
 }
 
+static int run_is_short(struct err *err)
+{
+    return err_set(err, ErrOutOfResources, 0, "there is no memory for the group");
+}
+
 static size_t text_bytes(const char *text)
 {
     return text ? strlen(text) + 1 : 0;
@@ -149,31 +154,35 @@ static void request_copy(struct group_run *run, const struct snapshot_group_requ
     run->request.origin = &run->origin;
 }
 
+/* Memory for request_copy(), which is counted. */
+static int run_allocate(struct group_run *run, const struct snapshot_group_request *request,
+                        struct err *err)
+{
+    size_t bytes = request_bytes(request);
+    size_t members_bytes = (request->count + 1) * sizeof(*run->members);
+    size_t bases_bytes = request->rolled_back_to ? request->count * sizeof(*run->bases) : 0;
+    if (memory_take(&run->memory, bytes + members_bytes + bases_bytes, err) != 0)
+        return -1;
+    run->texts = malloc(bytes + 1);
+    run->members = calloc(1, members_bytes);
+    run->bases = calloc(1, bases_bytes + 1);
+    return run->texts && run->members && run->bases ? 0 : run_is_short(err);
+}
+
 static struct group_run *run_new(struct group_runs *runs,
                                  const struct snapshot_group_request *request,
                                  const struct group_wait *wait, struct err *err)
 {
     struct group_run *run = calloc(1, sizeof(*run));
     if (!run) {
-        err_set(err, ErrOutOfResources, 0, "there is no memory for the group");
+        run_is_short(err);
         return NULL;
     }
-    size_t bytes = request_bytes(request);
-    size_t members_bytes = (request->count + 1) * sizeof(*run->members);
-    size_t bases_bytes = request->rolled_back_to ? request->count * sizeof(*run->bases) : 0;
     run->runs = runs;
     run->memory.memory = &runs->service->memory;
     group_progress_init(&run->progress, wait->deadline_ms, wait->settle_ms, wait->wait_s);
     memcpy(run->abandoned.id, run->progress.id, sizeof(run->abandoned.id));
-    if (memory_take(&run->memory, bytes + members_bytes + bases_bytes, err) != 0) {
-        run_free(run);
-        return NULL;
-    }
-    run->texts = malloc(bytes + 1);
-    run->members = calloc(1, members_bytes);
-    run->bases = calloc(1, bases_bytes + 1);
-    if (!run->texts || !run->members || !run->bases) {
-        err_set(err, ErrOutOfResources, 0, "there is no memory for the group");
+    if (run_allocate(run, request, err) != 0) {
         run_free(run);
         return NULL;
     }
