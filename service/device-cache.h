@@ -8,7 +8,7 @@
 #ifndef SERVICE_DEVICE_CACHE_H
 #define SERVICE_DEVICE_CACHE_H
 
-#include "service/devices.h"
+#include "service/device-views.h"
 
 /* Texts beyond this are not kept. */
 #define DEVICE_CACHE_BYTES ((size_t)16 << 20)

@@ -9,7 +9,7 @@
 #ifndef SERVICE_DEVICE_UPDATE_H
 #define SERVICE_DEVICE_UPDATE_H
 
-#include "service/devices.h"
+#include "service/device-views.h"
 #include "service/labels.h"
 
 struct device_changes {

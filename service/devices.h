@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Devices: attach, create, list, detach. The store's row and the block layer's device are changed
- * in an order that lets a restart finish or undo whatever was under way:
+ * Devices: attach, create, detach. The store's row and the block layer's device are changed in an
+ * order that lets a restart finish or undo whatever was under way:
  *
  *   attach   open (block), insert the row, export
  *   create   insert the row CREATING, create the image, open it, row ATTACHED, remove the image's
@@ -18,28 +18,12 @@
 #ifndef SERVICE_DEVICES_H
 #define SERVICE_DEVICES_H
 
-#include "block/block.h"
 #include "service/device-request.h"
-#include "store/devices.h"
+#include "service/device-views.h"
 
 struct condition;
 struct origin;
 struct service;
-
-/* What is remembered about a device and what it is now. */
-struct device_view {
-    struct device_row row;
-    struct device_info info;
-    bool needs_tls;             /* device_row_needs_tls() */
-    struct keeper_row *keepers; /* of the images of its chain, apart from the device itself */
-    size_t keeper_count;
-};
-void device_view_clear(struct device_view *view);
-
-/* Whether a client needs TLS for the device's export at the address that is reported, now: a reload
- * may change it. */
-bool device_row_needs_tls(const struct service *service, const struct device_row *row);
-void device_views_free(struct device_view *views, size_t count);
 
 /* Codes: DeviceExists, DeviceInUse, OpenFileFailed, InvalidBlockFormat, UnflushedData, StoreFailed,
  * OutOfResources; InvalidValue: the clusters are too small for the size; of a clone also
@@ -58,20 +42,6 @@ struct device_detach {
  * OpenFileFailed. */
 int devices_remove(struct service *service, const char *name, const struct device_detach *how,
                    const struct origin *origin, const struct condition *condition, struct err *err);
-
-/* Fills in all of a view but its row; without `may_wait` not the storage's latest. DeviceNotFound,
- * OutOfResources, StoreFailed. */
-int device_view_fill(struct service *service, struct device_view *view, bool may_wait,
-                     struct err *err);
-
-int devices_get(struct service *service, const char *name, struct device_view *view,
-                struct err *err);
-
-/* Up to `limit` devices after the name `after` (NULL: from the first); *more: others follow, and
- * `last` is the name to continue after. */
-int devices_list(struct service *service, const char *after, size_t limit,
-                 struct device_view **views, size_t *count, bool *more,
-                 char last[DEVICE_NAME_MAX + 1], struct err *err);
 
 /* Opens and exports the device of a row, or a failed one instead. For recovery. */
 void devices_restore(struct service *service, const struct device_row *row);

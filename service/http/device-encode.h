@@ -5,7 +5,7 @@
 #ifndef SERVICE_HTTP_DEVICE_ENCODE_H
 #define SERVICE_HTTP_DEVICE_ENCODE_H
 
-#include "service/devices.h"
+#include "service/device-views.h"
 #include "service/http/reply.h"
 
 #include <cjson/cJSON.h>

@@ -6,6 +6,7 @@
 
 #include "service/context.h"
 #include "service/device-cache.h"
+#include "service/devices.h"
 #include "service/http/client-names.h"
 #include "service/http/condition.h"
 #include "service/http/decode.h"

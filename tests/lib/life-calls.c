@@ -9,6 +9,7 @@
 #include "service/copies.h"
 #include "service/deletes.h"
 #include "service/device-update.h"
+#include "service/devices.h"
 #include "service/holds.h"
 #include "service/snapshot-groups.h"
 
