@@ -134,15 +134,6 @@ static void group_reply_failed(struct service *service, const struct snapshot_gr
     reply_problem(reply, problem);
 }
 
-static void group_reply_end(struct service *service, const struct snapshot_group_request *wanted,
-                            const struct group_row *row, struct reply *reply)
-{
-    if (wanted->is_dry_run)
-        reply_json(reply, 200, plan_encode(wanted, row));
-    else
-        group_reply_created(service, row, reply);
-}
-
 static void snapshot_group_take_and_reply(struct service *service, const struct request *request,
                                           const struct group_wanted *wanted, struct reply *reply)
 {
@@ -157,7 +148,10 @@ static void snapshot_group_take_and_reply(struct service *service, const struct 
         group_run_start(service->group_runs, &wanted->request, &wait, &problem.err);
     switch (run ? group_run_await(run, &row, &problem.err) : GROUP_AWAITED_FAILED) {
     case GROUP_AWAITED_END:
-        group_reply_end(service, &wanted->request, row, reply);
+        if (wanted->request.is_dry_run)
+            reply_json(reply, 200, plan_encode(&wanted->request, row));
+        else
+            group_reply_created(service, row, reply);
         break;
     case GROUP_AWAITED_RECORD:
         group_reply(service, 202, row, reply);
