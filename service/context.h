@@ -34,6 +34,8 @@ struct key_claim;
 struct late_cut;
 struct open_cut;
 
+enum { LEFTOVER_THREADS = 4 }; /* as many may wait for storage that hangs */
+
 struct service {
     pthread_mutex_t names_lock;
     pthread_cond_t names_changed;
@@ -50,9 +52,11 @@ struct service {
 
     pthread_mutex_t leftovers_lock;
     pthread_cond_t leftovers_changed;
-    struct leftover *leftovers; /* these four: leftovers_lock (leftovers.h) */
-    bool leftovers_end, leftovers_started;
-    pthread_t leftovers_thread; /* if started */
+    struct leftover *leftovers; /* these five: leftovers_lock (leftovers.h) */
+    bool leftovers_end;
+    unsigned leftovers_waiting; /* threads that retry nothing */
+    unsigned leftovers_started;
+    pthread_t leftovers_threads[LEFTOVER_THREADS];
 
     pthread_mutex_t keys_lock;
     struct key_claim *keys; /* keys_lock: of requests that run (idempotency.h) */

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * See leftovers.h. The thread starts with the first entry.
+ * See leftovers.h. The first thread starts with the first entry, another one when one retries
+ * something and none waits: so what hangs keeps its own thread only.
  *
  * Invariants:
- *   I1. Only the thread removes an entry, so the one that it retries without the lock stays.
+ *   I1. Only the thread that retries an entry, without the lock, removes it, so it stays.
  *   I2. An id is in the list once.
  *   I3. Nothing is retried before recovery is done, which changes the same rows.
  */
@@ -36,10 +37,24 @@ static void leftover_remove_locked(struct service *service, struct leftover *lef
     free(leftover);
 }
 
+static void *leftovers_run(void *arg);
+
+static void leftovers_start_locked(struct service *service)
+{
+    pthread_t *thread = &service->leftovers_threads[service->leftovers_started];
+    if (service->leftovers_started == LEFTOVER_THREADS ||
+        pthread_create(thread, NULL, leftovers_run, service) != 0)
+        return;
+    pthread_setname_np(*thread, "leftovers");
+    service->leftovers_started++;
+    service->leftovers_waiting++;
+}
+
 /* Waits for the next round, or the end. */
 static void leftovers_wait_locked(struct service *service)
 {
     const struct timespec until = clock_monotonic_at(clock_monotonic_us() + DELAY_S * 1000000ULL);
+    assert(service->leftovers_waiting <= service->leftovers_started);
     while (!service->leftovers_end &&
            pthread_cond_clockwait(&service->leftovers_changed, &service->leftovers_lock,
                                   CLOCK_MONOTONIC, &until) == 0)
@@ -51,9 +66,17 @@ static void leftovers_retry_locked(struct service *service)
     assert(atomic_load(&service->ready)); /* I3 */
     for (struct leftover *leftover = service->leftovers, *next; leftover && !service->leftovers_end;
          leftover = next) {
+        next = leftover->next;
+        if (leftover->is_retried)
+            continue;
+        leftover->is_retried = true;
+        if (--service->leftovers_waiting == 0)
+            leftovers_start_locked(service);
         pthread_mutex_unlock(&service->leftovers_lock);
         bool is_done = leftover->retry(service, leftover);
         pthread_mutex_lock(&service->leftovers_lock);
+        service->leftovers_waiting++;
+        leftover->is_retried = false;
         next = leftover->next;
         if (is_done)
             leftover_remove_locked(service, leftover);
@@ -92,12 +115,9 @@ void leftovers_add(struct service *service,
         memcpy(copy->name, name, strlen(name) + 1);
         *end = copy;
     }
-    if (copy && !service->leftovers_started &&
-        pthread_create(&service->leftovers_thread, NULL, leftovers_run, service) == 0) {
-        pthread_setname_np(service->leftovers_thread, "leftovers");
-        service->leftovers_started = true;
-    }
-    if (!copy || !service->leftovers_started)
+    if (copy && service->leftovers_started == 0)
+        leftovers_start_locked(service);
+    if (!copy || service->leftovers_started == 0)
         log_error("there is no memory or thread for the retry; a restart tries again");
 }
 
@@ -107,8 +127,8 @@ void leftovers_close(struct service *service)
     service->leftovers_end = true;
     pthread_cond_broadcast(&service->leftovers_changed);
     pthread_mutex_unlock(&service->leftovers_lock);
-    if (service->leftovers_started)
-        pthread_join(service->leftovers_thread, NULL);
+    for (unsigned i = 0; i < service->leftovers_started; i++) /* none starts another any more */
+        pthread_join(service->leftovers_threads[i], NULL);
     for (struct leftover *next; service->leftovers; service->leftovers = next) {
         next = service->leftovers->next;
         free(service->leftovers);

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * Leftovers: files of rolled-back groups and creations, and of detaches that a start finishes, that
- * could not be removed, as a rule because their storage is away. A thread of their own retries
- * until they are removed, so nothing else waits for them. The durable record is the row,
+ * could not be removed, as a rule because their storage is away. Threads of their own retry until
+ * they are removed, so nothing else waits for them; nor does one for another, as long as fewer than
+ * LEFTOVER_THREADS wait for storage that hangs. The durable record is the row,
  * `aborting`, `creating` or `detaching`, or the merge of a job that has ended (left-files.h); a
  * restart lists them anew.
  */
@@ -18,7 +19,8 @@ struct service;
 
 struct leftover {
     struct leftover *next;
-    /* Removes what it can. True: nothing is left to do. On the leftovers' thread, no lock held. */
+    bool is_retried; /* now, by one of the threads */
+    /* Removes what it can. True: nothing is left to do. On a thread of these, no lock held. */
     bool (*retry)(struct service *service, const struct leftover *leftover);
     char id[STORE_ID_CHARS + 1];
     char name[]; /* of a device, or the path of an image, else "" */
@@ -31,7 +33,7 @@ void leftovers_add(struct service *service,
                    bool (*retry)(struct service *service, const struct leftover *leftover),
                    const char *id, const char *name, const struct err *cause);
 
-/* Ends the thread, which may be waiting for storage. Before block and store are closed. */
+/* Ends the threads, which may be waiting for storage. Before block and store are closed. */
 void leftovers_close(struct service *service);
 
 #endif
