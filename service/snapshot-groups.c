@@ -179,7 +179,7 @@ void snapshot_groups_abandon(struct service *service, struct group_progress *pro
     group_row_fail(&row, &cause, SIZE_MAX);
     if (group_row_write(service, store_group_update_aborting, &row, &origin_daemon,
                         EVENT_KIND_COUNT, &err) != 0 &&
-        err.code != ErrGroupNotFound)
+        err.code != ErrGroupNotFound && err.code != ErrInternalError) /* its thread was faster */
         log_warning("group %s: its row does not say yet that it is aborted: %s", row.id,
                     err.message);
 }

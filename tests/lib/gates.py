@@ -40,8 +40,11 @@ class GatedDaemon(Daemon):
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(os.path.join(self.gates, "%s.%s" % (step, state)))
 
+    def is_at_gate(self, step):
+        return os.path.exists(os.path.join(self.gates, step + ".reached"))
+
     def await_gate(self, step):
-        wait_until(lambda: os.path.exists(os.path.join(self.gates, step + ".reached")), "a group at " + step)
+        wait_until(lambda: self.is_at_gate(step), "a group at " + step)
 
     def await_state(self, group, state):
         """Waits until the group, by id or name, has the state, and returns it."""
