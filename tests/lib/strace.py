@@ -23,7 +23,7 @@ import signal
 import subprocess
 import time
 
-from snapgroupd import DEADLINE_S, expect
+from snapgroupd import DEADLINE_S, expect, wait_until
 
 STRIDE = int(os.environ.get("CRASH_STRIDE", "1"))
 FIRST = int(os.environ.get("CRASH_FIRST", "1"))
@@ -103,12 +103,21 @@ class Strace:
         return self
 
     def __exit__(self, *_):
-        if self.process.poll() is None:
-            self.process.send_signal(signal.SIGINT)  # it detaches; the thread runs on
-        self.process.wait(DEADLINE_S)
+        wait_until(self.has_detached, "strace to detach")
         self.process.stderr.close()
         with open(self.output, errors="replace") as output:
             self.lines = output.read().splitlines()
+
+    def has_detached(self):
+        """Tells it to detach, and the thread runs on. strace looks whether it was told to before it
+        waits for the thread: a signal between the two is lost if the thread sleeps."""
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGINT)
+        try:
+            self.process.wait(1)
+        except subprocess.TimeoutExpired:
+            return False
+        return True
 
     @property
     def names(self):
