@@ -37,11 +37,10 @@ LASTS_S = [0.03] * 6 + [1]  # at most: now and then a merge ends under its clien
 
 
 def slow_daemon(seed):
-    environment = {"LD_PRELOAD": os.path.join(BUILD_DIR, "tests", "libslow-calls.so"),
-                   "SLOW_CALLS": SLOW_CALLS, "SLOW_SEED": str(seed)}
-    if "ASAN_OPTIONS" not in os.environ:
-        environment["ASAN_OPTIONS"] = SANITIZER_OPTIONS["ASAN_OPTIONS"] + ":verify_asan_link_order=0"
-    return Daemon(environment=environment)
+    asan_options = os.environ.get("ASAN_OPTIONS", SANITIZER_OPTIONS["ASAN_OPTIONS"])
+    return Daemon(environment={"LD_PRELOAD": os.path.join(BUILD_DIR, "tests", "libslow-calls.so"),
+                               "SLOW_CALLS": SLOW_CALLS, "SLOW_SEED": str(seed),
+                               "ASAN_OPTIONS": asan_options + ":verify_asan_link_order=0"})
 
 
 def one_detach_each(calls):
