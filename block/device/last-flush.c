@@ -10,8 +10,7 @@
  * THREADS_MAX.
  *
  *   L1. A device that is listed has a looker until its flush has ended and was reported.
- *   L2. The list is freed by the last one who knows it: the caller, or, if he has left because
- *       flushes hang, nobody: the process exits.
+ *   L2. The list is freed by the caller, or, if flushes hang, by nobody: the process exits.
  */
 #include "block/device/last-flush.h"
 
@@ -203,7 +202,9 @@ int devices_flush_last(struct block *block, unsigned limit_ms, bool *hangs, stru
     flushes_await_locked(all, limit_ms);
     int ret = flushes_report_locked(all, hangs, err);
     pthread_mutex_unlock(&all->lock);
-    if (!*hangs)
+    if (*hangs)
+        block->hung_flushes = all;
+    else
         flushes_free(all);
     return ret;
 }

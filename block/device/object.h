@@ -64,7 +64,8 @@ struct block {
     struct hash_table frozen_named, frozen_aliased; /* the same */
     uint64_t serial;                                /* of the newest export */
     struct retrier retrier;
-    struct nbd_server *server; /* NULL until the first block_nbd_listen() */
+    struct last_flushes *hung_flushes; /* NULL, or what a stop that hangs has left to its threads */
+    struct nbd_server *server;         /* NULL until the first block_nbd_listen() */
 
     struct journal_dir *journals; /* NULL: images have no journals; set before any is opened */
 };
