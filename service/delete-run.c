@@ -18,12 +18,7 @@
 #include <assert.h>
 #include <string.h>
 
-enum {
-    CUT_TRIES = 300, /* while another group has the device, or one is being detached */
-    CUT_WAIT_MS = 100,
-    PLAN_TRIES = 250,
-    PLAN_WAIT_MS = 20,
-};
+enum { CUT_TRIES = 300, CUT_WAIT_MS = 100 }; /* while a device is being detached */
 
 /* ---- files that somebody removed ---- */
 
@@ -94,17 +89,14 @@ static int cut_take(struct service *service, const struct cuts *cuts, struct err
                                                    .origin = &origin_daemon,
                                                    .count = cuts->count,
                                                    .members = cuts->members};
-    for (int tries = 0;; tries++) {
+    int ret = 0;
+    for (unsigned tries = 0; ret == 0; tries++) {
         CLEANUP_BY(group_row_clear) struct group_row row = {0};
         if (snapshot_groups_take(service, &request, NULL, &row, err) == 0)
             return 0;
-        bool is_long = tries >= CUT_TRIES;
-        if (!err_is_in_use(err) || (is_long && err->code == ErrImageInUse))
-            return -1;
-        if (is_long ? job_control_step_aside(service->job_control, CUT_WAIT_MS, err)
-                    : job_control_sleep(service->job_control, CUT_WAIT_MS))
-            return 1;
+        ret = job_control_await_use(service->job_control, tries, err);
     }
+    return ret;
 }
 
 static int cut_try(struct service *service, const struct group_row *group,
@@ -284,14 +276,13 @@ static int delete_plan_wait(struct service *service, const struct group_row *gro
                             struct err *err)
 {
     const uint64_t total_bytes = job->total_bytes;
-    for (int tries = 0; delete_plan_next(service, group, roots, job, added, err) != 0; tries++) {
-        if (!err_is_in_use(err) || tries == PLAN_TRIES)
-            return -1;
+    int ret = 0;
+    for (unsigned tries = 0;
+         ret == 0 && delete_plan_next(service, group, roots, job, added, err) != 0; tries++) {
         job->total_bytes = total_bytes;
-        if (job_control_sleep(service->job_control, PLAN_WAIT_MS))
-            return 1;
+        ret = job_control_await_use(service->job_control, tries, err);
     }
-    return 0;
+    return ret;
 }
 
 /* ---- running ---- */

@@ -15,6 +15,9 @@
 enum {
     LOOK_MS = 250, /* between two looks at jobs at work while another one may wait for them */
     HURRY_MS = 10, /* between two at whether somebody waits for the job */
+    USE_TRIES = 500,
+    USE_WAIT_MS = 20,
+    USE_ASIDE_MS = 250,
 };
 
 void job_control_init(struct job_control *control)
@@ -323,7 +326,8 @@ bool job_control_sleep(struct job_control *control, unsigned ms)
     return run_wait_locked(control, run_own_locked(control), &until_us);
 }
 
-bool job_control_step_aside(struct job_control *control, unsigned ms, const struct err *cause)
+/* The same while others run: before it repeats what may take long to become possible. */
+static bool run_step_aside(struct job_control *control, const struct err *cause)
 {
     LOCK_GUARD(&control->lock);
     struct job_run *run = run_own_locked(control);
@@ -334,10 +338,18 @@ bool job_control_step_aside(struct job_control *control, unsigned ms, const stru
     run->is_idle = true;
     control->wake_count++;
     pthread_cond_broadcast(&control->changed);
-    const uint64_t until_us = clock_monotonic_us() + (uint64_t)ms * 1000;
+    const uint64_t until_us = clock_monotonic_us() + USE_ASIDE_MS * 1000u;
     while (!is_stopped_locked(control, run) && clock_monotonic_us() < until_us)
         wait_locked(control, until_us);
     run_await_turn_locked(control, run);
     run->is_idle = false;
     return is_stopped_locked(control, run);
+}
+
+int job_control_await_use(struct job_control *control, unsigned tries, const struct err *cause)
+{
+    bool is_long = tries >= USE_TRIES;
+    if (!err_is_in_use(cause) || (is_long && cause->code == ErrImageInUse))
+        return -1;
+    return is_long ? run_step_aside(control, cause) : job_control_sleep(control, USE_WAIT_MS);
 }

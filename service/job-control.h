@@ -121,7 +121,10 @@ bool job_control_pace(struct job_control *control, uint64_t bytes, const struct 
 /* Waits so long, or until the job is to stop. The same result. */
 bool job_control_sleep(struct job_control *control, unsigned ms);
 
-/* The same while others run: before it repeats what may take long to become possible. */
-bool job_control_step_aside(struct job_control *control, unsigned ms, const struct err *cause);
+/* Before a step that failed with *cause, `tries` times before, is tried again. If something was in
+ * use, waits until that may have changed: for 10 s at work, then it steps aside, while others run.
+ * 0: try again; 1: the job is to stop; -1: it has failed. So it has if another program has an image
+ * open for so long, maybe for ever. */
+int job_control_await_use(struct job_control *control, unsigned tries, const struct err *cause);
 
 #endif

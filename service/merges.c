@@ -31,7 +31,7 @@
 #include <errno.h>
 #include <string.h>
 
-enum { REPEAT_MS = 20, BEGIN_TRIES = 500, ASIDE_MS = 250 };
+enum { REPEAT_MS = 20 };
 
 /* ---- the images ---- */
 
@@ -149,13 +149,10 @@ static int push_copy(struct service *service, struct merge *merge, struct job_ro
 /* Somebody who opens a chain with the image has a claim of his own for a moment. 0; 1: stopped. */
 static int push_begin(struct service *service, struct merge *merge, struct err *err)
 {
-    for (int tries = 0; merge_begin(merge, err) != 0; tries++) {
-        if (!err_is_in_use(err) || tries == BEGIN_TRIES)
-            return -1;
-        if (job_control_sleep(service->job_control, REPEAT_MS))
-            return 1;
-    }
-    return 0;
+    int ret = 0;
+    for (unsigned tries = 0; ret == 0 && merge_begin(merge, err) != 0; tries++)
+        ret = job_control_await_use(service->job_control, tries, err);
+    return ret;
 }
 
 static int merge_push(struct service *service, struct merge *merge, struct job_row *job,
@@ -203,16 +200,13 @@ static int merge_take_place(struct service *service, struct merge *merge, const 
                             struct merge_row *row, struct err *err)
 {
     int ret;
-    for (int tries = 0; (ret = redirect_try(service, merge, row, err)) != 0; tries++) {
-        bool is_long = tries >= BEGIN_TRIES;
-        if (ret < 0 && (!err_is_in_use(err) || (is_long && err->code == ErrImageInUse)))
-            return -1;
+    for (unsigned tries = 0; (ret = redirect_try(service, merge, row, err)) != 0; tries++) {
         if (ret > 0)
             err_set(err, ErrDeviceInUse, 0, "a device with image '%s' is held by a group",
                     row->upper);
-        if (is_long ? job_control_step_aside(service->job_control, ASIDE_MS, err)
-                    : job_control_sleep(service->job_control, REPEAT_MS))
-            return 1;
+        ret = job_control_await_use(service->job_control, tries, err);
+        if (ret != 0)
+            return ret;
     }
     metrics_count_redirect(service->metrics, merge_locked_us(merge));
     if (merge_save(service, job, row, store_merge_redirect, err) != 0)
@@ -320,13 +314,15 @@ static int merge_try(struct service *service, struct job_row *job, struct merge_
 static int merge_try_until_done(struct service *service, struct job_row *job, struct merge_row *row,
                                 struct err *err)
 {
+    unsigned tries = 0;
     int ret;
-    for (int tries = 0; (ret = merge_try(service, job, row, err)) != 0;) {
-        bool is_passing = ret < 0 && row->stage == MERGE_COPYING && err_is_in_use(err);
-        if (ret != 2 && !(is_passing && tries++ < BEGIN_TRIES))
+    while ((ret = merge_try(service, job, row, err)) != 0) {
+        if (ret == 2)
+            ret = job_control_sleep(service->job_control, REPEAT_MS);
+        else if (ret < 0 && row->stage == MERGE_COPYING)
+            ret = job_control_await_use(service->job_control, tries++, err);
+        if (ret != 0)
             return ret;
-        if (job_control_sleep(service->job_control, REPEAT_MS))
-            return 1;
     }
     return 0;
 }

@@ -1,19 +1,19 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
 #
-# As many jobs as may be at work have merged an image, on which rollbacks are just putting overlays,
-# which takes longer than the jobs try again at once. They do not fail, a job of another disk is
-# done meanwhile, and they are done once the rollbacks are.
+# As many jobs as may be at work wait for groups that take longer than they try again at once: one
+# has merged an image, on which a rollback is just putting an overlay, and one is to put a new top
+# on a device that another group has. They do not fail, a job of another disk is done meanwhile, and
+# they are done once the groups are.
 import os
 import sys
 
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.realpath(__file__)), "..", "lib"))
 from gates import Call, GatedDaemon
-from snapgroupd import expect, main, wait_until
+from snapgroupd import expect, group_body, main, wait_until
 
 SIZE_BYTES = 65536
-PUSHED = ("vda", "vdb")
 
 
 def has_stepped_aside(daemon, job):
@@ -28,16 +28,16 @@ def begin(daemon, group):
 
 
 def make_disks(daemon):
-    for name in (*PUSHED, "vdc"):
+    for name in ("vda", "vdb", "vdc"):
         daemon.create_device(name, "qcow2", SIZE_BYTES)
         for letter in "ab":
             daemon.write(name, letter.encode() * 512, 0)
             daemon.snapshot(name + letter, [name])
 
 
-def roll_back(daemon, name):
-    call = Call(daemon, "POST", "/snapshot-groups/%sb/rollbacks" % name, {"name": name + "-back", "disconnect": True})
-    daemon.await_state(name + "-back", "preparing")
+def hold(daemon, name, path, body):
+    call = Call(daemon, "POST", path, {**body, "name": name})
+    daemon.await_state(name, "preparing")
     return call
 
 
@@ -52,17 +52,18 @@ def test():
         daemon.start()
         make_disks(daemon)
         daemon.close_gate("pushed")
-        jobs = [begin(daemon, name + "a") for name in PUSHED]
-        wait_until(lambda: all(daemon.get("/jobs/" + job)["state"] == "running" for job in jobs), "both to run")
+        jobs = [begin(daemon, "vdaa")]
         daemon.await_gate("pushed")
         daemon.close_gate("prepare")
-        rollbacks = [roll_back(daemon, name) for name in PUSHED]
+        groups = [hold(daemon, "back", "/snapshot-groups/vdab/rollbacks", {"disconnect": True}),
+                  hold(daemon, "third", "/snapshot-groups", group_body("third", ["vdb"]))]
+        jobs.append(begin(daemon, "vdbb"))
         daemon.open_gate("pushed")
         for job in jobs:
             wait_until(lambda: has_stepped_aside(daemon, job), "a job to step aside")
         await_done(daemon, begin(daemon, "vdca"))
         daemon.open_gate("prepare")
-        for call in rollbacks:
+        for call in groups:
             expect(call.answer().status == 201, "%s", call.answer())
         for job in jobs:
             await_done(daemon, job)
