@@ -343,6 +343,7 @@ static int daemon_close(struct service *service, struct end_watch *watch, int re
                         struct err *err)
 {
     struct err closing;
+    leftovers_close(service); /* they plan jobs, by calls to storage */
     bool has_ended = jobs_close(service->jobs);
     group_runs_close(service->group_runs);
     if (has_ended) {
@@ -353,8 +354,6 @@ static int daemon_close(struct service *service, struct end_watch *watch, int re
         log_error("%s; the next start settles what is left", closing.message);
     settlements_close(service);
     unsettled_close(service);
-    if (has_ended)
-        leftovers_close(service);
     daemon_enter_closing(watch);
     if (!has_ended) /* jobs */
         daemon_leave(service, result);

@@ -106,6 +106,8 @@ void leftovers_add(struct service *service,
         return;
     if (cause)
         log_error("%s; it is retried", cause->message);
+    if (service->leftovers_end)
+        return;
     if (!name)
         name = "";
     struct leftover *copy = malloc(sizeof(*copy) + strlen(name) + 1);

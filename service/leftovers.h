@@ -27,13 +27,14 @@ struct leftover {
 };
 
 /* Calls `retry` until it is done, for what has that id, and that name (NULL: none); there may be
- * one already. Logs `cause`, if there is one, once. Where memory or threads are short, a restart
- * does it. Any thread. */
+ * one already. Logs `cause`, if there is one, once. Where memory or threads are short, and from
+ * leftovers_close() on, a restart does it. Any thread. */
 void leftovers_add(struct service *service,
                    bool (*retry)(struct service *service, const struct leftover *leftover),
                    const char *id, const char *name, const struct err *cause);
 
-/* Ends the threads, which may be waiting for storage. Before block and store are closed. */
+/* Ends the threads, which may be waiting for storage. Before all that they use is closed: jobs,
+ * calls to storage, block and store. */
 void leftovers_close(struct service *service);
 
 #endif
