@@ -15,15 +15,6 @@ MIB = 1 << 20
 FIRST_RATE = 64 << 10  # a second: the frozen image takes three, the top a minute
 
 
-def change(daemon, job, body):
-    answer = daemon.request("PATCH", "/jobs/" + job, body)
-    expect(answer.status == 200, "%s: %s", body, answer)
-
-
-def chain(daemon):
-    return [image["image"] for image in daemon.get("/devices/vda")["chain"]]
-
-
 def is_collapsing(daemon, job):
     merges = daemon.get("/jobs/" + job)["merges"]
     return len(merges) > 1 and merges[1]["stage"] == "copying"
@@ -33,17 +24,17 @@ def begin(daemon, group):
     """The job that deletes the group, and has the last merge before it for ever."""
     daemon.snapshot(group, ["vda"])
     daemon.write("vda", b"1" * 3 * FIRST_RATE, 0)
-    before = chain(daemon)
+    before = daemon.chain("vda")
     job = daemon.request("DELETE", "/snapshot-groups/" + group).body["id"]
-    wait_until(lambda: chain(daemon)[0] != before[0], "the cut")
+    wait_until(lambda: daemon.chain("vda")[0] != before[0], "the cut")
     daemon.write("vda", os.urandom(4 * MIB), 0)
     wait_until(lambda: is_collapsing(daemon, job), "the last merge to begin")
-    change(daemon, job, {"rate_bytes_per_second": 1})
+    daemon.change_job(job, {"rate_bytes_per_second": 1})
     return job
 
 
 def end(daemon, job):
-    change(daemon, job, {"rate_bytes_per_second": 0})
+    daemon.change_job(job, {"rate_bytes_per_second": 0})
     wait_until(lambda: daemon.get("/jobs/" + job)["state"] == "done", "the job to be done")
 
 
@@ -59,7 +50,7 @@ def test_group(daemon):
 def test_detach(daemon):
     job = begin(daemon, "three")
     known = daemon.content_hash("vda")
-    top = chain(daemon)[0]
+    top = daemon.chain("vda")[0]
     answer = daemon.request_when_free("DELETE", "/devices/vda")  # the client may not have gone
     expect(answer.status == 204, "%s", answer)
     wait_until(lambda: daemon.get("/jobs/" + job)["state"] == "done", "the job to be done")

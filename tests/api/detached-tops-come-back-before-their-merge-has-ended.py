@@ -17,15 +17,6 @@ MIB = 1 << 20
 FIRST_RATE = 64 << 10  # a second: the frozen image takes one, the top a minute
 
 
-def change(daemon, job, body):
-    answer = daemon.request("PATCH", "/jobs/" + job, body)
-    expect(answer.status == 200, "%s: %s", body, answer)
-
-
-def chain(daemon, device):
-    return [image["image"] for image in daemon.get("/devices/" + device)["chain"]]
-
-
 def is_collapsing(daemon, job):
     merges = daemon.get("/jobs/" + job)["merges"]
     return len(merges) > 1 and merges[1]["stage"] == "copying"
@@ -35,9 +26,9 @@ def begin(daemon, device, group):
     """The job that deletes the group, once it has begun with the top."""
     daemon.snapshot(group, [device])
     daemon.write(device, b"1" * FIRST_RATE, 0)
-    before = chain(daemon, device)
+    before = daemon.chain(device)
     job = daemon.request("DELETE", "/snapshot-groups/" + group).body["id"]
-    wait_until(lambda: chain(daemon, device)[0] != before[0], "the cut")
+    wait_until(lambda: daemon.chain(device)[0] != before[0], "the cut")
     daemon.write(device, os.urandom(4 * MIB), 0)
     wait_until(lambda: is_collapsing(daemon, job), "the last merge to begin")
     return job
@@ -51,8 +42,8 @@ def detach(daemon, device):
 def test_cancelled(daemon, device, group):
     job = begin(daemon, device, group)
     known = daemon.content_hash(device)
-    change(daemon, job, {"state": "cancelled"})
-    top, base = chain(daemon, device)
+    daemon.change_job(job, {"state": "cancelled"})
+    top, base = daemon.chain(device)
     detach(daemon, device)
     answer = daemon.request("POST", "/devices", {"name": "base", "image": base, "format": "qcow2", "read_only": True})
     expect(answer.status == 409 and answer.body["code"] == "GroupDeleting", "%s", answer)
@@ -63,7 +54,7 @@ def test_cancelled(daemon, device, group):
     daemon.attach_device(device, top, "qcow2")
     expect(daemon.content_hash(device) == known, "the device has changed")
     daemon.delete_group(group)
-    expect(chain(daemon, device) == [base], "%s", chain(daemon, device))
+    expect(daemon.chain(device) == [base], "%s", daemon.chain(device))
     expect(daemon.content_hash(device) == known, "the device has changed")
 
 
@@ -72,9 +63,9 @@ def test_killed(daemon, device, group):
     job = begin(daemon, device, group)
     daemon.kill()
     daemon.start()
-    change(daemon, job, {"state": "paused"})
+    daemon.change_job(job, {"state": "paused"})
     known = daemon.content_hash(device)
-    top, base = chain(daemon, device)
+    top, base = daemon.chain(device)
     detach(daemon, device)
     daemon.kill()
     daemon.start()
@@ -82,9 +73,9 @@ def test_killed(daemon, device, group):
     expect(daemon.content_hash("other") == known, "the device has changed")
     daemon.kill()
     daemon.start()
-    change(daemon, job, {"state": "running", "rate_bytes_per_second": 0})
+    daemon.change_job(job, {"state": "running", "rate_bytes_per_second": 0})
     wait_until(lambda: daemon.get("/jobs/" + job)["state"] == "done", "the job to be done")
-    expect(chain(daemon, "other") == [base], "%s", chain(daemon, "other"))
+    expect(daemon.chain("other") == [base], "%s", daemon.chain("other"))
     expect(daemon.content_hash("other") == known, "the device has changed")
 
 

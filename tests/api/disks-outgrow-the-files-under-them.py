@@ -35,7 +35,7 @@ def images_are_few(daemon, base, group):
     wait_until(lambda: daemon.get("/jobs/" + job)["state"] not in ("queued", "running"), "the job")
     ended = daemon.get("/jobs/" + job)
     expect(ended["state"] == "done", "%s", ended)
-    chain = [image["image"] for image in daemon.get("/devices/vda")["chain"]]
+    chain = daemon.chain("vda")
     expect(sorted(map(daemon.image, daemon.image_names())) == sorted(chain), "%s", chain)
     expect(chain[-1] == base and len(chain) == (2 if fits(daemon) else 3), "%s: %s", group, chain)
     expect(plan.body["copy_bytes"] == ended["progress"]["total_bytes"], "%s, %s", plan, ended)

@@ -30,7 +30,7 @@ def delete(daemon, name):
     wait_until(lambda: daemon.get("/jobs/" + job)["state"] not in ("queued", "running"), "the job")
     ended = daemon.get("/jobs/" + job)
     expect(ended["state"] == "done" and ended["kept"] == plan.body["kept"], "%s, %s", plan, ended)
-    return ended["kept"], [image["image"] for image in daemon.get("/devices/vda")["chain"]]
+    return ended["kept"], daemon.chain("vda")
 
 
 def test():

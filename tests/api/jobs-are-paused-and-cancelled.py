@@ -125,7 +125,7 @@ def await_done(device, group, job):
     expect(daemon.get("/snapshot-groups/" + job["group"])["state"] == "deleted", "%s is not deleted", group)
     expect(daemon.request("GET", "/snapshot-groups/" + group).status == 404, "%s is found", group)
     device.verify("after " + group)
-    chain = [image["image"] for image in daemon.get("/devices/vda")["chain"]]
+    chain = daemon.chain("vda")
     expect(not ended["kept"] and len(chain) == 2 + len([name for name in device.known if "@" in name]) - 1,
            "%s, %s", ended, chain)
     expect(sorted(map(daemon.image, daemon.image_names())) == sorted(chain), "%s: %s", chain, daemon.image_names())
@@ -192,7 +192,7 @@ def merged_images_are_barred(device, group, job=None):
     """Nothing is put on an image that is torn; the groups that are deleted say so. A retry helps if
     a job goes on."""
     daemon = device.daemon
-    chain = [image["image"] for image in daemon.get("/devices/vda")["chain"]]
+    chain = daemon.chain("vda")
     hand = daemon.image("hand.qcow2")
     run("qemu-img", "create", "-q", "-u", "-f", "qcow2", "-b", chain[-1], "-F", "qcow2", hand, str(SIZE_BYTES))
     for image, read_only in ((hand, False), (chain[-1], True), (chain[-2], True)):

@@ -91,7 +91,7 @@ def is_deleted(daemon, group):
 def await_one_file(daemon, group):
     wait_until(lambda: is_deleted(daemon, group), "the job to go on")
     for name, image_format in FORMATS.items():
-        chain = [image["image"] for image in daemon.get("/devices/" + name)["chain"]]
+        chain = daemon.chain(name)
         expect(chain == [daemon.image("%s.%s" % (name, image_format))], "%s", chain)
 
 

@@ -51,7 +51,7 @@ def write(handle, known, data, offset):
 def await_one_file(daemon, group, known):
     wait_until(lambda: is_ready(daemon), "the database to be back")
     wait_until(lambda: daemon.request("DELETE", "/snapshot-groups/" + group).status == 404, "the job to go on")
-    chain = [image["image"] for image in daemon.get("/devices/vda")["chain"]]
+    chain = daemon.chain("vda")
     expect(chain == [daemon.image("vda.qcow2")], "%s", chain)
     handle = daemon.nbd("vda")
     expect(handle.pread(SIZE_BYTES, 0) == known, "what was written is lost")

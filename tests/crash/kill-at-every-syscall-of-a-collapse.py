@@ -44,7 +44,7 @@ class Collapse(Delete):
             self.await_deleted()
             self.forget()
         for device, image_format in DEVICES.items():
-            chain = [image["image"] for image in self.daemon.get("/devices/" + device)["chain"]]
+            chain = self.daemon.chain(device)
             expect(chain == [self.daemon.image("%s.%s" % (device, image_format))], "%s", chain)
             expect(read(self.daemon, device) == self.known[device], "%s", device)
 

@@ -95,7 +95,7 @@ class Course:
         self.await_jobs()
         files = set()
         for device in DEVICES:
-            chain = [image["image"] for image in self.daemon.get("/devices/" + device)["chain"]]
+            chain = self.daemon.chain(device)
             expect(len(chain) <= len(self.groups) + 2, "%d groups, but %s", len(self.groups), chain)
             self.longest = max(self.longest, len(chain))
             files |= set(chain)

@@ -174,7 +174,7 @@ class Course:
         files = set()
         for guest in self.guests:
             guest.verify("in the end")
-            chain = [image["image"] for image in self.daemon.get("/devices/" + guest.name)["chain"]]
+            chain = self.daemon.chain(guest.name)
             expect(len(chain) <= len(self.groups) + 2, "%d groups, but %s", len(self.groups), chain)
             files |= set(chain)
         for name, hashes in self.groups.items():

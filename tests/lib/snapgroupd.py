@@ -405,6 +405,15 @@ class Daemon:
         expect(answer.status == 201, "rollback to %s: %s", group, answer)
         return answer.body
 
+    def chain(self, device):
+        """The paths of its images, the top first."""
+        return [image["image"] for image in self.get("/devices/" + device)["chain"]]
+
+    def change_job(self, job, body):
+        answer = self.request("PATCH", "/jobs/" + job, body)
+        expect(answer.status == 200, "PATCH /jobs/%s %s: %s", job, body, answer)
+        return answer.body
+
     def await_job(self, answer):
         """Returns the job that the answer tells of, once it has ended."""
         expect(answer.status == 202, "%s", answer)
@@ -429,13 +438,6 @@ class Daemon:
         handle = nbd.NBD()
         handle.connect_uri(self.nbd_uri(export))
         return handle
-
-    def write(self, device, data, offset):
-        """Waits until the client has gone."""
-        handle = self.nbd(device)
-        handle.pwrite(data, offset)
-        handle.shutdown()
-        wait_until(lambda: self.get("/devices/" + device)["clients"] == 0, "the client to be gone")
 
     def get_when_open(self, path):
         """The same as get(), asked again while the daemon reads its database anew."""
