@@ -326,7 +326,8 @@ bool job_control_sleep(struct job_control *control, unsigned ms)
     return run_wait_locked(control, run_own_locked(control), &until_us);
 }
 
-/* The same while others run: before it repeats what may take long to become possible. */
+/* As job_control_sleep(), while others run: before it repeats what may take long to become
+ * possible. */
 static bool run_step_aside(struct job_control *control, const struct err *cause)
 {
     LOCK_GUARD(&control->lock);
