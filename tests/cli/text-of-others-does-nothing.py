@@ -1,5 +1,6 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
+# label: one-thread
 #
 # Names, labels, reasons, problems and events with control characters, escape sequences, bidi
 # controls, bytes that are no UTF-8, and 64 KiB of text: no form of output for people writes a byte

@@ -13,7 +13,7 @@ from joberrors import delete_error_walks
 from snapgroupd import main
 from strace import STRIDE
 
-SLOWER = 2 if STRIDE > 1 else 1  # where every call takes longer
+SLOWER = 6 if STRIDE > 1 else 1  # where every call takes longer
 
 
 def test():

@@ -13,7 +13,7 @@
 import os
 import sys
 
-os.environ.setdefault("CRASH_STRIDE", "5")  # 1: every call
+os.environ.setdefault("CRASH_STRIDE", "7")  # 1: every call
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.realpath(__file__)), "..", "lib"))
 from deletewalk import DEVICES, SIZE_BYTES, Delete
