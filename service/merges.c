@@ -299,7 +299,9 @@ static int merge_try(struct service *service, struct job_row *job, struct merge_
     const struct image_row *base = row_find(rows, count, row->base);
     const struct image_row *upper = row_find(rows, count, row->upper);
     int ret;
-    if (!base || !upper)
+    if ((!base || !upper) && row->stage == MERGE_PLANNED)
+        ret = collapse_drop(service, job, row, "one of them is gone", err);
+    else if (!base || !upper)
         ret = err_set(err, ErrInternalError, 0, "image '%s' is not in the tree of '%s'", row->base,
                       row->upper);
     else if (upper->is_kept && row->stage < MERGE_COPIED)
