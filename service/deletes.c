@@ -356,18 +356,25 @@ static int replan_find(struct service *service, const struct tree *tree,
     return is_due && has_group;
 }
 
-int delete_replan(struct service *service, const char *image, const struct origin *origin,
-                  struct err *err)
+/* The group by which there is something to do, a merge that was left first. 1; 0; -1. */
+static int replan_look(struct service *service, const char *image,
+                       char group_id[STORE_ID_CHARS + 1], struct err *err)
 {
-    char group_id[STORE_ID_CHARS + 1];
-    struct job_row job = {0};
     CLEANUP_BY(tree_clear) struct tree tree = {0};
-    CLEANUP_BY(group_row_clear) struct group_row group = {0};
-    if (tree_load(service, image, "", &tree, err) != 0)
-        return -1;
-    int found = replan_find(service, &tree, group_id, err);
-    if (found <= 0)
+    int found = store_merge_find_left(service->store, image, group_id, err);
+    if (found != 0)
         return found;
+    return tree_load(service, image, "", &tree, err) == 0
+               ? replan_find(service, &tree, group_id, err)
+               : -1;
+}
+
+/* A new job for the group. */
+static int replan_record(struct service *service, const char *image, const char *group_id,
+                         const struct origin *origin, struct err *err)
+{
+    struct job_row job = {0};
+    CLEANUP_BY(group_row_clear) struct group_row group = {0};
     if (store_group_get(service->store, group_id, &group, err) != 0)
         return -1;
     CLEANUP_FREE char *spec = roots_spec(service, &group, err);
@@ -376,10 +383,34 @@ int delete_replan(struct service *service, const char *image, const struct origi
     CLEANUP(store_transaction)
     struct store_transaction *transaction = store_begin(service->store, err);
     if (!transaction || job_insert(transaction, origin, &group, spec, &job, err) != 0 ||
-        store_commit(steal(transaction), err) != 0)
+        store_plan_done(transaction, image, err) != 0 || store_commit(steal(transaction), err) != 0)
         return -1;
     job_control_wake(service->job_control);
     return 0;
+}
+
+/* There is nothing to do. */
+static int replan_record_none(struct service *service, const char *image, struct err *err)
+{
+    int is_due = store_plan_is_due(service->store, image, err);
+    if (is_due <= 0)
+        return is_due;
+    CLEANUP(store_transaction)
+    struct store_transaction *transaction = store_begin(service->store, err);
+    if (!transaction || store_plan_done(transaction, image, err) != 0)
+        return -1;
+    return store_commit(steal(transaction), err);
+}
+
+int delete_replan(struct service *service, const char *image, const struct origin *origin,
+                  struct err *err)
+{
+    char group_id[STORE_ID_CHARS + 1];
+    int found = replan_look(service, image, group_id, err);
+    if (found < 0)
+        return -1;
+    return found ? replan_record(service, image, group_id, origin, err)
+                 : replan_record_none(service, image, err);
 }
 
 static bool replan_retry(struct service *service, const struct leftover *leftover)
@@ -391,8 +422,8 @@ static bool replan_retry(struct service *service, const struct leftover *leftove
         return true;
     if (unsettled_is_due(&err))
         return false;
-    log_warning("the tree of image '%s' is looked at with the next delete only: %s", leftover->name,
-                err.message);
+    log_warning("the tree of image '%s' is looked at with the next delete, or start: %s",
+                leftover->name, err.message);
     return true;
 }
 
@@ -401,4 +432,20 @@ void delete_replan_later(struct service *service, const char *image)
     char id[STORE_ID_CHARS + 1];
     id_new(id);
     leftovers_add(service, replan_retry, id, image, NULL);
+}
+
+int delete_replan_due(struct service *service, struct err *err)
+{
+    CLEANUP_FREE char *after = strdup("");
+    if (!after)
+        return err_set(err, ErrOutOfResources, 0, "there is no memory for plans");
+    for (;;) {
+        char *image = NULL;
+        int found = store_plan_next_due(service->store, after, &image, err);
+        if (found <= 0)
+            return found;
+        free(after);
+        after = image;
+        delete_replan_later(service, image);
+    }
 }

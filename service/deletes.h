@@ -51,11 +51,16 @@ int delete_begin(struct service *service, const char *id_or_name, const struct c
 
 /* Plans the tree of an image again, since something went that stood in it, or that needed it: if
  * there is something to do, a new job of a group that was deleted does it, as if it had been
- * possible then. StoreFailed, OutOfResources. */
+ * possible then. So it is with a merge that was left because the device was detached, once its top
+ * is attached again. That a plan is due is recorded with what has gone or come (store/merges.h);
+ * that it is made, here. StoreFailed, OutOfResources. */
 int delete_replan(struct service *service, const char *image, const struct origin *origin,
                   struct err *err);
 
 /* The same soon, on the leftovers' thread: once the daemon serves, and no row is in doubt. */
 void delete_replan_later(struct service *service, const char *image);
+
+/* The same of all that are due, when an earlier daemon has ended before them. */
+int delete_replan_due(struct service *service, struct err *err);
 
 #endif

@@ -43,6 +43,15 @@ static void device_spec_clear(struct device_spec *spec)
     allowed_clients_unref(spec->clients);
 }
 
+/* A device has come, or has gone and maybe was what kept images of the tree. */
+static void device_replan(struct service *service, const char *tree, const struct origin *origin)
+{
+    struct err err;
+    if (delete_replan(service, tree, origin, &err) != 0)
+        log_warning("the tree of image '%s' is looked at with the next delete, or start: %s", tree,
+                    err.message);
+}
+
 /* ---- adding ---- */
 
 static int device_row_no_memory(const char *name, struct err *err)
@@ -232,6 +241,16 @@ static int device_create_image(struct service *service, struct device_row *row,
     return source->clone ? 0 : block_image_keep(service->block, row->image, id, err);
 }
 
+/* Clients may come, and a merge of its top that was left goes on. */
+static void device_serve(struct service *service, const struct device_row *row,
+                         const struct origin *origin)
+{
+    struct err ignored;
+    block_device_export(service->block, row->name);
+    if (row->chain_count > 1 && store_plan_is_due(service->store, row->chain[1].path, &ignored) > 0)
+        device_replan(service, row->chain[1].path, origin);
+}
+
 /* Removes all that a failed attempt left. The attempt's error stays the one that is reported. */
 static void device_undo(struct service *service, const struct device_row *row,
                         struct device_row_change *removal, enum add_state state)
@@ -279,7 +298,7 @@ int devices_add(struct service *service, const struct device_request *wanted,
         return -1;
     assert(state == ADD_OPENED);
     view->row.state = DEVICE_ROW_ATTACHED;
-    block_device_export(service->block, request->name);
+    device_serve(service, &view->row, request->origin);
     return device_view_fill(service, view, true, err);
 }
 
@@ -377,15 +396,6 @@ static int unfinished_remove(struct service *service, const struct device_row *r
         return 0;
     *err = gone;
     return -1;
-}
-
-/* The device has gone, and maybe was what kept images of the tree. */
-static void device_replan(struct service *service, const char *tree, const struct origin *origin)
-{
-    struct err err;
-    if (delete_replan(service, tree, origin, &err) != 0)
-        log_warning("the tree of image '%s' is looked at with the next delete only: %s", tree,
-                    err.message);
 }
 
 /* Whether a group has put another top on the device since the row was read. */

@@ -40,6 +40,9 @@ static int trees_forget(struct service *service, const struct frozen_file_row *f
 static int refuse(const char *path, const struct frozen_user_row *user, struct err *err)
 {
     switch (user->kind) {
+    case FROZEN_MERGE:
+        return err_set(err, ErrImageInUse, 0, "image '%s' is half merged; attach '%s'", path,
+                       user->name);
     case FROZEN_GROUP:
         return err_set(err, ErrImageInUse, 0,
                        "image '%s' is frozen by snapshot group '%s'; attach it read-only, write to "

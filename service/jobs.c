@@ -16,12 +16,14 @@
 #include "service/context.h"
 #include "service/copies.h"
 #include "service/delete-run.h"
+#include "service/deletes.h"
 #include "service/job-control.h"
 #include "service/left-files.h"
 #include "service/metrics.h"
 #include "service/names.h"
 #include "store/groups.h"
 #include "store/job-conflicts.h"
+#include "store/merges.h"
 
 #include <assert.h>
 #include <stdio.h>
@@ -135,6 +137,16 @@ static void job_fail(struct job_row *row, const struct err *cause)
     row->error_message = strdup(cause->message);
 }
 
+/* A merge that it has left, since the device was detached, if that was attached again meanwhile. */
+static void job_replan(struct service *service, const struct job_row *row)
+{
+    struct err ignored;
+    for (size_t i = 0; row->state == JOB_DONE && i < row->merge_count; i++)
+        if (row->merges[i].stage == MERGE_COPYING &&
+            store_plan_is_due(service->store, row->merges[i].base, &ignored) > 0)
+            delete_replan_later(service, row->merges[i].base);
+}
+
 static void job_end(struct service *service, struct job_row *row, int result,
                     const struct err *cause)
 {
@@ -153,6 +165,7 @@ static void job_end(struct service *service, struct job_row *row, int result,
     else
         log_info("job %s is done", row->id);
     left_files_keep(service, row);
+    job_replan(service, row);
 }
 
 /* Reads the row, once the job that runs has the rate which that has: of two changes at once, the

@@ -231,10 +231,11 @@ static int merge_run(struct service *service, struct merge *merge, struct job_ro
 
 /* ---- the live top of a device ---- */
 
-/* It is as if it had never been planned: what was copied is beneath a mask. 0; -1. */
+/* It is as if it had never been planned. 0; -1. */
 static int collapse_drop(struct service *service, const struct job_row *job, struct merge_row *row,
                          const char *why, struct err *err)
 {
+    assert(row->stage == MERGE_PLANNED); /* nothing was written */
     log_info("image '%s' is not merged into '%s': %s", row->upper, row->base, why);
     if (merge_record(service, job, row, store_merge_drop, err) < 0)
         return -1;
@@ -288,6 +289,18 @@ static int merge_open_and_run(struct service *service, struct job_row *job, stru
     return ret;
 }
 
+/* The device was detached: its top stays as it is. What was copied is beneath it, and nothing else
+ * may be put there, so the merge waits for its being attached again (store/merges.h). 0; -1. */
+static int collapse_leave(struct service *service, const struct job_row *job, struct merge_row *row,
+                          struct err *err)
+{
+    if (row->stage == MERGE_PLANNED)
+        return collapse_drop(service, job, row, "its device was detached", err);
+    log_info("image '%s' is merged into '%s' once it is attached again: its device was detached",
+             row->upper, row->base);
+    return 0;
+}
+
 /* By the rows of now. As merges_carry_out(); 2: they are to be read again. */
 static int merge_try(struct service *service, struct job_row *job, struct merge_row *row,
                      struct err *err)
@@ -305,7 +318,7 @@ static int merge_try(struct service *service, struct job_row *job, struct merge_
         ret = err_set(err, ErrInternalError, 0, "image '%s' is not in the tree of '%s'", row->base,
                       row->upper);
     else if (upper->is_kept && row->stage < MERGE_COPIED)
-        ret = collapse_drop(service, job, row, "its device was detached", err);
+        ret = collapse_leave(service, job, row, err);
     else
         ret = merge_open_and_run(service, job, row, base, upper, err);
     image_rows_free(rows, count);

@@ -22,7 +22,8 @@ int merge_child_explain(const char *path, bool is_changing, struct err *err);
  * ended, the leftovers' thread. */
 int merges_remove_files(struct service *service, const struct merge_row *row, struct err *err);
 
-/* 0: it is done; 1: the job was told to stop; -1: *err. */
+/* 0: it is done, dropped, or left since the device was detached; 1: the job was told to stop; -1:
+ * *err. */
 int merges_carry_out(struct service *service, struct job_row *job, struct merge_row *row,
                      struct err *err);
 

@@ -19,6 +19,7 @@
  *   group that ended lately  marking names of its overlays are removed               stays
  *   merge redirected, of a   its files are removed by the leftovers' thread          stays
  *   job that has ended
+ *   plan due                 the tree is planned by the leftovers' thread            is deleted
  *
  * Devices are opened side by side, and so are frozen images made durable, by a bounded number of
  * threads; everything else is done by one.
@@ -33,6 +34,7 @@
 #include "base/log.h"
 #include "base/parallel.h"
 #include "service/context.h"
+#include "service/deletes.h"
 #include "service/device-change.h"
 #include "service/devices.h"
 #include "service/events.h"
@@ -212,7 +214,7 @@ static int groups_gone_tidy(struct service *service, uint64_t *newest_us, struct
 int recovery_run(struct service *service, struct err *err)
 {
     uint64_t newest_us = 0; /* when the last group was committed or given up */
-    if (frozen_files_protect(service, err) != 0 ||
+    if (frozen_files_protect(service, err) != 0 || delete_replan_due(service, err) != 0 ||
         devices_each(service, devices_finish_page, err) != 0 ||
         groups_each(service, GROUP_ABORTING, group_settle_row, NULL, err) != 0 ||
         groups_each(service, GROUP_PREPARING, group_settle_row, NULL, err) != 0 ||

@@ -204,10 +204,12 @@ int store_device_insert(struct store_transaction *transaction, const struct devi
     if (device_change(transaction, "INSERT INTO devices (" NAMES ") VALUES (" VALUES ")", row,
                       err) != 0)
         return -1;
-    if (row->state != DEVICE_ROW_CREATING)
-        return chain_check(transaction, row, err) != 0 ? -1
-                                                       : device_record_chain(transaction, row, err);
-    return row->origin_how ? clone_insert_image(transaction, row, err) : 0;
+    if (row->state == DEVICE_ROW_CREATING)
+        return row->origin_how ? clone_insert_image(transaction, row, err) : 0;
+    if (chain_check(transaction, row, err) != 0 || device_record_chain(transaction, row, err) != 0)
+        return -1;
+    return transaction_result(transaction,
+                              images_plan_for_new(transaction_writer(transaction), row->id, err));
 }
 
 /* What was copied of a live top into the image beneath it is a part of a disk: the top does not go
@@ -276,7 +278,9 @@ int store_device_delete(struct store_transaction *transaction, const struct devi
                         struct err *err)
 {
     struct connection *writer = transaction_writer(transaction);
-    if (images_delete_unmade(writer, row->id, err) != 0 ||
+    const bool top_goes = row->removed_by || row->state == DEVICE_ROW_CREATING;
+    if (images_plan_without(writer, row->id, top_goes, err) != 0 ||
+        images_delete_unmade(writer, row->id, err) != 0 ||
         (row->removed_by ? images_delete_top(writer, row->id, err)
                          : images_keep_top(writer, row->id, err)) != 0)
         return transaction_result(transaction, -1);

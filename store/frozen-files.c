@@ -68,7 +68,9 @@ int store_frozen_file_list(struct store *store, const char *after, size_t limit,
 
 static const char USERS[] =
     "WITH RECURSIVE " SELF ", " OTHERS " "
-    "SELECT 'group' AS kind, groups.name AS name FROM self CROSS JOIN " GROUPS_OF(
+    "SELECT 'merge' AS kind, upper AS name FROM self CROSS JOIN merges ON base = place "
+    "WHERE stage IN ('copying', 'copied') "
+    "UNION ALL SELECT 'group', groups.name FROM self CROSS JOIN " GROUPS_OF(
         "place") " "
                  "UNION ALL SELECT 'device', name FROM self CROSS JOIN devices ON top_image = "
                  "place "
@@ -85,10 +87,8 @@ static const char RELEASE[] =
     ":path))";
 
 static const char *const kind_names[] = {
-    [FROZEN_GROUP] = "group",
-    [FROZEN_DEVICE] = "device",
-    [FROZEN_IMAGE] = "image",
-    [FROZEN_DOUBT] = "doubt",
+    [FROZEN_MERGE] = "merge", [FROZEN_GROUP] = "group", [FROZEN_DEVICE] = "device",
+    [FROZEN_IMAGE] = "image", [FROZEN_DOUBT] = "doubt",
 };
 
 #undef ROW

@@ -26,6 +26,7 @@ int store_frozen_file_insert(struct store_transaction *transaction,
 
 /* Who needs a frozen file as it is. */
 enum frozen_user_kind {
+    FROZEN_MERGE,  /* stands on it, and is half merged into it */
     FROZEN_GROUP,  /* froze it */
     FROZEN_DEVICE, /* has it as its top */
     FROZEN_IMAGE,  /* stands on it */

@@ -88,14 +88,34 @@ int images_insert_unknown(struct connection *writer, const struct image_row *ima
                : 0;
 }
 
-/* A merge that has the image, by its group, and the job that goes on with it. */
+/* A merge that has the image, by the group whose DELETE goes on with it, if there is one, and by
+ * its upper image; and the job that goes on with it. */
 #define FIND_MERGE                                                                                 \
-    "WITH RECURSIVE " BUSY " SELECT groups.name, "                                                 \
+    "WITH RECURSIVE " BUSY ", own (merge, own_group) AS ("                                         \
+    "SELECT id, group_id FROM merges UNION "                                                       \
+    "SELECT merges.id, jobs.group_id FROM merges JOIN jobs ON jobs.id = job_id) "                  \
+    "SELECT groups.name, "                                                                         \
     "(SELECT id FROM jobs WHERE finished_at_us IS NULL AND kind = 'delete' AND "                   \
-    "(id = job_id OR group_id = groups.id) LIMIT 1) AS going_on "                                  \
-    "FROM busy CROSS JOIN merges ON merges.id = merge "                                            \
-    "LEFT JOIN groups ON groups.id = merges.group_id "                                             \
-    "WHERE busy_place = :key ORDER BY going_on IS NULL LIMIT 1"
+    "(id = job_id OR group_id = own_group) LIMIT 1) AS going_on, upper "                           \
+    "FROM busy CROSS JOIN merges ON merges.id = busy.merge "                                       \
+    "CROSS JOIN own ON own.merge = busy.merge "                                                    \
+    "LEFT JOIN groups ON groups.id = own_group AND state <> 'deleted' "                            \
+    "WHERE busy_place = :key ORDER BY going_on IS NULL, groups.name IS NULL LIMIT 1"
+
+/* The merge has no job any more: what goes on with it. Returns -1. */
+static int image_report_left(const char *path, const char *group, const char *upper,
+                             struct err *err)
+{
+    if (group)
+        return err_set(err, ErrGroupDeleting, 0,
+                       "image '%s' is half merged with another one, by a job that ended early; "
+                       "DELETE snapshot group '%s' again",
+                       path, group);
+    return err_set(err, ErrGroupDeleting, 0,
+                   "image '%s' is half merged with another one, by a job that ended early; a new "
+                   "job goes on when you attach '%s', as a device that is not read-only",
+                   path, upper);
+}
 
 int images_report_merge(struct connection *writer, const char *path, struct err *err)
 {
@@ -109,10 +129,7 @@ int images_report_merge(struct connection *writer, const char *path, struct err 
     const char *group = (const char *)sqlite3_column_text(statement, 0);
     const char *job = (const char *)sqlite3_column_text(statement, 1);
     if (!job)
-        return err_set(err, ErrGroupDeleting, 0,
-                       "image '%s' is half merged with another one, by a job that ended early; "
-                       "DELETE snapshot group '%s' again",
-                       path, group ? group : "that had it");
+        return image_report_left(path, group, (const char *)sqlite3_column_text(statement, 2), err);
     err_set(err, ErrDeviceInUse, 0,
             "image '%s' is being merged with another one by job '%s'; try again when that has "
             "ended",
@@ -369,6 +386,38 @@ int images_delete_top(struct connection *writer, const char *device_id, struct e
                         "(SELECT top_image FROM devices WHERE id = :id) AND " IS_UNUSED,
                         device_id, err);
 }
+
+/* ---- plans ---- */
+
+#define TOP "(SELECT top_image FROM devices WHERE id = :id)"
+
+int images_plan_for_new(struct connection *writer, const char *device_id, struct err *err)
+{
+    return change_by_id(writer,
+                        "INSERT OR IGNORE INTO due_plans SELECT base FROM merges "
+                        "JOIN jobs ON jobs.id = job_id WHERE upper = " TOP " AND " MERGE_IS_LEFT,
+                        device_id, err);
+}
+
+/* A path, if nobody needs the image but the device and its top, and one image at most. */
+#define PLAN_OF(place)                                                                             \
+    "INSERT OR IGNORE INTO due_plans SELECT path FROM images WHERE path = " place                  \
+    " AND NOT is_kept AND NOT EXISTS (" IMAGE_GROUPS ") AND "                                      \
+    "NOT EXISTS (SELECT 1 FROM devices WHERE top_image = images.path AND id <> :id) AND "          \
+    "(SELECT count(*) FROM (SELECT 1 FROM images AS child WHERE child.backing = images.path "      \
+    "AND child.path IS NOT " TOP " LIMIT 2)) < 2"
+
+int images_plan_without(struct connection *writer, const char *device_id, bool top_goes,
+                        struct err *err)
+{
+    return change_by_id(writer,
+                        top_goes ? PLAN_OF("(SELECT backing FROM images WHERE path = " TOP ")")
+                                 : PLAN_OF(TOP) " AND EXISTS (SELECT 1 FROM devices "
+                                                "WHERE id = :id AND read_only)",
+                        device_id, err);
+}
+
+/* ---- creations that are undone ---- */
 
 int images_delete_created(struct connection *writer, const char *device_id, struct err *err)
 {

@@ -45,6 +45,7 @@ extern const char *const image_role_names[IMAGE_MADE + 1];
 #define IMAGE_IS_UNNEEDED                                                                          \
     "NOT EXISTS (SELECT 1 FROM images AS child WHERE child.backing = images.path) AND "            \
     "NOT EXISTS (SELECT 1 FROM devices WHERE top_image = images.path) AND "                        \
+    "NOT " IMAGE_IS_HALF_MERGED " AND "                                                            \
     "NOT EXISTS (SELECT 1 FROM members JOIN groups ON groups.id = group_id "                       \
     "WHERE backing_image = images.path AND state NOT IN ('aborted', 'deleted'))"
 
@@ -60,6 +61,19 @@ extern const char *const image_role_names[IMAGE_MADE + 1];
 #define IS_MERGED(place)                                                                           \
     "((base = " place " AND stage <> 'done') OR "                                                  \
     "(upper = " place " AND stage IN ('copied', 'redirected')))"
+
+/* A condition of a row of `images`: without it a merge that has begun could not go on. */
+#define IMAGE_IS_HALF_MERGED                                                                       \
+    "EXISTS (SELECT 1 FROM merges WHERE stage IN ('copying', 'copied') AND "                       \
+    "images.path IN (base, upper))"
+
+/* A condition of rows of `merges` and `jobs`: the job has ended without that merge, since the
+ * device was detached, but the top is attached again. Its group is deleted: nobody else repeats it.
+ */
+#define MERGE_IS_LEFT                                                                              \
+    "stage = 'copying' AND finished_at_us IS NOT NULL AND "                                        \
+    "EXISTS (SELECT 1 FROM groups WHERE groups.id = jobs.group_id AND state = 'deleted') AND "     \
+    "EXISTS (SELECT 1 FROM images WHERE path = upper AND NOT is_kept)"
 
 /* The table of a recursive query: all images of merges that are not done, from upper to base. */
 #define BUSY                                                                                       \
@@ -122,6 +136,13 @@ int images_keep_top(struct connection *writer, const char *device_id, struct err
 
 /* The top of a device goes, if nothing else needs it. */
 int images_delete_top(struct connection *writer, const char *device_id, struct err *err);
+
+/* A device has come: a plan is due if a merge of its top was left. It is about to go, with its top
+ * or without: a plan is due if the image beneath, or a top that it only read, may be merged or
+ * removed then. */
+int images_plan_for_new(struct connection *writer, const char *device_id, struct err *err);
+int images_plan_without(struct connection *writer, const char *device_id, bool top_goes,
+                        struct err *err);
 
 /* The image of a device whose creation is undone goes. */
 int images_delete_created(struct connection *writer, const char *device_id, struct err *err);

@@ -120,11 +120,13 @@ int store_image_forget(struct store_transaction *transaction, const char *path, 
     bool has_failed =
         row_run(&images, writer,
                 "UPDATE images SET backing = NULL, is_complete = 0 WHERE path = :path AND "
+                "NOT " IMAGE_IS_HALF_MERGED " AND "
                 "NOT EXISTS (SELECT 1 FROM devices WHERE top_image = images.path) AND "
                 "NOT EXISTS (" IMAGE_TO_BE_TOP ")",
                 &row, ErrInternalError, path, err) < 0 ||
         row_run(&images, writer,
                 "DELETE FROM images WHERE path = :path AND NOT EXISTS (" IMAGE_GROUPS ") AND "
+                "NOT " IMAGE_IS_HALF_MERGED " AND "
                 "NOT EXISTS (SELECT 1 FROM devices WHERE top_image = images.path) AND "
                 "NOT EXISTS (" IMAGE_TO_BE_TOP ") AND "
                 "NOT EXISTS (SELECT 1 FROM images AS child WHERE child.backing = images.path)",

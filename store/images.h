@@ -51,8 +51,8 @@ int store_image_list_incomplete(struct store *store, const char *after, size_t l
                                 struct image_row **rows, size_t *count, struct err *err);
 
 /* The file of an image does not exist any more: its row goes, unless a group names it or another
- * image stands on it; then it is no child of any image from now on. That of a device's top, or of
- * one that is to be, stays as it is. */
+ * image stands on it; then it is no child of any image from now on. That of a device's top, of one
+ * that is to be, or of a merge that has begun stays as it is. */
 int store_image_forget(struct store_transaction *transaction, const char *path, struct err *err);
 
 /* Records the chain of an image that no device has open, top to base: path, identity and format of

@@ -133,6 +133,18 @@ static int job_row_write(struct store_transaction *transaction, const char *sql,
     return changed < 0 ? transaction_result(transaction, -1) : changed;
 }
 
+/* A plan is due for what it has left undone, if the device was attached again meanwhile. 1; -1. */
+static int job_plan_left(struct store_transaction *transaction, const struct job_row *row,
+                         struct err *err)
+{
+    int planned = job_row_write(transaction,
+                                "INSERT OR IGNORE INTO due_plans SELECT base FROM merges "
+                                "JOIN images ON path = upper "
+                                "WHERE job_id = :id AND stage = 'copying' AND NOT is_kept",
+                                row, err);
+    return planned < 0 ? -1 : 1;
+}
+
 int store_job_update_state(struct store_transaction *transaction, const struct job_row *row,
                            struct err *err)
 {
@@ -159,7 +171,8 @@ int store_job_update_state(struct store_transaction *transaction, const struct j
     };
     assert(job_state_is_finished(row->state) == row->has_finished);
     assert((row->state == JOB_FAILED) == row->has_error);
-    return job_row_write(transaction, changes[row->state], row, err);
+    int changed = job_row_write(transaction, changes[row->state], row, err);
+    return changed > 0 && row->state == JOB_DONE ? job_plan_left(transaction, row, err) : changed;
 }
 
 #define IS_UNFINISHED "WHERE id = :id AND finished_at_us IS NULL"

@@ -9,6 +9,8 @@
 #include "store/merge-rows.h"
 
 #include <assert.h>
+#include <stdio.h>
+#include <string.h>
 
 #define NAMES  COLUMN_NAMES(MERGE_COLUMNS)
 #define VALUES COLUMN_VALUES(MERGE_COLUMNS)
@@ -120,9 +122,9 @@ int store_merge_insert_collapse(struct store_transaction *transaction, const cha
 int store_merge_drop(struct store_transaction *transaction, const struct merge_row *row,
                      struct err *err)
 {
-    int changed = merge_run(transaction_writer(transaction),
-                            "DELETE FROM merges WHERE id = :id AND stage IN ('planned', 'copying')",
-                            row, NULL, err);
+    int changed =
+        merge_run(transaction_writer(transaction),
+                  "DELETE FROM merges WHERE id = :id AND stage = 'planned'", row, NULL, err);
     return changed < 0 ? transaction_result(transaction, -1) : changed;
 }
 
@@ -327,4 +329,47 @@ int store_merge_collapse(struct store_transaction *transaction, const struct mer
     if (changed > 0 && steps_run(transaction_writer(transaction), steps, row, err) != 0)
         return transaction_result(transaction, -1);
     return changed;
+}
+
+/* ---- plans that are due ---- */
+
+int store_merge_find_left(struct store *store, const char *base, char group_id[STORE_ID_CHARS + 1],
+                          struct err *err)
+{
+    CLEANUP_BY(query_end) struct query query = {0};
+    int found = query_find(&query, store,
+                           "SELECT jobs.group_id FROM merges JOIN jobs ON jobs.id = job_id "
+                           "WHERE base = :key AND stage <> 'done' AND " MERGE_IS_LEFT,
+                           base, err);
+    if (found > 0)
+        snprintf(group_id, STORE_ID_CHARS + 1, "%s",
+                 (const char *)sqlite3_column_text(query.statement, 0));
+    return found;
+}
+
+int store_plan_next_due(struct store *store, const char *after, char **image, struct err *err)
+{
+    CLEANUP_BY(query_end) struct query query = {0};
+    int found = query_find(&query, store,
+                           "SELECT image FROM due_plans WHERE image > :key ORDER BY image LIMIT 1",
+                           after, err);
+    if (found <= 0)
+        return found;
+    *image = strdup((const char *)sqlite3_column_text(query.statement, 0));
+    return *image ? 1 : store_out_of_memory(err);
+}
+
+int store_plan_is_due(struct store *store, const char *image, struct err *err)
+{
+    CLEANUP_BY(query_end) struct query query = {0};
+    return query_find(&query, store, "SELECT 1 FROM due_plans WHERE image = :key", image, err);
+}
+
+int store_plan_done(struct store_transaction *transaction, const char *image, struct err *err)
+{
+    CLEANUP(statement) sqlite3_stmt *statement = NULL;
+    struct connection *writer = transaction_writer(transaction);
+    int found =
+        statement_find(writer, &statement, "DELETE FROM due_plans WHERE image = :key", image, err);
+    return transaction_result(transaction, found < 0 ? -1 : 0);
 }

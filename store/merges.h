@@ -8,6 +8,10 @@
  *      +---------(base NULL)---------------^
  *
  * A merge that is not done keeps its base to itself: no other one has it.
+ *
+ * One of a live top whose device was detached while it was `copying` stays so: its base, half
+ * written, is beneath the top and nothing else until the merge goes on. Once the top is attached
+ * again, and the job has ended without it, a plan of the tree is due, for another job.
  */
 #ifndef STORE_MERGES_H
 #define STORE_MERGES_H
@@ -33,8 +37,7 @@ int store_merge_insert(struct store_transaction *transaction, const char *job_id
 int store_merge_insert_collapse(struct store_transaction *transaction, const char *job_id,
                                 struct merge_row *row, struct err *err);
 
-/* Deletes it, unless more than an image that others mask was changed by it: planned, or copying. 1;
- * 0: it is further; -1: *err. */
+/* Deletes it, if it is only planned: nothing was written. 1; 0: it is further; -1: *err. */
 int store_merge_drop(struct store_transaction *transaction, const struct merge_row *row,
                      struct err *err);
 
@@ -78,5 +81,23 @@ int store_merge_begin_collapse(struct store_transaction *transaction, const stru
  * no longer. The row of upper goes. */
 int store_merge_collapse(struct store_transaction *transaction, const struct merge_row *row,
                          struct err *err);
+
+/* ---- plans that are due ---- */
+
+/* Whether the image is the base of a merge that a job has left when it ended, because the device
+ * was detached, and which can go on: the top is attached again. 1, and the id of the job's group,
+ * which is deleted; 0; -1: *err. */
+int store_merge_find_left(struct store *store, const char *base, char group_id[STORE_ID_CHARS + 1],
+                          struct err *err);
+
+/* The first image after `after` ("": of all) of which a plan is due: 1, and *image, heap; 0: there
+ * is none; -1: *err. */
+int store_plan_next_due(struct store *store, const char *after, char **image, struct err *err);
+
+/* Whether a plan of the image's tree is due: 1; 0; -1: *err. */
+int store_plan_is_due(struct store *store, const char *image, struct err *err);
+
+/* It is made. 0; -1: *err. */
+int store_plan_done(struct store_transaction *transaction, const char *image, struct err *err);
 
 #endif

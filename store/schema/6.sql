@@ -205,6 +205,10 @@ CREATE INDEX merges_job ON merges (job_id);
 CREATE INDEX merges_group ON merges (group_id) WHERE group_id IS NOT NULL;
 CREATE UNIQUE INDEX merges_base ON merges (base) WHERE stage <> 'done';
 
+-- due_plans  images in whose trees something may be merged or removed since a device has gone or come; a row goes when such a
+--           tree was planned again. A start plans those that are left
+CREATE TABLE due_plans (image TEXT PRIMARY KEY) STRICT, WITHOUT ROWID;
+
 -- A key may have made a job, too.
 CREATE TABLE idempotency_keys_6 (
     caller TEXT NOT NULL,

@@ -11,6 +11,7 @@
 #include "block/image/amend.h"
 #include "block/io.h"
 #include "block/merge.h"
+#include "service/deletes.h"
 #include "store/groups.h"
 #include "store/merges.h"
 
@@ -131,5 +132,8 @@ GATE(look_step(node), int, node_can_set_backing,
      (node, name, format, err))
 GATE("pushed", int, merge_flush, (struct merge * merge, struct err *err), (merge, err))
 GATE("flush", int, device_flush, (struct device * device), (device))
+GATE("replan", int, delete_replan,
+     (struct service * service, const char *image, const struct origin *origin, struct err *err),
+     (service, image, origin, err))
 GATE(collapse_step(device), int, collapse_check,
      (struct block * block, const char *device, struct err *err), (block, device, err))
