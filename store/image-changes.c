@@ -332,12 +332,6 @@ static int overlays_refuse(struct connection *writer, const char *group_id, stru
 int images_insert_overlays(struct connection *writer, const char *group_id, size_t count,
                            struct err *err)
 {
-    if (change_by_id(writer,
-                     "UPDATE members SET backing_image = "
-                     "(SELECT top_image FROM devices WHERE name = members.device) "
-                     "WHERE group_id = :id",
-                     group_id, err) != 0)
-        return -1;
     int changed = count_by_id(
         writer,
         "INSERT INTO images (path, format, backing, role, made_by, is_complete) "

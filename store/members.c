@@ -9,7 +9,6 @@
 #define ROW struct member_row
 #define COLUMNS(FIRST, X)                                                                          \
     FIRST(device, TEXT)                                                                            \
-    X(device_id, TEXT_OR_NULL)                                                                     \
     X(backing_file, TEXT_OR_NULL)                                                                  \
     X(backing_format, TEXT_OR_NULL)                                                                \
     X(backing_identity, TEXT_OR_NULL)                                                              \
@@ -36,8 +35,9 @@
     "origin_group = members.group_id AND origin_device = members.device AND state <> 'creating' "  \
     "ORDER BY name)) AS clones"
 static const struct column columns[] = {
-    COLUMN_ENTRIES(COLUMNS) COLUMN_ENTRY(backing_image, TEXT_OR_NULL)
-        COLUMN_ENTRY(allowed_clients, TEXT_OR_NULL) COLUMN_ENTRY(clones, TEXT_OR_NULL)};
+    COLUMN_ENTRIES(COLUMNS) COLUMN_ENTRY(device_id, TEXT_OR_NULL)
+        COLUMN_ENTRY(backing_image, TEXT_OR_NULL) COLUMN_ENTRY(allowed_clients, TEXT_OR_NULL)
+            COLUMN_ENTRY(clones, TEXT_OR_NULL)};
 static const struct table members = {TABLE("members")};
 
 void member_rows_free(struct member_row *rows, size_t count)
@@ -50,7 +50,7 @@ int members_load(struct connection *reader, struct group_row *row, struct err *e
     CLEANUP(statement)
     sqlite3_stmt *statement =
         statement_begin(reader,
-                        "SELECT " NAMES ", backing_image, " CLIENTS ", " CLONES
+                        "SELECT " NAMES ", device_id, backing_image, " CLIENTS ", " CLONES
                         " FROM members WHERE group_id = :group_id ORDER BY position",
                         err);
     if (!statement)
@@ -89,17 +89,16 @@ static int members_run(struct connection *writer, const struct group_row *row, c
     return statement_run(writer, statement, ErrInternalError, row->id, err) < 0 ? -1 : 0;
 }
 
+#define OF_DEVICE(column) "(SELECT " column " FROM devices WHERE name = :device)"
+#define INSERT(backing_image)                                                                      \
+    "INSERT INTO members (group_id, position, " NAMES ", device_id, backing_image) "               \
+    "VALUES (:group_id, :position, " VALUES ", " OF_DEVICE("id") ", " backing_image ")"
+
 int members_insert(struct connection *writer, const struct group_row *row, struct err *err)
 {
-    if (members_change(writer, row,
-                       "INSERT INTO members (group_id, position, " NAMES
-                       ") VALUES (:group_id, :position, " VALUES ")",
-                       err) != 0)
-        return -1;
-    return members_run(writer, row,
-                       "UPDATE members SET device_id = (SELECT id FROM devices WHERE name = "
-                       "members.device) WHERE group_id = :group_id",
-                       err);
+    const char *sql =
+        row->state == GROUP_PREPARING ? INSERT(OF_DEVICE("top_image")) : INSERT("NULL");
+    return members_change(writer, row, sql, err);
 }
 
 int members_update_identities(struct connection *writer, const struct group_row *row,
@@ -149,9 +148,7 @@ int members_update_committed(struct connection *writer, const struct group_row *
                              struct err *err)
 {
     if (members_run(writer, row, MOVE_TOPS, err) != 0 ||
-        members_run(writer, row, SET_ORIGINS, err) != 0 ||
-        members_run(writer, row, "UPDATE members SET is_settled = 1 WHERE group_id = :group_id",
-                    err) != 0)
+        members_run(writer, row, SET_ORIGINS, err) != 0)
         return -1;
-    return members_change(writer, row, RECORD_WAITS IS_MEMBER, err);
+    return members_change(writer, row, RECORD_WAITS ", is_settled = 1" IS_MEMBER, err);
 }

@@ -15,7 +15,8 @@ void member_rows_free(struct member_row *members, size_t count);
 /* Fills members and member_count of the row with that id; nothing on failure. */
 int members_load(struct connection *reader, struct group_row *row, struct err *err);
 
-/* Inserts the row's members; the id of each member's device is looked up by name. */
+/* Inserts the row's members; the id of each member's device, and, if the group is `preparing`, the
+ * image of its top are looked up by name. */
 int members_insert(struct connection *writer, const struct group_row *row, struct err *err);
 
 /* Records the identities that are known; those recorded before stay. */
