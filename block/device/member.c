@@ -105,9 +105,43 @@ static int member_check_path(struct group *group, struct member *member, struct 
     return 0;
 }
 
+/* Whether both paths, as they are written, name files of one directory. */
+static bool paths_are_beside(const char *path, const char *other)
+{
+    const char *slash = strrchr(path, '/');
+    const char *other_slash = strrchr(other, '/');
+    size_t length = slash ? (size_t)(slash - path) : 0;
+    if (!slash || !other_slash)
+        return !slash && !other_slash;
+    return (size_t)(other_slash - other) == length && memcmp(path, other, length) == 0;
+}
+
+/* In the directory of the member before it, if it names that one in the same way. */
+static int member_open_place(struct group *group, struct member *member,
+                             const struct group_member *spec, struct err *err)
+{
+    const char *path = spec->snapshot_file;
+    member->is_beside =
+        member > group->members && paths_are_beside(path, (spec - 1)->snapshot_file);
+    return member->is_beside
+               ? image_place_open_beside(&(member - 1)->place, path, &member->place, err)
+               : image_place_open(&group->block->dir, path, &member->place, err);
+}
+
+static void member_share_directory(struct member *member, const struct member *other)
+{
+    member->directory_dev = other->directory_dev;
+    member->directory_ino = other->directory_ino;
+    member->directory = other->directory;
+}
+
 /* Members of one directory share what was found out about it. 0 or -errno. */
 static int member_examine_directory(struct group *group, struct member *member)
 {
+    if (member->is_beside) {
+        member_share_directory(member, member - 1);
+        return 0;
+    }
     struct stat st;
     if (fstat(member->place.dirfd, &st) != 0)
         return -errno;
@@ -115,25 +149,16 @@ static int member_examine_directory(struct group *group, struct member *member)
     member->directory_ino = st.st_ino;
     for (const struct member *other = group->members; other < member; other++)
         if (other->directory_dev == st.st_dev && other->directory_ino == st.st_ino) {
-            member->directory = other->directory;
+            member_share_directory(member, other);
             return 0;
         }
     return identity_of(member->place.dirfd, &member->directory);
 }
 
-/* Looks at where the overlay is to go, as far as that is possible without making it. */
-static int member_check_place(struct group *group, struct member *member, const char *path,
-                              struct err *err)
+/* Fails if the overlay cannot be created there, as far as that is known without making it. */
+static int member_check_free(struct group *group, const struct member *member, struct err *err)
 {
-    struct image_place *place = &member->place;
-    if (image_place_open(&group->block->dir, path, place, err) != 0)
-        return -1;
-    if (member_check_path(group, member, err) != 0)
-        return -1;
-    int ret = member_examine_directory(group, member);
-    if (ret)
-        return err_set(err, ErrOpenFileFailed, -ret, "snapshot_file '%s' cannot be created",
-                       place->path);
+    const struct image_place *place = &member->place;
     struct stat st;
     if (fstatat(place->dirfd, place->name, &st, AT_SYMLINK_NOFOLLOW) == 0) {
         char user[128] = "";
@@ -142,13 +167,25 @@ static int member_check_place(struct group *group, struct member *member, const 
         return err_set(err, ErrOpenFileFailed, EEXIST, "snapshot_file '%s' cannot be created%s",
                        place->path, user);
     }
-    if (errno != ENOENT)
-        return err_set(err, ErrOpenFileFailed, errno, "snapshot_file '%s' cannot be created",
-                       place->path);
-    if (faccessat(place->dirfd, ".", W_OK, AT_EACCESS) != 0)
-        return err_set(err, ErrOpenFileFailed, errno, "snapshot_file '%s' cannot be created",
-                       place->path);
-    return 0;
+    bool is_free = errno == ENOENT;
+    if (is_free && (member->is_beside || faccessat(place->dirfd, ".", W_OK, AT_EACCESS) == 0))
+        return 0;
+    return err_set(err, ErrOpenFileFailed, errno, "snapshot_file '%s' cannot be created",
+                   place->path);
+}
+
+/* Looks at where the overlay is to go. */
+static int member_check_place(struct group *group, struct member *member,
+                              const struct group_member *spec, struct err *err)
+{
+    if (member_open_place(group, member, spec, err) != 0 ||
+        member_check_path(group, member, err) != 0)
+        return -1;
+    int ret = member_examine_directory(group, member);
+    if (ret)
+        return err_set(err, ErrOpenFileFailed, -ret, "snapshot_file '%s' cannot be created",
+                       member->place.path);
+    return member_check_free(group, member, err);
 }
 
 /* What is frozen with the member; the marks are made while memory may still run out. */
@@ -274,7 +311,7 @@ int member_begin(struct group *group, struct member *member, const struct group_
         return -1;
     if (member_check_format(member, spec->format, err) != 0)
         return -1;
-    if (member_check_place(group, member, spec->snapshot_file, err) != 0)
+    if (member_check_place(group, member, spec, err) != 0)
         return -1;
     return member_look_at_backing(group, member, spec->base, err);
 }

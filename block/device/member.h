@@ -42,6 +42,7 @@ struct member {
     struct index_room *room; /* if it grows: of its index, once it is staged */
     int flushed;             /* these two: results of member_ready(); 0 or -errno */
     bool is_in_place;
+    bool is_beside; /* in the directory of the member before it */
     bool is_staged;
     bool is_published;
     bool names_changed; /* the directory is to be synced */
@@ -98,7 +99,8 @@ struct group {
     struct member members[];
 };
 
-/* Holds the device and checks that the member can be frozen. Creates nothing. */
+/* Holds the device and checks that the member can be frozen. Creates nothing. `spec` is the
+ * member's in a list that has those before it, too, which have begun. */
 int member_begin(struct group *group, struct member *member, const struct group_member *spec,
                  struct err *err);
 

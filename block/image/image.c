@@ -147,6 +147,13 @@ int image_open(const struct image_dir *dir, const char *path, bool read_only, ch
     return steal_fd(&fd);
 }
 
+static int name_check(const char *name, const char *path, struct err *err)
+{
+    return *name && strcmp(name, ".") != 0 && strcmp(name, "..") != 0
+               ? 0
+               : err_set(err, ErrOpenFileFailed, 0, "'%s' names no file", path);
+}
+
 int image_place_open(const struct image_dir *dir, const char *path, struct image_place *place,
                      struct err *err)
 {
@@ -155,8 +162,8 @@ int image_place_open(const struct image_dir *dir, const char *path, struct image
         return -1;
     const char *slash = strrchr(relative, '/');
     const char *name = slash ? slash + 1 : relative;
-    if (!*name || strcmp(name, ".") == 0 || strcmp(name, "..") == 0)
-        return err_set(err, ErrOpenFileFailed, 0, "'%s' names no file", path);
+    if (name_check(name, path, err) != 0)
+        return -1;
     CLEANUP_FREE char *parent = strndup(relative, slash ? (size_t)(slash - relative) : 0);
     if (!parent)
         return err_set(err, ErrOutOfResources, ENOMEM, "'%s' cannot be resolved", path);
@@ -167,6 +174,23 @@ int image_place_open(const struct image_dir *dir, const char *path, struct image
     char *full = NULL;
     if (!dir_path || asprintf(&full, "%s/%s", strcmp(dir_path, "/") == 0 ? "" : dir_path, name) < 0)
         return open_error(dir, path, err);
+    *place = (struct image_place){
+        .dirfd = steal_fd(&dirfd), .path = full, .name = strrchr(full, '/') + 1};
+    return 0;
+}
+
+int image_place_open_beside(const struct image_place *other, const char *path,
+                            struct image_place *place, struct err *err)
+{
+    const char *slash = strrchr(path, '/');
+    const char *name = slash ? slash + 1 : path;
+    if (name_check(name, path, err) != 0)
+        return -1;
+    char *full = NULL;
+    CLEANUP_CLOSE int dirfd = fcntl(other->dirfd, F_DUPFD_CLOEXEC, 0);
+    if (dirfd < 0 ||
+        asprintf(&full, "%.*s%s", (int)(other->name - other->path), other->path, name) < 0)
+        return err_set(err, ErrOpenFileFailed, errno, "image '%s' cannot be opened", path);
     *place = (struct image_place){
         .dirfd = steal_fd(&dirfd), .path = full, .name = strrchr(full, '/') + 1};
     return 0;

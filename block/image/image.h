@@ -44,6 +44,10 @@ struct image_place {
 int image_place_open(const struct image_dir *dir, const char *path, struct image_place *place,
                      struct err *err);
 
+/* The same where `path` is one of the directory of `other`, which is not looked up again. */
+int image_place_open_beside(const struct image_place *other, const char *path,
+                            struct image_place *place, struct err *err);
+
 /* The identity of the directory of `path`. */
 int image_directory_identity(const struct image_dir *dir, const char *path,
                              char identity[FILE_IDENTITY_BYTES], struct err *err);
