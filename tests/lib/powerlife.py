@@ -126,10 +126,10 @@ class LifeWork(Work):
 
     def run(self, groups):
         for i in range(groups + self.groups_before):
+            if i == self.groups_before:
+                self.begin = self.disk.position()  # states are of what comes now
             self.let_clients_write()
             self.take(self.devices)
-            if i == self.groups_before - 1:
-                self.begin = self.disk.position()  # states are of what comes now
             if i >= self.groups_before:
                 self.operate(self.operations[i % len(self.operations)])
         self.let_clients_write()
