@@ -40,6 +40,16 @@ void store_restart(void);
     })
 int store_change_end(struct store_transaction *change, bool is_done);
 
+/* Runs one query that counts, or finds, in a transaction of its own, which is committed whatever
+ * the query returns. What that was. */
+#define STORE_RESULT(query, ...)                                                                   \
+    ({                                                                                             \
+        struct store_transaction *change = store_begin(store, &err);                               \
+        int query_result = query(change, __VA_ARGS__, &err);                                       \
+        assert_int_equal(store_commit(change, &err), 0);                                           \
+        query_result;                                                                              \
+    })
+
 /* Text of a UUID that ends in `number`. */
 const char *id_text(unsigned number);
 

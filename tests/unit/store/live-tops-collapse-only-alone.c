@@ -33,15 +33,6 @@ static struct merge_row merge(void)
     return (struct merge_row){.device = "vda", .base = "/i/t0", .upper = "/i/t1"};
 }
 
-static int change(int query(struct store_transaction *, const struct merge_row *, struct err *),
-                  const struct merge_row *row)
-{
-    struct store_transaction *transaction = store_begin(store, &err);
-    int result = query(transaction, row, &err);
-    assert_int_equal(store_commit(transaction, &err), 0);
-    return result;
-}
-
 static int plan(struct merge_row *row)
 {
     struct store_transaction *transaction = store_begin(store, &err);
@@ -82,20 +73,20 @@ TEST(each_step_is_made_only_while_nobody_needs_the_two)
         store_sql(obstacles[i].goes);
     }
     assert_int_equal(1, plan(&row));
-    assert_int_equal(0, change(store_merge_collapse, &row)); /* it has not begun */
+    assert_int_equal(0, STORE_RESULT(store_merge_collapse, &row)); /* it has not begun */
     for (size_t i = 0; i < OBSTACLES; i++) {
         store_sql(obstacles[i].comes);
-        assert_int_equal(0, change(store_merge_begin_collapse, &row));
+        assert_int_equal(0, STORE_RESULT(store_merge_begin_collapse, &row));
         store_sql(obstacles[i].goes);
     }
-    assert_int_equal(1, change(store_merge_begin_collapse, &row));
+    assert_int_equal(1, STORE_RESULT(store_merge_begin_collapse, &row));
     for (size_t i = 0; i < OBSTACLES; i++) {
         store_sql(obstacles[i].comes);
-        assert_int_equal(0, change(store_merge_collapse, &row));
+        assert_int_equal(0, STORE_RESULT(store_merge_collapse, &row));
         store_sql(obstacles[i].goes);
     }
     assert_int_equal(1, store_number("SELECT count(*) FROM frozen_files"));
-    assert_int_equal(1, change(store_merge_collapse, &row));
+    assert_int_equal(1, STORE_RESULT(store_merge_collapse, &row));
     assert_int_equal(0, store_number("SELECT count(*) FROM frozen_files"));
     assert_int_equal(1, store_number("SELECT count(*) FROM images"));
     assert_int_equal(1, store_number("SELECT json_extract(files, '$[0].path') = '/i/t1' "
@@ -122,7 +113,7 @@ TEST(the_top_does_not_go_while_it_is_copied)
     now.removed_by = "x";
     assert_int_equal(0, STORE_CHANGE(store_device_update_state, &now));
     assert_int_equal(0, STORE_CHANGE(store_device_update_state, &row));
-    assert_int_equal(1, change(store_merge_begin_collapse, &collapse));
+    assert_int_equal(1, STORE_RESULT(store_merge_begin_collapse, &collapse));
     assert_int_equal(-1, STORE_CHANGE(store_device_update_state, &now));
     assert_int_equal(ErrDeviceInUse, err.code);
     now.removed_by = NULL; /* the file stays */

@@ -107,15 +107,6 @@ TEST(a_top_that_stays_leaves_nothing_to_do_unless_it_was_only_read)
 static struct image_row half[] = {{.path = "/i/t1", .identity = "1", .format = "qcow2"},
                                   {.path = "/i/t0", .identity = "0", .format = "raw"}};
 
-static int change(int query(struct store_transaction *, const struct merge_row *, struct err *),
-                  const struct merge_row *row)
-{
-    struct store_transaction *transaction = store_begin(store, &err);
-    int result = query(transaction, row, &err);
-    assert_int_equal(store_commit(transaction, &err), 0);
-    return result;
-}
-
 /* vda was detached while job 1, which runs, merged t1 into t0. */
 static struct merge_row half_merge(void)
 {
@@ -148,10 +139,7 @@ static int job_end(void)
     row.state = JOB_DONE;
     row.has_finished = true;
     row.finished_at_us = 2;
-    struct store_transaction *transaction = store_begin(store, &err);
-    int changed = store_job_update_state(transaction, &row, &err);
-    assert_int_equal(store_commit(transaction, &err), 0);
-    return changed;
+    return STORE_RESULT(store_job_update_state, &row);
 }
 
 static bool is_left(void)
@@ -167,7 +155,7 @@ static bool is_left(void)
 TEST(a_merge_that_was_left_goes_on_with_an_attach_that_writes)
 {
     struct merge_row merge = half_merge();
-    assert_int_equal(change(store_merge_drop, &merge), 0);
+    assert_int_equal(STORE_RESULT(store_merge_drop, &merge), 0);
     assert_int_equal(job_end(), 1);
     assert_false(is_left() || is_due("/i/t0"));
     assert_int_equal(attach(2, half + 1, 1, true), -1);
