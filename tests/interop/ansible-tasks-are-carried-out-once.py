@@ -3,9 +3,10 @@
 # label: static
 #
 # A task is carried out once, whatever happens between it and its answer: answers that are lost, a
-# daemon that is killed before and after the cut, 20 hosts at once. What is retryable is sent again,
-# after Retry-After, with the same Idempotency-Key; another task has another key. A daemon that
-# cannot be reached is reported, and so are answers that are not a daemon's.
+# daemon that is killed before and after the cut, 20 hosts at once, somebody else who is faster.
+# What is retryable is sent again, after Retry-After, with the same Idempotency-Key; another task
+# has another key. A daemon that cannot be reached is reported, and so are answers that are not a
+# daemon's.
 import os
 import socket
 import sys
@@ -14,11 +15,23 @@ sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.realpath(__file__)), "..", "lib"))
 from collection import Collection, Host, expect_result
 from gates import GatedDaemon
-from scripted import Losing, Scripted, Server, problem
+from scripted import Losing, Overtaken, Scripted, Server, problem
 from snapgroupd import expect, main
 
 MIB = 1 << 20
 BOTH = [{"device": "vda"}, {"device": "vdb"}]
+
+
+def tasks(suffix):
+    """Each of which makes at least one change."""
+    disk, group, clone, token = (name + suffix for name in ("disk", "group", "clone", "token"))
+    return (("device", dict(name=disk, image=disk + ".raw", format="raw", size_bytes=MIB)), ("device", dict(name=disk, labels={"a": "b"})),
+            ("snapshot_group", dict(name=group, devices=BOTH, labels={"c": "d"})), ("snapshot_group", dict(name=group, holds=["me"])),
+            ("snapshot_group", dict(name=group, labels={"c": "e"})), ("clone", dict(name=clone, group=group, device="vda")),
+            ("snapshot_group_rollback", dict(group=group, name=group + "-back")), ("token", dict(name=token, scope="read")),
+            ("clone", dict(name=clone, state="absent", files="delete")), ("token", dict(name=token, state="absent")),
+            ("snapshot_group", dict(name=group, release=["me"])), ("snapshot_group", dict(name=group, state="absent")),
+            ("device", dict(name=disk, state="absent")))
 
 
 def lost_answers(host):
@@ -26,22 +39,30 @@ def lost_answers(host):
     server = Server(path, Losing)
     server.host = host
     losses = 0
-    for module, options in (
-            ("device", dict(name="vdc", image="vdc.raw", format="raw", size_bytes=MIB)), ("device", dict(name="vdc", labels={"a": "b"})),
-            ("snapshot_group", dict(name="lost", devices=BOTH, holds=["me"], labels={"c": "d"})),
-            ("snapshot_group", dict(name="lost", labels={"c": "e"})), ("clone", dict(name="copy", group="lost", device="vda")),
-            ("snapshot_group_rollback", dict(group="lost")), ("token", dict(name="lost", scope="read")),
-            ("clone", dict(name="copy", state="absent", files="delete")), ("token", dict(name="lost", state="absent")),
-            ("snapshot_group", dict(name="lost", state="absent", release=["me"])), ("device", dict(name="vdc", state="absent"))):
-        server.lost = []
+    for module, options in tasks("-lost"):
+        server.met = []
         result = expect_result(host(module, socket=path, retry_for=30, **options), failed=False, changed=True)
-        expect(server.lost, "%s %s has lost no answer", module, options)
-        losses += len(server.lost)
+        expect(server.met, "%s %s has lost no answer", module, options)
+        losses += len(server.met)
         expect(module != "token" or options.get("state") or result["secret"], "%s", result)
         expect_result(host(module, **options), failed=False, changed=False)
     server.close()
     groups = host.daemon.list("/snapshot-groups")
     expect(losses >= 14 and len(groups) == 2 and [group["kind"] for group in groups] == ["rollback", "snapshot"], "%d, %s", losses, groups)
+
+
+def overtaken(host):
+    """What somebody else has done meanwhile is no change by this host; but that a hold was released
+    already, its DELETE does not say."""
+    path = os.path.join(host.daemon.directory, "overtaken.sock")
+    server = Server(path, Overtaken)
+    server.host = host
+    for module, options in tasks("-late"):
+        server.met = []
+        expect_result(host(module, socket=path, **options), failed=False, changed="release" in options)
+        expect(server.met, "%s %s was not overtaken", module, options)
+        expect_result(host(module, **options), failed=False, changed=False)
+    server.close()
 
 
 def killed_daemons(host):
@@ -118,6 +139,7 @@ def test():
         daemon.start_with({"vda": "qcow2", "vdb": "raw"}, MIB)
         host = Host(collection, daemon)
         lost_answers(host)
+        overtaken(host)
         killed_daemons(host)
         twenty_hosts(host)
         path = os.path.join(daemon.directory, "scripted.sock")

@@ -4,6 +4,9 @@
     server = Server(path, Scripted)
     server.script = lambda method, path: problem(409, "GroupExists")     # status, header, body
     ... server.seen ...                                                   # method, path, key
+    server = Server(path, Losing)
+    server.host = host                                                    # collection.py
+    ... server.met ...                                                    # method, path
     server.close()
 """
 import http.server
@@ -18,7 +21,7 @@ class Server(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
 
     def __init__(self, path, handler):
         super().__init__(path, handler)
-        self.path, self.seen, self.lost = path, [], []
+        self.path, self.seen, self.met = path, [], []
         threading.Thread(target=self.serve_forever, args=(0.05,), daemon=True).start()
 
     def handle_error(self, *_):
@@ -29,19 +32,28 @@ class Server(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
         self.server_close()
 
 
-class Losing(http.server.BaseHTTPRequestHandler):
-    """Passes requests on to the daemon, and loses the first answer to each change."""
+class Passing(http.server.BaseHTTPRequestHandler):
+    """Passes requests on to the daemon."""
     protocol_version = "HTTP/1.1"
 
     def pass_on(self):
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0)).decode()
         headers = {name.replace("-", "_"): value for name, value in self.headers.items()
                    if name in ("Idempotency-Key", "Content-Type", "If-Match", "Prefer")}
-        answer = self.server.host.daemon.request(self.command, self.path, json.loads(body) if body else None, **headers)
         self.close_connection = True
-        if self.command != "GET" and (self.command, self.path) not in self.server.lost:
-            self.server.lost.append((self.command, self.path))
-            return
+        self.carry_out(json.loads(body) if body else None, headers)
+
+    def is_first(self):
+        """Whether this is a change, and the first of its kind."""
+        if self.command == "GET" or (self.command, self.path) in self.server.met:
+            return False
+        self.server.met.append((self.command, self.path))
+        return True
+
+    def ask(self, body, headers):
+        return self.server.host.daemon.request(self.command, self.path, body, **headers)
+
+    def reply(self, answer):
         data = b"" if answer.status == 204 else json.dumps(answer.body).encode()
         self.send_response(answer.status)
         for name in ("ETag", "Idempotency-Replayed", "Retry-After"):
@@ -55,6 +67,26 @@ class Losing(http.server.BaseHTTPRequestHandler):
 
     def log_message(self, *_):
         pass
+
+
+class Losing(Passing):
+    """Loses the first answer to each change."""
+
+    def carry_out(self, body, headers):
+        answer = self.ask(body, headers)
+        if not self.is_first():
+            self.reply(answer)
+
+
+class Overtaken(Passing):
+    """Somebody else is faster with each change."""
+
+    def carry_out(self, body, headers):
+        if self.is_first():
+            other = self.ask(body, {name: value for name, value in headers.items() if name != "Idempotency_Key"})
+            if self.command == "DELETE" and other.status == 202:
+                self.server.host.daemon.await_job(other)
+        self.reply(self.ask(body, headers))
 
 
 class Scripted(http.server.BaseHTTPRequestHandler):

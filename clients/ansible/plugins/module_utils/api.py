@@ -257,13 +257,20 @@ class Client:
             reply = self.request('POST', path, body=body, key=str(uuid.uuid4()), **headers)
         return reply.body
 
+    def put(self, *parts):
+        """Whether this was a change: what is there before the first attempt is somebody else's,
+        before a later one it may be of an attempt whose answer was lost.
+        """
+        reply = self.request('PUT', path_of(*parts))
+        return reply.status == 201 or reply.attempts > 1
+
     def delete(self, parts, **more):
-        """The reply; None: there is none any more, as after an attempt whose answer was lost."""
+        """The body of the reply, and whether this was a change; as put() for what has gone."""
         try:
-            return self.request('DELETE', path_of(*parts), **more)
+            return self.request('DELETE', path_of(*parts), **more).body, True
         except Refused as refused:
             if refused.status == 404:
-                return None
+                return None, refused.attempts > 1
             raise
 
     def patch(self, parts, changes_of):

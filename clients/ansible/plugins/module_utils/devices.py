@@ -120,7 +120,8 @@ def absent(module, client):
     device = client.get('devices', params['name'])[0]
     if device is None:
         return dict(changed=False, device=None, diff=diff(None, None))
+    changed = True
     if not module.check_mode:
-        client.delete(('devices', params['name']), query=[('files', params['files'])],
-                      body={'discard_unflushed': True} if params.get('discard_unflushed') else None)
-    return dict(changed=True, device=device, diff=diff(device, None))
+        changed = client.delete(('devices', params['name']), query=[('files', params['files'])],
+                                body={'discard_unflushed': True} if params.get('discard_unflushed') else None)[1]
+    return dict(changed=changed, device=device, diff=diff(device, None))

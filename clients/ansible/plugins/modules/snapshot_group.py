@@ -652,7 +652,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.snapgroupd.storage.plugins.module_utils import api, groups
 from ansible_collections.snapgroupd.storage.plugins.module_utils.devices import is_same_file
 
-ENDED = ('failed', 'cancelled', 'done')
+ENDED_EARLY = ('failed', 'cancelled')
 
 
 # ---- present ----
@@ -703,6 +703,11 @@ def changed_holds(group, params):
             [name for name in group['holds'] if name in released])
 
 
+def release(client, group, holds):
+    """Of each, whether that was a change."""
+    return [client.delete(('snapshot-groups', group['id'], 'holds', name))[1] for name in holds]
+
+
 def update(module, client, group, before, changed):
     """Brings labels and holds of a group that is there to what is wanted."""
     params = module.params
@@ -713,12 +718,9 @@ def update(module, client, group, before, changed):
         labels = dict((name, value) for name, value in dict(group['labels'], **patch).items() if value is not None)
         after = dict(group, labels=labels, holds=[name for name in group['holds'] if name not in released] + added)
         return dict(changed=bool(patch or added or released), snapshot_group=group, diff=groups.diff(before, after))
-    for name in added:
-        client.request('PUT', api.path_of(*path + ('holds', name)))
-    for name in released:
-        client.delete(path + ('holds', name))
+    changes = [client.put(*path + ('holds', name)) for name in added] + release(client, group, released)
     after, patched = client.patch(path, lambda now: api.labels_patch(now['labels'], api.texts(params['labels'])))
-    return dict(changed=bool(changed or patched or added or released), snapshot_group=after, diff=groups.diff(before, after))
+    return dict(changed=changed or patched or any(changes), snapshot_group=after, diff=groups.diff(before, after))
 
 
 def take(module, client):
@@ -769,24 +771,24 @@ def remove(module, client, group):
     """Begins the deletion, or goes on with one that has ended early. The job, and whether that was
     a change."""
     job = job_of(client, group) if group['state'] == 'deleting' else None
-    if job is not None and job['state'] not in ENDED:
+    if job is not None and job['state'] not in ENDED_EARLY:
         return job, False
-    for name in changed_holds(group, module.params)[1]:
-        client.delete(('snapshot-groups', group['id'], 'holds', name))
-    reply = client.delete(('snapshot-groups', group['id']))
-    return (reply.body if reply else job_of(client, group)), True
+    released = release(client, group, changed_holds(group, module.params)[1])
+    begun, changed = client.delete(('snapshot-groups', group['id']))
+    return begun or job_of(client, group), changed or any(released)
 
 
 def check_removal(module, client, group):
     result = dict(changed=True, snapshot_group=group, diff=groups.diff(group, None), job=None, delete_plan=None)
     if group['state'] == 'deleting':
         job = job_of(client, group)
-        return dict(result, job=job, changed=job is None or job['state'] in ENDED)
+        return dict(result, job=job, changed=job is None or job['state'] in ENDED_EARLY)
     left = sorted(set(group['holds']) - set(module.params['release'] or []))
     if left:
         raise api.Failed("snapshot group '%s' is held: %s" % (group['name'], ', '.join(left)), snapshot_group=group)
     if not group['holds']:  # else the dry run is refused, as the call would be now
-        result['delete_plan'] = client.request('DELETE', api.path_of('snapshot-groups', group['id']), query=[('dry_run', 'true')]).body
+        plan, changed = client.delete(('snapshot-groups', group['id']), query=[('dry_run', 'true')])
+        result.update(delete_plan=plan, changed=changed)
     return result
 
 

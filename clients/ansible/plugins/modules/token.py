@@ -179,9 +179,10 @@ def make(module, client, before):
 
 def absent(module, client):
     token = client.get('tokens', module.params['name'])[0]
+    changed = token is not None
     if token and not module.check_mode:
-        client.delete(('tokens', token['id']))
-    return dict(result(token is not None, token, token), diff=dict(before=token or {}, after={}))
+        changed = client.delete(('tokens', token['id']))[1]
+    return dict(result(changed, token, token), diff=dict(before=token or {}, after={}))
 
 
 def present(module, client):
