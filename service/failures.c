@@ -8,6 +8,7 @@
 #include "base/cleanup.h"
 #include "service/context.h"
 #include "service/events.h"
+#include "service/unsettled.h"
 
 #include <cjson/cJSON.h>
 #include <errno.h>
@@ -46,8 +47,9 @@ static bool failures_record(struct failures *failures)
         if (!failures->has_failure)
             return true;
         CLEANUP_FREE char *detail = failure_detail(&failures->failure);
-        if (!detail || event_report(service, &origin_daemon, EVENT_DEVICE_FAILED,
-                                    failures->failure.name, detail, &err) != 0)
+        if (!detail || unsettled_resolve(service, &err) != 0 ||
+            event_report(service, &origin_daemon, EVENT_DEVICE_FAILED, failures->failure.name,
+                         detail, &err) != 0)
             return false;
         failures->has_failure = false;
     }

@@ -13,6 +13,7 @@
 #include "base/log.h"
 #include "base/monotonic.h"
 #include "service/context.h"
+#include "service/unsettled.h"
 
 #include <assert.h>
 #include <stdio.h>
@@ -63,6 +64,7 @@ static void leftovers_wait_locked(struct service *service)
 
 static void leftovers_retry_locked(struct service *service)
 {
+    struct err ignored;
     assert(atomic_load(&service->ready)); /* I3 */
     for (struct leftover *leftover = service->leftovers, *next; leftover && !service->leftovers_end;
          leftover = next) {
@@ -73,7 +75,8 @@ static void leftovers_retry_locked(struct service *service)
         if (--service->leftovers_waiting == 0)
             leftovers_start_locked(service);
         pthread_mutex_unlock(&service->leftovers_lock);
-        bool is_done = leftover->retry(service, leftover);
+        bool is_done =
+            unsettled_resolve(service, &ignored) == 0 && leftover->retry(service, leftover);
         pthread_mutex_lock(&service->leftovers_lock);
         service->leftovers_waiting++;
         leftover->is_retried = false;

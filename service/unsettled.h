@@ -3,8 +3,9 @@
  * After StoreFailed the outcome of a change is unknown: the row may or may not have been written. A
  * `struct unsettled` has a function that reads the row and makes memory and row agree. It runs at
  * once if the store can be reopened. Otherwise it is queued, every call that needs the store is
- * refused (503), and the next such call retries. A restart settles the same work from the rows
- * (recovery.c), so nothing is lost with the queue.
+ * refused (503), and the next such call retries; so do the threads that work in the background
+ * (jobs, leftovers, failures), for a call may never come. A restart settles the same work from the
+ * rows (recovery.c), so nothing is lost with the queue.
  *
  * Settling functions run one at a time, under service->settle_lock, in the order in which they were
  * queued, and before any other request sees the store again.

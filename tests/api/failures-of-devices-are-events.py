@@ -1,15 +1,20 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
 """A device that fails is an event, once a failure: at a start without its image, again at the next
-one, and while it is served. One that is online again can fail again."""
-import glob
+one, and while it is served. One that is online again can fail again. A failure that cannot be
+recorded is later, without a call."""
+import contextlib
 import os
-import subprocess
+import re
+import sqlite3
 import sys
+
+import nbd
 
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.realpath(__file__)), "..", "lib"))
-from snapgroupd import DEADLINE_S, Daemon, expect, main, wait_until
+from snapgroupd import Daemon, expect, main, wait_until
+from strace import Strace
 
 
 def failures(daemon):
@@ -27,26 +32,33 @@ def wait_for(daemon, count, reason):
     expect(shown["state"] == "failed" and shown["reason"] == text, "%s", shown)
 
 
-def is_traced(pid):
-    """Whether each thread is."""
-    return all("TracerPid:\t0\n" not in open(status).read() for status in glob.glob("/proc/%d/task/*/status" % pid))
+def log_failed(output):
+    """Calls of several threads may be told in two lines each."""
+    with open(output) as file:
+        text = file.read()
+    return "db-wal>" in text and len(re.findall(r"fdatasync.* = -1 EIO", text)) >= 2
 
 
-def fail_sync(daemon):
-    handle = daemon.nbd("vda")
+def fail_sync(daemon, device, log_too=False):
+    """The device's, and that of the database's log."""
+    output = os.path.join(daemon.directory, "strace")
+    handle = daemon.nbd(device)
     handle.pwrite(b"x" * 4096, 0)
-    strace = subprocess.Popen(["strace", "-f", "-q", "-o", "/dev/null", "-p", str(daemon.pid), "-e",
-                               "inject=fdatasync:error=EIO"], stderr=subprocess.PIPE)
-    try:
-        wait_until(lambda: is_traced(daemon.pid), "strace attaches")
+    with Strace(daemon.pid, "inject=fdatasync:error=EIO", output=output, all_threads=True):
         try:
             handle.flush()
             raise AssertionError("the flush succeeded")
-        except __import__("nbd").Error:
+        except nbd.Error:
             pass
-    finally:
-        strace.terminate()
-        strace.wait(DEADLINE_S)
+        if log_too:
+            wait_until(lambda: log_failed(output), "the database to fail")
+
+
+def is_recorded(daemon, device):
+    """As the database says, without a call, which would open it again."""
+    database = sqlite3.connect("file:%s/snapgroupd.db?mode=ro" % daemon.state, uri=True)
+    with contextlib.closing(database):
+        return database.execute("SELECT count(*) FROM events WHERE kind = 'device.failed' AND device = ?", (device,)).fetchone()[0]
 
 
 def test():
@@ -64,8 +76,10 @@ def test():
         wait_for(daemon, 2, "No such file")
         os.rename(away, image)
         wait_until(lambda: daemon.get("/devices/vda")["state"] == "online", "the device is back")
-        fail_sync(daemon)
+        fail_sync(daemon, "vda")
         wait_for(daemon, 3, "could not be made durable")
+        fail_sync(daemon, "vdb", log_too=True)
+        wait_until(lambda: is_recorded(daemon, "vdb"), "the database to be opened again")
         ids = [event["id"] for event in daemon.get("/events?limit=1000")["items"]]
         expect(ids == list(range(1, len(ids) + 1)), "a gap: %s", ids)
         status = daemon.end(15)
