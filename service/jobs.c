@@ -21,6 +21,7 @@
 #include "service/left-files.h"
 #include "service/metrics.h"
 #include "service/names.h"
+#include "service/unsettled.h"
 #include "store/groups.h"
 #include "store/job-conflicts.h"
 #include "store/merges.h"
@@ -147,25 +148,25 @@ static void job_replan(struct service *service, const struct job_row *row)
             delete_replan_later(service, row->merges[i].base);
 }
 
-static void job_end(struct service *service, struct job_row *row, int result,
-                    const struct err *cause)
+/* *err: why it failed. -1: that is not recorded, for which *err is the reason now. */
+static int job_end(struct service *service, struct job_row *row, int result, struct err *err)
 {
-    struct err err;
+    const struct err cause = *err;
     if (result == 0)
         row->state = JOB_DONE;
     else
-        job_fail(row, cause);
+        job_fail(row, &cause);
     row->has_finished = true;
     row->finished_at_us = clock_now_us();
-    if (job_write(service, row, &origin_daemon, &err) < 0)
-        log_error("job %s has ended, but that is not recorded: %s; the next start goes on with it",
-                  row->id, err.message);
+    if (job_write(service, row, &origin_daemon, err) < 0)
+        return -1;
     if (result != 0)
-        log_error("job %s failed: %s", row->id, cause->message);
+        log_error("job %s failed: %s", row->id, cause.message);
     else
         log_info("job %s is done", row->id);
     left_files_keep(service, row);
     job_replan(service, row);
+    return 0;
 }
 
 /* Reads the row, once the job that runs has the rate which that has: of two changes at once, the
@@ -186,6 +187,18 @@ static int job_read(struct service *service, struct job_row *row, struct err *er
     return 1;
 }
 
+/* A job that was begun before goes on only while the store takes changes: what it copied could not
+ * be recorded, and would be copied again. 1; 0: there is no such job any more; -1. */
+static int job_go_on(struct service *service, const struct job_row *row, struct err *err)
+{
+    CLEANUP(store_transaction)
+    struct store_transaction *transaction = store_begin(service->store, err);
+    int changed = transaction ? store_job_update_progress(transaction, row, err) : -1;
+    if (changed <= 0)
+        return changed;
+    return store_commit(steal(transaction), err) == 0 ? 1 : -1;
+}
+
 /* Others reach the job from now on; what they changed before is read. 1; 0: it is not to run any
  * more; -1. */
 static int job_claim(struct service *service, struct job_row *row, struct err *err)
@@ -194,7 +207,7 @@ static int job_claim(struct service *service, struct job_row *row, struct err *e
     if (found <= 0)
         return found;
     if (row->state != JOB_QUEUED)
-        return row->state == JOB_RUNNING;
+        return row->state == JOB_RUNNING ? job_go_on(service, row, err) : 0;
     row->state = JOB_RUNNING;
     return job_write(service, row, &origin_daemon, err);
 }
@@ -206,15 +219,17 @@ static int job_carry_out(struct service *service, struct job_row *row, struct er
 
 static void job_run(struct service *service, struct job_row *row)
 {
-    struct err err;
+    struct err err = {0};
     struct job_control *control = service->job_control;
     int claimed = job_claim(service, row, &err);
     int result = claimed > 0 ? job_carry_out(service, row, &err) : claimed < 0 ? -1 : 1;
-    if (result < 0 && (claimed < 0 || err.code == ErrStoreFailed || err.code == ErrStoreBusy)) {
+    bool waits =
+        result < 0 && (claimed < 0 || err.code == ErrStoreFailed || err.code == ErrStoreBusy);
+    if (result <= 0 && !waits)
+        waits = job_end(service, row, result, &err) != 0;
+    if (waits) {
         log_warning("job %s waits for the store: %s", row->id, err.message);
         job_control_sleep(control, STORE_WAIT_MS);
-    } else if (result <= 0) {
-        job_end(service, row, result, &err);
     }
     do {
         job_control_hear(control);
@@ -284,7 +299,9 @@ static void *jobs_work(void *arg)
     while (job_control_await(&jobs->control, self->number, &seen)) {
         struct err err;
         CLEANUP_BY(job_row_clear) struct job_row row = {0};
-        int found = job_begin(jobs, &row, &err);
+        int found = unsettled_resolve(jobs->service, &err);
+        if (found == 0)
+            found = job_begin(jobs, &row, &err);
         if (found > 0)
             job_run(jobs->service, &row);
         if (found < 0) {

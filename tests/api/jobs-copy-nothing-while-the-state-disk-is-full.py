@@ -1,0 +1,79 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: Apache-2.0
+#
+# Jobs whose progress cannot be recorded, since the state disk is full, wait until the database
+# takes a change: a merge of frozen images, and one of a live top, are not copied again and again
+# meanwhile. Once there is room they end without a restart.
+import os
+import sys
+
+sys.dont_write_bytecode = True
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.realpath(__file__)), "..", "lib"))
+from filesystems import fill, own_mounts
+from gates import GatedDaemon
+from snapgroupd import expect, main, run, wait_until
+
+MIB = 1 << 20
+
+
+def write(daemon, byte):
+    handle = daemon.nbd("vda")
+    handle.pwrite(bytes([byte]) * (2 * MIB), 0)
+    handle.flush()
+    handle.shutdown()
+
+
+def copied_bytes(daemon):
+    lines = daemon.request("GET", "/metrics").body.splitlines()
+    return int(next(line.split()[1] for line in lines if line.startswith("snapgroupd_job_bytes_total ")))
+
+
+def waits(daemon):
+    with open(daemon.log_path) as log:
+        return log.read().count("waits for the store")
+
+
+def fill_state(daemon):
+    """Until what is left of the log is used up too."""
+    fill(os.path.join(daemon.state, "filler"), 0)
+    refused = 0
+    while refused < 3:
+        answer = daemon.request("PATCH", "/devices/other", {"labels": {"n": os.urandom(100).hex()}})
+        expect(answer.status == 200 or answer.body["code"] == "StoreFailed", "%s", answer)
+        refused += answer.status != 200
+
+
+def check(daemon, group, gate):
+    daemon.close_gate(gate)
+    answer = daemon.request("DELETE", "/snapshot-groups/" + group)
+    expect(answer.status == 202, "%s", answer)
+    daemon.await_gate(gate)
+    fill_state(daemon)
+    before = waits(daemon)
+    daemon.open_gate(gate)
+    wait_until(lambda: waits(daemon) > before, "the job to wait")
+    copied = copied_bytes(daemon)
+    wait_until(lambda: waits(daemon) > before + 2, "the job to look twice")
+    expect(copied_bytes(daemon) == copied and copied >= 2 * MIB, "%d bytes were copied, and %d more", copied, copied_bytes(daemon) - copied)
+    os.unlink(os.path.join(daemon.state, "filler"))
+    job = daemon.await_job(answer)
+    expect(job["state"] == "done", "%s", job)
+
+
+def test():
+    with GatedDaemon() as daemon:
+        run("mount", "-t", "tmpfs", "-o", "size=3m", "none", daemon.state)
+        daemon.start_with({"vda": "qcow2", "other": "raw"}, 4 * MIB)
+        for byte, group in ((1, "one"), (2, "two"), (3, None)):
+            write(daemon, byte)
+            if group:
+                daemon.snapshot(group, ["vda"])
+        content = daemon.content_hash("vda")
+        check(daemon, "one", "pushed")
+        check(daemon, "two", "collapse-vda")
+        expect(len(daemon.get("/devices/vda")["chain"]) == 1 and daemon.content_hash("vda") == content, "vda has changed")
+        daemon.stop()
+
+
+own_mounts()
+main(test)
