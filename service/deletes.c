@@ -293,7 +293,7 @@ static int delete_make(struct service *service, struct delete_doubt *doubt,
         members_remove(service, group);
     else if (begun == 0 || err->code != ErrStoreFailed)
         members_restore(service, group, group->member_count);
-    else if (unsettled_settle(service, &doubt->unsettled, &later) != 0)
+    else if (leftovers_settle(service, &doubt->unsettled, &later) != 0)
         steal(owned); /* the queue has it */
     return begun;
 }
@@ -416,8 +416,6 @@ int delete_replan(struct service *service, const char *image, const struct origi
 static bool replan_retry(struct service *service, const struct leftover *leftover)
 {
     struct err err;
-    if (atomic_load(&service->is_unsettled))
-        return false;
     if (delete_replan(service, leftover->name, &origin_daemon, &err) == 0)
         return true;
     if (unsettled_is_due(&err))

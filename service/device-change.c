@@ -59,7 +59,7 @@ change_new(const struct device_row *row, const struct origin *origin,
 int device_row_change_settle(struct service *service, struct device_row_change *change,
                              struct err *err)
 {
-    if (unsettled_settle(service, &change->unsettled, err) != 0)
+    if (leftovers_settle(service, &change->unsettled, err) != 0)
         return -1;
     device_row_change_free(change);
     return 0;

@@ -372,7 +372,7 @@ static int settlement_try(struct settlement *settlement, struct group_row *row)
         return 0;
     if (!is_unknown && row)
         settlement_keep_copy(settlement, row);
-    return unsettled_settle(settlement->service, &settlement->unsettled, &err);
+    return leftovers_settle(settlement->service, &settlement->unsettled, &err);
 }
 
 bool settlement_end(struct settlement *settlement, struct group_progress *progress,

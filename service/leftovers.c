@@ -13,7 +13,6 @@
 #include "base/log.h"
 #include "base/monotonic.h"
 #include "service/context.h"
-#include "service/unsettled.h"
 
 #include <assert.h>
 #include <stdio.h>
@@ -21,6 +20,9 @@
 #include <time.h>
 
 enum { DELAY_S = 1 };
+
+/* Of the leftover that is all that is queued; others have ids of rows. */
+static const char QUEUE_ID[] = "queue";
 
 static struct leftover **leftover_find_locked(struct service *service, const char *id)
 {
@@ -79,7 +81,8 @@ static void leftovers_retry_locked(struct service *service)
             unsettled_resolve(service, &ignored) == 0 && leftover->retry(service, leftover);
         pthread_mutex_lock(&service->leftovers_lock);
         service->leftovers_waiting++;
-        leftover->is_retried = false;
+        is_done = is_done && !leftover->is_added_again;
+        leftover->is_retried = leftover->is_added_again = false;
         next = leftover->next;
         if (is_done)
             leftover_remove_locked(service, leftover);
@@ -105,8 +108,10 @@ void leftovers_add(struct service *service,
 {
     LOCK_GUARD(&service->leftovers_lock);
     struct leftover **end = leftover_find_locked(service, id);
-    if (*end)
+    if (*end) {
+        (*end)->is_added_again = (*end)->is_retried;
         return;
+    }
     if (cause)
         log_error("%s; it is retried", cause->message);
     if (service->leftovers_end)
@@ -124,6 +129,20 @@ void leftovers_add(struct service *service,
         leftovers_start_locked(service);
     if (!copy || service->leftovers_started == 0)
         log_error("there is no memory or thread for the retry; a restart tries again");
+}
+
+static bool queue_is_settled(struct service *service, const struct leftover *leftover)
+{
+    (void)leftover;
+    return !atomic_load(&service->is_unsettled);
+}
+
+int leftovers_settle(struct service *service, struct unsettled *work, struct err *err)
+{
+    int ret = unsettled_settle(service, work, err);
+    if (ret != 0)
+        leftovers_add(service, queue_is_settled, QUEUE_ID, NULL, NULL);
+    return ret;
 }
 
 void leftovers_close(struct service *service)

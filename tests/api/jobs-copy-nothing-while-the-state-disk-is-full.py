@@ -9,9 +9,10 @@ import sys
 
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.realpath(__file__)), "..", "lib"))
-from filesystems import fill, own_mounts
+from filesystems import own_mounts
+from fullstate import fill_state, free_state, small_state
 from gates import GatedDaemon
-from snapgroupd import expect, main, run, wait_until
+from snapgroupd import expect, main, wait_until
 
 MIB = 1 << 20
 
@@ -33,36 +34,26 @@ def waits(daemon):
         return log.read().count("waits for the store")
 
 
-def fill_state(daemon):
-    """Until what is left of the log is used up too."""
-    fill(os.path.join(daemon.state, "filler"), 0)
-    refused = 0
-    while refused < 3:
-        answer = daemon.request("PATCH", "/devices/other", {"labels": {"n": os.urandom(100).hex()}})
-        expect(answer.status == 200 or answer.body["code"] == "StoreFailed", "%s", answer)
-        refused += answer.status != 200
-
-
 def check(daemon, group, gate):
     daemon.close_gate(gate)
     answer = daemon.request("DELETE", "/snapshot-groups/" + group)
     expect(answer.status == 202, "%s", answer)
     daemon.await_gate(gate)
-    fill_state(daemon)
+    fill_state(daemon, "other")
     before = waits(daemon)
     daemon.open_gate(gate)
     wait_until(lambda: waits(daemon) > before, "the job to wait")
     copied = copied_bytes(daemon)
     wait_until(lambda: waits(daemon) > before + 2, "the job to look twice")
     expect(copied_bytes(daemon) == copied and copied >= 2 * MIB, "%d bytes were copied, and %d more", copied, copied_bytes(daemon) - copied)
-    os.unlink(os.path.join(daemon.state, "filler"))
+    free_state(daemon)
     job = daemon.await_job(answer)
     expect(job["state"] == "done", "%s", job)
 
 
 def test():
     with GatedDaemon() as daemon:
-        run("mount", "-t", "tmpfs", "-o", "size=3m", "none", daemon.state)
+        small_state(daemon)
         daemon.start_with({"vda": "qcow2", "other": "raw"}, 4 * MIB)
         for byte, group in ((1, "one"), (2, "two"), (3, None)):
             write(daemon, byte)
