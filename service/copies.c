@@ -24,6 +24,7 @@
 #include "service/names.h"
 #include "service/snapshot-groups.h"
 #include "service/storage-calls.h"
+#include "service/unsettled.h"
 #include "store/job-conflicts.h"
 
 #include <assert.h>
@@ -290,9 +291,11 @@ static int file_record_patiently(struct service *service, const struct job_row *
                                  struct err *err)
 {
     for (;;) {
-        int changed = file_record(service, job, err);
-        if (changed >= 0 || (err->code != ErrStoreFailed && err->code != ErrStoreBusy) ||
-            job_control_sleep(service->job_control, STORE_WAIT_MS))
+        int changed = unsettled_resolve(service, err) == 0 ? file_record(service, job, err) : -1;
+        if (changed >= 0 || (err->code != ErrStoreFailed && err->code != ErrStoreBusy))
+            return changed;
+        log_warning("job %s waits for the store: %s", job->id, err->message);
+        if (job_control_sleep(service->job_control, STORE_WAIT_MS))
             return changed;
     }
 }

@@ -2,9 +2,12 @@
 # SPDX-License-Identifier: Apache-2.0
 #
 # Jobs whose progress cannot be recorded, since the state disk is full, wait until the database
-# takes a change: a merge of frozen images, and one of a live top, are not copied again and again
-# meanwhile. Once there is room they end without a restart.
+# takes a change: a merge of frozen images, one of a live top, and a copy, are not carried out again
+# and again meanwhile. Once there is room they end without a restart, and without a call: so the
+# database itself is looked at.
+import contextlib
 import os
+import sqlite3
 import sys
 
 sys.dont_write_bytecode = True
@@ -34,9 +37,15 @@ def waits(daemon):
         return log.read().count("waits for the store")
 
 
-def check(daemon, group, gate):
+def recorded_state(daemon, job):
+    database = sqlite3.connect("file:%s/snapgroupd.db?mode=ro" % daemon.state, uri=True)
+    with contextlib.closing(database):
+        return database.execute("SELECT state FROM jobs WHERE id = ?", (job,)).fetchone()[0]
+
+
+def check(daemon, gate, *request):
     daemon.close_gate(gate)
-    answer = daemon.request("DELETE", "/snapshot-groups/" + group)
+    answer = daemon.request(*request)
     expect(answer.status == 202, "%s", answer)
     daemon.await_gate(gate)
     fill_state(daemon, "other")
@@ -47,8 +56,7 @@ def check(daemon, group, gate):
     wait_until(lambda: waits(daemon) > before + 2, "the job to look twice")
     expect(copied_bytes(daemon) == copied and copied >= 2 * MIB, "%d bytes were copied, and %d more", copied, copied_bytes(daemon) - copied)
     free_state(daemon)
-    job = daemon.await_job(answer)
-    expect(job["state"] == "done", "%s", job)
+    wait_until(lambda: recorded_state(daemon, answer.body["id"]) == "done", "the job to end")
 
 
 def test():
@@ -60,8 +68,9 @@ def test():
             if group:
                 daemon.snapshot(group, ["vda"])
         content = daemon.content_hash("vda")
-        check(daemon, "one", "pushed")
-        check(daemon, "two", "collapse-vda")
+        check(daemon, "copied", "POST", "/snapshot-groups/two/copies", {"device": "vda", "image": "copy.raw", "format": "raw"})
+        check(daemon, "pushed", "DELETE", "/snapshot-groups/one")
+        check(daemon, "collapse-vda", "DELETE", "/snapshot-groups/two")
         expect(len(daemon.get("/devices/vda")["chain"]) == 1 and daemon.content_hash("vda") == content, "vda has changed")
         daemon.stop()
 

@@ -6,6 +6,7 @@
  */
 #include "block/clone.h"
 #include "block/collapse.h"
+#include "block/copy.h"
 #include "block/device/member.h"
 #include "block/group.h"
 #include "block/image/amend.h"
@@ -130,6 +131,7 @@ GATE("await", bool, block_image_await,
 GATE(look_step(node), int, node_can_set_backing,
      (struct node * node, const char *name, const char *format, struct err *err),
      (node, name, format, err))
+GATE("copied", int, copy_finish, (struct copy * copy, struct err *err), (copy, err))
 GATE("pushed", int, merge_flush, (struct merge * merge, struct err *err), (merge, err))
 GATE("flush", int, device_flush, (struct device * device), (device))
 GATE("replan", int, delete_replan,
