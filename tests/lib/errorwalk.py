@@ -8,7 +8,7 @@ import sys
 
 from gates import Call, GatedDaemon
 from snapgroupd import DEADLINE_S, Daemon, checksums, expect, group_body, run, wait_until
-from strace import STRIDE, Strace, Walk, run_by, served_by, threads_named
+from strace import STRIDE, Strace, Walk, await_idle_runs, run_by, served_by, threads_named
 from writers import Disk, start_writers, stop_writers
 
 WRITING = {"openat", "openat2", "linkat", "unlinkat", "renameat2", "pwrite64", "pwritev", "pwritev2", "fsync",
@@ -92,6 +92,7 @@ class GroupErrors:
             self.judge_devices(strace.injected or "")
             for writer in self.writers:
                 writer.expect_progress()
+            await_idle_runs(self.daemon)  # else run_by() finds two, and starts the daemon again beneath the clients
             again = self.daemon.request(*self.request(name + "-next"))
             expect(again.status == self.STATUS, "without a fault: %s", again)
             self.groups += 1

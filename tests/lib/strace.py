@@ -15,6 +15,7 @@ With CRASH_STRIDE the walk takes every STRIDEth call only, from CRASH_FIRST on, 
 of a slow daemon share it. CRASH_CALLS=changes has it take only the calls that a restart or a client
 could notice; CRASH_CALLS=all, every call.
 """
+import contextlib
 import itertools
 import os
 import re
@@ -65,9 +66,22 @@ def served_by(daemon):
     return connection, int(new.pop())
 
 
+def await_idle_runs(daemon):
+    """A group's call may return before the thread that runs it is free: a group that comes until
+    then gets another one."""
+    def are_idle():
+        for thread in threads_named(daemon.pid, "group-run"):
+            with contextlib.suppress(OSError), open("/proc/%d/task/%d/wchan" % (daemon.pid, thread)) as place:
+                if "futex" not in place.read():
+                    return False
+        return True
+    wait_until(are_idle, "threads of groups to be idle")
+
+
 def run_by(daemon):
     """A fresh connection and the id of the one thread that runs the groups of its requests."""
     while True:
+        await_idle_runs(daemon)
         connection, _ = served_by(daemon)
         # Which starts the thread.
         answer = connection.ask("POST", "/snapshot-groups", {"devices": []})
