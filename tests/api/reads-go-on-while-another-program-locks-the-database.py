@@ -34,7 +34,7 @@ def test():
         change.join()
         expect(answers[0].status == 503 and answers[0].body["code"] == "StoreBusy" and answers[0].body["retryable"],
                "a change while the database is locked: %s", answers[0])
-        expect(reads > 100, "only %d reads went on meanwhile", reads)
+        expect(reads > 5, "only %d reads went on meanwhile", reads)  # if they waited, one would
         expect(daemon.image_names() == names, "files: %s", daemon.image_names())
         other.execute("ROLLBACK")
         daemon.snapshot("g2", ["vda"])
