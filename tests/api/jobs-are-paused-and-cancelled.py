@@ -324,7 +324,8 @@ def in_line(device):
     second = delete(daemon, device.forget_oldest())
     beside = slow_other(daemon, "vdb")  # its thread has looked at the queue
     expect(job_of(daemon, second)["state"] == "queued", "one of a tree at a time: %s", second)
-    for one in (second, beside, job):  # the queued one while it is: the first may leave it nothing to do
+    # The queued one while it is queued: the first may leave it nothing to do.
+    for one in (second, beside, job):
         speed_up(daemon, one)
     for one in (second, beside):
         wait_until(lambda: job_of(daemon, one)["state"] == "done", "the others")

@@ -34,7 +34,8 @@ def test():
         change.join()
         expect(answers[0].status == 503 and answers[0].body["code"] == "StoreBusy" and answers[0].body["retryable"],
                "a change while the database is locked: %s", answers[0])
-        expect(reads > 5, "only %d reads went on meanwhile", reads)  # if they waited, one would
+        # If they waited, one would.
+        expect(reads > 5, "only %d reads went on meanwhile", reads)
         expect(daemon.image_names() == names, "files: %s", daemon.image_names())
         other.execute("ROLLBACK")
         daemon.snapshot("g2", ["vda"])

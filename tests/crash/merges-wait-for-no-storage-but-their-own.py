@@ -34,7 +34,7 @@ class HungCall:
         self.thread.start()
 
     def is_one_of(self, count):
-        """Whether so many calls hang. The kernel may know for a second what a GET asks the storage."""
+        """Whether so many calls hang. For a second the kernel may know what a GET asks."""
         if self.request[0] == "GET" and not self.thread.is_alive():
             self.begin()
         return tasks_that_hang(self.daemon) >= count

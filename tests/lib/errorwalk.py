@@ -92,7 +92,8 @@ class GroupErrors:
             self.judge_devices(strace.injected or "")
             for writer in self.writers:
                 writer.expect_progress()
-            await_idle_runs(self.daemon)  # else run_by() finds two, and starts the daemon again beneath the clients
+            # Else run_by() finds two, and starts the daemon again beneath its clients.
+            await_idle_runs(self.daemon)
             again = self.daemon.request(*self.request(name + "-next"))
             expect(again.status == self.STATUS, "without a fault: %s", again)
             self.groups += 1
