@@ -278,12 +278,7 @@ int copies_spec(const struct job_row *job, char **image, char **format, struct e
 /* 1; 0: the job was changed meanwhile; -1. */
 static int file_record(struct service *service, const struct job_row *job, struct err *err)
 {
-    CLEANUP(store_transaction)
-    struct store_transaction *transaction = store_begin(service->store, err);
-    int changed = transaction ? store_job_update_file(transaction, job, err) : -1;
-    if (changed <= 0)
-        return changed;
-    return store_commit(steal(transaction), err) == 0 ? 1 : -1;
+    return job_work_record(service, job, store_job_update_file, err);
 }
 
 /* The same; waits for a store that fails, so that no copy begins anew for that. */

@@ -8,6 +8,7 @@
  */
 #include "service/job-work.h"
 
+#include "base/cleanup.h"
 #include "base/monotonic.h"
 #include "service/context.h"
 #include "service/metrics.h"
@@ -30,6 +31,18 @@ int job_work_check_space(uint64_t new_bytes, uint64_t free_bytes, struct err *er
                : err_set(err, ErrOpenFileFailed, ENOSPC,
                          "up to %llu bytes are to be written, and %llu are free",
                          (unsigned long long)needed, (unsigned long long)free_bytes);
+}
+
+int job_work_record(struct service *service, const struct job_row *job,
+                    int query(struct store_transaction *, const struct job_row *, struct err *),
+                    struct err *err)
+{
+    CLEANUP(store_transaction)
+    struct store_transaction *transaction = store_begin(service->store, err);
+    int changed = transaction ? query(transaction, job, err) : -1;
+    if (changed <= 0)
+        return changed;
+    return store_commit(steal(transaction), err) == 0 ? 1 : -1;
 }
 
 int job_work_run(struct service *service, struct job_row *job, const struct job_work *work,

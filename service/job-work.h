@@ -34,6 +34,12 @@ struct job_work {
 int job_work_run(struct service *service, struct job_row *job, const struct job_work *work,
                  uint64_t offset, struct err *err);
 
+/* Makes one change of the job's row, in a commit of its own. 1; 0: it is none of the job as it is
+ * now; -1: *err. */
+int job_work_record(struct service *service, const struct job_row *job,
+                    int query(struct store_transaction *, const struct job_row *, struct err *),
+                    struct err *err);
+
 /* OpenFileFailed (ENOSPC) if so many new bytes, and some to spare, would not fit. */
 int job_work_check_space(uint64_t new_bytes, uint64_t free_bytes, struct err *err);
 

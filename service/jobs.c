@@ -18,6 +18,7 @@
 #include "service/delete-run.h"
 #include "service/deletes.h"
 #include "service/job-control.h"
+#include "service/job-work.h"
 #include "service/left-files.h"
 #include "service/metrics.h"
 #include "service/names.h"
@@ -187,27 +188,18 @@ static int job_read(struct service *service, struct job_row *row, struct err *er
     return 1;
 }
 
-/* A job that was begun before goes on only while the store takes changes: what it copied could not
- * be recorded, and would be copied again. 1; 0: there is no such job any more; -1. */
-static int job_go_on(struct service *service, const struct job_row *row, struct err *err)
-{
-    CLEANUP(store_transaction)
-    struct store_transaction *transaction = store_begin(service->store, err);
-    int changed = transaction ? store_job_update_progress(transaction, row, err) : -1;
-    if (changed <= 0)
-        return changed;
-    return store_commit(steal(transaction), err) == 0 ? 1 : -1;
-}
-
-/* Others reach the job from now on; what they changed before is read. 1; 0: it is not to run any
- * more; -1. */
+/* Others reach the job from now on; what they changed before is read. A job that was begun before
+ * goes on only while the store takes changes: what it copied could not be recorded, and would be
+ * copied again. 1; 0: it is not to run any more; -1. */
 static int job_claim(struct service *service, struct job_row *row, struct err *err)
 {
     int found = job_read(service, row, err);
     if (found <= 0)
         return found;
     if (row->state != JOB_QUEUED)
-        return row->state == JOB_RUNNING ? job_go_on(service, row, err) : 0;
+        return row->state == JOB_RUNNING
+                   ? job_work_record(service, row, store_job_update_progress, err)
+                   : 0;
     row->state = JOB_RUNNING;
     return job_write(service, row, &origin_daemon, err);
 }
