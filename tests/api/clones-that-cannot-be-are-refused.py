@@ -5,7 +5,6 @@
 # and no device left behind, and the call repeated without the fault succeeds. A call that is sent
 # twice makes one clone.
 import os
-import sqlite3
 import sys
 import threading
 
@@ -50,12 +49,7 @@ BODIES = [
 
 def recorded(daemon):
     """The trees, as the store has them."""
-    path = "file:%s?mode=ro" % os.path.join(daemon.state, "snapgroupd.db")
-    database = sqlite3.connect(path, uri=True)
-    try:
-        return database.execute("SELECT path, backing, role, made_by, is_kept FROM images ORDER BY path").fetchall()
-    finally:
-        database.close()
+    return daemon.recorded("SELECT path, backing, role, made_by, is_kept FROM images ORDER BY path")
 
 
 def names_of(daemon):

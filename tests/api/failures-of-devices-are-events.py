@@ -3,10 +3,8 @@
 """A device that fails is an event, once a failure: at a start without its image, again at the next
 one, and while it is served. One that is online again can fail again. A failure that cannot be
 recorded is later, without a call."""
-import contextlib
 import os
 import re
-import sqlite3
 import sys
 
 import nbd
@@ -54,13 +52,6 @@ def fail_sync(daemon, device, log_too=False):
             wait_until(lambda: log_failed(output), "the database to fail")
 
 
-def is_recorded(daemon, device):
-    """As the database says, without a call, which would open it again."""
-    database = sqlite3.connect("file:%s/snapgroupd.db?mode=ro" % daemon.state, uri=True)
-    with contextlib.closing(database):
-        return database.execute("SELECT count(*) FROM events WHERE kind = 'device.failed' AND device = ?", (device,)).fetchone()[0]
-
-
 def test():
     with Daemon() as daemon:
         daemon.start()
@@ -79,7 +70,8 @@ def test():
         fail_sync(daemon, "vda")
         wait_for(daemon, 3, "could not be made durable")
         fail_sync(daemon, "vdb", log_too=True)
-        wait_until(lambda: is_recorded(daemon, "vdb"), "the database to be opened again")
+        wait_until(lambda: daemon.recorded("SELECT id FROM events WHERE kind = 'device.failed' AND device = 'vdb'"),
+                   "the database to be opened again")
         ids = [event["id"] for event in daemon.get("/events?limit=1000")["items"]]
         expect(ids == list(range(1, len(ids) + 1)), "a gap: %s", ids)
         status = daemon.end(15)

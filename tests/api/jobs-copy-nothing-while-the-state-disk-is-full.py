@@ -5,9 +5,7 @@
 # takes a change: a merge of frozen images, one of a live top, and a copy, are not carried out again
 # and again meanwhile. Once there is room they end without a restart, and without a call: so the
 # database itself is looked at.
-import contextlib
 import os
-import sqlite3
 import sys
 
 sys.dont_write_bytecode = True
@@ -37,12 +35,6 @@ def waits(daemon):
         return log.read().count("waits for the store")
 
 
-def recorded_state(daemon, job):
-    database = sqlite3.connect("file:%s/snapgroupd.db?mode=ro" % daemon.state, uri=True)
-    with contextlib.closing(database):
-        return database.execute("SELECT state FROM jobs WHERE id = ?", (job,)).fetchone()[0]
-
-
 def check(daemon, gate, *request):
     daemon.close_gate(gate)
     answer = daemon.request(*request)
@@ -56,7 +48,7 @@ def check(daemon, gate, *request):
     wait_until(lambda: waits(daemon) > before + 2, "the job to look twice")
     expect(copied_bytes(daemon) == copied and copied >= 2 * MIB, "%d bytes were copied, and %d more", copied, copied_bytes(daemon) - copied)
     free_state(daemon)
-    wait_until(lambda: recorded_state(daemon, answer.body["id"]) == "done", "the job to end")
+    wait_until(lambda: daemon.recorded("SELECT state FROM jobs WHERE id = ?", answer.body["id"]) == [("done",)], "the job to end")
 
 
 def test():

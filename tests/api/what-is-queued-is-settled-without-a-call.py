@@ -3,9 +3,7 @@
 #
 # A group whose end cannot be recorded, since the state disk is full, is rolled back once there is
 # room, and its event is recorded, although nobody calls: the database itself is looked at.
-import contextlib
 import os
-import sqlite3
 import sys
 
 sys.dont_write_bytecode = True
@@ -20,10 +18,8 @@ MIB = 1 << 20
 
 def recorded(daemon):
     """The state of the group, and the kinds of its events."""
-    database = sqlite3.connect("file:%s/snapgroupd.db?mode=ro" % daemon.state, uri=True)
-    with contextlib.closing(database):
-        (state, key), = database.execute("SELECT state, id FROM groups WHERE name = 'g'")
-        return state, [kind for kind, in database.execute("SELECT kind FROM events WHERE group_id = ?", (key,))]
+    (state, key), = daemon.recorded("SELECT state, id FROM groups WHERE name = 'g'")
+    return state, [kind for kind, in daemon.recorded("SELECT kind FROM events WHERE group_id = ?", key)]
 
 
 def test():

@@ -27,8 +27,7 @@ def kill_while_detaching(daemon, group):
 
 
 def recorded(daemon, image):
-    with sqlite3.connect("file:%s/snapgroupd.db?mode=ro" % daemon.state, uri=True) as database:
-        return database.execute("SELECT is_kept FROM images WHERE path = ?", [image]).fetchall()
+    return daemon.recorded("SELECT is_kept FROM images WHERE path = ?", image)
 
 
 def is_waiting(daemon):

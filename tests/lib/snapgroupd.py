@@ -315,6 +315,12 @@ class Daemon:
         self.stop()
         self.start()
 
+    def recorded(self, query, *values):
+        """Rows of the database itself, without a call, which might change it."""
+        database = sqlite3.connect("file:%s/snapgroupd.db?mode=ro" % self.state, uri=True)
+        with contextlib.closing(database):
+            return database.execute(query, values).fetchall()
+
     @contextlib.contextmanager
     def stopped_database(self):
         """The database of the stopped daemon, which then starts again."""
