@@ -37,10 +37,11 @@ struct collapse;
  * *err (DeviceFailed). */
 int collapse_check(struct block *block, const char *device, struct err *err);
 
-/* Makes base writable, and as large as upper, and each change go to both. `merge` stays the
- * caller's, and outlives it. *ret_collapse is to be ended, if it is not NULL. 0; 1: upper is not
- * the top of a device that is free for this, or not that alone; -1 and *err: as merge_begin(),
- * DeviceFailed, OutOfResources. */
+/* Makes base writable, and as large as upper, and each change go to both. What upper holds by then
+ * is to be copied, and nothing else, so the copying ends, whatever clients write meanwhile. `merge`
+ * stays the caller's, and outlives it. *ret_collapse is to be ended, if it is not NULL. 0; 1: upper
+ * is not the top of a device that is free for this, or not that alone; -1 and *err: as
+ * merge_begin(), DeviceFailed, OutOfResources. */
 int collapse_begin(struct merge *merge, struct collapse **ret_collapse, struct err *err);
 
 /* As merge_copy(), from offset 0. 2: somebody waits for the device, so the collapse is to end. */

@@ -110,24 +110,37 @@ static int change_make(const struct change *change, struct twin *twin,
                                              : node_change(change->node, piece);
 }
 
+static int device_make_room(struct device *device, struct twin *twin)
+{
+    int ret = node_make_room(index_top(device->index));
+    return ret == 0 && twin ? twin_make_room(twin) : ret;
+}
+
+static int device_try_piece(struct device *device, struct twin *twin,
+                            const struct node_change *piece)
+{
+    struct change change;
+    changes_begin(&device->changes, &device->index, &change, piece->offset,
+                  piece->offset + piece->length);
+    if (piece->kind != NODE_DISCARD)
+        device_await_copied(device, &change);
+    int ret = change_make(&change, twin, piece);
+    changes_end(&change);
+    return ret;
+}
+
 static int device_change_piece(struct device *device, const struct node_change *piece)
 {
     struct twin *twin = atomic_load_explicit(&device->twin, memory_order_acquire);
-    int ret;
-    do {
-        ret = node_make_room(index_top(device->index));
-        if (ret == 0 && twin)
-            ret = twin_make_room(twin);
-        if (ret)
+    int ret = device_make_room(device, twin);
+    if (ret)
+        return ret;
+    while ((ret = device_try_piece(device, twin, piece)) == NODE_NEEDS_ROOM)
+        if ((ret = device_make_room(device, twin))) {
+            if (twin)
+                (void)twin_fail(twin, ret); /* a part may be made in the top */
             break;
-        struct change change;
-        changes_begin(&device->changes, &device->index, &change, piece->offset,
-                      piece->offset + piece->length);
-        if (piece->kind != NODE_DISCARD)
-            device_await_copied(device, &change);
-        ret = change_make(&change, twin, piece);
-        changes_end(&change);
-    } while (ret == NODE_NEEDS_ROOM);
+        }
     assert(ret <= 0); /* W1 */
     return ret;
 }

@@ -9,6 +9,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <limits.h>
 #include <sched.h>
 #include <stdlib.h>
 
@@ -17,26 +18,37 @@ enum {
     TWIN_YIELDS_MAX = 1000,
 };
 
+/* A cluster of the top, or more of a disk that has too many. */
+static uint64_t part_bytes_of(const struct node *top)
+{
+    uint64_t bytes = top->cluster_bytes;
+    while (top->size_bytes / bytes >= TWIN_PARTS_MAX)
+        bytes *= 2;
+    return bytes;
+}
+
 struct twin *twin_new(struct node *top, struct node *low)
 {
     struct twin *twin = calloc(1, sizeof(*twin));
-    void *buffer = malloc(TWIN_BUFFER_BYTES);
-    if (!twin || !buffer) {
-        free(twin);
-        free(buffer);
+    if (!twin)
         return NULL;
-    }
     assert(top->backing == low && low->size_bytes == top->size_bytes);
     pthread_mutex_init(&twin->lock, NULL);
     twin->top = top;
     twin->low = low;
-    twin->buffer = buffer;
-    return twin;
+    twin->part_bytes = part_bytes_of(top);
+    twin->was_allocated = calloc(top->size_bytes / twin->part_bytes / CHAR_BIT + 1, 1);
+    twin->buffer = malloc(TWIN_BUFFER_BYTES);
+    if (twin->was_allocated && twin->buffer)
+        return twin;
+    twin_free(twin);
+    return NULL;
 }
 
 void twin_free(struct twin *twin)
 {
     pthread_mutex_destroy(&twin->lock);
+    free(twin->was_allocated);
     free(twin->buffer);
     free(twin);
 }
@@ -113,7 +125,7 @@ static int low_push_range(struct twin *twin, uint64_t offset, uint64_t length)
 
 /* ---- changes ---- */
 
-static int twin_fail(struct twin *twin, int ret)
+int twin_fail(struct twin *twin, int ret)
 {
     LOCK_GUARD(&twin->lock);
     return twin_fail_locked(twin, ret);
@@ -171,15 +183,48 @@ static void twin_let_others(struct twin *twin)
         sched_yield();
 }
 
+static bool part_was_allocated(const struct twin *twin, uint64_t part)
+{
+    return twin->was_allocated[part / CHAR_BIT] >> part % CHAR_BIT & 1;
+}
+
+int twin_find(struct twin *twin, uint64_t *offset)
+{
+    struct extent extent = {.length = twin->top->size_bytes - *offset};
+    if (extent.length == 0)
+        return 1;
+    int ret = top_map(twin, *offset, &extent);
+    if (ret)
+        return ret;
+    const uint64_t end = *offset + extent.length;
+    if (extent.kind != EXTENT_BACKING)
+        for (uint64_t part = *offset / twin->part_bytes; part * twin->part_bytes < end; part++)
+            twin->was_allocated[part / CHAR_BIT] |= (unsigned char)(1U << part % CHAR_BIT);
+    *offset = end;
+    return 0;
+}
+
+/* From `offset` on: up to which parts were allocated, or were not; at most `end`. */
+static uint64_t alike_end(const struct twin *twin, uint64_t offset, uint64_t end, bool is_allocated)
+{
+    while (offset < end && part_was_allocated(twin, offset / twin->part_bytes) == is_allocated)
+        offset = (offset / twin->part_bytes + 1) * twin->part_bytes;
+    return offset < end ? offset : end;
+}
+
 int twin_copy(struct twin *twin, uint64_t *offset, uint64_t *copied)
 {
     *copied = 0;
     twin_let_others(twin);
+    uint64_t end = twin->top->size_bytes;
+    *offset = alike_end(twin, *offset, end, false);
+    if (end - *offset > TWIN_ZEROS_BYTES)
+        end = *offset + TWIN_ZEROS_BYTES;
+    uint64_t length = alike_end(twin, *offset, end, true) - *offset;
     LOCK_GUARD(&twin->lock);
     assert(twin_state(twin) == TWIN_MIRRORING);
     if (atomic_load(&twin->error))
         return -atomic_load(&twin->error);
-    uint64_t length = twin->top->size_bytes - *offset;
     bool is_pushed = false;
     if (length == 0)
         return 1;

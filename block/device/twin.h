@@ -18,6 +18,9 @@
  *       which image the record names. No assert: the caller knows what failed.
  *   P4. No request waits for a sync of the low image but one that flushes, or that has to make
  *       room. No assert: a property of the drivers.
+ *   P5. Copied is what lies in parts of the disk in which the top held something when the twin was
+ *       put up. Of the others the low image has all that the top has, by P2; so the copying ends,
+ *       whatever clients write meanwhile. No assert: as for P2.
  *
  * The lock is held while a change is made, which is what makes both images change in the same
  * order. It is taken first, with no other lock of device/ held.
@@ -40,9 +43,11 @@ struct twin {
     atomic_int error;              /* the errno of what ended the mirroring, or 0; stays */
     atomic_uint waiting;           /* changes that wait for the lock: a copy lets them go first */
     void *buffer;                  /* of TWIN_BUFFER_BYTES */
+    uint64_t part_bytes;           /* a power of two; the job alone uses it, and the next one */
+    unsigned char *was_allocated;  /* a bit for each part of the disk: whether it is to be copied */
 };
 
-enum { TWIN_BUFFER_BYTES = 256 << 10 };
+enum { TWIN_BUFFER_BYTES = 256 << 10, TWIN_PARTS_MAX = 8 << 20 };
 
 /* NULL when memory is short. `top` stands on `low`, which may be written; both outlive it. */
 struct twin *twin_new(struct node *top, struct node *low);
@@ -52,10 +57,18 @@ void twin_free(struct twin *twin);
 int twin_make_room(struct twin *twin);
 int twin_change(struct twin *twin, const struct node_change *change);
 
+/* By an error, `ret`, a change may be in one image only: P2. What the request is to return if that
+ * image is the top (P3). */
+int twin_fail(struct twin *twin, int ret);
+
 /* After the flush of the top: the low image is durable, too. 0 or -errno (P3). */
 int twin_flush(struct twin *twin);
 
-/* Copies what the top holds from *offset on, at most a buffer of it, and moves the offset past it;
+/* Once every change that goes on knows the twin, and before anything is copied: finds some of what
+ * is to be, from *offset on, and moves the offset past it. 1: all is found; 0; -errno. */
+int twin_find(struct twin *twin, uint64_t *offset);
+
+/* Copies what was found from *offset on, at most a buffer of it, and moves the offset past it;
  * *copied: how much. 1: nothing is left; 0; NODE_NEEDS_ROOM: to be repeated after twin_make_room();
  * -errno, also if the mirroring has ended. */
 int twin_copy(struct twin *twin, uint64_t *offset, uint64_t *copied);

@@ -135,6 +135,18 @@ static int base_begin(struct merge *merge, struct err *err)
     return merge_flush(merge, err) != 0 ? -1 : node_begin_twin(base, dirfd, err);
 }
 
+/* What is to be copied is found. 0; 1: somebody waits for the device; -1 and *err. */
+static int collapse_find(struct collapse *collapse, struct err *err)
+{
+    uint64_t offset = 0;
+    int ret = 0;
+    while (ret == 0 && !collapse_is_wanted(collapse))
+        ret = twin_find(collapse->twin, &offset);
+    if (ret < 0)
+        return merge_report(collapse->merge, ret, "merged into", err);
+    return ret == 0;
+}
+
 /* The mirroring begins. As base_begin(). */
 static int collapse_start(struct collapse *collapse, struct err *err)
 {
@@ -148,7 +160,7 @@ static int collapse_start(struct collapse *collapse, struct err *err)
                        merge->upper->path);
     device_set_twin(merge->block, collapse->device, collapse->twin);
     collapse->state = COLLAPSE_MIRRORING;
-    return 0;
+    return collapse_find(collapse, err);
 }
 
 int collapse_begin(struct merge *merge, struct collapse **ret_collapse, struct err *err)

@@ -17,6 +17,9 @@ static int create_errnum, open_errnum, sync_errnum, flush_errnum;
 static const char *create_backing, *open_suffix, *sync_suffix, *flush_suffix;
 static const char *held_suffix; /* NULL: no writes are held */
 static int held, held_errnum;
+static const char *full_suffix; /* NULL: all have room */
+static int full_errnum;
+static bool is_full;                    /* a write has found that */
 static const char *held_create_backing; /* NULL: no creations are held */
 static const char *held_open_suffix;    /* NULL: no opens are held */
 static const char *held_flush_suffix;   /* NULL: no flushes are held */
@@ -83,10 +86,21 @@ static int faulty_write(struct node *node, const void *buf, uint64_t offset, uin
     while (held_suffix && ends_in(node->path, held_suffix))
         pthread_cond_wait(&changed, &lock);
     int errnum = is_held ? held_errnum : 0;
+    const bool needs_room = full_suffix && ends_in(node->path, full_suffix);
+    is_full |= needs_room;
     pthread_mutex_unlock(&lock);
     if (errnum)
         return -errnum;
-    return driver_qcow2.write(node, buf, offset, length, flags);
+    int ret = driver_qcow2.write(node, buf, offset, length, flags);
+    return ret == 0 && needs_room ? NODE_NEEDS_ROOM : ret;
+}
+
+static int faulty_make_room(struct node *node)
+{
+    pthread_mutex_lock(&lock);
+    int errnum = is_full && ends_in(node->path, full_suffix) ? full_errnum : 0;
+    pthread_mutex_unlock(&lock);
+    return errnum ? -errnum : driver_qcow2.make_room(node);
 }
 
 static int faulty_flush(struct node *node)
@@ -118,6 +132,7 @@ void faulty_install(void)
     driver_faulty.open = faulty_open;
     driver_faulty.write = faulty_write;
     driver_faulty.flush = faulty_flush;
+    driver_faulty.make_room = faulty_make_room;
     driver_register(&driver_faulty);
 }
 
@@ -127,6 +142,7 @@ void faulty_reset(void)
     faulty_let_opens_go();
     faulty_let_writes_go();
     faulty_let_flushes_go();
+    faulty_fail_room(NULL, 0);
     LOCK_GUARD(&lock);
     held = held_errnum = 0;
     create_backing = open_suffix = sync_suffix = flush_suffix = NULL;
@@ -160,6 +176,14 @@ void faulty_fail_flush(const char *suffix, int errnum)
     LOCK_GUARD(&lock);
     flush_suffix = suffix;
     flush_errnum = errnum;
+}
+
+void faulty_fail_room(const char *suffix, int errnum)
+{
+    LOCK_GUARD(&lock);
+    full_suffix = suffix;
+    full_errnum = errnum;
+    is_full = false;
 }
 
 void faulty_hold_writes(const char *suffix)

@@ -31,6 +31,10 @@ void faulty_let_writes_go(void);
 void faulty_fail_held_writes(int errnum); /* those that are held fail when they are let go */
 void faulty_wait_held(int count); /* until that many writes are held; fails the test after 60 s */
 
+/* The next write to an image whose path ends in `suffix` changes it and needs room, for which there
+ * is none from then on: `errnum`; NULL: as ever. */
+void faulty_fail_room(const char *suffix, int errnum);
+
 /* Creations of overlays on `backing` stop likewise, and count as held, until
  * faulty_let_creates_go(). */
 void faulty_hold_creates(const char *backing);

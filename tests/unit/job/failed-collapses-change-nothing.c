@@ -129,6 +129,20 @@ TEST(a_write_to_the_base_fails_no_request)
     end_must_keep_top(block, collapse, merge, 0);
 }
 
+TEST(a_write_that_is_not_made_again_ends_the_copying)
+{
+    struct block *block = *state;
+    struct err err = {.message = ""};
+    struct merge *merge = must_open(block);
+    struct collapse *collapse = must_begin(merge);
+    faulty_fail_room("/d0.1.qcow2", EIO);
+    assert_int_equal(-EIO, (intptr_t)write_third(block)); /* but the top has it */
+    faulty_reset();
+    assert_int_equal(-1, copy_all(collapse, &err));
+    assert_int_equal(EIO, err.errnum);
+    end_must_keep_top(block, collapse, merge, 0);
+}
+
 TEST(a_write_that_fails_just_before_is_found)
 {
     struct block *block = *state;
