@@ -325,7 +325,8 @@ static int merge_try(struct service *service, struct job_row *job, struct merge_
     return ret;
 }
 
-/* A live top may be frozen, or have been detached, at any time before it is redirected. */
+/* A live top may be frozen, or have been detached, at any time before it is redirected. Who has an
+ * image to himself, as who closes an old top, is waited for. */
 static int merge_try_until_done(struct service *service, struct job_row *job, struct merge_row *row,
                                 struct err *err)
 {
@@ -334,7 +335,7 @@ static int merge_try_until_done(struct service *service, struct job_row *job, st
     while ((ret = merge_try(service, job, row, err)) != 0) {
         if (ret == 2)
             ret = job_control_sleep(service->job_control, REPEAT_MS);
-        else if (ret < 0 && row->stage == MERGE_COPYING)
+        else if (ret < 0)
             ret = job_control_await_use(service->job_control, tries++, err);
         if (ret != 0)
             return ret;

@@ -25,16 +25,17 @@
 #include <time.h>
 #include <unistd.h>
 
-static void pass_gate(const char *step)
+/* Whether it was closed. */
+static bool pass_gate(const char *step)
 {
     const char *directory = getenv("STEP_GATES");
     char closed[PATH_MAX], reached[PATH_MAX];
     if (!directory)
-        return;
+        return false;
     snprintf(closed, sizeof(closed), "%s/%s.closed", directory, step);
     snprintf(reached, sizeof(reached), "%s/%s.reached", directory, step);
     if (access(closed, F_OK) != 0)
-        return;
+        return false;
     const int fd = open(reached, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
     if (fd >= 0)
         close(fd);
@@ -42,6 +43,7 @@ static void pass_gate(const char *step)
     while (access(closed, F_OK) == 0)
         nanosleep(&pause, NULL); /* the fault itself, not a way to wait for something */
     unlink(reached);
+    return true;
 }
 
 /* "seal-DEVICE": a member's own step, on a thread of its own. */
@@ -76,6 +78,20 @@ static const char *collapse_step(const char *device)
     static _Thread_local char step[NAME_MAX - 16];
     snprintf(step, sizeof(step), "collapse-%s", device);
     return step;
+}
+
+/* At "use", who wants to merge images finds once that they are in use. */
+struct merge *__real_merge_open(struct block *block, const struct merge_image *base,
+                                const struct merge_image *upper, struct err *err);
+struct merge *__wrap_merge_open(struct block *block, const struct merge_image *base,
+                                const struct merge_image *upper, struct err *err);
+struct merge *__wrap_merge_open(struct block *block, const struct merge_image *base,
+                                const struct merge_image *upper, struct err *err)
+{
+    if (!pass_gate("use"))
+        return __real_merge_open(block, base, upper, err);
+    err_set(err, ErrDeviceInUse, 0, "image '%s' is in use", upper->path);
+    return NULL;
 }
 
 #define GATE(step, result, name, parameters, arguments)                                            \
