@@ -21,6 +21,7 @@ void journal_assert_state(const struct journal *journal)
     assert(head <= journal->mark && journal->mark <= tail); /* J1 */
     assert(header->segments == SEGMENTS_MAX ||
            journal->free_segments >> header->segments == 0); /* J3 */
+    assert(!header->is_short || header->segments == 1);
 }
 
 struct journal *journal_map(int dirfd, const char *name, int fd)

@@ -10,7 +10,8 @@
  * Records are numbered from SEGMENT_RECORDS on; record r is in the segment of number
  * r / SEGMENT_RECORDS. A segment occupies the lowest free slot of the file. So a journal that is
  * flushed often stays small; another one grows, by fallocate, when room is reserved, and a store
- * into the mapping never needs unallocated memory.
+ * into the mapping never needs unallocated memory. At first slot 0 has memory for its first
+ * records only, since each page costs a group its time; the rest comes before the second slot.
  *
  * `head` and `tail` are the numbers of the first record and of the one after the last.
  */
@@ -33,9 +34,10 @@ enum {
     HEADER_BYTES = 8192,
     SEGMENT_BYTES = 64 << 10,
     SEGMENTS_MAX = 64,
-    SEGMENTS_MIN = 1, /* from the beginning, so that JOURNAL_RESERVE_MAX always fits once empty */
+    FIRST_BYTES = 16 << 10, /* of slot 0, at first: JOURNAL_RESERVE_MAX always fits once empty */
     FILE_BYTES = HEADER_BYTES + SEGMENTS_MAX * SEGMENT_BYTES,
     SEGMENT_RECORDS = SEGMENT_BYTES / sizeof(struct journal_record) - 1,
+    FIRST_RECORDS = FIRST_BYTES / sizeof(struct journal_record) - 1,
     LATEST_BITS = 14,
 };
 static_assert(sizeof(struct journal_record) == 48, "journal record");
@@ -43,7 +45,7 @@ static_assert(sizeof(struct journal_record) == 48, "journal record");
 struct header {
     _Atomic uint64_t magic; /* written last */
     uint32_t version;
-    uint32_t segments; /* that have memory */
+    uint32_t segments; /* that have memory; of slot 0 perhaps only the first part */
     _Atomic uint64_t head, tail;
     char boot_id[40];
     char format[64];
@@ -51,6 +53,7 @@ struct header {
     char identity[FILE_IDENTITY_BYTES];       /* from version 2 on */
     _Atomic uint32_t is_open;                 /* a process appends to it, or has died since */
     unsigned char stamp[JOURNAL_STAMP_BYTES]; /* all zeros: the image has none */
+    uint32_t is_short;                        /* slot 0 has FIRST_BYTES; it is the only one then */
 };
 static_assert(sizeof(struct header) <= HEADER_BYTES, "journal header");
 

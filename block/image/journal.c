@@ -20,26 +20,29 @@
 #include <fcntl.h>
 #include <string.h>
 
-static_assert(JOURNAL_RESERVE_MAX <= SEGMENT_RECORDS, "journal room");
+static_assert(JOURNAL_RESERVE_MAX <= FIRST_RECORDS, "journal room");
 
 /* ---- files ---- */
 
-/* Allocates the next slot. */
+/* Allocates the rest of slot 0, or the next one. */
 static bool journal_grow(struct journal *journal)
 {
-    unsigned slot = journal->header->segments;
-    if (slot == SEGMENTS_MAX || journal->cannot_grow)
+    struct header *header = journal->header;
+    if (header->segments == SEGMENTS_MAX || journal->cannot_grow)
         return false;
     CLEANUP_CLOSE int fd = openat(journal->dirfd, journal->name, O_RDWR | O_NOFOLLOW | O_CLOEXEC);
-    off_t offset = HEADER_BYTES + (off_t)slot * SEGMENT_BYTES;
-    if (fd < 0 || posix_fallocate(fd, offset, SEGMENT_BYTES) != 0) {
+    off_t end = HEADER_BYTES + (off_t)header->segments * SEGMENT_BYTES;
+    off_t offset = header->is_short ? HEADER_BYTES + FIRST_BYTES : end;
+    off_t length = header->is_short ? end - offset : SEGMENT_BYTES;
+    if (fd < 0 || posix_fallocate(fd, offset, length) != 0) {
         journal->cannot_grow = true;
         log_warning("journal '%s' of image '%s' cannot grow; there will be more flushes",
-                    journal->name, journal->header->path);
+                    journal->name, header->path);
         return false;
     }
-    journal->header->segments++;
-    journal->free_segments |= 1ULL << slot;
+    if (!header->is_short)
+        journal->free_segments |= 1ULL << header->segments++;
+    header->is_short = 0;
     return true;
 }
 
@@ -55,8 +58,9 @@ static int journal_fill_header(struct journal *journal, const char *path, const 
     strcpy(header->path, path);
     strcpy(header->format, format);
     journal_fill_identity(journal);
-    header->segments = SEGMENTS_MIN;
-    journal->free_segments = (1ULL << SEGMENTS_MIN) - 1;
+    header->segments = 1;
+    header->is_short = 1;
+    journal->free_segments = 1;
     journal->mark = SEGMENT_RECORDS;
     atomic_store(&header->head, SEGMENT_RECORDS);
     atomic_store(&header->tail, SEGMENT_RECORDS);
@@ -87,7 +91,7 @@ struct journal *journal_create(int dirfd, const struct identity *image, const ch
     }
     int ret = ftruncate(fd, FILE_BYTES) != 0 ? -errno : 0;
     if (ret == 0)
-        ret = -posix_fallocate(fd, 0, HEADER_BYTES + SEGMENTS_MIN * SEGMENT_BYTES);
+        ret = -posix_fallocate(fd, 0, HEADER_BYTES + FIRST_BYTES);
     CLEANUP(journal) struct journal *journal = ret ? NULL : journal_map(dirfd, name, fd);
     if (!journal)
         journal_error(path, ret ? -ret : ENOMEM, err);
@@ -155,9 +159,10 @@ const unsigned char *journal_stamp(const struct journal *journal)
 /* Free room, in records. */
 static size_t journal_room(const struct journal *journal)
 {
+    const size_t most = journal->header->is_short ? FIRST_RECORDS : SEGMENT_RECORDS;
     size_t used = atomic_load(&journal->header->tail) % SEGMENT_RECORDS;
-    return (size_t)__builtin_popcountll(journal->free_segments) * SEGMENT_RECORDS +
-           (used ? SEGMENT_RECORDS - used : 0);
+    assert(used <= most);
+    return (size_t)__builtin_popcountll(journal->free_segments) * most + (used ? most - used : 0);
 }
 
 /* An empty journal begins with a whole segment again, if it has not. Until `magic` is back it is

@@ -70,7 +70,7 @@ void journal_free(struct journal *journal);
 
 /* Room for `count` more records, at most JOURNAL_RESERVE_MAX, until journal_unreserve releases all
  * of it, however much was appended. False: flush first. */
-#define JOURNAL_RESERVE_MAX 1300
+#define JOURNAL_RESERVE_MAX 300
 bool journal_reserve(struct journal *journal, size_t count);
 void journal_unreserve(struct journal *journal, size_t count);
 

@@ -35,7 +35,7 @@
 
 enum {
     PIECE_BYTES_MAX = 4 << 20,
-    PIECE_CLUSTERS_MAX = 1024, /* each needs a journal record */
+    PIECE_CLUSTERS_MAX = 256, /* each needs a journal record */
 };
 static_assert(PIECE_CLUSTERS_MAX + 1 <= JOURNAL_RESERVE_MAX, "records of a piece");
 
