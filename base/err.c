@@ -92,3 +92,8 @@ bool err_is_in_use(const struct err *err)
 {
     return err->code == ErrDeviceInUse || err->code == ErrImageInUse;
 }
+
+bool err_is_of_store(const struct err *err)
+{
+    return err->code == ErrStoreFailed || err->code == ErrStoreBusy;
+}

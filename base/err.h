@@ -129,4 +129,7 @@ bool err_code_retryable(enum err_code code);
 /* DeviceInUse or ImageInUse: the daemon's own threads may wait for both. */
 bool err_is_in_use(const struct err *err);
 
+/* StoreFailed or StoreBusy: what the database has is as before, or not known. */
+bool err_is_of_store(const struct err *err);
+
 #endif

@@ -287,7 +287,7 @@ static int file_record_patiently(struct service *service, const struct job_row *
 {
     for (;;) {
         int changed = unsettled_resolve(service, err) == 0 ? file_record(service, job, err) : -1;
-        if (changed >= 0 || (err->code != ErrStoreFailed && err->code != ErrStoreBusy))
+        if (changed >= 0 || !err_is_of_store(err))
             return changed;
         log_warning("job %s waits for the store: %s", job->id, err->message);
         if (job_control_sleep(service->job_control, STORE_WAIT_MS))

@@ -305,7 +305,7 @@ static int merge_finish(struct service *service, struct job_row *job, struct mer
 {
     int ret = merge->stage == MERGE_DONE ? 0 : merges_carry_out(service, job, merge, err);
     if (ret >= 0 || merge_is_own(merge, job) || merge->stage != MERGE_REDIRECTED ||
-        err->code == ErrStoreFailed || err->code == ErrStoreBusy)
+        err_is_of_store(err))
         return ret;
     log_warning("what a delete of group %s has left stays: %s", merge->group_id, err->message);
     return 0;

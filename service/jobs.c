@@ -215,8 +215,7 @@ static void job_run(struct service *service, struct job_row *row)
     struct job_control *control = service->job_control;
     int claimed = job_claim(service, row, &err);
     int result = claimed > 0 ? job_carry_out(service, row, &err) : claimed < 0 ? -1 : 1;
-    bool waits =
-        result < 0 && (claimed < 0 || err.code == ErrStoreFailed || err.code == ErrStoreBusy);
+    bool waits = result < 0 && (claimed < 0 || err_is_of_store(&err));
     if (result <= 0 && !waits)
         waits = job_end(service, row, result, &err) != 0;
     if (waits) {

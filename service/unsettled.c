@@ -12,8 +12,7 @@
 
 bool unsettled_is_due(const struct err *err)
 {
-    return err->code == ErrStoreFailed || err->code == ErrStoreBusy ||
-           err->code == ErrOutOfResources;
+    return err_is_of_store(err) || err->code == ErrOutOfResources;
 }
 
 static void unsettled_append_locked(struct service *service, struct unsettled *work)
