@@ -351,7 +351,7 @@ static int live(struct life *life, const char *directory, uint64_t steps, bool h
 {
     static struct living living;
     living = (struct living){.life = life, .directory = directory};
-    log_set_level(LOG_LEVEL_ERROR);
+    log_set_level(LOG_LEVEL_WARNING);
     service_must_begin(&living);
     if (life->step == 0)
         begin(&living);
