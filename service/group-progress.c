@@ -5,12 +5,12 @@
 #include "service/group-progress.h"
 
 #include "base/cleanup.h"
+#include "base/condition.h"
 #include "base/monotonic.h"
 #include "service/names.h"
 
 #include <assert.h>
 #include <inttypes.h>
-#include <time.h>
 
 /* How long a call waits for the row of a group that has expired, in case that the store hangs. */
 #define ABANDON_MAX_US 1000000
@@ -150,12 +150,7 @@ static void progress_wait_locked(struct group_progress *progress)
             progress->deadline_us + (progress->stage == GROUP_STAGE_EXPIRED ? ABANDON_MAX_US : 0);
     if (progress_may_leave_locked(progress) && leave_us < until_us)
         until_us = leave_us;
-    if (until_us == UINT64_MAX) {
-        pthread_cond_wait(&progress->changed, &progress->lock);
-        return;
-    }
-    const struct timespec until = clock_monotonic_at(until_us);
-    pthread_cond_clockwait(&progress->changed, &progress->lock, CLOCK_MONOTONIC, &until);
+    (void)condition_wait_until(&progress->changed, &progress->lock, until_us);
 }
 
 enum group_stage group_progress_await(struct group_progress *progress)

@@ -13,6 +13,7 @@
  */
 #include "service/group-runs.h"
 
+#include "base/condition.h"
 #include "base/log.h"
 #include "base/monotonic.h"
 #include "service/context.h"
@@ -241,7 +242,7 @@ static void *runs_work(void *arg)
         if (!run && runs->is_ending)
             return NULL;
         if (!run) {
-            pthread_cond_wait(&runs->queued, &runs->lock);
+            condition_wait(&runs->queued, &runs->lock);
             continue;
         }
         runs->queue = run->next_queued;
@@ -291,13 +292,11 @@ static void *runs_watch(void *arg)
     while (!runs->is_ending || runs->active) {
         struct group_run *run = runs_earliest_locked(runs);
         if (!run) {
-            pthread_cond_wait(&runs->deadlines, &runs->lock);
+            condition_wait(&runs->deadlines, &runs->lock);
         } else if (clock_monotonic_us() >= run->progress.deadline_us) {
             run_check_locked(run);
         } else {
-            uint64_t until_us = run->progress.deadline_us;
-            const struct timespec until = clock_monotonic_at(until_us);
-            pthread_cond_clockwait(&runs->deadlines, &runs->lock, CLOCK_MONOTONIC, &until);
+            (void)condition_wait_until(&runs->deadlines, &runs->lock, run->progress.deadline_us);
         }
     }
     return NULL;

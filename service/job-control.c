@@ -5,6 +5,7 @@
 #include "service/job-control.h"
 
 #include "base/cleanup.h"
+#include "base/condition.h"
 #include "base/log.h"
 #include "base/monotonic.h"
 
@@ -149,8 +150,7 @@ static void runs_look_locked(struct job_control *control)
 
 static void wait_locked(struct job_control *control, uint64_t until_us)
 {
-    const struct timespec until = clock_monotonic_at(until_us);
-    pthread_cond_clockwait(&control->changed, &control->lock, CLOCK_MONOTONIC, &until);
+    (void)condition_wait_until(&control->changed, &control->lock, until_us);
 }
 
 static void look_wait_locked(struct job_control *control, unsigned ms)
@@ -185,7 +185,7 @@ bool job_control_await(struct job_control *control, size_t running, uint64_t *se
         if (is_next && !has_room_locked(control))
             look_wait_locked(control, LOOK_MS);
         else
-            pthread_cond_wait(&control->changed, &control->lock);
+            condition_wait(&control->changed, &control->lock);
     }
     *seen = control->wake_count;
     return !control->is_ending;

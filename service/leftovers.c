@@ -10,6 +10,7 @@
  */
 #include "service/leftovers.h"
 
+#include "base/condition.h"
 #include "base/log.h"
 #include "base/monotonic.h"
 #include "service/context.h"
@@ -17,7 +18,6 @@
 #include <assert.h>
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 
 enum { DELAY_S = 1 };
 
@@ -56,11 +56,10 @@ static void leftovers_start_locked(struct service *service)
 /* Waits for the next round, or the end. */
 static void leftovers_wait_locked(struct service *service)
 {
-    const struct timespec until = clock_monotonic_at(clock_monotonic_us() + DELAY_S * 1000000ULL);
+    const uint64_t until_us = clock_monotonic_us() + DELAY_S * 1000000ULL;
     assert(service->leftovers_waiting <= service->leftovers_started);
     while (!service->leftovers_end &&
-           pthread_cond_clockwait(&service->leftovers_changed, &service->leftovers_lock,
-                                  CLOCK_MONOTONIC, &until) == 0)
+           condition_wait_until(&service->leftovers_changed, &service->leftovers_lock, until_us))
         continue;
 }
 

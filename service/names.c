@@ -4,6 +4,7 @@
  */
 #include "service/names.h"
 
+#include "base/condition.h"
 #include "service/context.h"
 
 #include <ctype.h>
@@ -70,7 +71,7 @@ void name_hold_begin(struct name_hold *hold)
     struct service *service = hold->service;
     LOCK_GUARD(&service->names_lock);
     while (name_is_held_locked(service, hold->name))
-        pthread_cond_wait(&service->names_changed, &service->names_lock);
+        condition_wait(&service->names_changed, &service->names_lock);
     hold->next = service->names;
     service->names = hold;
 }

@@ -15,6 +15,7 @@
 #include "service/readiness.h"
 
 #include "base/cleanup.h"
+#include "base/condition.h"
 #include "base/monotonic.h"
 #include "block/block.h"
 #include "store/groups.h"
@@ -23,7 +24,6 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 enum { THREADS_MAX = 16, STEP_MS = 50 };
 
@@ -243,7 +243,7 @@ static void *thread_run(void *arg)
             return NULL;
         if (!sweep) {
             readiness->idle++;
-            pthread_cond_wait(&readiness->asked, &readiness->lock);
+            condition_wait(&readiness->asked, &readiness->lock);
             readiness->idle--;
             continue;
         }
@@ -324,9 +324,8 @@ static void sweep_await_locked(struct readiness *readiness, struct sweep *sweep)
     while (sweep->done < sweep->count && clock_monotonic_us() < end_us &&
            !readiness_is_stuck_locked(readiness)) {
         size_t done = sweep->done;
-        uint64_t until_us = clock_monotonic_us() + STEP_MS * 1000;
-        const struct timespec until = clock_monotonic_at(until_us);
-        pthread_cond_clockwait(&readiness->progress, &readiness->lock, CLOCK_MONOTONIC, &until);
+        (void)condition_wait_until(&readiness->progress, &readiness->lock,
+                                   clock_monotonic_us() + STEP_MS * 1000);
         if (sweep->done == done)
             sweep_step_locked(readiness, sweep);
     }

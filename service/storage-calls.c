@@ -17,6 +17,7 @@
 #include "service/storage-calls.h"
 
 #include "base/cleanup.h"
+#include "base/condition.h"
 #include "base/monotonic.h"
 
 #include <assert.h>
@@ -179,7 +180,7 @@ static void *calls_work(void *arg)
             return NULL;
         if (!run) {
             calls->idle++;
-            pthread_cond_wait(&calls->asked, &calls->lock);
+            condition_wait(&calls->asked, &calls->lock);
             calls->idle--;
             continue;
         }
@@ -264,8 +265,7 @@ static void run_await_locked(struct storage_calls *calls, struct storage_run *ru
         uint64_t look_us = now_us + LOOK_MS * 1000ULL;
         if (!run->call.is_long || look_us > until_us)
             look_us = until_us;
-        const struct timespec look = clock_monotonic_at(look_us);
-        pthread_cond_clockwait(&run->ended, &calls->lock, CLOCK_MONOTONIC, &look);
+        (void)condition_wait_until(&run->ended, &calls->lock, look_us);
         run_look_locked(run);
         if (run->call.is_long)
             until_us = run->since_us + wait_us;

@@ -5,6 +5,7 @@
 #include "block/device/changes.h"
 
 #include "base/cleanup.h"
+#include "base/condition.h"
 #include "block/device/thread-number.h"
 
 #include <assert.h>
@@ -79,7 +80,7 @@ void changes_await(struct changes *changes, const struct node *node, uint64_t st
         LOCK_GUARD(&stripe->lock);
         stripe->waiting++;
         while (stripe_overlaps(stripe, node, start, end))
-            pthread_cond_wait(&stripe->ended, &stripe->lock);
+            condition_wait(&stripe->ended, &stripe->lock);
         stripe->waiting--;
     }
 }

@@ -15,6 +15,7 @@
  */
 #include "block/device/exports.h"
 
+#include "base/condition.h"
 #include "block/device/clients.h"
 #include "block/device/opener.h"
 #include "block/device/registry.h"
@@ -25,7 +26,6 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 
 void frozen_free(struct frozen *frozen)
 {
@@ -183,7 +183,7 @@ static struct frozen *frozen_await_locked(struct block *block, const char *name)
 {
     struct frozen *frozen = frozen_find_locked(block, name);
     while (frozen && frozen->is_opening) {
-        pthread_cond_wait(&block->changed, &block->lock);
+        condition_wait(&block->changed, &block->lock);
         frozen = frozen_find_locked(block, name);
     }
     return frozen;
@@ -203,7 +203,7 @@ static int frozen_await_unused_locked(struct block *block, const char *device, c
                                       struct frozen **frozen, struct err *err)
 {
     while ((*frozen = frozen_find_member_locked(block, device, group_id)) && (*frozen)->is_opening)
-        pthread_cond_wait(&block->changed, &block->lock);
+        condition_wait(&block->changed, &block->lock);
     return *frozen && (*frozen)->device ? export_report_clients((*frozen)->device, err) : 0;
 }
 
@@ -471,13 +471,12 @@ void export_hang_up(struct block *block, struct device *device)
     device_hang_up_locked(device);
 }
 
-int export_await_end(struct block *block, struct device *device, const struct timespec *until,
-                     struct err *err)
+int export_await_end(struct block *block, struct device *device, uint64_t until_us, struct err *err)
 {
     LOCK_GUARD(&block->lock);
     while (device->clients) {
         device_hang_up_locked(device); /* also those that were counted, but not entered, before */
-        if (pthread_cond_clockwait(&block->changed, &block->lock, CLOCK_MONOTONIC, until) != 0)
+        if (!condition_wait_until(&block->changed, &block->lock, until_us))
             return device->clients ? export_report_clients(device, err) : 0;
     }
     return 0;

@@ -55,7 +55,7 @@ void export_reopen_locked(struct device *device);
 /* Asks the clients of a closed device to end; waits until they have, at most until that monotonic
  * time: -1 and *err, DeviceInUse. */
 void export_hang_up(struct block *block, struct device *device);
-int export_await_end(struct block *block, struct device *device, const struct timespec *until,
+int export_await_end(struct block *block, struct device *device, uint64_t until_us,
                      struct err *err);
 
 /* Whether the export exists and admits the client, without opening anything: 0, or -1 and *err as

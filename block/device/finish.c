@@ -20,6 +20,7 @@
  */
 #include "block/device/finish.h"
 
+#include "base/condition.h"
 #include "base/helper-thread.h"
 #include "base/log.h"
 #include "base/monotonic.h"
@@ -28,8 +29,6 @@
 #include "block/image/frozen-attribute.h"
 
 #include <assert.h>
-#include <errno.h>
-#include <time.h>
 
 enum { FINISH_THREADS = 16, FINISH_THREADS_MAX = 256, STEP_MS = 50, RETRY_MS = 1000 };
 
@@ -43,8 +42,7 @@ int finish_init(struct group *group)
 
 static void finish_wait_locked(struct finish *finish, uint64_t until_ms)
 {
-    const struct timespec until = clock_monotonic_at(until_ms * 1000);
-    pthread_cond_clockwait(&finish->changed, &finish->lock, CLOCK_MONOTONIC, &until);
+    (void)condition_wait_until(&finish->changed, &finish->lock, until_ms * 1000);
 }
 
 /* ---- threads ---- */
@@ -192,7 +190,7 @@ static enum group_finish finish_await(struct group *group, size_t count, uint64_
         } else if (until_ms < end_ms || end_ms < UINT64_MAX) {
             finish_wait_locked(finish, until_ms < end_ms ? until_ms : end_ms);
         } else {
-            pthread_cond_wait(&finish->changed, &finish->lock);
+            condition_wait(&finish->changed, &finish->lock);
         }
     }
     if (finish->frozen == group->count)

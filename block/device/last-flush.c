@@ -14,6 +14,7 @@
  */
 #include "block/device/last-flush.h"
 
+#include "base/condition.h"
 #include "base/log.h"
 #include "base/monotonic.h"
 #include "block/device/object.h"
@@ -22,7 +23,6 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 enum { THREADS = 16, THREADS_MAX = 256, STEP_MS = 50 };
 
@@ -154,8 +154,7 @@ static void flushes_await_locked(struct last_flushes *all, unsigned limit_ms)
             continue;
         if (is_left && until_ms > now + STEP_MS)
             until_ms = now + STEP_MS;
-        const struct timespec until = clock_monotonic_at(until_ms * 1000);
-        pthread_cond_clockwait(&all->changed, &all->lock, CLOCK_MONOTONIC, &until);
+        (void)condition_wait_until(&all->changed, &all->lock, until_ms * 1000);
     }
 }
 

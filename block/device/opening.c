@@ -5,6 +5,7 @@
 #include "block/device/opening.h"
 
 #include "base/cleanup.h"
+#include "base/condition.h"
 #include "block/device/readers.h"
 #include "block/image/node.h"
 
@@ -139,7 +140,7 @@ void openings_await(struct openings *all, const char *image)
     LOCK_GUARD(&all->lock);
     uint64_t until = all->serial;
     while (openings_have_locked(all, image, until))
-        pthread_cond_wait(&all->ended, &all->lock);
+        condition_wait(&all->ended, &all->lock);
 }
 
 bool opening_settle(struct opening *opening, const struct node *top)
@@ -195,5 +196,5 @@ void children_await(struct openings *all, const struct node *base)
     LOCK_GUARD(&all->lock);
     uint64_t until = all->serial;
     while (children_have_locked(all, base, until))
-        pthread_cond_wait(&all->ended, &all->lock);
+        condition_wait(&all->ended, &all->lock);
 }

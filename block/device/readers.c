@@ -5,6 +5,7 @@
 #include "block/device/readers.h"
 
 #include "base/cleanup.h"
+#include "base/condition.h"
 #include "block/device/thread-number.h"
 
 #include <assert.h>
@@ -60,7 +61,7 @@ static void readers_await_set(struct readers *readers, unsigned set)
     LOCK_GUARD(&readers->leaving);
     for (size_t i = 0; i < READERS_STRIPES; i++)
         while (atomic_load(&readers->stripes[i].inside[set]) != 0)
-            pthread_cond_wait(&readers->left, &readers->leaving);
+            condition_wait(&readers->left, &readers->leaving);
 }
 
 void readers_wait(struct readers *readers)

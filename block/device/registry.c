@@ -6,6 +6,8 @@
  * is closed; exports see it only while `exported`.
  */
 #include "block/device/registry.h"
+
+#include "base/condition.h"
 #include "block/device/held-chain.h"
 #include "block/image/drivers.h"
 
@@ -32,7 +34,7 @@ struct device *registry_await_locked(struct block *block, const char *name)
     struct device *device = registry_find_locked(block, name);
     while (device && device->is_returning) {
         block->return_waiters++;
-        pthread_cond_wait(&block->changed, &block->lock);
+        condition_wait(&block->changed, &block->lock);
         block->return_waiters--;
         device = registry_find_locked(block, name);
     }
@@ -86,7 +88,7 @@ void registry_drop(struct block *block, struct device *device)
     pthread_mutex_lock(&block->lock);
     registry_remove_locked(block, device);
     while (device->lookers)
-        pthread_cond_wait(&block->changed, &block->lock);
+        condition_wait(&block->changed, &block->lock);
     pthread_mutex_unlock(&block->lock);
     device_free(device);
 }
@@ -95,7 +97,7 @@ void device_await_collapse_locked(struct block *block, struct device *device)
 {
     assert(*device->holder);
     while (device->is_collapsing)
-        pthread_cond_wait(&block->changed, &block->lock);
+        condition_wait(&block->changed, &block->lock);
 }
 
 void block_device_export(struct block *block, const char *name)

@@ -25,6 +25,7 @@
  */
 #include "block/device/retry.h"
 
+#include "base/condition.h"
 #include "base/log.h"
 #include "base/monotonic.h"
 #include "block/device/opener.h"
@@ -35,7 +36,6 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 
 enum {
     THREADS_MAX = 64,
@@ -48,11 +48,10 @@ enum {
 /* Waits for a change of the retrier's state, no longer than until that time. */
 static void retry_wait(struct block *block, uint64_t until_ms)
 {
-    const struct timespec until = clock_monotonic_at(until_ms * 1000);
     if (until_ms == UINT64_MAX)
-        pthread_cond_wait(&block->retrier.changed, &block->lock);
+        condition_wait(&block->retrier.changed, &block->lock);
     else
-        pthread_cond_timedwait(&block->retrier.changed, &block->lock, &until);
+        (void)condition_wait_until(&block->retrier.changed, &block->lock, until_ms * 1000);
 }
 
 static bool retry_is_pending(const struct device *device)
@@ -159,7 +158,7 @@ static void retry_attempt_locked(struct block *block, struct device *device)
     block->retrier.attempts--;
     if (device->retry == RETRY_ABANDONED) { /* R2 */
         while (device->lookers)
-            pthread_cond_wait(&block->changed, &block->lock);
+            condition_wait(&block->changed, &block->lock);
         device_free(device);
     } else if (ret != 0)
         retry_schedule(device, &err);
@@ -234,11 +233,7 @@ static void *retry_run(void *arg)
 
 void retry_init(struct block *block)
 {
-    pthread_condattr_t attributes;
-    pthread_condattr_init(&attributes);
-    pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
-    pthread_cond_init(&block->retrier.changed, &attributes);
-    pthread_condattr_destroy(&attributes);
+    pthread_cond_init(&block->retrier.changed, NULL);
 }
 
 void retry_begin(struct block *block, struct device *device, const struct err *cause)

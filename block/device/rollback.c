@@ -15,12 +15,11 @@
 
 int rollback_disconnect(struct group *group, size_t *failed_member, struct err *err)
 {
-    const struct timespec until =
-        clock_monotonic_at(clock_monotonic_us() + ROLLBACK_DISCONNECT_MS * 1000ULL);
+    const uint64_t until_us = clock_monotonic_us() + ROLLBACK_DISCONNECT_MS * 1000ULL;
     for (size_t i = 0; i < group->count; i++)
         export_hang_up(group->block, group->members[i].device);
     for (size_t i = 0; i < group->count; i++)
-        if (export_await_end(group->block, group->members[i].device, &until, err) != 0) {
+        if (export_await_end(group->block, group->members[i].device, until_us, err) != 0) {
             *failed_member = i;
             return -1;
         }

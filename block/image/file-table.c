@@ -13,6 +13,7 @@
  */
 #include "block/image/file-table.h"
 
+#include "base/condition.h"
 #include "base/hash-table.h"
 #include "base/monotonic.h"
 
@@ -23,7 +24,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 struct file {
     struct hash_link link;
@@ -295,11 +295,11 @@ bool file_table_is_used(struct file_table *table, dev_t dev, ino_t ino)
 
 bool file_table_await(struct file_table *table, dev_t dev, ino_t ino, unsigned timeout_ms)
 {
-    const struct timespec until = clock_monotonic_at(clock_monotonic_us() + timeout_ms * 1000ULL);
-    int ret = 0;
+    const uint64_t until_us = clock_monotonic_us() + timeout_ms * 1000ULL;
     LOCK_GUARD(&table->lock);
-    while (file_find_locked(table, dev, ino) && !table->is_stopping && ret == 0)
-        ret = pthread_cond_clockwait(&table->released, &table->lock, CLOCK_MONOTONIC, &until);
+    while (file_find_locked(table, dev, ino) && !table->is_stopping &&
+           condition_wait_until(&table->released, &table->lock, until_us))
+        continue;
     return !file_find_locked(table, dev, ino);
 }
 

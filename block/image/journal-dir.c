@@ -5,6 +5,7 @@
  */
 #include "block/image/journal-dir.h"
 
+#include "base/condition.h"
 #include "base/hash-table.h"
 #include "base/log.h"
 #include "block/image/journal-load.h"
@@ -84,7 +85,7 @@ static struct leftover *leftover_new(const char *name, char *path, struct err *e
 static void leftover_hold_locked(struct journal_dir *dir, struct leftover *leftover)
 {
     while (leftover->is_held)
-        pthread_cond_wait(&dir->released, &dir->lock);
+        condition_wait(&dir->released, &dir->lock);
     leftover->is_held = true;
 }
 

@@ -29,6 +29,7 @@
 #include "block/nbd/pool.h"
 
 #include "base/cleanup.h"
+#include "base/condition.h"
 #include "block/nbd/read.h"
 #include "block/nbd/thread.h"
 
@@ -89,7 +90,7 @@ void nbd_pool_close(struct nbd_pool *pool)
     pool->stopping = true;
     pthread_cond_broadcast(&pool->work);
     while (pool->threads)
-        pthread_cond_wait(&pool->left, &pool->lock);
+        condition_wait(&pool->left, &pool->lock);
     assert(!pool->starved.first && !pool->turn.first); /* P2 */
     pthread_mutex_unlock(&pool->lock);
     pthread_cond_destroy(&pool->left);
@@ -220,7 +221,7 @@ static bool pool_wait_locked(struct nbd_pool *pool)
     pool->idle++;
     pool_assert_state(pool);
     while (!pool->wakeups && !pool->stopping)
-        pthread_cond_wait(&pool->work, &pool->lock);
+        condition_wait(&pool->work, &pool->lock);
     if (!pool->wakeups)
         return false;
     pool->wakeups--;

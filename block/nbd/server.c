@@ -27,8 +27,8 @@
 #include "block/nbd/server.h"
 
 #include "base/cleanup.h"
+#include "base/condition.h"
 #include "base/log.h"
-#include "base/monotonic.h"
 #include "base/tls/credentials.h"
 #include "block/device/exports.h"
 #include "block/nbd/admission.h"
@@ -46,7 +46,6 @@
 #include <stdlib.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
-#include <time.h>
 #include <unistd.h>
 
 enum {
@@ -307,11 +306,7 @@ struct nbd_server *nbd_server_new(struct block *block)
     server->spinning_max = (unsigned)sysconf(_SC_NPROCESSORS_ONLN) / 2;
     nbd_pool_open(&server->pool);
     pthread_mutex_init(&server->lock, NULL);
-    pthread_condattr_t attributes;
-    pthread_condattr_init(&attributes);
-    pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
-    pthread_cond_init(&server->left, &attributes);
-    pthread_condattr_destroy(&attributes);
+    pthread_cond_init(&server->left, NULL);
     return server;
 }
 
@@ -454,9 +449,8 @@ static void connection_cut_off(struct nbd_connection *connection)
 /* Waits until there are no connections, or that time; the lock is held. */
 static void server_await_end(struct nbd_server *server, uint64_t deadline_ms)
 {
-    const struct timespec deadline = clock_monotonic_at(deadline_ms * 1000);
-    while (server->live && pthread_cond_timedwait(&server->left, &server->lock, &deadline) == 0)
-        ;
+    while (server->live && condition_wait_until(&server->left, &server->lock, deadline_ms * 1000))
+        continue;
 }
 
 static bool server_stop_connections(struct nbd_server *server, unsigned hang_ms)
@@ -472,7 +466,7 @@ static bool server_stop_connections(struct nbd_server *server, unsigned hang_ms)
     for (struct nbd_connection *one = server->live; one; one = one->next)
         connection_cut_off(one);
     while (server->live && hang_ms == UINT_MAX)
-        pthread_cond_wait(&server->left, &server->lock);
+        condition_wait(&server->left, &server->lock);
     if (server->live)
         server_await_end(server, nbd_deadline(hang_ms));
     return !server->live;

@@ -30,6 +30,7 @@
 #include "service/http/server.h"
 
 #include "base/cleanup.h"
+#include "base/condition.h"
 #include "base/log.h"
 #include "base/monotonic.h"
 #include "service/context.h"
@@ -378,17 +379,13 @@ static void http_close(struct http *http)
 
 struct http *http_new(struct service *service, struct err *err)
 {
-    pthread_condattr_t monotonic;
     struct http *http = calloc(1, sizeof(*http));
     if (http) {
         http->shared.service = service;
         pthread_mutex_init(&http->shared.lock, NULL);
         pthread_mutex_init(&http->shared.failures.lock, NULL);
         http_certificates_open(&http->shared.certificates);
-        pthread_condattr_init(&monotonic);
-        pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
-        pthread_cond_init(&http->ended, &monotonic);
-        pthread_condattr_destroy(&monotonic);
+        pthread_cond_init(&http->ended, NULL);
     }
     if (http && (http->shared.subscribers = subscribers_new(service, err)) && http_open(http))
         return http;
@@ -500,8 +497,7 @@ static void http_stop_locked(struct http *http)
 static void http_drain_locked(struct http *http)
 {
     while (http->live) {
-        const struct timespec soon = clock_monotonic_at(clock_monotonic_us() + 1000000);
-        pthread_cond_timedwait(&http->ended, &http->shared.lock, &soon);
+        condition_wait(&http->ended, &http->shared.lock);
         uint64_t now_ms = clock_monotonic_ms();
         for (struct http_connection *each = http->live; each; each = each->next)
             if (each->phase != HTTP_RUNNING && each->since_ms + HTTP_STOP_S * 1000ULL <= now_ms)

@@ -27,13 +27,12 @@
  */
 #include "block/format/qcow2/flusher.h"
 
+#include "base/condition.h"
 #include "base/monotonic.h"
 #include "block/format/qcow2/cache.h"
 #include "block/format/qcow2/flush.h"
 
-#include <time.h>
-
-enum { RETRY_S = 1, DIRTY_FEW = 64 };
+enum { RETRY_US = 1000000, DIRTY_FEW = 64 };
 
 static void flusher_assert_state(struct qcow2 *q)
 {
@@ -47,11 +46,10 @@ static void flusher_assert_state(struct qcow2 *q)
 static void flusher_wait(struct qcow2 *q)
 {
     if (!q->flusher.must_retry) {
-        pthread_cond_wait(&q->flusher.called, &q->lock);
+        condition_wait(&q->flusher.called, &q->lock);
         return;
     }
-    const struct timespec until = clock_monotonic_at(clock_monotonic_us() + RETRY_S * 1000000ULL);
-    if (pthread_cond_clockwait(&q->flusher.called, &q->lock, CLOCK_MONOTONIC, &until) == ETIMEDOUT)
+    if (!condition_wait_until(&q->flusher.called, &q->lock, clock_monotonic_us() + RETRY_US))
         q->flusher.is_wanted = true;
 }
 

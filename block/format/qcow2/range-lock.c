@@ -8,6 +8,8 @@
  */
 #include "block/format/qcow2/range-lock.h"
 
+#include "base/condition.h"
+
 bool qcow2_range_is_locked(const struct qcow2 *q, uint64_t first, uint64_t last)
 {
     for (const struct qcow2_range_lock *range = q->range_locks; range; range = range->next)
@@ -20,7 +22,7 @@ void qcow2_range_lock_begin(struct qcow2 *q, struct qcow2_range_lock *range)
 {
     assert(range->first <= range->last);
     while (qcow2_range_is_locked(q, range->first, range->last))
-        pthread_cond_wait(&q->range_unlocked, &q->lock);
+        condition_wait(&q->range_unlocked, &q->lock);
     range->next = q->range_locks;
     q->range_locks = range;
 }
