@@ -80,7 +80,7 @@ void nbd_pool_open(struct nbd_pool *pool)
 {
     *pool = (struct nbd_pool){.stopping = false};
     pthread_mutex_init(&pool->lock, NULL);
-    pthread_cond_init(&pool->work, NULL);
+    sem_init(&pool->work, 0, 0);
     pthread_cond_init(&pool->left, NULL);
 }
 
@@ -88,13 +88,14 @@ void nbd_pool_close(struct nbd_pool *pool)
 {
     pthread_mutex_lock(&pool->lock);
     pool->stopping = true;
-    pthread_cond_broadcast(&pool->work);
+    for (unsigned i = 0; i < pool->idle; i++)
+        sem_post(&pool->work);
     while (pool->threads)
         condition_wait(&pool->left, &pool->lock);
     assert(!pool->starved.first && !pool->turn.first); /* P2 */
     pthread_mutex_unlock(&pool->lock);
     pthread_cond_destroy(&pool->left);
-    pthread_cond_destroy(&pool->work);
+    sem_destroy(&pool->work);
     pthread_mutex_destroy(&pool->lock);
 }
 
@@ -213,15 +214,18 @@ static void pool_finish_locked(struct nbd_pool *pool, struct nbd_queue *queue,
     queue->woken = true;
 }
 
-/* Waits for work. False: the thread is to end. */
+/* Waits for work, by a semaphore: a condition variable may lose a signal (base/condition.h), and a
+ * limit of time costs each request more. False: the thread is to end. */
 static bool pool_wait_locked(struct nbd_pool *pool)
 {
     if (pool->threads > NBD_POOL_THREADS || pool->stopping)
         return false;
     pool->idle++;
     pool_assert_state(pool);
-    while (!pool->wakeups && !pool->stopping)
-        condition_wait(&pool->work, &pool->lock);
+    pthread_mutex_unlock(&pool->lock);
+    while (sem_wait(&pool->work) != 0)
+        assert(errno == EINTR);
+    pthread_mutex_lock(&pool->lock);
     if (!pool->wakeups)
         return false;
     pool->wakeups--;
@@ -260,7 +264,7 @@ static int pool_call_thread_locked(struct nbd_pool *pool, bool starved)
         pool->idle--;
         pool->wakeups++;
         pool_assert_state(pool);
-        pthread_cond_signal(&pool->work);
+        sem_post(&pool->work);
         return 0;
     }
     if (pool->threads >= NBD_POOL_THREADS && !starved)

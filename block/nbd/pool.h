@@ -22,6 +22,7 @@
 #include "block/nbd/request.h"
 
 #include <pthread.h>
+#include <semaphore.h>
 
 enum { NBD_POOL_THREADS = 64, NBD_TASKS_RUNNING = 16 };
 
@@ -45,7 +46,7 @@ struct nbd_queue_list {
 
 struct nbd_pool {
     pthread_mutex_t lock;
-    pthread_cond_t work; /* wakeups, or stopping */
+    sem_t work;          /* posted for each wakeup, and when stopping for each idle thread */
     pthread_cond_t left; /* threads == 0 */
     /* Guarded by lock. */
     unsigned threads, idle; /* idle: waiting, and not promised any work yet */
