@@ -282,7 +282,7 @@ static int merge_open_and_run(struct service *service, struct job_row *job, stru
         return ret < 0 ? -1 : 2;
     struct merge *merge = merges_open(service, base, upper, err);
     if (!merge)
-        return -1;
+        return err_is_in_use(err) ? 3 : -1;
     ret = is_live ? collapse_run(service, merge, upper->device, job, row, err)
                   : merge_run(service, merge, job, row, err);
     merge_close(merge);
@@ -301,7 +301,8 @@ static int collapse_leave(struct service *service, const struct job_row *job, st
     return 0;
 }
 
-/* By the rows of now. As merges_carry_out(); 2: they are to be read again. */
+/* By the rows of now. As merges_carry_out(); 2: they are to be read again; 3 and *err: likewise,
+ * once an image is in use no more, as that of who closes an old top. */
 static int merge_try(struct service *service, struct job_row *job, struct merge_row *row,
                      struct err *err)
 {
@@ -325,8 +326,7 @@ static int merge_try(struct service *service, struct job_row *job, struct merge_
     return ret;
 }
 
-/* A live top may be frozen, or have been detached, at any time before it is redirected. Who has an
- * image to himself, as who closes an old top, is waited for. */
+/* A live top may be frozen, or have been detached, at any time before it is redirected. */
 static int merge_try_until_done(struct service *service, struct job_row *job, struct merge_row *row,
                                 struct err *err)
 {
@@ -335,7 +335,7 @@ static int merge_try_until_done(struct service *service, struct job_row *job, st
     while ((ret = merge_try(service, job, row, err)) != 0) {
         if (ret == 2)
             ret = job_control_sleep(service->job_control, REPEAT_MS);
-        else if (ret < 0)
+        else if (ret == 3 || (ret < 0 && row->stage == MERGE_COPYING))
             ret = job_control_await_use(service->job_control, tries++, err);
         if (ret != 0)
             return ret;
