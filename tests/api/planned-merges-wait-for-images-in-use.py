@@ -9,7 +9,7 @@ import sys
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.realpath(__file__)), "..", "lib"))
 from gates import GatedDaemon
-from snapgroupd import expect, main, wait_until
+from snapgroupd import expect, main
 
 SIZE_BYTES = 1 << 20
 
@@ -22,15 +22,14 @@ def test():
         daemon.snapshot("one", ["vda"])
         daemon.write("vda", b"2" * 512, 0)
         daemon.close_gate("collapse-vda")
-        job = daemon.request("DELETE", "/snapshot-groups/one").body["id"]
+        answer = daemon.request("DELETE", "/snapshot-groups/one")
         daemon.await_gate("collapse-vda")  # all is planned
         daemon.close_gate("use")
         daemon.open_gate("collapse-vda")
         daemon.await_gate("use")
         daemon.open_gate("use")
-        wait_until(lambda: daemon.get("/jobs/" + job)["state"] not in ("queued", "running"), "the job to end")
-        ended = daemon.get("/jobs/" + job)
-        expect(ended["state"] == "done", "%s", ended)
+        job = daemon.await_job(answer)
+        expect(job["state"] == "done", "%s", job)
         expect(daemon.chain("vda") == [daemon.image("vda.qcow2")], "%s", daemon.chain("vda"))
         expect(bytes(daemon.nbd("vda").pread(512, 0)) == b"2" * 512, "the device has changed")
 

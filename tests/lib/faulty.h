@@ -31,8 +31,8 @@ void faulty_let_writes_go(void);
 void faulty_fail_held_writes(int errnum); /* those that are held fail when they are let go */
 void faulty_wait_held(int count); /* until that many writes are held; fails the test after 60 s */
 
-/* The next write to an image whose path ends in `suffix` changes it and needs room, for which there
- * is none from then on: `errnum`; NULL: as ever. */
+/* Writes to images whose path ends in `suffix` change them and need room, for which there is none
+ * from the first one on: `errnum`; NULL: as ever. */
 void faulty_fail_room(const char *suffix, int errnum);
 
 /* Creations of overlays on `backing` stop likewise, and count as held, until

@@ -268,9 +268,9 @@ static void scene_create_wide(struct scene *scene)
     scene->format = "qcow2";
     shell("rm -rf *.img run && mkdir -m 700 run");
     shell("qemu-img create -q -f qcow2 base.img %d", CLUSTERS * CLUSTER);
-    for (int i = 0; i < CLUSTERS; i += 2)
-        shell("echo write -q -P 5 %d %d >> commands", i * CLUSTER, CLUSTER);
-    shell("qemu-io base.img < commands > output");
+    shell("for i in $(seq 0 2 %d); do echo write -q -P 5 $((i * %d)) %d; done | "
+          "qemu-io base.img > output",
+          CLUSTERS - 1, CLUSTER, CLUSTER);
     shell("qemu-img create -q -f qcow2 -b base.img -F qcow2 a.img");
     shell("qemu-io -c 'write -q -P 1 0 %d' -c 'write -q -P 1 %d %d' a.img", CLUSTER,
           (CLUSTERS - 1) * CLUSTER, CLUSTER);
