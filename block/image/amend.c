@@ -7,17 +7,16 @@
  */
 #include "block/image/amend.h"
 
+#include "block/image/file-io.h"
+
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <stdio.h>
 
 /* Returns the descriptor, or -1 and *err. */
 static int node_open_again(const struct node *node, struct err *err)
 {
-    char link[32];
-    snprintf(link, sizeof(link), "/proc/self/fd/%d", node->fd);
-    int fd = open(link, O_RDWR | O_CLOEXEC);
+    int fd = file_reopen(node->fd, O_RDWR);
     if (fd < 0)
         err_set(err, ErrOpenFileFailed, errno, "image '%s' cannot be opened to write", node->path);
     return fd;

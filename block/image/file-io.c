@@ -5,9 +5,18 @@
 #include "block/image/file-io.h"
 
 #include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/uio.h>
 #include <unistd.h>
+
+int file_reopen(int fd, int flags)
+{
+    char link[32];
+    snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
+    return open(link, flags | O_CLOEXEC);
+}
 
 /* How much there was before the end of the file, or -errno. */
 static int64_t file_read_some(int fd, void *buf, uint64_t offset, uint64_t length)

@@ -1,11 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Reads and writes of whole ranges of a file, by any thread. All return 0 or -errno.
+ * Reads and writes of whole ranges of a file, by any thread. All but file_reopen() return 0 or
+ * -errno.
  */
 #ifndef BLOCK_IMAGE_FILE_IO_H
 #define BLOCK_IMAGE_FILE_IO_H
 
 #include <stdint.h>
+
+/* Opens the file of a descriptor again, whatever its names: a description of its own, with a lock of
+ * its own. The descriptor, or -1 with errno. */
+int file_reopen(int fd, int flags);
 
 /* -EIO where the file ends within the range. */
 int file_read(int fd, void *buf, uint64_t offset, uint64_t length);

@@ -32,21 +32,19 @@
 #include "block/image/freeze.h"
 
 #include "base/log.h"
+#include "block/image/file-io.h"
 #include "block/image/file-table.h"
 #include "block/image/lock.h"
 
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <stdio.h>
 #include <string.h>
 
 /* Exchanges the description. 0 or -errno: all stays as it was. */
 static int node_reopen(struct node *node, int flags)
 {
-    char link[32];
-    snprintf(link, sizeof(link), "/proc/self/fd/%d", node->fd);
-    CLEANUP_CLOSE int fd = open(link, flags | O_CLOEXEC);
+    CLEANUP_CLOSE int fd = file_reopen(node->fd, flags);
     CLEANUP_CLOSE int old = fd < 0 ? -1 : fcntl(node->fd, F_DUPFD_CLOEXEC, 0);
     if (fd < 0 || old < 0)
         return -errno;

@@ -6,13 +6,13 @@
 
 #include "base/log.h"
 #include "block/image/drivers.h"
+#include "block/image/file-io.h"
 #include "block/image/image.h"
 #include "block/image/sync-note.h"
 
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <stdio.h>
 #include <string.h>
 
 /* One image that is to be opened. */
@@ -49,9 +49,7 @@ static struct node *image_replay(const struct recovery *recovery, struct journal
 {
     const struct chain_file *file = recovery->file;
     const struct driver *driver = driver_find(journal_format(journal));
-    char link[32];
-    snprintf(link, sizeof(link), "/proc/self/fd/%d", file->fd);
-    CLEANUP_CLOSE int fd = open(link, O_RDWR | O_NONBLOCK | O_CLOEXEC);
+    CLEANUP_CLOSE int fd = file_reopen(file->fd, O_RDWR | O_NONBLOCK);
     CLEANUP(node) struct node *node = NULL;
     if (fd < 0)
         err_set(err, ErrOpenFileFailed, errno, "image '%s' cannot be opened to write", file->path);
