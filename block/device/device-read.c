@@ -13,6 +13,7 @@
 #include "block/device/device.h"
 
 #include "block/image/file-io.h"
+#include "block/image/read-marks.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -28,6 +29,19 @@ static int found_read(const struct chain_extent *found, void *buf, bool cached)
     }
     return cached ? file_read_cached(found->node->fd, buf, found->host, found->length)
                   : file_read_padded(found->node->fd, buf, found->host, found->length);
+}
+
+/* What a backup reads of a frozen member, it reads once. */
+static void found_mark(const struct chain_extent *found, const struct node *top, uint64_t offset)
+{
+    if (!atomic_load(&top->read_only) && found->kind == EXTENT_DATA)
+        read_marks_set(found->node, offset, found->length);
+}
+
+static int walk_read(struct node *top, void *buf, uint64_t offset, uint64_t length)
+{
+    return atomic_load(&top->read_only) ? node_read(top, buf, offset, length)
+                                        : node_read_marked(top, buf, offset, length);
 }
 
 /* Reads one extent. *length: in: maximum; out: actual. */
@@ -57,6 +71,8 @@ static int device_read_extent(struct device *device, void *buf, uint64_t offset,
             node_end_io(top, is_held);
         if (answer == INDEX_FOUND)
             ret = found_read(&found, buf, cached);
+        if (answer == INDEX_FOUND)
+            found_mark(&found, top, offset);
         if (is_in_top)
             node_end_io(top, is_held);
         if (answer == INDEX_FOUND)
@@ -64,7 +80,7 @@ static int device_read_extent(struct device *device, void *buf, uint64_t offset,
         if (answer == INDEX_WALK || index_fill(index, offset, flags) != 0)
             break; /* the walk reports the error */
     }
-    return cached ? -EAGAIN : node_read(index_top(index), buf, offset, *length);
+    return cached ? -EAGAIN : walk_read(index_top(index), buf, offset, *length);
 }
 
 static int device_read_range(struct device *device, void *buf, uint64_t offset, uint64_t length,
@@ -121,6 +137,7 @@ static int device_prefetch_extent(struct device *device, uint64_t offset, uint64
     if (extent.kind == EXTENT_DATA && extent.host != EXTENT_NO_HOST)
         posix_fadvise(extent.node->fd, (off_t)extent.host, (off_t)extent.length,
                       POSIX_FADV_WILLNEED);
+    found_mark(&extent, index_top(device->index), offset);
     return 0;
 }
 

@@ -52,6 +52,7 @@ struct image_spec {
 
 struct file_claim;
 struct node;
+struct read_marks;
 struct journal;
 struct journal_record;
 
@@ -162,6 +163,7 @@ struct node {
     atomic_bool keeps_freed; /* D3: no space that a change frees is used again */
     atomic_bool unflushed;   /* a change was made since the last flush began */
     atomic_int sync_error;   /* the errno of the first fdatasync that failed; later ones fail too */
+    struct read_marks *_Atomic read_marks; /* owned, or NULL: see read-marks.h */
     struct journal *journal; /* owned, or NULL; guarded by flush_lock while there are no changes */
     struct journal *ended;   /* owned, or NULL: one that has ended; guarded by flush_lock */
     atomic_int journals_fd;  /* where a failed fdatasync is recorded (borrowed), or -1 */

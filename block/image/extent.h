@@ -38,6 +38,7 @@ enum map_flags {
     MAP_HOLES = 1,  /* report holes of the file as zeros, where the file system knows them, and no
                      * `host`: neighbours of one kind are one extent wherever they lie */
     MAP_CACHED = 2, /* -EAGAIN rather than wait for a disk or for a thread that does */
+    MAP_MARKED = 4, /* of a read: mark which frozen images have the data (read-marks.h) */
 };
 
 /* -EAGAIN, with nothing written, if the driver would have to wait for a disk or for a thread that

@@ -20,6 +20,7 @@
 #include "block/image/file-table.h"
 #include "block/image/journal-load.h"
 #include "block/image/lock.h"
+#include "block/image/read-marks.h"
 #include "block/image/sync-note.h"
 
 #include <assert.h>
@@ -326,6 +327,7 @@ void node_unref(struct node *node)
             node->driver->close(node);
         journal_close(node->journal, false);
         journal_free(node->ended);
+        free(node->read_marks);
         if (node->fd >= 0)
             close(node->fd);
         if (node->claim)
@@ -394,6 +396,8 @@ static int node_read_layer(struct node *node, void *buf, uint64_t offset, unsign
     if (ret == 0 && extent->kind == EXTENT_DATA)
         ret = node_read_data(node, buf, offset, flags, extent);
     node_end_io(node, is_held);
+    if (flags & MAP_MARKED && ret == 0 && extent->kind == EXTENT_DATA)
+        read_marks_set(node, offset, extent->length);
     return ret;
 }
 
@@ -436,11 +440,21 @@ static int node_read_chain(struct node *node, void *buf, uint64_t offset, uint64
     return 0;
 }
 
+static int node_read_range(struct node *node, void *buf, uint64_t offset, uint64_t length,
+                           unsigned flags)
+{
+    return node_has_range(node, offset, length) ? node_read_chain(node, buf, offset, length, flags)
+                                                : -EINVAL;
+}
+
 int node_read(struct node *node, void *buf, uint64_t offset, uint64_t length)
 {
-    if (!node_has_range(node, offset, length))
-        return -EINVAL;
-    return node_read_chain(node, buf, offset, length, 0);
+    return node_read_range(node, buf, offset, length, 0);
+}
+
+int node_read_marked(struct node *node, void *buf, uint64_t offset, uint64_t length)
+{
+    return node_read_range(node, buf, offset, length, MAP_MARKED);
 }
 
 int node_read_backing(struct node *node, void *buf, uint64_t offset, uint64_t length,

@@ -109,8 +109,10 @@ int node_make_room(struct node *node);
 int node_change(struct node *node, const struct node_change *change);
 
 /* Data: 0 or -errno. Ranges must lie within size_bytes (-EINVAL else); length 0 succeeds. What is
- * cached is done at once, or -EAGAIN. The others wait for room. */
+ * cached is done at once, or -EAGAIN. The others wait for room. What is marked is read for a client:
+ * the frozen images that have the data keep that in mind (read-marks.h). */
 int node_read(struct node *node, void *buf, uint64_t offset, uint64_t length);
+int node_read_marked(struct node *node, void *buf, uint64_t offset, uint64_t length);
 int node_write(struct node *node, const void *buf, uint64_t offset, uint64_t length);
 int node_write_cached(struct node *node, const void *buf, uint64_t offset, uint64_t length);
 int node_zero(struct node *node, uint64_t offset, uint64_t length, bool unmap);
