@@ -76,8 +76,7 @@ static int raw_map(struct node *node, uint64_t offset, unsigned flags, struct ex
 static int raw_write(struct node *node, const void *buf, uint64_t offset, uint64_t length,
                      unsigned flags)
 {
-    (void)flags; /* never waits but for the kernel */
-    return file_write(node->fd, buf, offset, length);
+    return node_write_data(node, buf, offset, length, flags); /* waits for the kernel only */
 }
 
 static int raw_write_zeros(struct node *node, uint64_t offset, uint64_t length)

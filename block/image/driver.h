@@ -89,9 +89,14 @@ struct driver {
 
     /* Required. Writes all of the range. 0, NODE_NEEDS_ROOM or -errno; after an error the content
      * of the range is undefined. Never waits for a flush: that is make_room's. `flags`:
-     * WRITE_CACHED. */
+     * WRITE_CACHED or WRITE_DIRECT. */
     int (*write)(struct node *node, const void *buf, uint64_t offset, uint64_t length,
                  unsigned flags);
+
+    /* Optional. The same of ranges that ascend, whose data follow each other in `buf`: in as few
+     * writes of the file as possible. `flags`: WRITE_DIRECT. */
+    int (*write_many)(struct node *node, const void *buf, const struct disk_range *ranges,
+                      size_t count, unsigned flags);
 
     /* Required. The range reads as zeros afterwards. `flags`: zero_flags. Result as for write. */
     int (*zero)(struct node *node, uint64_t offset, uint64_t length, unsigned flags);
@@ -163,6 +168,7 @@ struct node {
     atomic_bool keeps_freed; /* D3: no space that a change frees is used again */
     atomic_bool unflushed;   /* a change was made since the last flush began */
     atomic_int sync_error;   /* the errno of the first fdatasync that failed; later ones fail too */
+    int direct_fd;           /* owned: the file, past the page cache; -1: there is none */
     struct read_marks *_Atomic read_marks; /* owned, or NULL: see read-marks.h */
     struct journal *journal; /* owned, or NULL; guarded by flush_lock while there are no changes */
     struct journal *ended;   /* owned, or NULL: one that has ended; guarded by flush_lock */

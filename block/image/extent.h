@@ -25,6 +25,11 @@ struct extent {
                       * EXTENT_NO_HOST if the data must be decoded by read() */
 };
 
+/* Of the disk. */
+struct disk_range {
+    uint64_t offset, length;
+};
+
 /* Of a chain: what it holds, and which of its images. */
 struct chain_extent {
     enum extent_kind kind; /* BACKING: no image holds anything there; it reads as zeros */
@@ -44,6 +49,10 @@ enum map_flags {
 /* -EAGAIN, with nothing written, if the driver would have to wait for a disk or for a thread that
  * does. */
 #define WRITE_CACHED 1
+
+/* Past the page cache where that is possible; nobody reads the range meanwhile. No map flag: a
+ * driver may read old content with the same flags. */
+#define WRITE_DIRECT 8
 
 enum zero_flags {
     ZERO_UNMAP = 1,   /* space may be freed */

@@ -11,6 +11,8 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
+enum { PAGE_BYTES = 4096 }; /* at least a file system's block, where blocks are not larger */
+
 int file_reopen(int fd, int flags)
 {
     char link[32];
@@ -40,17 +42,37 @@ int file_read(int fd, void *buf, uint64_t offset, uint64_t length)
     return (uint64_t)done == length ? 0 : -EIO;
 }
 
-int file_write(int fd, const void *buf, uint64_t offset, uint64_t length)
+/* *done: how much was written, also on failure. */
+static int file_write_some(int fd, const void *buf, uint64_t offset, uint64_t length,
+                           uint64_t *done)
 {
-    for (uint64_t done = 0; done < length;) {
-        ssize_t n = pwrite(fd, (const char *)buf + done, length - done, (off_t)(offset + done));
+    for (*done = 0; *done < length;) {
+        ssize_t n = pwrite(fd, (const char *)buf + *done, length - *done, (off_t)(offset + *done));
         if (n < 0 && errno == EINTR)
             continue;
         if (n <= 0)
             return n ? -errno : -EIO;
-        done += (uint64_t)n;
+        *done += (uint64_t)n;
     }
     return 0;
+}
+
+int file_write(int fd, const void *buf, uint64_t offset, uint64_t length)
+{
+    uint64_t done;
+    return file_write_some(fd, buf, offset, length, &done);
+}
+
+int file_write_direct(int fd, int direct_fd, const void *buf, uint64_t offset, uint64_t length)
+{
+    uint64_t done = 0;
+    int ret = -EINVAL;
+    /* Whole pages: a part of one would meet the rest of it, which is in the page cache. */
+    if (((offset | length | (uintptr_t)buf) & (PAGE_BYTES - 1)) == 0)
+        ret = file_write_some(direct_fd, buf, offset, length, &done);
+    return ret == -EINVAL || ret == -EOPNOTSUPP
+               ? file_write(fd, (const char *)buf + done, offset + done, length - done)
+               : ret;
 }
 
 int file_read_padded(int fd, void *buf, uint64_t offset, uint64_t length)

@@ -16,6 +16,10 @@ int file_reopen(int fd, int flags);
 int file_read(int fd, void *buf, uint64_t offset, uint64_t length);
 int file_write(int fd, const void *buf, uint64_t offset, uint64_t length);
 
+/* Past the page cache, by a descriptor that is open for that; the rest of a range that the file
+ * system does not take so is written by `fd`. */
+int file_write_direct(int fd, int direct_fd, const void *buf, uint64_t offset, uint64_t length);
+
 /* The part of the range past the end of the file reads as zeros. */
 int file_read_padded(int fd, void *buf, uint64_t offset, uint64_t length);
 

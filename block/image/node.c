@@ -25,11 +25,15 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/magic.h>
 #include <string.h>
 #include <sys/random.h>
 #include <sys/stat.h>
 #include <sys/vfs.h>
+
+/* Less is faster by way of the page cache, where neighbours are written back together. */
+enum { DIRECT_BYTES_MIN = 128 << 10 };
 
 static uint64_t stat_allocated_bytes(const struct stat *st)
 {
@@ -104,6 +108,7 @@ static struct node *node_new(const char *path, bool read_only)
     atomic_init(&node->refs, 1);
     atomic_init(&node->read_only, read_only);
     node->fd = -1;
+    node->direct_fd = -1;
     atomic_init(&node->journals_fd, -1);
     node->path = path_copy;
     return node;
@@ -327,6 +332,7 @@ void node_unref(struct node *node)
             node->driver->close(node);
         journal_close(node->journal, false);
         journal_free(node->ended);
+        node_close_direct(node);
         free(node->read_marks);
         if (node->fd >= 0)
             close(node->fd);
@@ -379,6 +385,27 @@ int node_read_data(struct node *node, void *buf, uint64_t offset, unsigned flags
         return flags & MAP_CACHED ? -EAGAIN : node->driver->read(node, buf, offset, extent->length);
     return flags & MAP_CACHED ? file_read_cached(node->fd, buf, extent->host, extent->length)
                               : file_read_padded(node->fd, buf, extent->host, extent->length);
+}
+
+int node_write_data(const struct node *node, const void *buf, uint64_t host, uint64_t length,
+                    unsigned flags)
+{
+    return flags & WRITE_DIRECT && node->direct_fd >= 0 && length >= DIRECT_BYTES_MIN
+               ? file_write_direct(node->fd, node->direct_fd, buf, host, length)
+               : file_write(node->fd, buf, host, length);
+}
+
+void node_open_direct(struct node *node)
+{
+    assert(node->direct_fd < 0);
+    node->direct_fd = file_reopen(node->fd, O_WRONLY | O_DIRECT);
+}
+
+void node_close_direct(struct node *node)
+{
+    if (node->direct_fd >= 0)
+        close(node->direct_fd);
+    node->direct_fd = -1;
 }
 
 /* One layer's extent and, if it has some, its data. */
@@ -526,6 +553,36 @@ static int node_change_whole(struct node *node, const struct node_change *change
 int node_write(struct node *node, const void *buf, uint64_t offset, uint64_t length)
 {
     return node_change_whole(node, &(struct node_change){NODE_WRITE, buf, offset, length, false});
+}
+
+static int ranges_write(struct node *node, const char *buf, const struct disk_range *ranges,
+                        size_t count, unsigned flags)
+{
+    int ret = 0;
+    if (node->driver->write_many)
+        return node->driver->write_many(node, buf, ranges, count, flags);
+    for (size_t i = 0; i < count && ret == 0; buf += ranges[i++].length)
+        ret = node->driver->write(node, buf, ranges[i].offset, ranges[i].length, flags);
+    return ret;
+}
+
+int node_write_many(struct node *node, const void *buf, const struct disk_range *ranges,
+                    size_t count, bool is_direct)
+{
+    int ret = 0;
+    for (size_t i = 0; i < count && ret == 0; i++) {
+        ret = node_check_change(node, ranges[i].offset, ranges[i].length);
+        assert(ret <= 0);
+        assert(i == 0 || ranges[i].offset >= ranges[i - 1].offset + ranges[i - 1].length);
+    }
+    while (ret == 0 && (ret = node_make_room(node)) == 0) {
+        ret = ranges_write(node, buf, ranges, count, is_direct ? WRITE_DIRECT : 0);
+        node_changed(node, ret);
+        if (ret != NODE_NEEDS_ROOM)
+            return ret;
+        ret = 0;
+    }
+    return ret;
 }
 
 int node_write_cached(struct node *node, const void *buf, uint64_t offset, uint64_t length)

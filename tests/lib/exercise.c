@@ -4,7 +4,7 @@
  *
  *     kind    letter   the reference afterwards
  *     read    r        is what was read, byte for byte
- *     write   w        the data
+ *     write   w        the data; m: of one of many ranges
  *     zero    z, u     zeros (u: space may be given back)
  *     discard d        each byte as before or zero, whichever is read back first; then final
  *     query   q        a zero extent reads as zeros; a backing extent as the backing node
@@ -20,9 +20,7 @@
 #include <stdio.h>
 #include <string.h>
 
-struct range {
-    uint64_t offset, length;
-};
+enum { MANY_MAX = 40, MANY_BYTES = 1 << 20 };
 
 static uint64_t exercise_length(struct exercise *e)
 {
@@ -37,7 +35,7 @@ static uint64_t exercise_length(struct exercise *e)
     return length + random_below(&e->random, length < limit - length ? length : limit - length);
 }
 
-static struct range exercise_range(struct exercise *e)
+static struct disk_range exercise_range(struct exercise *e)
 {
     const uint64_t aligns[] = {1, 512, 4096, e->cluster_bytes / 32, e->cluster_bytes};
     uint64_t size = e->flat->size_bytes;
@@ -57,10 +55,10 @@ static struct range exercise_range(struct exercise *e)
     if (length > size - offset)
         length = size - offset;
     e->last_offset = offset;
-    return (struct range){offset, length};
+    return (struct disk_range){offset, length};
 }
 
-static void exercise_note(struct exercise *e, char kind, struct range r)
+static void exercise_note(struct exercise *e, char kind, struct disk_range r)
 {
     unsigned slot = e->count++ % EXERCISE_LOG_ENTRIES;
     e->log[slot].kind = kind;
@@ -82,14 +80,14 @@ static void exercise_print_history(const struct exercise *e, uint64_t offset)
     }
 }
 
-static void exercise_expect(struct exercise *e, int ret, const char *verb, struct range r)
+static void exercise_expect(struct exercise *e, int ret, const char *verb, struct disk_range r)
 {
     if (ret)
         fail_msg("%s: request %" PRIu64 ", %s of %" PRIu64 " bytes at %" PRIu64 ": %s", e->what,
                  e->count, verb, r.length, r.offset, strerror(-ret));
 }
 
-static void exercise_read(struct exercise *e, struct range r)
+static void exercise_read(struct exercise *e, struct disk_range r)
 {
     CLEANUP_FREE unsigned char *buf = malloc(r.length);
     assert_non_null(buf);
@@ -103,7 +101,7 @@ static void exercise_read(struct exercise *e, struct range r)
              e->count, r.offset + good, buf[good], e->flat->bytes[r.offset + good]);
 }
 
-static void exercise_write(struct exercise *e, struct range r)
+static void exercise_write(struct exercise *e, struct disk_range r)
 {
     CLEANUP_FREE unsigned char *buf = malloc(r.length);
     assert_non_null(buf);
@@ -121,7 +119,46 @@ static void exercise_write(struct exercise *e, struct range r)
     exercise_expect(e, ret, "write", r);
 }
 
-static void exercise_zero(struct exercise *e, struct range r)
+/* Ascending ranges from r on, some of them neighbours; the sum of their lengths. */
+static uint64_t exercise_many(struct exercise *e, struct disk_range r,
+                              struct disk_range ranges[MANY_MAX], size_t *count)
+{
+    uint64_t bytes = 0, most = random_between(&e->random, 1, MANY_MAX);
+    for (*count = 0; *count < most && r.offset < e->flat->size_bytes; (*count)++) {
+        uint64_t left = e->flat->size_bytes - r.offset;
+        r.length = r.length < left ? r.length : left;
+        if (bytes + r.length > MANY_BYTES)
+            break;
+        exercise_note(e, 'm', r);
+        ranges[*count] = r;
+        bytes += r.length;
+        r.offset += r.length;
+        if (random_chance(&e->random, 50))
+            r.offset += random_below(&e->random, 2 * e->cluster_bytes) / 512 * 512;
+        if (random_chance(&e->random, 30))
+            r.length = exercise_length(e);
+    }
+    return bytes;
+}
+
+static void exercise_write_many(struct exercise *e, struct disk_range r)
+{
+    struct disk_range ranges[MANY_MAX];
+    size_t count;
+    uint64_t done = 0, bytes = exercise_many(e, r, ranges, &count);
+    CLEANUP_FREE unsigned char *buf = aligned_alloc(4096, MANY_BYTES);
+    assert_non_null(buf);
+    random_fill(&e->random, buf, bytes);
+    for (size_t i = 0; i < count; done += ranges[i++].length)
+        memcpy(e->flat->bytes + ranges[i].offset, buf + done, ranges[i].length);
+    bool is_direct = random_chance(&e->random, 50);
+    if (is_direct)
+        node_open_direct(e->node);
+    exercise_expect(e, node_write_many(e->node, buf, ranges, count, is_direct), "write of many", r);
+    node_close_direct(e->node);
+}
+
+static void exercise_zero(struct exercise *e, struct disk_range r)
 {
     bool unmap = random_chance(&e->random, 50);
     exercise_note(e, unmap ? 'u' : 'z', r);
@@ -129,7 +166,7 @@ static void exercise_zero(struct exercise *e, struct range r)
     exercise_expect(e, node_zero(e->node, r.offset, r.length, unmap), "zero", r);
 }
 
-static void exercise_discard(struct exercise *e, struct range r)
+static void exercise_discard(struct exercise *e, struct disk_range r)
 {
     CLEANUP_FREE unsigned char *buf = malloc(r.length);
     assert_non_null(buf);
@@ -149,7 +186,7 @@ static void exercise_discard(struct exercise *e, struct range r)
 
 /* What the backing node of `node` holds in the range: zeros where it ends, or where there is none.
  */
-static void backing_read(struct exercise *e, unsigned char *buf, struct range r)
+static void backing_read(struct exercise *e, unsigned char *buf, struct disk_range r)
 {
     const struct node *node = e->node;
     uint64_t there = 0;
@@ -162,7 +199,7 @@ static void backing_read(struct exercise *e, unsigned char *buf, struct range r)
         exercise_expect(e, node_read(node->backing, buf, r.offset, there), "read of backing", r);
 }
 
-static void exercise_query(struct exercise *e, struct range r)
+static void exercise_query(struct exercise *e, struct disk_range r)
 {
     CLEANUP_FREE unsigned char *buf = malloc(r.length);
     assert_non_null(buf);
@@ -171,7 +208,7 @@ static void exercise_query(struct exercise *e, struct range r)
         struct extent extent = {.kind = (enum extent_kind)99, .length = r.length};
         int ret = e->node->driver->map(e->node, r.offset, MAP_HOLES, &extent);
         enum extent_kind kind = extent.kind;
-        struct range part = {r.offset, extent.length};
+        struct disk_range part = {r.offset, extent.length};
         exercise_expect(e, ret, "query", r);
         assert_in_range(part.length, 1, r.length);
         assert_true(kind == EXTENT_DATA || kind == EXTENT_ZERO || kind == EXTENT_BACKING);
@@ -192,9 +229,11 @@ static void exercise_query(struct exercise *e, struct range r)
 
 void exercise_step(struct exercise *e)
 {
-    struct range r = exercise_range(e);
+    struct disk_range r = exercise_range(e);
     uint64_t draw = random_below(&e->random, 1000);
-    if (draw < 430) {
+    if (draw < 30) {
+        exercise_write_many(e, r);
+    } else if (draw < 430) {
         exercise_write(e, r);
     } else if (draw < 740) {
         exercise_read(e, r);
@@ -205,7 +244,7 @@ void exercise_step(struct exercise *e)
     } else if (draw < 990) {
         exercise_query(e, r);
     } else {
-        exercise_note(e, 'f', (struct range){0, 0});
+        exercise_note(e, 'f', (struct disk_range){0, 0});
         exercise_expect(e, node_flush(e->node), "flush", r);
     }
 }

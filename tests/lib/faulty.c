@@ -131,6 +131,7 @@ void faulty_install(void)
     driver_faulty.create = faulty_create;
     driver_faulty.open = faulty_open;
     driver_faulty.write = faulty_write;
+    driver_faulty.write_many = NULL; /* each range by itself */
     driver_faulty.flush = faulty_flush;
     driver_faulty.make_room = faulty_make_room;
     driver_register(&driver_faulty);

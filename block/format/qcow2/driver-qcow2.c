@@ -99,6 +99,7 @@ const struct driver driver_qcow2 = {
     .map = qcow2_map,
     .read = qcow2_read,
     .write = qcow2_write,
+    .write_many = qcow2_write_many,
     .zero = qcow2_zero,
     .flush = qcow2_flush,
     .make_room = qcow2_make_room,

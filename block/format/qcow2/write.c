@@ -8,6 +8,9 @@
  * all: for the lock when the entries change, or since a discard removed a cluster that was in
  * place. Only if that discard left no room either is the request refused with a part of it written;
  * it is not acknowledged, and is repeated as a whole.
+ *
+ * Of many ranges the pieces that follow each other in the file are written at once: their data
+ * first, then the entries of each. Their range locks are held together, in ascending order.
  */
 #include "block/format/qcow2/write.h"
 
@@ -84,7 +87,7 @@ static int piece_write_mapped(struct node *node, const struct qcow2_piece *piece
     struct qcow2 *q = node->state;
     uint64_t head = piece->offset - piece->fill_start, tail = piece->fill_end - piece->end;
     if (head + tail == 0)
-        return file_write(q->fd, buf, piece->host, piece->end - piece->offset);
+        return node_write_data(node, buf, piece->host, piece->end - piece->offset, flags);
     bool no_head = true, no_tail = true;
     CLEANUP_FREE unsigned char *old = malloc(head + tail);
     if (!old)
@@ -98,17 +101,19 @@ static int piece_write_mapped(struct node *node, const struct qcow2_piece *piece
                               piece->is_fresh && no_tail);
 }
 
-/* `flags`: MAP_CACHED: -EAGAIN rather than wait for the old content; then nothing is written. */
+/* `flags`: WRITE_DIRECT; MAP_CACHED: -EAGAIN rather than wait for the old content; then nothing is
+ * written. */
 static int piece_write(struct node *node, struct qcow2_piece *piece, const void *buf,
                        unsigned flags)
 {
     struct qcow2 *q = node->state;
     if (piece->state == QCOW2_PIECE_IN_PLACE)
-        return file_write(q->fd, buf, piece->host, piece->end - piece->offset);
+        return node_write_data(node, buf, piece->host, piece->end - piece->offset, flags);
     return qcow2_piece_end(q, piece, piece_write_mapped(node, piece, buf, flags));
 }
 
-int qcow2_write_held(struct node *node, const void *data, uint64_t offset, uint64_t length)
+static int write_held(struct node *node, const void *data, uint64_t offset, uint64_t length,
+                      unsigned flags)
 {
     const char *buf = data;
     struct qcow2 *q = node->state;
@@ -117,13 +122,18 @@ int qcow2_write_held(struct node *node, const void *data, uint64_t offset, uint6
         struct qcow2_piece piece;
         int ret = qcow2_piece_begin(q, &piece, offset, end);
         if (ret == 0)
-            ret = piece_write(node, &piece, buf, 0);
+            ret = piece_write(node, &piece, buf, flags);
         if (ret)
             return ret;
         buf += piece.end - offset;
         offset = piece.end;
     }
     return 0;
+}
+
+int qcow2_write_held(struct node *node, const void *buf, uint64_t offset, uint64_t length)
+{
+    return write_held(node, buf, offset, length, 0);
 }
 
 static int write_cached(struct node *node, const void *buf, uint64_t offset, uint64_t length)
@@ -136,8 +146,8 @@ static int write_cached(struct node *node, const void *buf, uint64_t offset, uin
     if (ret == 0)
         ret = piece_write(node, &piece, buf, MAP_CACHED);
     if (ret == 0)
-        ret = qcow2_write_held(node, (const char *)buf + (piece.end - offset), piece.end,
-                               end - piece.end);
+        ret = write_held(node, (const char *)buf + (piece.end - offset), piece.end, end - piece.end,
+                         0);
     pthread_rwlock_unlock(&node->io_lock);
     return ret == NODE_NEEDS_ROOM ? -EAGAIN : ret;
 }
@@ -148,7 +158,101 @@ int qcow2_write(struct node *node, const void *buf, uint64_t offset, uint64_t le
     if (flags & WRITE_CACHED)
         return write_cached(node, buf, offset, length);
     pthread_rwlock_rdlock(&node->io_lock);
-    int ret = qcow2_write_held(node, buf, offset, length);
+    int ret = write_held(node, buf, offset, length, flags);
     pthread_rwlock_unlock(&node->io_lock);
     return ret;
+}
+
+/* ---- many ranges ---- */
+
+enum { PIECES_MAX = 32 };
+
+/* Pieces that need no old content, before their data are written. */
+struct gathered {
+    size_t count;
+    struct qcow2_piece pieces[PIECES_MAX];
+    const char *data[PIECES_MAX];
+};
+
+static uint64_t piece_bytes(const struct qcow2_piece *piece)
+{
+    return piece->end - piece->offset;
+}
+
+/* From the piece `first` on, those that follow each other in memory and in the file. */
+static int gathered_write_run(const struct node *node, const struct gathered *gathered,
+                              size_t first, size_t *next, unsigned flags)
+{
+    const struct qcow2_piece *pieces = gathered->pieces;
+    uint64_t length = piece_bytes(&pieces[first]);
+    size_t i = first + 1;
+    for (; i < gathered->count && pieces[i].host == pieces[first].host + length &&
+           gathered->data[i] == gathered->data[first] + length;
+         i++)
+        length += piece_bytes(&pieces[i]);
+    *next = i;
+    return node_write_data(node, gathered->data[first], pieces[first].host, length, flags);
+}
+
+/* Writes what was gathered, and forgets it. */
+static int gathered_write(struct node *node, struct gathered *gathered, unsigned flags)
+{
+    int ret = 0;
+    for (size_t i = 0; i < gathered->count && ret == 0;)
+        ret = gathered_write_run(node, gathered, i, &i, flags);
+    for (size_t i = 0; i < gathered->count; i++) {
+        struct qcow2_piece *piece = &gathered->pieces[i];
+        int ended =
+            piece->state == QCOW2_PIECE_MAPPED ? qcow2_piece_end(node->state, piece, ret) : 0;
+        ret = ret ? ret : ended;
+    }
+    gathered->count = 0;
+    return ret;
+}
+
+/* Whether a piece from `offset` on would wait for the range lock of a gathered one. */
+static bool gathered_has_cluster(const struct qcow2 *q, const struct gathered *gathered,
+                                 uint64_t offset)
+{
+    size_t count = gathered->count;
+    return count > 0 &&
+           (gathered->pieces[count - 1].end - 1) >> q->cluster_bits == offset >> q->cluster_bits;
+}
+
+/* The next piece of [offset, end) is gathered, or written. */
+static int gathered_add(struct node *node, struct gathered *gathered, const char *data,
+                        uint64_t *offset, uint64_t end, unsigned flags)
+{
+    struct qcow2 *q = node->state;
+    int ret = 0;
+    if (gathered->count == PIECES_MAX || gathered_has_cluster(q, gathered, *offset))
+        ret = gathered_write(node, gathered, flags);
+    struct qcow2_piece *piece = &gathered->pieces[gathered->count];
+    if (ret == 0)
+        ret = qcow2_piece_begin(q, piece, *offset, end);
+    if (ret)
+        return ret;
+    *offset = piece->end;
+    if (piece->state == QCOW2_PIECE_MAPPED &&
+        piece->fill_end - piece->fill_start != piece_bytes(piece))
+        return piece_write(node, piece, data, flags);
+    gathered->data[gathered->count++] = data;
+    return 0;
+}
+
+int qcow2_write_many(struct node *node, const void *buf, const struct disk_range *ranges,
+                     size_t count, unsigned flags)
+{
+    struct gathered gathered = {.count = 0};
+    const char *data = buf;
+    int ret = 0;
+    pthread_rwlock_rdlock(&node->io_lock);
+    for (size_t i = 0; i < count && ret == 0; data += ranges[i++].length) {
+        const uint64_t end = ranges[i].offset + ranges[i].length;
+        for (uint64_t at = ranges[i].offset; at < end && ret == 0;)
+            ret = gathered_add(node, &gathered, data + (at - ranges[i].offset), &at, end, flags);
+    }
+    int written = gathered_write(node, &gathered, flags);
+    pthread_rwlock_unlock(&node->io_lock);
+    return ret ? ret : written;
 }
