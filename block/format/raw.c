@@ -73,12 +73,6 @@ static int raw_map(struct node *node, uint64_t offset, unsigned flags, struct ex
     return flags & MAP_HOLES ? raw_find_holes(node, offset, extent) : 0;
 }
 
-static int raw_write(struct node *node, const void *buf, uint64_t offset, uint64_t length,
-                     unsigned flags)
-{
-    return node_write_data(node, buf, offset, length, flags); /* waits for the kernel only */
-}
-
 static int raw_write_zeros(struct node *node, uint64_t offset, uint64_t length)
 {
     enum { CHUNK_BYTES = 1 << 20 };
@@ -148,7 +142,7 @@ const struct driver driver_raw = {
     .close = raw_close,
     .create = raw_create,
     .map = raw_map,
-    .write = raw_write,
+    .write = node_write_data, /* waits for the kernel only */
     .zero = raw_zero,
     .flush = raw_flush,
     .amend = raw_amend,

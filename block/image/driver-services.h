@@ -16,8 +16,8 @@ int node_read_backing(struct node *node, void *buf, uint64_t offset, uint64_t le
 int node_read_data(struct node *node, void *buf, uint64_t offset, unsigned flags,
                    const struct extent *extent);
 
-/* Writes data to their place in the file. `flags`: WRITE_DIRECT. */
-int node_write_data(const struct node *node, const void *buf, uint64_t host, uint64_t length,
+/* Writes data to their place in the file. `flags`: WRITE_DIRECT; others change nothing. */
+int node_write_data(struct node *node, const void *buf, uint64_t host, uint64_t length,
                     unsigned flags);
 
 /* D4: called after each change of what map() returns for the range, before io_lock is released. */

@@ -52,7 +52,6 @@ struct image_spec {
 
 struct file_claim;
 struct node;
-struct read_marks;
 struct journal;
 struct journal_record;
 

@@ -8,7 +8,7 @@
 
 #include <stdint.h>
 
-/* Opens the file of a descriptor again, whatever its names: a description of its own, with a lock of
+/* Opens the file of a descriptor again, whatever its names: a description of its own, with locks of
  * its own. The descriptor, or -1 with errno. */
 int file_reopen(int fd, int flags);
 

@@ -387,7 +387,7 @@ int node_read_data(struct node *node, void *buf, uint64_t offset, unsigned flags
                               : file_read_padded(node->fd, buf, extent->host, extent->length);
 }
 
-int node_write_data(const struct node *node, const void *buf, uint64_t host, uint64_t length,
+int node_write_data(struct node *node, const void *buf, uint64_t host, uint64_t length,
                     unsigned flags)
 {
     return flags & WRITE_DIRECT && node->direct_fd >= 0 && length >= DIRECT_BYTES_MIN

@@ -108,16 +108,16 @@ struct node_change {
 int node_make_room(struct node *node);
 int node_change(struct node *node, const struct node_change *change);
 
-/* From now on node_write_many() writes what is_direct past the page cache, as far as the file system
- * can do that; until node_close_direct(). Neither while such a write is under way. */
+/* From now on node_write_many() writes past the page cache what is_direct, if the file system can;
+ * until node_close_direct(). Neither is called while such a write is under way. */
 void node_open_direct(struct node *node);
 void node_close_direct(struct node *node);
 
 /* Data: 0 or -errno. Ranges must lie within size_bytes (-EINVAL else); length 0 succeeds. What is
- * cached is done at once, or -EAGAIN. The others wait for room. Many ranges ascend, none of them is
- * empty, and their data follow each other in `buf`; is_direct: nobody reads them meanwhile, nor soon.
- * What is marked is read for a client:
- * the frozen images that have the data keep that in mind (read-marks.h). */
+ * cached is done at once, or -EAGAIN. The others wait for room. What is read marked is a client's:
+ * frozen images keep in mind that it was read (read-marks.h). Many ranges ascend, none of them is
+ * empty, and their data follow each other in `buf`; is_direct: nobody reads them meanwhile, nor
+ * soon. */
 int node_read(struct node *node, void *buf, uint64_t offset, uint64_t length);
 int node_read_marked(struct node *node, void *buf, uint64_t offset, uint64_t length);
 int node_write(struct node *node, const void *buf, uint64_t offset, uint64_t length);

@@ -7,9 +7,11 @@
  *        +------ merge_end -----+----------------------------+
  *
  * What is to be pushed is asked piece by piece of the frozen images above base (a walk with a
- * floor, walk.h), never of a plan made earlier. Clients read those images until the chain is
- * redirected, so of their pages no more are dropped than the merge has brought in (write-back.h has
- * the rest).
+ * floor, walk.h), never of a plan made earlier. A thread writes what was read (writer.h).
+ *
+ * A merge leaves in the page cache what clients read (read-marks.h), and nothing else of what it
+ * moves: the rest is written past it, which also costs a guest's requests less than write-back of
+ * as much, and is dropped from it above.
  */
 #include "block/merge.h"
 
@@ -21,6 +23,7 @@
 #include "block/image/amend.h"
 #include "block/image/freeze.h"
 #include "block/image/image.h"
+#include "block/image/read-marks.h"
 #include "block/image/stage.h"
 #include "block/job/merge.h"
 
@@ -124,15 +127,11 @@ struct merge *merge_open(struct block *block, const struct merge_image *base,
                          const struct merge_image *upper, struct err *err)
 {
     struct merge *merge = calloc(1, sizeof(*merge));
-    void *buffer = malloc(MERGE_PIECE_BYTES);
-    if (!merge || !buffer) {
-        free(merge);
-        free(buffer);
+    if (!merge) {
         err_set(err, ErrOutOfResources, ENOMEM, "image '%s' cannot be merged", upper->path);
         return NULL;
     }
     merge->block = block;
-    merge->buffer = buffer;
     walks_init(&merge->walks, &block->index_memory.walks);
     merge->upper = image_find_or_open(block, upper, err);
     if (merge->upper && merge_list_layers(merge, base, err) == 0)
@@ -147,7 +146,6 @@ void merge_close(struct merge *merge)
     held_chain_end(&merge->held);
     if (merge->upper)
         node_unref(merge->upper);
-    free(merge->buffer);
     free(merge);
 }
 
@@ -235,6 +233,21 @@ int merge_report_user(const struct merge *merge, struct err *err)
     return -1;
 }
 
+static int merge_begin_writing(struct merge *merge, struct err *err)
+{
+    merge->writer = writer_new(merge->base);
+    if (!merge->writer)
+        return merge_report(merge, -ENOMEM, "merged into", err);
+    node_open_direct(merge->base);
+    return 0;
+}
+
+static void merge_end_writing(struct merge *merge)
+{
+    writer_free(steal(merge->writer));
+    node_close_direct(merge->base);
+}
+
 int merge_begin(struct merge *merge, struct err *err)
 {
     struct journal_dir *journals = merge->block->journals;
@@ -242,8 +255,9 @@ int merge_begin(struct merge *merge, struct err *err)
     if (node_thaw(merge->base, journals ? journal_dir_fd(journals) : -1, err) != 0)
         return merge_report_user(merge, err);
     merge->state = MERGE_THAWED;
-    if (merge->base->size_bytes == merge->upper->size_bytes ||
-        node_grow(merge->base, merge->upper->size_bytes, err) == 0)
+    if ((merge->base->size_bytes == merge->upper->size_bytes ||
+         node_grow(merge->base, merge->upper->size_bytes, err) == 0) &&
+        merge_begin_writing(merge, err) == 0)
         return 0;
     struct err ignored;
     merge_end(merge, &ignored);
@@ -277,16 +291,32 @@ static uint64_t thread_fetched_bytes(void)
     return (uint64_t)usage.ru_inblock * RUSAGE_BLOCK_BYTES;
 }
 
-/* The piece's pages, if the merge has brought in as many, and the folio into which it began. */
-static void merge_drop_pages(struct merge *merge, const struct chain_extent *extent)
+/* Whether a piece that was read stays in the page cache, above and in base: clients have read it,
+ * and the merge has not brought it in. */
+static bool merge_keeps(struct merge *merge, uint64_t offset, const struct chain_extent *extent)
 {
-    if (extent->host == EXTENT_NO_HOST || merge->fetched_bytes < extent->length)
+    bool is_brought = merge->fetched_bytes >= extent->length;
+    if (is_brought)
+        merge->fetched_bytes -= extent->length;
+    return !is_brought && read_marks_has(extent->node, offset, extent->length);
+}
+
+/* The piece's pages, and the folio into which it began, but for what is kept. */
+static void merge_drop_pages(struct merge *merge, const struct chain_extent *extent, bool keeps)
+{
+    if (extent->host == EXTENT_NO_HOST)
         return;
+    const uint64_t end = extent->host + extent->length;
     uint64_t begin =
         extent->host - (extent->host < FOLIO_BYTES_MAX ? extent->host : FOLIO_BYTES_MAX);
-    posix_fadvise(extent->node->fd, (off_t)begin, (off_t)(extent->host + extent->length - begin),
-                  POSIX_FADV_DONTNEED);
-    merge->fetched_bytes -= extent->length;
+    if (keeps) {
+        merge->kept = (struct merge_kept){extent->node, end};
+        return;
+    }
+    if (extent->node == merge->kept.node && begin < merge->kept.end &&
+        merge->kept.end <= extent->host)
+        begin = merge->kept.end;
+    posix_fadvise(extent->node->fd, (off_t)begin, (off_t)(end - begin), POSIX_FADV_DONTNEED);
 }
 
 /* `offset` is where the extent begins; its content is not beneath base's mask (M1). */
@@ -296,13 +326,18 @@ static int merge_push(struct merge *merge, uint64_t offset, const struct chain_e
     assert(extent->depth <= merge->count - merge->floor);        /* M1 */
     if (extent->kind == EXTENT_ZERO)
         return node_zero(merge->base, offset, extent->length, true);
+    char *buf = writer_room(merge->writer, extent->length);
+    if (!buf)
+        return writer_await(merge->writer);
     uint64_t before = thread_fetched_bytes();
-    int ret = node_read(merge->upper, merge->buffer, offset, extent->length);
+    int ret = node_read(merge->upper, buf, offset, extent->length);
+    if (ret)
+        return ret;
     merge->fetched_bytes += thread_fetched_bytes() - before;
-    if (ret == 0)
-        ret = node_write(merge->base, merge->buffer, offset, extent->length);
-    merge_drop_pages(merge, extent);
-    return ret;
+    bool keeps = merge_keeps(merge, offset, extent);
+    writer_add(merge->writer, offset, extent->length, keeps);
+    merge_drop_pages(merge, extent, keeps);
+    return 0;
 }
 
 int merge_copy(struct merge *merge, uint64_t *offset_bytes, uint64_t *copied_bytes, struct err *err)
@@ -327,7 +362,10 @@ int merge_copy(struct merge *merge, uint64_t *offset_bytes, uint64_t *copied_byt
 int merge_flush(struct merge *merge, struct err *err)
 {
     assert(merge->state == MERGE_THAWED);
-    int ret = node_flush(merge->base);
+    int ret = merge->writer ? writer_await(merge->writer) : 0;
+    if (ret)
+        return merge_report(merge, ret, "merged into", err);
+    ret = node_flush(merge->base);
     return ret ? write_back_report(merge->base, ret, err) : 0;
 }
 
@@ -384,6 +422,7 @@ uint64_t merge_locked_us(const struct merge *merge)
 int merge_end(struct merge *merge, struct err *err)
 {
     assert(merge->state != MERGE_FROZEN);
+    merge_end_writing(merge);
     if (merge->state == MERGE_REDIRECTED)
         node_release_freed(merge->base);
     int ret = node_freeze(merge->base);

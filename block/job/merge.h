@@ -9,6 +9,7 @@
 #include "block/image/chain.h"
 #include "block/image/walk.h"
 #include "block/job/write-back.h"
+#include "block/job/writer.h"
 #include "block/merge.h"
 
 enum merge_state { MERGE_FROZEN, MERGE_THAWED, MERGE_REDIRECTED };
@@ -26,8 +27,12 @@ struct merge {
     struct walks walks;
     struct write_back write_back;
     uint64_t fetched_bytes; /* into the page cache, by reading what is pushed, and not dropped */
-    uint64_t locked_us;     /* by the last redirection */
-    void *buffer;           /* of MERGE_PIECE_BYTES */
+    struct merge_kept {
+        const struct node *node;
+        uint64_t end; /* in its file, of the last piece that stays in the page cache */
+    } kept;
+    uint64_t locked_us;    /* by the last redirection */
+    struct writer *writer; /* from merge_begin() to merge_end(), or NULL */
 };
 
 /* Base cannot be `what` ("merged into") upper. Returns -1. */

@@ -25,11 +25,6 @@ def write(daemon, byte):
     handle.shutdown()
 
 
-def copied_bytes(daemon):
-    lines = daemon.request("GET", "/metrics").body.splitlines()
-    return int(next(line.split()[1] for line in lines if line.startswith("snapgroupd_job_bytes_total ")))
-
-
 def waits(daemon):
     with open(daemon.log_path) as log:
         return log.read().count("waits for the store")
@@ -44,9 +39,9 @@ def check(daemon, gate, *request):
     before = waits(daemon)
     daemon.open_gate(gate)
     wait_until(lambda: waits(daemon) > before, "the job to wait")
-    copied = copied_bytes(daemon)
+    copied = daemon.job_bytes()
     wait_until(lambda: waits(daemon) > before + 2, "the job to look twice")
-    expect(copied_bytes(daemon) == copied and copied >= 2 * MIB, "%d bytes were copied, and %d more", copied, copied_bytes(daemon) - copied)
+    expect(daemon.job_bytes() == copied and copied >= 2 * MIB, "%d bytes were copied, and %d more", copied, daemon.job_bytes() - copied)
     free_state(daemon)
     wait_until(lambda: daemon.recorded("SELECT state FROM jobs WHERE id = ?", answer.body["id"]) == [("done",)], "the job to end")
 

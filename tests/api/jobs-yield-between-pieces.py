@@ -2,14 +2,16 @@
 # SPDX-License-Identifier: Apache-2.0
 #
 # A job leaves its processor to requests often: the thread of a merge, and that of a copy, yields
-# after every 256 KiB at the most, and asks the kernel to write back no more than 2 MiB at once.
+# after every 256 KiB at the most, and asks the kernel to write back no more than 2 MiB at once. A
+# client reads what is merged, so it goes through the page cache; the thread of the job writes it.
 import os
 import re
 import sys
 
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.realpath(__file__)), "..", "lib"))
-from snapgroupd import Daemon, expect, main, wait_until
+from killwalk import daemon_with_jobs_alone
+from snapgroupd import expect, main, wait_until
 from strace import Strace, threads_named
 
 KIB, MIB = 1 << 10, 1 << 20
@@ -54,14 +56,15 @@ def check(daemon, what, request):
 
 
 def test():
-    with Daemon() as daemon:
+    with daemon_with_jobs_alone() as daemon:
         daemon.start()
         daemon.create_device("d", "qcow2", 16 * MIB)
         daemon.snapshot("one", ["d"])
         handle = daemon.nbd("d")
         handle.pwrite(b"\x11" * (8 * MIB), 0)
-        handle.shutdown()
         daemon.snapshot("two", ["d"])
+        handle.pread(8 * MIB, 0)
+        handle.shutdown()
         check(daemon, "a copy", ("POST", "/snapshot-groups/two/copies", {"device": "d", "image": "copy.qcow2", "format": "qcow2"}))
         check(daemon, "a merge", ("DELETE", "/snapshot-groups/one"))
 

@@ -17,13 +17,13 @@ os.environ.setdefault("CRASH_STRIDE", "7")  # 1: every call
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.realpath(__file__)), "..", "lib"))
 from deletewalk import DEVICES, SIZE_BYTES, Delete
-from killwalk import jobs_of, kill_walks
-from snapgroupd import Daemon, main
+from killwalk import daemon_with_jobs_alone, jobs_of, kill_walks
+from snapgroupd import main
 from strace import served_by
 
 
 def kill_deletes(prefix, is_newest):
-    with Daemon() as daemon:
+    with daemon_with_jobs_alone() as daemon:
         daemon.start_with(DEVICES, SIZE_BYTES)
         delete = Delete(daemon, prefix, is_newest)
         kill_walks(daemon, 202, delete, served_by, jobs_of)

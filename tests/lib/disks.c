@@ -203,6 +203,16 @@ int merge_rest(struct merge *merge, struct err *err)
     return ret;
 }
 
+void images_merge(struct block *block, const char *lower, const char *upper)
+{
+    struct err err = {.message = ""};
+    struct merge *merge = images_merge_begin(block, lower, upper);
+    assert_int_equal(merge_rest(merge, &err), 1);
+    assert_int_equal(merge_flush(merge, &err), 0);
+    assert_int_equal(merge_end(merge, &err), 0);
+    merge_close(merge);
+}
+
 char *scratch_listing(void)
 {
     return shell_output(

@@ -60,6 +60,9 @@ struct device *frozen_use(struct block *block, const char *device, const char *g
 /* A merge of one image of the scratch directory, qcow2 like the other, into one beneath it. */
 struct merge *images_merge_begin(struct block *block, const char *lower, const char *upper);
 
+/* All of it; errors fail the test. */
+void images_merge(struct block *block, const char *lower, const char *upper);
+
 /* Copies all that is left, from the start: what the last merge_copy() gave, which is not 0. */
 int merge_rest(struct merge *merge, struct err *err);
 

@@ -25,7 +25,8 @@ import nbd
 from deletewalk import DEVICES, SIZE_BYTES, Delete
 from errorwalk import CALLS
 from gates import GatedDaemon
-from snapgroupd import Daemon, Failure, expect, qcow2_check, wait_until
+from killwalk import daemon_with_jobs_alone
+from snapgroupd import Failure, expect, qcow2_check, wait_until
 from strace import Strace, Walk, served_by, threads_named
 from writers import Disk, start_writers, stop_writers
 
@@ -201,9 +202,9 @@ class Step:
         self.ask_and_await(gate)
         writer = HitWriter(self.daemon, self.test.delete.known[WRITTEN], self.number)
         self.limit_rate(1)
-        pushed = self.pushed()
+        pushed = self.daemon.job_bytes()
         self.daemon.open_gate(gate)
-        wait_until(lambda: self.pushed() > pushed, "a piece to be merged")
+        wait_until(lambda: self.daemon.job_bytes() > pushed, "a piece to be merged")
         with self.strace(writer.thread) as strace:
             writer.make_all()
         writer.handle.shutdown()
@@ -218,10 +219,6 @@ class Step:
     def limit_rate(self, bytes_per_second):
         answer = self.daemon.request("PATCH", "/jobs/" + self.answer.body["id"], {"rate_bytes_per_second": bytes_per_second})
         expect(answer.status == 200 or answer.body["code"] == "JobFinished", "%s", answer)
-
-    def pushed(self):
-        text = self.daemon.request("GET", "/metrics").body
-        return int(re.search(r"^snapgroupd_job_bytes_total (\d+)", text, re.M).group(1))
 
     def hit_plans(self):
         """The thread that has planned plans again, while there is one plan at a time."""
@@ -418,7 +415,7 @@ def walk_errors(hit, is_newest, error, stride):
     """The fault at every `stride`th call; how many there were."""
     began = time.monotonic()
     walk = Walk(lambda name: name in CALLS[error], stride)
-    with GatedDaemon() if hit in OF_COLLAPSES else Daemon() as daemon:
+    with GatedDaemon() if hit in OF_COLLAPSES else daemon_with_jobs_alone() as daemon:
         test = DeleteErrors(daemon, hit, is_newest)
         points = walk.inject(test.step, error)
         test.end()

@@ -12,7 +12,7 @@ import time
 
 from gates import Call
 from killer import KillableDaemon, Watch
-from snapgroupd import DEADLINE_S, expect, wait_until
+from snapgroupd import BUILD_DIR, DEADLINE_S, Daemon, expect, wait_until
 from strace import Strace, Walk, served_by, threads_named
 
 
@@ -45,6 +45,11 @@ class PatientConnection:
 
     def close(self):
         self.connection.close()
+
+
+def daemon_with_jobs_alone():
+    """Its pushes write in the thread of the job."""
+    return Daemon(os.path.join(BUILD_DIR, "tests", "snapgroupd-jobs-alone"))
 
 
 def jobs_of(daemon):

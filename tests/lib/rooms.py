@@ -21,7 +21,7 @@ ROOMS = ['base', 'base/tls', 'store', 'block', 'block/image', 'block/format', 'b
 BLOCK = {'block': {'block.h', 'clone.h', 'collapse.h', 'copy.h', 'devices.h', 'extents.h', 'frozen.h', 'group.h', 'io.h', 'limits.h', 'merge.h', 'overlay.h', 'types.h'}}
 DRIVER = {'driver.h', 'driver-services.h', 'file-io.h', 'journal.h', 'table-memory.h'}
 IMAGE = {'access.h', 'amend.h', 'chain.h', 'drivers.h', 'file-io.h', 'file-table.h', 'freeze.h', 'frozen-attribute.h', 'image.h', 'journal.h', 'journal-dir.h', 'journal-recovery.h',
-         'lock.h', 'node.h', 'stage.h', 'sync.h', 'walk.h'}
+         'lock.h', 'node.h', 'read-marks.h', 'stage.h', 'sync.h', 'walk.h'}
 TLS = {'base/tls': {'certificates.h', 'credentials.h', 'limits.h', 'peer.h'}}
 DEVICE = {'clients.h', 'device.h', 'exports.h', 'last-flush.h', 'object.h', 'registry.h', 'retry.h'}
 STORE = {'store.h', 'devices.h', 'groups.h', 'group-row.h', 'events.h', 'event-row.h', 'idempotency.h', 'frozen-files.h', 'holds.h', 'images.h',

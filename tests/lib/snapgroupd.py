@@ -427,6 +427,11 @@ class Daemon:
         wait_until(lambda: self.get(path)["state"] not in ("queued", "running"), "the job to end")
         return self.get(path)
 
+    def job_bytes(self):
+        """What its jobs have copied or pushed since its start."""
+        lines = self.request("GET", "/metrics").body.splitlines()
+        return int(next(line.split()[1] for line in lines if line.startswith("snapgroupd_job_bytes_total ")))
+
     def delete_group(self, name):
         """Returns the job, which must be done."""
         job = self.await_job(self.request("DELETE", "/snapshot-groups/" + name))

@@ -180,8 +180,8 @@ static uint64_t piece_bytes(const struct qcow2_piece *piece)
 }
 
 /* From the piece `first` on, those that follow each other in memory and in the file. */
-static int gathered_write_run(const struct node *node, const struct gathered *gathered,
-                              size_t first, size_t *next, unsigned flags)
+static int gathered_write_run(struct node *node, const struct gathered *gathered, size_t first,
+                              size_t *next, unsigned flags)
 {
     const struct qcow2_piece *pieces = gathered->pieces;
     uint64_t length = piece_bytes(&pieces[first]);

@@ -29,12 +29,8 @@ TEST(the_next_merge_goes_on)
     assert_int_equal(merge_end(merge, &err), -1);
     merge_close(merge);
     faulty_fail_flush(NULL, 0);
-    merge = images_merge_begin(block, "lower.img", "upper.img");
-    assert_int_equal(merge_rest(merge, &err), 1);
-    assert_int_equal(merge_flush(merge, &err), 0);
-    assert_int_equal(merge_end(merge, &err), 0);
-    merge_close(merge);
+    images_merge(block, "lower.img", "upper.img");
     assert_int_equal(block_device_close(block, "a", &err), 0);
     image_must_be_clean("lower.img");
-    shell("qemu-io -f qcow2 -c 'read -P 7 0 500k' lower.img | grep -vq failed");
+    shell("! qemu-io -f qcow2 -c 'read -P 7 0 500k' lower.img | grep failed");
 }
