@@ -65,8 +65,8 @@ int merge_begin(struct merge *merge, struct err *err);
 
 /* Pushes on from *offset_bytes, one piece of at most MERGE_PIECE_BYTES, and moves the offset past
  * it; *copied_bytes: how long that was. 1: all is pushed; 0: it is not; -1: *err. A piece may still
- * be being written on return; if that fails, so do the next call and merge_flush(), and the push
- * has to begin anew where it was flushed last. */
+ * have to be written on return. If that fails, merge_flush() does, and perhaps a call before, and
+ * the push has to begin anew where it was flushed last. */
 int merge_copy(struct merge *merge, uint64_t *offset_bytes, uint64_t *copied_bytes,
                struct err *err);
 

@@ -11,8 +11,6 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
-enum { PAGE_BYTES = 4096 }; /* at least a file system's block, where blocks are not larger */
-
 int file_reopen(int fd, int flags)
 {
     char link[32];
@@ -65,10 +63,11 @@ int file_write(int fd, const void *buf, uint64_t offset, uint64_t length)
 
 int file_write_direct(int fd, int direct_fd, const void *buf, uint64_t offset, uint64_t length)
 {
+    const uint64_t page_bytes = (uint64_t)sysconf(_SC_PAGESIZE);
     uint64_t done = 0;
     int ret = -EINVAL;
     /* Whole pages: a part of one would meet the rest of it, which is in the page cache. */
-    if (((offset | length | (uintptr_t)buf) & (PAGE_BYTES - 1)) == 0)
+    if (((offset | length | (uintptr_t)buf) & (page_bytes - 1)) == 0)
         ret = file_write_some(direct_fd, buf, offset, length, &done);
     return ret == -EINVAL || ret == -EOPNOTSUPP
                ? file_write(fd, (const char *)buf + done, offset + done, length - done)

@@ -566,6 +566,16 @@ static int ranges_write(struct node *node, const char *buf, const struct disk_ra
     return ret;
 }
 
+/* While no flush writes tables: they go through the page cache, where a table may have been read
+ * ahead together with what is written here. If the kernel finds such pages changed at the end of a
+ * direct write, it has the next fdatasync fail. */
+static int ranges_write_direct(struct node *node, const char *buf, const struct disk_range *ranges,
+                               size_t count)
+{
+    LOCK_GUARD(&node->flush_lock);
+    return ranges_write(node, buf, ranges, count, WRITE_DIRECT);
+}
+
 int node_write_many(struct node *node, const void *buf, const struct disk_range *ranges,
                     size_t count, bool is_direct)
 {
@@ -576,7 +586,8 @@ int node_write_many(struct node *node, const void *buf, const struct disk_range 
         assert(i == 0 || ranges[i].offset >= ranges[i - 1].offset + ranges[i - 1].length);
     }
     while (ret == 0 && (ret = node_make_room(node)) == 0) {
-        ret = ranges_write(node, buf, ranges, count, is_direct ? WRITE_DIRECT : 0);
+        ret = is_direct ? ranges_write_direct(node, buf, ranges, count)
+                        : ranges_write(node, buf, ranges, count, 0);
         node_changed(node, ret);
         if (ret != NODE_NEEDS_ROOM)
             return ret;

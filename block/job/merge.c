@@ -9,9 +9,9 @@
  * What is to be pushed is asked piece by piece of the frozen images above base (a walk with a
  * floor, walk.h), never of a plan made earlier. A thread writes what was read (writer.h).
  *
- * A merge leaves in the page cache what clients read (read-marks.h), and nothing else of what it
- * moves: the rest is written past it, which also costs a guest's requests less than write-back of
- * as much, and is dropped from it above.
+ * A merge leaves in the page cache what clients read (read-marks.h), and little else of what it
+ * moves: the rest is dropped from it above, and written past it, as far as runs of data are long
+ * enough. That also costs a guest's requests less than write-back of as much.
  */
 #include "block/merge.h"
 
@@ -291,6 +291,15 @@ static uint64_t thread_fetched_bytes(void)
     return (uint64_t)usage.ru_inblock * RUSAGE_BLOCK_BYTES;
 }
 
+/* Where pieces do not follow each other in a file, what was read ahead is not of the next one. */
+static void merge_begin_run(struct merge *merge, const struct chain_extent *extent)
+{
+    if (extent->node == merge->run.node && extent->host == merge->run.end)
+        return;
+    merge->run = (struct merge_run){extent->node, extent->host, extent->host};
+    merge->fetched_bytes = 0;
+}
+
 /* Whether a piece that was read stays in the page cache, above and in base: clients have read it,
  * and the merge has not brought it in. */
 static bool merge_keeps(struct merge *merge, uint64_t offset, const struct chain_extent *extent)
@@ -301,22 +310,22 @@ static bool merge_keeps(struct merge *merge, uint64_t offset, const struct chain
     return !is_brought && read_marks_has(extent->node, offset, extent->length);
 }
 
-/* The piece's pages, and the folio into which it began, but for what is kept. */
+/* The piece's pages, unless they are kept, and what is left of a folio that began in those dropped
+ * before. */
 static void merge_drop_pages(struct merge *merge, const struct chain_extent *extent, bool keeps)
 {
+    struct merge_run *run = &merge->run;
     if (extent->host == EXTENT_NO_HOST)
         return;
-    const uint64_t end = extent->host + extent->length;
-    uint64_t begin =
-        extent->host - (extent->host < FOLIO_BYTES_MAX ? extent->host : FOLIO_BYTES_MAX);
+    run->end = extent->host + extent->length;
     if (keeps) {
-        merge->kept = (struct merge_kept){extent->node, end};
+        run->begin = run->end;
         return;
     }
-    if (extent->node == merge->kept.node && begin < merge->kept.end &&
-        merge->kept.end <= extent->host)
-        begin = merge->kept.end;
-    posix_fadvise(extent->node->fd, (off_t)begin, (off_t)(end - begin), POSIX_FADV_DONTNEED);
+    if (run->begin + FOLIO_BYTES_MAX < extent->host)
+        run->begin = extent->host - FOLIO_BYTES_MAX;
+    posix_fadvise(extent->node->fd, (off_t)run->begin, (off_t)(run->end - run->begin),
+                  POSIX_FADV_DONTNEED);
 }
 
 /* `offset` is where the extent begins; its content is not beneath base's mask (M1). */
@@ -326,18 +335,26 @@ static int merge_push(struct merge *merge, uint64_t offset, const struct chain_e
     assert(extent->depth <= merge->count - merge->floor);        /* M1 */
     if (extent->kind == EXTENT_ZERO)
         return node_zero(merge->base, offset, extent->length, true);
-    char *buf = writer_room(merge->writer, extent->length);
+    const struct disk_range piece = {offset, extent->length};
+    char *buf = writer_room(merge->writer, piece);
     if (!buf)
         return writer_await(merge->writer);
+    merge_begin_run(merge, extent);
     uint64_t before = thread_fetched_bytes();
     int ret = node_read(merge->upper, buf, offset, extent->length);
     if (ret)
         return ret;
     merge->fetched_bytes += thread_fetched_bytes() - before;
     bool keeps = merge_keeps(merge, offset, extent);
-    writer_add(merge->writer, offset, extent->length, keeps);
+    writer_add(merge->writer, piece, keeps);
     merge_drop_pages(merge, extent, keeps);
     return 0;
+}
+
+static int merge_report_push(const struct merge *merge, int ret, struct err *err)
+{
+    return atomic_load(&merge->base->sync_error) ? write_back_report(merge->base, ret, err)
+                                                 : merge_report(merge, ret, "merged into", err);
 }
 
 int merge_copy(struct merge *merge, uint64_t *offset_bytes, uint64_t *copied_bytes, struct err *err)
@@ -348,7 +365,7 @@ int merge_copy(struct merge *merge, uint64_t *offset_bytes, uint64_t *copied_byt
     int found = merge_find(merge, offset_bytes, &extent);
     int ret = found == 0 ? merge_push(merge, *offset_bytes, &extent) : found;
     if (ret < 0)
-        return merge_report(merge, ret, "merged into", err);
+        return merge_report_push(merge, ret, err);
     if (ret > 0)
         return 1;
     if (extent.kind == EXTENT_DATA &&
@@ -364,7 +381,7 @@ int merge_flush(struct merge *merge, struct err *err)
     assert(merge->state == MERGE_THAWED);
     int ret = merge->writer ? writer_await(merge->writer) : 0;
     if (ret)
-        return merge_report(merge, ret, "merged into", err);
+        return merge_report_push(merge, ret, err);
     ret = node_flush(merge->base);
     return ret ? write_back_report(merge->base, ret, err) : 0;
 }

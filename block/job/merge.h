@@ -27,10 +27,11 @@ struct merge {
     struct walks walks;
     struct write_back write_back;
     uint64_t fetched_bytes; /* into the page cache, by reading what is pushed, and not dropped */
-    struct merge_kept {
-        const struct node *node;
-        uint64_t end; /* in its file, of the last piece that stays in the page cache */
-    } kept;
+    struct merge_run {
+        const struct node *node; /* of the last piece; where in its file: */
+        uint64_t begin;          /* what was dropped from the page cache, up to the end */
+        uint64_t end;            /* of that piece */
+    } run;
     uint64_t locked_us;    /* by the last redirection */
     struct writer *writer; /* from merge_begin() to merge_end(), or NULL */
 };

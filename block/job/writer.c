@@ -15,7 +15,7 @@
 #include <stdlib.h>
 #include <sys/mman.h>
 
-enum { BATCHES = 2, RANGES_MAX = 64 };
+enum { BATCHES = 2, RANGES_MAX = 64, BUFFERED_BYTES = 256 << 10 };
 
 struct batch {
     char *buffer; /* of WRITER_BYTES */
@@ -38,15 +38,24 @@ struct writer {
     bool has_thread;
 };
 
-/* Piece by piece: the thread of a guest's request may have to wait for the end of one. */
+/* In short calls: the thread of a guest's request may have to wait for the end of one. */
+static int range_write_buffered(struct node *node, const char *buf, struct disk_range range)
+{
+    int ret = 0;
+    for (uint64_t n; range.length > 0 && ret == 0; buf += n, range.offset += n, range.length -= n) {
+        n = range.length < BUFFERED_BYTES ? range.length : BUFFERED_BYTES;
+        ret = node_write(node, buf, range.offset, n);
+        sched_yield();
+    }
+    return ret;
+}
+
 static int batch_write_buffered(struct node *node, const struct batch *batch)
 {
     const char *buf = batch->buffer;
     int ret = 0;
-    for (size_t i = 0; i < batch->count && ret == 0; buf += batch->ranges[i++].length) {
-        ret = node_write(node, buf, batch->ranges[i].offset, batch->ranges[i].length);
-        sched_yield();
-    }
+    for (size_t i = 0; i < batch->count && ret == 0; buf += batch->ranges[i++].length)
+        ret = range_write_buffered(node, buf, batch->ranges[i]);
     return ret;
 }
 
@@ -148,24 +157,41 @@ static int batch_submit(struct writer *writer)
     return writer->error;
 }
 
-void *writer_room(struct writer *writer, uint64_t length)
+static uint64_t range_end(struct disk_range range)
 {
-    const struct batch *batch = writer->filling;
-    assert(length > 0 && length <= WRITER_BYTES);
-    bool has_room = batch->count < RANGES_MAX && length <= WRITER_BYTES - batch->used_bytes;
-    if (!has_room && batch_submit(writer) != 0)
+    return range.offset + range.length;
+}
+
+/* The last piece of the batch, or NULL. */
+static struct disk_range *batch_last(struct batch *batch)
+{
+    return batch->count ? &batch->ranges[batch->count - 1] : NULL;
+}
+
+void *writer_room(struct writer *writer, struct disk_range piece)
+{
+    struct batch *batch = writer->filling;
+    const struct disk_range *last = batch_last(batch);
+    assert(piece.length > 0 && piece.length <= WRITER_BYTES);
+    bool has_room = batch->count < RANGES_MAX && piece.length <= WRITER_BYTES - batch->used_bytes;
+    bool ascends = !last || range_end(*last) <= piece.offset;
+    if (!(has_room && ascends) && batch_submit(writer) != 0)
         return NULL;
     return writer->filling->buffer + writer->filling->used_bytes;
 }
 
-void writer_add(struct writer *writer, uint64_t offset, uint64_t length, bool is_read)
+void writer_add(struct writer *writer, struct disk_range piece, bool is_read)
 {
     struct batch *batch = writer->filling;
-    batch->ranges[batch->count++] = (struct disk_range){offset, length};
-    batch->used_bytes += length;
+    struct disk_range *last = batch_last(batch);
+    if (last && range_end(*last) == piece.offset)
+        last->length += piece.length;
+    else
+        batch->ranges[batch->count++] = piece;
+    batch->used_bytes += piece.length;
     batch->is_read |= is_read;
     if (batch->used_bytes == WRITER_BYTES)
-        batch_submit(writer); /* an error is found by the next call */
+        batch_submit(writer); /* an error is found by a later call */
 }
 
 int writer_await(struct writer *writer)

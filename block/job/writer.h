@@ -20,11 +20,11 @@ void writer_free(struct writer *writer);
 
 /* Room for a piece of at most WRITER_BYTES. May begin to write the pieces before, after those
  * that are being written have ended. NULL: a write has failed, as writer_await() says. */
-void *writer_room(struct writer *writer, uint64_t length);
+void *writer_room(struct writer *writer, struct disk_range piece);
 
-/* The piece for which there was room last is to be written, where it ascends from the ones before;
- * past the page cache if clients do not read it. */
-void writer_add(struct writer *writer, uint64_t offset, uint64_t length, bool is_read);
+/* The piece for which there was room last is to be written; past the page cache if clients do not
+ * read it. */
+void writer_add(struct writer *writer, struct disk_range piece, bool is_read);
 
 /* All pieces are written: 0, or -errno of the first that failed; none after that is written. */
 int writer_await(struct writer *writer);

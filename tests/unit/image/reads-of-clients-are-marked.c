@@ -33,10 +33,11 @@ TEST(parts_are_told_apart)
 /* v: top <- upper, of which the first MiB is data, and the second every other sector of it */
 static struct node *upper_attach(struct block *block)
 {
-    shell("qemu-img create -q -f qcow2 upper.img 4M && "
-          "qemu-img create -q -f qcow2 -F qcow2 -b upper.img top.img && "
-          "qemu-io -f qcow2 -c 'write -q 0 1M' upper.img && "
-          "seq -f 'write -q %%.0f 512' 1048576 1024 1064960 | qemu-io -f qcow2 upper.img >/dev/null");
+    shell(
+        "qemu-img create -q -f qcow2 upper.img 4M && "
+        "qemu-img create -q -f qcow2 -F qcow2 -b upper.img top.img && "
+        "qemu-io -f qcow2 -c 'write -q 0 1M' upper.img && "
+        "seq -f 'write -q %%.0f 512' 1048576 1024 1064960 | qemu-io -f qcow2 upper.img >/dev/null");
     disk_attach(block, "v", "top.img");
     CLEANUP(node) struct node *top = device_top(disk(block, "v"));
     return node_ref(top->backing);

@@ -14,7 +14,15 @@
 #include <sys/vfs.h>
 #include <unistd.h>
 
-enum { MIB = 1 << 20, SIZE_MIB = 32, PAGE_BYTES = 4096, TMPFS = 0x01021994, ROUGHLY_MIB = 2 };
+enum {
+    MIB = 1 << 20,
+    SIZE_MIB = 32,
+    PAGE_BYTES = 4096,
+    BLOCK_BYTES = 4096,     /* of disk_read() */
+    PART_BYTES = 256 << 10, /* that is marked as read */
+    TMPFS = 0x01021994,
+    ROUGHLY_MIB = 2,
+};
 
 __attribute__((constructor)) static void disk_prefer(void)
 {
@@ -54,20 +62,26 @@ static void image_drop(const char *name)
     assert_int_equal(posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED), 0);
 }
 
-/* lower <- upper, all data, on the disk and in the page cache <- v, a device */
-static void images_create(struct block *block)
+/* lower <- upper, all data, on the disk and in the page cache <- v, a device. `order`: of upper's
+ * MiB in its file, for seq. */
+static void images_create_in(struct block *block, const char *order)
 {
     off_t size_bytes;
     shell("qemu-img create -q -f qcow2 lower.img %dM && "
           "qemu-img create -q -f qcow2 -F qcow2 -b lower.img upper.img && "
           "qemu-img create -q -f qcow2 -F qcow2 -b upper.img top.img && "
-          "seq -f 'write -q -P 7 %%gk 64k' 0 64 %d | qemu-io -f qcow2 upper.img >/dev/null",
-          SIZE_MIB, (SIZE_MIB * 1024) - 64);
+          "seq -f 'write -q -P 7 %%gM 1M' %s | qemu-io -f qcow2 upper.img >/dev/null",
+          SIZE_MIB, order);
     image_drop("upper.img");
     shell("cat upper.img >/dev/null");
     CLEANUP_CLOSE int fd = image_fd("upper.img", &size_bytes);
     assert_in_range(size_bytes, SIZE_MIB * MIB, (SIZE_MIB + 8) * MIB);
     disk_attach(block, "v", "top.img");
+}
+
+static void images_create(struct block *block)
+{
+    images_create_in(block, "0 31");
 }
 
 static void half_read(struct device *device)
@@ -103,6 +117,19 @@ TEST(what_clients_read_stays)
     images_create(*state);
     half_read(disk(*state, "v"));
     merge_leaves(*state, SIZE_MIB / 2, SIZE_MIB / 2);
+}
+
+TEST(neighbours_of_what_goes_stay)
+{
+    disk_or_skip();
+    images_create_in(*state, "31 -1 0");
+    for (unsigned part = 0; part < SIZE_MIB * MIB / PART_BYTES; part++)
+        if (part * PART_BYTES / MIB % 2 == 0)
+            (void)disk_read(*state, "v", part * PART_BYTES / BLOCK_BYTES);
+    images_merge(*state, "lower.img", "upper.img");
+    assert_in_range(cached_mib("upper.img"), SIZE_MIB / 2, SIZE_MIB + ROUGHLY_MIB);
+    assert_in_range(cached_mib("lower.img"), SIZE_MIB / 2, SIZE_MIB / 2 + ROUGHLY_MIB);
+    disk_detach(*state, "v");
 }
 
 TEST(what_nobody_reads_does_not)
