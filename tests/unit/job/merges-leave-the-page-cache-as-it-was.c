@@ -74,7 +74,7 @@ static void images_create_in(struct block *block, const char *order)
           SIZE_MIB, order);
     image_drop("upper.img");
     shell("cat upper.img >/dev/null");
-    CLEANUP_CLOSE int fd = image_fd("upper.img", &size_bytes);
+    close(image_fd("upper.img", &size_bytes));
     assert_in_range(size_bytes, SIZE_MIB * MIB, (SIZE_MIB + 8) * MIB);
     disk_attach(block, "v", "top.img");
 }
