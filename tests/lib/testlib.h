@@ -60,6 +60,9 @@ void shell(const char *format, ...) __attribute__((format(printf, 1, 2)));
 int shell_status(const char *format, ...) __attribute__((format(printf, 1, 2)));
 char *shell_output(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
+/* How many descriptors of this process are of files of that name. */
+unsigned descriptors_of(const char *name);
+
 /* The unsigned number in the environment variable `name`, or `fallback`. */
 uint64_t environment_number(const char *name, uint64_t fallback);
 

@@ -11,16 +11,8 @@
 #include <pthread.h>
 #include <stdio.h>
 #include <string.h>
-#include <unistd.h>
 
 static const struct fixture fixture = {.begin = disks_begin, .end = disks_end};
-
-static unsigned descriptors_of(const char *image)
-{
-    CLEANUP_FREE char *text =
-        shell_output("ls -l /proc/%d/fd | grep -c '/%s$' || :", getpid(), image);
-    return (unsigned)strtoul(text, NULL, 10);
-}
 
 static void create_overlays(void)
 {

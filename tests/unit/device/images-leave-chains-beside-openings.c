@@ -14,7 +14,6 @@
 #include <pthread.h>
 #include <stdio.h>
 #include <string.h>
-#include <unistd.h>
 
 static const struct fixture fixture = {.begin = disks_begin, .end = disks_end};
 
@@ -58,11 +57,6 @@ static void redirect(struct block *block)
         fail_msg("%d: %s", ret, err.message);
 }
 
-static void must_be_closed(const char *image)
-{
-    shell("! ls -l /proc/%d/fd | grep '/%s$'", getpid(), image);
-}
-
 struct attaching {
     struct block *block;
     const char *name, *image;
@@ -99,7 +93,7 @@ TEST(test_an_opening_of_other_images)
     disk_attach(block, "a", "a.qcow2");
     attach_begin(&other);
     redirect(block);
-    must_be_closed("upper.qcow2");
+    assert_int_equal(0, descriptors_of("upper.qcow2"));
     attach_end(&other);
     assert_int_equal(2, disk_read(block, "a", 4));
     assert_int_equal(0, disk_read(block, "o", 4));
@@ -126,7 +120,7 @@ TEST(test_an_opening_that_has_found_the_image)
     assert_null(chain_find(disk(block, "b"), "upper.qcow2"));
     assert_ptr_equal(chain_find(disk(block, "a"), "lower.qcow2"),
                      disk(block, "b")->newest->backing);
-    must_be_closed("upper.qcow2");
+    assert_int_equal(0, descriptors_of("upper.qcow2"));
     assert_int_equal(2, disk_read(block, "b", 4));
     disk_write(block, "b", 4, 5);
     assert_int_equal(5, disk_read(block, "b", 4));
@@ -161,7 +155,7 @@ TEST(test_a_clone)
     header_rename("a.qcow2");
     header_rename("b.qcow2");
     redirect(block);
-    must_be_closed("upper.qcow2");
+    assert_int_equal(0, descriptors_of("upper.qcow2"));
     disk_attach_read_only(block, "b", "b.qcow2"); /* shares the image that the clone has */
     assert_null(chain_find(disk(block, "b"), "upper.qcow2"));
     assert_int_equal(2, disk_read(block, "b", 4));

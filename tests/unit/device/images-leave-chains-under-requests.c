@@ -15,7 +15,6 @@
 #include <pthread.h>
 #include <stdio.h>
 #include <string.h>
-#include <unistd.h>
 
 enum { UNIT = 4096, BLOCKS = DISK_BYTES / UNIT, WRITERS = 4, ROUNDS = TEST_SANITIZED ? 6 : 20 };
 
@@ -47,11 +46,6 @@ static struct node *chain_find(struct device *device, const char *name)
     while (node && strcmp(strrchr(node->path, '/') + 1, name) != 0)
         node = node->backing;
     return node;
-}
-
-static void must_be_closed(const char *image)
-{
-    shell("! ls -l /proc/%d/fd | grep '/%s$'", getpid(), image);
 }
 
 /* ---- requests all the time ---- */
@@ -139,8 +133,8 @@ TEST(test_under_requests)
         redirect(block, disk(block, "a"));
         assert_ptr_equal(chain_find(disk(block, "a"), "lower.qcow2"),
                          disk(block, "b")->newest->backing);
-        must_be_closed("upper.qcow2");
-        must_be_closed("middle.qcow2");
+        assert_int_equal(0, descriptors_of("upper.qcow2"));
+        assert_int_equal(0, descriptors_of("middle.qcow2"));
         requests_stop(requests, &is_over);
         for (unsigned i = 0; i < 32; i++)
             assert_int_equal(expected(i), disk_read(block, "a", i));
@@ -153,7 +147,7 @@ TEST(test_under_requests)
         assert_int_equal(3, disk_read(block, "b", 9));
         disk_detach(block, "a");
         disk_detach(block, "b");
-        must_be_closed("lower.qcow2");
+        assert_int_equal(0, descriptors_of("lower.qcow2"));
     }
 }
 
@@ -182,11 +176,11 @@ TEST(test_tops)
     requests.device = second;
     request_read(&requests, 1, 1);
     assert_int_equal(0, requests.wrong);
-    must_be_closed("upper.qcow2");
+    assert_int_equal(0, descriptors_of("upper.qcow2"));
     export_unuse(block, first);
     export_unuse(block, second);
     disk_detach(block, "a");
-    must_be_closed("lower.qcow2");
+    assert_int_equal(0, descriptors_of("lower.qcow2"));
 }
 
 static void *write_three(void *arg)
