@@ -19,6 +19,7 @@ from snapgroupd import Daemon, at_once, expect, main, qcow2_check, run, wait_unt
 MIB = 1 << 20
 SIZE_BYTES = 8 * MIB
 PUSHED_BYTES = 4 * MIB
+PIECE_BYTES = 32 << 10  # a part of a cluster
 STOP_S = 10
 ROUNDS, CALLERS = 5, 8
 FAST = {"rate_bytes_per_second": 0}
@@ -57,6 +58,7 @@ class Device:
 
     def take(self):
         self.write(512, PUSHED_BYTES)
+        self.pushed = self.number
         name = "g%d" % self.number
         self.daemon.snapshot(name, ["vda"])
         self.known["vda@" + name] = self.known["vda"]
@@ -87,10 +89,14 @@ def change(daemon, job, expected, **body):
     expect(answer.status == 200 and answer.body["state"] == expected, "PATCH %s: %s", body, answer)
 
 
-def speed_up(daemon, job):
-    """It may still be queued."""
-    answer = daemon.request("PATCH", "/jobs/" + job["id"], FAST)
+def run_on(daemon, job, **body):
+    """It may be queued first."""
+    answer = daemon.request("PATCH", "/jobs/" + job["id"], body or {"state": "running"})
     expect(answer.status == 200, "%s", answer)
+
+
+def speed_up(daemon, job):
+    run_on(daemon, job, **FAST)
 
 
 def delete(daemon, group):
@@ -99,8 +105,13 @@ def delete(daemon, group):
     return answer.body
 
 
+def is_in(image, pattern):
+    with open(image, "rb") as data:
+        return pattern in data.read()
+
+
 def begin(device):
-    """A job that has pushed one piece, and waits for its rate."""
+    """A job that has read one piece to push, and waits for its rate."""
     daemon = device.daemon
     device.take()
     group = device.forget_oldest()
@@ -152,8 +163,7 @@ def paused(device):
     group_is_deleting(daemon, job)
     merged_images_are_barred(device, group, job)
     device.verify("paused, after a restart")
-    answer = daemon.request("PATCH", "/jobs/" + job["id"], {"state": "running"})
-    expect(answer.status == 200, "%s", answer)
+    run_on(daemon, job)
     await_done(device, group, job)
 
 
@@ -360,10 +370,18 @@ def stopped(device):
 
 
 def killed(device):
-    group, job = begin(device)
-    device.daemon.kill()
-    device.daemon.start()
-    goes_on(device, group, job)
+    """Before the first piece is written, which a pause does, and after it."""
+    for has_pause in (False, True):
+        group, job = begin(device)
+        if has_pause:
+            base, piece = device.base(), bytes([device.pushed]) * PIECE_BYTES
+            change(device.daemon, job, "paused", state="paused")
+            wait_until(lambda: is_in(base, piece), "the first piece in its base")
+            run_on(device.daemon, job)
+            wait_until(lambda: job_of(device.daemon, job)["state"] == "running", "the job to run on")
+        device.daemon.kill()
+        device.daemon.start()
+        goes_on(device, group, job)
 
 
 def goes_on(device, group, job):
