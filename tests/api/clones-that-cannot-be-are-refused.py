@@ -6,13 +6,11 @@
 # twice makes one clone.
 import os
 import sys
-import threading
 
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.realpath(__file__)), "..", "lib"))
 from gates import Call, GatedDaemon
-from snapgroupd import Daemon, expect, main, run, wait_until
-from strace import Strace, run_by
+from snapgroupd import expect, main, run, wait_until
 
 SIZE_BYTES = 1 << 20
 FROM = {"group": "g", "device": "vda"}
@@ -88,18 +86,13 @@ def bodies(daemon):
 
 def running_group(daemon):
     """One that is under way holds its devices."""
-    connection, thread = run_by(daemon)
-    output = os.path.join(daemon.directory, "strace")
-    body = {"name": "slow", "devices": [{"device": "vdb"}]}
-    with Strace(thread, "inject=fdatasync,fsync,io_uring_enter:delay_enter=300000", output=output):
-        call = threading.Thread(target=connection.ask, args=("POST", "/snapshot-groups", body))
-        call.start()
-        wait_until(lambda: daemon.request("GET", "/snapshot-groups/slow").status == 200, "the group")
-        group = daemon.request("GET", "/snapshot-groups/slow")
-        expect(group.body["state"] != "committed", "the group was too fast: %s", group)
-        answer = daemon.request("POST", "/devices", {"name": "new", "from": {"group": "slow", "device": "vdb"}})
-        call.join()
-    connection.close()
+    daemon.close_gate("prepare")
+    call = Call(daemon, "POST", "/snapshot-groups", {"name": "slow", "devices": [{"device": "vdb"}]})
+    daemon.await_gate("prepare")
+    group = daemon.request("GET", "/snapshot-groups/slow")
+    answer = daemon.request("POST", "/devices", {"name": "new", "from": {"group": "slow", "device": "vdb"}})
+    daemon.open_gate("prepare")
+    expect(call.answer().status == 201, "%s", call.answer())
     expect(answer.status == 409 and answer.body["code"] == "DeviceInUse" and answer.body["retryable"] and
            answer.body["pointer"] == "/from/group" and
            answer.body["holder"] == {"kind": "group", "id": group.body["id"]}, "while it runs: %s", answer)
@@ -162,7 +155,7 @@ def merged_meanwhile():
 
 def test():
     merged_meanwhile()
-    with Daemon() as daemon:
+    with GatedDaemon() as daemon:
         daemon.start()
         for name in ("vda", "vdb"):
             daemon.create_device(name, "qcow2", SIZE_BYTES)

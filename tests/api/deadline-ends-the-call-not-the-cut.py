@@ -26,7 +26,8 @@ def ask(daemon, name, devices, deadline_ms):
 def hang_before(daemon, step):
     names = daemon.image_names()
     daemon.close_gate(step)
-    answer = ask(daemon, step, ["vda", "vdb"], SHORT_MS)
+    call, _ = begin_before_deadline(daemon, step)
+    answer = call.answer()
     expect(answer.status == 504, "at %s: %s", step, answer)
     expect(answer.body["code"] == "DeadlineExceeded" and answer.body["retryable"], "at %s: %s", step, answer)
     path = answer.body["instance"]
@@ -44,7 +45,7 @@ def hang_before(daemon, step):
     wait_until(lambda: ask(daemon, step, ["vda", "vdb"], LONG_MS).status == 201, "the same request succeeds")
 
 
-def begin_after(daemon, step):
+def begin_before_deadline(daemon, step):
     """A call that has come to the step, with a deadline that was long enough for what is before."""
     for doublings in range(9):
         deadline_ms, start = SHORT_MS << doublings, time.monotonic()
@@ -58,7 +59,7 @@ def begin_after(daemon, step):
 
 def hang_after(daemon, step):
     daemon.close_gate(step)
-    call, deadline = begin_after(daemon, step)
+    call, deadline = begin_before_deadline(daemon, step)
     wait_until(lambda: time.monotonic() > deadline + SHORT_MS / 1000, "the deadline passes")
     expect(call.is_alive(), "at %s: answered: %s", step, call.result)
     daemon.open_gate(step)

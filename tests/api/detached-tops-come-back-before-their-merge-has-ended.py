@@ -11,10 +11,11 @@ import sys
 
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.realpath(__file__)), "..", "lib"))
-from snapgroupd import Daemon, expect, main, qcow2_check, wait_until
+from gates import GatedDaemon
+from snapgroupd import expect, main, qcow2_check, wait_until
 
 MIB = 1 << 20
-FIRST_RATE = 64 << 10  # a second: the frozen image takes one, the top a minute
+FIRST_RATE = 64 << 10  # a second: the top takes a minute
 
 
 def is_collapsing(daemon, job):
@@ -26,10 +27,11 @@ def begin(daemon, device, group):
     """The job that deletes the group, once it has begun with the top."""
     daemon.snapshot(group, [device])
     daemon.write(device, b"1" * FIRST_RATE, 0)
-    before = daemon.chain(device)
+    daemon.close_gate("collapse-" + device)
     job = daemon.request("DELETE", "/snapshot-groups/" + group).body["id"]
-    wait_until(lambda: daemon.chain(device)[0] != before[0], "the cut")
+    daemon.await_gate("collapse-" + device)
     daemon.write(device, os.urandom(4 * MIB), 0)
+    daemon.open_gate("collapse-" + device)
     wait_until(lambda: is_collapsing(daemon, job), "the last merge to begin")
     return job
 
@@ -80,7 +82,7 @@ def test_killed(daemon, device, group):
 
 
 def test():
-    with Daemon() as daemon:
+    with GatedDaemon() as daemon:
         daemon.start()
         daemon.create_device("vda", "qcow2", 8 * MIB)
         with daemon.stopped_database() as database:

@@ -23,7 +23,7 @@ from datetime import datetime, timezone
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.realpath(__file__)), "..", "lib"))
 from openapi import inlined, operations
-from snapgroupd import DEADLINE_S, SOURCE_DIR, Connection, Daemon, expect, main, wait_until
+from snapgroupd import DEADLINE_S, SOURCE_DIR, Connection, Daemon, Failure, expect, main, wait_until
 
 SCOPES = ["read", "snapshot", "admin"]
 PEERS = ("127.%d.%d.%d" % (a, b, c) for a in range(1, 9) for b in range(200) for c in range(1, 200))
@@ -117,11 +117,22 @@ def client_contexts(daemon, pki):
     return contexts
 
 
+def make_expired(daemon):
+    """The secret of a token that ends soon, which must not be over when it is made."""
+    for doublings in range(8):
+        soon = datetime.fromtimestamp(time.time() + 0.5 * (1 << doublings), timezone.utc)
+        answer = daemon.request("POST", "/tokens", {"name": "expired", "scope": "admin",
+                                                    "expires_at": soon.strftime("%Y-%m-%dT%H:%M:%S.%fZ")})
+        if answer.status == 201:
+            return answer.body["secret"]
+        expect(answer.status == 422 and answer.body["pointer"] == "/expires_at", "%s", answer)
+    raise Failure("no token is made in time")
+
+
 def make_secrets(daemon):
     secrets = {scope: daemon.create_token(scope, scope) for scope in SCOPES}
-    soon = datetime.fromtimestamp(time.time() + 0.5, timezone.utc).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
     secrets.update(none=None, wrong="sgt_" + "A" * 43, revoked=daemon.create_token("revoked", "admin"),
-                   expired=daemon.create_token("expired", "admin", expires_at=soon))
+                   expired=make_expired(daemon))
     expect(call(daemon, "GET", "/tokens", None, secrets["revoked"]).status == 200, "it is valid before it is revoked")
     expect(daemon.request("DELETE", "/tokens/revoked").status == 204, "DELETE /tokens/revoked")
     wait_until(lambda: call(daemon, "GET", "/devices", None, secrets["expired"]).status == 401, "a token expires")

@@ -110,7 +110,7 @@ def hung_calls(daemon, handle):
 def hung_group(daemon, times):
     """It ends at its deadline; the devices stay in use by it."""
     group = {"name": "hung", "devices": [{"device": "d90"}, {"device": "hung", "snapshot_file": "hung+1.qcow2"}],
-             "deadline_ms": 1000}
+             "deadline_ms": 3000}
     call(daemon, times, "POST /snapshot-groups (hung)", "POST", "/snapshot-groups", group, 504)
     answer = daemon.request("POST", "/snapshot-groups", {"devices": [{"device": "d90"}]})
     expect(answer.status == 409 and "snapshot group" in answer.body["detail"], "its other member: %s", answer)
