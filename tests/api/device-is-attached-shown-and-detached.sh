@@ -44,7 +44,7 @@ expect_json '.next == null and (.items | length == 1)'
 expect_json '.items[0] == $device' --argjson device "$created"
 
 before=$(checksums "$IMAGES")
-api DELETE /devices/vda
+delete_device vda
 expect_status 204
 [ -z "$BODY" ] || fail "204 with a body: $BODY"
 api GET /devices/vda

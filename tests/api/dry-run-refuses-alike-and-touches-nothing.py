@@ -10,7 +10,7 @@ import sys
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.realpath(__file__)), "..", "lib"))
 from gates import Call, GatedDaemon
-from snapgroupd import checksums, expect, group_body, main, run
+from snapgroupd import checksums, expect, group_body, main, run, wait_until
 
 PATH = "/snapshot-groups"
 DEVICES = [{"device": "vda"}, {"device": "vdb", "snapshot_file": "sub/b.1"}]
@@ -90,6 +90,7 @@ def test():
         daemon.stop()
         os.unlink(daemon.image("gone.raw"))
         daemon.start()
+        wait_until(lambda: daemon.get("/events?kind=device.failed")["items"], "the failure to be recorded")
         daemon.snapshot("taken", ["vda"])
         for body in REFUSED:
             before = state(daemon)

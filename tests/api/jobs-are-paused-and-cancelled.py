@@ -89,14 +89,16 @@ def change(daemon, job, expected, **body):
     expect(answer.status == 200 and answer.body["state"] == expected, "PATCH %s: %s", body, answer)
 
 
-def run_on(daemon, job, **body):
+def run_on(daemon, job):
     """It may be queued first."""
-    answer = daemon.request("PATCH", "/jobs/" + job["id"], body or {"state": "running"})
+    answer = daemon.request("PATCH", "/jobs/" + job["id"], {"state": "running"})
     expect(answer.status == 200, "%s", answer)
 
 
 def speed_up(daemon, job):
-    run_on(daemon, job, **FAST)
+    """One that has nothing to push does not wait for its rate, and may be done."""
+    answer = daemon.request("PATCH", "/jobs/" + job["id"], FAST)
+    expect(answer.status == 200 or answer.body["code"] == "JobFinished", "%s", answer)
 
 
 def delete(daemon, group):

@@ -34,14 +34,14 @@ served() {
     qemu-io -f raw -c 'write -P 5 0 64k' -c flush "$(nbd_uri "$refused")" | grep -q '^wrote 65536' || fail "I/O stopped"
 }
 served
-api DELETE "/devices/$refused"
+delete_device "$refused"
 [[ $STATUS =~ ^50[37]$ ]] || fail "a second time: $STATUS: $BODY"
 served
 rm "$STATE/filler"
 wait_until eval 'api GET /readyz && [ "$STATUS" = 200 ]'
 restart_daemon
 served
-api DELETE "/devices/$refused"
+delete_device "$refused"
 expect_status 204
 api GET '/devices?limit=1000'
 expect_json '.items | length == $left' --argjson left $((19 - detached))

@@ -38,7 +38,7 @@ holds vda@g2 2
 holds vda@g1 1
 
 # Another device of the name of the one that was frozen.
-api DELETE /devices/vda
+delete_device vda
 expect_status 204
 create_device vda qcow2 1M '{"image":"other.qcow2"}'
 put vda 7

@@ -82,6 +82,6 @@ expect_json '.code == "UnflushedData" and .pointer == "/image" and (.detail | te
 api POST /devices '{"name":"changed","image":"changed+g.qcow2","format":"qcow2","discard_unflushed":true}'
 expect_status 201
 expect_content changed 0
-api DELETE /devices/changed
+delete_device changed
 expect_status 204
 [ "$(journals)" = 0 ] || fail "a journal: $(ls "$RUNTIME/journals")"

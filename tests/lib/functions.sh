@@ -157,6 +157,14 @@ create_device() {
     expect_status 201
 }
 
+has_no_clients() { api GET "/devices/$1" && jq --exit-status '.clients == 0' <<<"$BODY"; }
+
+# Once its clients have gone, which the daemon may see after they have ended.
+delete_device() {
+    wait_until has_no_clients "$1"
+    api DELETE "/devices/$1"
+}
+
 snapshot() {
     local name=$1 body
     shift

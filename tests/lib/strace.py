@@ -57,13 +57,13 @@ def threads_named(pid, name):
 
 def served_by(daemon):
     """A fresh keep-alive connection and the id of the one thread that serves it."""
-    before = threads(daemon.pid)
+    before = set(threads_named(daemon.pid, "http-conn"))
     connection = daemon.connection()
     answer = connection.ask("GET", "/livez")
     expect(answer.status == 200, "GET /livez: %s", answer)
-    new = threads(daemon.pid) - before
+    new = set(threads_named(daemon.pid, "http-conn")) - before
     expect(len(new) == 1, "%d new threads serve one new connection", len(new))
-    return connection, int(new.pop())
+    return connection, new.pop()
 
 
 def await_idle_runs(daemon):
