@@ -18,7 +18,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.realpath(__file__)), "..
 from snapgroupd import DEADLINE_S, SOURCE_DIR, Daemon, expect, main, wait_until
 
 SILENT = 300  # more than one address may have
-STOP_S = 5    # far less than HTTP_HEAD_S, after which they would be dropped anyway
+STOP_S = 8    # less than HTTP_HEAD_S, after which they would be dropped anyway
 GET = b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
 

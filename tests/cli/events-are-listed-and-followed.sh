@@ -19,7 +19,7 @@ expect_ctl 0 events --after 3 --limit 2 -o name
 [ "$OUTPUT" = $'4\n5' ] || fail "names: $OUTPUT"
 expect_ctl 0 events --follow --after 1 --limit 9 -o json
 [ "$(jq -s 'map(.id) | tostring' -r <<<"$OUTPUT")" = '[2,3,4,5,6,7,8,9,10]' ] || fail "followed: $OUTPUT"
-expect_ctl 0 events --follow --timeout 0.5
+expect_ctl 0 events --follow --timeout 3
 [ -z "$OUTPUT" ] || fail "old events: $OUTPUT"
 expect_ctl 1 events --follow --kind nothing
 

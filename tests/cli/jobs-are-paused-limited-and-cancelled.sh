@@ -25,7 +25,7 @@ expect_output '.rate_bytes_per_second == 2048'
 expect_ctl 0 job pause "$job" -o json
 is_state() { [ "$("$SNAPGROUPCTL" --socket "$RUNTIME/api.sock" -o json job show "$job" | jq -r .state)" = "$1" ]; }
 wait_until is_state paused
-expect_ctl 5 job watch "$job" --timeout 0.3
+expect_ctl 5 job watch "$job" --timeout 3
 grep -q 'still paused after --timeout' <<<"$ERRORS" || fail "says $ERRORS"
 [ "$(tr -dc '\r\033' <<<"$ERRORS" | wc -c)" = 0 ] || fail 'there is a bar without a terminal'
 script --quiet --flush --command "'$SNAPGROUPCTL' --socket '$RUNTIME/api.sock' job watch '$job'" \
