@@ -188,7 +188,8 @@ int peer_greet(const char *address, uint32_t client_flags)
     assert_memory_equal(magic, "NBDMAGICIHAVEOPT", 16);
     assert_int_equal(peer_receive_number(fd, 2), 3); /* fixed newstyle, no zeroes */
     bytes_add_number(&bytes, 4, client_flags);
-    peer_send_bytes(fd, &bytes);
+    send(fd, bytes.at, bytes.length, MSG_NOSIGNAL);
+    bytes_clear(&bytes);
     return fd;
 }
 

@@ -53,7 +53,7 @@ uint64_t peer_receive_number(int fd, unsigned width);
 /* Expects the server to have hung up, with nothing more to read. */
 void peer_must_be_closed(int fd);
 
-/* Connects, expects the greeting, sends the client flags. */
+/* Connects, expects the greeting, sends the client flags; the server may have hung up by then. */
 int peer_greet(const char *address, uint32_t client_flags);
 
 /* Receives a reply to `option` of type `type`; at most `room` bytes of data. Returns their number.

@@ -147,15 +147,27 @@ static struct pump *pump_new(int fd, const struct tls_client *client)
     return pump;
 }
 
-int tls_peer_start(int fd, const struct tls_client *client)
+bool tls_peer_ask(int fd)
+{
+    char byte;
+    struct bytes bytes = {.length = 0};
+    bytes_add_option(&bytes, OPT_STARTTLS, NULL, 0);
+    send(fd, bytes.at, bytes.length, MSG_NOSIGNAL);
+    bytes_clear(&bytes);
+    ssize_t got = recv(fd, &byte, 1, MSG_PEEK);
+    if (got == 0 || (got < 0 && errno == ECONNRESET)) {
+        close(fd);
+        return false;
+    }
+    assert_int_equal(peer_option_reply(fd, OPT_STARTTLS, REP_ACK, NULL, 0), 0);
+    return true;
+}
+
+int tls_peer_shake_hands(int fd, const struct tls_client *client)
 {
     int pair[2], ret;
     pthread_t thread;
-    struct bytes bytes = {.length = 0};
     struct timeval wait = {.tv_sec = PEER_WAIT_S};
-    bytes_add_option(&bytes, OPT_STARTTLS, NULL, 0);
-    peer_send_bytes(fd, &bytes);
-    assert_int_equal(peer_option_reply(fd, OPT_STARTTLS, REP_ACK, NULL, 0), 0);
     struct pump *pump = pump_new(fd, client);
     do
         ret = gnutls_handshake(pump->gnutls);
@@ -171,6 +183,12 @@ int tls_peer_start(int fd, const struct tls_client *client)
     assert_int_equal(pthread_create(&thread, NULL, pump_run, pump), 0);
     pthread_detach(thread);
     return pair[0];
+}
+
+int tls_peer_start(int fd, const struct tls_client *client)
+{
+    assert_true(tls_peer_ask(fd));
+    return tls_peer_shake_hands(fd, client);
 }
 
 int tls_peer_greet(const char *address, const struct tls_client *client)

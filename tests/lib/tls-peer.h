@@ -22,9 +22,15 @@ struct tls_client {
 extern atomic_ullong tls_peer_sent_bytes; /* plain text that is on its way to the server */
 extern atomic_uint tls_peer_farewells;    /* ends that the server announced */
 
+/* Sends STARTTLS, expects ACK. False and `fd` closed if the server hangs up, or has before. */
+bool tls_peer_ask(int fd);
+
 /* Sends STARTTLS, expects ACK, shakes hands. -1 and `fd` closed if that fails. Under TLS 1.3 the
  * server may refuse the client's certificate after it has returned; then the server hangs up. */
 int tls_peer_start(int fd, const struct tls_client *client);
+
+/* The same after tls_peer_ask(). */
+int tls_peer_shake_hands(int fd, const struct tls_client *client);
 
 /* The same from connecting on; must not fail. */
 int tls_peer_greet(const char *address, const struct tls_client *client);

@@ -75,25 +75,44 @@ static uint64_t now_ms(void)
     return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
 }
 
-/* Asks with these names in turn, until the server hangs up; for how long that was. */
-static uint64_t ask_in_turn(unsigned option, const char *const *names, unsigned count)
+/* Whether the server answers. */
+static bool ask(int fd, unsigned option, const char *name)
 {
-    uint64_t begun_ms = now_ms();
     char replies[65536];
+    struct bytes bytes = {.length = 0};
+    bytes_add_go(&bytes, option, name, 0, NULL);
+    bool alive = send(fd, bytes.at, bytes.length, MSG_NOSIGNAL) > 0 &&
+                 recv(fd, replies, sizeof(replies), 0) > 0;
+    bytes_clear(&bytes);
+    return alive;
+}
+
+/* Asks with these names in turn, until the server hangs up; for how long that was. 0: DEADLINE_MS
+ * have passed from one question to the answer to the next, so it may have been right to. */
+static uint64_t ask_once(unsigned option, const char *const *names, unsigned count)
+{
+    uint64_t begun_ms = now_ms(), last_ms = begun_ms, heard_ms = begun_ms;
     int fd = peer_greet(served.address, 3);
-    for (unsigned i = 0;; i++) {
-        struct bytes bytes = {.length = 0};
-        bytes_add_go(&bytes, option, names[i % count], 0, NULL);
-        bool alive = send(fd, bytes.at, bytes.length, MSG_NOSIGNAL) > 0 &&
-                     recv(fd, replies, sizeof(replies), 0) > 0;
-        bytes_clear(&bytes);
-        if (!alive)
-            break;
-        assert_true(now_ms() - begun_ms < PEER_WAIT_S * 1000);
+    bool is_late = false, alive = true;
+    for (unsigned i = 0; alive; i++) {
+        uint64_t sent_ms = now_ms();
+        alive = ask(fd, option, names[i % count]);
+        heard_ms = now_ms();
+        is_late |= heard_ms - last_ms >= DEADLINE_MS;
+        last_ms = sent_ms;
+        assert_true(heard_ms - begun_ms < PEER_WAIT_S * 1000);
         nanosleep(&(struct timespec){.tv_nsec = 5000000}, NULL);
     }
     close(fd);
-    return now_ms() - begun_ms;
+    return is_late ? 0 : heard_ms - begun_ms;
+}
+
+static uint64_t ask_in_turn(unsigned option, const char *const *names, unsigned count)
+{
+    uint64_t ms = 0;
+    while (ms == 0)
+        ms = ask_once(option, names, count);
+    return ms;
 }
 
 TEST(what_is_of_use_has_more_time)
@@ -128,6 +147,7 @@ TEST(nothing_is_locked_while_it_is_sent)
     struct bytes bytes = {.length = 0};
     char name[256], before[256] = "";
     unsigned count = 0;
+    served.server->limits.handshake_ms = served.server->limits.handshake_max_ms = 3600000;
     int fd = peer_greet(served.address, 3);
     for (unsigned i = 0; i < 20; i++) /* more than both ends' buffers hold: the server waits */
         bytes_add_option(&bytes, OPT_LIST, NULL, 0);
