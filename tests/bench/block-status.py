@@ -65,8 +65,9 @@ class QemuNbd(Peer):
 
     def __init__(self, socket_path, image, *options):
         self.uri = "nbd+unix:///?socket=" + socket_path
+        pidfile = socket_path + ".pid"
         super().__init__(["qemu-nbd", "--persistent", "--shared=8", "--allocation-depth", "-f", "qcow2",
-                          "-k", socket_path, *options, image], socket_path)
+                          "-k", socket_path, "--pid-file", pidfile, *options, image], pidfile)
 
 
 def timed(*command):

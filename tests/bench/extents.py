@@ -86,7 +86,8 @@ def measure(daemon, kind, name, top, directory, results):
     if kind != "in order":
         return
     socket = os.path.join(directory, name + ".sock")
-    with Peer(["qemu-nbd", "--persistent", "--read-only", "-f", "qcow2", "-k", socket, top], socket):
+    pidfile = socket + ".pid"
+    with Peer(["qemu-nbd", "--persistent", "--read-only", "-f", "qcow2", "-k", socket, "--pid-file", pidfile, top], pidfile):
         results.setdefault((kind, "qemu-nbd"), []).append(
             timed(run, "nbdinfo", "--map", "--totals", "nbd+unix:///?socket=" + socket))
 

@@ -50,8 +50,8 @@ back_up() {
     qemu-img create -q -f qcow2 -b "$1.$3.qcow2" -F qcow2 "$backup"
     changed "$1" "$2" "$3" >"$TMP/ranges"
     [ -s "$TMP/ranges" ] || fail "$1: nothing has changed from $3 to $2"
-    spawn qemu-nbd --persistent --shared=2 -f qcow2 -k "$TMP/$1.$2.sock" "$backup"
-    wait_until test -S "$TMP/$1.$2.sock"
+    spawn qemu-nbd --persistent --shared=2 -f qcow2 -k "$TMP/$1.$2.sock" --pid-file "$TMP/$1.$2.pid" "$backup"
+    wait_until test -f "$TMP/$1.$2.pid"
     FROM=$(nbd_uri "$1@$2") TO="nbd+unix:///?socket=$TMP/$1.$2.sock" /usr/bin/python3 - "$TMP/ranges" <<'COPY'
 import os, sys, nbd
 source, target = nbd.NBD(), nbd.NBD()

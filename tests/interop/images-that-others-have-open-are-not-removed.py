@@ -8,8 +8,6 @@ import os
 import subprocess
 import sys
 
-import nbd
-
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.realpath(__file__)), "..", "lib"))
 from snapgroupd import Daemon, checksum, expect, main, run, wait_until
@@ -21,13 +19,11 @@ MIB = 1 << 20
 def served_by_qemu(daemon, image):
     """Another program's overlay on the image, open."""
     overlay, socket = daemon.image("overlay.qcow2"), os.path.join(daemon.directory, "qemu.sock")
+    pidfile = os.path.join(daemon.directory, "qemu.pid")  # written once it has opened the image
     run("qemu-img", "create", "-q", "-f", "qcow2", "-b", image, "-F", "qcow2", overlay)
-    server = subprocess.Popen(["qemu-nbd", "-t", "-k", socket, "-f", "qcow2", overlay])
+    server = subprocess.Popen(["qemu-nbd", "-t", "-k", socket, "--pid-file", pidfile, "-f", "qcow2", overlay])
     try:
-        wait_until(lambda: os.path.exists(socket), "qemu-nbd")
-        handle = nbd.NBD()
-        handle.connect_unix(socket)  # it listens before it has opened the image
-        handle.shutdown()
+        wait_until(lambda: os.path.exists(pidfile), "qemu-nbd")
         yield overlay
     finally:
         server.terminate()

@@ -63,9 +63,9 @@ top() {
 compare() { # NAME FORMAT
     local ours theirs context image
     image=$(top "$1")
-    spawn qemu-nbd --read-only --persistent --shared=8 --allocation-depth -k "$TMP/$1.sock" \
+    spawn qemu-nbd --read-only --persistent --shared=8 --allocation-depth -k "$TMP/$1.sock" --pid-file "$TMP/$1.pid" \
         --image-opts "driver=$2,force-share=on,file.driver=file,file.filename=$image"
-    wait_until test -S "$TMP/$1.sock"
+    wait_until test -f "$TMP/$1.pid"
     theirs="nbd+unix:///?socket=$TMP/$1.sock"
     for context in base:allocation qemu:allocation-depth; do
         ours=$(merged $context "$(nbd_uri "$1")")

@@ -38,11 +38,11 @@ def resident_kib(pid):
 
 
 class Peer:
-    """Another server, until the block is left."""
+    """Another server, until the block is left. `path`: what is there once it serves."""
 
-    def __init__(self, command, socket_path, stdout=None):
+    def __init__(self, command, path, stdout=None):
         self.process = subprocess.Popen(["setpriv", "--pdeathsig", "KILL", *command], stdout=stdout)
-        wait_until(lambda: os.path.exists(socket_path), command[0] + " serves")
+        wait_until(lambda: os.path.exists(path), command[0] + " serves")
 
     @property
     def pid(self):
@@ -67,11 +67,13 @@ class QSD(Peer):
     def __init__(self, mode, socket_path, *images):
         self.uris = ["nbd+unix:///d%d?socket=%s" % (i, socket_path) for i in range(len(images))]
         self.uri = self.uris[0]
-        command = ["qemu-storage-daemon", "--nbd-server", "addr.type=unix,max-connections=0,addr.path=" + socket_path]
+        pidfile = socket_path + ".pid"
+        command = ["qemu-storage-daemon", "--pidfile", pidfile,
+                   "--nbd-server", "addr.type=unix,max-connections=0,addr.path=" + socket_path]
         for i, image in enumerate(images):
             command += ["--blockdev", "driver=qcow2,node-name=n%d,file.driver=file,file.aio=%s,file.filename=%s" %
                         (i, mode, image), "--export", "type=nbd,id=e%d,node-name=n%d,name=d%d,writable=on" % (i, i, i)]
-        super().__init__(command, socket_path)
+        super().__init__(command, pidfile)
 
 
 def fio(uri, rw, bs, depth, *options):

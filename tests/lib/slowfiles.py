@@ -95,8 +95,10 @@ class HangingFile(FuseFile):
         super().__init__(daemon.image(name), os.path.join(daemon.directory, name), size_bytes)
 
     def serve_storage(self):
-        self.serve(["qemu-nbd", "--persistent", "--shared=0", "--format=raw", "--socket", self.socket, self.store])
-        wait_until(lambda: os.path.exists(self.socket), "qemu-nbd to listen")
+        pidfile = self.store + ".pid"  # written once it listens
+        self.serve(["qemu-nbd", "--persistent", "--shared=0", "--format=raw", "--pid-file", pidfile, "--socket", self.socket,
+                    self.store])
+        wait_until(lambda: os.path.exists(pidfile), "qemu-nbd to listen")
 
     def __exit__(self, *unused):
         self.go_on()
