@@ -1,29 +1,51 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
 #
-# The dependent-write test detects a cut that is made member by member. Two builds arm the members
-# 2 ms apart: with the one store of snapgroupd-slow-arming no snapshot is torn, in
-# snapgroupd-cut-by-member nearly all are, and on busy processors some.
+# The dependent-write test detects a cut that is made member by member. With the one store of
+# snapgroupd-slow-arming, which arms the members 2 ms apart, no snapshot is torn. In
+# snapgroupd-cut-by-member the first disk is cut, then each disk is written to twice, then the
+# others are cut: that snapshot is torn.
+import concurrent.futures
 import os
 import sys
 
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.realpath(__file__)), "..", "lib"))
-from dependent import torn_snapshots
-from snapgroupd import BUILD_DIR, expect, main
+from dependent import DISKS, frozen_numbers, is_consecutive, torn_snapshots, written_disks
+from snapgroupd import BUILD_DIR, Daemon, expect, main, wait_until
 
 GROUPS = 10
 
 
-def torn_by(executable):
-    return torn_snapshots(os.path.join(BUILD_DIR, "tests", executable), GROUPS)
+def built(name):
+    return os.path.join(BUILD_DIR, "tests", name)
+
+
+def cut_around_writes(daemon, gate):
+    """The numbers in the frozen members."""
+    names, client = written_disks(daemon)
+    client.await_number(2 * DISKS)
+    with concurrent.futures.ThreadPoolExecutor() as threads:
+        answer = threads.submit(daemon.snapshot, "g", names)
+        try:
+            wait_until(lambda: os.path.exists(gate + ".reached"), "the first disk is cut")
+            client.await_number(client.number + 2 * DISKS)
+        finally:
+            with open(gate, "x"):
+                pass
+        answer.result()
+    client.stop()
+    return frozen_numbers(daemon, names, "g")
 
 
 def test():
-    torn = torn_by("snapgroupd-slow-arming")
+    torn = torn_snapshots(built("snapgroupd-slow-arming"), GROUPS)
     expect(not torn, "torn by one store: %s", torn)
-    torn = torn_by("snapgroupd-cut-by-member")
-    expect(torn, "none of %d snapshots is torn by a cut of each member", GROUPS)
+    with Daemon(built("snapgroupd-cut-by-member")) as daemon:
+        gate = daemon.environment["ARM_GATE"] = os.path.join(daemon.directory, "gate")
+        daemon.start()
+        numbers = cut_around_writes(daemon, gate)
+        expect(not is_consecutive(numbers), "not torn by a cut of each member: %s", numbers)
 
 
 main(test)

@@ -11,7 +11,7 @@ sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.realpath(__file__)), "..", "lib"))
 from dependent import CHAIN
 from snapgroupd import Failure, expect, main
-from unaligned import slow_daemon, take_batch
+from unaligned import LOST, slow_daemon, take_batch
 
 BATCHES = 8  # one or two cuts of ten are enough
 
@@ -30,7 +30,7 @@ def test():
         daemon.start()
         lost = lost_in(daemon)
         print(lost)
-        expect(lost and "after number" in lost, "no sector is lost, but: %s", lost)
+        expect(lost and LOST in lost, "no sector is lost, but: %s", lost)
         daemon.kill()
 
 

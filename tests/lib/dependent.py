@@ -103,13 +103,19 @@ def torn_snapshots(executable, groups):
     return torn
 
 
-def torn_in_batch(daemon, batch, torn):
-    """Adds to `torn`; returns the number of writes."""
+def written_disks(daemon):
+    """New ones: their names, and the client that writes to them."""
     names = ["disk%d" % i for i in range(DISKS)]
     for i, name in enumerate(names):
         daemon.create_device(name, "qcow2" if i % 2 else "raw", SIZE_BYTES)
     client = Client(daemon, names, write_next)
     client.start()
+    return names, client
+
+
+def torn_in_batch(daemon, batch, torn):
+    """Adds to `torn`; returns the number of writes."""
+    names, client = written_disks(daemon)
     for i in batch:
         client.await_number(client.number + 2 * DISKS)  # writes run, and each overlay has some
         group = daemon.snapshot("g%d" % i, names)

@@ -18,6 +18,7 @@ DISKS = 2
 AREA_SECTORS = 16
 SIZE_BYTES = 1 << 20
 FILLER = b"\xee" * SECTOR_BYTES
+LOST = "a sector is lost"  # so begins what is said of a sector that a client wrote
 
 
 def slow_daemon(dropped_rule=None):
@@ -49,7 +50,8 @@ class Client(Loop):
         """It alone writes there."""
         found = bytes(self.handles[disk].pread(SECTOR_BYTES, at * SECTOR_BYTES))
         last = self.last(disk, at, self.number)
-        expect(found == content(last), "the live disk %d, sector %d: %r, after number %s", disk, at, found[:8], last)
+        expect(found == content(last), "%s: the live disk %d, sector %d: %r, after number %s", LOST, disk, at, found[:8],
+               last)
 
     def last(self, disk, at, number):
         """The last number, up to that one, that it wrote there; or None."""
@@ -75,10 +77,11 @@ class Client(Loop):
         found = {(disk, at): area[at * SECTOR_BYTES:(at + 1) * SECTOR_BYTES] for disk, area in enumerate(areas)
                  for at in self.sectors}
         there = max((int.from_bytes(data[:8], "little") for data in found.values() if data != FILLER), default=0)
-        expect(oldest <= there <= newest, "%s: number %d, acknowledged %d, issued %d", what, there, oldest, newest)
+        expect(oldest <= there <= newest, "%s: %s: number %d, acknowledged %d, issued %d", LOST, what, there, oldest,
+               newest)
         for (disk, at), data in found.items():
             last = self.last(disk, at, there)
-            expect(data == content(last), "%s, disk %d, sector %d: %r, not %s, of numbers up to %d", what, disk, at,
+            expect(data == content(last), "%s: %s, disk %d, sector %d: %r, not %s, of numbers up to %d", LOST, what, disk, at,
                    data[:8], last, there)
 
 
