@@ -14,7 +14,7 @@ from datetime import datetime, timezone
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.realpath(__file__)), "..", "lib"))
 from browser import Browser, Gate
-from snapgroupd import Daemon, expect, main
+from snapgroupd import Daemon, Failure, expect, main, wait_until
 
 
 def log_in(browser, secret):
@@ -30,6 +30,18 @@ def expect_nowhere(browser, secret):
 
 def soon(seconds):
     return datetime.fromtimestamp(time.time() + seconds, timezone.utc).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def log_in_briefly(browser, daemon):
+    """With a token that expires soon, but not before the page shows what it is for."""
+    for seconds in (4, 8, 16):
+        browser.ask("reload")  # an alert is then of this token
+        browser.wait(label="Token")
+        log_in(browser, daemon.create_token("brief-%d" % seconds, "read", expires_at=soon(seconds)))
+        wait_until(lambda: browser.count(role="alert") or browser.count(role="link", name="vda"), "an answer to the token")
+        if browser.count(role="link", name="vda"):
+            return
+    raise Failure("the page shows nothing before the token expires")
 
 
 def test():
@@ -55,8 +67,7 @@ def test():
         # Revoked: the stream ends, and with it the session.
         expect(daemon.request("DELETE", "/tokens/reader").status == 204, "revoke")
         browser.wait(label="Token")
-        log_in(browser, daemon.create_token("brief", "read", expires_at=soon(4)))
-        browser.wait(role="link", name="vda")
+        log_in_briefly(browser, daemon)
         browser.wait(label="Token")
         browser.wait(role="alert")
         log_in(browser, daemon.create_token("again", "read"))
