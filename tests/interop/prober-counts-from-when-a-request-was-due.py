@@ -22,8 +22,11 @@ def is_stopped(pid):
     """All threads: each stops when it next would run."""
     states = []
     for thread in threads(pid):
-        with open("/proc/%d/task/%s/stat" % (pid, thread)) as stat:
-            states.append(stat.read().rpartition(")")[2].split()[0])
+        try:
+            with open("/proc/%d/task/%s/stat" % (pid, thread)) as stat:
+                states.append(stat.read().rpartition(")")[2].split()[0])
+        except OSError:
+            return False  # it has ended
     return set(states) == {"T"}
 
 

@@ -43,6 +43,15 @@ static void *hung_run(void *arg)
     return NULL;
 }
 
+static struct job_run *run_find(const char *id)
+{
+    for (size_t i = 0; i < JOBS_BEGUN_MAX; i++)
+        if (strcmp(control.runs[i].id, id) == 0)
+            return &control.runs[i];
+    fail_msg("job '%s' does not run", id);
+    return NULL;
+}
+
 static bool hung_begin(struct hung *hung, const char *id, unsigned wait_ms)
 {
     *hung = (struct hung){.id = id, .wait_ms = wait_ms};
@@ -51,9 +60,13 @@ static bool hung_begin(struct hung *hung, const char *id, unsigned wait_ms)
         assert_int_equal(sem_init(all[i], 0, 0), 0);
     assert_int_equal(pthread_create(&hung->thread, NULL, hung_run, hung), 0);
     sem_wait(&hung->begun);
-    if (!hung->has_begun)
+    if (!hung->has_begun) {
         pthread_join(hung->thread, NULL);
-    return hung->has_begun;
+        return false;
+    }
+    LOCK_GUARD(&control.lock);
+    run_find(id)->has_clock = false; /* not found stuck until it ages, however slow the test is */
+    return true;
 }
 
 static void hung_end(struct hung *hung)
@@ -61,15 +74,6 @@ static void hung_end(struct hung *hung)
     sem_post(&hung->go);
     sem_post(&hung->leave);
     pthread_join(hung->thread, NULL);
-}
-
-static struct job_run *run_find(const char *id)
-{
-    for (size_t i = 0; i < JOBS_BEGUN_MAX; i++)
-        if (strcmp(control.runs[i].id, id) == 0)
-            return &control.runs[i];
-    fail_msg("job '%s' does not run", id);
-    return NULL;
 }
 
 static enum job_run_state state_of(const char *id)
@@ -87,6 +91,7 @@ static void age(const char *id)
     clock_gettime(run->clock, &used);
     run->used_ns = (uint64_t)used.tv_sec * 1000000000 + (uint64_t)used.tv_nsec;
     run->since_us = 0;
+    run->has_clock = true;
 }
 
 /* A thread that has no job looks, while as many are at work as may be. */
