@@ -6,40 +6,27 @@
 # snapgroupd-cut-by-member cuts one disk, lets the guest make 4 more steps, and only then cuts the
 # other: by then files in the first disk's journal have released their blocks on the second disk.
 # Most pairs frozen so must be torn; the last one, with the file system unmounted, must not.
-import concurrent.futures
 import os
 import sys
 
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.realpath(__file__)), "..", "lib"))
+from gates import snapshot_around
 from guestfiles import look_at, write_and_freeze
-from snapgroupd import BUILD_DIR, Daemon, expect, main, wait_until
+from snapgroupd import BUILD_DIR, Daemon, expect, main
 
 GROUPS = 3
 STEPS_BETWEEN = 4
 
 
-def open_gate(gate):
-    with open(gate, "x"):
-        pass
-
-
 def test():
-    with Daemon(os.path.join(BUILD_DIR, "tests", "snapgroupd-cut-by-member")) as daemon, \
-            concurrent.futures.ThreadPoolExecutor() as threads:
-        gate = daemon.environment["ARM_GATE"] = os.path.join(daemon.directory, "gate")
+    with Daemon(os.path.join(BUILD_DIR, "tests", "snapgroupd-cut-by-member")) as daemon:
+        daemon.environment["ARM_GATE"] = os.path.join(daemon.directory, "gate")
 
         def freeze(_, told, name, names):
-            answer = threads.submit(daemon.snapshot, name, names)
-            try:
-                wait_until(lambda: os.path.exists(gate + ".reached"), "the first disk is cut")
+            with snapshot_around(daemon, name, names):
                 if name != "end":
                     told.await_steps(STEPS_BETWEEN)
-            finally:
-                open_gate(gate)
-            answer.result()
-            os.unlink(gate)
-            os.unlink(gate + ".reached")
 
         daemon.start()
         told = write_and_freeze(daemon, GROUPS, freeze)

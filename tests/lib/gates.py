@@ -9,6 +9,7 @@
         daemon.open_gate("prepare")
         answer = call.answer()
 """
+import concurrent.futures
 import contextlib
 import http.client
 import os
@@ -52,6 +53,23 @@ class GatedDaemon(Daemon):
             answer = self.request("GET", "/snapshot-groups/" + group)
             return answer.body if answer.status == 200 and answer.body["state"] == state else None
         return wait_until(look, "group %s is %s" % (group, state))
+
+
+@contextlib.contextmanager
+def snapshot_around(daemon, name, names):
+    """What is done in it is done while only the first disk is armed (seams/slow-arming.c)."""
+    gate = daemon.environment["ARM_GATE"]
+    with concurrent.futures.ThreadPoolExecutor() as threads:
+        answer = threads.submit(daemon.snapshot, name, names)
+        try:
+            wait_until(lambda: os.path.exists(gate + ".reached"), "the first disk is cut")
+            yield
+        finally:
+            with open(gate, "x"):
+                pass
+        answer.result()
+    os.unlink(gate)
+    os.unlink(gate + ".reached")
 
 
 class Call(threading.Thread):
