@@ -26,10 +26,7 @@ wait_until grep -q 'read 4096' "$TMP/io"
 
 exec {commands}>&-
 wait "$SPAWNED" || fail "qemu-io ended with $?"
-detached() {
-    api DELETE /devices/vda
-    [ "$STATUS" = 204 ]
-}
-wait_until detached
+delete_device vda
+expect_status 204
 qemu-io -f raw -c 'read -P 1 0 4k' -c 'read -P 2 4k 4k' "$IMAGES/vda.raw" | grep -c '^read 4096' |
     grep -qx 2 || fail "the image does not hold what was written"

@@ -15,7 +15,7 @@ from gates import GatedDaemon
 from snapgroupd import expect, main, qcow2_check, wait_until
 
 MIB = 1 << 20
-FIRST_RATE = 64 << 10  # a second: the top takes a minute
+FIRST_RATE = 64 << 10  # a second: the frozen image takes one, the top a minute
 
 
 def is_collapsing(daemon, job):

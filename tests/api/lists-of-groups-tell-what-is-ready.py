@@ -17,6 +17,7 @@ from snapgroupd import Daemon, expect, is_sanitized, main, wait_until
 
 GROUPS, BYTES = 25, 1 << 20
 WAIT_S = 1  # readiness.h
+SLACK = 3 if is_sanitized() else 1  # of bounds of time
 HUNG = ("slow1", "slow2")
 
 
@@ -61,18 +62,18 @@ def hung(daemon, files, before):
     ready, took_s = listed(daemon)
     print("the first list with hung storage: %.2f s" % took_s)
     expect(ready == {**before, **members}, "with hung storage: %s", {name: value for name, value in ready.items() if not value})
-    expect(took_s >= WAIT_S, "the first list takes %.2f s", took_s)
+    expect(WAIT_S <= took_s < (WAIT_S + 2) * SLACK, "the first list takes %.2f s", took_s)
     took_s = []
     for _ in range(40):  # more than threads
         ready, one_s = listed(daemon)
         took_s.append(one_s)
         expect(ready == {**before, **members}, "again: %s", ready)
-    expect(statistics.median(took_s) < WAIT_S, "later lists take %.2f s", statistics.median(took_s))
+    expect(statistics.median(took_s) < WAIT_S / 4 * SLACK, "later lists take %.2f s", statistics.median(took_s))
     begun = time.monotonic()
     ready = asked(daemon)
     expect(ready == {**before, **members}, "each by itself: %s", ready)
     took_s = time.monotonic() - begun
-    expect(took_s < GROUPS * WAIT_S / 2, "most of the groups wait: %.2f s", took_s)
+    expect(took_s < (WAIT_S + 2) * SLACK, "the groups take %.2f s", took_s)
     for one in files:
         one.go_on()
     wait_until(lambda: listed(daemon)[0] == {**before, **dict.fromkeys(members, True)}, "the storage to answer")
