@@ -5,10 +5,11 @@
  *     positions   0   1   2  ...  T-1 | T ............ next ............ count
  *     run by      workers 0 to T-1    | whoever is free     | nobody yet
  *
- * Worker 0 of parallel_run() is the caller, that of parallel_begin() a thread. Each worker begins
- * with the position of its own number: up to T positions, a thread's system calls are those of one
- * position, which tests rely on. Positions of threads that could not be created are left to the
- * caller.
+ * Worker 0 of parallel_run() is the caller, that of parallel_begin() a thread. Each worker creates
+ * the thread of the next one, so that nobody waits for all of them to be created, and begins with
+ * the position of its own number: up to T positions, a thread's system calls are those of one
+ * position and the next thread, which tests rely on. Positions of threads that could not be created
+ * are left to the caller.
  *
  * Threads that yield are nice(2): what serves guests comes first, and the caller, who does not
  * yield, makes sure that a group goes on on a busy machine. One that is kept from a processor keeps
@@ -31,26 +32,28 @@ static void parallel_work(struct parallel *parallel, size_t first)
         parallel->run(parallel->context, i);
 }
 
+static void *worker_run(void *arg);
+
+/* Worker `number` gets a thread, if there is one to be had. */
+static void worker_start(struct parallel *parallel, size_t number)
+{
+    struct parallel_worker *worker = &parallel->workers[number];
+    *worker = (struct parallel_worker){.parallel = parallel, .number = number};
+    worker->has_thread = helper_thread_new(&worker->thread, worker_run, worker) == 0;
+}
+
 static void *worker_run(void *arg)
 {
     const struct parallel_worker *worker = arg;
+    struct parallel *parallel = worker->parallel;
     pthread_setname_np(pthread_self(), "parallel");
-    if (worker->parallel->is_yielding)
+    log_set_request(parallel->request);
+    if (worker->number + 1 < parallel->threads)
+        worker_start(parallel, worker->number + 1);
+    if (parallel->is_yielding)
         setpriority(PRIO_PROCESS, 0, getpriority(PRIO_PROCESS, 0) + NICENESS); /* of this thread */
-    log_set_request(worker->parallel->request);
-    parallel_work(worker->parallel, worker->first);
+    parallel_work(parallel, worker->number);
     return NULL;
-}
-
-/* Creates the threads of the workers from `first` on, as many as can be. */
-static void workers_start(struct parallel *parallel, size_t first)
-{
-    for (parallel->started = first; parallel->started < parallel->threads; parallel->started++) {
-        struct parallel_worker *worker = &parallel->workers[parallel->started];
-        *worker = (struct parallel_worker){.parallel = parallel, .first = parallel->started};
-        if (helper_thread_new(&worker->thread, worker_run, worker) != 0)
-            break;
-    }
 }
 
 /* Steps that use the processor gain nothing by more threads than these. */
@@ -76,19 +79,19 @@ static void parallel_start(struct parallel *parallel, size_t count,
         parallel->threads = count;
     parallel->request = log_request();
     atomic_init(&parallel->next, parallel->threads);
-    parallel->started = first;
-    if (parallel->threads > first)
-        workers_start(parallel, first);
+    if (first < parallel->threads)
+        worker_start(parallel, first);
 }
 
-/* Runs what is left, and waits for the threads of the workers from `first` on. */
+/* Runs what is left, and waits for the threads of the workers from `first` on: each one was started
+ * by the one before it. */
 static void parallel_finish(struct parallel *parallel, size_t first)
 {
-    for (size_t i = parallel->started; i < parallel->threads; i++)
-        parallel->run(parallel->context, i);
     parallel_work(parallel, atomic_fetch_add(&parallel->next, 1));
-    for (size_t i = first; i < parallel->started; i++)
-        pthread_join(parallel->workers[i].thread, NULL);
+    for (; first < parallel->threads && parallel->workers[first].has_thread; first++)
+        pthread_join(parallel->workers[first].thread, NULL);
+    for (; first < parallel->threads; first++)
+        parallel->run(parallel->context, first);
 }
 
 static void parallel_run_all(size_t count, void (*run)(void *context, size_t position),

@@ -16,7 +16,8 @@ struct parallel;
 
 struct parallel_worker {
     struct parallel *parallel;
-    size_t first;
+    size_t number;
+    bool has_thread;
     pthread_t thread;
 };
 
@@ -24,7 +25,7 @@ struct parallel_worker {
 struct parallel {
     void (*run)(void *context, size_t position);
     void *context;
-    size_t count, threads, started;
+    size_t count, threads;
     atomic_size_t next;
     bool is_yielding;
     const char *request; /* that the caller serves, for the log */

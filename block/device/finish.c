@@ -5,10 +5,10 @@
  *     positions   0   1   2  ...                next ............ count
  *                 being finished, or frozen     | nobody's yet
  *
- * A thread takes the next position and finishes that member, however long its storage takes. There
- * are FINISH_THREADS at first. If none of them has taken a position for STEP_MS while some are
- * left, all of them wait for storage, and one more is started: so up to FINISH_THREADS_MAX members
- * that hang delay no other.
+ * A thread takes the next position and finishes that member, however long its storage takes. As
+ * long as some are left, each taking starts one more thread, up to FINISH_THREADS: members that are
+ * soon finished need few. If then no position is taken for STEP_MS, all threads wait for storage,
+ * and one more is started: so up to FINISH_THREADS_MAX members that hang delay no other.
  *
  * Invariants:
  *   F1. A position is taken once, and a member is frozen by the thread that took it. finish->lock
@@ -108,6 +108,16 @@ static void finish_member(struct group *group, struct member *member)
     pthread_cond_broadcast(&finish->changed);
 }
 
+static void *finish_run(void *arg);
+
+static void finish_start_locked(struct group *group)
+{
+    struct finish *finish = &group->finish;
+    if (finish->thread_count < finish->room &&
+        helper_thread_new(&finish->threads[finish->thread_count], finish_run, group) == 0)
+        finish->thread_count++;
+}
+
 /* NULL: none is left. */
 static struct member *finish_take(struct group *group)
 {
@@ -116,7 +126,10 @@ static struct member *finish_take(struct group *group)
     if (finish->next == group->count)
         return NULL;
     finish->taken_at_ms = clock_monotonic_ms();
-    return &group->members[finish->next++]; /* F1 */
+    struct member *member = &group->members[finish->next++]; /* F1 */
+    if (finish->next < group->count && finish->thread_count < FINISH_THREADS)
+        finish_start_locked(group);
+    return member;
 }
 
 /* What nobody waits for: it is done while the group is recorded. */
@@ -149,14 +162,6 @@ static void *finish_run(void *arg)
     return NULL;
 }
 
-static void finish_start_locked(struct group *group)
-{
-    struct finish *finish = &group->finish;
-    if (finish->thread_count < finish->room &&
-        helper_thread_new(&finish->threads[finish->thread_count], finish_run, group) == 0)
-        finish->thread_count++;
-}
-
 /* ---- the thread that runs the group ---- */
 
 static void finish_begin(struct group *group)
@@ -165,13 +170,13 @@ static void finish_begin(struct group *group)
     pthread_mutex_lock(&finish->lock);
     finish->request = log_request();
     finish->taken_at_ms = clock_monotonic_ms();
-    for (size_t i = 0; i < group->count && i < FINISH_THREADS; i++)
-        finish_start_locked(group);
+    finish_start_locked(group);
     bool has_threads = finish->thread_count > 0;
     pthread_mutex_unlock(&finish->lock);
-    if (!has_threads)
-        finish_work(group);
-    assert(finish->thread_count > 0 || finish->next == group->count); /* F2 */
+    if (has_threads)
+        return;
+    finish_work(group);
+    assert(finish->next == group->count); /* F2 */
 }
 
 static enum group_finish finish_await(struct group *group, size_t count, uint64_t timeout_ms)
@@ -254,10 +259,17 @@ void group_member_wait(struct group *group, size_t position, struct group_member
     wait->since_cut_us = clock_monotonic_us() - group->cut_us;
 }
 
+static size_t finish_count_threads(struct finish *finish)
+{
+    LOCK_GUARD(&finish->lock);
+    return finish->thread_count;
+}
+
+/* A thread that has ended has started all that it ever will. */
 void finish_end(struct group *group)
 {
     struct finish *finish = &group->finish;
-    for (size_t i = 0; i < finish->thread_count; i++)
+    for (size_t i = 0; i < finish_count_threads(finish); i++)
         pthread_join(finish->threads[i], NULL);
     assert(finish->thread_count == 0 || finish->next == group->count); /* F1 */
     free(finish->threads);
