@@ -58,9 +58,10 @@ static int bytes_are_held(int fd, short first, short count)
     return fcntl(fd, F_OFD_GETLK, &lock) != 0 ? -errno : lock.l_type != F_UNLCK;
 }
 
-static int byte_is_held(int fd, short byte)
+static int any_is_held(int fd)
 {
-    return bytes_are_held(fd, byte, 1);
+    int held = bytes_are_held(fd, BYTE_DOES, USE_COUNT);
+    return held != 0 ? held : bytes_are_held(fd, BYTE_BARS, USE_COUNT);
 }
 
 /* The opposite byte: "bars" of a "does" and "does" of a "bars". */
@@ -112,9 +113,10 @@ int image_lock(int fd, const char *path, bool read_only, bool *is_held, struct e
     int ret = bytes_take(fd, bytes);
     if (is_held_by_others(ret))
         return conflict(fd, path, 0, err);
+    bool is_alone = ret == 0 && any_is_held(fd) == 0;
     /* Where locking is unsupported, testing often works. */
-    for (int held = 0; *bytes && (ret == 0 || is_unsupported(ret)); bytes++) {
-        held = byte_is_held(fd, byte_against(*bytes));
+    for (int held = 0; !is_alone && *bytes && (ret == 0 || is_unsupported(ret)); bytes++) {
+        held = bytes_are_held(fd, byte_against(*bytes), 1);
         if (held > 0)
             return conflict(fd, path, byte_against(*bytes), err);
         if (held < 0 && ret == 0)
@@ -143,8 +145,7 @@ int image_lock_share(int fd)
 
 bool image_is_locked(int fd)
 {
-    return bytes_are_held(fd, BYTE_DOES, USE_COUNT) > 0 ||
-           bytes_are_held(fd, BYTE_BARS, USE_COUNT) > 0;
+    return any_is_held(fd) > 0;
 }
 
 void image_unlock(int fd)
