@@ -167,10 +167,11 @@ int image_place_open(const struct image_dir *dir, const char *path, struct image
     CLEANUP_FREE char *parent = strndup(relative, slash ? (size_t)(slash - relative) : 0);
     if (!parent)
         return err_set(err, ErrOutOfResources, ENOMEM, "'%s' cannot be resolved", path);
-    CLEANUP_CLOSE int dirfd = open_beneath(dir->fd, *parent ? parent : ".", O_RDONLY | O_DIRECTORY);
+    CLEANUP_CLOSE int dirfd = *parent ? open_beneath(dir->fd, parent, O_RDONLY | O_DIRECTORY)
+                                      : fcntl(dir->fd, F_DUPFD_CLOEXEC, 0);
     if (dirfd < 0)
         return open_error(dir, path, err);
-    CLEANUP_FREE char *dir_path = descriptor_path(dirfd);
+    CLEANUP_FREE char *dir_path = *parent ? descriptor_path(dirfd) : strdup(dir->path);
     char *full = NULL;
     if (!dir_path || asprintf(&full, "%s/%s", strcmp(dir_path, "/") == 0 ? "" : dir_path, name) < 0)
         return open_error(dir, path, err);
