@@ -292,7 +292,7 @@ int block_image_create(struct block *block, const char *path, const char *format
     struct err ignored;
     if (image_write(fd, &place, format, size_bytes, shape ? *shape : (struct cluster_shape){0},
                     err) != 0 ||
-        stage_publish(&place, id, false, err) != 0) {
+        stage_publish(&place, id, err) != 0) {
         stage_discard(&place, id, &ignored);
         return -1;
     }

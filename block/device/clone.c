@@ -145,7 +145,7 @@ static int clone_write(const struct clone *clone, int fd, const unsigned char id
 static int clone_publish(const struct image_place *place, const unsigned char id[OWNER_ID_BYTES],
                          struct err *err)
 {
-    if (stage_publish(place, id, true, err) != 0 || stage_keep(place, id, err) != 0)
+    if (stage_publish_kept(place, id, err) != 0)
         return -1;
     return fsync(place->dirfd) == 0 ? 0
                                     : err_set(err, ErrOpenFileFailed, errno,

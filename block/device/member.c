@@ -440,11 +440,9 @@ int member_stage(struct group *group, struct member *member, struct err *err)
 int member_publish(struct group *group, struct member *member, struct err *err)
 {
     assert(member->is_staged && member->overlay->claim); /* I2 */
-    if (stage_publish(&member->place, group->id, true, err) != 0)
-        return -1;
     member->is_published = true;
     member->names_changed = true;
-    return stage_keep(&member->place, group->id, err);
+    return stage_publish_kept(&member->place, group->id, err);
 }
 
 /* ---- after the cut ---- */

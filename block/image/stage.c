@@ -188,16 +188,33 @@ static bool links_are_missing(int error)
     return error == EPERM || error == EOPNOTSUPP || error == ENOSYS || error == EMLINK;
 }
 
-int stage_publish(const struct image_place *place, const unsigned char id[OWNER_ID_BYTES],
-                  bool names_owner, struct err *err)
+/* 1: it has both names; 0: only the real one, and a mark unless `names_owner`; -1: *err. */
+static int stage_name_really(const struct image_place *place,
+                             const unsigned char id[OWNER_ID_BYTES], bool names_owner,
+                             struct err *err)
 {
-    char name[STAGE_NAME_BYTES];
-    stage_name(place, id, name);
-    if (linkat(place->dirfd, name, place->dirfd, place->name, 0) == 0)
-        return 0;
+    char first[STAGE_NAME_BYTES];
+    stage_name(place, id, first);
+    if (linkat(place->dirfd, first, place->dirfd, place->name, 0) == 0)
+        return 1;
     if (links_are_missing(errno))
         return stage_rename(place, id, names_owner, err);
     return err_set(err, ErrOpenFileFailed, errno, "image '%s' cannot be created", place->path);
+}
+
+int stage_publish(const struct image_place *place, const unsigned char id[OWNER_ID_BYTES],
+                  struct err *err)
+{
+    return stage_name_really(place, id, false, err) < 0 ? -1 : 0;
+}
+
+int stage_publish_kept(const struct image_place *place, const unsigned char id[OWNER_ID_BYTES],
+                       struct err *err)
+{
+    char first[STAGE_NAME_BYTES];
+    stage_name(place, id, first);
+    int ret = stage_name_really(place, id, true, err);
+    return ret > 0 ? place_unlink(place, first, err) : ret;
 }
 
 int stage_keep(const struct image_place *place, const unsigned char id[OWNER_ID_BYTES],
@@ -234,7 +251,7 @@ int stage_publish_durably(const struct image_place *place, const unsigned char i
                        place->path);
     /* A mark beside a first name is from before a rename. */
     if (is_staged && !is_published &&
-        (place_unlink(place, mark, err) != 0 || stage_publish(place, id, false, err) != 0))
+        (place_unlink(place, mark, err) != 0 || stage_publish(place, id, err) != 0))
         return -1;
     return fsync(place->dirfd) == 0 ? 0
                                     : err_set(err, ErrOpenFileFailed, errno,

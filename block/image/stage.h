@@ -42,10 +42,15 @@ int stage_create(const struct image_place *place, const unsigned char id[OWNER_I
 int stage_open(const struct image_place *place, const unsigned char id[OWNER_ID_BYTES],
                struct err *err);
 
-/* Gives the file its real name; `names_owner`: the content names `id` as the owner, so no mark is
- * needed. OpenFileFailed (EEXIST and others); the file then has only its first name. */
+/* Gives the file its real name. OpenFileFailed (EEXIST and others); the file then has only its
+ * first name. */
 int stage_publish(const struct image_place *place, const unsigned char id[OWNER_ID_BYTES],
-                  bool names_owner, struct err *err);
+                  struct err *err);
+
+/* The same for a file whose content names `id` as the owner, which needs no mark; and keeps it. It
+ * may have both names if that failed. */
+int stage_publish_kept(const struct image_place *place, const unsigned char id[OWNER_ID_BYTES],
+                       struct err *err);
 
 /* Keeps the file: removes the mark and the first name, if they exist. */
 int stage_keep(const struct image_place *place, const unsigned char id[OWNER_ID_BYTES],
