@@ -23,7 +23,6 @@ struct merge {
     struct node *layers[CHAIN_NODES_MAX]; /* base's chain first */
     unsigned count;                       /* of layers */
     unsigned floor;                       /* up to base */
-    struct walk_memory *walk_memory;
     struct walks walks;
     struct write_back write_back;
     uint64_t fetched_bytes; /* into the page cache, by reading what is pushed, and not dropped */
