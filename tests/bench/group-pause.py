@@ -26,10 +26,13 @@ time to find an inode while many were freed within the last minutes.
 a request to it is in flight nearly always. Its own figures stand apart from the others'. Each
 snapshot, of 4 a round, then has a server of its own.
 
-Prints medians of the rounds; p99 is over the snapshots of a round, the worst over all.
+Prints medians of the rounds; p99 is over the snapshots of a round, the worst over all. First come
+the longest write and sync that the storage of the images has by itself, without a server: a request
+to one may meet the same.
 """
 import argparse
 import contextlib
+import json
 import os
 import platform
 import resource
@@ -55,6 +58,7 @@ PERIOD_US = 250
 WRITES_A_SECOND = 4000
 LEAD_S, TAIL_S = 0.02, 0.1  # of a window, around the call
 SLOW_WINDOW_S = 1.2
+ALONE_S = 20
 
 
 def make_images(directory, names):
@@ -217,6 +221,16 @@ def run_round_or_say(kind, disks, options):
 
 # ---- the report ----
 
+def report_storage(directory, seconds):
+    report = json.loads(run(
+        "fio", "--name=alone", "--directory=" + directory, "--size=64m", "--rw=randwrite", "--bs=4k", "--direct=1",
+        "--rate_iops=%d" % (WRITES_A_SECOND // 2), "--fsync=8", "--time_based", "--runtime=%d" % seconds,
+        "--output-format=json"))
+    writes = report["jobs"][0]
+    print("the storage alone, %d writes of 4 KiB a second for %d s, each eighth synced: the longest write %.1f ms, sync %.1f" % (
+        WRITES_A_SECOND // 2, seconds, writes["write"]["clat_ns"]["max"] / 1e6, writes["sync"]["lat_ns"]["max"] / 1e6))
+
+
 def p99(values):
     return sorted(values)[min(len(values) * 99 // 100, len(values) - 1)]
 
@@ -262,6 +276,7 @@ def report_head(options):
               platform.platform(), os.cpu_count(), os.getloadavg()[0], file_system_of(tempfile.gettempdir()),
               "tmpfs" if options.runtime == "memory" else file_system_of(tempfile.gettempdir()),
               run("qemu-storage-daemon", "--version").splitlines()[0], PERIOD_US, WRITES_A_SECOND))
+    report_storage(options.kept, 1 if options.smoke else ALONE_S)
     print("%d rounds of %d snapshots%s; medians of rounds, in ms: median and p99 over a round's snapshots, worst over all" % (
         options.rounds, options.snapshots, ", one more member with a %s of %d ms in flight" % (options.slow, DELAY_MS)
         if options.slow else ""))
