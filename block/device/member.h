@@ -44,7 +44,7 @@ struct member {
     bool is_in_place;
     bool is_beside; /* in the directory of the member before it */
     bool is_staged;
-    bool is_published;  /* or nearly: it was tried */
+    bool is_published;  /* or that was tried */
     bool names_changed; /* the directory is to be synced */
     dev_t directory_dev;
     ino_t directory_ino;

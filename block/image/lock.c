@@ -58,6 +58,7 @@ static int bytes_are_held(int fd, short first, short count)
     return fcntl(fd, F_OFD_GETLK, &lock) != 0 ? -errno : lock.l_type != F_UNLCK;
 }
 
+/* The same for any that a use has. */
 static int any_is_held(int fd)
 {
     int held = bytes_are_held(fd, BYTE_DOES, USE_COUNT);
